@@ -1,0 +1,52 @@
+# People and CI run the same lines. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types imports campaign build check clean
+
+help: ## List the verbs
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.venv/.made: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/.dev: .venv/.made
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+demo: .venv/.made ## The main job on built-in data and offline models
+	$(BIN)/promptopt demo
+
+test: .venv/.dev ## All tests but the long campaigns
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+campaign: .venv/.dev ## The long generated campaigns
+	$(BIN)/python -m pytest -q -n $(JOBS) -m campaign
+
+lint: .venv/.dev ## Ruff, both halves
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/.dev ## Let ruff format and fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/.dev ## mypy, strict
+	$(BIN)/mypy
+
+imports: .venv/.dev ## Imports point down
+	$(BIN)/lint-imports
+
+build: .venv/.dev ## Wheel and source distribution
+	$(BIN)/python -m build --outdir dist .
+
+check: lint types imports test ## What a commit must pass
+
+clean: ## Remove the environment and everything made
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,69 @@
+"""langchain-promptopt: small, explained, reversible prompt edits, proven on held-out rows.
+
+Names load on first use (PEP 562), so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_promptopt._langchain.files import load_prompts
+    from langchain_promptopt._langchain.tunable import tunable
+    from langchain_promptopt.compare import compare
+    from langchain_promptopt.optimizer import PromptOptimizer, Result, aoptimize, optimize
+    from langchain_promptopt.recipe import Budget, Gate, Recipe
+    from langchain_promptopt.steps import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient
+
+_HOMES = {
+    "Budget": "recipe",
+    "Gate": "recipe",
+    "GlobalProposal": "steps",
+    "IdentifyTokens": "steps",
+    "LocalProposal": "steps",
+    "PromptOptimizer": "optimizer",
+    "Recipe": "recipe",
+    "Result": "optimizer",
+    "TextualGradient": "steps",
+    "aoptimize": "optimizer",
+    "compare": "compare",
+    "evaluators": None,
+    "load_prompts": "_langchain.files",
+    "optimize": "optimizer",
+    "presets": None,
+    "tunable": "_langchain.tunable",
+}
+
+__all__ = [
+    "Budget",
+    "Gate",
+    "GlobalProposal",
+    "IdentifyTokens",
+    "LocalProposal",
+    "PromptOptimizer",
+    "Recipe",
+    "Result",
+    "TextualGradient",
+    "aoptimize",
+    "compare",
+    "evaluators",
+    "load_prompts",
+    "optimize",
+    "presets",
+    "tunable",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    home = _HOMES[name]
+    if home is None:
+        return import_module(f"{__name__}.{name}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

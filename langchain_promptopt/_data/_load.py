@@ -1,0 +1,228 @@
+"""`load_data`: everything about the data is settled here, before anything is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from langchain_promptopt._data._checks import repeat_notes, with_ids, without_leaks
+from langchain_promptopt._data._files import SUFFIXES, Raw, read_file
+from langchain_promptopt._data._rows import Columns, Reader
+from langchain_promptopt._data._source import Source, describe_source
+from langchain_promptopt._data._splits import Placed, Splits, as_named, carve_val, name_map
+from langchain_promptopt.errors import DataError, UnavailableError
+from langchain_promptopt.protocols import DataSet
+from langchain_promptopt.types import SPLITS, Example, content_hash
+
+MAX_UNUSABLE = 0.1
+"""Share of rows that may be unusable before loading is refused (product 10.3)."""
+MIN_CLUSTERS = 6
+"""Test clusters below which no gate is possible (product 10.1)."""
+_SHOWN = 5
+
+
+@dataclass
+class Gathered:
+    """Raw rows of a source, with what was noticed while reading them."""
+
+    rows: list[Raw] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, path: Path, split: str | None, *, skip_bad_lines: bool) -> None:
+        """Read a file into these rows."""
+        found = read_file(path, skip_bad_lines=skip_bad_lines)
+        if found.skipped_lines:
+            lines = ", ".join(map(str, found.skipped_lines))
+            self.notes.append(f"{path.name}: skipped broken line(s) {lines}")
+        self.rows += [Raw(r.row, r.value, r.line, split) for r in found.rows]
+        if found.splits:
+            self.rows += [Raw(i, v, None, name) for name, rows in found.splits.items() for i, v in enumerate(rows)]
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """Rows checked one by one: what is usable, and what is wrong with the others."""
+
+    rows: tuple[Placed, ...]
+    problems: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+    total: int
+
+
+def load_data(  # noqa: PLR0913 - the facade of this room; each is a setting of [data]
+    data: Any,
+    *,
+    columns: Columns = Columns(),  # noqa: B008 - frozen and empty
+    splits: Mapping[str, str] | None = None,
+    drop_leaks: bool = False,
+    skip_bad_lines: bool = False,
+    variables: Sequence[str] | None = None,
+    remote: Callable[[str], Iterable[Any]] | None = None,
+) -> DataSet:
+    """Rows by split, checked.
+
+    Args:
+        data: What `describe_source` understands.
+        columns: Which column is what; rows shaped {inputs, outputs, metadata} need none.
+        splits: Our split name to the data's.
+        drop_leaks: Remove from train, dev and val what is also in test, instead of refusing.
+        skip_bad_lines: Leave broken lines of JSONL files out and report them.
+        variables: Inputs that every row must have: the prompts' variables.
+        remote: Reads a LangSmith dataset by name, id or URL.
+
+    Raises:
+        DataError: Nothing to read, broken files, more than a tenth of the rows unusable, leaks,
+            ids used twice.
+    """
+    source = describe_source(data)
+    gathered = _gather(data, source, splits, skip_bad_lines=skip_bad_lines, remote=remote)
+    seen = inspect_rows(gathered.rows, columns=columns, variables=variables)
+    _enough(seen, source)
+    named, notes = as_named(seen.rows, splits, drop_leaks=drop_leaks)
+    kept, dropped = without_leaks(named, drop_leaks=drop_leaks)
+    final = with_ids(kept)
+    repeated = repeat_notes(final)
+    carved = carve_val(final)
+    notes = [*gathered.notes, *seen.notes, *notes, *dropped, *repeated, *_size_notes(final, carved)]
+    ordered: dict[str, tuple[Example, ...]] = {
+        name: tuple(p.row.example for p in final[name]) for name in SPLITS if name in final
+    }
+    return DataSet(ordered, source.name, version_of(ordered), seen.problems, tuple(notes))
+
+
+def inspect_rows(rows: Sequence[Any], *, columns: Columns, variables: Sequence[str] | None = None) -> Inspected:
+    """Check rows one by one, without a limit on how many may be unusable."""
+    reader = Reader(columns, variables)
+    usable: list[Placed] = []
+    problems: list[dict[str, Any]] = []
+    for position, given in enumerate(rows):
+        raw = given if isinstance(given, Raw) else Raw(position, given)
+        row, found = reader.read(raw)
+        if row is not None:
+            usable.append(Placed(row))
+        line = {} if raw.line is None else {"line": raw.line}
+        problems += [{"row": raw.row, "split": raw.split, "field": p.field, "problem": p.problem} | line for p in found]
+    notes = []
+    if reader.guessed:
+        ins, outs = (", ".join(reader.guessed[side]) or "none" for side in ("inputs", "outputs"))
+        notes.append(f"no columns were named: inputs are {ins}; the reference is {outs}")
+    unusable = len(rows) - len(usable)
+    if unusable:
+        notes.append(f"{unusable} of {len(rows)} rows cannot be scored and are left out")
+    return Inspected(tuple(usable), tuple(problems), tuple(notes), len(rows))
+
+
+def version_of(splits: Mapping[str, Sequence[Example]]) -> str:
+    """A hash over all rows used, so that a run knows which data decided it."""
+    rows = [[name, e.id, e.inputs, e.outputs, e.group] for name, examples in splits.items() for e in examples]
+    return "sha256:" + content_hash(rows, 64)
+
+
+def _gather(
+    data: Any,
+    source: Source,
+    splits: Mapping[str, str] | None,
+    *,
+    skip_bad_lines: bool,
+    remote: Callable[[str], Iterable[Any]] | None,
+) -> Gathered:
+    found = Gathered()
+    if source.remote:
+        if remote is None:
+            msg = f"{source.name!r} is no file or folder here, so it is taken as a LangSmith dataset"
+            raise DataError(msg, where=f"looked in {Path.cwd()}", mend="Correct the path, or configure LangSmith.")
+        found.rows += [Raw(i, value) for i, value in enumerate(remote(source.name))]
+    elif source.path is not None and source.kind == "folder":
+        _folder(found, source.path, splits, skip_bad_lines=skip_bad_lines)
+    elif source.path is not None:
+        found.add(source.path, None, skip_bad_lines=skip_bad_lines)
+    else:
+        _in_memory(found, _from_hub(source) if source.kind == "hf" else data, skip_bad_lines=skip_bad_lines)
+    if not found.rows:
+        msg = f"{source.name!r} has no rows"
+        raise DataError(msg, mend="Give at least one row.", reason="no rows")
+    return found
+
+
+def _folder(found: Gathered, folder: Path, splits: Mapping[str, str] | None, *, skip_bad_lines: bool) -> None:
+    """A file for each split: train.jsonl, dev.csv, test.parquet ..."""
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    stems = [p.stem for p in files]
+    names = name_map(splits, stems)
+    twice = {s for s in stems if stems.count(s) > 1 and s in names}
+    if twice:
+        same = ", ".join(p.name for p in files if p.stem == min(twice))
+        msg = f"the split `{min(twice)}` has several files: {same}"
+        raise DataError(msg, where=str(folder), mend="Keep one.")
+    used = [p for p in files if p.stem in names]
+    if not used:
+        wanted = ", ".join(f"{s}.jsonl" for s in ("train", "dev", "test"))
+        msg = f"the folder has no file for a split; it holds {', '.join(p.name for p in files) or 'no data files'}"
+        raise DataError(msg, where=str(folder), mend=f"Name them {wanted}, or give the names in `splits`.")
+    for path in used:
+        found.add(path, path.stem, skip_bad_lines=skip_bad_lines)
+    ignored = ", ".join(p.name for p in files if p not in used)
+    if ignored:
+        found.notes.append(f"not used: {ignored}")
+
+
+def _in_memory(found: Gathered, data: Any, *, skip_bad_lines: bool) -> None:
+    if not isinstance(data, Mapping):
+        found.rows += [Raw(i, value) for i, value in enumerate(data)]
+        return
+    for name, rows in data.items():
+        if isinstance(rows, str | Path):
+            found.add(Path(rows).expanduser(), str(name), skip_bad_lines=skip_bad_lines)
+        elif isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+            msg = f"split {name!r} is a {type(rows).__name__}, not a list of rows"
+            raise DataError(msg, mend="Give rows, or a path, for each split.")
+        else:
+            found.rows += [Raw(i, value, None, str(name)) for i, value in enumerate(rows)]
+
+
+def _from_hub(source: Source) -> Any:
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(source.name, source.config)
+    except ConnectionError as error:
+        msg = f"the Hugging Face hub is out of reach for {source.name!r}: {error}"
+        raise UnavailableError(msg, role="data") from error
+    except (OSError, ValueError) as error:
+        msg = f"{source.name!r} cannot be loaded from the Hugging Face hub: {error}"
+        raise DataError(msg, mend="Check owner, name and config (hf:owner/name:config).") from error
+
+
+def _enough(seen: Inspected, source: Source) -> None:
+    """Refuse data of which too much is unusable, naming rows and fields."""
+    bad = seen.total - len(seen.rows)
+    if bad <= MAX_UNUSABLE * seen.total:
+        return
+    listed = [f"{p['split'] or ''} row {p['row']}: `{p['field']}` {p['problem']}".strip() for p in seen.problems]
+    rest = f"; and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    msg = f"{bad} of {seen.total} rows ({bad / seen.total:.0%}) cannot be used: {'; '.join(listed[:_SHOWN])}{rest}"
+    raise DataError(
+        msg,
+        where=source.name,
+        mend="Repair these rows or the column names; up to a tenth is left out and reported.",
+        problems=list(seen.problems),
+        usable=[placed.row.position for placed in seen.rows],
+    )
+
+
+def _size_notes(splits: Splits, carved: int) -> list[str]:
+    total = sum(map(len, splits.values()))
+    notes = [", ".join(f"{n} {len(rows)} rows ({len(rows) / total:.0%})" for n, rows in splits.items())]
+    if carved:
+        notes.append(f"val: {carved} rows carved from dev by hash")
+    if "test" in splits:
+        clusters = len({p.row.example.cluster for p in splits["test"]})
+        if clusters < MIN_CLUSTERS:
+            notes.append(
+                f"test has {clusters} independent row(s) or group(s), below {MIN_CLUSTERS}: no gate is possible"
+            )
+    else:
+        notes.append("there is no test split: no gate is possible")
+    return notes

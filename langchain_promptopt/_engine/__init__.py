@@ -1,0 +1,1 @@
+"""One loop for every method. Knows Protocols only; strategies meet it in a Recipe."""

@@ -1,0 +1,46 @@
+"""What a scoring strategy may do: evaluate candidates on dev rows, cached and metered."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from langchain_promptopt.protocols import rng_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from langchain_promptopt._engine.context import Run
+    from langchain_promptopt._engine.evaluations import Evaluations
+    from langchain_promptopt.types import Candidate
+
+
+class DevBench:
+    """Implements protocols.Bench on the dev split of one run at one step."""
+
+    def __init__(self, run: Run, evaluations: Evaluations, step: int) -> None:
+        self._run = run
+        self._evaluations = evaluations
+        self._step = step
+
+    @cached_property
+    def examples(self) -> Sequence[str]:
+        """Ids of the dev rows in one shared order, drawn once per run."""
+        ids = sorted(self._run.examples("dev"))
+        rng_at(self._run.seed, "dev-order").shuffle(ids)
+        return tuple(ids)
+
+    def known(self, candidate: Candidate) -> Mapping[str, float]:
+        """Primary scores already there."""
+        return self._evaluations.primary(candidate, "dev")
+
+    async def evaluate(self, candidate: Candidate, example_ids: Sequence[str]) -> Mapping[str, float]:
+        """Primary scores of these rows."""
+        await self._evaluations.ensure(candidate, "dev", example_ids)
+        scores = self.known(candidate)
+        return {i: scores[i] for i in example_ids if i in scores}
+
+    def rng(self, *place: str | int) -> Random:
+        """Randomness of this step."""
+        return rng_at(self._run.seed, "scoring", self._step, *place)

@@ -1,0 +1,172 @@
+"""Every score of a run: what is known, what is under way, and what has to be asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from langchain_promptopt.errors import TooManyFailures
+from langchain_promptopt.events import Evaluated, Incident, ScoredRow
+from langchain_promptopt.protocols import Job
+from langchain_promptopt.types import Candidate, Cell, Outcome, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from langchain_promptopt._engine.context import Run
+
+_IN_A_ROW = 10  # product contract, guarantee 7
+_FEW = 20
+"""Failures are not a rate before this many evaluations."""
+
+
+class Evaluations:
+    """Cells by identity: none is asked for twice, whoever wants it (G10, O4)."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._known: dict[Cell, Outcome] = {}
+        self._pending: dict[Cell, asyncio.Future[Outcome]] = {}
+        self._held: list[Outcome] = []
+        self._reported: set[tuple[str, str, int]] = set()
+        self._streak = self._dropped = self._asked = 0
+
+    def known(self, candidate: Candidate, split: str) -> dict[str, list[Outcome]]:
+        """Outcomes so far by example id."""
+        out: dict[str, list[Outcome]] = {}
+        for example_id in self._run.examples(split):
+            repeat = 0
+            while (o := self._known.get(Cell(candidate.id, split, example_id, repeat))) is not None:
+                out.setdefault(example_id, []).append(o)
+                repeat += 1
+        return out
+
+    async def ensure(
+        self, candidate: Candidate, split: str, example_ids: Iterable[str], repeats: int = 1
+    ) -> list[Outcome]:
+        """Outcomes of these rows in the order asked; missing ones are evaluated now.
+
+        Raises TooManyFailures past the failure limits; the dropped rows are then not journaled,
+        so that a resumed run asks for them again.
+        """
+        ids = list(example_ids)
+        out = await self.ensure_cells(
+            [(candidate, Cell(candidate.id, split, i, r)) for i in ids for r in range(repeats)]
+        )
+        self._report(candidate, split)
+        return out
+
+    async def ensure_cells(self, wanted: Sequence[tuple[Candidate, Cell]]) -> list[Outcome]:
+        """Outcomes of these cells, evaluated in this order where missing."""
+        jobs = []
+        for candidate, cell in wanted:
+            if cell in self._known or cell in self._pending:
+                continue
+            if (replayed := self._run.journal.cells.get(cell)) is not None:
+                self._run.ledger.record("task", self._run.step, replayed.usage, split=cell.split)
+                self._keep(replayed)
+                continue
+            self._pending[cell] = asyncio.get_running_loop().create_future()
+            example = self._run.examples(cell.split)[cell.example_id]
+            jobs.append(Job(cell, candidate, example))
+        if jobs:
+            await self._evaluate(jobs)
+        waiting = [self._pending[cell] for _, cell in wanted if cell not in self._known]
+        if waiting:
+            await asyncio.gather(*waiting)
+        return [self._known[cell] for _, cell in wanted]
+
+    async def _evaluate(self, jobs: list[Job]) -> None:
+        try:
+            await self._run.executor.evaluate(jobs, self._done)
+        except BaseException as error:
+            for job in jobs:
+                future = self._pending.pop(job.cell, None)
+                if future is not None and not future.done():
+                    future.set_exception(error) if isinstance(error, Exception) else future.cancel()
+                    future.exception() if future.done() and not future.cancelled() else None
+            raise
+        self._release_held()
+
+    async def _done(self, outcome: Outcome) -> None:
+        self._asked += 1
+        if outcome.dropped:
+            self._dropped += 1
+            self._streak += 1
+            self._held.append(outcome)
+            self._check_failures(outcome)
+        else:
+            self._streak = 0
+            self._keep(outcome)
+        self._known[outcome.cell] = self._lean(outcome)
+        future = self._pending.pop(outcome.cell, None)
+        if future is not None and not future.done():
+            future.set_result(outcome)
+
+    def _keep(self, outcome: Outcome) -> None:
+        self._run.emit(ScoredRow.of(outcome))
+        self._known[outcome.cell] = self._lean(outcome)
+
+    @staticmethod
+    def _lean(outcome: Outcome) -> Outcome:
+        """Outputs stay in memory only where evidence is drawn from; the journal has them all."""
+        return outcome if outcome.cell.split == "train" else replace(outcome, output=None, comments={})
+
+    def _check_failures(self, last: Outcome) -> None:
+        limit = self._run.max_failure_rate
+        too_many = self._asked >= _FEW and self._dropped > limit * self._asked
+        if self._streak < _IN_A_ROW and not too_many:
+            return
+        failure = last.failure
+        detail = f"{failure.kind}: {failure.message}" if failure else ""
+        self._run.emit(Incident(role="task", kind="too_many_failures", retryable=True, action="stop", detail=detail))
+        msg = f"{self._dropped} of {self._asked} evaluations failed, the last {self._streak} in a row (`max_failure_rate` is {limit:.0%}). Last: {detail}"
+        raise TooManyFailures(
+            msg,
+            where=f"row {last.cell.example_id!r}, split {last.cell.split}",
+            mend="Check the service, then resume this run; nothing that was answered is paid for again.",
+            role="task",
+        )
+
+    def _release_held(self) -> None:
+        held, self._held = self._held, []
+        for outcome in held:
+            failure = outcome.failure
+            self._run.emit(ScoredRow.of(outcome))
+            self._run.emit(
+                Incident(
+                    role="task",
+                    kind=failure.kind if failure else "unknown",
+                    retryable=True,
+                    action="row dropped",
+                    detail=f"{outcome.cell.split}/{outcome.cell.example_id}: {failure.message if failure else ''}",
+                )
+            )
+
+    def _report(self, candidate: Candidate, split: str) -> None:
+        rows = [o for found in self.known(candidate, split).values() for o in found]
+        if (candidate.id, split, len(rows)) in self._reported:
+            return
+        self._reported.add((candidate.id, split, len(rows)))
+        scores = [self._run.objective.value(o.scores) for o in rows if not o.dropped]
+        self._run.emit(
+            Evaluated(
+                candidate_id=candidate.id,
+                split=split,
+                n=len(scores),
+                score=sum(scores) / len(scores) if scores else 0.0,
+                failures=sum(o.failure is not None for o in rows),
+                cached=sum(o.cached for o in rows),
+                usage=sum((o.usage for o in rows), Usage()),
+            )
+        )
+
+    def primary(self, candidate: Candidate, split: str) -> dict[str, float]:
+        """Mean primary score by example id over repeats, dropped rows left out."""
+        out = {}
+        for example_id, found in self.known(candidate, split).items():
+            values = [self._run.objective.value(o.scores) for o in found if not o.dropped]
+            if values:
+                out[example_id] = sum(values) / len(values)
+        return out

@@ -1,0 +1,332 @@
+"""The search: baseline, steps, choice. One loop for every recipe (algorithms 5.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from langchain_promptopt._engine.bench import DevBench
+from langchain_promptopt._engine.line import Line, ask_for, run_line
+from langchain_promptopt._engine.tasks import together
+from langchain_promptopt._runtime.spans import span
+from langchain_promptopt.errors import DataError
+from langchain_promptopt.events import Incident, Selected
+from langchain_promptopt.protocols import Progress, rng_at
+from langchain_promptopt.types import Allowance, Attempt, Candidate, Example, Outcome, Shown, Trajectory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_promptopt._engine.context import Run
+    from langchain_promptopt._engine.evaluations import Evaluations
+    from langchain_promptopt._engine.spending import Spending
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search ends with."""
+
+    best: Attempt
+    baseline: Attempt
+    trajectory: Trajectory
+    steps: int
+    stopped: str
+
+
+@dataclass
+class Search:
+    """State of one search; `found` is its result. Decisions are made at step ends, in canonical order."""
+
+    run: Run
+    evaluations: Evaluations
+    spending: Spending
+    trajectory: list[Attempt] = field(default_factory=list)
+    kept: tuple[Attempt, ...] = ()
+    best: list[Attempt] = field(default_factory=list)
+    dev_val: list[tuple[float, float]] = field(default_factory=list)
+    train_errors: int | None = None
+
+    async def found(self, config: RunnableConfig) -> Found:
+        """Run to the end. A spent budget ends the search early with the best so far (N7)."""
+        await self._baseline(config)
+        total = self.run.recipe.stop.total(len(self.run.data["train"]))
+        stopped, t = "max steps", 0
+        while t < total:
+            if (spent := self.spending.reason) is not None:
+                stopped = f"budget: {spent}"
+                break
+            t += 1
+            self.run.step = t
+            went_on = await self._step(t, total, config)
+            if not went_on:
+                stopped = "budget: the next step does not fit" if went_on is None else "nothing left to change"
+                break
+            if (why := self.run.recipe.stop.reason(await self._progress(t))) is not None:
+                stopped = why
+                break
+        self._note(stopped)
+        return Found(await self._pick(), self.trajectory[0], tuple(self.trajectory), t, stopped)
+
+    def _note(self, stopped: str) -> None:
+        budget = stopped.startswith("budget")
+        kind = "budget" if budget else "search_ended"
+        self.run.emit(Incident(role="engine", kind=kind, retryable=budget, action="stop search", detail=stopped))
+
+    # ------------------------------------------------------------ baseline
+
+    async def _baseline(self, config: RunnableConfig) -> None:
+        async with span(config, "baseline", {"candidate_id": self.run.baseline.id}) as (inner, end):
+            ids = DevBench(self.run, self.evaluations, 0).examples
+            self.spending.claim(0, cells=len(ids))
+            outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids)
+            self.spending.learn(outcomes)
+            self.spending.release(0)
+            self._check_baseline(outcomes)
+            first = self._attempt(self.run.baseline)
+            seeds = await self._seeds(inner)
+            self.trajectory = [first, *seeds]
+            self._choose(sorted(self.trajectory, key=lambda a: -a.score))
+            self.best = [max(self.trajectory, key=lambda a: a.score)]
+            end({"score": first.score, "n": first.n})
+
+    async def _seeds(self, config: RunnableConfig) -> list[Attempt]:
+        ask = ask_for(self.run, config, 0, "seeding")
+        self.run.busy += 1
+        try:
+            extra = await self.run.recipe.seeding.seeds(self.run.baseline, self.run.data["train"], ask)
+        finally:
+            self.run.busy -= 1
+        fresh = [c for c in _distinct(extra) if c.id != self.run.baseline.id]
+        return (
+            list(await self.run.recipe.scoring.score(fresh, [], DevBench(self.run, self.evaluations, 0)))
+            if fresh
+            else []
+        )
+
+    def _check_baseline(self, outcomes: Sequence[Outcome]) -> None:
+        """All 0 or all 1 is a broken set-up, not a score (guarantee 7)."""
+        scores = {self.run.objective.value(o.scores) for o in outcomes if not o.dropped}
+        if len(outcomes) < 2 or len(scores) != 1 or next(iter(scores)) not in {0.0, 1.0}:
+            return
+        value, first = next(iter(scores)), outcomes[0]
+        example = self.run.examples("dev")[first.cell.example_id]
+        row = self.run.journal.cells.get(first.cell, first)
+        shown = (
+            f"inputs {dict(example.inputs)!r:.300}, expected {dict(example.outputs)!r:.200}, answer {row.output!r:.300}"
+        )
+        msg = f"the baseline scores {value:g} on all {len(outcomes)} dev rows"
+        mend = (
+            "Look at this row: is the evaluator reading the right field, and does the chain answer at all?"
+            if not value
+            else "There is nothing to improve on these rows; use harder ones."
+        )
+        raise DataError(msg, where=f"row {example.id!r}: {shown}", mend=mend)
+
+    # ------------------------------------------------------------ steps
+
+    async def _step(self, t: int, total: int, config: RunnableConfig) -> bool | None:
+        """One step; None when its work does not fit the budget, False when there was nothing to do."""
+        recipe = self.run.recipe
+        async with span(config, f"step {t}", {"step": t}, {"promptopt_step": t}) as (inner, end):
+            parents = recipe.search.parents(tuple(self.trajectory), self.kept, t, rng_at(self.run.seed, "parents", t))
+            plan = await self._plan(parents, t, total, inner)
+            if plan is None or not plan:
+                return None if plan is None else False
+            families = await together(self._family(p, lines) for p, lines in plan)
+            fresh = self._fresh(families, t)
+            async with span(inner, "evaluate", {"candidates": [c.id for c in fresh]}) as (_, done):
+                scored = await recipe.scoring.score(fresh, self.kept, DevBench(self.run, self.evaluations, t))
+                done({"scores": {a.candidate.id: a.score for a in scored}})
+            self.spending.release(t)
+            self._admit(scored, t)
+            async with span(inner, "select", {}) as (_, chosen):
+                chosen({"kept": [a.candidate.id for a in self.kept]})
+            end({"best": self.best[-1].candidate.id, "score": self.best[-1].score})
+        return True
+
+    async def _plan(
+        self, parents: Sequence[Attempt], t: int, total: int, config: RunnableConfig
+    ) -> list[tuple[Attempt, list[Line]]] | None:
+        """Lines that fit the budget, in canonical order, with the evidence they start from."""
+        allowance = self.run.recipe.control.allowance(t, total)
+        affordable = [p for p in parents if self._claim_evidence(p, t)]
+        if parents and not affordable:
+            return None
+        rows = await together(self._evidence(p, t) for p in affordable)
+        self.spending.release(t)
+        plan, cut = [], False
+        for parent, shown in zip(affordable, rows, strict=True):
+            lines = []
+            for line in self._lines(parent, shown, t, allowance, config):
+                if not self._claim_line(line):
+                    cut = True
+                    break
+                lines.append(line)
+            if lines:
+                plan.append((parent, lines))
+        return None if cut and not plan else plan
+
+    def _claim_evidence(self, parent: Attempt, t: int) -> bool:
+        wanted = self._wanted(parent, t)
+        missing = len(wanted) - len(set(wanted) & set(self.evaluations.known(parent.candidate, "train")))
+        return self.spending.claim(t, cells=missing)
+
+    def _claim_line(self, line: Line) -> bool:
+        """Upper bound of one line: its model calls with every retry, and all rows for its children."""
+        recipe = self.run.recipe
+        cells = recipe.proposals.per_call * len(self.run.data["dev"])
+        return self.spending.claim(line.step, cells=cells, optimizer_calls=4 + 2 * recipe.proposals.per_call)
+
+    def _wanted(self, parent: Attempt, t: int) -> tuple[str, ...]:
+        ids = tuple(e.id for e in self.run.data["train"])
+        return self.run.recipe.evidence.wanted(ids, rng_at(self.run.seed, "evidence", t, parent.candidate.id, "rows"))
+
+    async def _evidence(self, parent: Attempt, t: int) -> list[Shown]:
+        wanted = self._wanted(parent, t)
+        outcomes = await self.evaluations.ensure(parent.candidate, "train", wanted) if wanted else []
+        examples = self.run.examples("train")
+        shown = [self._shown(examples[o.cell.example_id], o) for o in outcomes if not o.dropped]
+        if parent.candidate.id == self.best[-1].candidate.id and outcomes:
+            self.train_errors = sum(s.score < 1.0 for s in shown)
+        return shown
+
+    def _shown(self, example: Example, outcome: Outcome | None) -> Shown:
+        if outcome is None:
+            return Shown(example.id, example.inputs, example.outputs, None, 0.0, example.note or "")
+        comment = "; ".join(c for c in (*outcome.comments.values(), example.note or "", _why(outcome)) if c)
+        return Shown(
+            example.id,
+            example.inputs,
+            example.outputs,
+            outcome.output,
+            self.run.objective.value(outcome.scores),
+            comment,
+        )
+
+    def _lines(
+        self, parent: Attempt, rows: list[Shown], t: int, allowance: Allowance, config: RunnableConfig
+    ) -> list[Line]:
+        recipe = self.run.recipe
+        bare = [self._shown(e, None) for e in self.run.data["train"]]
+        rng = rng_at(self.run.seed, "evidence", t, parent.candidate.id)
+        batches = recipe.evidence.batches(rows, bare, recipe.proposals.per_parent, rng)
+        trajectory = tuple(self.trajectory)
+        return [
+            Line(
+                t,
+                parent,
+                batch,
+                i,
+                trajectory,
+                allowance,
+                ask_for(self.run, config, t, parent.candidate.id, i),
+                self._stalled(),
+            )
+            for i, batch in enumerate(batches)
+        ]
+
+    def _stalled(self) -> int:
+        return (
+            len(self.best) - 1 - max(i for i, a in enumerate(self.best) if i == 0 or a.score > self.best[i - 1].score)
+        )
+
+    async def _family(self, parent: Attempt, lines: list[Line]) -> tuple[Attempt, list[Candidate]]:
+        children = await together(self._children(line) for line in lines)
+        return parent, [c for line in children for c in line]
+
+    async def _children(self, line: Line) -> tuple[Candidate, ...]:
+        """A line's children; where all of them will be scored in full, their rows start at once."""
+        made = await run_line(self.run, line)
+        recipe = self.run.recipe
+        if recipe.scoring.eager and recipe.proposals.keeps_all:
+            ids = DevBench(self.run, self.evaluations, line.step).examples
+            await together(self.evaluations.ensure(c, "dev", ids) for c in _distinct(made))
+        return made
+
+    def _fresh(self, families: Sequence[tuple[Attempt, list[Candidate]]], t: int) -> list[Candidate]:
+        known = {a.candidate.id for a in self.trajectory}
+        fresh: list[Candidate] = []
+        for parent, children in families:
+            new = [c for c in _distinct(children) if c.id not in known]
+            kept = self.run.recipe.proposals.prune(new, parent, rng_at(self.run.seed, "prune", t, parent.candidate.id))
+            fresh += kept
+            known |= {c.id for c in kept}
+        return fresh
+
+    def _admit(self, scored: Sequence[Attempt], t: int) -> None:
+        at = {a.candidate.id: i for i, a in enumerate(self.trajectory)}
+        fresh = []
+        for attempt in scored:
+            measured = self._with_gain(attempt)
+            if measured.candidate.id in at:
+                self.trajectory[at[measured.candidate.id]] = measured
+            else:
+                fresh.append(measured)
+        refreshed = tuple(self.trajectory[at[a.candidate.id]] for a in self.kept)
+        self.trajectory += fresh
+        selection = self.run.recipe.search.admit(refreshed, fresh, t, self.run.recipe.incumbent)
+        self._choose(selection.kept)
+        leader = self.best[-1]
+        for challenger in sorted(fresh, key=lambda a: -a.score):
+            if self.run.recipe.incumbent.accepts(challenger, leader):
+                leader = challenger
+        self.best.append(leader)
+        dropped = [{"candidate_id": i, "why": why} for i, why in selection.dropped.items()]
+        self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=dropped))
+
+    def _choose(self, kept: Sequence[Attempt]) -> None:
+        """The survivors, the first of them marked as the one the search goes on from."""
+        lead = kept[0].candidate.id if kept else None
+        self.trajectory = [replace(a, chosen=True) if a.candidate.id == lead else a for a in self.trajectory]
+        by_id = {a.candidate.id: a for a in self.trajectory}
+        self.kept = tuple(by_id[a.candidate.id] for a in kept)
+
+    def _with_gain(self, attempt: Attempt) -> Attempt:
+        parents = [a for a in self.trajectory if a.candidate.id in attempt.candidate.parents]
+        if not parents:
+            return attempt
+        shared = [i for i in attempt.by_example if i in parents[0].by_example]
+        gain = sum(attempt.by_example[i] - parents[0].by_example[i] for i in shared) / len(shared) if shared else 0.0
+        return replace(attempt, gain=gain)
+
+    def _attempt(self, candidate: Candidate) -> Attempt:
+        scores = self.evaluations.primary(candidate, "dev")
+        return Attempt(candidate, sum(scores.values()) / len(scores) if scores else 0.0, scores)
+
+    # ------------------------------------------------------------ progress and choice
+
+    async def _progress(self, t: int) -> Progress:
+        if self.run.data["val"]:
+            val = await self._val(self.best[-1])
+            self.dev_val.append((self.best[-1].score, _mean(val.values())))
+        return Progress(t, tuple(self.best), tuple(self.dev_val), self.train_errors, len(self.run.data["dev"]))
+
+    async def _val(self, attempt: Attempt) -> dict[str, float]:
+        ids = list(self.run.examples("val"))
+        await self.evaluations.ensure(attempt.candidate, "val", ids)
+        return self.evaluations.primary(attempt.candidate, "val")
+
+    async def _pick(self) -> Attempt:
+        final, val = self.run.recipe.final, {}
+        if self.run.data["val"] and final.top:
+            ranked = sorted(self.trajectory[1:], key=lambda a: -a.score)[: final.top]
+            for attempt in (self.trajectory[0], *ranked):
+                if self.spending.claim(self.run.step, cells=len(self.run.data["val"])):
+                    val[attempt.candidate.id] = await self._val(attempt)
+                self.spending.release(self.run.step)
+        return final.pick(tuple(self.trajectory), val, self.run.baseline.id)
+
+
+def _why(outcome: Outcome) -> str:
+    return f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure is not None else ""
+
+
+def _mean(values: object) -> float:
+    found = list(values)  # type: ignore[call-overload]  # any iterable of floats
+    return sum(found) / len(found) if found else 0.0
+
+
+def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return list({c.id: c for c in candidates}.values())

@@ -1,0 +1,74 @@
+"""Budgets in canonical order: what a piece of work may cost is claimed before it starts.
+
+Claims are made in a fixed order from figures that are settled, so the same run stops at the same
+place whatever the concurrency; the ledger's check before each call is the hard stop behind them
+(product 10.9).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_promptopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from langchain_promptopt._runtime.ledger import Ledger
+    from langchain_promptopt.types import Outcome, Usage
+
+
+class Spending:
+    """Claims on what is left of a budget."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._calls_per_cell = 1
+        self._cell_tokens = 0
+        self._cell_usd = 0.0
+        self._test_cells = 0
+
+    @property
+    def reason(self) -> str | None:
+        """Which limit is reached, by the hard check."""
+        return self._ledger.exhausted()
+
+    def reserve_test(self, cells: int) -> None:
+        """Set the test's share aside before the first call. Raises ConfigError when the budget cannot bear it."""
+        self._test_cells = cells
+        if not self._ledger.reserve_test(cells):
+            left = self._ledger.remaining().get("calls", 0)
+            msg = f"the budget of {left:g} calls cannot pay for the {cells} calls of the held-out test"
+            raise ConfigError(msg, mend="Raise budget.calls, use fewer test rows, or lower gate.repeats.")
+
+    def learn(self, outcomes: list[Outcome]) -> None:
+        """What a row of this chain takes, seen on the baseline; the test's share grows to that."""
+        paid = [o.usage for o in outcomes if not o.cached]
+        if not paid:
+            return
+        self._calls_per_cell = max(1, *(u.calls for u in paid))
+        self._cell_tokens = max(u.input_tokens + u.output_tokens for u in paid)
+        self._cell_usd = max(u.usd or 0.0 for u in paid)
+        more = (self._calls_per_cell - 1) * self._test_cells
+        self._ledger.reserve_test(more, self._cell_tokens * self._test_cells, self._cell_usd * self._test_cells)
+
+    def claim(self, step: int, *, cells: int, optimizer_calls: int = 0) -> bool:
+        """Set calls of this step aside; False when the budget cannot bear them."""
+        tokens, usd = self._optimizer_cost(optimizer_calls)
+        return self._ledger.reserve(
+            cells * self._calls_per_cell + optimizer_calls,
+            cells * self._cell_tokens + tokens,
+            cells * self._cell_usd + usd,
+            step,
+            search_calls=cells,
+        )
+
+    def _optimizer_cost(self, calls: int) -> tuple[int, float]:
+        """Expected tokens and money of optimizer calls, from those already settled."""
+        seen: Usage | None = self._ledger.by_role.get("optimizer")
+        if seen is None or not seen.calls:
+            return 0, 0.0
+        tokens = (seen.input_tokens + seen.output_tokens) * calls // seen.calls
+        return tokens, (seen.usd or 0.0) * calls / seen.calls
+
+    def release(self, step: int) -> None:
+        """End the claims of a step: what they really cost is in the ledger by now."""
+        self._ledger.release(step)

@@ -1,0 +1,127 @@
+"""Running a chain without paying for a model, to see which of its prompts it really renders.
+
+Models that the walk reaches answer with a canned reply while the dry run's context is active
+(other callers of the same object are served as always). A model the walk does not reach is
+stopped by a callback before it is called. The run also ends as soon as every prompt has been
+seen. Tools, retrievers and other code of the chain do run, as they would in an evaluation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from langchain_core.callbacks.base import BaseCallbackHandler
+from langchain_core.runnables.config import merge_configs
+
+from langchain_promptopt._langchain.canned import canned, replying
+from langchain_promptopt._langchain.overlay import Overlay, overlaid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.language_models.base import BaseLanguageModel
+    from langchain_core.runnables import Runnable, RunnableConfig
+
+REPLIES = ("ok", "{}")
+"""Canned replies, in turn: plain text, then something a JSON parser takes."""
+
+MAX_ROWS = 24
+"""Rows tried, so that branches chosen by the input are seen."""
+
+
+_UNREACHED = "it came to a model made at run time, which a dry run must not call"
+
+
+class DryStop(BaseException):
+    """Ends a dry run early. No Exception, so that fallbacks and retries of the chain do not see it."""
+
+
+@dataclass
+class Proof:
+    """What a dry run saw."""
+
+    calls: dict[int, list[Mapping[str, Any]]] = field(default_factory=dict)
+    """Live object (by id) -> variables it was rendered with."""
+    direct: set[int] = field(default_factory=set)
+    """Live objects that are handed the row's inputs as they are."""
+    error: str = ""
+    """Why the first run that failed did so."""
+
+
+async def dry_run(
+    chain: Runnable[Any, Any],
+    rows: Sequence[Mapping[str, Any]],
+    things: Sequence[Any],
+    models: Sequence[BaseLanguageModel[Any]],
+    *,
+    config: RunnableConfig | None = None,
+    first_only: bool = False,
+) -> Proof:
+    """Run `chain` on rows until each of `things` was rendered, or rows and replies are used up.
+
+    Args:
+        chain: The user's chain; slots of `things` must be installed.
+        rows: Inputs, as an evaluation would give them.
+        things: Live prompts to look for.
+        models: Models that answer with canned replies meanwhile.
+        config: Passed to the chain.
+        first_only: Stop each run at the first rendering, for code whose calls we cannot stop.
+    """
+    proof = Proof()
+    wanted = {id(thing) for thing in things}
+
+    def watch(_: Any) -> None:
+        if first_only or wanted <= proof.calls.keys() | overlay.calls.keys():
+            raise DryStop
+
+    run_config = merge_configs(config, {"callbacks": [_Stop()], "run_name": "promptopt.dry_run"})
+    with canned(models):
+        for reply in REPLIES:
+            for row in rows[: MAX_ROWS if reply == REPLIES[0] else MAX_ROWS // 6]:
+                overlay = Overlay(watch=watch)
+                await _one(chain, row, reply, overlay, run_config, proof)
+                _note(proof, overlay, row)
+                if wanted <= proof.calls.keys() or (first_only and proof.calls):
+                    return proof
+    return proof
+
+
+async def _one(
+    chain: Runnable[Any, Any],
+    row: Mapping[str, Any],
+    reply: str,
+    overlay: Overlay,
+    config: RunnableConfig,
+    proof: Proof,
+) -> None:
+    try:
+        with overlaid(overlay), replying(reply):
+            await chain.ainvoke(dict(row), config)
+    except DryStop as stop:
+        proof.error = proof.error or str(stop)
+    except Exception as error:  # noqa: BLE001  # style H8: the target call; the text is shown to the user
+        proof.error = proof.error or f"{type(error).__name__}: {error}"
+
+
+def _note(proof: Proof, overlay: Overlay, row: Mapping[str, Any]) -> None:
+    for key, calls in overlay.calls.items():
+        if key not in proof.calls and any(all(c.get(k, _NONE) is v for k, v in row.items()) for c in calls):
+            proof.direct.add(key)
+        proof.calls.setdefault(key, []).extend(calls)
+
+
+_NONE = object()
+
+
+class _Stop(BaseCallbackHandler):
+    """Stops models that have no canned reply, before they are called."""
+
+    raise_error = True
+    run_inline = True
+
+    def on_chat_model_start(self, *_: Any, **__: Any) -> NoReturn:
+        raise DryStop(_UNREACHED)
+
+    def on_llm_start(self, *_: Any, **__: Any) -> NoReturn:
+        raise DryStop(_UNREACHED)

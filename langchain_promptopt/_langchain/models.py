@@ -1,0 +1,180 @@
+"""Models by name, by object or by openai client; and what identifies one in a run's record."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from langchain_promptopt.errors import ConfigError, CredentialsError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel
+
+_SAMPLING = (
+    "temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "seed", "n", "stop", "stop_sequences",
+    "presence_penalty", "frequency_penalty", "reasoning_effort", "reasoning", "verbosity", "model_kwargs", "extra_body",
+)  # fmt: skip
+"""Settings that change what a model answers; keys, headers, timeouts and retries do not."""
+
+_ENDPOINTS = ("openai_api_base", "base_url", "azure_endpoint", "endpoint", "endpoint_url", "api_base")
+_SECRET = re.compile(r"(?i)key$|token$|secret|password|authorization|headers?$|credential")
+
+
+def resolve_model(
+    spec: Any, role: str, *, factories: Mapping[str, Callable[[Any], BaseChatModel]] | None = None
+) -> BaseChatModel:
+    """The chat model that `spec` means.
+
+    Args:
+        spec: "provider:name", a chat model, or `(openai client, "model")`.
+        role: What it is for (`optimizer`, `target`), for factories and error messages.
+        factories: Models that this package brings, by name ("offline"); called with the role.
+
+    Raises:
+        ConfigError: The spec is of no known form, or the provider's package is not installed.
+        CredentialsError: The provider wants a key that is not set.
+    """
+    from langchain_core.language_models.chat_models import BaseChatModel
+
+    if isinstance(spec, BaseChatModel):
+        return spec
+    if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], str):  # (client, name)
+        return _from_client(spec[0], spec[1], role)
+    if not isinstance(spec, str):
+        msg = f"a {type(spec).__name__} is no model"
+        raise ConfigError(msg, where=f"{role} model", mend=_FORMS)
+    if factories and spec in factories:
+        return factories[spec](role)
+    provider, colon, name = spec.partition(":")
+    if not (provider and colon and name):
+        known = f" Known by name: {', '.join(factories)}." if factories else ""
+        msg = f"{spec!r} names no provider"
+        raise ConfigError(msg, where=f"{role} model", mend=_FORMS + known)
+    return _openai(name, role) if provider == "openai" else _other_provider(spec, role)
+
+
+_FORMS = 'Write "provider:name" ("openai:gpt-4o-mini"), or pass a chat model or (openai client, "model").'
+
+
+def _openai(name: str, role: str) -> BaseChatModel:
+    import openai
+    from langchain_openai import ChatOpenAI
+
+    # The base URL is passed on explicitly: LANGSMITH_GATEWAY would win over the environment otherwise.
+    base_url = os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL") or None
+    key = {} if os.environ.get("OPENAI_API_KEY") or base_url is None else {"api_key": "none"}
+    try:
+        return ChatOpenAI(model=name, base_url=base_url, max_retries=0, stream_usage=True, **key)  # type: ignore[arg-type]  # api_key takes a plain string
+    except openai.OpenAIError as error:
+        msg = "OPENAI_API_KEY is not set"
+        raise CredentialsError(msg, where=f"{role} model", mend="Export it; a local server takes any text.") from error
+
+
+def _other_provider(spec: str, role: str) -> BaseChatModel:
+    provider = spec.partition(":")[0]
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        msg = f"the provider {provider!r} needs the package langchain"
+        mend = "pip install 'langchain-promptopt[providers]' and the provider's own package."
+        raise ConfigError(msg, where=f"{role} model", mend=mend) from error
+    try:
+        model: BaseChatModel = init_chat_model(spec)
+    except (ImportError, ValueError) as error:
+        msg = f"{spec!r} cannot be loaded: {error}"
+        raise ConfigError(msg, where=f"{role} model", mend="Install the provider's package.") from error
+    return model
+
+
+def _from_client(client: Any, name: str, role: str) -> BaseChatModel:
+    import openai
+    from langchain_openai import ChatOpenAI
+
+    # The client's own retries and HTTP settings stay the user's (product contract, ruling 19).
+    known: dict[str, Any] = {
+        "model": name,
+        "base_url": str(getattr(client, "base_url", "")) or None,
+        "api_key": getattr(client, "api_key", None) or "none",
+        "max_retries": getattr(client, "max_retries", 0),
+    }
+    if isinstance(client, openai.AsyncOpenAI):
+        return ChatOpenAI(**known, async_client=client.chat.completions, root_async_client=client)
+    if isinstance(client, openai.OpenAI):
+        return _sync_client_model()(**known, client=client.chat.completions, root_client=client)
+    msg = f"a {type(client).__name__} is no openai client"
+    raise ConfigError(msg, where=f"{role} model", mend=_FORMS)
+
+
+def _sync_client_model() -> Callable[..., BaseChatModel]:
+    from langchain_core.runnables.config import run_in_executor
+    from langchain_openai import ChatOpenAI
+
+    class ChatOpenAISync(ChatOpenAI):
+        """ChatOpenAI on a synchronous client alone: asynchronous calls run in a thread."""
+
+        async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+            manager = run_manager.get_sync() if run_manager else None
+            return await run_in_executor(None, self._generate, messages, stop, manager, **kwargs)
+
+    return ChatOpenAISync
+
+
+def endpoint_of(model: Any) -> str:
+    """The address a model calls, without credentials or query; "" for a provider's default.
+
+    >>> class M:
+    ...     base_url = "https://me:pw@host.example:8/v1?key=x"
+    >>> endpoint_of(M())
+    'https://host.example:8/v1'
+    """
+    inner = _unwrapped(model)
+    for name in _ENDPOINTS:
+        value = getattr(inner, name, None)
+        if value and "://" in str(value):
+            parts = urlsplit(str(value))
+            return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+    return ""
+
+
+def model_name(model: Any) -> str:
+    """The name a model asks its provider for, else its class."""
+    inner = _unwrapped(model)
+    for name in ("model_name", "model", "model_id", "deployment_name"):
+        value = getattr(inner, name, None)
+        if isinstance(value, str) and value:
+            return value
+    return type(inner).__name__
+
+
+def model_id(model: Any) -> str:
+    """What decides a model's answers, for the run id: class, name, endpoint, sampling settings. Never keys."""
+    inner = _unwrapped(model)
+    found = {name: getattr(inner, name, None) for name in _SAMPLING} | {"bound": getattr(model, "kwargs", None)}
+    cleaned = {name: _without_secrets(value) for name, value in found.items()}
+    settings = {name: value for name, value in cleaned.items() if value not in (None, {}, [])}
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=_label)
+    return f"{type(inner).__name__}:{model_name(model)}@{endpoint_of(model)}{text if settings else ''}"
+
+
+def _unwrapped(model: Any) -> Any:
+    """The model inside bindings such as `model.bind(stop=...)`."""
+    while hasattr(model, "bound"):
+        model = model.bound
+    return model
+
+
+def _label(value: Any) -> str:
+    """A stable name for a value that is no JSON; `repr` may hold addresses or keys."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _without_secrets(v) for k, v in value.items() if not _SECRET.search(str(k))}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(v) for v in value]
+    return value

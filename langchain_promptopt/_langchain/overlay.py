@@ -1,0 +1,222 @@
+"""Many candidates at once on one live chain.
+
+While a search runs, each live template has a *slot class*: a subclass of its own concrete type,
+built once, that looks into a ContextVar before it renders. Contexts are copied by asyncio tasks,
+by LangChain's executors, `asyncio.to_thread` and `copy_context().run`, so candidates under
+evaluation never mix. Every look is counted: a chain that renders copies made at run time, or in
+a bare thread pool, would tie all candidates silently.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import types
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt.errors import ConflictError, PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+_RENDERING = ("format", "aformat", "format_prompt", "aformat_prompt", "format_messages", "aformat_messages")
+
+
+@dataclass
+class Overlay:
+    """What one evaluation renders instead, and what it really rendered.
+
+    Args:
+        templates: Live object (by id) -> the template to render in its place.
+    """
+
+    templates: Mapping[int, Any] = field(default_factory=dict)
+    calls: dict[int, list[Mapping[str, Any]]] = field(default_factory=dict)
+    """Live object (by id) -> the variables of its renderings; empty where the base was read otherwise."""
+    copies: list[str] = field(default_factory=list)
+    """Classes of templates that rendered under a slot class without being installed."""
+    watch: Callable[[Any], None] | None = None
+    """Called with each live object as it renders; may raise to stop the chain."""
+
+
+_ACTIVE: ContextVar[Overlay | None] = ContextVar("promptopt_overlay", default=None)
+
+
+@dataclass
+class _Slot:
+    thing: Any
+    base: type | None
+    place: str
+    outside: int = 0
+
+
+_SLOTS: dict[int, _Slot] = {}
+_CHANGING = threading.Lock()
+
+
+@contextmanager
+def overlaid(overlay: Overlay) -> Iterator[Overlay]:
+    """Render by `overlay` in this context and in all contexts copied from it."""
+    token = _ACTIVE.set(overlay)
+    try:
+        yield overlay
+    finally:
+        _ACTIVE.reset(token)
+
+
+def current(thing: Any, variables: Mapping[str, Any]) -> Any | None:
+    """The template to render instead of `thing`, or None for its own text; counts the rendering."""
+    overlay = _ACTIVE.get()
+    slot = _SLOTS.get(id(thing))
+    if overlay is None:
+        if slot is not None:
+            slot.outside += 1
+        return None
+    if slot is None or slot.thing is not thing:
+        overlay.copies.append(type(thing).__name__)
+        return None
+    overlay.calls.setdefault(id(thing), []).append(variables)
+    if overlay.watch is not None:
+        overlay.watch(thing)
+    return overlay.templates.get(id(thing))
+
+
+def peek(thing: Any) -> Any | None:
+    """As `current`, without counting."""
+    overlay = _ACTIVE.get()
+    return None if overlay is None else overlay.templates.get(id(thing))
+
+
+def rendered_outside(thing: Any) -> int:
+    """How often an installed object rendered where no overlay reached it."""
+    slot = _SLOTS.get(id(thing))
+    return 0 if slot is None else slot.outside
+
+
+def install(things: Sequence[tuple[str, Any]]) -> Callable[[], None]:
+    """Give every (place, live object) a slot; the result takes them off again.
+
+    Raises:
+        ConflictError: Another run has one of the objects already.
+        PromptError: A template's class cannot be extended.
+    """
+    done: list[_Slot] = []
+    with _CHANGING:
+        for place, thing in things:
+            if id(thing) in _SLOTS:
+                _remove(done)
+                msg = "another optimization is running on this prompt object"
+                raise ConflictError(msg, where=place, mend="Wait for it, or give each run a chain of its own.")
+            try:
+                done.append(_put(place, thing))
+            except TypeError as error:
+                _remove(done)
+                msg = f"{type(thing).__name__} cannot be extended for a search: {error}"
+                raise PromptError(msg, where=place) from error
+
+    def uninstall() -> None:
+        with _CHANGING:
+            _remove(done)
+            done.clear()
+
+    return uninstall
+
+
+def _put(place: str, thing: Any) -> _Slot:
+    base: type | None = type(thing) if hasattr(type(thing), "format_prompt") else None
+    if base is not None:
+        thing.__class__ = slot_class(base)
+    slot = _SLOTS[id(thing)] = _Slot(thing, base, place)
+    return slot
+
+
+def _remove(slots: Sequence[_Slot]) -> None:
+    for slot in slots:
+        if slot.base is not None:
+            slot.thing.__class__ = slot.base
+        _SLOTS.pop(id(slot.thing), None)
+
+
+@cache
+def slot_class(base: type) -> type[Any]:
+    """The subclass of one concrete template type that consults the overlay.
+
+    It keeps the name and module of its base, so traces and messages read as always.
+    """
+    methods: dict[str, Any] = {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "__doc__": base.__doc__,
+        "_serialized": property(_serialized(base)),
+        "_validate_input": _validating(base),
+    }
+    for name in _RENDERING:
+        if hasattr(base, name):
+            methods[name] = _rendering(base, name)
+    for name in ("partial", "__add__"):
+        if hasattr(base, name):
+            methods[name] = _copying(base, name)
+    methods["__promptopt_base__"] = base
+    return types.new_class(base.__name__, (base,), exec_body=lambda space: space.update(methods))
+
+
+def _rendering(base: type[Any], name: str) -> Callable[..., Any]:
+    plain = getattr(base, name)
+    if inspect.iscoroutinefunction(plain):
+
+        async def arender(self: Any, *args: Any, **kwargs: Any) -> Any:
+            other = current(self, kwargs)
+            return await (plain(self, *args, **kwargs) if other is None else getattr(other, name)(*args, **kwargs))
+
+        return arender
+
+    def render(self: Any, *args: Any, **kwargs: Any) -> Any:
+        other = current(self, kwargs)
+        return plain(self, *args, **kwargs) if other is None else getattr(other, name)(*args, **kwargs)
+
+    return render
+
+
+def _copying(base: type[Any], name: str) -> Callable[..., Any]:
+    """`prompt.partial(...)` and `prompt + x` at run time: the copy is made of the candidate."""
+    plain = getattr(base, name)
+
+    def derive(self: Any, *args: Any, **kwargs: Any) -> Any:
+        other = current(self, {})
+        if other is not None:
+            return getattr(other, name)(*args, **kwargs)
+        made = plain(self, *args, **kwargs)
+        if getattr(type(made), "__promptopt_base__", None) is base:
+            made.__class__ = base  # a copy is nobody's slot
+        return made
+
+    return derive
+
+
+def _validating(base: type[Any]) -> Callable[..., Any]:
+
+    def validate(self: Any, inner_input: Any) -> Any:
+        other = peek(self)
+        return (
+            base._validate_input(self, inner_input) if other is None else other._validate_input(inner_input)
+        )  # the method this class overrides
+
+    return validate
+
+
+def _serialized(base: type[Any]) -> Callable[[Any], Any]:
+    """What tracers record: the candidate's text, and the base's own where there is none."""
+    cached = next(c.__dict__["_serialized"] for c in base.__mro__ if "_serialized" in c.__dict__)
+
+    def serialized(self: Any) -> Any:
+        other = peek(self)
+        if other is not None:
+            return other._serialized
+        kept = self.__dict__.get("_serialized")
+        return cached.func(self) if kept is None else kept
+
+    return serialized

@@ -1,0 +1,293 @@
+"""What is optimized: a chain, a bare prompt with a model, or a plain function.
+
+A target finds the prompts, runs the chain under a candidate, checks that candidates render,
+and writes a winner into the live objects. It holds slots on them from `open` to `close`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_core.prompts.base import BasePromptTemplate
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+
+from langchain_promptopt._langchain import live
+from langchain_promptopt._langchain.discover import Found, find_models, find_prompts, name_places
+from langchain_promptopt._langchain.dryrun import Proof, dry_run
+from langchain_promptopt._langchain.overlay import Overlay, install, overlaid, rendered_outside
+from langchain_promptopt._langchain.rendering import render_all
+from langchain_promptopt._langchain.textof import TextOf
+from langchain_promptopt._langchain.tunable import Tunable, registered
+from langchain_promptopt.errors import ConfigError, PromptError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.base import BaseLanguageModel
+
+    from langchain_promptopt._langchain.writeback import Snapshot
+    from langchain_promptopt.types import Example, PromptSet
+
+Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+KEPT = 512
+"""Candidates whose built templates are kept; a search rarely looks back further."""
+
+
+class ChainTarget:
+    """A chain whose prompts can be replaced for one evaluation, or for good.
+
+    Use `open`; then `with target:` or `close()` takes the slots off the live objects.
+    """
+
+    def __init__(self, chain: Runnable[Any, Any], places: Mapping[str, Found]) -> None:
+        self.chain = chain
+        self.places: dict[str, Found] = dict(places)
+        self.notes: tuple[str, ...] = ()
+        """Things the user should know: prompts that were left out, and why."""
+        self.rendered: Counter[str] = Counter()
+        """How many evaluations rendered each prompt so far."""
+        self._proof = Proof()
+        self._built: OrderedDict[str, dict[int, BasePromptTemplate[Any]]] = OrderedDict()
+        self._building = threading.Lock()
+        self._before: list[Snapshot] = []
+        if not places:
+            msg = "no prompt template was found in the chain"
+            mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
+            raise PromptError(msg, mend=mend)
+        self._uninstall: Callable[[], None] = install([(f.path, f.template) for f in places.values()])
+
+    # ------------------------------------------------------------ life
+
+    @classmethod
+    async def open(
+        cls,
+        chain: Runnable[Any, Any],
+        *,
+        dry_inputs: Rows,
+        only: Sequence[str] | None = None,
+        config: RunnableConfig | None = None,
+    ) -> Self:
+        """Find the chain's prompts and keep those that a dry run renders.
+
+        Args:
+            chain: Any Runnable.
+            dry_inputs: One row of inputs, or several: branches chosen by the input need several.
+            only: Names (or paths) of the prompts to edit. A prompt named here that the dry run
+                does not reach (it stands behind a model's real answer) is kept, with a note;
+                `never_rendered` tells after the baseline.
+            config: Passed to the dry run.
+
+        Raises:
+            PromptError: There is no prompt, or the dry run renders none of them.
+            ConfigError: `only` names an unknown prompt.
+            ConflictError: Another run holds one of the prompts.
+        """
+        target = cls(chain, live.choose(name_places(find_prompts(chain)), only))
+        try:
+            things = [f.template for f in target.places.values()]
+            target._proof = await dry_run(chain, _rows(dry_inputs), things, find_models(chain), config=config)
+            target._keep_proven(trusted=only is not None)
+        except BaseException:
+            target.close()
+            raise
+        return target
+
+    def close(self) -> None:
+        """Take the slots off; the live objects have their own classes again. May be called again."""
+        self._uninstall()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _keep_proven(self, *, trusted: bool) -> None:
+        seen = {name for name, f in self.places.items() if id(f.template) in self._proof.calls}
+        unseen = [name for name in self.places if name not in seen]
+        why = f" (it ended early: {self._proof.error})" if self._proof.error else ""
+        if not seen and not trusted:
+            msg = f"a dry run renders none of the chain's prompts{why}"
+            where = "; ".join(f"{name}: {f.path}" for name, f in self.places.items())
+            raise PromptError(msg, where=where, mend=self._advice())
+        if unseen and trusted:
+            self.notes += tuple(f"prompt {name!r} was not reached by the dry run{why}" for name in unseen)
+        elif unseen:
+            self.notes += tuple(
+                f"prompt {name!r} ({self.places[name].path}) is left as it is: a dry run does not render it{why}"
+                for name in unseen
+            )
+            self._uninstall()
+            self.places = {name: f for name, f in self.places.items() if name in seen}
+            self._uninstall = install([(f.path, f.template) for f in self.places.values()])
+
+    def _advice(self) -> str:
+        if any(rendered_outside(f.template) for f in self.places.values()):
+            return (
+                "They were rendered in a thread that does not inherit the context: use LangChain's batch, or "
+                "contextvars.copy_context().run in your own executor."
+            )
+        if "missing variables" in self._proof.error:
+            return "Map the data's columns to the prompt's variables: inputs = { variable = \"column\" }."
+        return "A copy made at run time (copy, model_copy, an f-string of the template) cannot be followed."
+
+    # ------------------------------------------------------------ use
+
+    @property
+    def prompts(self) -> PromptSet:
+        """The prompts as they stand in the live objects now."""
+        return live.read_set(self.places)
+
+    @property
+    def models(self) -> tuple[BaseLanguageModel[Any], ...]:
+        """The models that can be reached from the chain; what is behind plain code is not seen."""
+        return find_models(self.chain)
+
+    @property
+    def never_rendered(self) -> tuple[str, ...]:
+        """Prompts no evaluation has rendered so far; after a baseline that is an error of set-up."""
+        return tuple(name for name in self.places if not self.rendered[name])
+
+    async def invoke(self, prompts: PromptSet, inputs: Mapping[str, Any], config: RunnableConfig | None = None) -> Any:
+        """Run the chain once with these prompts in place of its own. Any number may run at a time.
+
+        Raises:
+            PromptError: The run rendered none of the prompts, so it says nothing about them.
+        """
+        overlay = Overlay(self._templates(prompts))
+        with overlaid(overlay):
+            output = await self.chain.ainvoke(dict(inputs), config)
+        hits = [name for name, f in self.places.items() if id(f.template) in overlay.calls]
+        if not hits:
+            copies = f"; it rendered copies made at run time: {', '.join(overlay.copies)}" if overlay.copies else ""
+            msg = f"the chain rendered none of the prompts that are being optimized{copies}"
+            where = "; ".join(f"{name}: {f.path}" for name, f in self.places.items())
+            raise PromptError(msg, where=where, mend=self._advice())
+        self.rendered.update(hits)
+        return output
+
+    def render_check(self, prompts: PromptSet, rows: Sequence[Example]) -> None:
+        """Render every prompt on every row, without a model.
+
+        A prompt that gets the row's inputs as they are is rendered on each row; one behind other
+        steps on the variables that the dry run saw there.
+
+        Raises:
+            PromptError: Naming the prompt, the row and the variable.
+        """
+        built = self._templates(prompts)
+        for prompt in prompts:
+            key = id(self.places[prompt.name].template)
+            if key in self._proof.direct:
+                render_all(prompt.name, built[key], [(f"row {row.id!r}", row.inputs) for row in rows])
+            else:
+                seen = [("a dry run", variables) for variables in self._proof.calls.get(key, ()) if variables]
+                render_all(prompt.name, built[key], seen)
+
+    def write(self, prompts: PromptSet) -> None:
+        """Put the prompts into the live objects for good: all or none.
+
+        Raises:
+            PromptError: A prompt does not fit its place; nothing was written.
+        """
+        self._before.append(live.write(self.places, prompts))
+
+    def revert(self) -> None:
+        """Put the live objects back to what they were before the first `write`, byte for byte."""
+        while self._before:
+            self._before.pop().restore()
+
+    def _templates(self, prompts: PromptSet) -> dict[int, BasePromptTemplate[Any]]:
+        with self._building:
+            found = self._built.get(prompts.id)
+            if found is None:
+                built = live.build(self.places, prompts)
+                found = {id(self.places[name].template): template for name, template in built.items()}
+                self._built[prompts.id] = found
+                if len(self._built) > KEPT:
+                    self._built.popitem(last=False)
+            else:
+                self._built.move_to_end(prompts.id)
+            return found
+
+
+class PromptTarget(ChainTarget):
+    """A bare prompt template and the model that answers it. Nothing needs to be proven."""
+
+    @classmethod
+    def of(cls, template: BasePromptTemplate[Any], model: Runnable[Any, Any], *, name: str | None = None) -> Self:
+        """The target; outputs are the model's text, or the parsed object of a prompt with a schema."""
+        place = Found("$", template)
+        names = {name: place} if name else name_places([place])
+        target = cls(template | model | TextOf(), names)
+        target._proof.direct.add(id(template))
+        return target
+
+
+class FunctionTarget(ChainTarget):
+    """A plain function, sync or async, that takes a row's inputs and renders `tunable` prompts."""
+
+    @classmethod
+    async def of(
+        cls,
+        function: Callable[[Any], Any],
+        *,
+        dry_inputs: Rows,
+        only: Sequence[str] | None = None,
+        config: RunnableConfig | None = None,
+    ) -> Self:
+        """The target. Its tunables are those the function names, else all that are registered.
+
+        A function's model calls cannot be answered for it, so the dry run stops at the first
+        prompt it renders, and the others are taken at the user's word; `never_rendered` tells
+        after the baseline. A function without tunables is taken as a chain.
+        """
+        chain: Runnable[Any, Any] = RunnableLambda(function)
+        found = [f for f in find_prompts(function) if isinstance(f.template, Tunable)]
+        if not found:
+            if any(True for _ in find_prompts(function)) or not registered():
+                return await cls.open(chain, dry_inputs=dry_inputs, only=only, config=config)
+            found = [Found(f"tunable {t.name!r}", t) for t in registered()]
+        target = cls(chain, live.choose({f.template.name or "main": f for f in found}, only))
+        try:
+            things = [f.template for f in target.places.values()]
+            models = find_models(function)
+            target._proof = await dry_run(chain, _rows(dry_inputs)[:1], things, models, config=config, first_only=True)
+            if not target._proof.calls:
+                target._keep_proven(trusted=False)
+        except BaseException:
+            target.close()
+            raise
+        return target
+
+
+async def open_target(
+    task: Any,
+    *,
+    dry_inputs: Rows,
+    model: Runnable[Any, Any] | None = None,
+    only: Sequence[str] | None = None,
+    config: RunnableConfig | None = None,
+) -> ChainTarget:
+    """The target for whatever a user hands over: chain, prompt template with a model, or callable.
+
+    Raises:
+        ConfigError: It is none of these, or a bare prompt came without a model.
+    """
+    if isinstance(task, BasePromptTemplate):
+        if model is None:
+            msg = "a bare prompt template needs a model to answer it"
+            raise ConfigError(msg, mend='Give task_model="provider:name" (config: [task] model).')
+        return PromptTarget.of(task, model)
+    if isinstance(task, Runnable):
+        return await ChainTarget.open(task, dry_inputs=dry_inputs, only=only, config=config)
+    if callable(task):
+        return await FunctionTarget.of(task, dry_inputs=dry_inputs, only=only, config=config)
+    msg = f"a {type(task).__name__} cannot be optimized"
+    raise ConfigError(msg, mend="Give a Runnable, a prompt template, or a function whose prompts are tunable(...).")
+
+
+def _rows(inputs: Rows) -> Sequence[Mapping[str, Any]]:
+    return [inputs] if isinstance(inputs, Mapping) else inputs

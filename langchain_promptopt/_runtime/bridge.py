@@ -1,0 +1,81 @@
+"""The one bridge from synchronous callers into the async engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+T = TypeVar("T")
+
+
+def run_sync(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `coro_fn()` to its end and return its result, whether or not a loop runs in this thread.
+
+    Without a running loop it runs right here, so signals reach it. Inside one (a notebook, an async
+    web service) it runs on a thread with a loop of its own, in a copy of the caller's context;
+    Ctrl-C then cancels the work, waits for its clean-up and is raised here.
+
+    >>> async def answer() -> int:
+    ...     return 42
+    >>> run_sync(answer)
+    42
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coro_fn())
+    return _Aside(coro_fn).result()
+
+
+class _Aside(Generic[T]):
+    """Work on a thread with a loop of its own."""
+
+    def __init__(self, coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._coro_fn = coro_fn
+        self._value: list[T] = []
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[T] | None = None
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="promptopt-bridge", daemon=True)
+        self._started = threading.Event()
+        self._done = threading.Event()
+
+    def result(self) -> T:
+        """Start, wait, and give back what came out."""
+        try:
+            self._thread.start()
+            self._done.wait()  # not `join`: interrupted once, CPython 3.11 takes the thread for dead
+        except KeyboardInterrupt:
+            self._started.wait()
+            self._cancel()
+            self._done.wait()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+    def _cancel(self) -> None:
+        if self._loop is not None and self._task is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _run(self) -> None:
+        try:
+            self._value.append(asyncio.run(self._main()))
+        except BaseException as error:  # noqa: BLE001 - handed over to the waiting thread and raised there
+            self._error = error
+        finally:
+            self._started.set()
+            self._done.set()
+
+    async def _main(self) -> T:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._started.set()
+        return await self._coro_fn()

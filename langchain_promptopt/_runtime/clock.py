@@ -1,0 +1,121 @@
+"""Time as an argument, so that retries, limits and budgets are tested without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+
+class Clock(Protocol):
+    """Seconds that only grow, and two ways to wait for them."""
+
+    def time(self) -> float:
+        """Seconds since some fixed moment; never runs backwards."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return once that many seconds have passed."""
+        ...
+
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
+        """A block that is cancelled, and raises TimeoutError, when it takes longer. None is no limit."""
+        ...
+
+
+class RealClock:
+    """The clock of this machine."""
+
+    def time(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the running event loop."""
+        await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
+        """The event loop's own timeout."""
+        return asyncio.timeout(seconds)
+
+
+_SETTLE = 20  # turns of the event loop given to everybody else before virtual time moves
+
+
+class FakeClock:
+    """Virtual time for one event loop: it jumps to the next sleeper's hour when nobody has work left.
+
+    Sleepers wake in the order of their hours. Timeouts fire when time passes them; they do not
+    make it pass, so a block that does real work is not timed out.
+
+    >>> clock = FakeClock()
+    >>> asyncio.run(clock.sleep(3600))
+    >>> clock.time()
+    3600.0
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = float(start)
+        self._order = itertools.count()
+        self._queue: list[tuple[float, int, bool, Callable[[], None]]] = []
+        self._pump: asyncio.Task[None] | None = None
+        self.slept: list[float] = []
+        """What was asked of `sleep`, in order."""
+
+    def time(self) -> float:
+        """The virtual now."""
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait in virtual time."""
+        self.slept.append(seconds)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._at(self._now + max(0.0, seconds), lambda: None if future.done() else future.set_result(None))
+        self._start_pump()
+        await future
+
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
+        """A timeout in virtual time."""
+        limit = asyncio.timeout(None)
+        if seconds is not None:
+            self._at(self._now + seconds, lambda: _expire(limit), passive=True)
+        return limit
+
+    def advance(self, seconds: float) -> None:
+        """Move time by hand, waking everybody whose hour has come."""
+        self._move(self._now + seconds)
+
+    def _at(self, when: float, wake: Callable[[], None], *, passive: bool = False) -> None:
+        heapq.heappush(self._queue, (when, next(self._order), passive, wake))
+
+    def _move(self, to: float) -> None:
+        while self._queue and self._queue[0][0] <= to:
+            when, _, _, wake = heapq.heappop(self._queue)
+            self._now = max(self._now, when)
+            wake()
+        self._now = max(self._now, to)
+
+    def _start_pump(self) -> None:
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        """Step from hour to hour while somebody sleeps, letting everybody act on each before the next."""
+        while any(not passive for _, _, passive, _ in self._queue):
+            for _ in range(_SETTLE):
+                await asyncio.sleep(0)
+            if self._queue:
+                self._move(self._queue[0][0])
+
+
+def _expire(limit: asyncio.Timeout) -> None:
+    try:
+        limit.reschedule(asyncio.get_running_loop().time())
+    except RuntimeError:
+        return  # the block has ended, or was never entered

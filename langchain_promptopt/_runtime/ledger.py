@@ -1,0 +1,240 @@
+"""Counts every call of every role and keeps the run within its budget.
+
+Two rules, for two purposes:
+
+* `reserve` decides what is *planned*. The engine asks in canonical order and releases when a step
+  is done. While reservations are open, what is paid meanwhile changes no answer; so the same run
+  is cut off at the same place whatever the concurrency (product 10.9).
+* `flight` guards what is *started*, whatever was planned. Calls in flight count as made, so
+  `calls` and `search_calls` are kept exactly; tokens and money of a call are known when it ends,
+  so they are exceeded at most by the calls in flight (product 7.5).
+
+The test's share is reserved first and out of the search's reach. Money is summed in whole
+picodollars, so totals do not depend on the order of replies.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._runtime.amounts import Amount, Limits, Tally, amount_of, larger
+from langchain_promptopt._runtime.prices import PriceTable, to_pico, to_usd
+from langchain_promptopt.errors import BudgetSpent
+from langchain_promptopt.types import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from langchain_promptopt._runtime.clock import Clock
+
+_NOTHING = Amount()
+
+
+class Ledger:
+    """The run's one account.
+
+    Args:
+        budget: The limits; see `Limits`.
+        prices: Where prices come from.
+        clock: For `seconds`.
+        elapsed: Seconds that earlier processes of the same run already used.
+    """
+
+    def __init__(self, budget: Limits, prices: PriceTable, clock: Clock, *, elapsed: float = 0.0) -> None:
+        self._budget = budget
+        self._prices = prices
+        self._clock = clock
+        self._start = clock.time() - elapsed
+        self._limit = {
+            "calls": budget.calls,
+            "tokens": budget.tokens,
+            "usd": None if budget.usd is None else to_pico(budget.usd),
+            "search_calls": budget.search_calls,
+        }
+        self._total = Tally()
+        self._by_role: defaultdict[str, Tally] = defaultdict(Tally)
+        self._by_step: defaultdict[int, Tally] = defaultdict(Tally)
+        self._search_calls = 0
+        self._flying = _NOTHING
+        self._flying_test = _NOTHING
+        self._test = _NOTHING
+        self._test_paid = _NOTHING
+        self._open: set[str | int] = set()
+        self._held = _NOTHING
+        self._settled = _NOTHING
+
+    def require_prices(self, model_ids: list[str]) -> None:
+        """Under a money budget every model needs a price. Raises PriceError, before the first call."""
+        if self._budget.usd is not None:
+            self._prices.require(model_ids)
+
+    # ------------------------------------------------------------ what was used
+
+    def charge(
+        self,
+        role: str,
+        step: int,
+        model_id: str,
+        usage_metadata: Mapping[str, Any] | None,
+        *,
+        split: str | None = None,
+        seconds: float = 0.0,
+    ) -> Usage:
+        """Price one call and record it; `usage_metadata` is langchain-core's."""
+        usage = self.priced(model_id, usage_metadata, seconds=seconds)
+        self.record(role, step, usage, split=split)
+        return usage
+
+    def priced(
+        self, model_id: str, usage_metadata: Mapping[str, Any] | None, *, calls: int = 1, seconds: float = 0.0
+    ) -> Usage:
+        """The usage of `calls` calls with langchain-core's `usage_metadata`; records nothing."""
+        meta = usage_metadata or {}
+        details = meta.get("input_token_details") or {}
+        tokens_in, tokens_out = int(meta.get("input_tokens") or 0), int(meta.get("output_tokens") or 0)
+        read, write = int(details.get("cache_read") or 0), int(details.get("cache_creation") or 0)
+        price = self._prices.price(model_id)
+        usd = None if price is None else to_usd(price.cost(tokens_in, tokens_out, read, write))
+        return Usage(calls, tokens_in, tokens_out, read, usd, seconds)
+
+    def record(self, role: str, step: int, usage: Usage, *, split: str | None = None, cells: int | None = None) -> None:
+        """Add usage that was made now, or that a journal replays.
+
+        `cells` is how many target calls it was: one for the role "task" unless said, else none.
+        """
+        for tally in (self._total, self._by_role[role], self._by_step[step]):
+            tally.add(usage)
+        searched = 0 if role != "task" or split == "test" else 1 if cells is None else cells
+        self._search_calls += searched
+        if split == "test":
+            self._test_paid += amount_of(usage, searched)
+
+    @property
+    def total(self) -> Usage:
+        """Everything so far."""
+        return self._total.usage()
+
+    @property
+    def by_role(self) -> dict[str, Usage]:
+        """Usage of "task", "optimizer" and "judge"."""
+        return {role: tally.usage() for role, tally in sorted(self._by_role.items())}
+
+    @property
+    def by_step(self) -> dict[int, Usage]:
+        """Usage by step; 0 is before the first."""
+        return {step: tally.usage() for step, tally in sorted(self._by_step.items())}
+
+    @property
+    def search_calls(self) -> int:
+        """Target calls of the search alone."""
+        return self._search_calls
+
+    @property
+    def known_usd(self) -> float:
+        """Money over the calls whose price is known: a lower bound where `total.usd` is None."""
+        return to_usd(self._total.pico)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run, earlier processes included."""
+        return self._clock.time() - self._start
+
+    def as_json(self) -> dict[str, Any]:
+        """`usage` of `run.finished` and of machine output."""
+        total = self.total
+        return total.as_json() | {
+            "tokens": total.input_tokens + total.output_tokens,
+            "search_calls": self._search_calls,
+            "by_role": {role: usage.as_json() for role, usage in self.by_role.items()},
+            "by_step": {str(step): usage.as_json() for step, usage in self.by_step.items()},
+        }
+
+    # ------------------------------------------------------------ what may be used
+
+    def reserve(self, n_calls: int, est_tokens: int, est_usd: float, what: str | int, *, search_calls: int = 0) -> bool:
+        """Set aside for one more piece of work, mostly a step; False, and nothing set aside, when it does not fit."""
+        wanted = Amount(n_calls, est_tokens, to_pico(est_usd), search_calls)
+        if not self._fits(wanted):
+            return False
+        if not self._open:
+            self._settled = self._used() - self._test_paid
+        self._open.add(what)
+        self._held += wanted
+        return True
+
+    def reserve_test(self, n_calls: int, est_tokens: int = 0, est_usd: float = 0.0) -> bool:
+        """Add to the test's share, which is out of the search's reach; False when it does not fit."""
+        wanted = Amount(n_calls, est_tokens, to_pico(est_usd))
+        if not self._fits(wanted):
+            return False
+        self._test += wanted
+        return True
+
+    def release(self, what: str | int) -> None:
+        """The work is done. Its reservation gives way to what it cost once no other is open either."""
+        self._open.discard(what)
+        if not self._open:
+            self._held = _NOTHING
+
+    def _fits(self, wanted: Amount) -> bool:
+        planned = self._planned() + wanted
+        return all(limit is None or getattr(planned, name) <= limit for name, limit in self._limit.items())
+
+    def _planned(self) -> Amount:
+        """What was paid before the open reservations, these, and the test's share or its cost if that is more."""
+        settled = self._settled if self._open else self._used() - self._test_paid
+        return settled + self._held + larger(self._test, self._test_paid)
+
+    def _used(self) -> Amount:
+        total = self._total
+        return Amount(total.calls, total.input_tokens + total.output_tokens, total.pico, self._search_calls)
+
+    def exhausted(self, split: str | None = None) -> str | None:
+        """Why no further call may start now, or None. Only work on the test may use the test's share."""
+        if self._budget.seconds is not None and self.seconds >= self._budget.seconds:
+            return f"budget.seconds ({self._budget.seconds:g}) is used up"
+        testing = split == "test"
+        used = self._used() + self._flying + (_NOTHING if testing else self._test_left())
+        for name, limit in self._limit.items():
+            if limit is None or (testing and name == "search_calls"):
+                continue
+            if getattr(used, name) >= limit:
+                shown = to_usd(limit) if name == "usd" else limit
+                return f"budget.{name} ({shown:g}) is used up"
+        return None
+
+    def _test_left(self) -> Amount:
+        return larger(self._test - self._test_paid - self._flying_test, _NOTHING)
+
+    @contextmanager
+    def flight(self, role: str, split: str | None = None, *, calls: int = 1) -> Iterator[None]:
+        """A block that makes `calls` calls and, as its last act, records them.
+
+        Raises BudgetSpent instead of starting. Nothing may be awaited between recording and the end
+        of the block, or the calls would count twice meanwhile.
+        """
+        reason = self.exhausted(split)
+        if reason is not None:
+            raise BudgetSpent(reason, mend="Raise it and resume.", role=role)
+        mine = Amount(calls=calls, search_calls=int(role == "task" and split != "test"))
+        of_test = mine if split == "test" else _NOTHING
+        self._flying += mine
+        self._flying_test += of_test
+        try:
+            yield
+        finally:
+            self._flying -= mine
+            self._flying_test -= of_test
+
+    def remaining(self) -> dict[str, float]:
+        """What is left of each limit that was set; of counts, without what is reserved."""
+        planned = self._planned()
+        left = {n: limit - getattr(planned, n) for n, limit in self._limit.items() if limit is not None}
+        out: dict[str, float] = {n: max(0, v) for n, v in left.items()}
+        if "usd" in out:
+            out["usd"] = to_usd(int(out["usd"]))
+        if self._budget.seconds is not None:
+            out["seconds"] = max(0.0, self._budget.seconds - self.seconds)
+        return out

@@ -1,0 +1,54 @@
+"""Nothing that looks like a credential leaves the process in a message (issue 5, safety)."""
+
+from __future__ import annotations
+
+import os
+import re
+
+_HIDDEN = "[hidden]"
+_LONGEST = 500
+_SHORTEST_SECRET = 8
+
+# Every pattern is one character class under one quantifier after a fixed prefix: linear on any text.
+_TOKENS = re.compile(
+    r"\b(?:sk|pk|rk|xai|gsk|hf|ghp|gho|ghu|ghs|ghr|glpat|lsv2|ls__|tvly|pcsk|npm|pypi|xox[abprs])[-_][A-Za-z0-9_\-*.]{6,}"
+    r"|\bgithub_pat_[A-Za-z0-9_]{10,}|\bAIza[A-Za-z0-9_\-]{20,}|\bA[KS]IA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_\-.]{20,}"
+)
+_NAMED = re.compile(
+    r"""(?i)((?:api[ _-]?key|(?:proxy-)?authorization|(?:access|auth)[_-]?token|secret(?:[_-]?key)?|passw(?:or)?d"""
+    r"""|x-[a-z0-9-]{0,30}key)(?: provided)?["']?\s?[:=]\s?["']?(?:bearer |basic |token )?)[^\s"',;&}\])]+"""
+)
+_SCHEME = re.compile(r"(?i)\b(bearer|basic)(\s)[A-Za-z0-9+/=_\-.~*]{6,}")
+_USERINFO = re.compile(r"(://)[^/\s:@]{0,200}:[^/\s@]{1,200}@")
+_SECRET_NAME = re.compile(r"(?i)(?:key|token|secret|password|credentials?)$")
+
+
+def redact(text: str) -> str:
+    """`text` without keys, tokens, authorization values and passwords in addresses.
+
+    Values of environment variables with a secret's name are removed wherever they stand, so keys
+    of an unknown shape go too.
+
+    >>> redact("Incorrect API key provided: sk-abcdef123456. Authorization: Bearer abc.def-123")
+    'Incorrect API key provided: [hidden] Authorization: Bearer [hidden]'
+    """
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name) and value in text:
+            text = text.replace(value, _HIDDEN)
+    text = _USERINFO.sub(rf"\1{_HIDDEN}@", text)
+    text = _NAMED.sub(rf"\1{_HIDDEN}", text)
+    text = _SCHEME.sub(rf"\1\2{_HIDDEN}", text)
+    return _TOKENS.sub(_HIDDEN, text)
+
+
+def message_of(error: BaseException) -> str:
+    r"""The error in one redacted line of bounded length; never its headers or request.
+
+    >>> message_of(ValueError("no\nnumber"))
+    'ValueError: no number'
+    """
+    text = str(error)[: 20 * _LONGEST]
+    flat = " ".join(redact(text).split())
+    name = type(error).__name__
+    shown = flat if len(flat) <= _LONGEST else flat[: _LONGEST - 1] + "…"
+    return f"{name}: {shown}" if shown else name

@@ -1,0 +1,99 @@
+"""Several messages laid end to end, so that spans are found and checked in one flat text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_promptopt._text.templates import TemplateFormat
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One message's text with the ranges nobody may touch (atoms and the user's frozen text)."""
+
+    prompt: str
+    message: int
+    role: str
+    text: str
+    frozen: tuple[tuple[int, int], ...]
+    template_format: TemplateFormat
+
+
+@dataclass(frozen=True)
+class Document:
+    """Pieces under header lines. A single message is shown bare, without a header.
+
+    >>> d = Document(
+    ...     (
+    ...         Piece("main", 0, "system", "Be brief.", (), "f-string"),
+    ...         Piece("main", 1, "human", "{q}", ((0, 3),), "f-string"),
+    ...     )
+    ... )
+    >>> print(d.text)
+    [message 0: system]
+    Be brief.
+    [message 1: human]
+    {q}
+    """
+
+    pieces: tuple[Piece, ...]
+
+    @cached_property
+    def _layout(self) -> tuple[str, tuple[int, ...]]:
+        if len(self.pieces) == 1:
+            return self.pieces[0].text, (0,)
+        several = len({p.prompt for p in self.pieces}) > 1
+        text, starts = "", []
+        for i, piece in enumerate(self.pieces):
+            name = f"prompt {piece.prompt}, " if several else ""
+            text += f"[{name}message {piece.message}: {piece.role}]\n"
+            starts.append(len(text))
+            text += piece.text + ("\n" if i < len(self.pieces) - 1 else "")
+        return text, tuple(starts)
+
+    @property
+    def text(self) -> str:
+        """The flat text that is shown, marked and aligned."""
+        return self._layout[0]
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where each piece begins in `text`."""
+        return self._layout[1]
+
+    @cached_property
+    def frozen(self) -> tuple[tuple[int, int], ...]:
+        """Sorted, merged ranges of `text` nobody may touch: headers, atoms, the user's frozen text."""
+        ranges, at = [], 0
+        for piece, start in zip(self.pieces, self.starts, strict=True):
+            ranges.append((at, start))
+            ranges += [(start + a, start + b) for a, b in piece.frozen]
+            at = start + len(piece.text)
+        ranges.append((at, len(self.text)))
+        return merge_ranges(ranges)
+
+    def locate(self, start: int, end: int) -> tuple[int, int, int]:
+        """Index of the piece and the offsets inside it. Raises ValueError across pieces."""
+        for i, (piece, at) in enumerate(zip(self.pieces, self.starts, strict=True)):
+            if at <= start and end <= at + len(piece.text):
+                return i, start - at, end - at
+        msg = f"{start}-{end} is not inside one message"
+        raise ValueError(msg)
+
+
+def merge_ranges(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Sorted, disjoint union of non-empty ranges.
+
+    >>> merge_ranges([(4, 6), (0, 2), (1, 3), (9, 9)])
+    ((0, 3), (4, 6))
+    """
+    out: list[tuple[int, int]] = []
+    for start, end in sorted(r for r in ranges if r[1] > r[0]):
+        if out and start <= out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((start, end))
+    return tuple(out)

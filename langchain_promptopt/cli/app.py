@@ -1,0 +1,111 @@
+"""All verbs in one Typer app, and the one place where an error becomes an exit code and a message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from langchain_promptopt.cli import (
+    apply,
+    bench,
+    check,
+    compare,
+    demo,
+    diff,
+    export,
+    init,
+    methods,
+    optimize,
+    push,
+    report,
+    resume,
+    runs,
+    show,
+)
+from langchain_promptopt.cli.answers import ensure_text, print_json
+from langchain_promptopt.errors import Interrupted, PromptOptError, UsageError, exit_code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = typer.Typer(
+    name="promptopt",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Small, explained, reversible prompt edits for LangChain chains, proven on held-out rows.\n\n"
+    "Exit codes: 0 improved or done, 1 bug, 2 wrong usage or config, 3 no significant gain, 4 budget spent, "
+    "5 models or platform unavailable, 130 and 143 interrupted.",
+    epilog="Example: promptopt demo",
+)
+for _module in (demo, init, check, optimize, compare, resume, runs, show, diff, report, export, apply, push):
+    _module.register(app)
+for _module in (methods, bench):
+    _module.register(app)
+
+_CLICK_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+"""Typer carries its own copy of click in newer versions; either way this is the base of its usage errors."""
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line and return the process exit code."""
+    ensure_text()
+    as_json = "--json" in args
+    try:
+        code = typer.main.get_command(app).main(args=list(args), prog_name="promptopt", standalone_mode=False)
+    except _CLICK_ERROR as error:
+        return _usage(error, as_json=as_json)
+    except typer.Abort:
+        return _failed(Interrupted("stopped"), as_json=as_json)
+    except PromptOptError as error:
+        return _failed(error, as_json=as_json)
+    except SystemExit as end:
+        # Typer ends with 1 when the reader of our output left, which is nobody's failure.
+        return 0 if isinstance(end.__context__, BrokenPipeError) else int(end.code or 0)
+    except Exception as error:
+        if as_json:
+            print_json(_failure(PromptOptError(f"{type(error).__name__}: {error}")))
+        raise  # a bug of ours: the traceback is the message, the exit code is 1
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Any, *, as_json: bool) -> int:
+    """A wrong command line, said the way Typer says it."""
+    error.show(file=sys.stderr)
+    if as_json:
+        print_json(_failure(UsageError(error.format_message())))
+    return 2
+
+
+def _failed(error: PromptOptError, *, as_json: bool) -> int:
+    """What, where and mend on stderr; the same as an object on stdout where machine output was asked for."""
+    from langchain_promptopt.report.github import error_line
+    from langchain_promptopt.report.visible import visible
+
+    sys.stderr.write(f"promptopt: {visible(str(error))}\n")
+    if line := error_line("promptopt", visible(str(error)), os.environ):
+        sys.stderr.write(line + "\n")
+    if as_json:
+        print_json(_failure(error))
+    return exit_code_of(error)
+
+
+def _failure(error: PromptOptError) -> dict[str, Any]:
+    """Machine output of a run that did not end with a verdict (product section 4 and 10.8)."""
+    code = exit_code_of(error)
+    outcome = {4: "budget", 130: "interrupted", 143: "interrupted"}.get(code, "failed")
+    return {
+        "outcome": outcome,
+        "exit_code": code,
+        "run_id": error.facts.get("run_id"),
+        "replayed": False,
+        "prompts": [],
+        "test": [],
+        "edits": [],
+        "usage": error.facts.get("usage") or {},
+        "error": error.as_json(),
+    }

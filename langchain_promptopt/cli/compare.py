@@ -1,0 +1,43 @@
+"""`promptopt compare`: the gate without a search, for any two prompts."""
+
+from typing import Annotated
+
+import typer
+
+from langchain_promptopt.cli.answers import print_json, print_view
+from langchain_promptopt.cli.flags import GATE, TASK, Given, with_settings
+from langchain_promptopt.cli.optimize import Ok
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog="Example: promptopt compare old.txt new.txt --task-model offline --data tickets.jsonl")(compare)
+
+
+@with_settings(*TASK, *GATE, "max_concurrency", "usd", "calls", "tokens", "summary", "junit", "show_rows")
+def compare(
+    *,
+    given: Given,
+    old: Annotated[str, typer.Argument(help="What runs now: a prompt file, owner/prompt:tag, or module:chain.")],
+    new: Annotated[str, typer.Argument(help="What might replace it.")],
+    ok: Ok = None,
+) -> int:
+    """Decide on held-out rows whether NEW is better than OLD."""
+    from langchain_promptopt.cli.progress import watching
+    from langchain_promptopt.pipeline import prepare
+
+    given.target(old)
+    config = given.load()
+    config.require("data.source", "evaluate.evaluators")
+    prepared = prepare(config)
+    with watching() as observers:
+        comparison = prepared.compare(old, new, observers=observers)
+    data = comparison.as_json()
+    if given.as_json:
+        print_json(data)
+    else:
+        from langchain_promptopt.report.terminal import test_view
+
+        print_view(test_view(data["outcome"], data["test"]))
+    code: int = data["exit_code"]
+    return 0 if code == 3 and {"no_gain", "inconclusive"} & set(ok or ()) else code

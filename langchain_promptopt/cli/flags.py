@@ -1,0 +1,167 @@
+"""Flags that set config keys, listed once. A verb names the ones it takes; `with_settings` adds them to it.
+
+All values go to the config as text, so that a wrong one is refused there with the same words as
+in the file. Nothing here imports the config: `--help` should not wait for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from langchain_promptopt.cli.answers import Json
+
+if TYPE_CHECKING:
+    from langchain_promptopt.config import Config
+
+Verb: TypeAlias = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """An option and the key it sets; `kind` str, list (may be repeated) or bool."""
+
+    option: str
+    key: str
+    help: str
+    metavar: str = "TEXT"
+    kind: type = str
+
+
+_ALL = (
+    Flag("--data", "data.source", "Rows: a file or folder, hf:owner/name, or a LangSmith dataset.", "SOURCE"),
+    Flag("--evaluator", "evaluate.evaluators", "Built-in name or module:function; may be repeated.", "NAME", list),
+    Flag("--task-model", "task.model", 'Model that runs the prompt, "provider:name" or "offline".', "MODEL"),
+    Flag("--template-format", "task.template_format", "Of a .txt prompt: f-string, mustache or jinja2.", "FORMAT"),
+    Flag(
+        "--freeze",
+        "task.freeze",
+        'Heading, "re:...", "role:..." or "message:n" nobody may touch; repeatable.',
+        "PLACE",
+        list,
+    ),
+    Flag("--method", "optimize.method", "Preset; `promptopt methods` lists them.", "NAME"),
+    Flag("--model", "optimize.model", 'Model that proposes edits, "provider:name" or "offline".', "MODEL"),
+    Flag("--seed", "optimize.seed", "Seed of all randomness.", "N"),
+    Flag("--max-concurrency", "optimize.max_concurrency", "Evaluations in flight.", "N"),
+    Flag("--from", "optimize.from_run", "Try the edits of this run first.", "RUN"),
+    Flag("--primary", "gate.primary", "Deciding metric.", "METRIC"),
+    Flag("--alpha", "gate.alpha", "One-sided error level.", "P"),
+    Flag("--min-improvement", "gate.min_improvement", "Gain that must be exceeded, 0 to 1.", "GAIN"),
+    Flag("--repeats", "gate.repeats", "Evaluations per held-out row and side.", "N"),
+    Flag("--usd", "budget.usd", "Money limit in US dollars.", "USD"),
+    Flag("--calls", "budget.calls", "Limit of model calls.", "N"),
+    Flag("--search-calls", "budget.search_calls", "Limit of target calls of the search.", "N"),
+    Flag("--tokens", "budget.tokens", "Limit of tokens.", "N"),
+    Flag("--seconds", "budget.seconds", "Limit of wall time.", "S"),
+    Flag("--drop-leaks", "data.drop_leaks", "Drop train and dev rows whose input is in test.", kind=bool),
+    Flag("--skip-bad-lines", "data.skip_bad_lines", "Leave unreadable rows out, counted.", kind=bool),
+    Flag("--apply", "output.apply", "if_improved, never or always.", "WHEN"),
+    Flag("--prompts", "output.prompts", "Folder where a winner is written.", "FOLDER"),
+    Flag("--push", "output.push", "LangSmith prompt that gets the winner, after the gate.", "OWNER/NAME"),
+    Flag("--tag", "output.tag", "Commit tag that is moved to the pushed prompt.", "TAG"),
+    Flag("--summary", "output.summary", "Markdown file for a pull request comment.", "FILE"),
+    Flag("--junit", "output.junit", "JUnit XML file.", "FILE"),
+    Flag("--show-rows", "output.show_rows", "Put row text into the summary.", kind=bool),
+    Flag("--runs-dir", "output.runs_dir", "Folder of run records.", "FOLDER"),
+)
+FLAGS = {flag.option.lstrip("-").replace("-", "_"): flag for flag in _ALL}
+
+DATA = ("data", "drop_leaks", "skip_bad_lines", "runs_dir")
+TASK = ("evaluator", "task_model", "template_format", "freeze", *DATA)
+GATE = ("primary", "alpha", "min_improvement", "repeats")
+BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
+SEARCH = ("method", "model", "seed", "max_concurrency", "from")
+OUTPUT = ("apply", "prompts", "push", "tag", "summary", "junit", "show_rows")
+OPTIMIZE = (*TASK, *SEARCH, *GATE, *BUDGET, *OUTPUT)
+
+
+@dataclass
+class Given:
+    """What the command line says about settings; `load` reads file and environment beneath it."""
+
+    config: Path | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    as_json: bool = False
+
+    def load(self) -> Config:
+        """The settings. Raises ConfigError."""
+        from langchain_promptopt.config import load_config
+
+        return load_config(self.config, os.environ, self.overrides)
+
+    def target(self, value: str | None) -> None:
+        """Take the positional argument: `module:name` is a chain, anything else a prompt."""
+        if value is not None:
+            chain = re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", value) and not Path(value).exists()
+            self.overrides["task.chain" if chain else "task.prompt"] = value
+
+
+def with_settings(*names: str) -> Callable[[Verb], Verb]:
+    """Give a verb the flags `names`, `--config`, `--set` and `--json`; it receives them as `given: Given`."""
+
+    def add(verb: Verb) -> Verb:
+        signature = inspect.signature(verb, eval_str=True)
+        own = [p for name, p in signature.parameters.items() if name != "given"]
+        flags = [_parameter(name, FLAGS[name]) for name in dict.fromkeys(names)]
+
+        @functools.wraps(verb)
+        def called(**values: Any) -> int:
+            given = Given(config=values.pop("config"), as_json=values.pop("as_json"))
+            for text in values.pop("set_"):
+                key, _, value = text.partition("=")
+                given.overrides[key.strip()] = value.strip()
+            for parameter in flags:
+                value = values.pop(parameter.name)
+                if value:  # "" and [] are flags that were not given, False is the default of a switch
+                    given.overrides[FLAGS[parameter.name.rstrip("_")].key] = value
+            return verb(given=given, **values)
+
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *flags, _CONFIG, _SET, _JSON)]
+        called.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined] # functions carry one where set
+        called.__annotations__ = {p.name: p.annotation for p in keyword}
+        return called
+
+    return add
+
+
+def _parameter(name: str, flag: Flag) -> inspect.Parameter:
+    safe = f"{name}_" if name == "from" else name
+    if flag.kind is bool:
+        annotation: Any = Annotated[bool, typer.Option(flag.option, help=flag.help)]
+        default: Any = False
+    elif flag.kind is list:
+        annotation = Annotated[list[str], typer.Option(flag.option, help=flag.help, metavar=flag.metavar)]
+        default = []
+    else:
+        annotation = Annotated[str, typer.Option(flag.option, help=flag.help, metavar=flag.metavar, show_default=False)]
+        default = ""
+    return inspect.Parameter(safe, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+_CONFIG = inspect.Parameter(
+    "config",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Settings; default is ./promptopt.toml.")
+    ],
+)
+_SET = inspect.Parameter(
+    "set_",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=[],
+    annotation=Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the file, as optimize.temperature=0.5."),
+    ],
+)
+_JSON = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)

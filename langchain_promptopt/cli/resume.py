@@ -1,0 +1,29 @@
+"""`promptopt resume`: go on with an interrupted run; nothing that was answered is paid again."""
+
+import typer
+
+from langchain_promptopt.cli.answers import RunName
+from langchain_promptopt.cli.flags import BUDGET, OUTPUT, Given, with_settings
+from langchain_promptopt.cli.optimize import Ok, run_and_tell
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog="Example: promptopt resume latest --usd 10")(resume)
+
+
+@with_settings("runs_dir", "max_concurrency", *BUDGET, *OUTPUT)
+def resume(
+    *,
+    given: Given,
+    run: RunName,
+    ok: Ok = None,
+) -> int:
+    """Go on with a run. The configuration must be the one it was started with; the budget may differ."""
+    from langchain_promptopt.cli.journals import find_run
+    from langchain_promptopt.pipeline import prepare
+
+    config = given.load()
+    folder = find_run(config, run)
+    prepared = prepare(config, resume=folder)
+    return run_and_tell(prepared, config, ok=ok, as_json=given.as_json)

@@ -1,0 +1,175 @@
+"""`compare`: the gate without a search. Two prompts, chains or models on the same held-out rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.prompts.base import BasePromptTemplate
+
+from langchain_promptopt._engine.evaluations import Evaluations
+from langchain_promptopt._engine.gating import Verdict, run_gate
+from langchain_promptopt._engine.spending import Spending
+from langchain_promptopt._engine.tasks import together
+from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._runtime.spans import span
+from langchain_promptopt.errors import DataError
+from langchain_promptopt.events import RunFinished
+from langchain_promptopt.optimizer.assemble import Assembled, assemble, local_executor
+from langchain_promptopt.optimizer.facade import settings_of
+from langchain_promptopt.optimizer.plan import Plan, make_plan
+from langchain_promptopt.optimizer.result import Result, table_of
+from langchain_promptopt.optimizer.run import until_signal
+from langchain_promptopt.types import Attempt, Candidate, Edit, Outcome, PromptSet, Span, content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.protocols import Executor, Job
+
+_EXIT: Mapping[str, int] = {"improved": 0, "inconclusive": 3, "no_gain": 3}
+
+
+@dataclass
+class TwoSides:
+    """An Executor that sends each cell to the side its candidate belongs to, both at once."""
+
+    sides: Mapping[str, Executor]
+
+    async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        """Run the cells of all sides; they take turns at the shared limiter."""
+        split = {side: [j for j in jobs if j.cell.candidate_id == side] for side in self.sides}
+        await together(self.sides[side].evaluate(mine, done) for side, mine in split.items() if mine)
+
+
+def compare(old: Any, new: Any, *, data: Any, evaluators: Any, new_model: Any = None, **settings: Any) -> Result:
+    """Decide whether `new` beats `old` on the test rows, by the rules of a search's own gate.
+
+    Args:
+        old: A chain, a prompt template or a prompt string (these with `task_model`), or a callable.
+        new: The same; with equal prompts the models must differ.
+        data: Rows as for `optimize`; only the test split is read.
+        evaluators: As for `optimize`.
+        new_model: The model of `new` where it is not `task_model`.
+        **settings: Further arguments of `optimize`: task_model, gate, budget, seed, runs_dir ...
+
+    Returns:
+        A Result whose `test` is the gate's table; nothing is applied.
+
+    Raises:
+        UsageError: Bad input, or two sides that are the same; nothing was paid for.
+    """
+    given = {"data": data, "evaluators": evaluators, "apply": "never"} | settings
+    return run_sync(lambda: acompare(old, new, settings_of(given), new_model=new_model))
+
+
+async def acompare(
+    old: Any, new: Any, settings: Settings, *, new_model: Any = None, config: RunnableConfig | None = None
+) -> Result:
+    """`compare` on the running event loop, from Settings."""
+    left = await make_plan(_task(old), settings, searches=False)
+    try:
+        theirs = settings if new_model is None else replace(settings, task_model=new_model)
+        right = await make_plan(_task(new), theirs, searches=False)
+        try:
+            return await _decide(left, right, config or {})
+        finally:
+            right.close()
+    finally:
+        left.close()
+
+
+def _task(task: Any) -> Any:
+    if isinstance(task, str):
+        from langchain_core.prompts import PromptTemplate
+
+        return PromptTemplate.from_template(task)
+    return task
+
+
+async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
+    rival = Candidate(right.baseline.prompts, origin="compare", parents=(left.baseline.id,), salt=_salt(left, right))
+    if rival.id == left.baseline.id:
+        msg = "old and new are the same prompts on the same model"
+        raise DataError(msg, where=f"candidate {rival.id}", mend="Compare two different prompts, chains or models.")
+    if not left.shows.possible:
+        raise DataError(left.shows.reason, mend="Add test rows; the gate cannot decide on these.")
+    plan = _named(left, rival)
+    ready = assemble(plan)
+    try:
+        mine = local_executor(right, ready.guarded, [ready.run])
+        ready.run.executor = TwoSides({left.baseline.id: ready.run.executor, rival.id: mine})
+        replayed = ready.journal.finished
+        verdict = await until_signal(_tested(plan, ready, rival, config), plan)
+        return _result(plan, ready, rival, verdict, replayed=replayed)
+    finally:
+        ready.close()
+
+
+def _salt(left: Plan, right: Plan) -> str:
+    """What tells the sides apart beside their prompts: the model, and the chain's own parts where code differs."""
+    same_chain = isinstance(left.task, BasePromptTemplate) or left.task is right.task
+    if left.models == right.models and same_chain:
+        return ""
+    return content_hash([right.models["task"], type(right.task).__name__, repr(getattr(right.task, "steps", ""))])
+
+
+def _named(left: Plan, rival: Candidate) -> Plan:
+    run_id = content_hash(["compare", left.run_id, rival.id], 16)
+    started = replace(left.started, run_id=run_id, method="compare", recipe={"new_candidate_id": rival.id})
+    return replace(left, started=started)
+
+
+async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: RunnableConfig) -> Verdict:
+    run = ready.run
+    metadata = {"promptopt_run_id": plan.run_id, "promptopt_method": "compare"}
+    async with span(config, "promptopt", {"method": "compare"}, metadata) as (inner, end):
+        run.emit(plan.started)
+        Spending(run.ledger).reserve_test(2 * run.gate.repeats * len(plan.data["test"]))
+        ready.judge.candidate_id = rival.id
+        verdict = await run_gate(run, Evaluations(run), ready.judge, Attempt(rival, 0.0), inner)
+        outcome = _outcome(verdict)
+        usage = run.ledger.as_json()
+        run.emit(RunFinished(outcome=outcome, exit_code=_EXIT[outcome], best_candidate_id=rival.id, usage=usage))
+        end({"verdict": verdict.verdict, "test": table_of(verdict)})
+    return verdict
+
+
+def _outcome(verdict: Verdict) -> str:
+    return "inconclusive" if verdict.verdict == "void" else verdict.verdict
+
+
+def _result(plan: Plan, ready: Assembled, rival: Candidate, verdict: Verdict, *, replayed: bool) -> Result:
+    outcome = _outcome(verdict)
+    return Result(
+        run_id=plan.run_id,
+        outcome=outcome,
+        exit_code=_EXIT[outcome],
+        test=table_of(verdict),
+        edits=_differences(plan.baseline.prompts, rival.prompts),
+        best=rival.prompts,
+        baseline=plan.baseline.prompts,
+        usage=ready.run.ledger.as_json(),
+        folder=ready.folder,
+        replayed=replayed,
+        warnings=(*plan.notes, *verdict.warnings),
+        gate_passed=verdict.may_apply,
+        events=lambda: list(ready.journal.events()),
+    )
+
+
+def _differences(old: PromptSet, new: PromptSet) -> tuple[Edit, ...]:
+    """Word-level differences where both sides have the same messages; else none are told."""
+    from langchain_promptopt._text.align import diff_edits
+
+    out = []
+    for a, b in zip(old, new, strict=False):
+        if a.name != b.name or len(a.messages) != len(b.messages):
+            return ()
+        for i, (x, y) in enumerate(zip(a.messages, b.messages, strict=True)):
+            for start, end, text in diff_edits(x.template, y.template, ()):
+                out.append(Edit(Span(a.name, i, start, end), x.template[start:end], text))
+    return tuple(out)

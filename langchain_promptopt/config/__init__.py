@@ -1,0 +1,33 @@
+"""Settings: `promptopt.toml`, `PROMPTOPT_*` variables, flags; from weak to strong."""
+
+from langchain_promptopt.config.loading import CONFIG_NAME, config_from_dict, load_config
+from langchain_promptopt.config.models import (
+    BudgetConfig,
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    GateConfig,
+    LangSmithConfig,
+    OptimizeConfig,
+    OutputConfig,
+    PriceConfig,
+    TaskConfig,
+)
+from langchain_promptopt.config.writing import toml_text
+
+__all__ = [
+    "CONFIG_NAME",
+    "BudgetConfig",
+    "Config",
+    "DataConfig",
+    "EvaluateConfig",
+    "GateConfig",
+    "LangSmithConfig",
+    "OptimizeConfig",
+    "OutputConfig",
+    "PriceConfig",
+    "TaskConfig",
+    "config_from_dict",
+    "load_config",
+    "toml_text",
+]

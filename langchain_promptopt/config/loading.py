@@ -1,0 +1,200 @@
+"""Reading settings: the file, then `PROMPTOPT_*` variables, then flags; each stronger than the one before.
+
+`PROMPTOPT_<SECTION>__<KEY>` sets `section.key` (`PROMPTOPT_OPTIMIZE__SEED=3`, `PROMPTOPT_BUDGET__USD=5`);
+`PROMPTOPT_RUNS_DIR` is short for `output.runs_dir`. Lists and tables are written as in TOML. An
+empty variable counts as not set, because pipelines pass empty strings for inputs nobody gave.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from langchain_promptopt.config.models import Config
+from langchain_promptopt.config.problems import Key, Origins, nearest, refusal
+from langchain_promptopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONFIG_NAME = "promptopt.toml"
+_PREFIX = "PROMPTOPT_"
+_SHORT = {"PROMPTOPT_RUNS_DIR": ("output", "runs_dir")}
+_OUTPUT_PATHS = {("output", name) for name in ("prompts", "runs_dir", "summary", "junit")}
+_RIVALS: dict[Key, Key] = {("task", "chain"): ("task", "prompt"), ("task", "prompt"): ("task", "chain")}
+"""A target given outside the file takes the place of the file's."""
+_INPUT_PATHS = {("task", "prompt"), ("data", "source")}
+
+
+def load_config(
+    path: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """The settings of a run.
+
+    Args:
+        path: The file; None takes `promptopt.toml` of the working directory where there is one.
+        env: Environment variables; None for none.
+        overrides: Dotted key -> value; None values are flags that were not given.
+
+    Raises ConfigError with file, line and key for anything unknown or of the wrong kind.
+    """
+    file, text = _read(path)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"not valid TOML: {error}"
+        raise ConfigError(
+            msg, where=str(file), mend="Texts need quotes; see `promptopt init` for an example."
+        ) from error
+    origins = Origins(str(file) if file else "", text)
+    _add_environment(data, env or {}, origins)
+    _add_overrides(data, overrides or {}, origins)
+    return _validated(data, origins, root=file.parent if file else Path.cwd(), file=file)
+
+
+def config_from_dict(
+    config: Mapping[str, Any], *, root: str | Path | None = None, env: Mapping[str, str] | None = None
+) -> Config:
+    """The settings in a plain mapping shaped like the file, for pipelines. `root` is where relative paths start.
+
+    >>> config_from_dict({"optimize": {"seed": 7}}).optimize.seed
+    7
+    """
+    data = json.loads(json.dumps(config, default=str))
+    origins = Origins("the config given", "")
+    _add_environment(data, env or {}, origins)
+    return _validated(data, origins, root=Path(root) if root is not None else Path.cwd(), file=None)
+
+
+def _read(path: str | Path | None) -> tuple[Path | None, str]:
+    file = Path(CONFIG_NAME) if path is None else Path(path)
+    if path is None and not file.is_file():
+        return None, ""
+    if file.is_dir():
+        file = file / CONFIG_NAME
+    try:
+        return file.resolve(), file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"the config file cannot be read: {error}"
+        raise ConfigError(msg, where=str(file), mend="`promptopt init` writes one.") from error
+
+
+def _add_environment(data: dict[str, Any], env: Mapping[str, str], origins: Origins) -> None:
+    for name, text in sorted(env.items()):
+        key = _variable_key(name)
+        if key is not None and text.strip():
+            _put(data, key, _absolute(key, _from_text(key, text)), origins, f"environment variable {name}")
+
+
+def _variable_key(name: str) -> Key | None:
+    if name in _SHORT:
+        return _SHORT[name]
+    if not name.startswith(_PREFIX):
+        return None
+    section, separator, rest = name[len(_PREFIX) :].lower().partition("__")
+    if not separator:
+        _refuse_single_underscore(name, section)
+        return None  # a variable of somebody else with our prefix
+    key = (section, rest)
+    if _field_annotation(key) is None:
+        msg = f"{name} sets no known key"
+        raise ConfigError(msg, where="environment", mend=nearest(key, Config))
+    return key
+
+
+def _refuse_single_underscore(name: str, rest: str) -> None:
+    """PROMPTOPT_OPTIMIZE_SEED would be ignored without a word; say how it is written."""
+    for section in Config.model_fields:
+        known = (section, rest.removeprefix(section + "_"))
+        if rest.startswith(section + "_") and _field_annotation(known) is not None:
+            msg = f"{name} sets no known key"
+            mend = f"Two underscores stand between section and key: {_PREFIX}{'__'.join(known).upper()}."
+            raise ConfigError(msg, where="environment", mend=mend)
+
+
+def _add_overrides(data: dict[str, Any], overrides: Mapping[str, Any], origins: Origins) -> None:
+    for dotted, value in overrides.items():
+        if value is None or value == ():
+            continue
+        section, _, name = dotted.partition(".")
+        key = (section, name)
+        if _field_annotation(key) is None:
+            msg = f"unknown key {dotted!r}"
+            raise ConfigError(msg, where="flags", mend=nearest(key, Config))
+        plain = _from_text(key, value) if isinstance(value, str) else value
+        _put(data, key, _absolute(key, plain), origins, f"the flag for {dotted}")
+
+
+def _field_annotation(key: Key) -> Any:
+    section = Config.model_fields.get(key[0])
+    model = section.annotation if section else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)) or key[1] not in model.model_fields:
+        return None
+    return TypeAdapter(model.model_fields[key[1]].rebuild_annotation())
+
+
+def _from_text(key: Key, text: str) -> Any:
+    """A text from outside as the value the key wants; left as it is where it fits nothing."""
+    adapter = _field_annotation(key)
+    for read in (lambda: text, lambda: tomllib.loads(f"v = {text}")["v"], lambda: _listed(text)):
+        try:
+            return adapter.dump_python(adapter.validate_python(read()), mode="json")
+        except (ValidationError, tomllib.TOMLDecodeError):
+            continue
+    return text
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _absolute(key: Key, value: Any) -> Any:
+    """Paths given outside the file start from the working directory, as every shell user expects."""
+    if isinstance(value, str) and (key in _OUTPUT_PATHS or (key in _INPUT_PATHS and Path(value).exists())):
+        return str(Path.cwd() / Path(value).expanduser())
+    return value
+
+
+def _put(data: dict[str, Any], key: Key, value: Any, origins: Origins, origin: str) -> None:
+    section = data.setdefault(key[0], {})
+    if isinstance(section, dict):  # else the validation names the section
+        section.pop(_RIVALS.get(key, ("", ""))[1], None)
+        section[key[1]] = value
+        origins.outside[key] = origin
+
+
+def _validated(data: dict[str, Any], origins: Origins, *, root: Path, file: Path | None) -> Config:
+    try:
+        # Through JSON, so that strict types hold while lists may become tuples and TOML dates become texts.
+        config = Config.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise refusal(error, data, origins, Config) from error
+    _check_combinations(config, origins)
+    config._root, config._file = root.resolve(), file
+    return config
+
+
+def _check_combinations(config: Config, origins: Origins) -> None:
+    task = config.task
+    if task.chain is not None and task.prompt is not None:
+        msg = "task.chain and task.prompt are both set"
+        raise ConfigError(
+            msg, where=origins.of(("task", "prompt")), mend="Keep one: a chain in code, or a prompt with a model."
+        )
+    if task.chain is not None and ":" not in task.chain:
+        msg = f"task.chain is {task.chain!r}, expected module:name"
+        raise ConfigError(msg, where=origins.of(("task", "chain")), mend='For example chain = "my_app.chain:chain".')
+    if config.gate.primary is not None and config.evaluate.weights:
+        msg = "gate.primary and evaluate.weights are both set"
+        raise ConfigError(
+            msg, where=origins.of(("evaluate", "weights")), mend="Name one deciding metric, or give weights; not both."
+        )
+    if config.output.tag is not None and config.output.push is None:
+        msg = "output.tag is set without output.push"
+        raise ConfigError(msg, where=origins.of(("output", "tag")), mend='Add push = "owner/name", or remove tag.')

@@ -1,0 +1,232 @@
+"""The settings of `promptopt.toml` as frozen values; each field's description is its documentation.
+
+Numbers that a run cannot use are refused here, before anything is loaded. Whether enough is
+said for a verb to start is a question of its own: `Config.require`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from langchain_promptopt.errors import ConfigError
+
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count: TypeAlias = Annotated[int, Field(gt=0)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Names: TypeAlias = tuple[str, ...]
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)
+
+
+class TaskConfig(BaseModel):
+    """`[task]`: what is optimized."""
+
+    model_config = _STRICT
+
+    chain: str | None = Field(default=None, description='a chain in Python code, as "module:name"')
+    prompt: str | None = Field(default=None, description='a prompt file, or a LangSmith prompt "owner/name:tag"')
+    model: str | None = Field(
+        default=None, description='the model that runs the prompt, as "provider:name"; "offline" is built in'
+    )
+    template_format: Literal["f-string", "mustache", "jinja2"] = Field(
+        default="f-string", description="of a .txt prompt"
+    )
+    freeze: Names = Field(
+        default=(), description='headings, "re:<pattern>", "role:<role>" or "message:<n>" nobody may touch'
+    )
+    temperature: float | None = Field(default=None, ge=0, description="sent only where the model takes it")
+    max_tokens: Count | None = Field(default=None, description="longest reply of the task model")
+    base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
+
+
+class DataConfig(BaseModel):
+    """`[data]`: the rows, and which column is what."""
+
+    model_config = _STRICT
+
+    source: str | None = Field(default=None, description="a file, a folder, hf:owner/name, or a LangSmith dataset")
+    splits: dict[Literal["train", "dev", "val", "test"], str] = Field(
+        default={}, description="our split = the source's split"
+    )
+    inputs: dict[str, str] = Field(default={}, description="prompt variable = column")
+    outputs: Names = Field(default=(), description="columns that hold the reference answer")
+    id: str | None = Field(default=None, description="column with the row's id")
+    group: str | None = Field(default=None, description="column whose equal values stay in one split")
+    note: str | None = Field(default=None, description="column with a human remark for the optimizer")
+    as_of: str | None = Field(default=None, description="version or tag of a LangSmith dataset")
+    drop_leaks: bool = Field(default=False, description="drop rows of train and dev whose input is in test")
+    skip_bad_lines: bool = Field(default=False, description="leave unreadable rows out, counted, instead of stopping")
+
+
+class EvaluateConfig(BaseModel):
+    """`[evaluate]`: how an answer is scored."""
+
+    model_config = _STRICT
+
+    evaluators: Names | dict[str, str] = Field(
+        default=(), description='built-in names or "module:function"; a table renames them'
+    )
+    weights: dict[str, Positive] = Field(default={}, description="fixed weights; the weighted mean then decides")
+    ranges: dict[str, tuple[float, float]] = Field(
+        default={}, description="evaluator = [lowest, highest], where not 0 to 1"
+    )
+    lower_is_better: Names = Field(default=(), description="evaluators whose low values are good")
+
+
+class GateConfig(BaseModel):
+    """`[gate]`: what counts as an improvement."""
+
+    model_config = _STRICT
+
+    primary: str | None = Field(default=None, description="the deciding metric; default is the first evaluator")
+    guards: dict[str, Share] = Field(default={}, description="metric = how much it may fall")
+    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.05, description="one-sided error level of the first opening"
+    )
+    min_improvement: Share = Field(default=0.0, description="gain that must be exceeded, on the 0-1 scale")
+    repeats: Count = Field(default=1, description="evaluations per row and side")
+    worth: Share = Field(default=0.02, description='an upper bound below this is "no gain", above it "inconclusive"')
+
+
+class OptimizeConfig(BaseModel):
+    """`[optimize]`: how the search runs."""
+
+    model_config = _STRICT
+
+    method: str = Field(default="lpo-pe2", description="a preset; `promptopt methods` lists them")
+    model: str | None = Field(default=None, description='the model that proposes edits, as "provider:name"')
+    seed: int = Field(default=0, description="of all randomness")
+    max_concurrency: Count = Field(default=32, description="evaluations in flight")
+    max_failure_rate: Share = Field(default=0.05, description="share of rows an outage may cost before the run stops")
+    temperature: float | None = Field(default=None, ge=0, description="of the optimizer model; default is the method's")
+    max_tokens: Count | None = Field(default=None, description="longest reply of the optimizer model")
+    base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
+    requests_per_second: Positive | None = Field(default=None, description="ceiling over all roles")
+    from_run: str | None = Field(default=None, description="try the edits of this run first")
+
+
+class BudgetConfig(BaseModel):
+    """`[budget]`: hard limits; any mix, none set is no limit."""
+
+    model_config = _STRICT
+
+    usd: Positive | None = Field(default=None, description="money over all roles, the gate included")
+    tokens: Count | None = Field(default=None, description="tokens over all roles, the gate included")
+    calls: Count | None = Field(default=None, description="model calls over all roles, the gate included")
+    search_calls: Count | None = Field(default=None, description="target calls of the search alone")
+    seconds: Positive | None = Field(default=None, description="wall time")
+
+
+class OutputConfig(BaseModel):
+    """`[output]`: where results go. Nothing leaves this machine unless `push` is set."""
+
+    model_config = _STRICT
+
+    prompts: str | None = Field(default=None, description="folder where a winner is written")
+    apply: Literal["if_improved", "never", "always"] = Field(
+        default="if_improved", description="when the winner is written"
+    )
+    push: str | None = Field(default=None, description='LangSmith prompt "owner/name", pushed only after the gate')
+    tag: str | None = Field(default=None, description="commit tag that is moved to the pushed prompt")
+    runs_dir: str | None = Field(default=None, description="folder of run records; default .promptopt/runs")
+    summary: str | None = Field(default=None, description="Markdown file for a pull request comment")
+    junit: str | None = Field(default=None, description="JUnit XML file")
+    show_rows: bool = Field(default=False, description="put row text into the Markdown summary")
+
+
+class LangSmithConfig(BaseModel):
+    """`[langsmith]`: what is written to LangSmith; everything is off unless asked."""
+
+    model_config = _STRICT
+
+    experiments: bool = Field(default=False, description="record baseline and winner as experiments of the dataset")
+    record_openings: bool = Field(default=False, description="count test openings in the dataset's metadata too")
+    project: str | None = Field(default=None, description="project of the decision trace, where tracing is on")
+
+
+class PriceConfig(BaseModel):
+    """`[prices."provider:name"]`: US dollars per million tokens."""
+
+    model_config = _STRICT
+
+    input: float = Field(ge=0, allow_inf_nan=False, description="per million input tokens")
+    output: float = Field(ge=0, allow_inf_nan=False, description="per million output tokens")
+    cache_read: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="per million cached input tokens; default is the input price",
+    )
+
+
+class Config(BaseModel):
+    """All settings of a run. Build it with `load_config` or `config_from_dict`."""
+
+    model_config = _STRICT
+
+    task: TaskConfig = TaskConfig()
+    data: DataConfig = DataConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    optimize: OptimizeConfig = OptimizeConfig()
+    budget: BudgetConfig = BudgetConfig()
+    output: OutputConfig = OutputConfig()
+    langsmith: LangSmithConfig = LangSmithConfig()
+    prices: dict[str, PriceConfig] = {}
+
+    _root: Path = PrivateAttr(default_factory=Path.cwd)
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths start from: the config file's."""
+        return self._root
+
+    @property
+    def file(self) -> Path | None:
+        """The file these settings came from, if any."""
+        return self._file
+
+    def path(self, value: str | Path) -> Path:
+        """`value` as a path, relative ones taken from `root`."""
+        return self._root / Path(value).expanduser()
+
+    def located(self, value: str) -> str:
+        """`value` as an absolute path where such a file or folder exists, else unchanged (a name or URL)."""
+        try:
+            found = self.path(value)
+            return str(found) if found.exists() else value
+        except (OSError, RuntimeError, ValueError):  # too long, or "~nobody": no path at all
+            return value
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where run records live."""
+        return self.path(self.output.runs_dir or ".promptopt/runs")
+
+    @property
+    def where(self) -> str:
+        """How messages name the source of these settings."""
+        return str(self._file) if self._file else "no promptopt.toml"
+
+    def require(self, *keys: str) -> None:
+        """Refuse a config in which one of the dotted `keys` is not set. `"task"` asks for a chain or a prompt.
+
+        Raises ConfigError that names all missing keys at once.
+        """
+        missing = [shown for key in keys if (shown := self._missing(key))]
+        if missing:
+            msg = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
+            mend = "Write it into promptopt.toml or give the flag; `promptopt init` writes the file."
+            raise ConfigError(msg, where=self.where, mend=mend)
+
+    def _missing(self, key: str) -> str | None:
+        if key == "task":
+            if self.task.chain is None and self.task.prompt is None:
+                return "task.chain (or task.prompt)"
+            return "task.model" if self.task.prompt is not None and self.task.model is None else None
+        section, _, name = key.partition(".")
+        return None if getattr(getattr(self, section), name) else key

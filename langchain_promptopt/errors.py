@@ -1,0 +1,174 @@
+"""Everything this package raises, in one tree.
+
+    PromptOptError                  1   a bug of ours when raised bare
+    |- UsageError                   2   what the caller gave cannot be used
+    |  |- ConfigError                   promptopt.toml, flags, arguments
+    |  |- RecipeError                   a method or a combination of axes
+    |  |- PromptError                   a template: syntax, nothing to edit, not rendered by the chain
+    |  |- DataError                     rows, splits, files, leakage
+    |  |- EvaluatorError                an evaluator: signature, key, range
+    |  |- CredentialsError              401, 403, 404
+    |  |- PriceError                    a money budget without a price
+    |  |- ConflictError                 somebody else changed what we were about to change
+    |  `- ResumeError                   a run that cannot go on as asked
+    |- BudgetSpent                  4   nothing left to spend before a verdict
+    |- UnavailableError             5   models or platform out of reach; the run can be resumed
+    |  `- TooManyFailures               `max_failure_rate`, or ten in a row
+    `- Interrupted              130/143 stopped by a signal; the run can be resumed
+
+Each message says what, where and how to mend it; the facts are attributes too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class PromptOptError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        what: What is wrong, values included.
+        where: The place: a file and line, a row, a prompt and character.
+        mend: What to change so that it works.
+        facts: Anything a program may want, kept on `facts`.
+    """
+
+    exit_code: ClassVar[int] = 1
+    kind: ClassVar[str] = "bug"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, what: str, *, where: str = "", mend: str = "", **facts: Any) -> None:
+        self.what = what
+        self.where = where
+        self.mend = mend
+        self.role: str | None = facts.pop("role", None)
+        self.retry_after_s: float | None = facts.pop("retry_after_s", None)
+        self.facts: dict[str, Any] = facts
+        place = f" ({where})" if where else ""
+        tail = f" {mend}" if mend else ""
+        super().__init__(f"{what.rstrip('.')}{place}.{tail}")
+
+    def as_json(self) -> dict[str, Any]:
+        """The `error` object of machine output: role, kind, retryable, retry_after_s, message."""
+        return {
+            "role": self.role,
+            "kind": self.kind,
+            "retryable": self.retryable,
+            "retry_after_s": self.retry_after_s,
+            "message": str(self),
+        }
+
+
+class UsageError(PromptOptError):
+    """What the caller gave cannot be used; nothing was paid for."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class ConfigError(UsageError):
+    """A setting is unknown, missing or impossible."""
+
+    kind = "config"
+
+
+class RecipeError(UsageError):
+    """A method is unknown, or its axes do not fit each other."""
+
+    kind = "recipe"
+
+
+class PromptError(UsageError):
+    """A prompt template cannot be parsed, edited or rendered."""
+
+    kind = "prompt"
+
+
+class DataError(UsageError):
+    """Rows, splits or files cannot be used as they are."""
+
+    kind = "data"
+
+
+class EvaluatorError(UsageError):
+    """An evaluator cannot be called, or returned what cannot be a score."""
+
+    kind = "evaluator"
+
+
+class CredentialsError(UsageError):
+    """A service refused the key, the permission or the name (401, 403, 404)."""
+
+    kind = "credentials"
+
+
+class PriceError(UsageError):
+    """A money budget was set and a model's price is unknown."""
+
+    kind = "price"
+
+
+class ConflictError(UsageError):
+    """Somebody else changed the target in between; nothing was overwritten."""
+
+    kind = "conflict"
+
+
+class ResumeError(UsageError):
+    """A run cannot be resumed or replayed as asked."""
+
+    kind = "resume"
+
+
+class BudgetSpent(PromptOptError):
+    """The budget ended before there was a verdict."""
+
+    exit_code = 4
+    kind = "budget"
+
+
+class UnavailableError(PromptOptError):
+    """A model or platform stayed out of reach after all retries; resume when it is back."""
+
+    exit_code = 5
+    kind = "unavailable"
+    retryable = True
+
+
+class TooManyFailures(UnavailableError):
+    """More evaluations failed than `max_failure_rate` allows, or ten in a row."""
+
+    kind = "too_many_failures"
+
+
+class Interrupted(PromptOptError):
+    """The run was stopped by a signal; its journal is whole and it can be resumed."""
+
+    exit_code = 130
+    kind = "interrupted"
+    retryable = True
+
+    def __init__(self, what: str, *, signal: int = 2, **facts: Any) -> None:
+        super().__init__(what, **facts)
+        self.signal = signal
+
+    @property
+    def code(self) -> int:
+        """130 after SIGINT, 143 after SIGTERM."""
+        return 128 + self.signal
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The process exit code for `error` (product contract, section 4).
+
+    >>> exit_code_of(DataError("no rows"))
+    2
+    >>> exit_code_of(ValueError("?"))
+    1
+    """
+    if isinstance(error, Interrupted):
+        return error.code
+    if isinstance(error, PromptOptError):
+        return error.exit_code
+    return 130 if isinstance(error, KeyboardInterrupt) else 1

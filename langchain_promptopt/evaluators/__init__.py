@@ -1,0 +1,50 @@
+"""Evaluators: five built in, and one face for every evaluator LangSmith takes.
+
+Built-ins have LangSmith's shape, `f(outputs, reference_outputs) -> {"key", "score", "comment"?, "metadata"}`,
+and work alone, in `langsmith.evaluate`, and here. `metadata["parse_ok"]` is False when no answer could be read.
+"""
+
+from langchain_promptopt.evaluators._adapter import EvalResult, Evaluator, EvaluatorFailed, score_all
+from langchain_promptopt.evaluators._choices import options_of, parse_choice
+from langchain_promptopt.evaluators._labels import parse_label
+from langchain_promptopt.evaluators._matchers import (
+    LabelMatch,
+    choice_match,
+    exact_match,
+    label_match,
+    make_label_match,
+    number_match,
+    rouge_l,
+)
+from langchain_promptopt.evaluators._normal import as_text, folded, normal_form, visible
+from langchain_promptopt.evaluators._numbers import parse_number
+from langchain_promptopt.evaluators._resolve import Declared, declare, know_labels, resolve_evaluators
+from langchain_promptopt.evaluators._values import ANSWER_NAMES, reply_of
+
+__all__ = [
+    "ANSWER_NAMES",
+    "Declared",
+    "EvalResult",
+    "Evaluator",
+    "EvaluatorFailed",
+    "LabelMatch",
+    "as_text",
+    "choice_match",
+    "declare",
+    "exact_match",
+    "folded",
+    "know_labels",
+    "label_match",
+    "make_label_match",
+    "normal_form",
+    "number_match",
+    "options_of",
+    "parse_choice",
+    "parse_label",
+    "parse_number",
+    "reply_of",
+    "resolve_evaluators",
+    "rouge_l",
+    "score_all",
+    "visible",
+]

@@ -1,0 +1,204 @@
+"""The built-in evaluators. LangSmith-shaped: `f(outputs, reference_outputs)` gives a dict with key and score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from langchain_promptopt.errors import EvaluatorError
+from langchain_promptopt.evaluators._choices import options_of, parse_choice
+from langchain_promptopt.evaluators._labels import is_label, known_opposites, parse_label
+from langchain_promptopt.evaluators._normal import as_text, folded, shown, trimmed
+from langchain_promptopt.evaluators._numbers import is_only_number, parse_number
+from langchain_promptopt.evaluators._rouge import mean_rouge_l
+from langchain_promptopt.evaluators._values import (
+    json_of,
+    references_of,
+    reply_of,
+    reply_text,
+    same_json,
+    text_references,
+)
+
+
+def _verdict(key: str, *, right: bool, parsed: str | None, expected: object, reply: object) -> dict[str, Any]:
+    """The result in LangSmith's shape. `parsed` is None when nothing could be read from the reply."""
+    result: dict[str, Any] = {"key": key, "score": float(right), "metadata": {"parse_ok": parsed is not None}}
+    if parsed is None:
+        result["comment"] = f"could not parse an answer from {shown(reply)}; expected {shown(expected)}"
+    elif not right:
+        result["comment"] = f"expected {shown(expected)}, got {shown(parsed)}"
+    return result
+
+
+def exact_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
+    """1 when the whole reply is the reference (or one of several).
+
+    Case, final punctuation, repeated white space and invisible characters are ignored. A
+    reference that is a JSON number is compared as a number, an object as JSON with free key order.
+
+    >>> exact_match({"output": "paris."}, {"answer": ["Paris", "City of Paris"]})["score"]
+    1.0
+    """
+    references = references_of(reference_outputs)
+    reply = reply_of(outputs, reference_outputs)
+    replies = [reply, outputs] if isinstance(outputs, Mapping) and outputs is not reply else [reply]
+    right = any(_is_exactly(r, reference) for r in replies for reference in references)
+    structured = all(isinstance(reference, Mapping | list) for reference in references)
+    readable = json_of(reply)[1] if structured else bool(as_text(reply).strip())
+    expected = references[0] if len(references) == 1 else list(references)
+    return _verdict(
+        "exact_match", right=right, parsed=as_text(reply) if readable or right else None, expected=expected, reply=reply
+    )
+
+
+def _is_exactly(reply: Any, reference: Any) -> bool:
+    if isinstance(reference, Mapping | list | tuple):
+        value, is_json = json_of(reply)
+        return is_json and same_json(value, reference)
+    if isinstance(reply, Mapping | list | tuple):
+        return False
+    text = as_text(reply)
+    if isinstance(reference, int | float) and not isinstance(reference, bool):
+        tail = text if is_only_number(text) else text.replace("=", ":").rpartition(":")[2].rpartition(" is ")[2]
+        return is_only_number(tail) and parse_number(text) == Fraction(str(reference))
+    return trimmed(text) == trimmed(as_text(reference))
+
+
+def number_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
+    """1 when the number in the reply equals the reference exactly; nothing is rounded.
+
+    The number is the first after the last cue ("####", "answer is", "answer:"), without a cue the last.
+
+    >>> number_match("So 1,000 + 8 = 1,008.0", {"answer": "1008"})["score"]
+    1.0
+    """
+    numbers = [_reference_number(value) for value in references_of(reference_outputs)]
+    text = reply_text(outputs, reference_outputs, "number_match")
+    number = parse_number(text)
+    expected = ", ".join(_number_text(n) for n in numbers)
+    parsed = None if number is None else _number_text(number)
+    return _verdict("number_match", right=number in numbers, parsed=parsed, expected=expected, reply=text)
+
+
+def _reference_number(value: Any) -> Fraction:
+    number = None if isinstance(value, bool | Mapping | list) else parse_number(as_text(value))
+    if number is None:
+        msg = f"`number_match` needs a number as reference, and this one is {value!r}"
+        raise EvaluatorError(msg, mend="Use `exact_match` or `label_match` for answers that are no numbers.")
+    return number
+
+
+def _number_text(number: Fraction) -> str:
+    """A decimal where it is exact and short, else a fraction."""
+    decimal = as_text(float(number)) if abs(number) < Fraction(10**15) else str(number)
+    return decimal if "e" not in decimal and Fraction(decimal) == number else str(number)
+
+
+def choice_match(outputs: Any, reference_outputs: Any, inputs: Any = None) -> dict[str, Any]:
+    """1 when the option letter of the reply equals the reference, "(B)" or "B".
+
+    The letter is the first after the last cue, else the only one, else the option whose text
+    the reply repeats (then the options are read from `inputs`).
+
+    >>> choice_match("The answer is (b).", {"answer": "(B)"})["score"]
+    1.0
+    """
+    options = options_of(inputs) if inputs is not None else {}
+    wanted = [_reference_letter(t, options) for t in text_references(reference_outputs, "choice_match")]
+    text = reply_text(outputs, reference_outputs, "choice_match")
+    letter = parse_choice(text, options)
+    expected = ", ".join(f"({w})" for w in wanted)
+    parsed = None if letter is None else f"({letter})"
+    return _verdict("choice_match", right=letter in wanted, parsed=parsed, expected=expected, reply=text)
+
+
+def _reference_letter(text: str, options: Mapping[str, str]) -> str:
+    bare = text.strip().strip("()[].").strip()
+    if len(bare) == 1 and bare.isalpha():
+        return bare.upper()
+    same = [letter for letter, option in options.items() if trimmed(option) == trimmed(text)]
+    if len(same) != 1:
+        msg = f"`choice_match` needs an option letter as reference, and this one is {shown(text)}"
+        raise EvaluatorError(msg, mend='Give the letter, as "(B)" or "B", or use `exact_match`.')
+    return same[0]
+
+
+def label_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
+    """1 when the reply is the label, or names it as a whole word after the last cue.
+
+    Yes and no, true and false, valid and invalid are known as opposites: naming both is no answer.
+    For other label sets use `make_label_match`, which knows them all; here a label that stands in a list
+    of others is no answer.
+
+    >>> label_match("The argument is invalid.", {"answer": "valid"})["score"]
+    0.0
+    """
+    wanted = text_references(reference_outputs, "label_match")
+    labels = sorted({known for label in wanted for known in known_opposites(label)})
+    return _label_verdict("label_match", outputs, reference_outputs, labels, closed=len(labels) > len(wanted))
+
+
+def _label_verdict(
+    key: str, outputs: Any, reference_outputs: Any, labels: Iterable[str], *, closed: bool = True
+) -> dict[str, Any]:
+    wanted = text_references(reference_outputs, key)
+    text = reply_text(outputs, reference_outputs, key)
+    label = parse_label(text, labels, closed=closed)
+    right = label is not None and folded(label) in {folded(w) for w in wanted}
+    return _verdict(key, right=right, parsed=label, expected=", ".join(wanted), reply=text)
+
+
+@dataclass(frozen=True)
+class LabelMatch:
+    """`label_match` over a closed set of labels: a reply that names two of them is no answer."""
+
+    labels: tuple[str, ...]
+    key: str = "label_match"
+
+    def __call__(self, outputs: Any, reference_outputs: Any) -> dict[str, Any]:
+        """Score one reply. Raises EvaluatorError when the reference is not one of the labels."""
+        for wanted in text_references(reference_outputs, self.key):
+            if not is_label(wanted, self.labels):
+                msg = f"the reference {shown(wanted)} is not one of the {len(self.labels)} labels of `{self.key}`"
+                raise EvaluatorError(msg, mend="Correct the row, or add the label.")
+        return _label_verdict(self.key, outputs, reference_outputs, self.labels)
+
+
+def make_label_match(labels: Iterable[str], *, key: str = "label_match") -> LabelMatch:
+    """An evaluator for a closed set of labels.
+
+    >>> make_label_match(["billing", "refund"])("billing, not refund", {"answer": "billing"})["score"]
+    0.0
+    """
+    found = tuple(labels)
+    if len({folded(label) for label in found}) < len(found) or not all(label.strip() for label in found):
+        msg = "labels must differ in more than case and must not be blank"
+        raise EvaluatorError(msg, where=f"make_label_match, {len(found)} labels")
+    return LabelMatch(found, key)
+
+
+def rouge_l(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
+    """ROUGE-L F1 over words, the mean over all references (`references`, or a list as answer).
+
+    Case and punctuation do not count; Chinese, Japanese and Thai count by character.
+
+    >>> rouge_l("a b", {"answer": ["a b", "a c"]})["score"]
+    0.75
+    """
+    several = reference_outputs.get("references") if isinstance(reference_outputs, Mapping) else None
+    references = text_references(several if isinstance(several, list) and several else reference_outputs, "rouge_l")
+    text = reply_text(outputs, reference_outputs, "rouge_l")
+    score = mean_rouge_l(text, references)
+    result: dict[str, Any] = {"key": "rouge_l", "score": score, "metadata": {"parse_ok": bool(text.strip())}}
+    if score < 1:
+        result["comment"] = f"ROUGE-L {score:.2f} over {len(references)} reference(s), the first {shown(references[0])}"
+    return result
+
+
+Matcher = Callable[..., dict[str, Any]]
+BUILT_INS: dict[str, Matcher] = {f.__name__: f for f in (exact_match, number_match, choice_match, label_match, rouge_l)}
+REVISION = 1
+"""Raised whenever a built-in's verdicts change, so that older runs are told apart."""

@@ -1,0 +1,212 @@
+"""From what users write (functions, names, "module:function", mappings) to evaluators ready to run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_promptopt.errors import EvaluatorError
+from langchain_promptopt.evaluators._adapter import Evaluator, is_async_callable
+from langchain_promptopt.evaluators._identity import hash_of, is_built_in, key_of
+from langchain_promptopt.evaluators._matchers import BUILT_INS, LabelMatch, label_match
+from langchain_promptopt.evaluators._normal import as_text, folded
+from langchain_promptopt.evaluators._returns import Scale
+from langchain_promptopt.evaluators._signature import Call, plan_of
+from langchain_promptopt.evaluators._values import references_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_promptopt.types import Example
+
+_SETTINGS = ("evaluator", "key", "range", "direction", "values")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An evaluator with its scale; made by `declare`."""
+
+    evaluator: Any
+    scale: Scale
+    key: str | None = None
+
+
+def declare(
+    evaluator: Any,
+    *,
+    key: str | None = None,
+    range: tuple[float, float] | None = None,  # noqa: A002 - the word users look for
+    direction: Literal["max", "min"] = "max",
+    values: Mapping[str, float] | None = None,
+) -> Declared:
+    """Say how an evaluator's scores are to be read; they become 0-1 with higher better.
+
+    Args:
+        evaluator: Whatever `evaluators=` takes.
+        key: The key its scores carry.
+        range: Lowest and highest score, needed when it is not 0 to 1.
+        direction: "min" when less is better.
+        values: What a categorical result is worth, e.g. {"good": 1.0, "bad": 0.0}.
+
+    >>> declare("exact_match", range=(1, 5), direction="min").scale.share(5, "x")
+    0.0
+    """
+    worth = {str(k): float(v) for k, v in (values or {}).items()}
+    low, high = range if range is not None else (min([0.0, *worth.values()]), max([1.0, *worth.values()]))
+    if not low < high or direction not in {"max", "min"}:
+        msg = f"a scale needs low < high and direction 'max' or 'min', got {low!r}, {high!r}, {direction!r}"
+        raise EvaluatorError(msg)
+    declared = range is not None or direction == "min" or bool(worth)
+    return Declared(evaluator, Scale(float(low), float(high), direction, worth, declared), key)
+
+
+def resolve_evaluators(specs: Any, *, import_from: Path | None = None) -> tuple[Evaluator, ...]:
+    """Evaluators ready to run, in the order given.
+
+    Args:
+        specs: One or several of: a function (sync or async), a built-in's name, "module:function",
+            an object with `evaluate_run`, `declare(...)`, a mapping with the key "evaluator" and
+            settings; or a mapping from name to any of these.
+        import_from: A folder put first on the import path for "module:function".
+
+    Raises:
+        EvaluatorError: Nothing given, unknown names, impossible signatures, two with the same key.
+    """
+    if isinstance(specs, Mapping) and "evaluator" not in specs:
+        pairs: Iterable[tuple[str | None, Any]] = specs.items()
+    else:
+        several = isinstance(specs, Iterable) and not isinstance(specs, str | Mapping)
+        pairs = [(None, spec) for spec in (specs if several else [specs])]
+    found: list[Evaluator] = []
+    places: dict[str, Any] = {}
+    for name, spec in pairs:
+        evaluator = _resolve(spec, name, import_from)
+        if evaluator.key in places:
+            msg = f"two evaluators have the key `{evaluator.key}`: {_label(places[evaluator.key])} and {_label(spec)}"
+            raise EvaluatorError(msg, mend="Name them: evaluators={'first': ..., 'second': ...}.", key=evaluator.key)
+        places[evaluator.key] = spec
+        found.append(evaluator)
+    if not found:
+        msg = "no evaluators were given"
+        raise EvaluatorError(msg, mend=f"Built in are {', '.join(BUILT_INS)}.")
+    return tuple(found)
+
+
+def know_labels(evaluators: Iterable[Evaluator], examples: Iterable[Example]) -> tuple[Evaluator, ...]:
+    """The evaluators, with `label_match` told the labels that occur in the data, so that naming two is no answer.
+
+    Left as it is where references are not a small set of texts.
+    """
+    labels: dict[str, str] = {}
+    rows = list(examples)
+    for example in rows:
+        for value in references_of(example.outputs):
+            if isinstance(value, str | bool):
+                labels.setdefault(folded(as_text(value)), as_text(value))
+    few = 1 < len(labels) <= max(2, len(rows) // 2)
+    return tuple(
+        _made(LabelMatch(tuple(sorted(labels.values())), e.key), e.key if e.named else None, e.scale)
+        if few and e.origin is label_match
+        else e
+        for e in evaluators
+    )
+
+
+def _label(spec: Any) -> str:
+    if isinstance(spec, str):
+        return repr(spec)
+    place = getattr(spec, "__qualname__", None)
+    return f"{spec.__module__}.{place}" if place else repr(spec)
+
+
+def _resolve(spec: Any, name: str | None, import_from: Path | None) -> Evaluator:
+    if isinstance(spec, Evaluator):
+        return spec if name is None else _renamed(spec, name)
+    if isinstance(spec, Mapping):
+        spec = _configured(spec)
+    scale, given = Scale(), spec
+    if isinstance(spec, Declared):
+        scale, given, name = spec.scale, spec.evaluator, name or spec.key
+    return _made(_loaded(given, import_from) if isinstance(given, str) else given, name, scale)
+
+
+def _renamed(evaluator: Evaluator, name: str) -> Evaluator:
+    return replace(evaluator, key=name, named=True)
+
+
+def _configured(spec: Mapping[str, Any]) -> Declared:
+    for unknown in spec.keys() - set(_SETTINGS):
+        close = get_close_matches(str(unknown), _SETTINGS, n=1, cutoff=0)
+        msg = f"an evaluator has no setting `{unknown}`"
+        raise EvaluatorError(msg, mend=f"The nearest is `{close[0]}`." if close else "")
+    limits = spec.get("range")
+    if limits is not None and (not isinstance(limits, Sequence) or len(limits) != 2):  # low, high
+        msg = f"`range` is [low, high], got {limits!r}"
+        raise EvaluatorError(msg)
+    return declare(
+        spec.get("evaluator"),
+        key=spec.get("key"),
+        range=None if limits is None else (limits[0], limits[1]),
+        direction=spec.get("direction", "max"),
+        values=spec.get("values"),
+    )
+
+
+def _made(evaluator: Any, name: str | None, scale: Scale) -> Evaluator:
+    settings: dict[str, Any] = {"range": [scale.low, scale.high], "direction": scale.direction}
+    settings["values"] = dict(scale.values)
+    if not callable(evaluator) and not hasattr(evaluator, "evaluate_run"):
+        msg = f"{evaluator!r} is no evaluator"
+        raise EvaluatorError(msg, mend=f"Give a function, 'module:function', or one of {', '.join(BUILT_INS)}.")
+    key = name or key_of(evaluator)
+    invoke, is_async = _caller(evaluator, key)
+    return Evaluator(
+        key, hash_of(evaluator, settings), invoke, scale, is_built_in(evaluator), is_async, name is not None, evaluator
+    )
+
+
+def _caller(evaluator: Any, key: str) -> tuple[Callable[[Call], Any], bool]:
+    """How to call it, and whether the call gives a coroutine at once."""
+    if hasattr(evaluator, "evaluate_run"):
+        asynchronous = getattr(evaluator, "is_async", not hasattr(evaluator, "func")) and hasattr(
+            evaluator, "aevaluate_run"
+        )
+        method = evaluator.aevaluate_run if asynchronous else evaluator.evaluate_run
+        return lambda call: method(call.run, call.example), is_async_callable(method)
+    plan = plan_of(evaluator, key)
+
+    def invoke(call: Call) -> Any:
+        args, kwargs = plan(call)
+        return evaluator(*args, **kwargs)
+
+    return invoke, is_async_callable(evaluator)
+
+
+def _loaded(spec: str, import_from: Path | None) -> Any:
+    """A built-in by name, or the object at "module:attribute"."""
+    if spec in BUILT_INS:
+        return BUILT_INS[spec]
+    module_name, colon, attribute = spec.partition(":")
+    if not colon or not module_name or not attribute:
+        close = get_close_matches(spec, BUILT_INS, n=1)
+        msg = f"there is no built-in evaluator `{spec}`"
+        mend = f"Did you mean `{close[0]}`? " if close else ""
+        raise EvaluatorError(msg, mend=f"{mend}Built in are {', '.join(BUILT_INS)}; others are 'module:function'.")
+    if import_from is not None and str(import_from) not in sys.path:
+        sys.path.insert(0, str(import_from))
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        msg = f"the module of evaluator {spec!r} cannot be imported: {error}"
+        raise EvaluatorError(msg, mend="Check the name, and the folder it is imported from.") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            close = get_close_matches(part, dir(found), n=1)
+            msg = f"`{module_name}` has no `{attribute}`"
+            raise EvaluatorError(msg, mend=f"Did you mean `{close[0]}`?" if close else "")
+        found = getattr(found, part)
+    return found

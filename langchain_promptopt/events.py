@@ -1,0 +1,265 @@
+"""The journal's events: frozen, one class a type, `as_json` gives the `data` object.
+
+Field names are the contract of product section 5; readers must ignore unknown types and fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from langchain_promptopt.types import Edit, Outcome, Span, Usage
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Edit | Usage):
+        return value.as_json()
+    if isinstance(value, Span):
+        return {"prompt": value.prompt, "message": value.message, "start": value.start, "end": value.end}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base: `type` names the event, `as_json` is its `data`."""
+
+    type: ClassVar[str] = ""
+    paid: ClassVar[bool] = False
+    """True when losing this line would mean paying for a call again: it is synced to disk."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The `data` object of the journal line."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """Everything that decides the result, before the first paid call."""
+
+    type: ClassVar[str] = "run.started"
+    run_id: str
+    version: str
+    method: str
+    recipe: Mapping[str, Any]
+    seed: int
+    gate: Mapping[str, Any]
+    models: Mapping[str, str]
+    evaluators: Sequence[Mapping[str, Any]]
+    data: Mapping[str, Any]
+    seed_candidate_id: str
+    prompts: Sequence[Mapping[str, Any]]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called(Event):
+    """One optimizer-model reply. `key` addresses it: step, parent, batch, k, purpose, try."""
+
+    type: ClassVar[str] = "called"
+    paid: ClassVar[bool] = True
+    key: str
+    role: str
+    step: int
+    reply: str
+    usage: Usage
+    model_served: str | None = None
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredRow(Event):
+    """One evaluated cell. `output` is what the target returned."""
+
+    type: ClassVar[str] = "scored"
+    paid: ClassVar[bool] = True
+    candidate_id: str
+    split: str
+    example_id: str
+    repeat: int
+    scores: Mapping[str, float]
+    comments: Mapping[str, str]
+    failure: Mapping[str, Any] | None
+    cached: bool
+    usage: Usage
+    model_served: str | None
+    output: Any = None
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> ScoredRow:
+        """The event of an outcome."""
+        f = outcome.failure
+        return cls(
+            candidate_id=outcome.cell.candidate_id,
+            split=outcome.cell.split,
+            example_id=outcome.cell.example_id,
+            repeat=outcome.cell.repeat,
+            scores=outcome.scores,
+            comments=outcome.comments,
+            failure=None if f is None else {"kind": f.kind, "message": f.message, "scored_zero": f.scored_zero},
+            cached=outcome.cached,
+            usage=outcome.usage,
+            model_served=outcome.model_served,
+            output=outcome.output,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated(Event):
+    """Mean score of a candidate on the rows of a split evaluated so far."""
+
+    type: ClassVar[str] = "evaluated"
+    candidate_id: str
+    split: str
+    n: int
+    score: float
+    failures: int
+    cached: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackGiven(Event):
+    """A textual gradient, reasoning or human note about a candidate."""
+
+    type: ClassVar[str] = "feedback"
+    candidate_id: str
+    text: str
+    example_ids: tuple[str, ...]
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved(Event):
+    """Past attempts shown to the proposer."""
+
+    type: ClassVar[str] = "retrieved"
+    candidate_id: str
+    strategy: str
+    items: Sequence[Mapping[str, Any]]
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identified(Event):
+    """Places marked for editing. `tagged` is the prompt with the tags, as shown."""
+
+    type: ClassVar[str] = "identified"
+    candidate_id: str
+    protocol: str
+    spans: Sequence[Mapping[str, Any]]
+    tagged: str
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed(Event):
+    """A child that passed the guards. `edits` refer to the parent's text."""
+
+    type: ClassVar[str] = "proposed"
+    parent_id: str
+    candidate_id: str
+    step: int
+    scope: str
+    edits: tuple[Edit, ...]
+    prompts: Sequence[Mapping[str, Any]]
+    parents: tuple[str, ...] = ()
+    enforce: str = "strict"
+    leak: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected(Event):
+    """A reply or child that was refused, and the rule that refused it."""
+
+    type: ClassVar[str] = "rejected"
+    parent_id: str
+    step: int
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected(Event):
+    """What the search kept after a step, and why the rest was dropped."""
+
+    type: ClassVar[str] = "selected"
+    step: int
+    kept: tuple[str, ...]
+    dropped: Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident(Event):
+    """Something went wrong outside the method: an outage, a retry storm, a stop signature."""
+
+    type: ClassVar[str] = "incident"
+    role: str
+    kind: str
+    retryable: bool
+    action: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested(Event):
+    """The gate's table. The test split is sealed before this event."""
+
+    type: ClassVar[str] = "tested"
+    metrics: Sequence[Mapping[str, Any]]
+    verdict: str
+    opening: int
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved(Event):
+    """Base of the four events about a prompt going somewhere."""
+
+    actor: str
+    target: str
+    commit: str | None
+    candidate_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied(Moved):
+    """A candidate was written into a live chain or a file."""
+
+    type: ClassVar[str] = "applied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed(Moved):
+    """A candidate was committed to a prompt registry."""
+
+    type: ClassVar[str] = "pushed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tagged(Moved):
+    """A registry tag was moved to a commit."""
+
+    type: ClassVar[str] = "tagged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack(Moved):
+    """A push or apply was undone."""
+
+    type: ClassVar[str] = "rolled_back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """The run is over; a second start with the same run id replays this."""
+
+    type: ClassVar[str] = "run.finished"
+    outcome: str
+    exit_code: int
+    best_candidate_id: str
+    usage: Mapping[str, Any]

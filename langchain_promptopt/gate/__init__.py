@@ -1,0 +1,44 @@
+"""The held-out paired decision: pure given rows, apart from the record of openings."""
+
+from __future__ import annotations
+
+from langchain_promptopt.gate.entries import TestEntry
+from langchain_promptopt.gate.openings import FILE_NAME as OPENINGS_FILE
+from langchain_promptopt.gate.openings import Opening, Openings, row_hash
+from langchain_promptopt.gate.outlook import Chance, Feasibility, feasibility
+from langchain_promptopt.gate.planning import clean_sweep_possible, minimum_detectable_effect, power, rows_needed
+from langchain_promptopt.gate.rendering import evidence, power_table, verdict_line, what_it_can_show
+from langchain_promptopt.gate.rows import Missing, PairedRow, Pairs, pair_outcomes
+from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds
+from langchain_promptopt.gate.verdict import Decision, GateVerdict, decide, deciding_metrics, refuse_same
+
+__all__ = [
+    "OPENINGS_FILE",
+    "Chance",
+    "Comparison",
+    "Decision",
+    "Feasibility",
+    "GateVerdict",
+    "Missing",
+    "Opening",
+    "Openings",
+    "PairedRow",
+    "Pairs",
+    "TestEntry",
+    "alpha_at",
+    "clean_sweep_possible",
+    "decide",
+    "deciding_metrics",
+    "evidence",
+    "exceeds",
+    "feasibility",
+    "minimum_detectable_effect",
+    "pair_outcomes",
+    "power",
+    "power_table",
+    "refuse_same",
+    "row_hash",
+    "rows_needed",
+    "verdict_line",
+    "what_it_can_show",
+]

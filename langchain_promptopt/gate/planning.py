@@ -1,0 +1,142 @@
+"""What a number of test clusters can show: power, least detectable gain, rows needed.
+
+Exact for binary scores at margin 0, because there the sign test is the test: the number of rows that
+differ is binomial, and so is the number of wins among them. Normal approximation at other margins and
+for scores with a known spread.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import ceil, floor, sqrt
+
+from langchain_promptopt.gate.binomial import (
+    binomial_pmf,
+    binomial_tail,
+    critical_wins,
+    normal_quantile,
+    normal_tail,
+    sign_test,
+)
+from langchain_promptopt.gate.score import constrained_worse, score_p
+
+_EXACT_UP_TO = 3_000
+_MOST_ROWS = 1_000_000
+
+
+@lru_cache(maxsize=8192)
+def power(n_clusters: int, gain: float, discordance: float, alpha: float, margin: float = 0.0) -> float:
+    """The chance that a true gain is found: P(p < alpha) for binary scores on `n_clusters` rows.
+
+    Args:
+        n_clusters: Independent test rows.
+        gain: True difference of the two success rates.
+        discordance: Share of rows on which the sides differ; at least `gain`.
+        alpha: One-sided level.
+        margin: What the gain must exceed.
+
+    >>> [round(power(n, 0.05, 0.20, 0.025), 2) for n in (100, 400, 1000)]  # spec 6.1
+    [0.14, 0.57, 0.94]
+    """
+    differ = min(1.0, max(discordance, abs(gain)))
+    if margin or n_clusters > _EXACT_UP_TO:
+        return _normal_power(n_clusters, gain, differ, alpha, margin)
+    if not differ:
+        return 0.0
+    wins_share = (differ + gain) / (2 * differ)
+    reach = 6 * sqrt(n_clusters * differ * (1 - differ)) + 6
+    low, high = max(0, floor(n_clusters * differ - reach)), min(n_clusters, ceil(n_clusters * differ + reach))
+    fewest = critical_wins(alpha).upto(high)
+    reachable = [k for k in range(low, high + 1) if fewest[k] <= k]
+    return min(
+        1.0, sum(binomial_pmf(k, n_clusters, differ) * binomial_tail(fewest[k], k, wins_share) for k in reachable)
+    )
+
+
+def _normal_power(n: int, gain: float, differ: float, alpha: float, margin: float) -> float:
+    """Power of the score test: its spread under the margin against the spread under the truth."""
+    if n <= 0:
+        return 0.0
+    better, worse = (differ + gain) / 2 * n, (differ - gain) / 2 * n
+    null = 2 * constrained_worse(better, worse, n, margin) + margin * (1 - margin)
+    truth = max(differ - gain * gain, 1e-12)
+    return normal_tail((normal_quantile(1 - alpha) * sqrt(max(null, 0.0)) - (gain - margin) * sqrt(n)) / sqrt(truth))
+
+
+@lru_cache(maxsize=8192)
+def minimum_detectable_effect(
+    n: int, discordance: float, alpha: float, power: float = 0.8, *, margin: float = 0.0
+) -> float | None:
+    """The smallest true gain found with chance `power`, to a tenth of a point; None when no gain is.
+
+    >>> minimum_detectable_effect(5, 0.2, 0.025) is None
+    True
+    """
+    if n < 1 or _chance(n, 1.0, discordance, alpha, margin) < power:
+        return None
+    low, high = margin, 1.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _chance(n, middle, discordance, alpha, margin) >= power else (middle, high)
+    return high
+
+
+def spread_detectable_effect(n: int, spread: float, alpha: float, power: float = 0.8, *, margin: float = 0.0) -> float:
+    """The same for cluster differences with standard deviation `spread`, by the normal approximation."""
+    return margin + (normal_quantile(1 - alpha) + normal_quantile(power)) * spread / sqrt(n)
+
+
+@lru_cache(maxsize=8192)
+def rows_needed(
+    gain: float, discordance: float, alpha: float, power: float = 0.8, *, margin: float = 0.0
+) -> int | None:
+    """Independent rows that find a true `gain` with chance `power`; None when no number up to a million does.
+
+    From the normal approximation upwards in steps of 2 %, because exact power is a saw.
+    """
+    if gain <= margin:
+        return None
+    differ = min(1.0, max(discordance, abs(gain)))
+    null = 2 * constrained_worse((differ + gain) / 2, (differ - gain) / 2, 1, margin) + margin * (1 - margin)
+    truth = max(differ - gain * gain, 0.0)
+    sizes = normal_quantile(1 - alpha) * sqrt(max(null, 0.0)) + normal_quantile(power) * sqrt(truth)
+    rows = max(1, ceil((sizes / (gain - margin)) ** 2))
+    while rows <= _MOST_ROWS:
+        if _chance(rows, gain, discordance, alpha, margin) >= power:
+            return rows
+        rows += max(1, rows // 50)
+    return None
+
+
+def spread_rows_needed(
+    gain: float, spread: float, alpha: float, power: float = 0.8, *, margin: float = 0.0
+) -> int | None:
+    """The same for cluster differences with standard deviation `spread`."""
+    if gain <= margin:
+        return None
+    rows = ((normal_quantile(1 - alpha) + normal_quantile(power)) * spread / (gain - margin)) ** 2
+    return max(1, ceil(rows)) if rows <= _MOST_ROWS else None
+
+
+def clean_sweep_possible(n: int, alpha: float, baseline_rate: float | None = None, *, margin: float = 0.0) -> bool:
+    """Whether winning every row the baseline got wrong, and losing none, would pass at `alpha`.
+
+    Args:
+        n: Independent test rows.
+        alpha: One-sided level.
+        baseline_rate: Share of rows the baseline gets right; None counts every row as winnable.
+        margin: What the gain must exceed.
+
+    >>> clean_sweep_possible(6, 0.025), clean_sweep_possible(5, 0.025)
+    (True, False)
+    >>> clean_sweep_possible(100, 0.025, baseline_rate=0.97)
+    False
+    """
+    winnable = n if baseline_rate is None else round(n * (1 - baseline_rate))
+    if winnable < 1:
+        return False
+    return (score_p(winnable, 0, n, margin, alpha) if margin else sign_test(winnable, 0)) < alpha
+
+
+def _chance(n: int, gain: float, discordance: float, alpha: float, margin: float) -> float:
+    return power(n, gain, discordance, alpha, margin)

@@ -1,0 +1,225 @@
+"""Paired rows: what both sides did on the same example, repeat by repeat.
+
+Rules (product contract, section 8). A cell that infrastructure lost removes its pair; a failure the
+prompt caused scores 0. Cells lost on one side only are remembered: when one side lost clearly more of
+them than the other there is no verdict, and a gain must survive counting the candidate's as 0. Served
+model names must not change during the test, nor differ between sides unless models are what is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING, TypeAlias
+
+from langchain_promptopt.errors import DataError
+from langchain_promptopt.gate.binomial import sign_test
+from langchain_promptopt.gate.watched import side_metrics
+
+if TYPE_CHECKING:
+    from langchain_promptopt.types import Outcome
+
+Scores: TypeAlias = Mapping[str, tuple[float, ...]]
+
+UNEQUAL_BELOW = 0.05
+"""Two-sided p-value of "both sides are equally likely to lose a cell" under which there is no verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedRow:
+    """One example on both sides. Tuples hold one number a repeat and are of equal length on both sides.
+
+    `..._failures` hold the kind of the failure that scored 0, or None. `..._side` hold what is only
+    watched: output_length, refusals, parse_failures, cost.
+    """
+
+    example_id: str
+    cluster: str
+    baseline: Scores
+    candidate: Scores
+    baseline_failures: tuple[str | None, ...] = ()
+    candidate_failures: tuple[str | None, ...] = ()
+    baseline_side: Scores = field(default_factory=dict)
+    candidate_side: Scores = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Cells of one metric that one side lost and the other delivered."""
+
+    baseline: int = 0
+    candidate: int = 0
+
+    @property
+    def unequal(self) -> bool:
+        """Whether one side lost so many more cells than the other that what is left is no fair sample.
+
+        >>> Missing(0, 5).unequal, Missing(0, 6).unequal, Missing(3, 6).unequal
+        (False, True, False)
+        """
+        more, fewer = max(self.baseline, self.candidate), min(self.baseline, self.candidate)
+        return 2 * sign_test(more, fewer) < UNEQUAL_BELOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """All pairs of a test, and what stands against reading them.
+
+    `lost` are rows made of the pairs that only the candidate failed to deliver, the candidate
+    counted as 0: what a gain must survive.
+    """
+
+    rows: tuple[PairedRow, ...]
+    metrics: tuple[str, ...]
+    dropped_pairs: int = 0
+    missing: Mapping[str, Missing] = field(default_factory=dict)
+    lost: tuple[PairedRow, ...] = ()
+    served_baseline: tuple[str, ...] = ()
+    served_candidate: tuple[str, ...] = ()
+    same_model: bool = True
+
+    @property
+    def unequal_missingness(self) -> bool:
+        """Whether any metric is missing unequally."""
+        return any(m.unequal for m in self.missing.values())
+
+    @property
+    def model_changed(self) -> bool:
+        """Whether a side was served by more than one model, or the sides by different ones."""
+        if len(self.served_baseline) > 1 or len(self.served_candidate) > 1:
+            return True
+        return self.same_model and len({*self.served_baseline, *self.served_candidate}) > 1
+
+    def void(self, metrics: Iterable[str]) -> str:
+        """Why these pairs allow no verdict on `metrics`; empty when they do."""
+        if self.model_changed:
+            names = f"baseline: {_names(self.served_baseline)}; candidate: {_names(self.served_candidate)}"
+            return f"the served model changed during the test ({names}); run it again"
+        for metric in metrics:
+            lost = self.missing.get(metric, Missing())
+            if lost.unequal:
+                counts = f"baseline {lost.baseline}, candidate {lost.candidate}"
+                return f"the sides lost scores of {metric} unequally ({counts}), so the rows left are no fair sample"
+        return ""
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) or "not reported"
+
+
+def pair_outcomes(
+    baseline: Sequence[Outcome],
+    candidate: Sequence[Outcome],
+    clusters: Mapping[str, str],
+    *,
+    metrics: Sequence[str] = (),
+    same_model: bool = True,
+) -> Pairs:
+    """Match the outcomes of both sides by example and repeat.
+
+    Args:
+        baseline: Outcomes of the baseline, each cell once, in any order.
+        candidate: Outcomes of the candidate on the same cells.
+        clusters: Example id to cluster, for every example of the test.
+        metrics: Metric keys in their order; those found, sorted, when not given.
+        same_model: False where the sides are meant to use different models.
+
+    Raises:
+        DataError: An outcome belongs to no example of `clusters`.
+    """
+    left, right = _by_cell(baseline, clusters), _by_cell(candidate, clusters)
+    names = tuple(metrics) or tuple(sorted({m for o in (*baseline, *candidate) for m in o.scores}))
+    cells: dict[str, list[_Pair]] = {}
+    for key in sorted({*left, *right}):
+        cells.setdefault(key[0], []).append(_Pair(left.get(key), right.get(key)))
+    pairs = [p for many in cells.values() for p in many]
+    rows = [_row(example, clusters[example], many, names) for example, many in cells.items()]
+    lost = [_lost_row(example, clusters[example], many, names) for example, many in cells.items()]
+    return Pairs(
+        rows=tuple(r for r in rows if r.baseline),
+        metrics=names,
+        dropped_pairs=sum(all(None in p.scores(m) for m in names) for p in pairs),
+        missing={m: _missing(pairs, m) for m in names},
+        lost=tuple(r for r in lost if r.baseline),
+        served_baseline=_served(baseline),
+        served_candidate=_served(candidate),
+        same_model=same_model,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The two outcomes of one example and repeat; None where a side has none."""
+
+    baseline: Outcome | None
+    candidate: Outcome | None
+
+    def scores(self, metric: str) -> tuple[float | None, float | None]:
+        return _score(self.baseline, metric), _score(self.candidate, metric)
+
+
+def _by_cell(outcomes: Sequence[Outcome], clusters: Mapping[str, str]) -> dict[tuple[str, int], Outcome]:
+    out = {}
+    for outcome in outcomes:
+        cell = outcome.cell
+        if cell.example_id not in clusters:
+            msg = f"example {cell.example_id!r} was scored but does not belong to the test rows"
+            raise DataError(msg, mend="Pair only outcomes of the split the gate opens.")
+        out[cell.example_id, cell.repeat] = outcome
+    return out
+
+
+def _score(outcome: Outcome | None, metric: str) -> float | None:
+    """The score, 0 for a failure the prompt caused, None when there is none."""
+    if outcome is None or outcome.dropped:
+        return None
+    value = outcome.scores.get(metric, None if outcome.failure is None else 0.0)
+    return value if value is not None and isfinite(value) else None
+
+
+def _row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequence[str]) -> PairedRow:
+    left: dict[str, tuple[float, ...]] = {}
+    right: dict[str, tuple[float, ...]] = {}
+    for metric in metrics:
+        both = [(a, b) for a, b in (p.scores(metric) for p in pairs) if a is not None and b is not None]
+        if both:
+            left[metric], right[metric] = tuple(a for a, _ in both), tuple(b for _, b in both)
+    whole = [(p.baseline, p.candidate) for p in pairs if p.baseline is not None and p.candidate is not None]
+    kept = [(a, b) for a, b in whole if not a.dropped and not b.dropped]
+    return PairedRow(
+        example_id=example_id,
+        cluster=cluster,
+        baseline=left,
+        candidate=right,
+        baseline_failures=tuple(_kind(a) for a, _ in kept),
+        candidate_failures=tuple(_kind(b) for _, b in kept),
+        baseline_side=side_metrics([a for a, _ in kept]),
+        candidate_side=side_metrics([b for _, b in kept]),
+    )
+
+
+def _lost_row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequence[str]) -> PairedRow:
+    left = {}
+    for metric in metrics:
+        alone = tuple(a for a, b in (p.scores(metric) for p in pairs) if a is not None and b is None)
+        if alone:
+            left[metric] = alone
+    zeros = {metric: (0.0,) * len(values) for metric, values in left.items()}
+    return PairedRow(example_id=example_id, cluster=cluster, baseline=left, candidate=zeros)
+
+
+def _missing(pairs: Sequence[_Pair], metric: str) -> Missing:
+    scores = [p.scores(metric) for p in pairs]
+    return Missing(
+        baseline=sum(a is None and b is not None for a, b in scores),
+        candidate=sum(a is not None and b is None for a, b in scores),
+    )
+
+
+def _kind(outcome: Outcome) -> str | None:
+    return None if outcome.failure is None else outcome.failure.kind
+
+
+def _served(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    return tuple(sorted({o.model_served for o in outcomes if o.model_served is not None}))

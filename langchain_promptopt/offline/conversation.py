@@ -1,0 +1,213 @@
+"""Reads a conversation of the steps: what is asked for, in which form, about which prompt and rows.
+
+A request is known by the wording of the meta-prompt files themselves, as any model would know it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from langchain_promptopt.steps.metaprompts import load
+
+if TYPE_CHECKING:
+    from langchain_promptopt.offline.manual import Place
+
+Kind: TypeAlias = Literal["reasons", "inspect", "quote", "echo", "index", "slots", "reply", "global"]
+Goal: TypeAlias = Literal["edit", "generate", "paraphrase"]
+Turns: TypeAlias = Sequence[tuple[str, str]]
+
+_FILES: Mapping[str, Kind] = {
+    "gradient.apo": "reasons",
+    "gradient.pe2": "inspect",
+    "identify.quote": "quote",
+    "identify.echo": "echo",
+    "identify.index": "index",
+    "propose.slots": "slots",
+    "propose.reply": "reply",
+    "global.edit": "global",
+}
+_GOALS: tuple[Goal, ...] = ("edit", "generate", "paraphrase")
+_TAG = re.compile(r"<(edit[\w-]*)>", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row as the conversation shows it."""
+
+    id: str
+    inputs: Mapping[str, Any]
+    expected: Any
+    answer: Any = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the last request of a conversation wants, and all it may be answered from."""
+
+    kind: Kind
+    prompt: str
+    errors: tuple[Row, ...] = ()
+    correct: tuple[Row, ...] = ()
+    examples: tuple[Row, ...] = ()
+    history: tuple[Mapping[str, Any], ...] = ()
+    feedback: str = ""
+    goal: Goal = "edit"
+    reasons: int = 1
+    k_max: int = 5
+    w_max: int | None = 5
+    whole_lines: bool = False
+    insertions: bool = False
+    allowance: int | None = None
+    cap: int | None = None
+    tag: str = "edit"
+    slots: tuple[Place, ...] = ()
+    numbered: str = ""
+    tries: tuple[str, ...] = ()
+    """Earlier replies to this very request that could not be used."""
+
+
+@cache
+def _fingerprint(name: str) -> str:
+    """The longest stretch of a meta-prompt between its places."""
+    parts = re.split(r"\$\{?\w+\}?", load(name))
+    return _folded(max(parts, key=len))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _asks(name: str, text: str) -> bool:
+    return _fingerprint(name) in text
+
+
+def understand(turns: Turns) -> Request | None:
+    """The request of a conversation of (role, text) pairs; None when it is none of the known ones."""
+    asked = next(((i, kind) for i in range(len(turns) - 1, -1, -1) if (kind := _kind(turns[i])) is not None), None)
+    if asked is None:
+        return None
+    at, kind = asked
+    text = turns[at][1]
+    told = _folded(text)
+    opening = "\n\n".join(t for role, t in turns[: at + 1] if role == "human")
+    prompt = section(opening, "prompt") or ""
+    tag, slots = _slots(section(text, "marked") or "", prompt) if kind in {"slots", "reply"} else (_tag_of(text), ())
+    limit = _after(told, "allowance")
+    return Request(
+        kind=kind,
+        prompt=prompt,
+        errors=_rows(opening, "errors"),
+        correct=_rows(opening, "correct"),
+        examples=_rows(opening, "examples"),
+        history=tuple(_objects(section(opening, "history") or "")),
+        feedback="\n".join((section(opening, "feedback") or "", *_said(turns[:at]))).strip(),
+        goal=_goal(told),
+        reasons=_number(r"Give (\d+)", told) or 1,
+        k_max=_number(r"at most (\d+) (?:objects|marks)|marks?: at most (\d+)", told) or 5,
+        w_max=_number(r"(?:has at most|each around at most) (\d+)", told),
+        whole_lines=_asks("identify.lines", told),
+        insertions=any(_asks(f"identify.{n}", told) for n in ("insertions", "echo-insertions", "index-insertions")),
+        allowance=limit,
+        cap=_after(told, "global.cap"),
+        tag=tag,
+        slots=slots,
+        numbered=section(text, "numbered") or "",
+        tries=tuple(t for role, t in turns[at + 1 :] if role == "ai"),
+    )
+
+
+def _kind(turn: tuple[str, str]) -> Kind | None:
+    if turn[0] != "human":
+        return None
+    told = _folded(turn[1])
+    return next((kind for name, kind in _FILES.items() if _asks(name, told)), None)
+
+
+def _goal(told: str) -> Goal:
+    return next((g for g in _GOALS for room in ("propose", "global") if _asks(f"{room}.goal-{g}", told)), "edit")
+
+
+def _said(turns: Turns) -> list[str]:
+    """Replies to earlier requests for reasons."""
+    return [
+        reply
+        for (role, asked), (_, reply) in pairwise(turns)
+        if role == "human" and _kind((role, asked)) in {"reasons", "inspect"}
+    ]
+
+
+def section(text: str, name: str) -> str | None:
+    r"""The body of the first section `name`; its tag may carry a suffix so that the body cannot close it.
+
+    >>> section("x\n<prompt>\nBe brief.\n</prompt>", "prompt")
+    'Be brief.'
+    """
+    found = re.search(rf"^<({name}(?:-[0-9a-f]{{6}})*)>\n(.*?)\n</\1>", text, re.S | re.M)
+    return found.group(2) if found else None
+
+
+def _objects(body: str) -> list[Mapping[str, Any]]:
+    out: list[Mapping[str, Any]] = []
+    for line in body.split("\n"):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            out.append(value)
+    return out
+
+
+def _rows(text: str, name: str) -> tuple[Row, ...]:
+    rows = []
+    for value in _objects(section(text, name) or ""):
+        inputs = value.get("inputs")
+        rows.append(
+            Row(
+                id=str(value.get("id", "")),
+                inputs=inputs if isinstance(inputs, dict) else {"input": inputs},
+                expected=value.get("expected"),
+                answer=value.get("answer"),
+            )
+        )
+    return tuple(rows)
+
+
+def _number(pattern: str, told: str) -> int | None:
+    found = re.search(pattern, told)
+    return int(next(g for g in found.groups() if g)) if found else None
+
+
+def _after(told: str, name: str) -> int | None:
+    """The number a one-sentence meta-prompt was filled with."""
+    spelled = re.escape(_folded(load(name))).replace(r"\ ", " ")
+    return _number(re.sub(r"\\\$\w+", r"(\\d+)", spelled), told)
+
+
+def _tag_of(text: str) -> str:
+    found = _TAG.search(text)
+    return found.group(1) if found else "edit"
+
+
+def _slots(marked: str, prompt: str) -> tuple[str, tuple[Place, ...]]:
+    """The tag in use and the marked places, as offsets of the unmarked prompt."""
+    for tag in dict.fromkeys(_TAG.findall(marked)):
+        out: list[Place] = []
+        plain, opened = "", None
+        for piece in re.split(rf"(</?{re.escape(tag)}>)", marked, flags=re.I):
+            if piece.lower() == f"<{tag.lower()}>":
+                opened = len(plain)
+            elif piece.lower() == f"</{tag.lower()}>" and opened is not None:
+                out.append((opened, len(plain)))
+                opened = None
+            else:
+                plain += piece
+        if plain == prompt:
+            return tag, tuple(out)
+    return "edit", ()

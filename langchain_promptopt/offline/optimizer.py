@@ -1,0 +1,223 @@
+"""The offline optimizer model: derives its edits from the errors and the prompt it is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models.chat_models import BaseChatModel
+
+from langchain_promptopt.offline.cases import evidence_of
+from langchain_promptopt.offline.conversation import Request, Turns, understand
+from langchain_promptopt.offline.fixes import Bench
+from langchain_promptopt.offline.marks import Mark, MarkLimits, as_echo, as_numbers, as_quotes, marks_of
+from langchain_promptopt.offline.patches import Fix, Patch, patched
+from langchain_promptopt.offline.repair import Limits, Mood, ranked_fixes, repairs
+from langchain_promptopt.offline.rewriting import careless, condensed, reworded
+from langchain_promptopt.offline.task import result_of, text_of
+from langchain_promptopt.offline.words import stems
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatResult
+
+_LOST = "I only help to improve prompts, and found no request that I know."
+
+
+class OfflineOptimizerModel(BaseChatModel):
+    """Answers the optimizer's requests by a small program: it finds which words of the prompt misled, and mends them.
+
+    It reads the prompt as the offline task model does, sees rows only where a request shows them, and
+    tries its fixes in its head on those rows alone. Its scores say nothing about real models.
+
+    Args:
+        model_name: What `response_metadata` reports.
+        carelessness: How much a rewrite of the whole prompt re-words and drops, 0 to 1.
+        latency: Seconds an asynchronous call waits, to look like a network.
+        seed: Varies choices between equally good fixes; also taken for one call as `bind(seed=...)`.
+    """
+
+    model_name: str = "offline-optimizer"
+    carelessness: float = 0.5
+    latency: float = 0.0
+    seed: int = 0
+
+    @property
+    def _llm_type(self) -> str:
+        return "promptopt-offline-optimizer"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.model_name, "carelessness": self.carelessness, "seed": self.seed}
+
+    def answer(self, turns: Turns, seed: int | str | None = None) -> str:
+        """The reply to (role, text) pairs: the whole model without any wrapping."""
+        request = understand(turns)
+        if request is None:
+            return _LOST
+        address = f"{self.seed if seed is None else seed}\x00{_shown(request)}"
+        return _Reply(request, Mood(request.feedback, address), self.carelessness).text()
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,  # noqa: ARG002 - part of the interface
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - part of the interface
+        **kwargs: Any,
+    ) -> ChatResult:
+        turns = [(m.type, text_of(m)) for m in messages]
+        return result_of(self.model_name, messages, self.answer(turns, kwargs.get("seed")))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - part of the interface
+        **kwargs: Any,
+    ) -> ChatResult:
+        if self.latency > 0:
+            await asyncio.sleep(self.latency)
+        return self._generate(messages, stop, None, **kwargs)
+
+
+def _shown(request: Request) -> str:
+    """What a choice may depend on: the same in every turn of one conversation."""
+    rows = "".join(r.id for r in (*request.errors, *request.correct, *request.examples))
+    material = "\x00".join((request.prompt, rows, *request.tries))
+    return hashlib.sha256(material.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class _Reply:
+    """One reply in the making."""
+
+    def __init__(self, request: Request, mood: Mood, carelessness: float) -> None:
+        self.request = request
+        self.mood = mood
+        self.carelessness = carelessness
+        self.rng = Random(mood.address)
+        pointing = request.kind in {"quote", "echo", "index"}
+        self.bench = Bench(
+            evidence_of(request),
+            slots=request.slots if request.kind in {"slots", "reply"} else None,
+            insertions=request.kind == "global" or request.insertions,
+            spent=_spent(request),
+            marks=MarkLimits(request.w_max, request.whole_lines) if pointing else None,
+        )
+
+    def text(self) -> str:
+        """The reply in the form asked for."""
+        match self.request.kind:
+            case "reasons":
+                return self.reasons()
+            case "inspect":
+                return self.inspection()
+            case "quote" | "echo" | "index":
+                return self.pointed()
+            case "slots":
+                return self.filled()
+            case "reply":
+                return patched(self.request.prompt, self.slot_patches().values())
+            case "global":
+                return f"<START>\n{self.rewritten()}\n<END>"
+
+    def fixes(self, limits: Limits | None = None) -> tuple[Fix, ...]:
+        """The fixes this reply stands for."""
+        return repairs(self.bench, self.mood, limits or Limits(words=self.request.allowance))
+
+    def reasons(self) -> str:
+        """One reason a line: the chosen fixes first, then the next best of each row."""
+        found = dict.fromkeys(f.reason for f in self.fixes())
+        ranked = [ranked_fixes(case, self.bench, self.mood) for case in self.bench.evidence.errors]
+        for depth in range(max(map(len, ranked), default=0)):
+            found |= dict.fromkeys(fixes[depth].reason for fixes in ranked if depth < len(fixes))
+        lines = list(found)[: self.request.reasons] or ["The prompt does not describe these rows."]
+        return "\n".join(f"- {line}" for line in lines)
+
+    def inspection(self) -> str:
+        """Row by row, then what should change."""
+        manual, lines = self.bench.evidence.manual, []
+        for case in self.bench.evidence.errors:
+            right = manual.labels[case.expected].name
+            lines.append(f'Row {case.id}: No, "{case.answer}" is wrong, "{right}" is expected. The prompt must change.')
+        lines += [f'Row {c.id}: Yes. The prompt need not change for "{c.answer}".' for c in self.bench.evidence.kept]
+        summary = " ".join(f.reason for f in self.fixes()) or "No words of the prompt explain these rows."
+        return "\n".join([*lines, "", summary])
+
+    def pointed(self) -> str:
+        """The marks, in the protocol asked for."""
+        request = self.request
+        fixes = self.fixes(Limits(places=request.k_max, words=request.allowance))
+        marks = marks_of(request.prompt, fixes, request.k_max) or self._expected_lines()
+        if request.kind == "quote":
+            return as_quotes(request.prompt, marks)
+        if request.kind == "echo":
+            return as_echo(request.prompt, marks, request.tag)
+        return as_numbers(request.numbered, request.prompt, marks)
+
+    def _expected_lines(self) -> list[Mark]:
+        """Where to look when no fix was found: the last word of an expected label's line."""
+        manual, out = self.bench.evidence.manual, []
+        wanted = dict.fromkeys(c.expected for c in self.bench.evidence.all) or dict.fromkeys(range(len(manual.labels)))
+        for label in wanted:
+            end = max(manual.labels[label].body[1], manual.labels[label].place[1])
+            start = max(self.request.prompt.rfind(" ", 0, end) + 1, manual.labels[label].line[0])
+            out.append(Mark((start, end), f'"{manual.labels[label].name}" may be described too thinly.'))
+        self.rng.shuffle(out)
+        return out[:1]
+
+    def slot_patches(self) -> dict[int, Patch]:
+        """New text by slot number, for the slots that change."""
+        request, prompt = self.request, self.request.prompt
+        fixes = self.fixes()
+        patches = [p for f in fixes for p in f.patches]
+        out: dict[int, Patch] = {}
+        for n, (start, end) in enumerate(request.slots, 1):
+            mine = [Patch(p.start - start, p.end - start, p.new) for p in patches if start <= p.start and p.end <= end]
+            patches = [p for p in patches if not (start <= p.start and p.end <= end)]
+            if mine:
+                out[n] = Patch(start, end, patched(prompt[start:end], mine))
+        if not out:
+            for n, (start, end) in enumerate(request.slots, 1):
+                other = reworded(prompt[start:end], self.rng, 1.0)
+                if other != prompt[start:end]:
+                    out[n] = Patch(start, end, other)
+        return out
+
+    def filled(self) -> str:
+        """The JSON object of the slots protocol."""
+        fixes = self.fixes()
+        out = {}
+        for n, patch in self.slot_patches().items():
+            start, end = self.request.slots[n - 1]
+            why = [f.reason for f in fixes if any(start <= p.start and p.end <= end for p in f.patches)]
+            out[str(n)] = {"new": patch.new, "reason": " ".join(why)}
+        if not out and self.request.slots:
+            out["1"] = {"new": self.request.prompt[slice(*self.request.slots[0])], "reason": "nothing better is known"}
+        return json.dumps(out, ensure_ascii=False)
+
+    def rewritten(self) -> str:
+        """The whole prompt, mended and told in somewhat other words."""
+        request = self.request
+        mended = patched(request.prompt, [p for f in self.fixes() for p in f.patches])
+        keeps_meaning = request.goal == "paraphrase"
+        told = reworded(mended, self.rng, 0.5) if keeps_meaning else careless(mended, self.rng, self._loss())
+        return told if request.cap is None else condensed(told, request.cap)
+
+    def _loss(self) -> float:
+        """A tight word allowance leaves less room for losses."""
+        allowance = self.request.allowance
+        return self.carelessness if allowance is None else self.carelessness * min(1.0, allowance / 100)
+
+
+def _spent(request: Request) -> frozenset[str]:
+    """Words whose addition brought nothing before, by the history of edits."""
+    out: set[str] = set()
+    for item in request.history:
+        gain, new, old = item.get("gain"), item.get("new"), item.get("old")
+        if isinstance(gain, int | float) and gain <= 0 and isinstance(new, str) and isinstance(old, str):
+            out |= set(stems(new)) - set(stems(old))
+    return frozenset(out)

@@ -1,0 +1,128 @@
+"""Whole-prompt rewrites: the same knowledge applied to all of the text, with the losses such rewrites have."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from langchain_promptopt.offline.reading import read
+from langchain_promptopt.offline.words import count_words
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from langchain_promptopt.offline.manual import Manual, Place
+
+_OTHER_WORDS = (
+    ("mentions", "contains"),
+    ("mention of", "word"),
+    ("when in doubt", "if unsure"),
+    ("answer with", "reply with"),
+    ("always", "in every case"),
+    ("do not", "never"),
+    ("must", "should"),
+    ("decide", "determine"),
+    ("read", "look at"),
+    ("carefully", "closely"),
+    ("choose", "pick"),
+)
+_VARIABLE = re.compile(r"\{[^{}\n]*\}")
+_DROP, _REWORD, _FORGET = 0.35, 0.6, 0.25
+
+
+def reworded(text: str, rng: Random, rate: float) -> str:
+    """Some phrases of instruction said in other words, case kept; variables are never touched."""
+    out = text
+    for old, new in _OTHER_WORDS:
+        if rng.random() < rate:
+            out = re.sub(rf"\b{old}\b", lambda m, new=new: _cased(m.group(), new), out, flags=re.I)  # type: ignore[misc]  # a default argument binds `new`
+    return out
+
+
+def _cased(old: str, new: str) -> str:
+    return new.capitalize() if old[:1].isupper() else new
+
+
+def careless(text: str, rng: Random, carelessness: float) -> str:
+    """Re-words instructions and drops a sentence or a cue here and there, as whole rewrites do."""
+    manual = read(text)
+    kept = {label.line: label.body for label in manual.labels}
+    fixed = [r.line for r in manual.rules]
+    out, at = [], 0
+    for line in text.split("\n"):
+        start, at = at, at + len(line) + 1
+        body = _body_in(kept, start, at)
+        if body is not None:
+            out.append(_with_fewer_cues(line, start, body, rng, carelessness))
+        elif _VARIABLE.search(line) or line.startswith(("#", "[")) or not line.strip():
+            out.append(line)
+        elif rng.random() >= _DROP * carelessness * (0.5 if _inside(fixed, start, at) else 1.0):
+            out.append(reworded(line, rng, _REWORD * carelessness))
+    return "\n".join(out)
+
+
+def _body_in(kept: dict[Place, Place], start: int, end: int) -> Place | None:
+    return next((body for line, body in kept.items() if start <= line[0] < end), None)
+
+
+def _inside(lines: list[Place], start: int, end: int) -> bool:
+    return any(start <= a < end for a, _ in lines)
+
+
+def _with_fewer_cues(line: str, start: int, body: Place, rng: Random, carelessness: float) -> str:
+    low = body[0] - start
+    pieces = line[low:].split(", ")
+    if len(pieces) < 3:
+        return line
+    return line[:low] + ", ".join(p for i, p in enumerate(pieces) if i == 0 or rng.random() >= _FORGET * carelessness)
+
+
+def condensed(text: str, cap: int) -> str:
+    """At most about `cap` words: labels with their first cues, the variables' lines, then rules while they fit."""
+    if count_words(text) <= cap:
+        return text
+    manual = read(text)
+    needed = [i for i, line in enumerate(text.split("\n")) if _VARIABLE.search(line) or line.startswith("[")]
+    chosen = dict.fromkeys(needed)
+    lines = text.split("\n")
+    room = cap - sum(count_words(lines[i]) for i in chosen)
+    starts = _starts(lines)
+    short = _short_labels(manual, lines, starts, room // 2)
+    room -= sum(count_words(s) for s in short.values())
+    for i in _worth(manual, lines, starts):
+        if i not in chosen and i not in short and count_words(lines[i]) <= room:
+            chosen[i] = None
+            room -= count_words(lines[i])
+    return "\n".join(short.get(i, lines[i]) for i in sorted({*chosen, *short}))
+
+
+def _starts(lines: list[str]) -> list[int]:
+    out, at = [], 0
+    for line in lines:
+        out.append(at)
+        at += len(line) + 1
+    return out
+
+
+def _short_labels(manual: Manual, lines: list[str], starts: list[int], room: int) -> dict[int, str]:
+    """Each label's line, cut to its share of the words."""
+    out: dict[int, str] = {}
+    share = max(2, room // max(1, len(manual.labels)))
+    for label in manual.labels:
+        i = max(n for n, start in enumerate(starts) if start <= label.line[0])
+        words = lines[i].split(" ")
+        out[i] = " ".join(words[: share + 1]).rstrip(",;") if len(words) > share + 1 else lines[i]
+    return out
+
+
+def _worth(manual: Manual, lines: list[str], starts: list[int]) -> list[int]:
+    """Other lines: those on the answer's form first, then rules, then the rest."""
+    form = [place[0] for place in manual.form.places.values()]
+    rules = [r.line[0] for r in manual.rules]
+
+    def rank(i: int) -> tuple[int, int]:
+        start, end = starts[i], starts[i] + len(lines[i])
+        about_form = any(start <= at <= end for at in form)
+        return (0 if about_form else 1 if any(start <= at <= end for at in rules) else 2), i
+
+    return sorted((i for i in range(len(lines)) if lines[i].strip() and not lines[i].startswith("#")), key=rank)

@@ -1,0 +1,158 @@
+"""A plan with its journal becomes a run that the engine can finish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._engine.context import Run
+from langchain_promptopt._engine.engine import Engine
+from langchain_promptopt._engine.execute import LocalExecutor, Scores
+from langchain_promptopt._engine.guarding import Guarded
+from langchain_promptopt._engine.models import OptimizerModel
+from langchain_promptopt._langchain.models import model_name
+from langchain_promptopt._runtime.clock import RealClock
+from langchain_promptopt._runtime.failures import classify
+from langchain_promptopt._runtime.ledger import Ledger
+from langchain_promptopt._runtime.limiter import Limiter
+from langchain_promptopt._runtime.usage import UsageCollector
+from langchain_promptopt.errors import PromptError
+from langchain_promptopt.evaluators import EvaluatorFailed, score_all
+from langchain_promptopt.optimizer.judge import GateJudge
+from langchain_promptopt.store import Journal, MemoryStore, RunFolder
+from langchain_promptopt.types import Example, Outcome, PromptSet, Rejection, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from langchain_promptopt._runtime.clock import Clock
+    from langchain_promptopt.evaluators import Evaluator
+    from langchain_promptopt.optimizer.plan import Plan
+    from langchain_promptopt.protocols import Executor, Job
+
+
+@dataclass
+class Assembled:
+    """A run ready for the engine, and what must be closed after it."""
+
+    run: Run
+    engine: Engine
+    judge: GateJudge
+    journal: Journal | MemoryStore
+    folder: Path | None
+    local: LocalExecutor
+    guarded: Guarded
+
+    def close(self) -> None:
+        """Flush and release the journal."""
+        self.journal.close()
+
+
+def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
+    """Open the journal and wire everything; still nothing is paid for."""
+    settings = plan.settings
+    folder = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id)
+    journal: Journal | MemoryStore = MemoryStore() if folder is None else Journal(folder.journal)
+    clock: Clock = settings.clock or RealClock()
+    ledger = Ledger(settings.budget, plan.prices, clock)
+    rows = [e for split in ("train", "dev", "val", "test") for e in plan.data[split]]
+    limiter = Limiter(settings.max_concurrency, clock)
+    shared = plan.models["task"] == plan.models.get("optimizer")
+    run_box: list[Run] = []
+    guarded = Guarded(
+        limiters={"task": limiter, "optimizer": limiter if shared else Limiter(settings.max_concurrency, clock)},
+        ledger=ledger,
+        policy=settings.policy,
+        clock=clock,
+        seed=settings.seed,
+        emit=lambda event: run_box[0].emit(event),
+        models={"optimizer": model_name(plan.optimizer)},
+        deadline=None if settings.budget.seconds is None else clock.time() + settings.budget.seconds,
+    )
+    local = local_executor(plan, guarded, run_box)
+    run = Run(
+        run_id=plan.run_id,
+        recipe=plan.recipe,
+        seed=settings.seed,
+        gate=settings.gate,
+        data=plan.data,
+        baseline=plan.baseline,
+        objective=plan.objective,
+        journal=journal,
+        executor=executor or settings.executor or local,
+        optimizer=OptimizerModel(
+            plan.optimizer,
+            lambda messages, config, kwargs: guarded.optimizer(plan.optimizer, messages, config, kwargs),
+            journal,
+            lambda event: run_box[0].emit(event),
+            lambda step, usage: ledger.record("optimizer", step, usage),
+        ),
+        ledger=ledger,
+        renders=_renders(plan, rows),
+        observers=settings.observers,
+        max_failure_rate=settings.max_failure_rate,
+    )
+    run_box.append(run)
+    judge = GateJudge(
+        plan.run_id, settings.gate, [e.key for e in plan.evaluators], {e.id: e.cluster for e in rows}, plan.openings
+    )
+    return Assembled(
+        run, Engine(run, judge, plan.shows.possible), judge, journal, folder.path if folder else None, local, guarded
+    )
+
+
+def local_executor(plan: Plan, guarded: Guarded, run_box: Sequence[Run]) -> LocalExecutor:
+    """Runs the plan's own target in this process; `run_box` holds the run once it is there."""
+    settings, ledger = plan.settings, guarded.ledger
+
+    def charge(job: Job, collector: Any) -> Usage:
+        usage: Usage = collector.collected.usage(ledger)
+        ledger.record("task", run_box[0].step, usage, split=job.cell.split)
+        return usage
+
+    return LocalExecutor(
+        target=plan.target,
+        score=_scorer(plan.evaluators),
+        meter=UsageCollector,
+        guarded=guarded.cell,
+        charge=charge,
+        keys=[e.key for e in plan.evaluators],
+        max_concurrency=settings.max_concurrency,
+        metadata={"promptopt_run_id": plan.run_id, "promptopt_method": plan.recipe.name},
+    )
+
+
+def _scorer(evaluators: Sequence[Evaluator]) -> Any:
+    async def score(example: Example, output: Any) -> Scores:
+        try:
+            found = await score_all(evaluators, example, output)
+        except EvaluatorFailed as failed:
+            if failed.error is not None and classify(failed.error, "judge").action == "retry":
+                raise failed.error from failed  # a judge out of reach is an outage, not a broken evaluator
+            raise
+        return Scores(found.scores, found.comments)
+
+    return score
+
+
+def _renders(plan: Plan, rows: Sequence[Example]) -> Any:
+    def renders(prompts: PromptSet) -> Rejection | None:
+        try:
+            plan.target.render_check(prompts, rows)
+        except PromptError as error:
+            return Rejection("render", str(error))
+        return None
+
+    return renders
+
+
+async def evaluate_here(ready: Assembled, jobs: Sequence[Job]) -> list[Outcome]:
+    """Outcomes of these cells by the local executor, whoever asked for them."""
+    outcomes: list[Outcome] = []
+
+    async def done(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+
+    await ready.local.evaluate(jobs, done)
+    return outcomes

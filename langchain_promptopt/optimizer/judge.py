@@ -1,0 +1,61 @@
+"""The engine's judge: openings counted beside the config, decisions by the gate's statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from langchain_promptopt._engine.gating import Verdict
+from langchain_promptopt.gate.openings import Openings, row_hash
+from langchain_promptopt.gate.outlook import Feasibility, feasibility
+from langchain_promptopt.gate.rows import pair_outcomes
+from langchain_promptopt.gate.verdict import Decision, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_promptopt.recipe import Gate
+    from langchain_promptopt.types import Example, Outcome
+
+
+@dataclass
+class GateJudge:
+    """Decides for one run and one candidate."""
+
+    run_id: str
+    gate: Gate
+    metrics: Sequence[str]
+    clusters: Mapping[str, str]
+    openings: Openings
+    persistent: bool = True
+    problem: str = ""
+    candidate_id: str = field(default="")
+
+    def open(self, rows: Sequence[Example]) -> int:
+        """Record the opening before its first paid call."""
+        opening = self.openings.record(self.run_id, self.candidate_id, [row_hash(e.inputs) for e in rows])
+        self.persistent, self.problem = opening.persistent, opening.problem
+        return opening.number
+
+    def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
+        """The gate's table. Without a record of openings nothing applies by itself."""
+        pairs = pair_outcomes(baseline, candidate, self.clusters)
+        decision = decide(pairs, self.gate, opening=opening, metrics=self.metrics)
+        return self._verdict(decision, opening)
+
+    def _verdict(self, decision: Decision, opening: int) -> Verdict:
+        warnings = decision.warnings + ((self.problem,) if self.problem else ())
+        return Verdict(
+            verdict=decision.verdict,
+            metrics=tuple(e.as_json() for e in decision.entries),
+            opening=opening,
+            reason=decision.reason,
+            warnings=warnings,
+            may_apply=decision.verdict == "improved" and self.persistent,
+        )
+
+
+def what_the_split_shows(rows: Sequence[Example], gate: Gate, openings: Openings) -> Feasibility:
+    """Whether these rows can reach the level at all, said before any call."""
+    opening = openings.number([row_hash(e.inputs) for e in rows])
+    return feasibility(len({e.cluster for e in rows}), gate, opening)

@@ -1,0 +1,223 @@
+"""Everything resolved, checked and addressed before the first paid call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._data import load_data
+from langchain_promptopt._engine.context import Objective
+from langchain_promptopt._langchain.freeze import resolve_freeze
+from langchain_promptopt._langchain.models import model_id, model_name, resolve_model
+from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt._runtime.prices import PriceTable
+from langchain_promptopt._text.templates import check_user_marks
+from langchain_promptopt.errors import ConfigError, EvaluatorError, PromptError
+from langchain_promptopt.evaluators import resolve_evaluators
+from langchain_promptopt.events import RunStarted
+from langchain_promptopt.gate.openings import Openings
+from langchain_promptopt.offline import factories
+from langchain_promptopt.optimizer.judge import what_the_split_shows
+from langchain_promptopt.presets import recipe_of
+from langchain_promptopt.steps.metaprompts import versions
+from langchain_promptopt.strategies.registry import dump
+from langchain_promptopt.types import SPLITS, Candidate, PromptSet, content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_promptopt._langchain.target import ChainTarget
+    from langchain_promptopt.evaluators import Evaluator
+    from langchain_promptopt.gate.outlook import Feasibility
+    from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.protocols import DataSet
+    from langchain_promptopt.recipe import Recipe
+
+_DRY_ROWS = 8
+"""Rows shown to the dry run: enough to take different branches of a chain."""
+
+
+@dataclass
+class Plan:
+    """A run that could start now. `close` gives the chain's prompts their own classes back."""
+
+    task: Any
+    settings: Settings
+    recipe: Recipe
+    data: DataSet
+    target: ChainTarget
+    baseline: Candidate
+    evaluators: tuple[Evaluator, ...]
+    objective: Objective
+    optimizer: Any
+    models: Mapping[str, str]
+    prices: PriceTable
+    shows: Feasibility
+    started: RunStarted
+    notes: tuple[str, ...] = ()
+    openings: Openings = field(default_factory=lambda: Openings(None))
+
+    @property
+    def run_id(self) -> str:
+        """Hash of what decides the result."""
+        return self.started.run_id
+
+    def close(self) -> None:
+        """Take the slots off the live prompts."""
+        self.target.close()
+
+
+async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> Plan:
+    """Resolve and check everything; nothing is paid for. Raises UsageError with place and mend.
+
+    Without `searches` (a comparison) no optimizer model is needed and nothing has to be editable.
+    """
+    recipe = recipe_of(settings.method)
+    evaluators = resolve_evaluators(settings.evaluators, import_from=settings.import_from)
+    objective = _objective(evaluators, settings)
+    optimizer = _optimizer_model(settings) if searches else None
+    data = load_data(
+        settings.data,
+        columns=settings.columns,
+        splits=settings.splits,
+        drop_leaks=settings.drop_leaks,
+        skip_bad_lines=settings.skip_bad_lines,
+        remote=settings.remote,
+    )
+    model = None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
+    rows = [dict(e.inputs) for split in ("dev", "train") for e in data[split]][:_DRY_ROWS]
+    target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
+    try:
+        prompts = _checked_prompts(target, data, settings, searches=searches)
+        prices = _prices(target, optimizer, settings)
+    except BaseException:
+        target.close()
+        raise
+    baseline, openings, models = Candidate(prompts), Openings(settings.openings), _models(target, optimizer)
+    return Plan(
+        task=task,
+        settings=settings,
+        recipe=recipe,
+        data=data,
+        target=target,
+        baseline=baseline,
+        evaluators=evaluators,
+        objective=objective,
+        optimizer=optimizer,
+        models=models,
+        prices=prices,
+        shows=what_the_split_shows(data["test"], settings.gate, openings),
+        started=_started(settings, recipe, data, baseline, evaluators, models),
+        notes=(*data.notes, *target.notes, *_prompt_notes(prompts)),
+        openings=openings,
+    )
+
+
+def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, searches: bool) -> PromptSet:
+    """The target's prompts with frozen text resolved, rendered on every row. Raises PromptError."""
+    prompts = resolve_freeze(target.prompts, settings.freeze)
+    for prompt in prompts:
+        for message in prompt.messages:
+            if message.editable:
+                check_user_marks(message.template, message.frozen)
+    if searches:
+        _check_editable(prompts)
+    target.render_check(prompts, [e for split in SPLITS for e in data[split]])
+    return prompts
+
+
+def _prompt_notes(prompts: PromptSet) -> tuple[str, ...]:
+    """What a user should know about the prompts: foreign braces, and that no row would reach the model."""
+    notes = [n for p in prompts for m in p.messages for n in m.parsed.notes]
+    if not prompts.variables:
+        notes.append("no prompt has a variable, so every row sends the same text")
+    return tuple(notes)
+
+
+def _models(target: ChainTarget, optimizer: Any) -> dict[str, str]:
+    """What decides the models' answers, by role, for record and run id."""
+    found = {"task": ", ".join(sorted({model_id(m) for m in target.models})) or "unknown"}
+    return found if optimizer is None else found | {"optimizer": model_id(optimizer)}
+
+
+def _prices(target: ChainTarget, optimizer: Any, settings: Settings) -> PriceTable:
+    """The price table. Raises PriceError under a money budget when a model is not in it."""
+    prices = PriceTable(settings.prices)
+    if settings.budget.usd is not None:
+        models = [*target.models, *([optimizer] if optimizer is not None else [])]
+        prices.require(sorted({model_name(m) for m in models}))
+    return prices
+
+
+def _objective(evaluators: Sequence[Evaluator], settings: Settings) -> Objective:
+    keys = [e.key for e in evaluators]
+    gate = settings.gate
+    for name in (gate.primary, *gate.weights, *gate.guards):
+        if name is not None and name not in keys and not any(name.startswith(f"{k}.") for k in keys):
+            msg = f"the gate names the metric {name!r}, and the evaluators give {', '.join(keys)}"
+            raise EvaluatorError(msg, mend="Use one of those keys, or add the evaluator.")
+    return Objective(gate.primary or (None if gate.weights else keys[0]), gate.weights)
+
+
+def _optimizer_model(settings: Settings) -> Any:
+    if settings.optimizer_model is None:
+        msg = "no optimizer model was given"
+        raise ConfigError(msg, mend='Give optimizer_model="provider:name", a chat model, or "offline".')
+    return resolve_model(settings.optimizer_model, "optimizer", factories=factories())
+
+
+def _check_editable(prompts: PromptSet) -> None:
+    document = prompts.document
+    at = 0
+    for start, end in (*document.frozen, (len(document.text), len(document.text))):
+        if document.text[at:start].strip():
+            return
+        at = end
+    msg = "nothing is left to edit: every word of the prompts is frozen or a variable"
+    raise PromptError(msg, where=", ".join(p.name for p in prompts), mend="Freeze less.")
+
+
+def _started(
+    settings: Settings,
+    recipe: Recipe,
+    data: DataSet,
+    baseline: Candidate,
+    evaluators: Sequence[Evaluator],
+    models: Mapping[str, str],
+) -> RunStarted:
+    decides = {
+        "method": recipe.name,
+        "recipe": dump(recipe),
+        "metaprompts": versions(),
+        "seed": settings.seed,
+        "gate": settings.gate.as_json(),
+        "data": data.as_of,
+        "splits": {s: [e.id for e in rows] for s, rows in data.splits.items()},
+        "prompts": baseline.id,
+        "frozen": [[list(m.frozen), m.editable] for p in baseline.prompts for m in p.messages],
+        "models": dict(models),
+        "evaluators": [[e.key, e.hash] for e in evaluators],
+    }
+    return RunStarted(
+        run_id=content_hash(decides, 16),
+        version=_version(),
+        method=recipe.name,
+        recipe=dump(recipe),
+        seed=settings.seed,
+        gate=settings.gate.as_json(),
+        models=dict(models),
+        evaluators=[{"name": e.key, "hash": e.hash} for e in evaluators],
+        data={
+            "source": data.source,
+            "as_of": data.as_of,
+            "splits": {s: len(rows) for s, rows in data.splits.items()},
+        },
+        seed_candidate_id=baseline.id,
+        prompts=baseline.prompts.as_json(),
+        config=dict(settings.config_json),
+    )
+
+
+def _version() -> str:
+    return version("langchain-promptopt")

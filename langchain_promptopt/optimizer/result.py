@@ -1,0 +1,127 @@
+"""What a run gives back: the verdict, the edits, and ways to use or undo them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from langchain_promptopt._engine.gating import Verdict
+    from langchain_promptopt.types import Edit, PromptSet
+
+
+@dataclass
+class Result:
+    """The end of a run (product contract, sections 3 and 4).
+
+    Attributes:
+        run_id: Hash of what decides the result.
+        outcome: "improved", "inconclusive", "no_gain", "budget" or "interrupted".
+        exit_code: 0, 3, 4, 130 or 143.
+        test: One entry a metric, the primary first; empty when the gate was not opened.
+        edits: Baseline to best, with reasons and evidence.
+        best: The winner's prompts (the baseline's when nothing won).
+        baseline: The prompts the run started from.
+        usage: Calls, tokens, money and seconds, in all and by role.
+        folder: Where the journal is; None when it was kept in memory.
+        replayed: True when a finished run was returned without paying again.
+        warnings: What a reader of the verdict should know.
+    """
+
+    run_id: str
+    outcome: str
+    exit_code: int
+    test: list[dict[str, Any]]
+    edits: tuple[Edit, ...]
+    best: PromptSet
+    baseline: PromptSet
+    usage: Mapping[str, Any]
+    folder: Path | None = None
+    replayed: bool = False
+    warnings: tuple[str, ...] = ()
+    gate_passed: bool = False
+    applied: bool = False
+    events: Callable[[], Iterable[Mapping[str, Any]]] = field(default=tuple, repr=False)
+    judged: Callable[[Sequence[int]], Result] | None = field(default=None, repr=False)
+    _written: list[Any] = field(default_factory=list, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The machine output of product section 4."""
+        return {
+            "outcome": self.outcome,
+            "exit_code": self.exit_code,
+            "run_id": self.run_id,
+            "replayed": self.replayed,
+            "prompts": self.best.as_json(),
+            "test": self.test,
+            "edits": [e.as_json() for e in self.edits],
+            "usage": dict(self.usage),
+            "warnings": list(self.warnings),
+            "applied": self.applied,
+            "error": None,
+        }
+
+    def select(self, keep: Sequence[int]) -> Result:
+        """Only these edits (by index), judged again on the search rows; the gate is not passed by a part.
+
+        Raises ConfigError for an unknown index or a result read back from disk.
+        """
+        bad = [i for i in keep if not 0 <= i < len(self.edits)]
+        if bad:
+            msg = f"there is no edit {bad[0]}; there are {len(self.edits)}, counted from 0"
+            raise ConfigError(msg)
+        if self.judged is None:
+            msg = "this result is not attached to its chain and data any more"
+            raise ConfigError(msg, mend="Call select on the result that optimize() returned.")
+        return self.judged(keep)
+
+    def apply(self, chain: Any, *, force: bool = False) -> None:
+        """Write the best prompts into a live chain, all or nothing; `revert` undoes it byte for byte.
+
+        Raises UsageError without a passed gate, unless `force=True`.
+        """
+        if not self.gate_passed and not force:
+            msg = f"the gate did not pass (outcome {self.outcome!r}), so nothing proves these edits"
+            raise UsageError(msg, mend="Pass force=True to apply them all the same.")
+        from langchain_promptopt._langchain.live import write_into
+
+        self._written.append(write_into(chain, self.best))
+        self.applied = True
+
+    def revert(self, chain: Any = None) -> None:  # noqa: ARG002 - what was written remembers where
+        """Undo what this result applied, last first, byte for byte."""
+        while self._written:
+            self._written.pop().restore()
+        self.applied = False
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the best prompts to a folder that `load_prompts(chain, folder)` reads."""
+        from langchain_promptopt._langchain.files import save_prompts
+
+        save_prompts(self.best, Path(folder))
+        return Path(folder)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report: HTML, or Markdown or JUnit by the file's ending."""
+        from langchain_promptopt.report.render import write_report
+
+        return write_report(list(self.events()), Path(path))
+
+    def push(self, name: str, *, tag: str | None = None, force: bool = False) -> str:
+        """Commit the best prompts to LangSmith under `name` and move `tag` to the commit."""
+        if not self.gate_passed and not force:
+            msg = f"the gate did not pass (outcome {self.outcome!r}), so nothing proves these edits"
+            raise UsageError(msg, mend="Pass force=True to push them all the same.")
+        from langchain_promptopt._langsmith.hub import push_result
+
+        return push_result(self, name, tag=tag)
+
+
+def table_of(verdict: Verdict | None) -> list[dict[str, Any]]:
+    """The gate's entries as plain values."""
+    return [dict(m) for m in verdict.metrics] if verdict is not None else []

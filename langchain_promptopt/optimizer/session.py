@@ -1,0 +1,117 @@
+"""A run driven from outside: the caller evaluates, the engine decides (product contract, 3 and 10.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from langchain_promptopt._engine.session import ParkedExecutor, settled
+from langchain_promptopt.optimizer.assemble import Assembled, assemble
+from langchain_promptopt.optimizer.plan import Plan, make_plan
+from langchain_promptopt.optimizer.run import result_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    from langchain_promptopt._engine.engine import Ended
+    from langchain_promptopt.optimizer.result import Result
+    from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.protocols import Job
+    from langchain_promptopt.types import Outcome
+
+T = TypeVar("T")
+
+
+class Session:
+    """`propose()` returns the cells that are open and changes nothing; `tell(outcomes)` answers them.
+
+    The engine runs on a thread of its own between the two calls. With `runs_dir` set, a session in
+    another process takes up where the journal ends. Use it as a context manager, or call `close`.
+    """
+
+    def __init__(self, chain: Any, settings: Settings) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="promptopt-session", daemon=True)
+        self._thread.start()
+        self._executor = ParkedExecutor()
+        self._offered: tuple[Job, ...] | None = None
+        self._ended: asyncio.Task[Ended] | None = None
+        try:
+            self._plan: Plan = self._on_loop(make_plan(chain, settings))
+        except BaseException:
+            self._stop()
+            raise
+        self._ready: Assembled = assemble(self._plan, executor=self._executor)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._plan.run_id
+
+    def propose(self) -> tuple[Job, ...]:
+        """The open cells, each with its candidate and example; () when the run is over. The same until `tell`."""
+        if self._offered is None:
+            self._on_loop(self._advance())
+            self._offered = tuple(job for job, _ in self._executor.parked.values())
+        return self._offered
+
+    def tell(self, outcomes: Iterable[Outcome]) -> int:
+        """Bring outcomes of proposed cells; returns how many are still open. Unknown cells raise ConfigError."""
+        told = list(outcomes)
+
+        async def answer() -> int:
+            return self._executor.tell(told)
+
+        left = self._on_loop(answer())
+        self._offered = None if not left else tuple(job for job, _ in self._executor.parked.values())
+        return left
+
+    def evaluate(self, jobs: Iterable[Job]) -> list[Outcome]:
+        """Outcomes of these cells, evaluated here as the engine itself would."""
+        from langchain_promptopt.optimizer.assemble import evaluate_here
+
+        return self._on_loop(evaluate_here(self._ready, list(jobs)))
+
+    def result(self) -> Result:
+        """The result, once `propose()` returned ()."""
+        if self._ended is None or not self._ended.done():
+            msg = "the run is not over: propose() still gives cells"
+            raise RuntimeError(msg)
+        return result_of(self._plan, self._ready, self._ended.result(), replayed=False)
+
+    def close(self) -> None:
+        """Stop; what was told is journaled, and another session can go on from there."""
+        if not self._loop.is_running():
+            return
+        self._on_loop(self._cancel())
+        self._ready.close()
+        self._plan.close()
+        self._stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _advance(self) -> None:
+        if self._ended is None:
+            self._ended = asyncio.create_task(self._ready.engine.finish(self._plan.started, {}))
+        ended = self._ended
+        await settled(self._executor, lambda: self._ready.run.busy, ended.done)
+        if ended.done() and ended.exception() is not None:
+            await ended
+
+    async def _cancel(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.cancel()
+            await asyncio.gather(self._ended, return_exceptions=True)
+
+    def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

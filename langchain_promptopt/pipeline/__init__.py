@@ -1,0 +1,8 @@
+"""From a configuration to a run: what the command line, orchestrators and `run_step` share."""
+
+from langchain_promptopt.pipeline.demo import demo_task
+from langchain_promptopt.pipeline.prepare import Prepared, Survey, prepare, survey
+from langchain_promptopt.pipeline.remote import push_run, rollback_run
+from langchain_promptopt.pipeline.step import run_step
+
+__all__ = ["Prepared", "Survey", "demo_task", "prepare", "push_run", "rollback_run", "run_step", "survey"]

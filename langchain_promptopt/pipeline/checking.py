@@ -1,0 +1,98 @@
+"""`check`: rows rendered, splits counted, cost estimated, the test's power said, models probed: all free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._runtime.estimate import Shape, estimate_calls
+from langchain_promptopt.optimizer.plan import Plan, make_plan
+from langchain_promptopt.pipeline.tasks import importing_from
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_promptopt.pipeline.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What is known before the first paid call."""
+
+    ok: bool
+    facts: Mapping[str, Any]
+    problems: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    pilot: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        found = {"ok": self.ok, **self.facts, "problems": list(self.problems), "notes": list(self.notes)}
+        return found | ({"pilot": dict(self.pilot)} if self.pilot else {})
+
+
+async def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
+    """Resolve everything as a run would. Raises UsageError for what a run would refuse."""
+    searches = prepared.settings.optimizer_model is not None
+    with importing_from(prepared.config.root):
+        plan = await make_plan(prepared.task, prepared.settings, searches=searches)
+    try:
+        facts = _facts(plan)
+        found: Mapping[str, Any] = {}
+        if pilot:
+            from langchain_promptopt.pipeline.pilot import run_pilot
+
+            found = await run_pilot(plan, pilot)
+    finally:
+        plan.close()
+    return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), plan.notes, found)
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    rows = sum(len(r) for r in plan.data.splits.values())
+    return {
+        "run_id": plan.run_id,
+        "prompts": [
+            {"name": p.name, "source": p.source, "messages": len(p.messages), "variables": list(p.variables)}
+            for p in plan.baseline.prompts
+        ],
+        "rendered": f"{rows} rows x {len(plan.baseline.prompts)} prompts",
+        "splits": {s: len(r) for s, r in plan.data.splits.items()},
+        "models": dict(plan.models),
+        "evaluators": [e.key for e in plan.evaluators],
+        "method": plan.recipe.name,
+        "estimate": estimate_of(plan),
+        "test": plan.shows.as_json(),
+    }
+
+
+def shape_of(plan: Plan) -> Shape:
+    """The numbers of a plan that decide its calls."""
+    recipe, data = plan.recipe, plan.data
+    width = getattr(recipe.search, "width", 1)
+    local = recipe.scope.name == "spans"
+    feedback = type(recipe.feedback).__name__ != "NoFeedback"
+    return Shape(
+        n_train=len(data["train"]),
+        n_dev=len(data["dev"]),
+        n_val=len(data["val"]),
+        n_test=len(data["test"]),
+        steps=recipe.stop.total(len(data["train"])),
+        beam=width,
+        batches=recipe.proposals.per_parent,
+        children=recipe.proposals.per_call,
+        calls_per_batch=float(feedback) + float(local),
+        calls_per_child=1.0,
+        races=not recipe.scoring.eager,
+        top=recipe.final.top,
+        repeats=plan.settings.gate.repeats,
+    )
+
+
+def estimate_of(plan: Plan) -> dict[str, Any]:
+    """Calls by role, low, likely and high."""
+    found = estimate_calls(shape_of(plan))
+    return {
+        name: {"calls": dict(level.calls), "total": level.total_calls}
+        for name, level in (("low", found.low), ("likely", found.likely), ("high", found.high))
+    }

@@ -1,0 +1,280 @@
+"""Named recipes over the axes: each method of the field is a row of data (algorithms 5.3)."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from langchain_promptopt.errors import RecipeError
+from langchain_promptopt.recipe import Recipe
+from langchain_promptopt.strategies.control import Cosine, Fixed, NoControl
+from langchain_promptopt.strategies.evidence import (
+    ErrorBatches,
+    ErrorGroups,
+    FormatExamples,
+    NoEvidence,
+    RandomBatches,
+)
+from langchain_promptopt.strategies.feedback import Gradient, NoFeedback, Reasoning
+from langchain_promptopt.strategies.final import BestDev, BestVal
+from langchain_promptopt.strategies.guards import Standard
+from langchain_promptopt.strategies.incumbent import Elitist, FreeWalk, PairedGate
+from langchain_promptopt.strategies.memory import NoMemory, Recency, Relevance, Summary, TopByScore, TopEdits
+from langchain_promptopt.strategies.proposals import Paraphrased, PerParent
+from langchain_promptopt.strategies.refine import Refine
+from langchain_promptopt.strategies.scope import Alternating, Global, Sections, Spans
+from langchain_promptopt.strategies.scoring import Bandit, FullDev, Race
+from langchain_promptopt.strategies.search import Beam, Greedy, Pool
+from langchain_promptopt.strategies.seeding import Induction, Manual
+from langchain_promptopt.strategies.stopping import Epochs, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def pe2() -> Recipe:
+    """PE2: two errors a batch, two-step reasoning, back-tracking beam 4, 3 steps (spec 3.3)."""
+    return Recipe(
+        name="pe2",
+        seeding=Manual(),
+        evidence=ErrorBatches(size=2),
+        feedback=Reasoning(),
+        memory=NoMemory(),
+        scope=Global(),
+        control=NoControl(),
+        refine=Refine(goal="edit", cap=50),
+        proposals=PerParent(m=4, k=1),
+        guards=Standard(cap=50),
+        scoring=FullDev(),
+        search=Beam(width=4, back_track=True),
+        incumbent=Elitist(),
+        stop=Steps(limit=3),
+        final=BestVal(top=4),
+        source="PE2 2311.05661",
+    )
+
+
+def pe2_hist() -> Recipe:
+    """PE2 as GPO's authors read it: reasoning, recency and a fixed budget, greedy (GPO table 4)."""
+    return replace(
+        gpo(),
+        name="pe2-hist",
+        evidence=ErrorBatches(size=2),
+        feedback=Reasoning(),
+        memory=Recency(k=3),
+        control=Fixed(start=50, end=50),
+        source="PE2 as compared in GPO 2402.17564",
+    )
+
+
+def apo() -> Recipe:
+    """APO / ProTeGi as released: 4 error groups, paraphrases, 14 children cut to 8, UCB, beam 4 (spec 3.2)."""
+    return replace(
+        pe2(),
+        name="apo",
+        evidence=ErrorGroups(size=4, minibatch=64),
+        feedback=Gradient(temperature=0.7),
+        scope=Sections(),
+        refine=Refine(goal="edit", temperature=0.7),
+        proposals=Paraphrased(m=4, k=1, q=2, keep=8),
+        guards=Standard(),
+        scoring=Bandit(kind="ucb", c=1.0),
+        search=Beam(width=4, back_track=False),
+        stop=Steps(limit=6),
+        source="APO 2305.03495, released code",
+    )
+
+
+def apo_pe2() -> Recipe:
+    """APO as PE2's authors re-implemented it: a gradient instead of the two-step reasoning (spec 3.2)."""
+    return replace(pe2(), name="apo-pe2", feedback=Gradient(), source="APO 2305.03495 in PE2's loop")
+
+
+def ape() -> Recipe:
+    """APE: 50 instructions induced from examples, the best on dev; one shot (spec 3.1)."""
+    return replace(
+        ape_iter(),
+        name="ape",
+        seeding=Induction(subsets=5, demos=5, each=10),
+        stop=Steps(limit=0),
+        final=BestDev(),
+        source="APE 2211.01910",
+    )
+
+
+def ape_iter() -> Recipe:
+    """Iterative APE of PE2's code: meaning-preserving variations of the best four, three times (spec 3.1)."""
+    return replace(
+        pe2(),
+        name="ape-iter",
+        evidence=NoEvidence(),
+        feedback=NoFeedback(),
+        refine=Refine(goal="paraphrase", cap=50),
+        source="APE 2211.01910 in PE2's loop",
+    )
+
+
+def opro() -> Recipe:
+    """OPRO: the best 20 by rising score and 3 fresh exemplars, 8 new instructions a step (spec 3.4)."""
+    return replace(
+        gpo(),
+        name="opro",
+        evidence=RandomBatches(size=3),
+        memory=TopByScore(k=20),
+        control=NoControl(),
+        search=Pool(),
+        stop=Steps(limit=200),
+        final=BestDev(),
+        source="OPRO 2309.03409",
+    )
+
+
+def sgdm() -> Recipe:
+    """GPO's SGD-with-momentum baseline: errors, a summarised trajectory, editing (GPO table 4)."""
+    return replace(
+        gpo(),
+        name="sgdm",
+        evidence=ErrorBatches(size=2),
+        memory=Summary(),
+        control=NoControl(),
+        refine=Refine(goal="edit", temperature=1.0),
+        source="SGDM as compared in GPO 2402.17564",
+    )
+
+
+def gpo() -> Recipe:
+    """GPO: relevance 3 by rising similarity, cosine 50 -> 10 words stated, generation, elitist (spec 2.1-2.2)."""
+    return replace(
+        pe2(),
+        name="gpo",
+        evidence=FormatExamples(size=3),
+        feedback=NoFeedback(),
+        memory=Relevance(k=3, order="ascending"),
+        control=Cosine(start=50, end=10, mode="stated"),
+        refine=Refine(goal="generate", temperature=1.0),
+        proposals=PerParent(m=1, k=8),
+        guards=Standard(),
+        search=Greedy(),
+        stop=Epochs(count=3, batch=8, patience=2),
+        source="GPO 2402.17564, paper",
+    )
+
+
+def gpo_code() -> Recipe:
+    """GPO as released: current prompt first, a walk that may go down, no plateau (spec 2.4); our final choice."""
+    return replace(
+        gpo(),
+        name="gpo-code",
+        memory=Relevance(k=3, order="current_first"),
+        incumbent=FreeWalk(),
+        stop=Epochs(count=3, batch=8),
+        source="GPO 2402.17564, released code",
+    )
+
+
+def lpo(base: Recipe, *, name: str | None = None) -> Recipe:
+    """Any recipe, made local: the paper's whole change is the scope (LPO 2504.20355)."""
+    return replace(base, name=name or f"lpo-{base.name}", scope=Spans(), source=f"LPO 2504.20355 on {base.name}")
+
+
+def lpo_pe2() -> Recipe:
+    """LPO on PE2."""
+    return lpo(pe2())
+
+
+def lpo_apo() -> Recipe:
+    """LPO on APO (in PE2's loop, as in the paper)."""
+    return lpo(apo_pe2(), name="lpo-apo")
+
+
+def lpo_ape() -> Recipe:
+    """LPO on iterative APE; marks need evidence, so errors are shown raw (spec 3.1 b)."""
+    return replace(lpo(ape_iter()), name="lpo-ape", evidence=ErrorBatches(size=2))
+
+
+def lpo_ape_blind() -> Recipe:
+    """LPO on iterative APE without evidence: blind marks, the pure drop-in (spec 3.1 a)."""
+    return lpo(ape_iter(), name="lpo-ape-blind")
+
+
+def lpo_opro() -> Recipe:
+    """OPRO made local: history is edits with what they gained, the parent is the best prompt (spec 3.4)."""
+    return replace(lpo(opro()), memory=TopEdits(k=20), stop=Steps(limit=50))
+
+
+def lpo_gpo() -> Recipe:
+    """GPO made local: the cosine budget is spans of five words, enforced; errors instead of format rows (spec 5.3)."""
+    return replace(
+        lpo(gpo()),
+        evidence=ErrorBatches(size=2),
+        control=Cosine(start=50, end=10, mode="enforced", unit="spans"),
+    )
+
+
+def robust() -> Recipe:
+    """Ours: local edits from sampled errors, raced in pairs, gated, chosen by val (spec 5.3, docs/design/004-robust.md)."""
+    return replace(
+        lpo_apo(),
+        name="robust",
+        evidence=ErrorBatches(size=4, correct=2, sample=32),
+        memory=Relevance(k=3, pool="all"),
+        scope=Alternating(Spans(), every=3),
+        control=Cosine(start=50, end=10, mode="enforced"),
+        refine=Refine(goal="edit"),
+        guards=Standard(),
+        scoring=Race(),
+        search=Beam(width=4, back_track=True),
+        incumbent=PairedGate(alpha=0.1),
+        stop=Steps(limit=8, patience=3),
+        source="ours",
+    )
+
+
+PRESETS: dict[str, Callable[[], Recipe]] = {
+    "robust": robust,
+    "lpo-apo": lpo_apo,
+    "lpo-pe2": lpo_pe2,
+    "gpo": gpo,
+    "lpo-gpo": lpo_gpo,
+    "pe2": pe2,
+    "apo-pe2": apo_pe2,
+    "apo": apo,
+    "ape": ape,
+    "ape-iter": ape_iter,
+    "opro": opro,
+    "sgdm": sgdm,
+    "pe2-hist": pe2_hist,
+    "gpo-code": gpo_code,
+    "lpo-ape": lpo_ape,
+    "lpo-ape-blind": lpo_ape_blind,
+    "lpo-opro": lpo_opro,
+}
+DEFAULT = "lpo-pe2"
+
+
+def paper(recipe: Recipe) -> Recipe:
+    """The suffix `:paper`: echo, reply and audit instead of quote, slots and strict (spec 1.4)."""
+    if not isinstance(recipe.scope, Spans) or not isinstance(recipe.refine, Refine):
+        msg = f"':paper' goes with a local method, and {recipe.name!r} is not one"
+        raise RecipeError(msg, mend="Use it as in 'lpo-pe2:paper'.")
+    return replace(
+        recipe,
+        name=f"{recipe.name}:paper",
+        scope=replace(recipe.scope, protocol="echo"),
+        refine=replace(recipe.refine, protocol="reply", enforce="audit"),
+    )
+
+
+def recipe_of(method: str | Recipe) -> Recipe:
+    """A Recipe by preset name (with an optional `:paper`), or the Recipe itself."""
+    if isinstance(method, Recipe):
+        return method
+    name, _, suffix = method.partition(":")
+    if name not in PRESETS or suffix not in {"", "paper"}:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        msg = f"unknown method {method!r}"
+        raise RecipeError(msg, mend=f"{hint}Known: {', '.join(PRESETS)}.")
+    recipe = PRESETS[name]()
+    return paper(recipe) if suffix else recipe

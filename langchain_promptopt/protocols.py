@@ -1,0 +1,349 @@
+"""One Protocol per decision (axes A1..A14 of algorithms 5.2), and the five ports to the outside.
+
+Laws: strategies are frozen values without state; given the same arguments, the same replies and
+the same `rng` they answer the same; they never see the test split. Each has a conformance class
+in `langchain_promptopt.testing`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from langchain_core.runnables import Runnable, RunnableConfig
+
+    from langchain_promptopt.events import Event
+    from langchain_promptopt.types import (
+        Allowance,
+        Attempt,
+        Batch,
+        Candidate,
+        Cell,
+        Draft,
+        Example,
+        Outcome,
+        PromptSet,
+        Rejection,
+        Remembered,
+        ScopeName,
+        Shown,
+        Trajectory,
+        Workpiece,
+    )
+
+
+def rng_at(seed: int, *place: str | int) -> Random:
+    """Randomness with an address, so that no draw shifts another (style H10)."""
+    return Random("/".join(map(str, (seed, *place))))
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Leave to call the optimizer model at one address; narrower addresses come from `at`.
+
+    `model` is a Runnable from messages to an AIMessage: metered, journaled and retried.
+    """
+
+    model: Callable[[tuple[str | int, ...]], Runnable[Any, Any]]
+    config: RunnableConfig
+    seed: int
+    place: tuple[str | int, ...] = ()
+
+    def at(self, *place: str | int) -> Ask:
+        """The same leave at a narrower address."""
+        return Ask(self.model, self.config, self.seed, (*self.place, *place))
+
+    def runnable(self) -> Runnable[Any, Any]:
+        """The model bound to this address."""
+        return self.model(self.place)
+
+    def rng(self, *place: str | int) -> Random:
+        """Randomness of this address."""
+        return rng_at(self.seed, *self.place, *place)
+
+
+class Seeding(Protocol):
+    """A1. Where the first candidates come from."""
+
+    async def seeds(self, seed: Candidate, train: Sequence[Example], ask: Ask) -> tuple[Candidate, ...]:
+        """The first candidates; the user's own prompt is always added by the engine."""
+        ...
+
+
+class Evidence(Protocol):
+    """A2. Which rows a proposal is shown."""
+
+    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:
+        """Train rows the parent must be run on first; () when no outcomes are needed (G9)."""
+        ...
+
+    def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:
+        """At most `m` batches from the parent's `rows`, or from `bare` rows without outcomes. None when nothing is wrong."""
+        ...
+
+
+class Reflection(Protocol):
+    """A3. What is said about the evidence before proposing."""
+
+    async def reflect(self, piece: Workpiece, ask: Ask) -> tuple[Workpiece, ...]:
+        """The piece with feedback and turns added; several where each reason is followed by itself."""
+        ...
+
+
+class Memory(Protocol):
+    """A4. Which past attempts the proposer may learn from."""
+
+    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:
+        """At most k members of the trajectory in display order; an empty trajectory gives ()."""
+        ...
+
+
+class Scope(Protocol):
+    """A5. Which text may change."""
+
+    @property
+    def name(self) -> ScopeName:
+        """How events and recipes call it."""
+        ...
+
+    async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
+        """The piece with `spans` set (None for global). An empty tuple skips the proposal."""
+        ...
+
+
+class Control(Protocol):
+    """A6. How much may change at step t of T (t from 1)."""
+
+    def allowance(self, t: int, total: int) -> Allowance:
+        """Words allowed, and how that is used."""
+        ...
+
+
+class Refinement(Protocol):
+    """A7. How children are written."""
+
+    async def propose(self, piece: Workpiece, ask: Ask) -> Workpiece:
+        """The piece with `drafts` and `rejections` added; text changes only inside `spans` when set."""
+        ...
+
+
+class Proposals(Protocol):
+    """A8. How many children, and which are kept before scoring."""
+
+    @property
+    def per_parent(self) -> int:
+        """Batches m per parent."""
+        ...
+
+    @property
+    def per_call(self) -> int:
+        """Children k per batch."""
+        ...
+
+    @property
+    def keeps_all(self) -> bool:
+        """True when `prune` never drops a child, so that evaluation may start at once."""
+        ...
+
+    async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:
+        """The piece with paraphrases of its drafts added, inside the same area."""
+        ...
+
+    def prune(self, fresh: Sequence[Candidate], parent: Attempt, rng: Random) -> tuple[Candidate, ...]:
+        """At most r children of one parent."""
+        ...
+
+
+@dataclass(frozen=True)
+class GuardContext:
+    """What guards may know besides parent and draft."""
+
+    piece: Workpiece
+    scope: ScopeName
+    known_ids: frozenset[str]
+    examples: Sequence[Example] = ()
+
+
+class Guards(Protocol):
+    """A9. Which drafts become candidates."""
+
+    def check(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
+        """None to accept, else the rule that refuses."""
+        ...
+
+
+class Bench(Protocol):
+    """What scoring may do: evaluate candidates on dev rows, cached and metered."""
+
+    @property
+    def examples(self) -> Sequence[str]:
+        """Ids of the dev rows in their fixed, shared order."""
+        ...
+
+    def known(self, candidate: Candidate) -> Mapping[str, float]:
+        """Primary scores already there, by example id."""
+        ...
+
+    async def evaluate(self, candidate: Candidate, example_ids: Sequence[str]) -> Mapping[str, float]:
+        """Primary scores of these rows; rows dropped by infrastructure are missing."""
+        ...
+
+    def rng(self, *place: str | int) -> Random:
+        """Randomness of this step."""
+        ...
+
+
+class Scoring(Protocol):
+    """A10. How dev rows are spent on fresh candidates."""
+
+    @property
+    def eager(self) -> bool:
+        """True when every fresh candidate gets all rows, so evaluation may start at once."""
+        ...
+
+    async def score(
+        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
+    ) -> tuple[Attempt, ...]:
+        """Attempts for `fresh` (and for incumbents that were measured further), in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a search kept; `dropped` maps candidate id to the reason."""
+
+    kept: tuple[Attempt, ...]
+    dropped: Mapping[str, str] = field(default_factory=dict)
+
+
+class Search(Protocol):
+    """A11. Which attempts are expanded, and which survive a step."""
+
+    def parents(self, trajectory: Trajectory, kept: Sequence[Attempt], t: int, rng: Random) -> tuple[Attempt, ...]:
+        """Attempts to expand at step t."""
+        ...
+
+    def admit(self, kept: Sequence[Attempt], fresh: Sequence[Attempt], t: int, incumbent: Incumbent) -> Selection:
+        """The survivors of step t."""
+        ...
+
+
+class Incumbent(Protocol):
+    """A12. When a challenger may replace the best so far."""
+
+    def accepts(self, challenger: Attempt, incumbent: Attempt) -> bool:
+        """Whether `challenger` takes the place of `incumbent`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What stopping may know after step t."""
+
+    t: int
+    best: tuple[Attempt, ...]
+    """The best attempt after each step, seed first."""
+    dev_val: tuple[tuple[float, float], ...] = ()
+    """(dev, val) score of the best after each step, where val exists."""
+    train_errors: int | None = None
+    dev_size: int = 0
+
+
+class Stopping(Protocol):
+    """A13. When to end the search."""
+
+    def total(self, n_train: int) -> int:
+        """The step limit T for that many train rows (a control schedule needs it)."""
+        ...
+
+    def reason(self, progress: Progress) -> str | None:
+        """Why to stop now, or None."""
+        ...
+
+
+class Final(Protocol):
+    """A14. Which attempt goes to the gate."""
+
+    @property
+    def top(self) -> int:
+        """How many attempts to confirm on val; 0 decides on dev."""
+        ...
+
+    def pick(self, trajectory: Trajectory, val: Mapping[str, Mapping[str, float]], seed_id: str) -> Attempt:
+        """The winner; `val` maps candidate id to val scores by example (empty without val)."""
+        ...
+
+
+# ---------------------------------------------------------------- ports
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Rows by split, and what was noticed while loading them."""
+
+    splits: Mapping[str, tuple[Example, ...]]
+    source: str
+    as_of: str | None = None
+    problems: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, split: str) -> tuple[Example, ...]:
+        return self.splits.get(split, ())
+
+
+class ExampleSource(Protocol):
+    """Port 1. Where rows come from."""
+
+    def load(self) -> DataSet:
+        """All rows, checked. Raises DataError with position and field."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell with what is needed to run it anywhere."""
+
+    cell: Cell
+    candidate: Candidate
+    example: Example
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Port 2. Runs cells: here, in threads, or on other machines."""
+
+    async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        """Run every job, in any order, calling `done` once for each as soon as it is known."""
+        ...
+
+
+class Store(Protocol):
+    """Port 3. The append-only record of a run."""
+
+    def append(self, event: Event) -> None:
+        """Add one event; on return it survives the death of this process."""
+        ...
+
+    def events(self) -> Iterable[Mapping[str, Any]]:
+        """All lines so far as {"seq", "time", "type", "data"}."""
+        ...
+
+
+class Observer(Protocol):
+    """Port 4. Watches; cannot steer."""
+
+    def on_event(self, event: Event) -> None:
+        """Called after the event was stored. Exceptions are logged once and ignored."""
+        ...
+
+
+class PromptSink(Protocol):
+    """Port 5. Where a winner is published."""
+
+    def push(self, prompts: PromptSet, *, message: str, parent: str | None, tag: str | None) -> str:
+        """Commit the prompts and return the commit. Raises ConflictError if `parent` is not the head."""
+        ...

@@ -1,0 +1,192 @@
+"""The report a reviewer reads in a pull request, and a CI summary.
+
+It starts with a hidden marker, by which a later run finds and replaces its own comment. Text from
+outside stands in code spans and blocks or is escaped, so that it cannot format, link, mention or
+close anything. Row text is left out unless asked for: comments are read by more people than data.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt.report import wording
+from langchain_promptopt.report.text import as_text
+from langchain_promptopt.report.visible import shortened, visible
+
+if TYPE_CHECKING:
+    from langchain_promptopt.report.lineage import FinalEdit
+    from langchain_promptopt.report.record import RunRecord
+    from langchain_promptopt.report.rows import Row, Rows
+
+MARKER = "<!-- promptopt-gate -->"
+LIMIT = 65_000
+_SIGNS = {"good": "✅", "unsure": "❔", "flat": "➖", "stopped": "⏸️", "bad": "❌"}
+_MARKUP = re.compile(r"([\\`*_\[\]#!|~<>&$])")
+_REFERENCE = re.compile(r"(@|\b(?:https?|ftp|mailto):|\bwww)(?=[\w/.])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Room:
+    """How much is shown; the first that fits is taken."""
+
+    rows: int
+    edits: int
+    text: int
+
+
+_ROOMS = (_Room(50, 500, 4000), _Room(20, 100, 1200), _Room(10, 40, 500), _Room(5, 15, 200), _Room(3, 5, 100))
+
+
+def render_markdown(record: RunRecord, *, show_rows: bool = False, limit: int = LIMIT) -> str:
+    """The report in GitHub's Markdown, at most `limit` characters long."""
+    text = ""
+    for room in _ROOMS:
+        text = "\n\n".join(block for block in _blocks(record, room, show_rows=show_rows) if block) + "\n"
+        if _size(text) <= limit:
+            return text
+    while _size(text) > limit:  # whole blocks from the end, so that nothing is cut open
+        text = text.rstrip("\n").rpartition("\n\n")[0] + "\n"
+    return text
+
+
+def _size(text: str) -> int:
+    """Length as the strictest reader counts: UTF-16 units."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
+    top = wording.headline(record)
+    blocks = [
+        MARKER,
+        f"## {_SIGNS[top.tone]} Prompt optimization: {top.title.lower()}",
+        f"**{top.sentence}** {prose(top.proof)}".rstrip(),
+        f"> {simulated}" if (simulated := wording.simulated_note(record)) else "",
+        _metrics(record),
+    ]
+    for split, rows in record.rows.items():
+        if split == "test" or "test" not in record.rows:
+            blocks += _worse(rows, room, show_rows=show_rows)
+    blocks += [*_edits(record, room), _changes(record), _commands(record)]
+    run, method = code(record.run_id), code(record.started["method"])
+    blocks.append(f"<sub>run {run}, method {method}; all of it: `promptopt report {_word(record.run_id)}`</sub>")
+    return blocks
+
+
+def _metrics(record: RunRecord) -> str:
+    if not record.metrics:
+        return ""
+    lines = [
+        "| metric | old | new | difference | interval | better / worse | verdict |",
+        "|---|--:|--:|--:|--:|--:|---|",
+    ]
+    for c in map(wording.metric_cells, record.metrics):
+        cells = [prose(c.name), c.old, c.new, c.difference, c.interval, c.moves, prose(c.verdict)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _worse(rows: Rows, room: _Room, *, show_rows: bool) -> list[str]:
+    kind = "held-out" if rows.split == "test" else f"search ({rows.split})"
+    out = [
+        f"### Rows that got worse: {len(rows.worse)} of {len(rows.all)} {kind}",
+        f"{len(rows.better)} got better, {rows.same} stayed the same.",
+    ]
+    listed = "\n".join(_row(row, room, show_rows=show_rows) for row in rows.worse[: room.rows])
+    more = len(rows.worse) - room.rows
+    return [*out, listed, f"… and {more} more in the full report." if more > 0 else ""]
+
+
+def _row(row: Row, room: _Room, *, show_rows: bool) -> str:
+    line = f"- {code(row.example_id)}: {wording.points(row.before.score)} → {wording.points(row.after.score)}"
+    if not show_rows:
+        return line
+    facts: list[tuple[str, Any]] = [*(row.inputs or {}).items()]
+    facts += [("expected", row.expected), ("before", row.before.output), ("after", row.after.output)]
+    facts += [("remark", row.after.comment)]
+    told = [
+        f"  - {prose(name)}: {code(shortened(as_text(value), room.text))}" for name, value in facts if as_text(value)
+    ]
+    return "\n".join([line, *told])
+
+
+def _edits(record: RunRecord, room: _Room) -> list[str]:
+    if not record.edits:
+        return ["### Edits", "None."]
+    out = [f"### Edits: {len(record.edits)}, {wording.changed_words(record)}"]
+    for number, edit in enumerate(record.edits[: room.edits], start=1):
+        reasons = " ".join(edit.reasons) or "No reason was given."
+        out += [f"**{number}.** {prose(shortened(reasons, room.text))}{_evidence(edit)}", _diff(edit, room.text)]
+    more = len(record.edits) - room.edits
+    return [*out, f"… and {more} more in the full report." if more > 0 else ""]
+
+
+def _evidence(edit: FinalEdit) -> str:
+    if not edit.example_ids:
+        return ""
+    return (
+        f" (evidence: {', '.join(code(i) for i in edit.example_ids[:8])}{', …' if len(edit.example_ids) > 8 else ''})"
+    )
+
+
+def _diff(edit: FinalEdit, limit: int) -> str:
+    lines = [f"- {line}" for line in visible(shortened(edit.old, limit)).splitlines()]
+    lines += [f"+ {line}" for line in visible(shortened(edit.new, limit)).splitlines()]
+    return block("\n".join(lines), "diff")
+
+
+def _changes(record: RunRecord) -> str:
+    costs = wording.answer_costs(record)
+    if not costs:
+        return ""
+    lines = [f"- {what}: {old} → {new} ({by})" for what, old, new, by in costs]
+    total = f"- this run: {wording.number(record.total.calls)} calls, {wording.money(record.total.usd)}"
+    return "\n".join(["### Length and cost of an answer", "", *lines, total])
+
+
+def _commands(record: RunRecord) -> str:
+    commands = wording.how_to(record)
+    if not commands:
+        return ""
+    return "\n".join(
+        ["### How to apply it, and how to roll back", "", *(f"- {what}: `{_word(line)}`" for what, line in commands)]
+    )
+
+
+def prose(text: str) -> str:
+    r"""Text from outside as Markdown that reads as the same text.
+
+    >>> prose("*hi* <b>")
+    '\\*hi\\* &lt;b&gt;'
+    """
+    flat = " ".join(visible(text).split())
+    held = _REFERENCE.sub("\\1\u2060", flat)  # an invisible joiner: no mention, no automatic link
+    return _MARKUP.sub(lambda m: {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(m[1], "\\" + m[1]), held)
+
+
+def code(text: str) -> str:
+    """Text from outside as a code span that it cannot close.
+
+    >>> code("a`b"), code("plain")
+    ('`` a`b ``', '`plain`')
+    """
+    flat = " ".join(visible(text).split()) or " "
+    fence = "`" * (_longest(flat) + 1)
+    gap = " " if len(fence) > 1 or flat != flat.strip("`") else ""
+    return f"{fence}{gap}{flat}{gap}{fence}"
+
+
+def block(text: str, language: str = "") -> str:
+    """Text from outside as a fenced block that it cannot close."""
+    fence = "`" * max(3, _longest(text) + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _longest(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def _word(text: str) -> str:
+    """A command of ours: run ids are hex, anything else loses what could end the code span."""
+    return visible(text).replace("`", "")

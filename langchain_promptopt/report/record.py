@@ -1,0 +1,310 @@
+"""What a run did, as one frozen value read from its journal. Every report is drawn from this."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._text.words import count_words, words_changed
+from langchain_promptopt.errors import DataError
+from langchain_promptopt.report.lineage import FinalEdit, journal_edits
+from langchain_promptopt.report.rebuild import rebuild
+from langchain_promptopt.report.rows import CallCost, Rows, Scorer, call_cost, latest_cells, paired_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One candidate: where it came from, how it scored in the search, what became of it."""
+
+    id: str
+    parent_id: str | None
+    step: int
+    scope: str
+    edits: tuple[Mapping[str, Any], ...]
+    prompts: Sequence[Mapping[str, Any]]
+    score: float | None = None
+    n: int = 0
+    dropped_why: str = ""
+
+
+@dataclass(frozen=True)
+class StepScore:
+    """A step of the search: scores of its new candidates, and the best so far."""
+
+    step: int
+    scores: tuple[float, ...]
+    best: float
+
+
+@dataclass(frozen=True)
+class RuleCount:
+    """How often a rule refused a proposal; `rate` is the share of all proposals."""
+
+    rule: str
+    count: int
+    rate: float
+    example: str
+
+
+@dataclass(frozen=True)
+class RoleUsage:
+    """What one role spent. `usd` is None where the price is unknown."""
+
+    role: str
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    usd: float | None = 0.0
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of the baseline with the final edits in it, in order."""
+
+    prompt: str
+    index: int
+    role: str
+    template: str
+    edits: tuple[tuple[int, FinalEdit], ...]
+    """Number of the edit in the report (from 1), and the edit."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run, finished or not. Make it with `from_events`."""
+
+    started: Mapping[str, Any]
+    candidates: Mapping[str, Tried]
+    cells: Sequence[Mapping[str, Any]]
+    rejections: tuple[RuleCount, ...]
+    incidents: tuple[Mapping[str, Any], ...]
+    usage: tuple[RoleUsage, ...]
+    tested: Mapping[str, Any] | None
+    finished: Mapping[str, Any] | None
+    moves: tuple[Mapping[str, Any], ...]
+    best_id: str
+    edits: tuple[FinalEdit, ...]
+    examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
+    """Candidates whose recorded text is not what parent and edits make."""
+
+    @classmethod
+    def from_events(
+        cls, events: Iterable[Mapping[str, Any]], examples: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> RunRecord:
+        """Read a journal.
+
+        Args:
+            events: Lines as {"seq", "time", "type", "data"}; unknown types are passed over.
+            examples: Example id -> {"inputs", "outputs" (or "expected")} for display; the journal holds ids only.
+
+        Raises DataError where there is no `run.started`.
+        """
+        known = list(events)
+        by_type: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for event in known:
+            by_type[event["type"]].append(event["data"])
+        if not by_type["run.started"]:
+            msg = "the journal has no run.started line"
+            raise DataError(msg, where="journal", mend="The run ended before it began; start it again.")
+        started = by_type["run.started"][0]
+        cells = latest_cells(known)
+        candidates, damaged = _candidates(known, by_type)
+        finished = by_type["run.finished"][-1] if by_type["run.finished"] else None
+        best_id = _best(candidates, started, finished)
+        return cls(
+            started=started,
+            candidates=candidates,
+            cells=cells,
+            rejections=_rule_counts(by_type),
+            incidents=tuple(by_type["incident"]),
+            usage=tuple(
+                replace(u, usd=0.0) if u.role in simulated_roles(started) else u
+                for u in _usage(finished, by_type, cells)
+            ),
+            tested=by_type["tested"][-1] if by_type["tested"] else None,
+            finished=finished,
+            moves=tuple(
+                {**e["data"], "type": e["type"], "time": e.get("time", "")} for e in known if e["type"] in _MOVES
+            ),
+            best_id=best_id,
+            edits=journal_edits(known, best_id),
+            examples=examples or {},
+            damaged=damaged,
+        )
+
+    @property
+    def run_id(self) -> str:
+        """Hash of what decides the result."""
+        return str(self.started["run_id"])
+
+    @property
+    def seed_id(self) -> str:
+        """The baseline's id."""
+        return str(self.started["seed_candidate_id"])
+
+    @property
+    def outcome(self) -> str | None:
+        """How the run ended; None while it has not."""
+        return str(self.finished["outcome"]) if self.finished else None
+
+    @property
+    def metrics(self) -> Sequence[Mapping[str, Any]]:
+        """The gate's table, the primary first; empty before the test."""
+        return self.tested["metrics"] if self.tested else ()
+
+    @property
+    def simulated(self) -> tuple[str, ...]:
+        """Roles that the built-in offline programs played."""
+        return simulated_roles(self.started)
+
+    @property
+    def total(self) -> RoleUsage:
+        """All roles together."""
+        return _role("all", [asdict(u) for u in self.usage])
+
+    @cached_property
+    def rows(self) -> Mapping[str, Rows]:
+        """Paired rows of baseline and best by split, the held-out ones first."""
+        scorer, pair = Scorer.of(self.started), (self.seed_id, self.best_id)
+        splits = ("test", "val", "dev") if self.seed_id != self.best_id else ()
+        found = {split: paired_rows(self.cells, pair, split, scorer, self.examples) for split in splits}
+        return {split: rows for split, rows in found.items() if rows.all}
+
+    @cached_property
+    def steps(self) -> tuple[StepScore, ...]:
+        """Search scores by step, the baseline as step 0."""
+        by_step: dict[int, list[float]] = defaultdict(list)
+        for tried in self.candidates.values():
+            if tried.score is not None:
+                by_step[tried.step].append(tried.score)
+        out: list[StepScore] = []
+        for step in sorted(by_step):
+            best = max([*by_step[step], *(s.best for s in out[-1:])])
+            out.append(StepScore(step, tuple(by_step[step]), best))
+        return tuple(out)
+
+    @cached_property
+    def costs(self) -> tuple[CallCost, CallCost] | None:
+        """Cost of one answer before and after, on the held-out rows where there are some."""
+        for split in ("test", "val", "dev"):
+            old, new = (call_cost(self.cells, i, split) for i in (self.seed_id, self.best_id))
+            if old and new:
+                return old, new
+        return None
+
+    @cached_property
+    def messages(self) -> tuple[Message, ...]:
+        """The baseline's messages with the numbered final edits."""
+        numbered = list(enumerate(self.edits, start=1))
+        return tuple(
+            Message(
+                p["name"],
+                i,
+                m["role"],
+                m["template"],
+                tuple((n, e) for n, e in numbered if (e.prompt, e.message) == (p["name"], i)),
+            )
+            for p in self.started["prompts"]
+            for i, m in enumerate(p["messages"])
+        )
+
+    @cached_property
+    def words(self) -> tuple[int, int, int]:
+        """Words of the baseline, words of the best, words changed (product 10.14)."""
+        old, new = (_texts(self.candidates[i].prompts) for i in (self.seed_id, self.best_id))
+        changed = sum(words_changed(a, b) for a, b in zip(old, new, strict=True))
+        return sum(map(count_words, old)), sum(map(count_words, new)), changed
+
+
+_OFFLINE = re.compile(r"(Offline\w*Model:)?offline\b")
+
+
+def simulated_roles(started: Mapping[str, Any]) -> tuple[str, ...]:
+    """Roles of `run.started` that the built-in offline programs play; they cost nothing."""
+    return tuple(role for role, model in started.get("models", {}).items() if _OFFLINE.match(str(model)))
+
+
+_MOVES = ("applied", "pushed", "tagged", "rolled_back")
+
+
+def _texts(prompts: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [m["template"] for p in prompts for m in p["messages"]]
+
+
+def _candidates(
+    events: Sequence[Mapping[str, Any]], by_type: Mapping[str, list[Mapping[str, Any]]]
+) -> tuple[dict[str, Tried], tuple[str, ...]]:
+    texts = rebuild(events)
+    scores = {d["candidate_id"]: (d["score"], d["n"]) for d in by_type["evaluated"] if d["split"] == "dev"}
+    dropped = {d["candidate_id"]: d.get("why", "") for data in by_type["selected"] for d in data["dropped"]}
+    seed = by_type["run.started"][0]["seed_candidate_id"]
+    out = {seed: Tried(seed, None, 0, "seed", (), texts[seed], *scores.get(seed, (None, 0)))}
+    damaged = []
+    for data in by_type["proposed"]:
+        name = data["candidate_id"]
+        if name in out:
+            continue
+        score, n = scores.get(name, (None, 0))
+        out[name] = Tried(
+            name,
+            data["parent_id"] or None,
+            data["step"],
+            data["scope"],
+            tuple(data["edits"]),
+            texts[name],
+            score,
+            n,
+            dropped.get(name, ""),
+        )
+        if _texts(texts[name]) != _texts(data["prompts"]):
+            damaged.append(name)
+    return out, tuple(damaged)
+
+
+def _best(candidates: Mapping[str, Tried], started: Mapping[str, Any], finished: Mapping[str, Any] | None) -> str:
+    seed = str(started["seed_candidate_id"])
+    if finished and finished.get("best_candidate_id") in candidates:
+        return str(finished["best_candidate_id"])
+    scored = [t for t in candidates.values() if t.score is not None]
+    # The baseline comes first and `max` keeps the first of equals, so a tie changes nothing.
+    return max(scored, key=lambda t: t.score or 0.0).id if scored else seed
+
+
+def _rule_counts(by_type: Mapping[str, list[Mapping[str, Any]]]) -> tuple[RuleCount, ...]:
+    counts = Counter(d["rule"] for d in by_type["rejected"])
+    total = len(by_type["rejected"]) + len(by_type["proposed"])
+    examples = {d["rule"]: str(d.get("detail", "")) for d in reversed(by_type["rejected"])}
+    return tuple(RuleCount(rule, n, n / total, examples[rule]) for rule, n in counts.most_common())
+
+
+def _usage(
+    finished: Mapping[str, Any] | None,
+    by_type: Mapping[str, list[Mapping[str, Any]]],
+    cells: Sequence[Mapping[str, Any]],
+) -> tuple[RoleUsage, ...]:
+    """By role as the ledger ended, or added up from the calls of an unfinished run."""
+    by_role = (finished or {}).get("usage", {}).get("by_role")
+    if by_role:
+        return tuple(_role(role, [usage]) for role, usage in by_role.items())
+    spent: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for data in by_type["called"]:
+        spent[data["role"]].append(data["usage"])
+    spent["task"] += [c["usage"] for c in cells if c.get("usage") and not c.get("cached")]
+    return tuple(_role(role, usages) for role, usages in spent.items() if usages)
+
+
+def _role(role: str, usages: Sequence[Mapping[str, Any]]) -> RoleUsage:
+    prices = [u.get("usd") for u in usages]
+    counts = {
+        name: sum(u.get(name) or 0 for u in usages)
+        for name in ("calls", "input_tokens", "output_tokens", "cache_read_tokens")
+    }
+    return RoleUsage(role, **counts, usd=None if None in prices else sum(p for p in prices if p is not None))

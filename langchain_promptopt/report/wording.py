@@ -1,0 +1,251 @@
+"""Numbers and verdicts in plain words, said once for every format."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_promptopt.report.record import RunRecord
+
+_HEADLINES = {
+    "improved": ("good", "Improved", "The new prompt does better on rows nobody optimized on."),
+    "inconclusive": ("unsure", "Not proven", "The held-out rows do not decide; the old prompt stays."),
+    "no_gain": ("flat", "No gain", "The new prompt brings no gain worth having; the old prompt stays."),
+    "budget": ("stopped", "Budget spent", "The budget ended before there was a verdict."),
+    "interrupted": ("stopped", "Interrupted", "The run was stopped; `promptopt resume` goes on without paying twice."),
+    "failed": ("bad", "Failed", "The run ended with an error."),
+}
+_TONES = {
+    **dict.fromkeys(("improved", "held", "ok"), "good"),
+    **dict.fromkeys(("inconclusive", "warning"), "unsure"),
+    **dict.fromkeys(("no gain", "broken"), "bad"),
+}
+_IDENTITY = re.compile(r"\w+:([^@\s]+)@[^{,\s]*(?:\{.*?\})?")
+_RUNNING = ("stopped", "Not finished", "There is no verdict yet; `promptopt resume` goes on without paying twice.")
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict as people read it. `tone` is one of good, unsure, flat, stopped, bad."""
+
+    tone: str
+    title: str
+    sentence: str
+    proof: str
+
+
+def headline(record: RunRecord) -> Headline:
+    """The first thing every report says."""
+    tone, title, sentence = _HEADLINES.get(record.outcome or "", _RUNNING)
+    if record.outcome in {"inconclusive", "no_gain"} and record.seed_id == record.best_id:
+        sentence = "The search found nothing better than the prompt you have."
+    if not record.metrics:
+        why = "The held-out rows were not opened." if record.finished else ""
+        return Headline(tone, title, sentence, why)
+    return Headline(tone, title, sentence, proof(record.metrics[0]))
+
+
+def proof(metric: Mapping[str, Any]) -> str:
+    """The evidence in one sentence: from, to, interval, p, rows.
+
+    >>> table = {"metric": "em", "baseline": 0.5, "best": 0.6, "difference": 0.1, "p_value": 0.0123, "n": 100}
+    >>> proof(table)
+    'em went from 50.0 to 60.0 on 100 held-out rows: +10.0 points, p = 0.012.'
+    """
+    old, new = metric.get("baseline"), metric.get("best")
+    out = f"{name_of(metric)} went from {points(old)} to {points(new)} on {metric.get('n', '?')} held-out rows"
+    parts = [f"{signed(metric.get('difference'))} points"]
+    if interval := interval_of(metric):
+        parts.append(f"interval {signed(interval[0])} to {signed(interval[1])}")
+    if metric.get("p_value") is not None:
+        parts.append(f"p {p_value(metric['p_value'])}")
+    out += f": {', '.join(parts)}"
+    if metric.get("wins") is not None and metric.get("losses") is not None:
+        out += f"; {metric['wins']} rows better, {metric['losses']} worse"
+    if needed := metric.get("rows_needed"):
+        out += f"; about {needed} more rows would decide"
+    return out + "."
+
+
+@dataclass(frozen=True)
+class MetricCells:
+    """A metric's line in the table of the test, as texts."""
+
+    name: str
+    old: str
+    new: str
+    difference: str
+    interval: str
+    p: str
+    rows: str
+    moves: str
+    verdict: str
+
+    @property
+    def tone(self) -> str:
+        """Color of the verdict: good, unsure, bad, or none for a word we do not know."""
+        return _TONES.get(self.verdict, "")
+
+
+def metric_cells(metric: Mapping[str, Any]) -> MetricCells:
+    """The line of a metric. Scores are in points; lengths and cost, which are only watched, in their own unit."""
+    old, new = metric.get("baseline"), metric.get("best")
+    name, interval = name_of(metric), interval_of(metric)
+    unit = {"output_length": number, "cost": money}.get(name) if metric.get("role") == "warning" else None
+    return MetricCells(
+        name=name.replace("_", " ") if metric.get("role") == "warning" else name,
+        old=unit(old or 0) if unit else points(old),
+        new=unit(new or 0) if unit else points(new),
+        difference=percent_change(old or 0, new or 0) if unit else signed(metric.get("difference")),
+        interval=f"{signed(interval[0])} to {signed(interval[1])}" if interval and not unit else "–",
+        p=p_value(metric["p_value"]).removeprefix("= ") if metric.get("p_value") is not None and not unit else "–",
+        rows=str(metric.get("n", "–")),
+        moves=f"{metric.get('wins', '–')} / {metric.get('losses', '–')}",
+        verdict=str(metric.get("verdict") or "").replace("_", " "),
+    )
+
+
+def name_of(metric: Mapping[str, Any]) -> str:
+    """What a metric is called."""
+    return str(metric.get("metric") or metric.get("name") or metric.get("key") or "score")
+
+
+def interval_of(metric: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Lower and upper bound of the difference, where there is one."""
+    found = metric.get("interval")
+    return (found[0], found[1]) if found and None not in found else None
+
+
+def points(value: float | None) -> str:
+    """A 0-1 score in points.
+
+    >>> points(0.6125)
+    '61.3'
+    """
+    return "–" if value is None else f"{value * 100:.1f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference of scores in points, with its sign.
+
+    >>> signed(-0.05), signed(0.0)
+    ('−5.0', '±0.0')
+    """
+    if value is None:
+        return "–"
+    shown = f"{abs(value) * 100:.1f}"
+    return f"{'±' if float(shown) == 0 else '+' if value > 0 else '−'}{shown}"
+
+
+def p_value(value: float) -> str:
+    """A p value after the letter p.
+
+    >>> p_value(0.00001), p_value(0.03)
+    ('< 0.001', '= 0.030')
+    """
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def money(usd: float | None) -> str:
+    """US dollars, with as many digits as small sums need.
+
+    >>> money(0.00042), money(12.5), money(None), money(0)
+    ('$0.00042', '$12.50', 'unknown', '$0')
+    """
+    if usd is None:
+        return "unknown"
+    if not usd:
+        return "$0"
+    if usd < 0.0001:
+        return "under $0.0001"
+    return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}"
+
+
+def number(value: float) -> str:
+    """A count with thin spaces between thousands.
+
+    >>> number(1234567)
+    '1\u202f234\u202f567'
+    """
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def percent_change(old: float, new: float) -> str:
+    """A relative change.
+
+    >>> percent_change(200, 250), percent_change(0, 3)
+    ('+25 %', 'new')
+    """
+    if not old:
+        return "new" if new else "±0 %"
+    change = round((new / old - 1) * 100)
+    return f"{'+' if change > 0 else '−' if change < 0 else '±'}{abs(change)} %"
+
+
+def model_name(identity: str) -> str:
+    """The name in a model's identity, which also holds class, endpoint and settings.
+
+    >>> model_name('ChatOpenAI:gpt-4o@https://api.example/v1{"temperature": 0}'), model_name("openai:gpt-4o")
+    ('gpt-4o', 'openai:gpt-4o')
+    """
+    return _IDENTITY.sub(r"\1", identity)
+
+
+def changed_words(record: RunRecord) -> str:
+    """How much of the prompt is different."""
+    old, new, changed = record.words
+    length = "same length" if old == new else f"{old} → {new} words"
+    return f"{changed} {'word' if changed == 1 else 'words'} changed ({length})"
+
+
+def answer_costs(record: RunRecord) -> list[tuple[str, str, str, str]]:
+    """What one answer costs: (what, before, after, change)."""
+    if record.costs is None:
+        return []
+    old, new = record.costs
+    out = [
+        (
+            "input tokens",
+            f"{old.input_tokens:.0f}",
+            f"{new.input_tokens:.0f}",
+            percent_change(old.input_tokens, new.input_tokens),
+        ),
+        (
+            "output tokens",
+            f"{old.output_tokens:.0f}",
+            f"{new.output_tokens:.0f}",
+            percent_change(old.output_tokens, new.output_tokens),
+        ),
+    ]
+    if old.usd is not None and new.usd is not None and (old.usd or new.usd):
+        out.append(("money", money(old.usd), money(new.usd), percent_change(old.usd, new.usd)))
+    return out
+
+
+def how_to(record: RunRecord) -> list[tuple[str, str]]:
+    """The commands for what comes next: (what it does, command)."""
+    run = record.run_id
+    force = "" if record.outcome == "improved" else " --force"
+    out = [
+        ("write the new prompt into a file", f"promptopt apply {run} --to FILE{force}"),
+        ("write only some of the edits", f"promptopt apply {run} --edits 1,3 --to FILE{force}"),
+        ("see the change as a patch", f"promptopt diff {run} --patch"),
+        ("undo it in the file", f"promptopt apply --revert {run}"),
+        ("undo a push", f"promptopt rollback {run}"),
+    ]
+    return out if record.edits else []
+
+
+def simulated_note(record: RunRecord) -> str:
+    """What was played by the built-in programs, so that nobody takes their scores for a model's."""
+    if not record.simulated:
+        return ""
+    roles = " and ".join(record.simulated)
+    return (
+        f"Simulated: the {roles} model{'s are' if len(record.simulated) > 1 else ' is'} the built-in offline "
+        "program, not a language model. These scores say nothing about real models."
+    )

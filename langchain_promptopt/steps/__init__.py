@@ -1,0 +1,11 @@
+"""The steps that call the optimizer model, as LangChain Runnables: render | model | parse.
+
+Each takes a `Workpiece` (or a dict, or a bare prompt string) and returns it with one thing
+added, so they compose: `TextualGradient(model=m) | IdentifyTokens(model=m) | LocalProposal(model=m)`.
+"""
+
+from langchain_promptopt.steps.gradient import TextualGradient
+from langchain_promptopt.steps.identify import IdentifyTokens
+from langchain_promptopt.steps.propose import GlobalProposal, LocalProposal
+
+__all__ = ["GlobalProposal", "IdentifyTokens", "LocalProposal", "TextualGradient"]

@@ -1,0 +1,174 @@
+"""LPO step 1: mark the words a prompt's errors point to (algorithms 1.3-1.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from langchain_promptopt._text.spans import (
+    SpanLimits,
+    find_quote,
+    index_ranges,
+    legalise,
+    numbered,
+    project,
+)
+from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
+from langchain_promptopt._text.words import is_unspaced, word_limit
+from langchain_promptopt.steps.base import Step, rejected
+from langchain_promptopt.steps.metaprompts import fill, load, section
+from langchain_promptopt.steps.replies import find_json
+from langchain_promptopt.steps.views import spans_of, tagged
+from langchain_promptopt.types import PromptSet, Rejection, Workpiece
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.runnables import RunnableConfig
+
+Protocol: TypeAlias = Literal["quote", "echo", "index"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in the flat document that the model named, and why."""
+
+    start: int
+    end: int
+    reason: str = ""
+
+
+def parse_quotes(reply: str, prompts: PromptSet) -> tuple[Mark, ...] | Rejection:
+    """Marks of a quote-protocol reply; quotes that stand nowhere are left out."""
+    items = find_json(reply, list)
+    if items is None:
+        return Rejection("no_json", "the reply holds no JSON list")
+    marks = [m for item in items if isinstance(item, dict) and (m := _quote_mark(item, prompts)) is not None]
+    return tuple(marks) if marks or not items else Rejection("quote_not_found", "no quote stands in the prompt")
+
+
+def _quote_mark(item: dict[str, Any], prompts: PromptSet) -> Mark | None:
+    document = prompts.document
+    quote, after, reason = (str(item.get(k) or "") for k in ("quote", "after", "reason"))
+    wanted = quote or after
+    if not wanted.strip():
+        return None
+    occurrence = item.get("occurrence")
+    nth = occurrence if isinstance(occurrence, int) and occurrence > 0 else 1
+    for low, high in _places(item, prompts):
+        found = find_quote(document.text[low:high], wanted, nth, ())
+        if found is not None:
+            start, end = low + found[0], low + found[1]
+            return Mark(start, end, reason) if quote else Mark(end, end, reason)
+    return None
+
+
+def _places(item: dict[str, Any], prompts: PromptSet) -> list[tuple[int, int]]:
+    """Where to look: the named message first, then all of them (models miscount messages)."""
+    document, named = prompts.document, item.get("message")
+    bounds = [(at, at + len(p.text)) for p, at in zip(document.pieces, document.starts, strict=True)]
+    first = [b for b, p in zip(bounds, document.pieces, strict=True) if p.message == named]
+    return first + [b for b in bounds if b not in first]
+
+
+def parse_echo(reply: str, prompts: PromptSet, tag: str) -> tuple[Mark, ...] | Rejection:
+    """Marks of an echo-protocol reply, projected onto the original text."""
+    found = project(parse_tags(strip_wrapping(reply), tag), prompts.document.text)
+    return found if isinstance(found, Rejection) else tuple(Mark(a, b) for a, b in found)
+
+
+def parse_index(reply: str, prompts: PromptSet) -> tuple[Mark, ...] | Rejection:
+    """Marks of an index-protocol reply: numbered words, so the text cannot be corrupted."""
+    items = find_json(reply, list)
+    if items is None:
+        return Rejection("no_json", "the reply holds no JSON list")
+    document, marks = prompts.document, []
+    for item in items:
+        if isinstance(item, dict):
+            for start, end in index_ranges(document.text, document.frozen, [item]):
+                marks.append(Mark(start, end, str(item.get("reason") or "")))
+    return tuple(marks) if marks or not items else Rejection("index_out_of_range", "no number names a word")
+
+
+def lawful(marks: Sequence[Mark], prompts: PromptSet, limits: SpanLimits) -> tuple[tuple[Mark, ...], Rejection | None]:
+    """Marks made legal (1.4 steps 3-6), with the reason of the mark each came from."""
+    document = prompts.document
+    ranges = legalise([(m.start, m.end) for m in marks], document.text, document.frozen, limits)
+    out = []
+    for start, end in ranges:
+        reasons = [m.reason for m in marks if m.reason and m.start <= end and start <= m.end]
+        out.append(Mark(start, end, "; ".join(dict.fromkeys(reasons))))
+    problem = None if out or not marks else Rejection("no_legal_span", "every mark was too long or on fixed text")
+    return tuple(out), problem
+
+
+class IdentifyTokens(Step):
+    """Mark the words to blame; adds `spans` of the original text, their reasons and the tagged prompt.
+
+    Args:
+        model: The optimizer model.
+        protocol: "quote" (JSON quotes), "echo" (the paper: the prompt again, with tags), "index" (word numbers).
+        limits: Bounds on size and number of spans.
+        retries: Further tries with the fault named.
+        temperature: 0.0; sent only where the model takes it.
+    """
+
+    run_name: ClassVar[str] = "identify_tokens"
+    protocol: Protocol = "quote"
+    limits: SpanLimits = SpanLimits()
+    retries: int = 1
+    temperature: float | None = 0.0
+
+    async def _work(self, piece: Workpiece, config: RunnableConfig) -> Workpiece:
+        tag = pick_tag(piece.prompts.document.text)
+        reply, out = await self._say(piece, self._request(piece, tag), config)
+        for left in range(self.retries, -1, -1):
+            marks = self._parse(reply, piece.prompts, tag)
+            legal, problem = ((), marks) if isinstance(marks, Rejection) else lawful(marks, piece.prompts, self.limits)
+            if legal:
+                return self._found(out, legal)
+            problem = problem or Rejection("no_marks", "nothing was marked")
+            out = rejected(out, problem)
+            if left:
+                reply, out = await self._say_again(out, problem.detail, config)
+        return replace(out, spans=(), span_reasons=(), tagged=piece.prompts.document.text)
+
+    def _found(self, piece: Workpiece, legal: tuple[Mark, ...]) -> Workpiece:
+        spans = spans_of(piece.prompts, [(m.start, m.end) for m in legal])
+        shown, _tag = tagged(piece.prompts, spans)
+        return replace(piece, spans=spans, span_reasons=tuple(m.reason for m in legal), tagged=shown)
+
+    def _parse(self, reply: str, prompts: PromptSet, tag: str) -> tuple[Mark, ...] | Rejection:
+        if self.protocol == "quote":
+            return parse_quotes(reply, prompts)
+        return parse_echo(reply, prompts, tag) if self.protocol == "echo" else parse_index(reply, prompts)
+
+    def _request(self, piece: Workpiece, tag: str) -> str:
+        text, limits = piece.prompts.document.text, self.limits
+        unit = "characters" if is_unspaced(text) else "words"
+        values: dict[str, Any] = {
+            "k_max": limits.k_max,
+            "w_max": "any number of words" if limits.w_max is None else f"{word_limit(text, limits.w_max)} {unit}",
+            "whole_lines": load("identify.lines") + " " if limits.allows_lines(text) else "",
+            "insertions": self._insertions(tag) if limits.insertions else "",
+        }
+        if self.protocol == "echo":
+            values["tag"] = tag
+        if self.protocol == "index":
+            values["numbered"] = section("numbered", numbered(text, piece.prompts.document.frozen))
+        return fill(f"identify.{self.protocol}", **values).rstrip()
+
+    def _insertions(self, tag: str) -> str:
+        name = {
+            "quote": "identify.insertions",
+            "echo": "identify.echo-insertions",
+            "index": "identify.index-insertions",
+        }
+        return fill(name[self.protocol], tag=tag)
+
+    def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
+        spans = [
+            {"prompt": s.prompt, "message": s.message, "start": s.start, "end": s.end, "text": out.prompts.text_at(s)}
+            for s in out.spans or ()
+        ]
+        return {"tagged": out.tagged, "spans": spans, **super()._trace_outputs(out)}

@@ -1,0 +1,273 @@
+"""LPO step 2 and its global twin: new text for the marked places, or for the whole prompt.
+
+Children are built only by splicing into the parent's own bytes (LOCAL, VARS by construction);
+`enforce="audit"` takes the reply as it is, as the paper does, and records the leak.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from langchain_promptopt._text.guards import check_replacement
+from langchain_promptopt._text.recover import recover
+from langchain_promptopt._text.spans import diff_edits
+from langchain_promptopt._text.tags import parse_tags, strip_wrapping
+from langchain_promptopt._text.templates import check_new_text
+from langchain_promptopt.steps.base import Step, rejected
+from langchain_promptopt.steps.metaprompts import fill, section
+from langchain_promptopt.steps.replies import between_markers, slot_texts
+from langchain_promptopt.steps.views import flat_range, limits_line, spans_of, tagged
+from langchain_promptopt.types import Draft, Edit, PromptSet, Rejection, Span, Workpiece
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+Goal: TypeAlias = Literal["edit", "generate", "paraphrase"]
+Enforce: TypeAlias = Literal["strict", "audit", "off"]
+
+
+def edits_from_texts(
+    prompts: PromptSet,
+    spans: tuple[Span, ...],
+    texts: dict[int, tuple[str, str]],
+    example_ids: tuple[str, ...],
+    *,
+    bounded: bool,
+) -> tuple[tuple[Edit, ...], tuple[Rejection, ...]]:
+    """Edits of slot texts by span index; refused and unchanged slots keep their text and are counted.
+
+    With `bounded` a replacement's length is limited by the span's (spec 1.4); global proposals are
+    limited by their cap instead.
+    """
+    edits, refused = [], []
+    for i, (raw, reason) in sorted(texts.items()):
+        span, old = spans[i], prompts.text_at(spans[i])
+        new = _new_text(prompts, span, old, raw, bounded=bounded)
+        if isinstance(new, Rejection):
+            refused.append(new)
+        elif new != old:
+            edits.append(Edit(span, old, new, reason, example_ids))
+    return tuple(edits), tuple(refused)
+
+
+def _new_text(prompts: PromptSet, span: Span, old: str, raw: str, *, bounded: bool) -> str | Rejection:
+    if raw == old:
+        return old
+    template = prompts[span.prompt].messages[span.message].parsed
+    refusal = check_replacement(old, raw, bounded=bounded)
+    return refusal if refusal is not None else check_new_text(_spaced(prompts, span, raw), template)
+
+
+def _spaced(prompts: PromptSet, span: Span, new: str) -> str:
+    """An insertion brings its own separating space (spec 1.4), where neither side has one."""
+    if span.start != span.end or not new:
+        return new
+    text = prompts[span.prompt].messages[span.message].template
+    before, after = text[: span.start][-1:], text[span.end :][:1]
+    if before and not before.isspace() and not new[0].isspace() and new[0] not in ",.;:!?)]":
+        new = " " + new
+    if after and (after.isalnum() or after == "{") and not new[-1].isspace():
+        new += " "
+    return new
+
+
+class Proposal(Step):
+    """Base of the two proposals: k children, each from a reply of its own."""
+
+    goal: Goal = "edit"
+    temperature: float | None = 0.7
+
+    async def _work(self, piece: Workpiece, config: RunnableConfig) -> Workpiece:
+        out = piece
+        for _ in range(piece.children):
+            child, after = await self._child(piece, config)
+            out = replace(
+                out, turns=after.turns, rejections=(*out.rejections, *after.rejections[len(piece.rejections) :])
+            )
+            if child is not None:
+                out = replace(out, drafts=(*out.drafts, child))
+        return out
+
+    @abstractmethod
+    async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
+        """One child, or None with the refusals on the piece."""
+
+    def _draft(
+        self, piece: Workpiece, edits: tuple[Edit, ...], refused: tuple[Rejection, ...], leak: float | None, raw: str
+    ) -> tuple[Draft | None, Workpiece]:
+        for refusal in refused:
+            piece = rejected(piece, refusal)
+        if not edits:
+            return None, piece if refused else rejected(piece, Rejection("no_op", "the reply changes nothing"))
+        return Draft(piece.prompts.apply(edits), edits, leak, raw), piece
+
+    def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
+        drafts = [{"edits": [e.as_json() for e in d.edits], "leak": d.leak} for d in out.drafts]
+        return {"edits": drafts[0]["edits"] if len(drafts) == 1 else drafts, **super()._trace_outputs(out)}
+
+
+class LocalProposal(Proposal):
+    """Rewrite the marked places only; adds `drafts`.
+
+    Args:
+        model: The optimizer model.
+        protocol: "slots" (JSON, invariant by construction) or "reply" (the paper: the whole prompt again).
+        goal: "edit" answers the errors, "generate" aims past the history, "paraphrase" keeps the meaning.
+        enforce: "strict" splices into the original; "audit" and "off" take a reply as it is.
+        leak_max: Above this share of lost fixed text a reply is asked for again as slots.
+    """
+
+    run_name: ClassVar[str] = "local_proposal"
+    protocol: Literal["slots", "reply"] = "slots"
+    enforce: Enforce = "strict"
+    leak_max: float = 0.3
+
+    async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
+        if not piece.spans:
+            return None, rejected(piece, Rejection("no_spans", "nothing is marked; run IdentifyTokens first"))
+        if self.protocol == "slots":
+            return await self._by_slots(piece, config)
+        request, tag = self._reply_request(piece)
+        reply, out = await self._say(piece, request, config)
+        if self.enforce != "strict":
+            return self._as_it_is(out, reply, tag)
+        ranges = [flat_range(piece.prompts, s) for s in piece.spans]
+        found = recover(reply, piece.prompts.document.text, ranges, piece.prompts.document.frozen, tag)
+        if isinstance(found, Rejection):
+            return await self._by_slots(rejected(out, found), config)
+        if found.leak > self.leak_max:
+            return await self._by_slots(
+                rejected(out, Rejection("leak", f"{found.leak:.2f} of the fixed text is lost")), config
+            )
+        texts = {i: (new, "") for i, new in enumerate(found.replacements)}
+        return self._finish(out, texts, found.leak, reply)
+
+    async def _by_slots(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
+        spans = piece.spans or ()
+        reply, out = await self._say(piece, self._slots_request(piece), config)
+        texts = slot_texts(reply, len(spans))
+        if isinstance(texts, Rejection):
+            reply, out = await self._say_again(rejected(out, texts), texts.detail, config)
+            texts = slot_texts(reply, len(spans))
+            if isinstance(texts, Rejection):
+                return None, rejected(out, texts)
+        return self._finish(out, {n - 1: item for n, item in texts.items()}, 0.0, reply)
+
+    def _finish(
+        self, piece: Workpiece, texts: dict[int, tuple[str, str]], leak: float, raw: str
+    ) -> tuple[Draft | None, Workpiece]:
+        known = dict(enumerate(piece.span_reasons))
+        reasons = {
+            i: (new, why or known.get(i, "") or (piece.feedback.text if piece.feedback else ""))
+            for i, (new, why) in texts.items()
+        }
+        ids = tuple(s.example_id for s in piece.batch.errors) or piece.batch.example_ids
+        edits, refused = edits_from_texts(piece.prompts, piece.spans or (), reasons, ids, bounded=True)
+        return self._draft(piece, edits, refused, leak, raw)
+
+    def _as_it_is(self, piece: Workpiece, reply: str, tag: str) -> tuple[Draft | None, Workpiece]:
+        """The reply as the child, leak recorded; variables must still be the same."""
+        text = parse_tags(strip_wrapping(reply), tag).text
+        edits = whole_text_edits(piece, text)
+        if isinstance(edits, Rejection):
+            return None, rejected(piece, edits)
+        ranges = [flat_range(piece.prompts, s) for s in piece.spans or ()]
+        found = recover(reply, piece.prompts.document.text, ranges, piece.prompts.document.frozen, tag)
+        leak = 1.0 if isinstance(found, Rejection) else found.leak
+        return self._draft(piece, edits, (), leak, reply)
+
+    def _slots_request(self, piece: Workpiece) -> str:
+        marked, _tag = tagged(piece.prompts, piece.spans or ())
+        return fill(
+            "propose.slots",
+            marked=section("marked", marked),
+            slots="\n".join(_slot_line(i, s, piece) for i, s in enumerate(piece.spans or (), 1)),
+            goal=fill(f"propose.goal-{self.goal}"),
+            allowance=limits_line(piece),
+        )
+
+    def _reply_request(self, piece: Workpiece) -> tuple[str, str]:
+        marked, tag = tagged(piece.prompts, piece.spans or ())
+        goal, allowance = fill(f"propose.goal-{self.goal}"), limits_line(piece)
+        return fill("propose.reply", tag=tag, marked=section("marked", marked), goal=goal, allowance=allowance), tag
+
+
+def _slot_line(number: int, span: Span, piece: Workpiece) -> str:
+    import json
+
+    old = piece.prompts.text_at(span)
+    if old:
+        return f"{number} (message {span.message}): {json.dumps(old, ensure_ascii=False)}"
+    before = piece.prompts[span.prompt].messages[span.message].template[: span.start][-60:]
+    return f"{number} (message {span.message}), empty place after {json.dumps(before, ensure_ascii=False)}"
+
+
+def _keep(prompts: PromptSet) -> str:
+    """The sentence that names the user's frozen text, or nothing."""
+    frozen = [m.template[a:b] for p in prompts for m in p.messages if m.editable for a, b in m.frozen]
+    frozen += [m.template for p in prompts for m in p.messages if not m.editable and m.role != "placeholder"]
+    texts = [t for t in frozen if t.strip()]
+    return fill("global.keep", frozen="\n".join(section("frozen", t) for t in texts)) if texts else ""
+
+
+def editable_ranges(prompts: PromptSet) -> list[tuple[int, int]]:
+    """The stretches of the flat document between frozen ones that hold more than white space."""
+    text, at, out = prompts.document.text, 0, []
+    for start, end in (*prompts.document.frozen, (len(prompts.document.text), len(prompts.document.text))):
+        if text[at:start].strip():
+            out.append((at, start))
+        at = end
+    return out
+
+
+def whole_text_edits(piece: Workpiece, text: str) -> tuple[Edit, ...] | Rejection:
+    """The edits that turn the parent into `text`: word-level differences outside frozen text."""
+    prompts, document = piece.prompts, piece.prompts.document
+    ranges = editable_ranges(prompts)
+    found = recover(text, document.text, ranges, document.frozen, "")
+    if isinstance(found, Rejection):
+        return found
+    small: list[tuple[int, int, str]] = []
+    for (start, end), new in zip(ranges, found.replacements, strict=True):
+        small += [(start + a, start + b, n) for a, b, n in diff_edits(document.text[start:end], new, ())]
+    spans = spans_of(prompts, [(a, b) for a, b, _ in small])
+    reason = piece.feedback.text if piece.feedback else ""
+    texts = {i: (n, reason) for i, (_, _, n) in enumerate(small)}
+    ids = tuple(s.example_id for s in piece.batch.errors) or piece.batch.example_ids
+    edits, refused = edits_from_texts(prompts, spans, texts, ids, bounded=False)
+    return refused[0] if refused else edits
+
+
+class GlobalProposal(Proposal):
+    """Rewrite the whole prompt; adds `drafts` whose edits are the word-level difference.
+
+    Args:
+        model: The optimizer model.
+        goal: "edit", "generate" or "paraphrase".
+        cap: Most words the new prompt may have; told to the model, checked by the guards.
+    """
+
+    run_name: ClassVar[str] = "global_proposal"
+    cap: int | None = None
+
+    async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
+        reply, out = await self._say(piece, self._request(piece), config)
+        text = between_markers(reply)
+        if isinstance(text, Rejection):  # one retry, then drop; never the whole reply instead (GPO's trap)
+            reply, out = await self._say_again(rejected(out, text), text.detail, config)
+            text = between_markers(reply)
+        edits = text if isinstance(text, Rejection) else whole_text_edits(piece, text)
+        if isinstance(edits, Rejection):
+            return None, rejected(out, edits)
+        return self._draft(out, edits, (), None, reply)
+
+    def _request(self, piece: Workpiece) -> str:
+        return fill(
+            "global.edit",
+            goal=fill(f"global.goal-{self.goal}"),
+            allowance=limits_line(piece),
+            cap=fill("global.cap", cap=self.cap) if self.cap is not None else "",
+            keep=_keep(piece.prompts),
+        )

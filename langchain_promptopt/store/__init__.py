@@ -1,0 +1,17 @@
+"""The record of a run: an append-only journal on disk, or in memory; how to read it and where it lies."""
+
+from langchain_promptopt.store.folder import RunFolder, list_runs, runs_dir
+from langchain_promptopt.store.journal import Journal
+from langchain_promptopt.store.memory import MemoryStore, Record
+from langchain_promptopt.store.reading import read_events, visible_events
+
+__all__ = [
+    "Journal",
+    "MemoryStore",
+    "Record",
+    "RunFolder",
+    "list_runs",
+    "read_events",
+    "runs_dir",
+    "visible_events",
+]

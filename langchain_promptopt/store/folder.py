@@ -1,0 +1,105 @@
+"""Where runs lie, and what lies in a run's folder. Private to the user."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt.errors import ConfigError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+
+
+def runs_dir(config_dir: Path) -> Path:
+    """The folder of runs: `PROMPTOPT_RUNS_DIR` where it is set, else `.promptopt/runs` beside the config."""
+    moved = os.environ.get("PROMPTOPT_RUNS_DIR")
+    return Path(moved).expanduser() if moved else Path(config_dir) / ".promptopt" / "runs"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run below `base`."""
+
+    base: Path
+    run_id: str
+
+    def __post_init__(self) -> None:
+        if not _RUN_ID.fullmatch(self.run_id):
+            msg = f"{self.run_id!r} cannot be a run id"
+            raise ConfigError(msg, mend="Take one that `promptopt runs` lists.")
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self.base / self.run_id
+
+    @property
+    def journal(self) -> Path:
+        """The append-only record."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """The outcome as JSON."""
+        return self.path / "result.json"
+
+    @property
+    def report(self) -> Path:
+        """The report for people."""
+        return self.path / "report.html"
+
+    def create(self) -> RunFolder:
+        """Make the folder, for this user only. Raises UnavailableError where that is not possible."""
+        private_dir(self.path)
+        return self
+
+    def write_result(self, data: Mapping[str, Any]) -> None:
+        """Write `result.json` whole or not at all."""
+        self._write(self.result, json.dumps(data, ensure_ascii=False, indent=2, default=str) + "\n")
+
+    def write_report(self, html: str) -> None:
+        """Write `report.html` whole or not at all."""
+        self._write(self.report, html)
+
+    def _write(self, path: Path, text: str) -> None:
+        self.create()
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with open(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stream:
+                stream.write(text.encode("utf-8", "backslashreplace"))
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(beside, path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            msg = f"cannot write: {error.strerror}"
+            raise UnavailableError(msg, where=str(path), mend="Free some space or fix the rights.") from error
+
+
+def list_runs(base: Path) -> list[RunFolder]:
+    """The runs below `base` that have a journal, the latest touched first."""
+    if not base.is_dir():
+        return []
+    found = [RunFolder(base, p.name) for p in base.iterdir() if p.is_dir() and _RUN_ID.fullmatch(p.name)]
+    runs = [run for run in found if run.journal.is_file()]
+    return sorted(runs, key=lambda run: (-run.journal.stat().st_mtime_ns, run.run_id))
+
+
+def private_dir(path: Path) -> None:
+    """Make `path` and what is missing above it, each for this user only; close an existing `path` to others."""
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    try:
+        for parent in reversed(missing):
+            parent.mkdir(mode=0o700, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        msg = f"cannot make the folder: {error.strerror}"
+        raise UnavailableError(msg, where=str(path), mend="Free some space or fix the rights.") from error

@@ -1,0 +1,88 @@
+"""How an event becomes a line of JSON, and when two events are the same event."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from langchain_promptopt.types import Cell, Failure, Outcome, Usage
+
+_LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
+_CANONICAL = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str, sort_keys=True)
+
+
+def now() -> str:
+    """The time as journals write it: RFC 3339, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(seq: int, time: str, kind: str, data: Mapping[str, Any]) -> bytes:
+    r"""One line, newline included. Strict JSON whatever a chain has put into its output.
+
+    >>> encode(1, "t", "x", {"a": float("nan")})
+    b'{"seq":1,"time":"t","type":"x","data":{"a":"NaN"}}\n'
+    """
+    line = {"seq": seq, "time": time, "type": kind, "data": data}
+    try:
+        text = _LINE.encode(line)
+    except (TypeError, ValueError):
+        text = _LINE.encode(_strict(line))
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # half of a surrogate pair: only an escape can carry it
+        return json.dumps(json.loads(text), separators=(",", ":")).encode() + b"\n"
+
+
+def _strict(value: Any) -> Any:
+    """`value` with text in place of what JSON cannot say: keys that are no strings, NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {str(k): _strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
+    return value
+
+
+def fingerprint(kind: str, data: Mapping[str, Any]) -> bytes:
+    """Equal for two events that differ in nothing but how long calls took, in memory or read back."""
+    plain = _timeless(data)
+    try:
+        text = _CANONICAL.encode(plain)
+    except (TypeError, ValueError):
+        text = _CANONICAL.encode(_strict(plain))
+    return hashlib.blake2b(f"{kind}\n{text}".encode(), digest_size=16).digest()
+
+
+def _timeless(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    usage = data.get("usage")
+    return {**data, "usage": _without_seconds(usage)} if isinstance(usage, dict) else data
+
+
+def _without_seconds(usage: dict[str, Any]) -> dict[str, Any]:
+    plain = {k: v for k, v in usage.items() if k != "seconds"}
+    return {k: _without_seconds(v) if isinstance(v, dict) else v for k, v in plain.items()}
+
+
+def outcome_of(data: Mapping[str, Any]) -> Outcome:
+    """The outcome a `scored` event records."""
+    failure = data.get("failure")
+    return Outcome(
+        cell=cell_of(data),
+        scores=data["scores"],
+        output=data.get("output"),
+        comments=data.get("comments") or {},
+        failure=None if failure is None else Failure(failure["kind"], failure["message"], failure["scored_zero"]),
+        usage=Usage.from_json(data.get("usage")),
+        model_served=data.get("model_served"),
+        cached=data.get("cached", False),
+    )
+
+
+def cell_of(data: Mapping[str, Any]) -> Cell:
+    """The cell a `scored` event is about."""
+    return Cell(data["candidate_id"], data["split"], data["example_id"], data.get("repeat", 0))

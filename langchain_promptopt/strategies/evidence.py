@@ -1,0 +1,111 @@
+"""A2. Which rows a proposal is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from langchain_promptopt.types import Batch, Shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+
+def failed(shown: Shown) -> bool:
+    """Whether the row counts as an error."""
+    return shown.score < 1.0
+
+
+@dataclass(frozen=True)
+class NoEvidence:
+    """The prompt alone (APE's paraphrase; blind tags)."""
+
+    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:  # noqa: ARG002
+        """No outcomes are needed."""
+        return ()
+
+    def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
+        """Empty batches, one per proposal."""
+        return (Batch(),) * m
+
+
+@dataclass(frozen=True)
+class ErrorBatches:
+    """Batches of errors on train rows (PE2: hard negatives); with `correct`, rows that must stay right.
+
+    Batches differ from each other while there are enough errors. Without any error there is no batch,
+    so no optimizer call is made (A5). `sample` rows are drawn for each parent; None runs it on all.
+    """
+
+    size: int = 2
+    correct: int = 0
+    sample: int | None = None
+
+    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:
+        """All train rows (found once per parent and cached, PE2), or a sample of them."""
+        return tuple(ids) if self.sample is None else tuple(rng.sample(list(ids), min(self.sample, len(ids))))
+
+    def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
+        """Up to m batches; errors are dealt like cards and reshuffled when they run out."""
+        errors, right = [s for s in rows if failed(s)], [s for s in rows if not failed(s)]
+        if not errors:
+            return ()
+        deck: list[Shown] = []
+        out = []
+        for _ in range(m):
+            if len(deck) < min(self.size, len(errors)):
+                deck = rng.sample(errors, len(errors))
+            hand, deck = deck[: self.size], deck[self.size :]
+            keep = rng.sample(right, min(self.correct, len(right)))
+            out.append(Batch(errors=tuple(hand), correct=tuple(keep)))
+        return tuple(out)
+
+
+@dataclass(frozen=True)
+class ErrorGroups:
+    """APO: predictions on a minibatch of `minibatch` rows, then groups of at most `size` errors (spec 3.2)."""
+
+    size: int = 4
+    minibatch: int = 64
+
+    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:
+        """The step's minibatch for this parent."""
+        return tuple(rng.sample(list(ids), min(self.minibatch, len(ids))))
+
+    def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
+        """The groups, each drawn from all errors of the minibatch; none without errors (A5)."""
+        errors = [s for s in rows if failed(s)]
+        if not errors:
+            return ()
+        return tuple(Batch(errors=tuple(rng.sample(errors, min(self.size, len(errors))))) for _ in range(m))
+
+
+@dataclass(frozen=True)
+class RandomBatches:
+    """Random rows without outcomes, drawn anew for each proposal (OPRO's exemplars)."""
+
+    size: int = 3
+
+    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:  # noqa: ARG002
+        """No outcomes are needed."""
+        return ()
+
+    def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
+        """Fresh draws."""
+        return tuple(Batch(formats=tuple(rng.sample(list(bare), min(self.size, len(bare))))) for _ in range(m))
+
+
+@dataclass(frozen=True)
+class FormatExamples:
+    """The same few rows at every step, only to show the task (GPO: 3); no train row is ever run (G9)."""
+
+    size: int = 3
+
+    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:  # noqa: ARG002
+        """No outcomes are needed."""
+        return ()
+
+    def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
+        """The first rows in their order, m times."""
+        return (Batch(formats=tuple(bare[: self.size])),) * m

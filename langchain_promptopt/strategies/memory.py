@@ -1,0 +1,137 @@
+"""A4. Which past attempts the proposer may learn from, and in which order it sees them (GPO 2.3, OPRO 3.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from langchain_promptopt.steps.summarise import SummariseTrajectory
+from langchain_promptopt.strategies.embedding import HashedEmbeddings, cosine
+from langchain_promptopt.types import Attempt, Remembered, Trajectory, Workpiece
+
+if TYPE_CHECKING:
+    from langchain_core.embeddings import Embeddings
+
+    from langchain_promptopt.protocols import Ask
+
+Pool = Literal["chosen", "all"]
+
+
+def pool_of(trajectory: Trajectory, pool: Pool) -> list[Attempt]:
+    """Attempts the search went on from, or all that were fully scored; never the same prompt twice."""
+    seen = {a.candidate.id: a for a in trajectory if not a.out and (pool == "all" or a.chosen)}
+    return list(seen.values())
+
+
+@dataclass(frozen=True)
+class NoMemory:
+    """Every proposal starts afresh."""
+
+    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
+        """Nothing."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Recency:
+    """The last k, newest first (GPO code); scores play no part (G4)."""
+
+    k: int = 3
+    pool: Pool = "chosen"
+
+    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
+        """At most k, newest first."""
+        return tuple(Remembered(a) for a in reversed(pool_of(trajectory, self.pool)[-self.k :]))
+
+
+@dataclass(frozen=True)
+class Importance:
+    """The k best by dev score, best first; may include the current prompt. Insertion order plays no part (G4)."""
+
+    k: int = 3
+    pool: Pool = "chosen"
+
+    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
+        """At most k, best first; equal scores by id."""
+        order = sorted(pool_of(trajectory, self.pool), key=lambda a: (-a.score, a.candidate.id))
+        return tuple(Remembered(a) for a in order[: self.k])
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """The current prompt and the k-1 past ones most similar to it (so k=3 retrieves two; GPO code).
+
+    `order` "ascending" shows the most similar last and the current after it (paper);
+    "current_first" shows the current first, then by falling similarity (code). Similarity is the
+    cosine of embeddings; any LangChain `Embeddings` may be given.
+    """
+
+    k: int = 3
+    order: Literal["ascending", "current_first"] = "ascending"
+    pool: Pool = "chosen"
+    embeddings: Embeddings = field(default_factory=HashedEmbeddings)
+
+    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
+        """min(k, |H|) attempts, none twice (G3)."""
+        here = around.candidate.id
+        others = [a for a in pool_of(trajectory, self.pool) if a.candidate.id != here]
+        if not others:
+            return (Remembered(around, 1.0),)
+        texts = [a.candidate.prompts.document.text for a in (around, *others)]
+        vectors = await self.embeddings.aembed_documents(texts)
+        scored = [Remembered(a, cosine(vectors[0], v)) for a, v in zip(others, vectors[1:], strict=True)]
+        near = sorted(scored, key=lambda r: (-(r.similarity or 0.0), r.attempt.candidate.id))[: self.k - 1]
+        current = Remembered(around, 1.0)
+        return (current, *near) if self.order == "current_first" else (*reversed(near), current)
+
+
+@dataclass(frozen=True)
+class TopByScore:
+    """OPRO: the best k over everything evaluated, shown by rising score; below `threshold` hidden.
+
+    Where the threshold would hide all, the single best is shown (spec 3.4, O3).
+    """
+
+    k: int = 20
+    threshold: float = 0.0
+
+    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
+        """At most k, the best last (O1, O2)."""
+        order = sorted(pool_of(trajectory, "all"), key=lambda a: (a.score, a.candidate.id))
+        shown = [a for a in order if a.score >= self.threshold][-self.k :] or order[-1:]
+        return tuple(Remembered(a) for a in shown)
+
+
+@dataclass(frozen=True)
+class TopEdits:
+    """OPRO made local: the best k attempts that carry edits, by rising gain over their parents (spec 3.4)."""
+
+    k: int = 20
+
+    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
+        """At most k, the largest gain last."""
+        edited = [a for a in pool_of(trajectory, "all") if a.candidate.edits]
+        order = sorted(edited, key=lambda a: (a.gain, a.candidate.id))
+        return tuple(Remembered(a) for a in order[-self.k :])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One model call at temperature 0 that condenses what was tried and how it scored (GPO's summarisation).
+
+    GPO folds each step's attempt into the last summary; here all chosen attempts are condensed
+    at once, so that the strategy stays without state.
+    """
+
+    k: int = 10
+    temperature: float = 0.0
+
+    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:
+        """One item that carries the summary; nothing while only the seed is known."""
+        past = pool_of(trajectory, "chosen")[-self.k :]
+        if len(past) < 2:
+            return ()
+        step = SummariseTrajectory(model=ask.runnable(), temperature=self.temperature)
+        piece = Workpiece(around.candidate.prompts, memory=tuple(Remembered(a) for a in past))
+        out = await step.ainvoke(piece, ask.config)
+        return (Remembered(around, None, out.feedback.text),) if out.feedback is not None else ()

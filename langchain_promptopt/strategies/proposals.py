@@ -1,0 +1,120 @@
+"""A8. How many children, and which are kept before scoring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from langchain_promptopt.report.lineage import compose
+from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Span, Workpiece
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from langchain_promptopt.protocols import Ask, Refinement
+    from langchain_promptopt.strategies.refine import Refine
+
+
+@dataclass(frozen=True)
+class PerParent:
+    """m batches per parent and k children per batch (PE2: m=4, k=1); all are scored."""
+
+    m: int = 4
+    k: int = 1
+
+    @property
+    def per_parent(self) -> int:
+        """Batches m per parent."""
+        return self.m
+
+    @property
+    def per_call(self) -> int:
+        """Children k per batch."""
+        return self.k
+
+    @property
+    def keeps_all(self) -> bool:
+        """Nothing is pruned."""
+        return True
+
+    async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:  # noqa: ARG002
+        """No paraphrases."""
+        return piece
+
+    def prune(self, fresh: Sequence[Candidate], parent: Attempt, rng: Random) -> tuple[Candidate, ...]:  # noqa: ARG002
+        """All of them."""
+        return tuple(fresh)
+
+
+@dataclass(frozen=True)
+class Paraphrased:
+    """APO's expansion: every rewrite, and the parent itself, gets `q` paraphrases; at most `keep` go on (spec 3.2).
+
+    `m` groups x `k` rewrites x (1 + q) + q children before the cut: 14 by default (A1). Local
+    scopes paraphrase the text of the spans alone, so that LOCAL holds.
+    """
+
+    m: int = 4
+    k: int = 1
+    q: int = 2
+    keep: int = 8
+    temperature: float = 0.7
+
+    @property
+    def per_parent(self) -> int:
+        """Error groups m per parent."""
+        return self.m
+
+    @property
+    def per_call(self) -> int:
+        """Rewrites k per reason."""
+        return self.k
+
+    @property
+    def keeps_all(self) -> bool:
+        """At most `keep` go on."""
+        return False
+
+    async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:
+        """Paraphrases of each draft, and once per parent of the parent itself."""
+        again = replace(cast("Refine", refine), goal="paraphrase", temperature=self.temperature)
+        out = piece
+        first_of_parent = ask.place[2:4] == (0, 0)  # place is (step, parent, batch, reason, ...)
+        for i, draft in enumerate((*piece.drafts, *([None] if first_of_parent else []))):
+            start = _start(piece, draft, self.q)
+            done = await again.propose(start, ask.at(i))
+            made = done.drafts if draft is None else tuple(_after(piece, draft, d) for d in done.drafts)
+            out = replace(out, drafts=(*out.drafts, *made), rejections=(*out.rejections, *done.rejections))
+        return out
+
+    def prune(self, fresh: Sequence[Candidate], parent: Attempt, rng: Random) -> tuple[Candidate, ...]:  # noqa: ARG002
+        """A random `keep` of them, in their order (A2)."""
+        if len(fresh) <= self.keep:
+            return tuple(fresh)
+        chosen = set(rng.sample(range(len(fresh)), self.keep))
+        return tuple(c for i, c in enumerate(fresh) if i in chosen)
+
+
+def _start(piece: Workpiece, draft: Draft | None, q: int) -> Workpiece:
+    """A fresh piece for paraphrasing the parent or a draft: no evidence, no conversation, the same area."""
+    blank = replace(piece, batch=Batch(), feedback=None, turns=(), drafts=(), rejections=(), children=q)
+    if draft is None:
+        return blank
+    spans = None if piece.spans is None else tuple(_moved(s, draft.edits) for s in piece.spans)
+    return replace(blank, prompts=draft.prompts, spans=spans)
+
+
+def _moved(span: Span, edits: Sequence[Edit]) -> Span:
+    """Where the text of `span` stands after `edits` of the same parent."""
+    here = [e for e in edits if (e.span.prompt, e.span.message) == (span.prompt, span.message)]
+    shift = sum(len(e.new) - len(e.old) for e in here if e.span.start < span.start)
+    own = sum(len(e.new) - len(e.old) for e in here if e.span == span)
+    return replace(span, start=span.start + shift, end=span.end + shift + own)
+
+
+def _after(piece: Workpiece, draft: Draft, paraphrase: Draft) -> Draft:
+    """A paraphrase of a draft, told as edits of the draft's parent."""
+    told = [[e.as_json() for e in d.edits] for d in (draft, paraphrase)]
+    composed = compose(piece.prompts.as_json(), [("rewrite", told[0]), ("paraphrase", told[1])])
+    return replace(paraphrase, edits=tuple(e.as_edit() for e in composed))

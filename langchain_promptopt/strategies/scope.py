@@ -1,0 +1,197 @@
+"""A5. Which text may change."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from langchain_promptopt._text.spans import SpanLimits, legalise
+from langchain_promptopt._text.words import word_limit, word_ranges
+from langchain_promptopt.steps.identify import IdentifyTokens
+from langchain_promptopt.steps.views import spans_of, tagged
+from langchain_promptopt.types import PromptSet, Rejection, ScopeName, Workpiece
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_promptopt.protocols import Ask, Scope
+
+
+@dataclass(frozen=True)
+class Global:
+    """The whole editable text."""
+
+    @property
+    def name(self) -> ScopeName:
+        """Its name in events."""
+        return "global"
+
+    async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:  # noqa: ARG002
+        """No spans: everything may change."""
+        return piece
+
+
+@dataclass(frozen=True)
+class Spans:
+    """LPO: the optimizer model marks the words to blame; only they may change.
+
+    `w_max` words a span, `k_max` spans, `f_max` of the editable words in all (spec 1.5). A word
+    allowance counted in spans lowers `k_max` (spec 5.3, orthogonality note 1).
+    """
+
+    protocol: Literal["quote", "echo", "index"] = "quote"
+    w_max: int | None = 5
+    k_max: int = 5
+    f_max: float = 0.5
+    insertions: bool = True
+    whole_lines: bool = True
+    retries: int = 1
+    temperature: float = 0.0
+
+    @property
+    def name(self) -> ScopeName:
+        """Its name in events."""
+        return "spans"
+
+    def limits(self, most: int | None = None) -> SpanLimits:
+        """The bounds on size and number."""
+        k_max = self.k_max if most is None else max(1, min(self.k_max, most))
+        return SpanLimits(self.w_max, k_max, self.f_max, self.insertions, self.whole_lines)
+
+    async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
+        """The piece with the marked spans; none skips the proposal."""
+        step = IdentifyTokens(
+            model=ask.runnable(),
+            protocol=self.protocol,
+            limits=self.limits(piece.allowance.spans),
+            retries=self.retries,
+            temperature=self.temperature,
+        )
+        return await step.ainvoke(piece, ask.config)
+
+
+@dataclass(frozen=True)
+class RandomSpans:
+    """Control for LPO: as many random spans as it might mark, chosen without looking (spec 1.6)."""
+
+    w_max: int = 5
+    k_max: int = 5
+    protocol: Literal["random"] = "random"
+
+    @property
+    def name(self) -> ScopeName:
+        """Its name in events."""
+        return "random_spans"
+
+    async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
+        """Random stretches of editable words."""
+        document = piece.prompts.document
+        rng = ask.rng("spans")
+        words = word_ranges(document.text)
+        size = word_limit(document.text, self.w_max)
+        starts = rng.sample(range(len(words)), min(2 * self.k_max, len(words)))
+        ranges = [(words[i][0], words[min(i + rng.randint(1, size), len(words)) - 1][1]) for i in starts]
+        return _marked(piece, ranges, SpanLimits(self.w_max, self.k_max, 1.0, whole_lines=False))
+
+
+@dataclass(frozen=True)
+class FixedSpans:
+    """The same flat ranges at every step, moved along with edits by their quoted text (`oracle_spans` in the bench).
+
+    A quote that no longer stands in the prompt is left out.
+    """
+
+    quotes: tuple[str, ...]
+    protocol: Literal["fixed"] = "fixed"
+
+    @property
+    def name(self) -> ScopeName:
+        """Its name in events."""
+        return "fixed_spans"
+
+    async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:  # noqa: ARG002
+        """The places where the quotes stand now."""
+        text = piece.prompts.document.text
+        ranges = [(at, at + len(q)) for q in self.quotes if (at := text.find(q)) >= 0]
+        return _marked(piece, ranges, SpanLimits(None, max(1, len(ranges)), 1.0))
+
+
+@dataclass(frozen=True)
+class Sections:
+    """APO: only the blocks under these headers (ProTeGi's task section), by offsets rather than replacement.
+
+    Without a matching header the first section, or the whole text where there are none.
+    """
+
+    headers: tuple[str, ...] = ("task", "instruction", "rules")
+    protocol: Literal["headers"] = "headers"
+
+    @property
+    def name(self) -> ScopeName:
+        """Its name in events."""
+        return "section"
+
+    async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:  # noqa: ARG002
+        """The bodies of the chosen sections; None (global) for a prompt without headers."""
+        found = sections_of(piece.prompts.document.text)
+        if not found:
+            return piece
+        wanted = [body for title, body in found if any(h in title.casefold() for h in self.headers)] or [found[0][1]]
+        return _marked(piece, wanted, SpanLimits(None, 50, 1.0))
+
+
+_HEADER = re.compile(r"(?m)^#{1,6}[ \t]+(\S.*)$")
+
+
+def sections_of(text: str) -> list[tuple[str, tuple[int, int]]]:
+    r"""Title and body range of each Markdown section, in order.
+
+    >>> sections_of("# Task\nSort.\n# Output\nOne word.")
+    [('Task', (7, 13)), ('Output', (22, 31))]
+    """
+    heads = list(_HEADER.finditer(text))
+    ends = [m.start() for m in heads[1:]] + [len(text)]
+    return [(m.group(1), (min(m.end() + 1, end), end)) for m, end in zip(heads, ends, strict=True)]
+
+
+@dataclass(frozen=True)
+class Alternating:
+    """Local, and one global step after every `every` steps without gain: a plateau may need restructuring (1.6)."""
+
+    inner: Scope = field(default_factory=Spans)
+    every: int = 3
+
+    @property
+    def name(self) -> ScopeName:
+        """The inner scope's name; a global step is named by the engine."""
+        return self.inner.name
+
+    @property
+    def protocol(self) -> str:
+        """The inner scope's protocol."""
+        return str(getattr(self.inner, "protocol", self.inner.name))
+
+    async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
+        """The inner scope, or None for global on a plateau."""
+        if piece.stalled and piece.stalled % self.every == 0:
+            return piece
+        return await self.inner.resolve(piece, ask)
+
+
+def _marked(piece: Workpiece, ranges: Sequence[tuple[int, int]], limits: SpanLimits) -> Workpiece:
+    """The piece with these flat ranges as spans, made legal."""
+    prompts: PromptSet = piece.prompts
+    document = prompts.document
+    legal = legalise(ranges, document.text, document.frozen, limits)
+    spans = spans_of(prompts, legal)
+    refused = () if spans else (Rejection("no_legal_span", "no range is editable"),)
+    shown = tagged(prompts, spans)[0] if spans else document.text
+    reasons = ("",) * len(spans)
+    return replace(piece, spans=spans, span_reasons=reasons, tagged=shown, rejections=(*piece.rejections, *refused))
+
+
+def spans_for(words: int | None, w_max: int) -> int | None:
+    """How many spans of `w_max` words a word budget allows (lpo-gpo: ceil(B_t / 5))."""
+    return None if words is None else max(1, math.ceil(words / w_max))

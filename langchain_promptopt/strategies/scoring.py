@@ -1,0 +1,236 @@
+"""A10. How dev rows are spent on fresh candidates."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from langchain_promptopt.strategies.racing import (
+    halving_samples,
+    normal_upper,
+    rejects_schedule,
+    shared_differences,
+    ucb,
+    ucb_e,
+)
+from langchain_promptopt.types import Attempt, Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from langchain_promptopt.protocols import Bench
+
+
+def attempt_of(candidate: Candidate, scores: Mapping[str, float]) -> Attempt:
+    """A candidate with the mean of its row scores; 0 rows score 0."""
+    return Attempt(candidate, sum(scores.values()) / len(scores) if scores else 0.0, dict(scores))
+
+
+@dataclass(frozen=True)
+class FullDev:
+    """Every candidate on every dev row."""
+
+    @property
+    def eager(self) -> bool:
+        """All rows are used, so evaluation may start at once."""
+        return True
+
+    async def score(
+        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
+    ) -> tuple[Attempt, ...]:  # noqa: ARG002
+        """Attempts of `fresh` on all rows, in their order."""
+        await _all_of([(c, bench.examples) for c in fresh], bench)
+        return tuple(attempt_of(c, bench.known(c)) for c in fresh)
+
+
+@dataclass(frozen=True)
+class Bandit:
+    """APO's best-arm selection: `rounds` x `samples` x `arms` pulls shared among new candidates and incumbents.
+
+    "ucb" and "ucb-e" pull the arms with the highest bonus, "uniform" all alike; counts are total
+    pulls, each arm first pulled once (P3). Where the budget covers every row everything is scored
+    in full (a bandit needs dev >= 50, spec 5.3 note 8).
+    """
+
+    kind: Literal["ucb", "ucb-e", "uniform"] = "ucb"
+    c: float = 1.0
+    rounds: int = 8
+    samples: int = 32
+    arms: int = 8
+
+    @property
+    def eager(self) -> bool:
+        """Rows are dealt out round by round."""
+        return False
+
+    async def score(
+        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
+    ) -> tuple[Attempt, ...]:
+        """Attempts of `fresh` and of incumbents that were pulled again; at most the budget and one pull an arm more (A3)."""
+        candidates = [a.candidate for a in incumbents] + list(fresh)
+        left = self.rounds * self.samples * min(self.arms, len(candidates))
+        if len(bench.examples) < 50 or left >= len(candidates) * len(bench.examples):
+            return await FullDev().score(candidates, incumbents, bench)
+        round_ = 0
+        while left > 0 and (pulls := await self._pull(self._choose(candidates, bench, round_), bench, left)):
+            left -= pulls
+            round_ += 1
+        return tuple(attempt_of(c, bench.known(c)) for c in candidates)
+
+    def _choose(self, candidates: Sequence[Candidate], bench: Bench, round_: int) -> list[Candidate]:
+        open_arms = [c for c in candidates if len(bench.known(c)) < len(bench.examples)]
+        unseen = [c for c in open_arms if not bench.known(c)]
+        if unseen or self.kind == "uniform":
+            return unseen or open_arms
+        total = sum(len(bench.known(c)) for c in candidates)
+        shuffled = bench.rng("bandit", round_).sample(open_arms, len(open_arms))  # equal arms win equally often (N9)
+        return sorted(shuffled, key=lambda c: -self._bonus(bench.known(c), total))[: self.arms]
+
+    def _bonus(self, known: Mapping[str, float], total: int) -> float:
+        mean = sum(known.values()) / len(known) if known else 0.0
+        return ucb_e(mean, len(known), self.c) if self.kind == "ucb-e" else ucb(mean, len(known), total, self.c)
+
+    async def _pull(self, chosen: Sequence[Candidate], bench: Bench, left: int) -> int:
+        wanted: list[tuple[Candidate, Sequence[str]]] = []
+        for candidate in chosen:
+            missing = [i for i in bench.examples if i not in bench.known(candidate)]
+            rows = missing[: min(self.samples, left)]
+            left -= len(rows)
+            wanted.append((candidate, rows))
+        await _all_of(wanted, bench)
+        return sum(len(rows) for _, rows in wanted)
+
+
+@dataclass(frozen=True)
+class SuccessiveRejects:
+    """SR: phases that each drop the worst arm, down to `keep` (spec 3.2)."""
+
+    budget: int = 2048
+    keep: int = 4
+
+    @property
+    def eager(self) -> bool:
+        """Rows are dealt out phase by phase."""
+        return False
+
+    async def score(
+        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
+    ) -> tuple[Attempt, ...]:
+        """Attempts of all arms; the rejected ones are out."""
+        alive = [a.candidate for a in incumbents] + list(fresh)
+        arms, dropped = len(alive), []
+        budget = min(self.budget, arms * len(bench.examples))
+        for n in rejects_schedule(arms, budget, self.keep):
+            await _up_to(alive, n, bench)
+            worst = min(alive, key=lambda c: (attempt_of(c, bench.known(c)).score, -alive.index(c)))
+            alive.remove(worst)
+            dropped.append(worst)
+        await _up_to(alive, len(bench.examples) if not dropped else budget // max(1, arms), bench)
+        return _told(alive, dropped, bench)
+
+
+@dataclass(frozen=True)
+class SuccessiveHalving:
+    """SH: rounds that drop every arm below the mean, as the released code does (spec 3.2); `keep` always stay."""
+
+    budget: int = 2048
+    keep: int = 4
+
+    @property
+    def eager(self) -> bool:
+        """Rows are dealt out round by round."""
+        return False
+
+    async def score(
+        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
+    ) -> tuple[Attempt, ...]:
+        """Attempts of all arms; those halved away are out."""
+        alive = [a.candidate for a in incumbents] + list(fresh)
+        arms, dropped, seen = len(alive), list[Candidate](), 0
+        budget = min(self.budget, arms * len(bench.examples))
+        while len(alive) > self.keep and seen < len(bench.examples):
+            seen += halving_samples(len(alive), arms, budget)
+            await _up_to(alive, seen, bench)
+            scores = {c.id: attempt_of(c, bench.known(c)).score for c in alive}
+            mean = sum(scores.values()) / len(scores)
+            order = sorted(alive, key=lambda c: -scores[c.id])
+            stay = [c for i, c in enumerate(order) if scores[c.id] >= mean or i < self.keep]
+            if len(stay) == len(alive):
+                stay = order[: max(self.keep, len(order) // 2)]
+            kept = {c.id for c in stay}
+            dropped += [c for c in alive if c.id not in kept]
+            alive = [c for c in alive if c.id in kept]
+        await _up_to(alive, len(bench.examples), bench)
+        return _told(alive, dropped, bench)
+
+
+@dataclass(frozen=True)
+class Race:
+    """Paired race on shared rows: those clearly behind the `beam`-th best are dropped early (spec 6.2).
+
+    All fresh candidates see the first `first` rows of the shared order, then twice as many and so
+    on; a candidate whose paired difference to the beam's last has an upper 90 % bound below
+    `slack` is out. Survivors have seen every row.
+    """
+
+    first: int = 16
+    beam: int = 4
+    slack: float = 0.0
+    grow: int = 2
+
+    @property
+    def eager(self) -> bool:
+        """Rows are dealt out rung by rung."""
+        return False
+
+    async def score(
+        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
+    ) -> tuple[Attempt, ...]:
+        """Attempts of `fresh`, those dropped early marked as out."""
+        alive, dropped, rung = list(fresh), list[Candidate](), self.first
+        total = len(bench.examples)
+        while alive:
+            seen = min(rung, total)
+            await _up_to(alive, seen, bench)
+            if seen >= total:
+                break
+            bar = self._bar(alive, incumbents, bench)
+            behind = {c.id for c in alive if bar is not None and self._behind(c, bar, bench)}
+            dropped += [c for c in alive if c.id in behind]
+            alive = [c for c in alive if c.id not in behind]
+            rung *= self.grow
+        told = {a.candidate.id: a for a in _told(alive, dropped, bench)}
+        return tuple(told[c.id] for c in fresh)
+
+    def _bar(
+        self, alive: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
+    ) -> Mapping[str, float] | None:
+        """Row scores of the beam's last by the rows seen so far, incumbents included."""
+        shown = set(bench.known(alive[0]))
+        entrants = [bench.known(c) for c in alive] + [
+            {i: s for i, s in a.by_example.items() if i in shown} for a in incumbents
+        ]
+        entrants = [e for e in entrants if e]
+        order = sorted(entrants, key=lambda e: -sum(e.values()) / len(e))
+        return order[self.beam - 1] if len(order) >= self.beam else (order[-1] if incumbents else None)
+
+    def _behind(self, candidate: Candidate, bar: Mapping[str, float], bench: Bench) -> bool:
+        differences = shared_differences(bench.known(candidate), bar)
+        return bool(differences) and normal_upper(differences) < self.slack
+
+
+async def _up_to(alive: Sequence[Candidate], n: int, bench: Bench) -> None:
+    """Every arm sees the first n rows of the shared order."""
+    await _all_of({c.id: (c, bench.examples[:n]) for c in alive}.values(), bench)
+
+
+async def _all_of(wanted: Iterable[tuple[Candidate, Sequence[str]]], bench: Bench) -> None:
+    """These rows of these candidates, all at once; decisions wait until every score is there."""
+    missing = [(c, [i for i in rows if i not in bench.known(c)]) for c, rows in wanted]
+    await asyncio.gather(*(bench.evaluate(c, rows) for c, rows in missing if rows))
+
+
+def _told(alive: Sequence[Candidate], dropped: Sequence[Candidate], bench: Bench) -> tuple[Attempt, ...]:
+    stay = [attempt_of(c, bench.known(c)) for c in alive]
+    return (*stay, *(replace(attempt_of(c, bench.known(c)), out=True) for c in dropped))

@@ -1,0 +1,90 @@
+"""A13. When to end the search. Overfitting is watched first (algorithms 1.6, 6.1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_promptopt.protocols import Progress
+
+
+def gap_reason(progress: Progress) -> str | None:
+    """Dev has run away from val: gap above max(5 points, 2 SE) and no val gain for two steps."""
+    pairs = progress.dev_val
+    if len(pairs) < 3 or not progress.dev_size:
+        return None
+    dev, val = pairs[-1]
+    spread = 2 * math.sqrt(max(val * (1 - val), 0.0) / progress.dev_size)
+    stuck = max(v for _, v in pairs[-2:]) <= max(v for _, v in pairs[:-2])
+    if dev - val > max(0.05, spread) and stuck:
+        return f"overfitting: dev {dev:.3f}, val {val:.3f} and no gain on val for two steps"
+    return None
+
+
+def saturation_reason(progress: Progress) -> str | None:
+    """Dev cannot show more, or the train rows hold too few errors to learn from."""
+    if progress.best and progress.best[-1].score >= 0.99:
+        return f"dev is saturated at {progress.best[-1].score:.3f}"
+    if progress.train_errors is not None and progress.train_errors < 2:
+        return f"only {progress.train_errors} train errors are left"
+    return None
+
+
+def plateau_reason(progress: Progress, patience: int, eps: float) -> str | None:
+    """No gain above `eps` over the last `patience` steps."""
+    if len(progress.best) <= patience:
+        return None
+    gain = progress.best[-1].score - progress.best[-1 - patience].score
+    return f"plateau: no gain above {eps:g} for {patience} steps" if gain <= eps else None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """At most `limit` steps; sooner when dev is saturated or has run away from val.
+
+    `patience` steps without gain end the search too; None waits for the limit.
+    """
+
+    limit: int = 3
+    patience: int | None = None
+
+    def total(self, n_train: int) -> int:  # noqa: ARG002
+        """The limit."""
+        return self.limit
+
+    def reason(self, progress: Progress) -> str | None:
+        """Why to stop now, or None."""
+        stuck = plateau_reason(progress, self.patience, 0.0) if self.patience is not None else None
+        return gap_reason(progress) or saturation_reason(progress) or stuck
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """GPO: `count` passes over the train rows in batches of `batch`; a plateau ends it sooner (paper), or not (code).
+
+    Steps per epoch: floor(n / b), one more when the rest is at least half a batch (G2).
+    """
+
+    count: int = 3
+    batch: int = 8
+    patience: int | None = None
+
+    def total(self, n_train: int) -> int:
+        """T = epochs x steps per epoch, at least 1."""
+        return max(1, self.count * steps_per_epoch(n_train, self.batch))
+
+    def reason(self, progress: Progress) -> str | None:
+        """Why to stop now, or None."""
+        stuck = plateau_reason(progress, self.patience, 0.0) if self.patience is not None else None
+        return gap_reason(progress) or stuck
+
+
+def steps_per_epoch(n: int, batch: int) -> int:
+    """GPO 2.2.
+
+    >>> [steps_per_epoch(n, 8) for n in (48, 35, 33, 27, 20, 100)]
+    [6, 4, 4, 3, 3, 13]
+    """
+    return n // batch + (2 * (n % batch) >= batch)

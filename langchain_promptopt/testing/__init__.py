@@ -1,0 +1,1 @@
+"""Fakes and conformance classes for strategies, ports and strangers' code: part of the product."""

@@ -1,0 +1,43 @@
+"""No test reaches beyond this machine, uploads, or reads the developer's own settings."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+_LOOPBACK = {"127.0.0.1", "::1", "localhost", "0.0.0.0"}
+
+for _name in list(os.environ):
+    if _name.startswith(("LANGSMITH_", "LANGCHAIN_", "OPENAI_", "PROMPTOPT_")) and _name != "PROMPTOPT_SHARED_DATA":
+        del os.environ[_name]
+os.environ["LANGSMITH_TRACING"] = "false"
+os.environ["LANGSMITH_TEST_TRACKING"] = "false"
+os.environ["LANGSMITH_CONFIG_FILE"] = os.path.join(os.sep, "nonexistent", "langsmith.json")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+_real_connect = socket.socket.connect
+_real_getaddrinfo = socket.getaddrinfo
+
+
+def _guarded_connect(self, address):
+    host = address[0] if isinstance(address, tuple) else "unix"
+    if self.family != socket.AF_UNIX and host not in _LOOPBACK:
+        msg = f"a test tried to reach {host!r}"
+        raise AssertionError(msg)
+    return _real_connect(self, address)
+
+
+def _guarded_getaddrinfo(host, *args, **kwargs):
+    name = host.decode() if isinstance(host, bytes) else host
+    if name is not None and name not in _LOOPBACK:
+        msg = f"a test tried to look up {name!r}"
+        raise AssertionError(msg)
+    return _real_getaddrinfo(host, *args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", _guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", _guarded_getaddrinfo)

@@ -1,0 +1,1 @@
+"""Loopback servers and helpers for the tests; not part of the product."""

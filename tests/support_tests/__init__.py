@@ -1,0 +1,1 @@
+"""The test servers tested: by the clients they stand in for, unmodified."""

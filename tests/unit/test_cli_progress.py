@@ -1,0 +1,93 @@
+"""Progress: what the events add up to, where it is written, and what it must not say."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from langchain_promptopt.cli.progress import Tally, Watcher, watching
+from langchain_promptopt.events import Evaluated, Incident, ScoredRow
+from langchain_promptopt.types import Usage
+from tests.support.journals import improved_run
+
+
+def replay(lines) -> tuple[Tally, list[str]]:
+    tally = Tally()
+    said = [text for e in lines if (text := tally.take(e["type"], e["data"])) is not None]
+    return tally, said
+
+
+def test_a_run_is_told_in_a_few_lines():
+    tally, said = replay(improved_run())
+    assert said[0] == "run c0ffee12ab34cd56: lpo-pe2 on support-triage (train 60, dev 60, test 80)"
+    assert said[1] == "baseline 50.0 on 10 search rows"
+    assert "new best 70.0" in said[2]
+    assert said[-1] == "test decided: improved"
+    assert any(line.startswith("incident: task: rate_limit") for line in said)
+    assert (tally.step, tally.phase, tally.best) == (2, "test", 0.8)
+    assert tally.calls == 10 * 4 + 12 * 2 + 1
+    assert tally.line() == "test  best 80.0 (+30.0)  65 calls  $0.01"
+
+
+def test_scores_of_an_unfinished_test_are_not_shown():
+    lines = improved_run()
+    test_rows = [e for e in lines if e["data"].get("split") == "test"]
+    assert test_rows
+    tally, _ = replay(lines[:10])
+    before = (tally.best, tally.base)
+    said = [tally.take(e["type"], e["data"]) for e in test_rows]
+    assert said == [None] * len(test_rows)
+    assert (tally.best, tally.base) == before
+
+
+def test_cached_rows_cost_nothing_and_an_unknown_price_stays_unknown():
+    tally = Tally(seed_id="a")
+    row = {"candidate_id": "a", "split": "dev", "usage": {"calls": 1, "usd": 1.0}, "cached": True}
+    tally.take("scored", row)
+    assert (tally.calls, tally.usd) == (0, 0.0)
+    tally.take("scored", row | {"cached": False, "usage": {"calls": 1, "usd": None}})
+    tally.take("scored", row | {"cached": False})
+    assert (tally.calls, tally.usd) == (2, None)
+    assert "unknown" in tally.line()
+
+
+def test_offline_models_cost_nothing():
+    lines = improved_run(models={"task": "openai:x", "optimizer": "offline"})
+    for e in lines:
+        if e["type"] == "called":
+            e["data"]["usage"]["usd"] = None
+    assert replay(lines)[0].usd == pytest.approx(64 * 0.0001)
+
+
+def test_unknown_events_are_passed_over():
+    tally = Tally()
+    assert tally.take("from.the.future", {}) is None
+    assert tally.take("line", {}) is None
+    assert tally.take("spend", {}) is None
+
+
+def test_lines_go_to_stderr_only_with_hidden_characters_spelled_out(capfd):
+    with watching() as observers:
+        observers[0].on_event(Incident(role="task", kind="x\x1b[2J", retryable=True, action="wait"))
+        observers[0].on_event(
+            Evaluated(candidate_id="c", split="test", n=1, score=1.0, failures=0, cached=0, usage=Usage())
+        )
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == "incident: task: x⟦U+001B⟧[2J; wait\n"
+
+
+def test_a_terminal_gets_a_live_line_that_goes_away(monkeypatch, capfd):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    shown: list[str] = []
+    watcher = Watcher(shown.append, shown.append)
+    row = ScoredRow(
+        candidate_id="c", split="dev", example_id="r", repeat=0, scores={"m": 1.0}, comments={}, failure=None,
+        cached=False, usage=Usage(calls=3), model_served=None,
+    )  # fmt: skip
+    watcher.on_event(row)
+    assert shown == ["baseline  no score yet  3 calls  $0"]
+    with watching() as observers:
+        observers[0].on_event(row)
+    assert capfd.readouterr().out == ""

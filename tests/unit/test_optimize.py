@@ -1,0 +1,344 @@
+"""The main job end to end on small programs: in place, reversible, deterministic, resumable, honest."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+
+from langchain_promptopt import Budget, Gate, PromptOptimizer, optimize
+from langchain_promptopt.errors import (
+    BudgetSpent,
+    ConfigError,
+    CredentialsError,
+    DataError,
+    PromptError,
+    RecipeError,
+    TooManyFailures,
+    UsageError,
+)
+from langchain_promptopt.types import Cell, Outcome
+from tests.support.tasks import PROMPT, chain, improve, optimizer, rows
+
+FAST = {"evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "openings": None}
+
+
+@pytest.fixture
+def openings(tmp_path):
+    return tmp_path / "promptopt.openings.jsonl"
+
+
+def run(target=None, **more):
+    model = more.pop("optimizer_model", None) or optimizer()
+    arguments = FAST | {"data": rows()} | more
+    return optimize(target if target is not None else chain(), optimizer_model=model, **arguments)
+
+
+def transcript(result):
+    out = []
+    for event in result.events():
+        data = {k: v for k, v in event["data"].items() if k != "usage"}
+        out.append(json.dumps([event["type"], data], sort_keys=True))
+    return sorted(out)
+
+
+def test_the_chain_the_user_holds_is_better_and_can_be_put_back(openings):
+    live = chain()
+    template = live.first.messages[0].prompt.template
+    result = run(live, openings=openings)
+    assert result.outcome == "improved"
+    assert result.exit_code == 0
+    assert [(e.old, e.new) for e in result.edits] == [("PLANT", "animal")]
+    assert live.first.messages[0].prompt.template == template.replace("PLANT", "animal")
+    assert live.invoke({"word": "dog-new"}) == "animal"
+    result.revert(live)
+    assert live.first.messages[0].prompt.template == template
+    assert live.invoke({"word": "dog-new"}) == "PLANT"
+
+
+def test_without_a_record_of_openings_nothing_applies_by_itself():
+    live = chain()
+    result = run(live)
+    assert result.outcome == "improved"
+    assert not result.applied
+    assert live.invoke({"word": "dog-new"}) == "PLANT"
+    assert any("openings" in w for w in result.warnings)
+    with pytest.raises(UsageError, match="force=True"):
+        result.apply(live)
+    result.apply(live, force=True)
+    assert live.invoke({"word": "dog-new"}) == "animal"
+
+
+def test_a_proposal_that_does_not_help_is_no_gain_and_changes_nothing(openings):
+    def useless(messages):
+        reply = improve(messages)
+        return reply.replace("animal", "VEGETABLE") if reply.startswith("{") else reply
+
+    live = chain()
+    result = run(live, optimizer_model=optimizer(useless), openings=openings)
+    assert (result.outcome, result.exit_code, result.edits) == ("no_gain", 3, ())
+    assert live.invoke({"word": "dog-new"}) == "PLANT"
+
+
+@pytest.mark.parametrize("method", ["lpo-apo", "apo-pe2", "lpo-pe2", "pe2", "lpo-pe2:paper"])
+def test_every_first_preset_finds_the_fault(method, openings):
+    def both(messages):
+        request = str(messages[-1].text)
+        if "Repeat the whole prompt" in request:
+            return PROMPT.replace("PLANT", "<edit>PLANT</edit>")
+        return PROMPT.replace("PLANT", "animal") if "Reply with the whole prompt" in request else improve(messages)
+
+    result = run(optimizer_model=optimizer(both), method=method, openings=openings)
+    assert result.outcome == "improved"
+    assert result.test[0]["wins"] == 20
+
+
+@pytest.mark.parametrize("concurrency", [1, 7, 32])
+def test_the_same_seed_and_replies_give_the_same_transcript_at_any_concurrency(concurrency):
+    assert transcript(run(max_concurrency=concurrency)) == transcript(run(max_concurrency=3))
+
+
+def test_by_default_the_record_is_kept_where_the_program_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    live = chain()
+    result = optimize(live, data=rows(), evaluators=["exact_match"], optimizer_model=optimizer(), method="lpo-pe2")
+    assert result.applied
+    assert live.invoke({"word": "dog-new"}) == "animal"
+    assert (tmp_path / "promptopt.openings.jsonl").is_file()
+    assert (tmp_path / ".promptopt" / "runs" / result.run_id / "journal.jsonl").is_file()
+
+
+def test_another_seed_is_another_run():
+    assert run(seed=0).run_id != run(seed=1).run_id
+
+
+def test_budget_concurrency_and_paths_do_not_change_the_run_id(tmp_path):
+    plain = run()
+    other = run(budget=Budget(calls=10_000), max_concurrency=2, runs_dir=tmp_path)
+    assert plain.run_id == other.run_id
+
+
+def test_a_finished_run_is_replayed_without_a_call(tmp_path, openings):
+    first = run(runs_dir=tmp_path, openings=openings)
+    model = optimizer()
+    live = chain()
+    again = run(live, optimizer_model=model, runs_dir=tmp_path, openings=openings)
+    assert again.replayed
+    assert not first.replayed
+    assert model.calls == []
+    assert again.test == first.test
+    assert live.invoke({"word": "dog-new"}) == "animal"
+    journal = first.folder / "journal.jsonl"
+    lines = journal.read_text().splitlines()
+    assert len(lines) == len({json.loads(line)["seq"] for line in lines})
+    assert sum('"type":"run.finished"' in line.replace(" ", "") for line in lines) == 1
+
+
+def test_an_interrupted_run_pays_nothing_twice(tmp_path):
+    whole = run(runs_dir=tmp_path / "whole")
+    lines = (whole.folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(0, len(lines), 61):
+        folder = tmp_path / f"cut{cut}" / whole.run_id
+        folder.mkdir(parents=True)
+        (folder / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:7])
+        model, task = optimizer(), []
+
+        def counting(messages, task=task):
+            from tests.support.tasks import answer
+
+            task.append(1)
+            return answer(messages)
+
+        resumed = run(chain(counting), optimizer_model=model, runs_dir=tmp_path / f"cut{cut}")
+        assert resumed.test == whole.test
+        assert resumed.best.id == whole.best.id
+        kinds = [json.loads(line)["type"] for line in lines[:cut]]
+        journaled = [json.loads(line) for line in (folder / "journal.jsonl").read_bytes().splitlines()]
+        total = sum(e["type"] == "called" for e in journaled)
+        assert len(model.calls) == total - kinds.count("called")
+        assert len(task) == sum(e["type"] == "scored" for e in journaled) - kinds.count("scored")
+
+
+def test_a_session_driven_from_outside_is_the_same_run():
+    plain = run()
+    arguments = FAST | {"data": rows(), "optimizer_model": optimizer()}
+    with PromptOptimizer(**arguments).session(chain()) as session:
+        while jobs := session.propose():
+            assert session.propose() == jobs
+            session.tell(session.evaluate(jobs))
+        result = session.result()
+    assert transcript(result) == transcript(plain)
+
+
+def test_a_session_goes_on_in_another_process_where_the_journal_ends(tmp_path):
+    arguments = FAST | {"data": rows(), "optimizer_model": optimizer(), "runs_dir": tmp_path}
+    with PromptOptimizer(**arguments).session(chain()) as session:
+        jobs = session.propose()
+        session.tell(session.evaluate(jobs[:5]))
+    with PromptOptimizer(**arguments).session(chain()) as session:
+        again = session.propose()
+        assert [j.cell for j in again] == [j.cell for j in jobs[5:]]
+        while jobs := session.propose():
+            session.tell(session.evaluate(jobs))
+        assert session.result().outcome == "improved"
+
+
+def test_a_session_refuses_outcomes_nobody_asked_for():
+    arguments = FAST | {"data": rows(), "optimizer_model": optimizer()}
+    with PromptOptimizer(**arguments).session(chain()) as session:
+        session.propose()
+        with pytest.raises(ConfigError, match="not proposed"):
+            session.tell([Outcome(Cell("nobody", "dev", "dev-0"), {"exact_match": 1.0})])
+
+
+def test_the_optimizer_is_a_runnable():
+    made = PromptOptimizer(**FAST, optimizer_model=optimizer(), data=rows())
+    assert made.invoke(chain()).outcome == "improved"
+    assert made.invoke({"chain": chain(), "seed": 3}).outcome == "improved"
+
+
+def test_some_of_the_edits_are_judged_on_search_rows_only(openings):
+    result = run(openings=openings)
+    part = result.select([0])
+    assert part.test[0]["role"] == "search rows"
+    assert part.test[0]["best"] == 1.0
+    assert not part.gate_passed
+    with pytest.raises(ConfigError, match="no edit 4"):
+        result.select([4])
+
+
+def test_frozen_text_is_never_touched(openings):
+    result = run(freeze=["re:Call every animal a PLANT"], openings=openings)
+    assert result.outcome == "no_gain"
+    assert result.best.id == result.baseline.id
+
+
+def test_everything_frozen_is_refused_before_a_call():
+    model = optimizer()
+    with pytest.raises(PromptError, match="nothing is left to edit"):
+        run(optimizer_model=model, freeze=["message:0"])
+    assert model.calls == []
+
+
+def test_test_rows_are_not_evaluated_before_the_gate():
+    seen = [
+        (e["type"], e["data"].get("split")) for e in run().events() if e["type"] in {"scored", "selected", "tested"}
+    ]
+    last_search = max(i for i, (kind, _) in enumerate(seen) if kind == "selected")
+    assert all(split != "test" for kind, split in seen[:last_search] if kind == "scored")
+    assert sum(split == "test" for _, split in seen) == 80
+
+
+def test_a_baseline_that_is_always_wrong_stops_and_shows_a_row():
+    with pytest.raises(DataError, match=r"scores 0 on all 16 dev rows.*inputs") as caught:
+        run(chain(lambda _: "nonsense"))
+    assert caught.value.exit_code == 2
+
+
+def test_too_few_test_rows_give_no_gate_and_no_application(openings):
+    live = chain()
+    result = run(live, data=rows(test=4), openings=openings)
+    assert result.outcome == "inconclusive"
+    assert result.test == []
+    assert any("test split" in w for w in result.warnings)
+    assert live.invoke({"word": "dog-new"}) == "PLANT"
+
+
+def test_a_budget_below_the_test_is_refused_before_the_first_call():
+    model = optimizer()
+    with pytest.raises(ConfigError, match="held-out test"):
+        run(optimizer_model=model, budget=Budget(calls=50))
+    assert model.calls == []
+
+
+@pytest.mark.parametrize("calls", [100, 130, 200, 300])
+def test_a_call_budget_is_never_exceeded_and_the_test_is_paid_for(calls, openings):
+    result = run(budget=Budget(calls=calls), openings=openings)
+    assert result.usage["calls"] <= calls
+    assert result.outcome in {"improved", "no_gain", "budget"}
+    assert not (result.outcome == "budget" and result.edits)
+
+
+def test_search_calls_bound_the_search_alone():
+    result = run(budget=Budget(search_calls=60))
+    assert result.usage["search_calls"] <= 60
+    assert sum(e["type"] == "scored" and e["data"]["split"] == "test" for e in result.events()) in {0, 80}
+
+
+def test_a_money_budget_without_a_price_is_refused():
+    with pytest.raises(UsageError, match="price"):
+        run(budget=Budget(usd=1.0))
+
+
+def test_a_model_out_of_reach_stops_the_run_with_code_5(tmp_path):
+    from langchain_promptopt._runtime.clock import FakeClock
+
+    def down(_):
+        raise ConnectionResetError
+
+    with pytest.raises(TooManyFailures) as caught:
+        run(chain(down), clock=FakeClock(), runs_dir=tmp_path)
+    assert caught.value.exit_code == 5
+    assert caught.value.retryable
+    # and once it is back, the same run goes on
+    assert run(runs_dir=tmp_path).outcome == "improved"
+
+
+def test_a_refused_key_is_code_2():
+    class Denied(Exception):
+        status_code = 401
+
+    def denied(_):
+        raise Denied
+
+    with pytest.raises(CredentialsError):
+        run(chain(denied))
+
+
+def test_a_candidate_that_breaks_the_chain_scores_zero_and_loses(openings):
+    from tests.support.tasks import answer
+
+    def fragile(messages):
+        if "animal" in str(messages[-1].text).split("Word:")[0].replace("every animal", ""):
+            raise KeyError("boom")
+        return answer(messages)
+
+    result = run(chain(fragile), openings=openings)
+    assert result.outcome == "no_gain"
+
+
+def test_an_unknown_method_names_the_nearest():
+    with pytest.raises(RecipeError, match="lpo-pe2"):
+        run(method="lpo-pe")
+
+
+def test_a_copy_made_at_run_time_is_refused_with_the_place():
+    from tests.support.tasks import optimizer as make
+
+    live = chain()
+    prompt = live.first
+
+    async def copying(value):
+        return await prompt.model_copy(deep=True).ainvoke(value)
+
+    copied = RunnableLambda(copying) | live.middle[0] | live.last
+    with pytest.raises(PromptError) as caught:
+        optimize(copied, data=rows(), optimizer_model=make(), **FAST)
+    assert caught.value.exit_code == 2
+
+
+def test_gate_repeats_evaluate_each_row_as_often():
+    result = run(gate=Gate(repeats=2))
+    assert sum(e["type"] == "scored" and e["data"]["split"] == "test" for e in result.events()) == 160
+
+
+def test_min_improvement_must_be_exceeded(openings):
+    assert run(gate=Gate(min_improvement=0.2), openings=openings).outcome == "improved"
+    assert run(gate=Gate(min_improvement=0.55), openings=openings).outcome != "improved"
+
+
+def test_budget_spent_is_an_outcome_not_an_exception():
+    result = run(budget=Budget(calls=100))
+    assert not isinstance(result, BudgetSpent)
+    assert result.outcome in {"budget", "improved", "no_gain"}
