@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from langchain_promptopt._langchain.tunable import tunable
     from langchain_promptopt.compare import compare
     from langchain_promptopt.optimizer import PromptOptimizer, Result, aoptimize, optimize
+    from langchain_promptopt.pipeline import run_step
     from langchain_promptopt.recipe import Budget, Gate, Recipe
-    from langchain_promptopt.steps import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient
+    from langchain_promptopt.steps import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient, TrajectoryRetriever
 
 _HOMES = {
     "Budget": "recipe",
@@ -26,12 +27,14 @@ _HOMES = {
     "Recipe": "recipe",
     "Result": "optimizer",
     "TextualGradient": "steps",
+    "TrajectoryRetriever": "steps",
     "aoptimize": "optimizer",
     "compare": "compare",
     "evaluators": None,
     "load_prompts": "_langchain.files",
     "optimize": "optimizer",
     "presets": None,
+    "run_step": "pipeline",
     "tunable": "_langchain.tunable",
 }
 
@@ -45,12 +48,14 @@ __all__ = [
     "Recipe",
     "Result",
     "TextualGradient",
+    "TrajectoryRetriever",
     "aoptimize",
     "compare",
     "evaluators",
     "load_prompts",
     "optimize",
     "presets",
+    "run_step",
     "tunable",
 ]
 

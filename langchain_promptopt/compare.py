@@ -15,11 +15,13 @@ from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.spans import span
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.events import RunFinished
-from langchain_promptopt.optimizer.assemble import Assembled, assemble, local_executor
+from langchain_promptopt.optimizer.assemble import Assembled, assemble
+from langchain_promptopt.optimizer.evaluating import local_executor
 from langchain_promptopt.optimizer.facade import settings_of
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.run import until_signal
+from langchain_promptopt.optimizer.tracing import traced
 from langchain_promptopt.types import Attempt, Candidate, Edit, Outcome, PromptSet, Span, content_hash
 
 if TYPE_CHECKING:
@@ -77,9 +79,9 @@ async def acompare(
         try:
             return await _decide(left, right, config or {})
         finally:
-            right.close()
+            await right.aclose()
     finally:
-        left.close()
+        await left.aclose()
 
 
 def _task(task: Any) -> Any:
@@ -103,7 +105,8 @@ async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
         mine = local_executor(right, ready.guarded, [ready.run])
         ready.run.executor = TwoSides({left.baseline.id: ready.run.executor, rival.id: mine})
         replayed = ready.journal.finished
-        verdict = await until_signal(_tested(plan, ready, rival, config), plan)
+        work = traced(plan, ready, config, lambda inner: _tested(plan, ready, rival, inner), mine)
+        verdict = await until_signal(work, plan)
         return _result(plan, ready, rival, verdict, replayed=replayed)
     finally:
         ready.close()
@@ -129,7 +132,7 @@ async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: Runnab
     async with span(config, "promptopt", {"method": "compare"}, metadata) as (inner, end):
         run.emit(plan.started)
         Spending(run.ledger).reserve_test(2 * run.gate.repeats * len(plan.data["test"]))
-        ready.judge.candidate_id = rival.id
+        ready.judge.same_model = not rival.salt
         verdict = await run_gate(run, Evaluations(run), ready.judge, Attempt(rival, 0.0), inner)
         outcome = _outcome(verdict)
         usage = run.ledger.as_json()

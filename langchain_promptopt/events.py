@@ -88,6 +88,9 @@ class ScoredRow(Event):
     usage: Usage
     model_served: str | None
     output: Any = None
+    judge: Usage | None = None
+    """The part of `usage` that evaluators' model calls took; None where they made none."""
+    tries: int = 1
 
     @classmethod
     def of(cls, outcome: Outcome) -> ScoredRow:
@@ -105,6 +108,8 @@ class ScoredRow(Event):
             usage=outcome.usage,
             model_served=outcome.model_served,
             output=outcome.output,
+            judge=outcome.judge if outcome.judge.calls else None,
+            tries=outcome.tries,
         )
 
 
@@ -245,6 +250,8 @@ class Tagged(Moved):
     """A registry tag was moved to a commit."""
 
     type: ClassVar[str] = "tagged"
+    previous: str | None = None
+    """The commit it stood on before: where a rollback puts it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,3 +270,4 @@ class RunFinished(Event):
     exit_code: int
     best_candidate_id: str
     usage: Mapping[str, Any]
+    stopped: str = ""

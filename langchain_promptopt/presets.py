@@ -21,9 +21,9 @@ from langchain_promptopt.strategies.final import BestDev, BestVal
 from langchain_promptopt.strategies.guards import Standard
 from langchain_promptopt.strategies.incumbent import Elitist, FreeWalk, PairedGate
 from langchain_promptopt.strategies.memory import NoMemory, Recency, Relevance, Summary, TopByScore, TopEdits
-from langchain_promptopt.strategies.proposals import Paraphrased, PerParent
+from langchain_promptopt.strategies.proposals import Paraphrased, PerParent, Screened
 from langchain_promptopt.strategies.refine import Refine
-from langchain_promptopt.strategies.scope import Alternating, Global, Sections, Spans
+from langchain_promptopt.strategies.scope import Global, Hedged, Sections, Spans
 from langchain_promptopt.strategies.scoring import Bandit, FullDev, Race
 from langchain_promptopt.strategies.search import Beam, Greedy, Pool
 from langchain_promptopt.strategies.seeding import Induction, Manual
@@ -219,14 +219,15 @@ def robust() -> Recipe:
         name="robust",
         evidence=ErrorBatches(size=4, correct=2, sample=32),
         memory=Relevance(k=3, pool="all"),
-        scope=Alternating(Spans(), every=3),
+        scope=Hedged(Spans(), after=1, every=4),
         control=Cosine(start=50, end=10, mode="enforced"),
         refine=Refine(goal="edit"),
+        proposals=Screened(m=4, k=1, rows=6),
         guards=Standard(),
-        scoring=Race(),
-        search=Beam(width=4, back_track=True),
-        incumbent=PairedGate(alpha=0.1),
-        stop=Steps(limit=8, patience=3),
+        scoring=Race(first=32, beam=1),
+        search=Beam(width=1, back_track=True),
+        incumbent=PairedGate(alpha=0.25),
+        stop=Steps(limit=12, patience=4),
         source="ours",
     )
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Candidate,
         Cell,
         Draft,
+        Edit,
         Example,
         Outcome,
         PromptSet,
@@ -77,8 +78,13 @@ class Seeding(Protocol):
 class Evidence(Protocol):
     """A2. Which rows a proposal is shown."""
 
-    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:
-        """Train rows the parent must be run on first; () when no outcomes are needed (G9)."""
+    def wanted(
+        self, ids: Sequence[str], rng: Random, before: Mapping[str, tuple[float, ...]] | None = None
+    ) -> tuple[str, ...]:
+        """Train rows the parent must be run on first; () when no outcomes are needed (G9).
+
+        `before` holds what is known of each row: scores of the parent and of its ancestors, nearest first.
+        """
         ...
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:
@@ -131,6 +137,28 @@ class Refinement(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A child on the rows it was made from: the parent's scores and its own, by example id."""
+
+    candidate: Candidate
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+    @property
+    def gain(self) -> float:
+        """Rows won minus rows lost."""
+        return sum(self.after[i] - self.before[i] for i in self.after if i in self.before)
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What is left after the trials: children as they are, and sets of edits to join."""
+
+    kept: tuple[Candidate, ...]
+    joined: tuple[tuple[Edit, ...], ...] = ()
+
+
 class Proposals(Protocol):
     """A8. How many children, and which are kept before scoring."""
 
@@ -147,6 +175,15 @@ class Proposals(Protocol):
     @property
     def keeps_all(self) -> bool:
         """True when `prune` never drops a child, so that evaluation may start at once."""
+        ...
+
+    @property
+    def screening(self) -> int:
+        """Rows of its own evidence on which a child is tried before it sees dev; 0 for none."""
+        ...
+
+    def screened(self, trials: Sequence[Trial]) -> Screening:
+        """Which children of one parent go on, and which edits are to be joined in a further child."""
         ...
 
     async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:
@@ -189,7 +226,11 @@ class Bench(Protocol):
         ...
 
     async def evaluate(self, candidate: Candidate, example_ids: Sequence[str]) -> Mapping[str, float]:
-        """Primary scores of these rows; rows dropped by infrastructure are missing."""
+        """Primary scores of these rows; rows dropped by infrastructure or withheld by the budget are missing."""
+        ...
+
+    def withheld(self, candidate: Candidate) -> bool:
+        """Whether the budget did not reach for all rows asked of this candidate."""
         ...
 
     def rng(self, *place: str | int) -> Random:
@@ -203,6 +244,10 @@ class Scoring(Protocol):
     @property
     def eager(self) -> bool:
         """True when every fresh candidate gets all rows, so evaluation may start at once."""
+        ...
+
+    def least(self, rows: int) -> int:
+        """Of `rows` dev rows, how many a fresh candidate sees at the least: what a step must be able to pay."""
         ...
 
     async def score(

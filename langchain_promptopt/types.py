@@ -304,6 +304,17 @@ class Usage:
             self.seconds + other.seconds,
         )
 
+    def __sub__(self, part: Usage) -> Usage:
+        known = None if self.usd is None else max(0.0, self.usd - (part.usd or 0.0))
+        return Usage(
+            self.calls - part.calls,
+            self.input_tokens - part.input_tokens,
+            self.output_tokens - part.output_tokens,
+            self.cache_read_tokens - part.cache_read_tokens,
+            known,
+            max(0.0, self.seconds - part.seconds),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Numbers by name."""
         return {
@@ -352,6 +363,10 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     model_served: str | None = None
     cached: bool = False
+    judge: Usage = field(default_factory=Usage)
+    """The part of `usage` that evaluators' own model calls took."""
+    tries: int = 1
+    """Target calls it took, failed ones included."""
 
     @property
     def dropped(self) -> bool:
@@ -452,6 +467,8 @@ class Workpiece:
 
     `turns` is the conversation with the optimizer model so far, as (role, text) pairs; `spans`
     None means the whole editable text. `stalled` counts the steps since the best score last rose.
+    `astray` says that marks so far have helped no more than chance would; `remarks` are failure
+    signatures that refuse nothing (spec 1.6): rule and detail.
     """
 
     prompts: PromptSet
@@ -465,5 +482,7 @@ class Workpiece:
     tagged: str = ""
     children: int = 1
     stalled: int = 0
+    astray: bool = False
     drafts: tuple[Draft, ...] = ()
     rejections: tuple[Rejection, ...] = ()
+    remarks: tuple[Rejection, ...] = ()

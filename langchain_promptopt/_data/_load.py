@@ -116,7 +116,11 @@ def inspect_rows(rows: Sequence[Any], *, columns: Columns, variables: Sequence[s
 
 def version_of(splits: Mapping[str, Sequence[Example]]) -> str:
     """A hash over all rows used, so that a run knows which data decided it."""
-    rows = [[name, e.id, e.inputs, e.outputs, e.group] for name, examples in splits.items() for e in examples]
+    rows = [
+        [name, e.id, e.inputs, e.outputs, e.group, *([e.note] if e.note else [])]
+        for name, examples in splits.items()
+        for e in examples
+    ]
     return "sha256:" + content_hash(rows, 64)
 
 

@@ -27,12 +27,14 @@ class Columns:
         outputs: Reference columns, or reference name to column.
         id: The column with the row's id.
         group: The column that keeps related rows together (a thread, a customer).
+        note: The column with a person's remark for the optimizer; rows may carry it as `note` anyway.
     """
 
     inputs: Mapping[str, str] | None = None
     outputs: Sequence[str] | Mapping[str, str] | None = None
     id: str | None = None
     group: str | None = None
+    note: str | None = None
 
     @property
     def output_columns(self) -> dict[str, str] | None:
@@ -106,8 +108,14 @@ class Reader:
             problems.append(Problem("id", f"column {self.columns.id!r} is missing or empty"))
         if self.columns.group and is_blank(group):
             problems.append(Problem("group", f"column {self.columns.group!r} is missing or empty"))
+        note = _lookup(value, self.columns.note) if self.columns.note else value.get("note") if shaped else None
         example = Example(
-            "" if is_blank(given) else str(given), inputs, outputs, metadata, None if is_blank(group) else str(group)
+            "" if is_blank(given) else str(given),
+            inputs,
+            outputs,
+            metadata,
+            None if is_blank(group) else str(group),
+            None if is_blank(note) else str(note),
         )
         return example, problems
 
@@ -145,7 +153,7 @@ class Reader:
             if not outputs and len(found) != 1:
                 msg = f"which columns are inputs and which is the reference? There are {', '.join(names) or 'none'}"
                 raise DataError(msg, mend='Say it, e.g. inputs = { ticket = "text" } and outputs = ["label"].')
-            taken = {*found, *outputs.values(), self.columns.group}
+            taken = {*found, *outputs.values(), self.columns.group, self.columns.note}
             inputs = [n for n in names if n not in taken and (self.variables is None or n in self.variables)]
             self.guessed = {"inputs": tuple(inputs), "outputs": tuple(found)}
         return self.guessed

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._engine.models import OptimizerModel
     from langchain_promptopt._runtime.ledger import Ledger
+    from langchain_promptopt._runtime.spans import Traces
     from langchain_promptopt.events import Event
     from langchain_promptopt.protocols import DataSet, Executor, Observer
     from langchain_promptopt.recipe import Gate, Recipe
@@ -69,9 +70,14 @@ class Run:
     max_failure_rate: float = 0.05
     test_open: bool = False
     step: int = 0
+    traces: Traces = field(default_factory=dict)
+    """Evaluation traces made by this process, by candidate and split; empty where nobody listens."""
     busy: int = 0
     """Pieces of work under way that need no outcomes: proposals being written."""
+    told: set[tuple[str, int]] = field(default_factory=set)
+    """Signatures that were told already, by kind and step."""
     _deaf: set[int] = field(default_factory=set)
+    _by_id: dict[str, Mapping[str, Example]] = field(default_factory=dict)
 
     def emit(self, event: Event) -> None:
         """Store the event, then show it to the observers; an observer that raises is logged once and left out."""
@@ -85,11 +91,14 @@ class Run:
                 self._deaf.add(i)
                 _log.exception("observer %r raised and is not called again", observer)
 
-    def examples(self, split: str) -> dict[str, Example]:
+    def examples(self, split: str) -> Mapping[str, Example]:
         """Rows of a split by id, in their order. The test split is sealed until the gate opens it (N6)."""
         if split == "test" and not self.test_open:
             from langchain_promptopt.errors import PromptOptError
 
             msg = "the test split was read before the gate opened it"
             raise PromptOptError(msg)
-        return {e.id: e for e in self.data[split]}
+        known = self._by_id.get(split)
+        if known is None:
+            known = self._by_id[split] = {e.id: e for e in self.data[split]}
+        return known

@@ -9,9 +9,10 @@ from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.gating import Judge, Verdict, run_gate
 from langchain_promptopt._engine.search import Found, Search
 from langchain_promptopt._engine.spending import Spending
-from langchain_promptopt._runtime.spans import span
+from langchain_promptopt._runtime.spans import marks, span
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.events import Incident, RunFinished, RunStarted
+from langchain_promptopt.report.lineage import final_edits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._engine.context import Run
+    from langchain_promptopt.types import Candidate
 
 EXIT: Mapping[str, int] = {"improved": 0, "no_gain": 3, "inconclusive": 3, "budget": 4}
 
@@ -44,7 +46,8 @@ class Engine:
     async def finish(self, started: RunStarted, config: RunnableConfig) -> Ended:
         """Search, gate, and the final event. Raises what makes a verdict impossible; the journal is then whole."""
         run = self.run
-        metadata = {"promptopt_run_id": run.run_id, "promptopt_method": run.recipe.name}
+        names = {"promptopt_run_id": run.run_id, "promptopt_method": run.recipe.name}
+        metadata = {**names, **marks(run.baseline, step=0)}
         inputs = {"prompts": run.baseline.prompts.as_json(), "method": run.recipe.name}
         async with span(config, "promptopt", inputs, metadata) as (inner, end):
             run.emit(started)
@@ -60,9 +63,10 @@ class Engine:
                     exit_code=EXIT[outcome],
                     best_candidate_id=found.best.candidate.id,
                     usage=run.ledger.as_json(),
+                    stopped=found.stopped,
                 )
             )
-            end(_outputs(outcome, found, verdict))
+            end(_outputs(outcome, run.baseline, found, verdict))
         return Ended(outcome, EXIT[outcome], found, verdict)
 
     async def _verdict(self, evaluations: Evaluations, found: Found, config: RunnableConfig) -> Verdict | None:
@@ -80,12 +84,13 @@ class Engine:
             return "inconclusive" if verdict.verdict == "void" else verdict.verdict
         if found.best.candidate.id != self.run.baseline.id:
             return "budget" if self.gate_possible else "inconclusive"
-        return "budget" if found.stopped.startswith("budget") and not found.steps else "no_gain"
+        return "budget" if found.stopped.startswith("budget") else "no_gain"
 
 
-def _outputs(outcome: str, found: Found, verdict: Verdict | None) -> dict[str, Any]:
+def _outputs(outcome: str, baseline: Candidate, found: Found, verdict: Verdict | None) -> dict[str, Any]:
+    known = {a.candidate.id: a.candidate for a in found.trajectory}
     return {
         "outcome": outcome,
-        "edits": [e.as_json() for e in found.best.candidate.edits],
+        "edits": [e.as_json() for e in final_edits(baseline, found.best.candidate, known)],
         "test": [dict(m) for m in verdict.metrics] if verdict is not None else [],
     }

@@ -12,7 +12,7 @@ from langchain_promptopt.protocols import Job
 from langchain_promptopt.types import Candidate, Cell, Outcome, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_promptopt._engine.context import Run
 
@@ -27,6 +27,8 @@ class Evaluations:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._known: dict[Cell, Outcome] = {}
+        self._rows: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
+        self._places: dict[str, dict[str, int]] = {}
         self._pending: dict[Cell, asyncio.Future[Outcome]] = {}
         self._held: list[Outcome] = []
         self._reported: set[tuple[str, str, int]] = set()
@@ -34,13 +36,16 @@ class Evaluations:
 
     def known(self, candidate: Candidate, split: str) -> dict[str, list[Outcome]]:
         """Outcomes so far by example id."""
-        out: dict[str, list[Outcome]] = {}
-        for example_id in self._run.examples(split):
-            repeat = 0
-            while (o := self._known.get(Cell(candidate.id, split, example_id, repeat))) is not None:
-                out.setdefault(example_id, []).append(o)
-                repeat += 1
-        return out
+        found = self._rows.get((candidate.id, split), {})
+        if len(found) > 1:  # rows in the split's order, whatever the order of replies
+            found = dict(sorted(found.items(), key=lambda item: self._place(split, item[0])))
+        return {i: rows if len(rows) == 1 else sorted(rows, key=lambda o: o.cell.repeat) for i, rows in found.items()}
+
+    def _place(self, split: str, example_id: str) -> int:
+        places = self._places.get(split)
+        if places is None:
+            places = self._places[split] = {i: n for n, i in enumerate(self._run.examples(split))}
+        return places[example_id]
 
     async def ensure(
         self, candidate: Candidate, split: str, example_ids: Iterable[str], repeats: int = 1
@@ -64,7 +69,7 @@ class Evaluations:
             if cell in self._known or cell in self._pending:
                 continue
             if (replayed := self._run.journal.cells.get(cell)) is not None:
-                self._run.ledger.record("task", self._run.step, replayed.usage, split=cell.split)
+                self._book(replayed)
                 self._keep(replayed)
                 continue
             self._pending[cell] = asyncio.get_running_loop().create_future()
@@ -96,22 +101,33 @@ class Evaluations:
             self._streak += 1
             self._held.append(outcome)
             self._check_failures(outcome)
+            self._remember(outcome)
         else:
             self._streak = 0
             self._keep(outcome)
-        self._known[outcome.cell] = self._lean(outcome)
         future = self._pending.pop(outcome.cell, None)
         if future is not None and not future.done():
             future.set_result(outcome)
 
     def _keep(self, outcome: Outcome) -> None:
         self._run.emit(ScoredRow.of(outcome))
-        self._known[outcome.cell] = self._lean(outcome)
+        self._remember(outcome)
 
-    @staticmethod
-    def _lean(outcome: Outcome) -> Outcome:
+    def _remember(self, outcome: Outcome) -> None:
         """Outputs stay in memory only where evidence is drawn from; the journal has them all."""
-        return outcome if outcome.cell.split == "train" else replace(outcome, output=None, comments={})
+        cell = outcome.cell
+        kept = outcome if cell.split == "train" else _lean(outcome)
+        self._known[cell] = kept
+        self._rows.setdefault((cell.candidate_id, cell.split), {}).setdefault(cell.example_id, []).append(kept)
+
+    def _book(self, outcome: Outcome) -> None:
+        """A replayed outcome on the ledger, as it was when it was paid for."""
+        if outcome.cached:
+            return
+        ledger, step, split = self._run.ledger, self._run.step, outcome.cell.split
+        ledger.record("task", step, outcome.usage - outcome.judge, split=split, cells=outcome.tries)
+        if outcome.judge.calls:
+            ledger.record("judge", step, outcome.judge, split=split)
 
     def _check_failures(self, last: Outcome) -> None:
         limit = self._run.max_failure_rate
@@ -170,3 +186,13 @@ class Evaluations:
             if values:
                 out[example_id] = sum(values) / len(values)
         return out
+
+
+_NOTHING = Usage()
+_SILENT: Mapping[str, str] = {}
+
+
+def _lean(outcome: Outcome) -> Outcome:
+    """What decisions need: no answer, no comments, and shared values for what is mostly empty."""
+    judge = outcome.judge if outcome.judge.calls else _NOTHING
+    return replace(outcome, output=None, comments=_SILENT, judge=judge)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
 from langchain_promptopt._engine.tasks import together
-from langchain_promptopt._runtime.spans import span
+from langchain_promptopt._runtime.failures import CallError, verdict_of_finish
+from langchain_promptopt._runtime.spans import Traces, listened, marks, run_id_of, span
+from langchain_promptopt._runtime.usage import with_handler
 from langchain_promptopt.types import Example, Failure, Outcome, PromptSet, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    from langchain_promptopt._runtime.ledger import Flight
     from langchain_promptopt.protocols import Job
 
 
@@ -26,12 +31,47 @@ class Target(Protocol):
         """The answer. Candidates given concurrently never mix."""
 
 
+class Guard(Protocol):
+    """The one way to the models: limits, budget, retries."""
+
+    async def cell(self, role: str, attempt: Callable[[Flight], Awaitable[Any]], job: Job) -> Any:
+        """The value of the last attempt, or the Failure it ended as. What ends the run is raised."""
+
+
+class Shelf(Protocol):
+    """Outcomes kept between runs."""
+
+    def get(self, job: Job) -> Outcome | None:
+        """What an earlier run found for the same cell, free of charge."""
+
+    def put(self, job: Job, outcome: Outcome) -> None:
+        """Keep an outcome."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """What the evaluators said about one answer."""
 
     scores: Mapping[str, float]
     comments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Tab:
+    """What one cell has cost so far, and how its last reply ended."""
+
+    target: Usage = field(default_factory=Usage)
+    judge: Usage = field(default_factory=Usage)
+    tries: int = 0
+    served: str | None = None
+    finish: str = ""
+    refusal: str | None = None
+
+    def note(self, meter: Any) -> None:
+        """Remember how the last reply of an attempt ended."""
+        seen = meter.collected
+        self.served = seen.model_served or self.served
+        self.finish, self.refusal = seen.finish_reason or "", seen.refusal
 
 
 @dataclass
@@ -41,24 +81,32 @@ class LocalExecutor:
     Args:
         target: What is optimized.
         score: All evaluators on one answer.
-        meter: Makes a fresh usage handler for a cell.
-        guarded: Runs an attempt with limits and retries; returns its value or the Failure it ended as.
-        charge: Books a cell's usage before its outcome is reported.
+        meter: Makes a usage handler for one attempt of a role, told of each model call that begins.
+        guard: Runs attempts with limits and retries.
+        charge: Books an attempt's usage for a role as the attempt ends.
         keys: Metric keys, all 0 when the prompt itself is to blame for a failure.
         max_concurrency: Cells in flight over all calls of `evaluate`.
+        judges: Whether an evaluator may call models, so that it needs limits and retries too.
+        shelf: Outcomes kept between runs; None asks always.
         isolate: Context in which a cell is a trace of its own.
         metadata: On every evaluation trace.
+        handlers: Tracers that were given to the run: they see its evaluations as traces of their own.
+        traces: Where the ids of evaluation traces are noted.
     """
 
     target: Target
     score: Callable[[Example, Any], Awaitable[Scores]]
-    meter: Callable[[], Any]
-    guarded: Callable[[Callable[[], Awaitable[Any]], Job], Awaitable[Any]]
-    charge: Callable[[Job, Any], Usage]
+    meter: Callable[[str, Flight], Any]
+    guard: Guard
+    charge: Callable[[str, Job, Any, float], Usage]
     keys: Sequence[str] = ()
     max_concurrency: int = 32
+    judges: bool = True
+    shelf: Shelf | None = None
     isolate: Callable[[], AbstractContextManager[Any]] = nullcontext
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    handlers: Sequence[BaseCallbackHandler] = ()
+    traces: Traces = field(default_factory=dict)
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Run every job; `done` gets each outcome as soon as it is known. The first error of `done` stops the rest."""
@@ -72,33 +120,99 @@ class LocalExecutor:
                 await done(await self._one(job))
 
     async def _one(self, job: Job) -> Outcome:
-        started = time.perf_counter()
-        meters: list[Any] = []
+        if self.shelf is not None and (kept := self.shelf.get(job)) is not None:
+            return kept
+        tab = _Tab()
+        async with self._traced(job) as (config, end):
+            output = await self._answered(job, config, tab)
+            found = output if isinstance(output, Failure) else await self._judged(job, output, config, tab)
+            outcome = self._outcome(job, output, found, tab)
+            told = {"output": outcome.output, "scores": dict(outcome.scores), "comments": dict(outcome.comments)}
+            end(told if outcome.failure is None else {**told, "failure": outcome.failure.kind})
+        if self.shelf is not None:
+            self.shelf.put(job, outcome)
+        return outcome
 
-        async def attempt() -> tuple[Any, Scores]:
-            meters.append(self.meter())
-            return await self._answer(job, meters[-1])
-
-        value = await self.guarded(attempt, job)
-        usage = sum((self.charge(job, m) for m in meters), Usage())
-        usage = usage + Usage(seconds=time.perf_counter() - started)
-        served = meters[-1].collected.model_served if meters else None
-        if isinstance(value, Failure):
-            zeros = dict.fromkeys(self.keys, 0.0) if value.scored_zero else {}
-            return Outcome(job.cell, zeros, failure=value, usage=usage, model_served=served)
-        output, scores = value
-        return Outcome(job.cell, scores.scores, output, scores.comments, None, usage, served)
-
-    async def _answer(self, job: Job, meter: Any) -> tuple[Any, Scores]:
+    @asynccontextmanager
+    async def _traced(self, job: Job) -> AsyncIterator[tuple[RunnableConfig, Callable[[Mapping[str, Any]], None]]]:
+        """The evaluation's own trace: chain and evaluators side by side. Nothing is made where nobody listens."""
+        cell = job.cell
         metadata = {
             **self.metadata,
-            "promptopt_candidate_id": job.cell.candidate_id,
-            "promptopt_split": job.cell.split,
-            "promptopt_example_id": job.cell.example_id,
+            **marks(job.candidate, step=job.candidate.step, split=cell.split),
+            "promptopt_example_id": cell.example_id,
+            "promptopt_repeat": cell.repeat,
         }
-        config: RunnableConfig = {"callbacks": [meter], "metadata": metadata}
+        config: RunnableConfig = {"metadata": metadata, "callbacks": list(self.handlers)}
+        if not listened(config):
+            yield config, _unheard
+            return
         async with span(config, "promptopt.evaluate", {"inputs": dict(job.example.inputs)}) as (inner, end):
-            output = await self.target.invoke(job.candidate.prompts, job.example.inputs, inner)
-            scores = await self.score(job.example, output)
-            end({"output": output, "scores": dict(scores.scores)})
-        return output, scores
+            self.traces.setdefault((cell.candidate_id, cell.split), []).append(run_id_of(inner))
+            yield inner, end
+
+    async def _answered(self, job: Job, config: RunnableConfig, tab: _Tab) -> Any:
+        """The target's answer, or the Failure it ended as."""
+
+        async def attempt(flight: Flight) -> Any:
+            meter, started = self.meter("task", flight), time.perf_counter()
+            tab.tries += 1
+            try:
+                output = await self.target.invoke(job.candidate.prompts, job.example.inputs, with_handler(config, meter))
+            finally:  # failed calls are booked too, and at once: a pause before the next try hides nothing
+                tab.target += self.charge("task", job, meter, time.perf_counter() - started)
+                tab.note(meter)
+            flight.check()
+            return output
+
+        value = await self.guard.cell("task", attempt, job)
+        return self._as_failure(value, tab)
+
+    def _as_failure(self, value: Any, tab: _Tab) -> Any:
+        """An answer the model refused, or one cut short that cannot be read, by its own name."""
+        verdict = verdict_of_finish(tab.finish, tab.refusal)
+        if verdict is None:
+            return value
+        unread = isinstance(value, Failure) and value.kind == "unparsable"
+        if verdict.kind == "truncated":  # a caller that can read the text keeps it
+            return replace(value, kind="truncated") if unread else value
+        return verdict.as_failure() if unread or not isinstance(value, Failure) else value
+
+    async def _judged(self, job: Job, output: Any, config: RunnableConfig, tab: _Tab) -> Scores | Failure:
+        """The scores; the answer is kept while a judge that fails is asked again."""
+        if not self.judges:
+            quiet = not config.get("callbacks")
+            token = var_child_runnable_config.set(None if quiet else config)
+            try:
+                return await self.score(job.example, output)
+            except CallError as failed:
+                return failed.verdict.as_failure()
+            finally:
+                var_child_runnable_config.reset(token)
+
+        async def attempt(flight: Flight) -> Scores:
+            meter, started = self.meter("judge", flight), time.perf_counter()
+            token = var_child_runnable_config.set(with_handler(config, meter))
+            try:
+                scores = await self.score(job.example, output)
+            finally:
+                var_child_runnable_config.reset(token)
+                tab.judge += self.charge("judge", job, meter, time.perf_counter() - started)
+            flight.check()
+            return scores
+
+        found: Scores | Failure = await self.guard.cell("judge", attempt, job)
+        return found
+
+    def _outcome(self, job: Job, output: Any, found: Scores | Failure, tab: _Tab) -> Outcome:
+        usage = tab.target + tab.judge
+        common: dict[str, Any] = {"usage": usage, "judge": tab.judge, "model_served": tab.served, "tries": tab.tries}
+        if not isinstance(found, Failure):
+            return Outcome(job.cell, found.scores, output, found.comments, **common)
+        zeros = dict.fromkeys(self.keys, 0.0) if found.scored_zero else {}
+        said = None if isinstance(output, Failure) else output
+        return Outcome(job.cell, zeros, said, failure=found, **common)
+
+
+def _unheard(_: Mapping[str, Any]) -> None:
+    """Outputs nobody asked for."""

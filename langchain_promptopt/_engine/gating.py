@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_promptopt._runtime.spans import span
+from langchain_promptopt._runtime.spans import marks, span
 from langchain_promptopt.events import Tested
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome
@@ -35,8 +35,8 @@ class Verdict:
 class Judge(Protocol):
     """Counts openings of the test rows and decides; pure given rows apart from the record of openings."""
 
-    def open(self, rows: Sequence[Example]) -> int:
-        """Record that these rows are opened now, before the first paid call; the how many-th time."""
+    def open(self, rows: Sequence[Example], candidate_id: str) -> int:
+        """Record that these rows are opened now for a candidate, before the first paid call; the how many-th time."""
         ...
 
     def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
@@ -46,9 +46,11 @@ class Judge(Protocol):
 
 async def run_gate(run: Run, evaluations: Evaluations, judge: Judge, best: Attempt, config: RunnableConfig) -> Verdict:
     """Open the test split and decide between the baseline and `best`. Nothing of an unfinished test is shown."""
-    async with span(config, "test", {"candidate_id": best.candidate.id}, {"promptopt_split": "test"}) as (_, end):
+    found = best.candidate
+    where = marks(found, step=found.step, split="test")
+    async with span(config, "test", {"candidate_id": found.id}, where) as (_, end):
         run.test_open = True
-        opening = judge.open(run.data["test"])
+        opening = judge.open(run.data["test"], best.candidate.id)
         cells = interleaved(run, best.candidate)
         outcomes = await evaluations.ensure_cells(cells)
         base_id = run.baseline.id
@@ -63,7 +65,8 @@ async def run_gate(run: Run, evaluations: Evaluations, judge: Judge, best: Attem
                 detail={"reason": verdict.reason, "warnings": list(verdict.warnings), **verdict.detail},
             )
         )
-        end({"verdict": verdict.verdict, "metrics": [dict(m) for m in verdict.metrics]})
+        traces = {c.id: run.traces.get((c.id, "test"), []) for c in (run.baseline, found)}
+        end({"verdict": verdict.verdict, "metrics": [dict(m) for m in verdict.metrics], "traces": traces})
     return verdict
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._runtime.failures import CallError, classify_reply
+from langchain_promptopt._runtime.failures import CallError, Verdict, classify_reply
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
+from langchain_promptopt._runtime.usage import UsageCollector, with_handler
 from langchain_promptopt.events import Event, Incident
 from langchain_promptopt.protocols import Job, rng_at
 from langchain_promptopt.types import Usage, content_hash
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._runtime.clock import Clock
-    from langchain_promptopt._runtime.ledger import Ledger
+    from langchain_promptopt._runtime.ledger import Flight, Ledger
     from langchain_promptopt._runtime.limiter import Limiter
+
+_FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0}
+"""Calls an attempt is known to make; a judge may be plain code."""
 
 
 @dataclass
@@ -27,7 +31,7 @@ class Guarded:
     """Calls under limits and retries.
 
     Args:
-        limiters: A limiter per model id.
+        limiters: A limiter per role; roles on one model share theirs.
         ledger: Refuses to start calls past the budget, and books them.
         policy: How often and how patiently.
         clock: Time.
@@ -46,52 +50,55 @@ class Guarded:
     models: Mapping[str, str]
     deadline: float | None = None
 
-    async def cell(self, attempt: Callable[[], Awaitable[Any]], job: Job) -> Any:
-        """The value of an evaluation, or the Failure it ended as. What ends the run is raised."""
+    async def cell(self, role: str, attempt: Callable[[Flight], Awaitable[Any]], job: Job) -> Any:
+        """The value of an evaluation's part, or the Failure it ended as. What ends the run is raised."""
         cell = job.cell
+        place = (cell.candidate_id, cell.split, cell.example_id, cell.repeat)
         try:
-            return await self._call(
-                "task", attempt, cell.split, (cell.candidate_id, cell.split, cell.example_id, cell.repeat)
-            )
+            return await self._call(role, attempt, cell.split, place)
         except CallError as failed:
             if failed.verdict.action == "stop":
-                ended = failed.verdict.as_error("task")
-                raise ended from failed
-            return failed.verdict.as_failure()
+                raise failed.verdict.as_error(role) from failed
+            return _of_role(failed.verdict, role).as_failure()
 
     async def optimizer(
-        self, model: Any, messages: Any, config: RunnableConfig, kwargs: Mapping[str, Any]
+        self, model: Any, messages: Any, config: RunnableConfig, kwargs: Mapping[str, Any], step: int = 0
     ) -> tuple[AIMessage, Usage]:
-        """A reply of the optimizer model and what it cost. Raises what ends the run."""
-        started = self.clock.time()
+        """A reply of the optimizer model, and what it and failed tries cost, which is booked. Raises what ends the run."""
+        total: list[Usage] = []
+
+        async def attempt(flight: Flight) -> AIMessage:
+            meter, started = UsageCollector(self.models["optimizer"], flight.another), self.clock.time()
+            try:
+                message: AIMessage = await model.ainvoke(messages, with_handler(config, meter), **kwargs)
+            finally:
+                total.append(self._booked("optimizer", step, meter, self.clock.time() - started))
+            return message
+
         try:
-            message: AIMessage = await self._call(
-                "optimizer", lambda: model.ainvoke(messages, config, **kwargs), None, (content_hash(str(messages)),)
-            )
+            message: AIMessage = await self._call("optimizer", attempt, None, (content_hash(str(messages)),))
         except CallError as failed:
-            ended = failed.verdict.as_error("optimizer")
-            raise ended from failed
+            raise failed.verdict.as_error("optimizer") from failed
         if (odd := classify_reply(message)) is not None:
-            self.emit(
-                Incident(role="optimizer", kind=odd.kind, retryable=False, action="reply kept", detail=odd.detail)
-            )
-        usage = self.ledger.priced(
-            self.models["optimizer"],
-            message.usage_metadata,
-            seconds=self.clock.time() - started,
-        )
-        return message, usage
+            self.emit(Incident(role="optimizer", kind=odd.kind, retryable=False, action="reply kept", detail=odd.detail))
+        return message, sum(total, Usage())
+
+    def _booked(self, role: str, step: int, meter: UsageCollector, seconds: float) -> Usage:
+        usage = meter.collected.usage(self.ledger, seconds=seconds)
+        self.ledger.record(role, step, usage)
+        self.ledger.require_known(usage, role)
+        return usage
 
     async def _call(
-        self, role: str, attempt: Callable[[], Awaitable[Any]], split: str | None, place: tuple[str | int, ...]
+        self, role: str, attempt: Callable[[Flight], Awaitable[Any]], split: str | None, place: tuple[str | int, ...]
     ) -> Any:
         limiter = self.limiters[role]
 
         async def limited() -> Any:
             async with limiter.slot():  # waiting in line is no hung call: the time-out is inside
-                with self.ledger.flight(role, split):
+                with self.ledger.flight(role, split, calls=_FIRST_CALLS[role]) as flight:
                     async with self.clock.timeout(self.policy.timeout):
-                        return await attempt()
+                        return await attempt(flight)
 
         def retried(retry: Retry) -> None:
             v = retry.verdict
@@ -103,3 +110,8 @@ class Guarded:
         return await with_retries(
             limited, policy=patient, clock=self.clock, rng=rng, on_retry=retried, deadline=self.deadline
         )
+
+
+def _of_role(verdict: Verdict, role: str) -> Verdict:
+    """An error of unknown type out of an evaluator is the evaluator's, not the target's."""
+    return replace(verdict, kind="evaluator_error") if role == "judge" and verdict.kind == "target_error" else verdict

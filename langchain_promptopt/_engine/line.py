@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._runtime.spans import span
 from langchain_promptopt.events import FeedbackGiven, Identified, Proposed, Rejected, Retrieved
 from langchain_promptopt.protocols import Ask, GuardContext
+from langchain_promptopt.steps.retriever import TrajectoryRetriever
 from langchain_promptopt.types import (
     Allowance,
     Attempt,
@@ -41,6 +42,7 @@ class Line:
     allowance: Allowance
     ask: Ask
     stalled: int = 0
+    children: int = 1
 
 
 async def run_line(run: Run, line: Line) -> tuple[Candidate, ...]:
@@ -58,7 +60,7 @@ async def _run_line(run: Run, line: Line) -> tuple[Candidate, ...]:
         prompts=parent.prompts,
         batch=line.batch,
         allowance=line.allowance,
-        children=recipe.proposals.per_call,
+        children=line.children,
         stalled=line.stalled,
         memory=await _remember(run, line),
     )
@@ -70,7 +72,11 @@ async def _run_line(run: Run, line: Line) -> tuple[Candidate, ...]:
 
 
 async def _remember(run: Run, line: Line) -> tuple[Remembered, ...]:
-    items = await run.recipe.memory.retrieve(line.trajectory, line.parent, line.ask.at("remember"))
+    ask = line.ask.at("remember")
+    retriever = TrajectoryRetriever(
+        memory=run.recipe.memory, trajectory=line.trajectory, around=line.parent, ask=ask, name="retrieve_trajectory"
+    )
+    items = await retriever.remembered(line.parent.candidate.prompts.document.text, config=ask.config)
     if items:
         shown = [
             {"candidate_id": r.attempt.candidate.id, "score": r.attempt.score, "similarity": r.similarity}
@@ -104,10 +110,26 @@ async def _refined(run: Run, line: Line, piece: Workpiece, reason: int) -> list[
     written = await recipe.refine.propose(marked, ask.at("propose"))
     written = await recipe.proposals.augment(written, recipe.refine, ask.at("augment"))
     _say_refused(run, line, written.rejections)
-    async with span(ask.config, "splice", {"parent_id": line.parent.candidate.id}) as (_, end):
-        made = _guarded(run, line, written)
-        end({"children": [c.id for c in made]})
+    async with span(ask.config, "splice", _drafted(written)) as (_, end):
+        refused: list[Rejection] = list(written.rejections)
+        made = made_from(run, line, written, refused)
+        end(_spliced(made, refused))
     return made
+
+
+def _drafted(piece: Workpiece) -> dict[str, Any]:
+    return {"drafts": [{"edits": [e.as_json() for e in d.edits], "leak": d.leak} for d in piece.drafts]}
+
+
+def _spliced(made: Sequence[Candidate], refused: Sequence[Rejection]) -> dict[str, Any]:
+    """Children with their prompts and edits, and the rule that refused each of the others."""
+    return {
+        "children": [
+            {"candidate_id": c.id, "prompts": c.prompts.as_json(), "edits": [e.as_json() for e in c.edits]}
+            for c in made
+        ],
+        "refused": [{"rule": r.rule, "detail": r.detail} for r in refused],
+    }
 
 
 def _say_identified(run: Run, line: Line, piece: Workpiece) -> None:
@@ -128,7 +150,10 @@ def _say_refused(run: Run, line: Line, refused: Sequence[Rejection]) -> None:
         run.emit(Rejected(parent_id=line.parent.candidate.id, step=line.step, rule=r.rule, detail=r.detail))
 
 
-def _guarded(run: Run, line: Line, piece: Workpiece) -> list[Candidate]:
+def made_from(
+    run: Run, line: Line, piece: Workpiece, refused: list[Rejection] | None = None
+) -> list[Candidate]:
+    """The drafts that pass the guards, as candidates; the others are journaled as refused."""
     recipe = run.recipe
     out: list[Candidate] = []
     known = frozenset(a.candidate.id for a in line.trajectory) | {line.parent.candidate.id}
@@ -138,6 +163,8 @@ def _guarded(run: Run, line: Line, piece: Workpiece) -> list[Candidate]:
         refusal = recipe.guards.check(piece.prompts, draft, context) or run.renders(draft.prompts)
         if refusal is not None:
             _say_refused(run, line, [refusal])
+            if refused is not None:
+                refused.append(refusal)
             continue
         child = Candidate(
             prompts=draft.prompts,

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from langchain_promptopt.events import Event
 
 Place = tuple[str | int, ...]
-Transport = Callable[[Any, RunnableConfig, dict[str, Any]], Awaitable[tuple[AIMessage, Usage]]]
-"""Sends messages to the real model: metered, limited, retried. Injected, so that tests need no patching."""
+SECOND = "r"
+"""Stands behind the number of a call that was a second try."""
+Transport = Callable[[Any, RunnableConfig, dict[str, Any], int], Awaitable[tuple[AIMessage, Usage]]]
+"""Sends messages to the real model: metered, booked, limited, retried. Injected, so that tests need no patching."""
 
 
 class OptimizerModel:
@@ -54,12 +56,12 @@ class OptimizerModel:
         if known is not None:
             usage = Usage.from_json(known.get("usage"))  # type: ignore[arg-type]  # journal data is JSON
             reply, served, finish = str(known["reply"]), known.get("model_served"), known.get("finish_reason")
+            self._book(step, usage)
         else:
-            message, usage = await self._transport(messages, config, kwargs)
+            message, usage = await self._transport(messages, config, kwargs, step)
             self.paid += 1
             meta = message.response_metadata or {}
             reply, served, finish = str(message.text), meta.get("model_name"), meta.get("finish_reason")
-        self._book(step, usage)
         event = Called(
             key=key,
             role="optimizer",
@@ -78,10 +80,15 @@ class OptimizerModel:
 class AddressedModel(Runnable[Any, AIMessage]):
     """A model at one address; successive calls there are numbered."""
 
-    def __init__(self, hub: OptimizerModel, place: Place) -> None:
+    def __init__(self, hub: OptimizerModel, place: Place, mark: str = "", count: list[int] | None = None) -> None:
         self.hub = hub
         self.place = place
-        self.count = 0
+        self.mark = mark
+        self.count = [0] if count is None else count
+
+    def again(self) -> AddressedModel:
+        """The same model, counting on, for a second try: its calls are marked in the journal."""
+        return AddressedModel(self.hub, self.place, SECOND, self.count)
 
     @property
     def inner(self) -> Any:
@@ -96,10 +103,11 @@ class AddressedModel(Runnable[Any, AIMessage]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """Ask the model; the same address and number gives the same reply on a resumed run."""
-        number, self.count = self.count, self.count + 1
+        number = self.count[0]
+        self.count[0] += 1
         digest = content_hash(
             [[str(role), str(text)] for role, text in input] if isinstance(input, list) else str(input), 12
         )
-        key = "/".join(map(str, (*self.place, f"{number}:{digest}")))
+        key = "/".join(map(str, (*self.place, f"{number}{self.mark}:{digest}")))
         step = self.place[0] if self.place and isinstance(self.place[0], int) else 0
         return await self.hub.call(key, step, input, config or {}, kwargs)

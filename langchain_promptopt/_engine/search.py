@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from langchain_core.runnables.config import merge_configs
+
 from langchain_promptopt._engine.bench import DevBench
 from langchain_promptopt._engine.line import Line, ask_for, run_line
+from langchain_promptopt._engine.screening import Screen
+from langchain_promptopt._engine.seeds import admitted
 from langchain_promptopt._engine.tasks import together
-from langchain_promptopt._runtime.spans import span
+from langchain_promptopt._runtime.spans import marks, span
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.events import Incident, Selected
 from langchain_promptopt.protocols import Progress, rng_at
@@ -47,6 +51,8 @@ class Search:
     best: list[Attempt] = field(default_factory=list)
     dev_val: list[tuple[float, float]] = field(default_factory=list)
     train_errors: int | None = None
+    dropped: list[dict[str, str]] = field(default_factory=list)
+    """Who did not survive the last step, and why."""
 
     async def found(self, config: RunnableConfig) -> Found:
         """Run to the end. A spent budget ends the search early with the best so far (N7)."""
@@ -70,14 +76,15 @@ class Search:
         return Found(await self._pick(), self.trajectory[0], tuple(self.trajectory), t, stopped)
 
     def _note(self, stopped: str) -> None:
-        budget = stopped.startswith("budget")
-        kind = "budget" if budget else "search_ended"
-        self.run.emit(Incident(role="engine", kind=kind, retryable=budget, action="stop search", detail=stopped))
+        if stopped.startswith("budget"):
+            self.run.emit(Incident(role="engine", kind="budget", retryable=True, action="stop search", detail=stopped))
 
     # ------------------------------------------------------------ baseline
 
     async def _baseline(self, config: RunnableConfig) -> None:
-        async with span(config, "baseline", {"candidate_id": self.run.baseline.id}) as (inner, end):
+        base = self.run.baseline
+        where = marks(base, step=0, split="dev")
+        async with span(config, "baseline", {"candidate_id": base.id}, where) as (inner, end):
             ids = DevBench(self.run, self.evaluations, 0).examples
             self.spending.claim(0, cells=len(ids))
             outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids)
@@ -89,7 +96,7 @@ class Search:
             self.trajectory = [first, *seeds]
             self._choose(sorted(self.trajectory, key=lambda a: -a.score))
             self.best = [max(self.trajectory, key=lambda a: a.score)]
-            end({"score": first.score, "n": first.n})
+            end({"score": first.score, "n": first.n, "traces": self._traces([base])})
 
     async def _seeds(self, config: RunnableConfig) -> list[Attempt]:
         ask = ask_for(self.run, config, 0, "seeding")
@@ -98,12 +105,13 @@ class Search:
             extra = await self.run.recipe.seeding.seeds(self.run.baseline, self.run.data["train"], ask)
         finally:
             self.run.busy -= 1
-        fresh = [c for c in _distinct(extra) if c.id != self.run.baseline.id]
-        return (
-            list(await self.run.recipe.scoring.score(fresh, [], DevBench(self.run, self.evaluations, 0)))
-            if fresh
-            else []
-        )
+        fresh = admitted(self.run, self.spending, [c for c in _distinct(extra) if c.id != self.run.baseline.id])
+        if not self.run.recipe.scoring.eager:
+            self.spending.release(0)
+        bench = DevBench(self.run, self.evaluations, 0, None if self.run.recipe.scoring.eager else self.spending)
+        scored = list(await self.run.recipe.scoring.score(fresh, [], bench)) if fresh else []
+        self.spending.release(0)
+        return scored
 
     def _check_baseline(self, outcomes: Sequence[Outcome]) -> None:
         """All 0 or all 1 is a broken set-up, not a score (guarantee 7)."""
@@ -135,14 +143,18 @@ class Search:
             if plan is None or not plan:
                 return None if plan is None else False
             families = await together(self._family(p, lines) for p, lines in plan)
-            fresh = self._fresh(families, t)
-            async with span(inner, "evaluate", {"candidates": [c.id for c in fresh]}) as (_, done):
-                scored = await recipe.scoring.score(fresh, self.kept, DevBench(self.run, self.evaluations, t))
-                done({"scores": {a.candidate.id: a.score for a in scored}})
+            if not self._early:
+                self.spending.release(t)  # from here on each row is claimed when it is asked for
+            fresh = await self._screened(self._fresh(families, t), plan, t)
+            tried = {"candidates": [c.id for c in fresh]}
+            async with span(inner, "evaluate", tried, {"promptopt_split": "dev"}) as (_, done):
+                bench = DevBench(self.run, self.evaluations, t, None if self._early else self.spending)
+                scored = await recipe.scoring.score(fresh, self.kept, bench)
+                done({"scores": {a.candidate.id: a.score for a in scored}, "traces": self._traces(fresh)})
             self.spending.release(t)
-            self._admit(scored, t)
-            async with span(inner, "select", {}) as (_, chosen):
-                chosen({"kept": [a.candidate.id for a in self.kept]})
+            async with span(inner, "select", {"scored": [a.candidate.id for a in scored]}) as (_, chosen):
+                self._admit(scored, t)
+                chosen({"kept": [a.candidate.id for a in self.kept], "dropped": self.dropped})
             end({"best": self.best[-1].candidate.id, "score": self.best[-1].score})
         return True
 
@@ -156,16 +168,19 @@ class Search:
             return None
         rows = await together(self._evidence(p, t) for p in affordable)
         self.spending.release(t)
-        plan, cut = [], False
+        plan, cut = [], 0
         for parent, shown in zip(affordable, rows, strict=True):
             lines = []
             for line in self._lines(parent, shown, t, allowance, config):
-                if not self._claim_line(line):
-                    cut = True
-                    break
-                lines.append(line)
+                children = self._claim_line(line)
+                cut += children < self.run.recipe.proposals.per_call
+                if children:
+                    lines.append(replace(line, children=children))
             if lines:
                 plan.append((parent, lines))
+        if cut and plan:
+            detail = f"step {t}: {cut} proposals do not fit the budget"
+            self.run.emit(Incident(role="engine", kind="budget", retryable=True, action="leave out", detail=detail))
         return None if cut and not plan else plan
 
     def _claim_evidence(self, parent: Attempt, t: int) -> bool:
@@ -173,15 +188,38 @@ class Search:
         missing = len(wanted) - len(set(wanted) & set(self.evaluations.known(parent.candidate, "train")))
         return self.spending.claim(t, cells=missing)
 
-    def _claim_line(self, line: Line) -> bool:
-        """Upper bound of one line: its model calls with every retry, and all rows for its children."""
-        recipe = self.run.recipe
-        cells = recipe.proposals.per_call * len(self.run.data["dev"])
-        return self.spending.claim(line.step, cells=cells, optimizer_calls=4 + 2 * recipe.proposals.per_call)
+    @property
+    def _early(self) -> bool:
+        """Whether children are scored on all rows as soon as they are there."""
+        return self.run.recipe.scoring.eager and self.run.recipe.proposals.keeps_all
+
+    def _claim_line(self, line: Line) -> int:
+        """How many children of a line the budget bears, each with the rows it must see and all its model calls.
+
+        Where every row is used that is an upper bound; a race claims its later rows as it goes.
+        """
+        recipe, dev = self.run.recipe, len(self.run.data["dev"])
+        rows = dev if self._early else recipe.scoring.least(dev)
+        rows += min(recipe.proposals.screening, len(line.batch.errors) + len(line.batch.correct))
+        most = recipe.proposals.per_call
+        fits = (n for n in range(most, 0, -1) if self.spending.claim(line.step, cells=n * rows, optimizer_calls=4 + 2 * n))
+        return next(fits, 0)
 
     def _wanted(self, parent: Attempt, t: int) -> tuple[str, ...]:
         ids = tuple(e.id for e in self.run.data["train"])
-        return self.run.recipe.evidence.wanted(ids, rng_at(self.run.seed, "evidence", t, parent.candidate.id, "rows"))
+        rng = rng_at(self.run.seed, "evidence", t, parent.candidate.id, "rows")
+        return self.run.recipe.evidence.wanted(ids, rng, self._known_before(parent.candidate))
+
+    def _known_before(self, candidate: Candidate) -> dict[str, tuple[float, ...]]:
+        """Train scores of a candidate and its ancestors, nearest first."""
+        by_id = {a.candidate.id: a.candidate for a in self.trajectory}
+        out: dict[str, tuple[float, ...]] = {}
+        at: Candidate | None = candidate
+        while at is not None:
+            for i, score in self.evaluations.primary(at, "train").items():
+                out[i] = (*out.get(i, ()), score)
+            at = by_id.get(at.parents[0]) if at.parents else None
+        return out
 
     async def _evidence(self, parent: Attempt, t: int) -> list[Shown]:
         wanted = self._wanted(parent, t)
@@ -213,6 +251,7 @@ class Search:
         rng = rng_at(self.run.seed, "evidence", t, parent.candidate.id)
         batches = recipe.evidence.batches(rows, bare, recipe.proposals.per_parent, rng)
         trajectory = tuple(self.trajectory)
+        marked = merge_configs(config, {"metadata": marks(parent.candidate, step=t, split="train")})
         return [
             Line(
                 t,
@@ -221,7 +260,7 @@ class Search:
                 i,
                 trajectory,
                 allowance,
-                ask_for(self.run, config, t, parent.candidate.id, i),
+                ask_for(self.run, marked, t, parent.candidate.id, i),
                 self._stalled(),
             )
             for i, batch in enumerate(batches)
@@ -240,10 +279,21 @@ class Search:
         """A line's children; where all of them will be scored in full, their rows start at once."""
         made = await run_line(self.run, line)
         recipe = self.run.recipe
-        if recipe.scoring.eager and recipe.proposals.keeps_all:
+        if self._early:
             ids = DevBench(self.run, self.evaluations, line.step).examples
             await together(self.evaluations.ensure(c, "dev", ids) for c in _distinct(made))
         return made
+
+    async def _screened(
+        self, fresh: list[Candidate], plan: Sequence[tuple[Attempt, list[Line]]], t: int
+    ) -> list[Candidate]:
+        """Children that helped on the rows they were made from, where the recipe wants that tried first."""
+        if not self.run.recipe.proposals.screening:
+            return fresh
+        passed = await Screen(self.run, self.evaluations, self.spending, t).passed(fresh, plan)
+        self.spending.release(t)
+        known = {a.candidate.id for a in self.trajectory}
+        return [c for c in _distinct(passed) if c.id not in known]
 
     def _fresh(self, families: Sequence[tuple[Attempt, list[Candidate]]], t: int) -> list[Candidate]:
         known = {a.candidate.id for a in self.trajectory}
@@ -254,6 +304,10 @@ class Search:
             fresh += kept
             known |= {c.id for c in kept}
         return fresh
+
+    def _traces(self, candidates: Sequence[Candidate]) -> dict[str, list[str]]:
+        """Ids of the evaluation traces on dev rows, by candidate."""
+        return {c.id: self.run.traces.get((c.id, "dev"), []) for c in candidates}
 
     def _admit(self, scored: Sequence[Attempt], t: int) -> None:
         at = {a.candidate.id: i for i, a in enumerate(self.trajectory)}
@@ -273,8 +327,8 @@ class Search:
             if self.run.recipe.incumbent.accepts(challenger, leader):
                 leader = challenger
         self.best.append(leader)
-        dropped = [{"candidate_id": i, "why": why} for i, why in selection.dropped.items()]
-        self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=dropped))
+        self.dropped = [{"candidate_id": i, "why": why} for i, why in selection.dropped.items()]
+        self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=self.dropped))
 
     def _choose(self, kept: Sequence[Attempt]) -> None:
         """The survivors, the first of them marked as the one the search goes on from."""

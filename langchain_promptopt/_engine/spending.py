@@ -61,6 +61,10 @@ class Spending:
             search_calls=cells,
         )
 
+    def claim_part(self, step: int, *, cells: int) -> int:
+        """Set as many of `cells` target calls aside as the budget can bear; how many that is."""
+        return next((n for n in range(cells, 0, -1) if self.claim(step, cells=n)), 0)
+
     def _optimizer_cost(self, calls: int) -> tuple[int, float]:
         """Expected tokens and money of optimizer calls, from those already settled."""
         seen: Usage | None = self._ledger.by_role.get("optimizer")

@@ -25,7 +25,11 @@ _SECRET = re.compile(r"(?i)key$|token$|secret|password|authorization|headers?$|c
 
 
 def resolve_model(
-    spec: Any, role: str, *, factories: Mapping[str, Callable[[Any], BaseChatModel]] | None = None
+    spec: Any,
+    role: str,
+    *,
+    factories: Mapping[str, Callable[[Any], BaseChatModel]] | None = None,
+    base_url: str | None = None,
 ) -> BaseChatModel:
     """The chat model that `spec` means.
 
@@ -33,6 +37,7 @@ def resolve_model(
         spec: "provider:name", a chat model, or `(openai client, "model")`.
         role: What it is for (`optimizer`, `target`), for factories and error messages.
         factories: Models that this package brings, by name ("offline"); called with the role.
+        base_url: Where a model given by name is served; None is what the provider's package says.
 
     Raises:
         ConfigError: The spec is of no known form, or the provider's package is not installed.
@@ -54,18 +59,18 @@ def resolve_model(
         known = f" Known by name: {', '.join(factories)}." if factories else ""
         msg = f"{spec!r} names no provider"
         raise ConfigError(msg, where=f"{role} model", mend=_FORMS + known)
-    return _openai(name, role) if provider == "openai" else _other_provider(spec, role)
+    return _openai(name, role, base_url) if provider == "openai" else _other_provider(spec, role, base_url)
 
 
 _FORMS = 'Write "provider:name" ("openai:gpt-4o-mini"), or pass a chat model or (openai client, "model").'
 
 
-def _openai(name: str, role: str) -> BaseChatModel:
+def _openai(name: str, role: str, given: str | None) -> BaseChatModel:
     import openai
     from langchain_openai import ChatOpenAI
 
     # The base URL is passed on explicitly: LANGSMITH_GATEWAY would win over the environment otherwise.
-    base_url = os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL") or None
+    base_url = given or os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL") or None
     key = {} if os.environ.get("OPENAI_API_KEY") or base_url is None else {"api_key": "none"}
     try:
         return ChatOpenAI(model=name, base_url=base_url, max_retries=0, stream_usage=True, **key)  # type: ignore[arg-type]  # api_key takes a plain string
@@ -74,7 +79,7 @@ def _openai(name: str, role: str) -> BaseChatModel:
         raise CredentialsError(msg, where=f"{role} model", mend="Export it; a local server takes any text.") from error
 
 
-def _other_provider(spec: str, role: str) -> BaseChatModel:
+def _other_provider(spec: str, role: str, base_url: str | None) -> BaseChatModel:
     provider = spec.partition(":")[0]
     try:
         from langchain.chat_models import init_chat_model
@@ -83,7 +88,7 @@ def _other_provider(spec: str, role: str) -> BaseChatModel:
         mend = "pip install 'langchain-promptopt[providers]' and the provider's own package."
         raise ConfigError(msg, where=f"{role} model", mend=mend) from error
     try:
-        model: BaseChatModel = init_chat_model(spec)
+        model: BaseChatModel = init_chat_model(spec, **({} if base_url is None else {"base_url": base_url}))
     except (ImportError, ValueError) as error:
         msg = f"{spec!r} cannot be loaded: {error}"
         raise ConfigError(msg, where=f"{role} model", mend="Install the provider's package.") from error

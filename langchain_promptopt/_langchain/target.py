@@ -17,6 +17,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_promptopt._langchain import live
 from langchain_promptopt._langchain.discover import Found, find_models, find_prompts, name_places
 from langchain_promptopt._langchain.dryrun import Proof, dry_run
+from langchain_promptopt._langchain.quick import quick
 from langchain_promptopt._langchain.overlay import Overlay, install, overlaid, rendered_outside
 from langchain_promptopt._langchain.rendering import render_all
 from langchain_promptopt._langchain.textof import TextOf
@@ -57,6 +58,7 @@ class ChainTarget:
             mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
             raise PromptError(msg, mend=mend)
         self._uninstall: Callable[[], None] = install([(f.path, f.template) for f in places.values()])
+        self._quick = quick(chain)
 
     # ------------------------------------------------------------ life
 
@@ -97,6 +99,11 @@ class ChainTarget:
     def close(self) -> None:
         """Take the slots off; the live objects have their own classes again. May be called again."""
         self._uninstall()
+
+    async def aclose(self) -> None:
+        """`close`, and end the connections that were opened for evaluations."""
+        self.close()
+        await self._quick.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +165,7 @@ class ChainTarget:
         """
         overlay = Overlay(self._templates(prompts))
         with overlaid(overlay):
-            output = await self.chain.ainvoke(dict(inputs), config)
+            output = await self._quick.chain.ainvoke(dict(inputs), config)
         hits = [name for name, f in self.places.items() if id(f.template) in overlay.calls]
         if not hits:
             copies = f"; it rendered copies made at run time: {', '.join(overlay.copies)}" if overlay.copies else ""

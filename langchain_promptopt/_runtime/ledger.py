@@ -15,17 +15,17 @@ picodollars, so totals do not depend on the order of replies.
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._runtime.amounts import Amount, Limits, Tally, amount_of, larger
 from langchain_promptopt._runtime.prices import PriceTable, to_pico, to_usd
-from langchain_promptopt.errors import BudgetSpent
+from langchain_promptopt.errors import BudgetSpent, PriceError
 from langchain_promptopt.types import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from langchain_promptopt._runtime.clock import Clock
 
@@ -57,6 +57,7 @@ class Ledger:
         self._by_role: defaultdict[str, Tally] = defaultdict(Tally)
         self._by_step: defaultdict[int, Tally] = defaultdict(Tally)
         self._search_calls = 0
+        self._lock = threading.Lock()
         self._flying = _NOTHING
         self._flying_test = _NOTHING
         self._test = _NOTHING
@@ -98,6 +99,12 @@ class Ledger:
         price = self._prices.price(model_id)
         usd = None if price is None else to_usd(price.cost(tokens_in, tokens_out, read, write))
         return Usage(calls, tokens_in, tokens_out, read, usd, seconds)
+
+    def require_known(self, usage: Usage, role: str) -> None:
+        """Refuse usage without a price under a money budget. Raises PriceError; what was paid stays recorded."""
+        if self._budget.usd is not None and usage.usd is None:
+            msg = f"budget.usd is set, but what a {role} call cost is unknown: its model has no price, or told no usage"
+            raise PriceError(msg, mend="Give the price of every model, or drop budget.usd.", role=role)
 
     def record(self, role: str, step: int, usage: Usage, *, split: str | None = None, cells: int | None = None) -> None:
         """Add usage that was made now, or that a journal replays.
@@ -208,25 +215,14 @@ class Ledger:
     def _test_left(self) -> Amount:
         return larger(self._test - self._test_paid - self._flying_test, _NOTHING)
 
-    @contextmanager
-    def flight(self, role: str, split: str | None = None, *, calls: int = 1) -> Iterator[None]:
-        """A block that makes `calls` calls and, as its last act, records them.
+    def flight(self, role: str, split: str | None = None, *, calls: int = 1) -> Flight:
+        """A block that makes `calls` calls, or more by `another`, and as its last act records them.
 
-        Raises BudgetSpent instead of starting. Nothing may be awaited between recording and the end
-        of the block, or the calls would count twice meanwhile.
+        Entering it raises BudgetSpent instead of starting; with 0 calls, nothing is asked before the
+        first `another`. Nothing may be awaited between recording and the end of the block, or the
+        calls would count twice meanwhile.
         """
-        reason = self.exhausted(split)
-        if reason is not None:
-            raise BudgetSpent(reason, mend="Raise it and resume.", role=role)
-        mine = Amount(calls=calls, search_calls=int(role == "task" and split != "test"))
-        of_test = mine if split == "test" else _NOTHING
-        self._flying += mine
-        self._flying_test += of_test
-        try:
-            yield
-        finally:
-            self._flying -= mine
-            self._flying_test -= of_test
+        return Flight(self, role, split, calls)
 
     def remaining(self) -> dict[str, float]:
         """What is left of each limit that was set; of counts, without what is reserved."""
@@ -238,3 +234,51 @@ class Ledger:
         if self._budget.seconds is not None:
             out["seconds"] = max(0.0, self._budget.seconds - self.seconds)
         return out
+
+
+class Flight:
+    """Calls begun and not yet recorded; see `Ledger.flight`."""
+
+    __slots__ = ("_begun", "_calls", "_ledger", "_mine", "_refused", "_role", "_split")
+
+    def __init__(self, ledger: Ledger, role: str, split: str | None, calls: int) -> None:
+        self._ledger = ledger
+        self._role = role
+        self._split = split
+        self._calls = calls
+        self._begun = 0
+        self._mine = _NOTHING
+        self._refused: str | None = None
+
+    def __enter__(self) -> Flight:
+        if self._calls:
+            self._admit()
+            self._add(Amount(calls=self._calls, search_calls=int(self._role == "task" and self._split != "test")))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._add(_NOTHING - self._mine)
+
+    def another(self) -> None:
+        """One call begins. The first `calls` are covered already; further ones raise BudgetSpent past the budget."""
+        self._begun += 1
+        if self._begun > self._calls:
+            self._admit()
+            self._add(Amount(calls=1))
+
+    def check(self) -> None:
+        """Raise BudgetSpent where a call was not allowed to start: what came out without it must not be used."""
+        if self._refused is not None:
+            raise BudgetSpent(self._refused, mend="Raise it and resume.", role=self._role)
+
+    def _admit(self) -> None:
+        self._refused = self._ledger.exhausted(self._split)
+        self.check()
+
+    def _add(self, more: Amount) -> None:
+        ledger = self._ledger
+        with ledger._lock:  # a chain may make its calls in threads
+            self._mine += more
+            ledger._flying += more
+            if self._split == "test":
+                ledger._flying_test += more

@@ -6,18 +6,32 @@ nothing where nobody listens.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.runnables.config import (
     RunnableConfig,
     ensure_config,
     get_async_callback_manager_for_config,
     patch_config,
+    set_config_context,
 )
 
+if TYPE_CHECKING:
+    from langchain_promptopt.types import Candidate
+
+T = TypeVar("T")
+
+Traces = dict[tuple[str, str], list[str]]
+"""Ids of evaluation traces by candidate and split."""
 End = Callable[[Mapping[str, Any]], None]
+
+
+def listened(config: RunnableConfig | None) -> bool:
+    """Whether any tracer or handler would see a span opened under `config`."""
+    return bool(get_async_callback_manager_for_config(ensure_config(config)).handlers)
 
 
 @asynccontextmanager
@@ -40,3 +54,24 @@ async def span(
         await run.on_chain_error(error)
         raise
     await run.on_chain_end(outputs)
+
+
+def marks(candidate: Candidate, *, step: int, split: str = "") -> dict[str, Any]:
+    """The metadata by which a span is found: every key on every span, empty where it does not apply (product 6)."""
+    return {
+        "promptopt_step": step,
+        "promptopt_candidate_id": candidate.id,
+        "promptopt_parent_id": candidate.parents[0] if candidate.parents else "",
+        "promptopt_split": split,
+    }
+
+
+def run_id_of(config: RunnableConfig) -> str:
+    """The id of the span that `config` was given out by."""
+    return str(getattr(config.get("callbacks"), "parent_run_id", None) or "")
+
+
+async def within(config: RunnableConfig, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run foreign code so that its Runnables and traceables become children of the span behind `config`."""
+    with set_config_context(config) as context:
+        return await asyncio.create_task(work(), context=context)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
+    from langchain_core.runnables.config import RunnableConfig
 
     from langchain_promptopt._runtime.ledger import Ledger
 
@@ -65,6 +66,7 @@ class Collected:
     served: list[str] = field(default_factory=list)
     finish_reasons: list[str] = field(default_factory=list)
     refusal: str | None = None
+    """What the last reply said in place of an answer."""
 
     @property
     def model_served(self) -> str | None:
@@ -100,6 +102,13 @@ class UsageCollector(BaseCallbackHandler):
     """
 
     run_inline = True
+
+    @property
+    def ignore_chain(self) -> bool:
+        """Only models are looked at: what else runs costs nothing."""
+        return True
+
+    ignore_agent = ignore_retriever = ignore_chain
 
     def __init__(self, requested: str | None = None, before_call: Callable[[], None] | None = None) -> None:
         self.requested = requested
@@ -149,8 +158,7 @@ class UsageCollector(BaseCallbackHandler):
             self.collected.served.append(reply.served)
         if reply.finish_reason:
             self.collected.finish_reasons.append(reply.finish_reason)
-        if reply.refusal:
-            self.collected.refusal = reply.refusal
+        self.collected.refusal = reply.refusal
 
     def _add(self, asked: str, replies: Sequence[_Reply], llm_output: Mapping[str, Any]) -> None:
         served = next((r.served for r in replies if r.served), None) or llm_output.get("model_name")
@@ -162,6 +170,18 @@ class UsageCollector(BaseCallbackHandler):
             use.add(meta)
         if not metered:
             self.collected.unmetered += 1
+
+
+def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
+    """A copy of `config` with `handler` among its callbacks, inherited by all that runs under it."""
+    callbacks = config.get("callbacks")
+    if callbacks is None:
+        return {**config, "callbacks": [handler]}
+    if isinstance(callbacks, list):
+        return {**config, "callbacks": [*callbacks, handler]}
+    manager = callbacks.copy()
+    manager.add_handler(handler, inherit=True)
+    return {**config, "callbacks": manager}
 
 
 @dataclass(frozen=True, slots=True)

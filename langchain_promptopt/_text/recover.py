@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LEAK_MAX = 0.3
 """Share of lost fixed text above which a reply is refused (spec 1.5)."""
+_MANY = 100
+"""More tags than this are compared pair by pair no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _by_tags(tagged: Tagged, frame: Frame) -> Recovered | None:
 
 def _moved(tagged: Tagged, frame: Frame) -> Rejection | None:
     """Refuse tags whose surroundings came back in another order: it is unclear which span is which."""
-    if len(tagged.ranges) != len(frame.spans) or len(frame.spans) < 2:
+    if len(tagged.ranges) != len(frame.spans) or not 2 <= len(frame.spans) <= _MANY:
         return None
     theirs = [_bag(part) for part in _around(tagged)]
     for i, ours in enumerate(_bag(f) for f in frame.fixed):

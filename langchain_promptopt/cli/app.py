@@ -68,7 +68,7 @@ def run(args: Sequence[str]) -> int:
         return 0 if isinstance(end.__context__, BrokenPipeError) else int(end.code or 0)
     except Exception as error:
         if as_json:
-            print_json(_failure(PromptOptError(f"{type(error).__name__}: {error}")))
+            _print_failure(error)
         raise  # a bug of ours: the traceback is the message, the exit code is 1
     return code if isinstance(code, int) else 0
 
@@ -77,7 +77,7 @@ def _usage(error: Any, *, as_json: bool) -> int:
     """A wrong command line, said the way Typer says it."""
     error.show(file=sys.stderr)
     if as_json:
-        print_json(_failure(UsageError(error.format_message())))
+        _print_failure(UsageError(error.format_message()))
     return 2
 
 
@@ -90,22 +90,12 @@ def _failed(error: PromptOptError, *, as_json: bool) -> int:
     if line := error_line("promptopt", visible(str(error)), os.environ):
         sys.stderr.write(line + "\n")
     if as_json:
-        print_json(_failure(error))
+        _print_failure(error)
     return exit_code_of(error)
 
 
-def _failure(error: PromptOptError) -> dict[str, Any]:
-    """Machine output of a run that did not end with a verdict (product section 4 and 10.8)."""
-    code = exit_code_of(error)
-    outcome = {4: "budget", 130: "interrupted", 143: "interrupted"}.get(code, "failed")
-    return {
-        "outcome": outcome,
-        "exit_code": code,
-        "run_id": error.facts.get("run_id"),
-        "replayed": False,
-        "prompts": [],
-        "test": [],
-        "edits": [],
-        "usage": error.facts.get("usage") or {},
-        "error": error.as_json(),
-    }
+def _print_failure(error: BaseException) -> None:
+    """The same object as `run_step` gives."""
+    from langchain_promptopt.pipeline.answers import failure_json
+
+    print_json(failure_json(error))

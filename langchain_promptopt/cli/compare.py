@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from langchain_promptopt.cli.answers import print_json, print_view
 from langchain_promptopt.cli.flags import GATE, TASK, Given, with_settings
-from langchain_promptopt.cli.optimize import Ok
+from langchain_promptopt.cli.optimize import Ok, tell
 
 
 def register(app: typer.Typer) -> None:
@@ -25,19 +24,14 @@ def compare(
     """Decide on held-out rows whether NEW is better than OLD."""
     from langchain_promptopt.cli.progress import watching
     from langchain_promptopt.pipeline import prepare
+    from langchain_promptopt.pipeline.delivering import failures_told
+    from langchain_promptopt.report.terminal import test_view
 
     given.target(old)
     config = given.load()
-    config.require("data.source", "evaluate.evaluators")
-    prepared = prepare(config)
-    with watching() as observers:
-        comparison = prepared.compare(old, new, observers=observers)
-    data = comparison.as_json()
-    if given.as_json:
-        print_json(data)
-    else:
-        from langchain_promptopt.report.terminal import test_view
-
-        print_view(test_view(data["outcome"], data["test"]))
-    code: int = data["exit_code"]
-    return 0 if code == 3 and {"no_gain", "inconclusive"} & set(ok or ()) else code
+    with failures_told(config):
+        config.require("data.source", "evaluate.evaluators")
+        prepared = prepare(config)
+        with watching() as observers:
+            result = prepared.compare(old, new, observers=observers)
+    return tell(result, test_view(result.outcome, result.test), ok=ok, as_json=given.as_json)

@@ -22,4 +22,4 @@ def demo(*, given: Given) -> int:
         note(
             "Models: built-in offline programs, free and without a network; their scores say nothing about real models."
         )
-    return run_and_tell(demo_task(config), config, ok=None, as_json=given.as_json)
+    return run_and_tell(demo_task(config), ok=None, as_json=given.as_json)

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.errors import UsageError
+from langchain_promptopt.store import finding
+from langchain_promptopt.store.finding import JOURNAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from langchain_promptopt.config import Config
     from langchain_promptopt.report.record import RunRecord
 
-JOURNAL = "journal.jsonl"
-
 
 def run_folders(config: Config) -> list[Path]:
     """All run folders, the latest first."""
-    root = config.runs_dir
-    found = [p for p in root.iterdir() if (p / JOURNAL).is_file()] if root.is_dir() else []
-    return sorted(found, key=lambda p: ((p / JOURNAL).stat().st_mtime_ns, p.name), reverse=True)
+    return finding.run_folders(config.runs_dir)
 
 
 def find_run(config: Config, name: str) -> Path:
     """The folder of a run: by id, a beginning of it, a path, or "latest". Raises UsageError."""
-    if (Path(name) / JOURNAL).is_file():
-        return Path(name)
-    folders = run_folders(config)
-    found = folders[:1] if name == "latest" else [p for p in folders if p.name.startswith(name)]
-    exact = [p for p in found if p.name == name]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
-    said = "several runs begin with" if found else "there is no run"
-    msg = f"{said} {name!r}"
-    raise UsageError(msg, where=str(config.runs_dir), mend="`promptopt runs` lists them; --runs-dir looks elsewhere.")
+    return finding.find_run(config.runs_dir, name)
 
 
 def events_of(folder: Path) -> list[Mapping[str, Any]]:

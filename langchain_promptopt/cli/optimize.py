@@ -1,18 +1,22 @@
 """`promptopt optimize`: search, decide on held-out rows, write back what was proven."""
 
-import os
-from typing import TYPE_CHECKING, Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
 from langchain_promptopt.cli.answers import note, print_json, print_view
 from langchain_promptopt.cli.flags import OPTIMIZE, Given, with_settings
 
-if TYPE_CHECKING:
-    from langchain_promptopt.config import Config
+
+class NoGain(StrEnum):
+    """Outcomes that `--ok` takes for a success."""
+
+    NO_GAIN = "no_gain"
+
 
 Ok = Annotated[
-    list[str] | None, typer.Option("--ok", metavar="no_gain", help="Exit with 0 where there is no proven gain.")
+    list[NoGain] | None, typer.Option("--ok", help="Exit with 0 where there is no proven gain, instead of 3.")
 ]
 
 
@@ -34,47 +38,37 @@ def optimize(
     """Improve a prompt by small edits and prove them on held-out rows."""
     given.target(target)
     config = given.load()
-    config.require("task", "data.source", "evaluate.evaluators", "optimize.model")
     from langchain_promptopt.cli.check import show_check
-    from langchain_promptopt.pipeline import prepare
+    from langchain_promptopt.pipeline.delivering import failures_told
+    from langchain_promptopt.pipeline.step import start
 
-    prepared = prepare(config)
-    if dry_run:
-        return show_check(prepared.check(), as_json=given.as_json)
-    return run_and_tell(prepared, config, ok=ok, as_json=given.as_json)
+    with failures_told(config):
+        prepared = start(config)
+        if dry_run:
+            return show_check(prepared.check(), as_json=given.as_json)
+        return run_and_tell(prepared, ok=ok, as_json=given.as_json)
 
 
-def run_and_tell(prepared: Any, config: "Config", *, ok: list[str] | None, as_json: bool) -> int:
+def run_and_tell(prepared: Any, *, ok: list[NoGain] | None, as_json: bool) -> int:
     """Run what was prepared, with progress on stderr and the answer on stdout; returns the exit code."""
     from langchain_promptopt.cli.progress import watching
 
     with watching() as observers:
         result = prepared.optimize(observers=observers)
-    tell(result, config, as_json=as_json, examples=prepared.examples())
-    code: int = result.exit_code
-    return 0 if code == 3 and {"no_gain", "inconclusive"} & set(ok or ()) else code
-
-
-def tell(result: Any, config: "Config", *, as_json: bool, examples: Any = None) -> None:
-    """The answer about a result, and the files a pipeline asked for."""
-    from langchain_promptopt.report.record import RunRecord
-    from langchain_promptopt.report.render import deliver
     from langchain_promptopt.report.terminal import run_view
 
-    record = RunRecord.from_events(list(result.events()), examples)
-    out = config.output
-    deliver(
-        record,
-        os.environ,
-        summary=config.path(out.summary) if out.summary else None,
-        junit=config.path(out.junit) if out.junit else None,
-        show_rows=out.show_rows,
-    )
+    return tell(result, run_view(prepared.record), ok=ok, as_json=as_json)
+
+
+def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> int:
+    """The answer about a result; returns the exit code, which is also the one in the answer."""
+    code: int = 0 if result.exit_code == 3 and ok else result.exit_code
     for warning in result.warnings:
         note(f"note: {warning}")
     if as_json:
-        print_json(result.as_json())
-    else:
-        print_view(run_view(record))
-        if result.folder is not None:
-            note(f"record and report: {result.folder}")
+        print_json(result.as_json() | {"exit_code": code})
+        return code
+    print_view(view)
+    if result.folder is not None:
+        note(f"record and report: {result.folder}")
+    return code

@@ -21,9 +21,9 @@ def resume(
 ) -> int:
     """Go on with a run. The configuration must be the one it was started with; the budget may differ."""
     from langchain_promptopt.cli.journals import find_run
-    from langchain_promptopt.pipeline import prepare
+    from langchain_promptopt.pipeline.delivering import failures_told
+    from langchain_promptopt.pipeline.step import start
 
     config = given.load()
-    folder = find_run(config, run)
-    prepared = prepare(config, resume=folder)
-    return run_and_tell(prepared, config, ok=ok, as_json=given.as_json)
+    with failures_told(config):
+        return run_and_tell(start(config, resume=find_run(config, run)), ok=ok, as_json=given.as_json)

@@ -187,6 +187,7 @@ def _check_combinations(config: Config, origins: Origins) -> None:
         raise ConfigError(
             msg, where=origins.of(("task", "prompt")), mend="Keep one: a chain in code, or a prompt with a model."
         )
+    _refuse_idle(config, origins)
     if task.chain is not None and ":" not in task.chain:
         msg = f"task.chain is {task.chain!r}, expected module:name"
         raise ConfigError(msg, where=origins.of(("task", "chain")), mend='For example chain = "my_app.chain:chain".')
@@ -198,3 +199,15 @@ def _check_combinations(config: Config, origins: Origins) -> None:
     if config.output.tag is not None and config.output.push is None:
         msg = "output.tag is set without output.push"
         raise ConfigError(msg, where=origins.of(("output", "tag")), mend='Add push = "owner/name", or remove tag.')
+
+
+def _refuse_idle(config: Config, origins: Origins) -> None:
+    """Settings of a model that is not named here would be ignored without a word."""
+    for name, section in (("task", config.task), ("optimize", config.optimize)):
+        if section.model is not None:
+            continue
+        for key in ("temperature", "max_tokens", "base_url"):
+            if getattr(section, key) is not None:
+                msg = f"{name}.{key} is set, and {name}.model is not"
+                mend = f"Name the model in {name}.model; a chain of your own sets it in its code."
+                raise ConfigError(msg, where=origins.of((name, key)), mend=mend)

@@ -17,7 +17,8 @@ _PREFIX = re.compile(r"(?:option|choice|letter)\b|\\text(?:bf)?\{", re.IGNORECAS
 # A small letter counts only when it stands alone or is marked as a letter ("b)", "b."): "a" is also an article.
 _ALONE = re.compile(r"([A-Za-z])(?=[\s*_`\"'”.,;:!?})\]$]*\Z|[).:\]}*,;](?!\w))")
 _CAPITAL = re.compile(r"([A-Z])(?![\w'’])")
-_ARTICLE = re.compile(r"[AI]\s+[a-z]")
+_ARTICLE = re.compile(r"[AI]\s+(?!or\b|and\b)[a-z]")
+_SEVERAL = re.compile(r"[A-Z]\s*(?:or\b|and\b|[/,&])\s*[A-Z](?![\w'’])")
 _LONE = re.compile(r"(?<![\w'’\-])([A-Z])(?![\w'’\-]|\.\w)")
 _EXPLAINED = re.compile(r"[AI]\s+(?:because|since|as|is|and|for|due)\b")
 
@@ -35,7 +36,7 @@ def options_of(inputs: Any) -> dict[str, str]:
     values = inputs.values() if isinstance(inputs, Mapping) else [inputs]
     text = _plain("\n".join(v for v in values if isinstance(v, str)))
     marks = [m for m in _BRACKETED.finditer(text) if m.group(1).isupper() and m.group().startswith("(")]
-    ends = [m.start() for m in marks[1:]] + [len(text)]
+    ends = [*(m.start() for m in marks[1:]), len(text)][: len(marks)]
     found = {m.group(1): text[m.end() : end].strip().partition("\n")[0] for m, end in zip(marks, ends, strict=True)}
     if len(found) < 2:  # one option is no choice
         found = {m.group(1): m.group(2) for m in _LISTED.finditer(text)}
@@ -47,6 +48,8 @@ def _leading(text: str) -> str | None:
     start = text.lstrip(_LEAD)
     if (prefix := _PREFIX.match(start)) is not None:
         start = start[prefix.end() :].lstrip(_LEAD)
+    if _SEVERAL.match(start):
+        return None
     if (alone := _ALONE.match(start)) is not None:
         return alone.group(1).upper()
     if _CAPITAL.match(start) is None or (_ARTICLE.match(start) and not _EXPLAINED.match(start)):

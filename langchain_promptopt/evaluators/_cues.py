@@ -17,8 +17,6 @@ def after_cue(text: str) -> str | None:
     >>> after_cue("The answer is 7. No, the answer is 8.")
     ' 8.'
     """
-    for found in reversed(list(_CUE.finditer(text))):
-        rest = text[found.end() :]
-        if _SOMETHING.search(rest):
-            return rest
-    return None
+    last = next((i for i in range(len(text) - 1, -1, -1) if _SOMETHING.match(text, i)), -1)
+    ends = [found.end() for found in _CUE.finditer(text) if found.end() <= last]
+    return text[ends[-1] :] if ends else None

@@ -33,18 +33,8 @@ def sign_test(wins: int, losses: int) -> float:
     1.0
     """
     n = wins + losses
-    if 2 * wins <= n:
-        return 1.0 - _upper_half(losses + 1, n) if wins else 1.0
-    return _upper_half(wins, n)
-
-
-def _upper_half(wins: int, n: int) -> float:
-    """P(X >= wins) for a fair coin, in whole numbers until the last division."""
-    if wins > n:
-        return 0.0
-    term = comb(n, wins)
-    total = 0
-    for k in range(wins, n + 1):
+    term, total = comb(n, wins), 0
+    for k in range(wins, n + 1):  # in whole numbers until the last division
         total += term
         term = term * (n - k) // (k + 1)
     return total / (1 << n)

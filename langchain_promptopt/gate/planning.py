@@ -47,10 +47,10 @@ def power(n_clusters: int, gain: float, discordance: float, alpha: float, margin
     reach = 6 * sqrt(n_clusters * differ * (1 - differ)) + 6
     low, high = max(0, floor(n_clusters * differ - reach)), min(n_clusters, ceil(n_clusters * differ + reach))
     fewest = critical_wins(alpha).upto(high)
-    reachable = [k for k in range(low, high + 1) if fewest[k] <= k]
-    return min(
-        1.0, sum(binomial_pmf(k, n_clusters, differ) * binomial_tail(fewest[k], k, wins_share) for k in reachable)
+    chances = (
+        binomial_pmf(k, n_clusters, differ) * binomial_tail(fewest[k], k, wins_share) for k in range(low, high + 1)
     )
+    return min(1.0, sum(chances))
 
 
 def _normal_power(n: int, gain: float, differ: float, alpha: float, margin: float) -> float:

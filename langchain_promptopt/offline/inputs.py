@@ -7,6 +7,7 @@ come first, so the earliest sign of an input counts, and closing signs are sough
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -53,8 +54,10 @@ def separate(messages: Sequence[tuple[str, str]]) -> tuple[str, str]:
 def split(text: str, before: str = "") -> tuple[str, str]:
     """The instructions and the input inside one message; `before` is what earlier messages said."""
     opened = _opening(text)
+    if before and read(before).labels and (opened is None or text[:opened].strip().count("\n")):
+        return "", text  # the instructions came earlier: a marker deep inside the message is the row's own
     if opened is None:
-        return ("", text) if before and read(before).labels else _last_paragraph(text)
+        return _last_paragraph(text)
     head, rest = text[:opened], text[opened:]
     block = _BLOCK.match(rest.lstrip()) or _FENCE.match(rest.lstrip())
     if block is not None:
@@ -88,12 +91,20 @@ def _markers(text: str) -> list[tuple[int, int]]:
     out, at = [], 0
     for line in text.split("\n"):
         start, at = at, at + len(line) + 1
-        head, colon, _ = line.partition(":")
-        if colon and len(head) <= _LONGEST_MARKER and not _NOUNS.isdisjoint(head.lower().translate(_BARE).split()):
-            found = _MARKER.match(line)
-            if found is not None and not _NO_MARKER.match(line):
-                out.append((start, start + found.end()))
+        end = _marker_end(line)
+        if end:
+            out.append((start, start + end))
     return out
+
+
+@lru_cache(maxsize=8192)
+def _marker_end(line: str) -> int:
+    """Where a marker at the line's beginning ends, 0 without one. A prompt's lines return with every row."""
+    head, colon, _ = line.partition(":")
+    if not colon or len(head) > _LONGEST_MARKER or _NOUNS.isdisjoint(head.lower().translate(_BARE).split()):
+        return 0
+    found = _MARKER.match(line)
+    return 0 if found is None or _NO_MARKER.match(line) else found.end()
 
 
 def _after_shots(text: str, markers: list[tuple[int, int]]) -> int:

@@ -7,27 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._engine.context import Run
 from langchain_promptopt._engine.engine import Engine
-from langchain_promptopt._engine.execute import LocalExecutor, Scores
 from langchain_promptopt._engine.guarding import Guarded
 from langchain_promptopt._engine.models import OptimizerModel
 from langchain_promptopt._langchain.models import model_name
 from langchain_promptopt._runtime.clock import RealClock
-from langchain_promptopt._runtime.failures import classify
 from langchain_promptopt._runtime.ledger import Ledger
-from langchain_promptopt._runtime.limiter import Limiter
-from langchain_promptopt._runtime.usage import UsageCollector
 from langchain_promptopt.errors import PromptError
-from langchain_promptopt.evaluators import EvaluatorFailed, score_all
+from langchain_promptopt.optimizer.elsewhere import Booked
+from langchain_promptopt.optimizer.evaluating import limiters, local_executor
 from langchain_promptopt.optimizer.judge import GateJudge
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
-from langchain_promptopt.types import Example, Outcome, PromptSet, Rejection, Usage
+from langchain_promptopt.types import Example, Outcome, PromptSet, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from langchain_promptopt._engine.execute import LocalExecutor
     from langchain_promptopt._runtime.clock import Clock
-    from langchain_promptopt.evaluators import Evaluator
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.protocols import Executor, Job
 
@@ -57,11 +54,9 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
     clock: Clock = settings.clock or RealClock()
     ledger = Ledger(settings.budget, plan.prices, clock)
     rows = [e for split in ("train", "dev", "val", "test") for e in plan.data[split]]
-    limiter = Limiter(settings.max_concurrency, clock)
-    shared = plan.models["task"] == plan.models.get("optimizer")
     run_box: list[Run] = []
     guarded = Guarded(
-        limiters={"task": limiter, "optimizer": limiter if shared else Limiter(settings.max_concurrency, clock)},
+        limiters=limiters(plan, clock),
         ledger=ledger,
         policy=settings.policy,
         clock=clock,
@@ -80,10 +75,12 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
         baseline=plan.baseline,
         objective=plan.objective,
         journal=journal,
-        executor=executor or settings.executor or local,
+        executor=executor or _booked(settings.executor, ledger, run_box) or local,
         optimizer=OptimizerModel(
             plan.optimizer,
-            lambda messages, config, kwargs: guarded.optimizer(plan.optimizer, messages, config, kwargs),
+            lambda messages, config, kwargs, step: guarded.optimizer(
+                plan.optimizer, messages, config, {**kwargs, **settings.optimizer_kwargs}, step
+            ),
             journal,
             lambda event: run_box[0].emit(event),
             lambda step, usage: ledger.record("optimizer", step, usage),
@@ -102,38 +99,10 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
     )
 
 
-def local_executor(plan: Plan, guarded: Guarded, run_box: Sequence[Run]) -> LocalExecutor:
-    """Runs the plan's own target in this process; `run_box` holds the run once it is there."""
-    settings, ledger = plan.settings, guarded.ledger
-
-    def charge(job: Job, collector: Any) -> Usage:
-        usage: Usage = collector.collected.usage(ledger)
-        ledger.record("task", run_box[0].step, usage, split=job.cell.split)
-        return usage
-
-    return LocalExecutor(
-        target=plan.target,
-        score=_scorer(plan.evaluators),
-        meter=UsageCollector,
-        guarded=guarded.cell,
-        charge=charge,
-        keys=[e.key for e in plan.evaluators],
-        max_concurrency=settings.max_concurrency,
-        metadata={"promptopt_run_id": plan.run_id, "promptopt_method": plan.recipe.name},
-    )
-
-
-def _scorer(evaluators: Sequence[Evaluator]) -> Any:
-    async def score(example: Example, output: Any) -> Scores:
-        try:
-            found = await score_all(evaluators, example, output)
-        except EvaluatorFailed as failed:
-            if failed.error is not None and classify(failed.error, "judge").action == "retry":
-                raise failed.error from failed  # a judge out of reach is an outage, not a broken evaluator
-            raise
-        return Scores(found.scores, found.comments)
-
-    return score
+def _booked(foreign: Executor | None, ledger: Ledger, run_box: Sequence[Run]) -> Executor | None:
+    if foreign is None:
+        return None
+    return Booked(foreign, lambda o: ledger.record("task", run_box[0].step, o.usage, split=o.cell.split))
 
 
 def _renders(plan: Plan, rows: Sequence[Example]) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._data import Columns
+from langchain_promptopt._langsmith.options import LangSmithOptions
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt.gate.openings import FILE_NAME
 from langchain_promptopt.optimizer.run import run_task
@@ -112,7 +113,10 @@ def settings_of(arguments: Mapping[str, Any]) -> Settings:
     folder, openings = given.pop("runs_dir", HERE), given.pop("openings", HERE)
     given["gate"] = given.get("gate") or Gate()
     given["budget"] = given.get("budget") or Budget()
+    trace_file = given.pop("trace_file", None)
     return Settings(
+        langsmith=LangSmithOptions.of(given.pop("langsmith", None)),
+        trace_file=None if trace_file is None else Path(trace_file),
         columns=columns if isinstance(columns, Columns) else Columns(inputs=columns),
         runs_dir=default_runs_dir(Path.cwd()) if folder == HERE else _path(folder),
         openings=Path.cwd() / FILE_NAME if openings == HERE else _path(openings),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._engine.gating import Verdict
@@ -29,17 +29,20 @@ class GateJudge:
     openings: Openings
     persistent: bool = True
     problem: str = ""
-    candidate_id: str = field(default="")
+    same_model: bool = True
+    """False where two models are compared: then two names served are no drift."""
 
-    def open(self, rows: Sequence[Example]) -> int:
+    def open(self, rows: Sequence[Example], candidate_id: str) -> int:
         """Record the opening before its first paid call."""
-        opening = self.openings.record(self.run_id, self.candidate_id, [row_hash(e.inputs) for e in rows])
+        opening = self.openings.record(self.run_id, candidate_id, [row_hash(e.inputs) for e in rows])
         self.persistent, self.problem = opening.persistent, opening.problem
         return opening.number
 
     def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
         """The gate's table. Without a record of openings nothing applies by itself."""
-        pairs = pair_outcomes(baseline, candidate, self.clusters)
+        pairs = pair_outcomes(
+            baseline, candidate, self.clusters, metrics=self.metrics, same_model=self.same_model
+        )
         decision = decide(pairs, self.gate, opening=opening, metrics=self.metrics)
         return self._verdict(decision, opening)
 
@@ -55,7 +58,7 @@ class GateJudge:
         )
 
 
-def what_the_split_shows(rows: Sequence[Example], gate: Gate, openings: Openings) -> Feasibility:
-    """Whether these rows can reach the level at all, said before any call."""
-    opening = openings.number([row_hash(e.inputs) for e in rows])
+def what_the_split_shows(rows: Sequence[Example], gate: Gate, openings: Openings, run_id: str) -> Feasibility:
+    """Whether these rows can reach the level at all, said before any call. A resumed run's own opening does not count."""
+    opening = openings.number([row_hash(e.inputs) for e in rows], run_id=run_id)
     return feasibility(len({e.cluster for e in rows}), gate, opening)

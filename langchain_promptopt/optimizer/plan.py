@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._data import load_data
 from langchain_promptopt._engine.context import Objective
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model
 from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt._langsmith.tracing import untraced
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._text.templates import check_user_marks
 from langchain_promptopt.errors import ConfigError, EvaluatorError, PromptError
@@ -18,7 +18,9 @@ from langchain_promptopt.evaluators import resolve_evaluators
 from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings
 from langchain_promptopt.offline import factories
+from langchain_promptopt.optimizer.earlier import with_past
 from langchain_promptopt.optimizer.judge import what_the_split_shows
+from langchain_promptopt.optimizer.loading import load_rows, notes_hash
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.steps.metaprompts import versions
 from langchain_promptopt.strategies.registry import dump
@@ -67,6 +69,10 @@ class Plan:
         """Take the slots off the live prompts."""
         self.target.close()
 
+    async def aclose(self) -> None:
+        """`close`, and end the connections that evaluations had opened."""
+        await self.target.aclose()
+
 
 async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> Plan:
     """Resolve and check everything; nothing is paid for. Raises UsageError with place and mend.
@@ -77,17 +83,11 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     evaluators = resolve_evaluators(settings.evaluators, import_from=settings.import_from)
     objective = _objective(evaluators, settings)
     optimizer = _optimizer_model(settings) if searches else None
-    data = load_data(
-        settings.data,
-        columns=settings.columns,
-        splits=settings.splits,
-        drop_leaks=settings.drop_leaks,
-        skip_bad_lines=settings.skip_bad_lines,
-        remote=settings.remote,
-    )
+    data = load_rows(settings)
     model = None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
     rows = [dict(e.inputs) for split in ("dev", "train") for e in data[split]][:_DRY_ROWS]
-    target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
+    with untraced():  # a dry run is nobody's evaluation
+        target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
     try:
         prompts = _checked_prompts(target, data, settings, searches=searches)
         prices = _prices(target, optimizer, settings)
@@ -95,6 +95,8 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         target.close()
         raise
     baseline, openings, models = Candidate(prompts), Openings(settings.openings), _models(target, optimizer)
+    recipe, remarks = with_past(recipe, prompts, settings.start_edits)
+    started = _started(settings, recipe, data, baseline, evaluators, models)
     return Plan(
         task=task,
         settings=settings,
@@ -107,9 +109,9 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         optimizer=optimizer,
         models=models,
         prices=prices,
-        shows=what_the_split_shows(data["test"], settings.gate, openings),
-        started=_started(settings, recipe, data, baseline, evaluators, models),
-        notes=(*data.notes, *target.notes, *_prompt_notes(prompts)),
+        shows=what_the_split_shows(data["test"], settings.gate, openings, started.run_id),
+        started=started,
+        notes=(*data.notes, *target.notes, *_prompt_notes(prompts), *remarks),
         openings=openings,
     )
 
@@ -193,6 +195,7 @@ def _started(
         "seed": settings.seed,
         "gate": settings.gate.as_json(),
         "data": data.as_of,
+        **notes_hash(data),
         "splits": {s: [e.id for e in rows] for s, rows in data.splits.items()},
         "prompts": baseline.id,
         "frozen": [[list(m.frozen), m.editable] for p in baseline.prompts for m in p.messages],

@@ -117,7 +117,7 @@ class Result:
         if not self.gate_passed and not force:
             msg = f"the gate did not pass (outcome {self.outcome!r}), so nothing proves these edits"
             raise UsageError(msg, mend="Pass force=True to push them all the same.")
-        from langchain_promptopt._langsmith.hub import push_result
+        from langchain_promptopt.optimizer.publishing import push_result
 
         return push_result(self, name, tag=tag)
 

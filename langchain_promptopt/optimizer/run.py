@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.signals import cancel_on_signals
-from langchain_promptopt.errors import ConfigError, Interrupted
+from langchain_promptopt.errors import ConfigError, Interrupted, PromptOptError
 from langchain_promptopt.events import Applied
 from langchain_promptopt.optimizer.assemble import Assembled, assemble
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
+from langchain_promptopt.optimizer.tracing import traced
 from langchain_promptopt.report.lineage import compose
 from langchain_promptopt.store import read_events
 from langchain_promptopt.types import Candidate, Edit
@@ -36,7 +37,7 @@ async def run_task(task: Any, settings: Settings, config: RunnableConfig | None 
     try:
         return await run_plan(plan, config or {})
     finally:
-        plan.close()
+        await plan.aclose()
 
 
 async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
@@ -46,9 +47,15 @@ async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
     ready = assemble(plan)
     replayed = ready.journal.finished
     try:
-        ended = await until_signal(ready.engine.finish(plan.started, config), plan)
+        work = traced(plan, ready, config, lambda inner: ready.engine.finish(plan.started, inner))
+        ended = await until_signal(work, plan)
         result = result_of(plan, ready, ended, replayed=replayed)
         _apply(plan, ready, result)
+    except PromptOptError as error:  # whoever reads the failure wants to know which run, and what it has cost
+        error.facts.setdefault("run_id", plan.run_id)
+        error.facts.setdefault("usage", ready.run.ledger.as_json())
+        raise
+    else:
         return result
     finally:
         ready.close()
@@ -149,7 +156,7 @@ async def _judge_part(plan: Plan, edits: Sequence[Edit], keep: Sequence[int]) ->
             await evaluations.ensure(candidate, "dev", ids)
         scores = [evaluations.primary(c, "dev") for c in (plan.baseline, part)]
     finally:
-        again.close()
+        await again.aclose()
     return _part_result(plan, part, chosen, scores, ready)
 
 

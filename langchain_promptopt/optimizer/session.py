@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from langchain_promptopt._engine.session import ParkedExecutor, settled
 from langchain_promptopt.optimizer.assemble import Assembled, assemble
+from langchain_promptopt.optimizer.elsewhere import jobs_json, outcomes_from_json
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.run import result_of
+from langchain_promptopt.optimizer.tracing import traced
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Mapping
 
     from langchain_promptopt._engine.engine import Ended
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.protocols import Job
-    from langchain_promptopt.types import Outcome
+    from langchain_promptopt.types import Cell, Outcome
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ class Session:
         self._executor = ParkedExecutor()
         self._offered: tuple[Job, ...] | None = None
         self._ended: asyncio.Task[Ended] | None = None
+        self._booked: set[Cell] = set()
         try:
             self._plan: Plan = self._on_loop(make_plan(chain, settings))
         except BaseException:
@@ -61,7 +64,9 @@ class Session:
         told = list(outcomes)
 
         async def answer() -> int:
-            return self._executor.tell(told)
+            left = self._executor.tell(told)
+            self._book(told)
+            return left
 
         left = self._on_loop(answer())
         self._offered = None if not left else tuple(job for job, _ in self._executor.parked.values())
@@ -71,7 +76,17 @@ class Session:
         """Outcomes of these cells, evaluated here as the engine itself would."""
         from langchain_promptopt.optimizer.assemble import evaluate_here
 
-        return self._on_loop(evaluate_here(self._ready, list(jobs)))
+        outcomes = self._on_loop(evaluate_here(self._ready, list(jobs)))
+        self._booked |= {o.cell for o in outcomes}
+        return outcomes
+
+    def propose_json(self) -> list[dict[str, Any]]:
+        """`propose()` as plain JSON values, for workers that call `evaluate_cells`."""
+        return jobs_json(self.propose(), self.run_id)
+
+    def tell_json(self, outcomes: Iterable[Mapping[str, Any]]) -> int:
+        """`tell` for what `evaluate_cells` returned."""
+        return self.tell(outcomes_from_json(outcomes))
 
     def result(self) -> Result:
         """The result, once `propose()` returned ()."""
@@ -86,7 +101,7 @@ class Session:
             return
         self._on_loop(self._cancel())
         self._ready.close()
-        self._plan.close()
+        self._on_loop(self._plan.aclose())
         self._stop()
 
     def __enter__(self) -> Self:
@@ -95,9 +110,18 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _book(self, told: Iterable[Outcome]) -> None:
+        """Calls made elsewhere count on the budget like our own."""
+        run = self._ready.run
+        for outcome in told:
+            if outcome.cell not in self._booked:
+                run.ledger.record("task", run.step, outcome.usage, split=outcome.cell.split)
+
     async def _advance(self) -> None:
         if self._ended is None:
-            self._ended = asyncio.create_task(self._ready.engine.finish(self._plan.started, {}))
+            self._ended = asyncio.create_task(
+                traced(self._plan, self._ready, {}, lambda c: self._ready.engine.finish(self._plan.started, c))
+            )
         ended = self._ended
         await settled(self._executor, lambda: self._ready.run.busy, ended.done)
         if ended.done() and ended.exception() is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_promptopt._data import Columns
+from langchain_promptopt._langsmith.options import LangSmithOptions
 from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt.recipe import Budget, Gate, Recipe
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.prices import Price
+    from langchain_promptopt.optimizer.earlier import PastEdit
+    from langchain_promptopt.optimizer.judging import JudgeCost
     from langchain_promptopt.protocols import Executor, Observer
 
 Apply = Literal["if_improved", "never", "always"]
@@ -27,9 +30,15 @@ class Settings:
     Attributes:
         runs_dir: Folder of run records; None keeps the record in memory.
         openings: File that counts openings of test rows; None beside `runs_dir`, else not recorded.
+        langsmith: What is read from and written to LangSmith; `optimize` takes a mapping as well.
+        trace_file: File to which every traced run is appended as one JSON line.
         executor: Runs cells elsewhere; None is this process.
         policy: How failed calls are tried again.
-        start_edits: Edits of an earlier run to try first.
+        start_edits: What an earlier run found; edits that still fit are tried first, each alone and all together.
+        optimizer_kwargs: Sent with every optimizer call, in place of what the method would send.
+        requests_per_second: Ceiling on calls started, over all roles.
+        judges: What evaluators whose model calls cannot be seen take for each row, by key.
+        cache: File of evaluations shared between runs; None asks always.
     """
 
     data: Any
@@ -50,6 +59,8 @@ class Settings:
     drop_leaks: bool = False
     skip_bad_lines: bool = False
     import_from: Path | None = None
+    langsmith: LangSmithOptions = field(default_factory=LangSmithOptions)
+    trace_file: Path | None = None
     runs_dir: Path | None = None
     openings: Path | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -61,3 +72,8 @@ class Settings:
     config_json: Mapping[str, Any] = field(default_factory=dict)
     remote: Any = None
     expected_run: str | None = None
+    start_edits: Sequence[PastEdit] = ()
+    optimizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    requests_per_second: float | None = None
+    judges: Mapping[str, JudgeCost] = field(default_factory=dict)
+    cache: Path | None = None

@@ -3,6 +3,18 @@
 from langchain_promptopt.pipeline.demo import demo_task
 from langchain_promptopt.pipeline.prepare import Prepared, Survey, prepare, survey
 from langchain_promptopt.pipeline.remote import push_run, rollback_run
+from langchain_promptopt.pipeline.shards import Shards, evaluate_cells
 from langchain_promptopt.pipeline.step import run_step
 
-__all__ = ["Prepared", "Survey", "demo_task", "prepare", "push_run", "rollback_run", "run_step", "survey"]
+__all__ = [
+    "Prepared",
+    "Shards",
+    "Survey",
+    "demo_task",
+    "evaluate_cells",
+    "prepare",
+    "push_run",
+    "rollback_run",
+    "run_step",
+    "survey",
+]

@@ -44,7 +44,7 @@ async def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
 
             found = await run_pilot(plan, pilot)
     finally:
-        plan.close()
+        await plan.aclose()
     return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), plan.notes, found)
 
 

@@ -1,26 +1,97 @@
-"""After a run: the winner into the folder the config names, and result and report beside the journal."""
+"""What a step leaves behind: winner, result and report, and the files that its pipeline reads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.store import RunFolder
+from langchain_promptopt.errors import PromptOptError
+from langchain_promptopt.pipeline.answers import failure_json
+from langchain_promptopt.report.failure import failure_junit, failure_markdown
+from langchain_promptopt.report.github import write_outputs, write_summary
+from langchain_promptopt.report.record import RunRecord
+from langchain_promptopt.report.render import deliver, render, step_outputs, write_text
+from langchain_promptopt.store import RunFolder, visible_events
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from langchain_promptopt.config import Config
     from langchain_promptopt.optimizer import Result
 
 
-def deliver_result(config: Config, result: Result) -> None:
-    """Write `result.json`, `report.html`, the prompts and the push, as far as the config and the gate say."""
+def deliver_result(config: Config, result: Result, examples: Mapping[str, Mapping[str, Any]]) -> RunRecord:
+    """Write everything the config names, as far as the gate allows; `examples` are shown beside their scores.
+
+    Doing it again for the same result changes nothing and pushes nothing.
+    """
+    out = config.output
+    proven = result.gate_passed or (out.apply == "always" and result.best.id != result.baseline.id)
+    if out.prompts is not None and proven and out.apply != "never":
+        result.save(config.path(out.prompts))
+    if out.push is not None and result.gate_passed:
+        from langchain_promptopt.optimizer.publishing import push_once
+
+        push_once(result, out.push, tag=out.tag)
+    return deliver_report(config, result, examples)
+
+
+def deliver_report(config: Config, result: Result, examples: Mapping[str, Mapping[str, Any]]) -> RunRecord:
+    """`result.json` and `report.html` beside the journal; summary, JUnit and GitHub's files where asked for."""
+    record = RunRecord.from_events(_events(result), examples)
     if result.folder is not None:
         folder = RunFolder(result.folder.parent, result.run_id)
         folder.write_result(result.as_json())
-        result.report(folder.report)
-    proven = result.gate_passed or (config.output.apply == "always" and result.best.id != result.baseline.id)
-    if config.output.prompts is not None and proven and config.output.apply != "never":
-        result.save(config.path(config.output.prompts))
-    if config.output.push is not None and result.gate_passed:
-        from langchain_promptopt._langsmith.hub import push_once
+        folder.write_report(render(record, "html"))
+    out = config.output
+    deliver(
+        record,
+        os.environ,
+        summary=config.path(out.summary) if out.summary else None,
+        junit=config.path(out.junit) if out.junit else None,
+        show_rows=out.show_rows,
+    )
+    return record
 
-        push_once(result, config.output.push, tag=config.output.tag)
+
+def _events(result: Result) -> list[Mapping[str, Any]]:
+    """What may be shown: nothing of a test that was not finished."""
+    return list(result.events() if result.folder is None else visible_events(result.folder / "journal.jsonl"))
+
+
+@contextmanager
+def failures_told(config: Config) -> Iterator[None]:
+    """A failure inside is written to the same files as a result, and raised on."""
+    try:
+        yield
+    except PromptOptError as error:
+        deliver_failure(config, failure_json(error))
+        raise
+
+
+def deliver_failure(config: Config, answer: Mapping[str, Any]) -> None:
+    """Summary, JUnit and GitHub's files of a step that failed."""
+    out, env = config.output, os.environ
+    if not (out.summary or out.junit or env.get("GITHUB_OUTPUT") or env.get("GITHUB_STEP_SUMMARY")):
+        return
+    record = _record(config, answer["run_id"])
+    text = failure_markdown(answer, record, show_rows=out.show_rows)
+    if out.summary:
+        write_text(config.path(out.summary), text)
+    if out.junit:
+        write_text(config.path(out.junit), failure_junit(answer))
+    write_summary(text, env)
+    known = step_outputs(record) if record else {"difference": "", "edits": "0"}
+    write_outputs(
+        known | {"outcome": answer["outcome"], "run_id": str(answer["run_id"] or ""), "improved": "false"}, env
+    )
+
+
+def _record(config: Config, run_id: str | None) -> RunRecord | None:
+    """The run as far as it came, if it began at all."""
+    path = config.runs_dir / str(run_id) / "journal.jsonl"
+    if run_id is None or not path.is_file():
+        return None
+    events = list(visible_events(path))
+    return RunRecord.from_events(events) if events else None

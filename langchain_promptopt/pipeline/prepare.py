@@ -12,6 +12,8 @@ from langchain_promptopt.evaluators import declare
 from langchain_promptopt.gate.openings import FILE_NAME
 from langchain_promptopt.optimizer import Settings
 from langchain_promptopt.optimizer.run import run_task
+from langchain_promptopt.pipeline.earlier import past_edits
+from langchain_promptopt.pipeline.models import configured_model, forced_sampling
 from langchain_promptopt.pipeline.resuming import recorded_config, refuse_changes
 from langchain_promptopt.pipeline.tasks import importing_from, load_task
 from langchain_promptopt.recipe import Budget, Gate
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from langchain_promptopt.config import Config
     from langchain_promptopt.optimizer import Result
     from langchain_promptopt.pipeline.checking import CheckReport
+    from langchain_promptopt.pipeline.shards import Shards
     from langchain_promptopt.protocols import DataSet, Observer
+    from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.types import PromptSet
 
 
@@ -43,6 +47,8 @@ class Prepared:
     task: Any
     settings: Settings
     resume: Path | None = None
+    record: RunRecord | None = None
+    """What was reported, once something ran."""
 
     def check(self, pilot: int = 0) -> CheckReport:
         """All that is free, and with `pilot` a little that is not."""
@@ -50,22 +56,27 @@ class Prepared:
 
         return run_sync(lambda: check(self, pilot))
 
-    def optimize(self, observers: Sequence[Observer] = ()) -> Result:
+    def optimize(self, observers: Sequence[Observer] = (), *, shards: Shards | None = None) -> Result:
         """Run (or replay, or resume) and write what was proven where the config says."""
         from langchain_promptopt.pipeline.delivering import deliver_result
 
+        watching = (*observers, shards) if shards is not None else tuple(observers)
+        settings = replace(self.settings, observers=watching, executor=shards or self.settings.executor)
         with importing_from(self.config.root):
-            result = run_sync(lambda: run_task(self.task, replace(self.settings, observers=tuple(observers))))
-        deliver_result(self.config, result)
+            result = run_sync(lambda: run_task(self.task, settings))
+        self.record = deliver_result(self.config, result, self.examples())
         return result
 
     def compare(self, old: str, new: str, *, observers: Sequence[Observer] = ()) -> Result:
-        """The gate on two tasks named in the config's terms."""
+        """The gate on two tasks named in the config's terms, and its report where the config says."""
         from langchain_promptopt.compare import acompare
+        from langchain_promptopt.pipeline.delivering import deliver_report
 
         settings = replace(self.settings, observers=tuple(observers), apply="never")
         with importing_from(self.config.root):
-            return run_sync(lambda: acompare(load_task(self.config, old), load_task(self.config, new), settings))
+            result = run_sync(lambda: acompare(load_task(self.config, old), load_task(self.config, new), settings))
+        self.record = deliver_report(self.config, result, self.examples())
+        return result
 
     def examples(self) -> dict[str, dict[str, Any]]:
         """Inputs and expected outputs by example id, for showing rows beside verdicts."""
@@ -120,18 +131,26 @@ def data_of(settings: Settings) -> DataSet:
 def settings_from(config: Config) -> Settings:
     """A configuration as the optimizer's own settings."""
     data, opt, out = config.data, config.optimize, config.output
+    optimizer = configured_model(opt, "optimizer")
     return Settings(
         data=None if data.source is None else config.located(data.source),
         columns=Columns(
-            inputs=dict(data.inputs) or None, outputs=list(data.outputs) or None, id=data.id, group=data.group
+            inputs=dict(data.inputs) or None,
+            outputs=list(data.outputs) or None,
+            id=data.id,
+            group=data.group,
+            note=data.note,
         ),
-        splits=dict(data.splits) or None,
+        splits={ours: theirs for ours, theirs in data.splits.items()} or None,
         drop_leaks=data.drop_leaks,
         skip_bad_lines=data.skip_bad_lines,
         evaluators=_evaluators(config),
         import_from=config.root,
-        optimizer_model=opt.model,
-        task_model=config.task.model,
+        optimizer_model=optimizer,
+        optimizer_kwargs=forced_sampling(opt, optimizer),
+        requests_per_second=opt.requests_per_second,
+        start_edits=past_edits(config),
+        task_model=configured_model(config.task, "task"),
         method=opt.method,
         freeze=config.task.freeze,
         gate=_gate(config),

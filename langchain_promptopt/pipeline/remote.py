@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def push_run(folder: Path, target: str, *, tag: str | None = None, force: bool = False) -> str:
-    """Commit a recorded run's winner to LangSmith; returns the commit. See `_langsmith.hub`."""
-    from langchain_promptopt._langsmith.hub import push_recorded
+    """Commit a recorded run's winner to LangSmith; returns the commit."""
+    from langchain_promptopt.optimizer.publishing import push_recorded
 
     return push_recorded(folder, target, tag=tag, force=force)
 
 
 def rollback_run(folder: Path) -> str:
     """Take back what a recorded run pushed; returns the commit that stands now."""
-    from langchain_promptopt._langsmith.hub import rollback_recorded
+    from langchain_promptopt.optimizer.publishing import rollback_recorded
 
     return rollback_recorded(folder)

@@ -7,5 +7,6 @@ added, so they compose: `TextualGradient(model=m) | IdentifyTokens(model=m) | Lo
 from langchain_promptopt.steps.gradient import TextualGradient
 from langchain_promptopt.steps.identify import IdentifyTokens
 from langchain_promptopt.steps.propose import GlobalProposal, LocalProposal
+from langchain_promptopt.steps.retriever import TrajectoryRetriever
 
-__all__ = ["GlobalProposal", "IdentifyTokens", "LocalProposal", "TextualGradient"]
+__all__ = ["GlobalProposal", "IdentifyTokens", "LocalProposal", "TextualGradient", "TrajectoryRetriever"]

@@ -97,7 +97,14 @@ class Step(RunnableSerializable[Any, Workpiece]):
 
     async def _say_again(self, piece: Workpiece, problem: str, config: RunnableConfig) -> tuple[str, Workpiece]:
         """A second try in the same conversation, with the concrete fault named."""
-        return await self._say(piece, fill("identify.retry", problem=problem), config)
+        again = self.model_copy(update={"model": second_try(self.model)})
+        return await again._say(piece, fill("identify.retry", problem=problem), config)
+
+
+def second_try(model: Any) -> Any:
+    """The model for a second try: where it is addressed by the engine, its record says that it was one."""
+    again = getattr(model, "again", None)
+    return again() if callable(again) else model
 
 
 def _with(piece: Workpiece, **changes: Any) -> Workpiece:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from langchain_promptopt._text.ranges import editable_words, normal_ranges
 from langchain_promptopt._text.spans import (
     SpanLimits,
     find_quote,
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 Protocol: TypeAlias = Literal["quote", "echo", "index"]
+
+_TELLING = 10
+"""Words a prompt must have before a share of them says anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,14 @@ def lawful(marks: Sequence[Mark], prompts: PromptSet, limits: SpanLimits) -> tup
     return tuple(out), problem
 
 
+def marked_share(marks: Sequence[Mark], prompts: PromptSet) -> float:
+    """Share of the editable words that stand under a mark; 0 for a prompt too short to tell."""
+    document = prompts.document
+    words = editable_words(document.text, normal_ranges(document.frozen, len(document.text)))
+    under = sum(any(m.start <= a and b <= m.end for m in marks) for a, b in words)
+    return under / len(words) if len(words) > _TELLING else 0.0
+
+
 class IdentifyTokens(Step):
     """Mark the words to blame; adds `spans` of the original text, their reasons and the tagged prompt.
 
@@ -125,6 +137,7 @@ class IdentifyTokens(Step):
         for left in range(self.retries, -1, -1):
             marks = self._parse(reply, piece.prompts, tag)
             legal, problem = ((), marks) if isinstance(marks, Rejection) else lawful(marks, piece.prompts, self.limits)
+            out = self._remarked(out, marks)
             if legal:
                 return self._found(out, legal)
             problem = problem or Rejection("no_marks", "nothing was marked")
@@ -132,6 +145,14 @@ class IdentifyTokens(Step):
             if left:
                 reply, out = await self._say_again(out, problem.detail, config)
         return replace(out, spans=(), span_reasons=(), tagged=piece.prompts.document.text)
+
+    def _remarked(self, piece: Workpiece, marks: tuple[Mark, ...] | Rejection) -> Workpiece:
+        """Marks over most of the prompt are local in name only (spec 1.6); trimming them is worth a remark."""
+        share = 0.0 if isinstance(marks, Rejection) else marked_share(marks, piece.prompts)
+        if self.limits.w_max is None or share <= self.limits.f_max:
+            return piece
+        detail = f"{share:.0%} of the editable words were marked, {self.limits.f_max:.0%} are allowed; trimmed"
+        return replace(piece, remarks=(*piece.remarks, Rejection("effectively_global", detail)))
 
     def _found(self, piece: Workpiece, legal: tuple[Mark, ...]) -> Workpiece:
         spans = spans_of(piece.prompts, [(m.start, m.end) for m in legal])

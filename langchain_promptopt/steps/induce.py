@@ -8,7 +8,7 @@ from langchain_promptopt.steps.metaprompts import fill, load, section
 from langchain_promptopt.steps.propose import Proposal, editable_ranges, edits_from_texts
 from langchain_promptopt.steps.replies import between_markers
 from langchain_promptopt.steps.views import rows, spans_of
-from langchain_promptopt.types import Draft, Rejection, Workpiece
+from langchain_promptopt.types import Draft, PromptSet, Rejection, Workpiece
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -22,7 +22,7 @@ class InduceInstruction(Proposal):
 
     async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
         ranges = editable_ranges(piece.prompts)
-        target = max(ranges, key=lambda r: r[1] - r[0])
+        target = _instruction(piece.prompts, max(ranges, key=lambda r: r[1] - r[0]))
         start = Workpiece(piece.prompts, turns=(("system", load("system")),))
         request = fill("induce", examples=section("examples", rows(piece.batch.formats, answered=False)))
         reply, out = await self._say(start, request, config)
@@ -35,3 +35,11 @@ class InduceInstruction(Proposal):
         ids = piece.batch.example_ids
         edits, refused = edits_from_texts(piece.prompts, spans, {0: (new, "induced from examples")}, ids, bounded=False)
         return self._draft(out, edits, refused, None, reply)
+
+
+def _instruction(prompts: PromptSet, stretch: tuple[int, int]) -> tuple[int, int]:
+    """The stretch without its last line where a variable follows: "Question: " belongs to the variable."""
+    start, end = stretch
+    text = prompts.document.text
+    cut = text.rfind("\n", start, end)
+    return (start, cut) if end < len(text) and text[start:cut].strip() and cut > start else stretch

@@ -10,12 +10,13 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from langchain_promptopt._text.fitting import pad_insertion
 from langchain_promptopt._text.guards import check_replacement
-from langchain_promptopt._text.recover import recover
+from langchain_promptopt._text.recover import Recovered, recover
 from langchain_promptopt._text.spans import diff_edits
-from langchain_promptopt._text.tags import parse_tags, strip_wrapping
+from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.templates import check_new_text
-from langchain_promptopt.steps.base import Step, rejected
+from langchain_promptopt.steps.base import Step, rejected, second_try
 from langchain_promptopt.steps.metaprompts import fill, section
 from langchain_promptopt.steps.replies import between_markers, slot_texts
 from langchain_promptopt.steps.views import flat_range, limits_line, spans_of, tagged
@@ -24,8 +25,14 @@ from langchain_promptopt.types import Draft, Edit, PromptSet, Rejection, Span, W
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_promptopt._text.templates import TemplateFormat
+
 Goal: TypeAlias = Literal["edit", "generate", "paraphrase"]
 Enforce: TypeAlias = Literal["strict", "audit", "off"]
+
+_HOTTER = 0.3
+_HOTTEST = 1.0
+"""The highest temperature every provider takes."""
 
 
 def edits_from_texts(
@@ -57,20 +64,11 @@ def _new_text(prompts: PromptSet, span: Span, old: str, raw: str, *, bounded: bo
         return old
     template = prompts[span.prompt].messages[span.message].parsed
     refusal = check_replacement(old, raw, bounded=bounded)
-    return refusal if refusal is not None else check_new_text(_spaced(prompts, span, raw), template)
-
-
-def _spaced(prompts: PromptSet, span: Span, new: str) -> str:
-    """An insertion brings its own separating space (spec 1.4), where neither side has one."""
-    if span.start != span.end or not new:
-        return new
-    text = prompts[span.prompt].messages[span.message].template
-    before, after = text[: span.start][-1:], text[span.end :][:1]
-    if before and not before.isspace() and not new[0].isspace() and new[0] not in ",.;:!?)]":
-        new = " " + new
-    if after and (after.isalnum() or after == "{") and not new[-1].isspace():
-        new += " "
-    return new
+    if refusal is not None:
+        return refusal
+    # an insertion brings its own separating blanks (spec 1.4)
+    new = raw if span.start != span.end else pad_insertion(template.source, span.start, raw)
+    return check_new_text(new, template)
 
 
 class Proposal(Step):
@@ -82,13 +80,29 @@ class Proposal(Step):
     async def _work(self, piece: Workpiece, config: RunnableConfig) -> Workpiece:
         out = piece
         for _ in range(piece.children):
-            child, after = await self._child(piece, config)
+            child, after = await self._child_or_hotter(piece, config)
             out = replace(
-                out, turns=after.turns, rejections=(*out.rejections, *after.rejections[len(piece.rejections) :])
+                out,
+                turns=after.turns,
+                rejections=(*out.rejections, *after.rejections[len(piece.rejections) :]),
+                remarks=(*out.remarks, *after.remarks[len(piece.remarks) :]),
             )
             if child is not None:
                 out = replace(out, drafts=(*out.drafts, child))
         return out
+
+    async def _child_or_hotter(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
+        """A child; a reply that changes nothing is asked for once more at a higher temperature (spec 1.6)."""
+        child, after = await self._child(piece, config)
+        no_op = child is None and after.rejections[-1:] and after.rejections[-1].rule == "no_op"
+        if not no_op or self.temperature is None or self.temperature >= _HOTTEST or not self._sends_temperature():
+            return child, after
+        hot = self.model_copy(
+            update={"temperature": min(_HOTTEST, self.temperature + _HOTTER), "model": second_try(self.model)}
+        )
+        again, later = await hot._child(piece, config)
+        refused = (*after.rejections, *later.rejections[len(piece.rejections) :])
+        return again, replace(later, rejections=refused)
 
     @abstractmethod
     async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
@@ -133,8 +147,7 @@ class LocalProposal(Proposal):
         reply, out = await self._say(piece, request, config)
         if self.enforce != "strict":
             return self._as_it_is(out, reply, tag)
-        ranges = [flat_range(piece.prompts, s) for s in piece.spans]
-        found = recover(reply, piece.prompts.document.text, ranges, piece.prompts.document.frozen, tag)
+        found = _read(reply, piece, tag)
         if isinstance(found, Rejection):
             return await self._by_slots(rejected(out, found), config)
         if found.leak > self.leak_max:
@@ -159,6 +172,7 @@ class LocalProposal(Proposal):
         self, piece: Workpiece, texts: dict[int, tuple[str, str]], leak: float, raw: str
     ) -> tuple[Draft | None, Workpiece]:
         known = dict(enumerate(piece.span_reasons))
+        texts, piece = _untagged(piece, texts)
         reasons = {
             i: (new, why or known.get(i, "") or (piece.feedback.text if piece.feedback else ""))
             for i, (new, why) in texts.items()
@@ -173,8 +187,7 @@ class LocalProposal(Proposal):
         edits = whole_text_edits(piece, text)
         if isinstance(edits, Rejection):
             return None, rejected(piece, edits)
-        ranges = [flat_range(piece.prompts, s) for s in piece.spans or ()]
-        found = recover(reply, piece.prompts.document.text, ranges, piece.prompts.document.frozen, tag)
+        found = _read(reply, piece, tag)
         leak = 1.0 if isinstance(found, Rejection) else found.leak
         return self._draft(piece, edits, (), leak, reply)
 
@@ -192,6 +205,28 @@ class LocalProposal(Proposal):
         marked, tag = tagged(piece.prompts, piece.spans or ())
         goal, allowance = fill(f"propose.goal-{self.goal}"), limits_line(piece)
         return fill("propose.reply", tag=tag, marked=section("marked", marked), goal=goal, allowance=allowance), tag
+
+
+def format_of(prompts: PromptSet) -> TemplateFormat | None:
+    """How variables are written in all of the prompts; None where formats are mixed."""
+    formats = {m.template_format for p in prompts for m in p.messages} - {"literal"}
+    return next(iter(formats)) if len(formats) == 1 else None if formats else "literal"
+
+
+def _read(reply: str, piece: Workpiece, tag: str) -> Recovered | Rejection:
+    """The new text of each span out of a reply that repeats the prompt."""
+    document = piece.prompts.document
+    ranges = [flat_range(piece.prompts, s) for s in piece.spans or ()]
+    return recover(reply, document.text, ranges, document.frozen, tag, format_of(piece.prompts))
+
+
+def _untagged(piece: Workpiece, texts: dict[int, tuple[str, str]]) -> tuple[dict[int, tuple[str, str]], Workpiece]:
+    """Slot texts without the marks that were shown; that they came back is remarked on (spec 1.6, tag leakage)."""
+    tag = pick_tag(piece.prompts.document.text)
+    bare = {i: (parse_tags(new, tag).text, why) for i, (new, why) in texts.items()}
+    leaked = sum(bare[i][0] != texts[i][0] for i in texts)
+    remark = Rejection("tag_leak", f"marks were taken out of {leaked} of {len(texts)} new texts")
+    return bare, replace(piece, remarks=(*piece.remarks, remark)) if leaked else piece
 
 
 def _slot_line(number: int, span: Span, piece: Workpiece) -> str:
@@ -226,9 +261,11 @@ def whole_text_edits(piece: Workpiece, text: str) -> tuple[Edit, ...] | Rejectio
     """The edits that turn the parent into `text`: word-level differences outside frozen text."""
     prompts, document = piece.prompts, piece.prompts.document
     ranges = editable_ranges(prompts)
-    found = recover(text, document.text, ranges, document.frozen, "")
+    found = recover(text, document.text, ranges, document.frozen, "", format_of(prompts))
     if isinstance(found, Rejection):
         return found
+    if found.kept:  # part of a rewrite is not the rewrite
+        return Rejection("unreadable", f"{len(found.kept)} of {len(ranges)} stretches could not be read")
     small: list[tuple[int, int, str]] = []
     for (start, end), new in zip(ranges, found.replacements, strict=True):
         small += [(start + a, start + b, n) for a, b, n in diff_edits(document.text[start:end], new, ())]

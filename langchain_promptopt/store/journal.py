@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 VERDICTS = frozenset({"improved", "inconclusive", "no_gain"})
 """Outcomes after which nothing is left to do; a spent budget and an interruption can be resumed."""
 
-_ALWAYS_WRITTEN = "incident"  # an outage met again is news, even in the same words
+_ALWAYS_WRITTEN = frozenset({"incident", "pushed", "tagged", "rolled_back"})
+"""News even in the same words: an outage met again, a prompt pushed once more after a rollback."""
 
 
 class Cells(Mapping[Cell, Outcome]):
@@ -258,7 +259,7 @@ class Journal:
                     return
                 event = parse_line(line, number, self.path)
                 kind, data = event["type"], event["data"]
-                if kind != _ALWAYS_WRITTEN:
+                if kind not in _ALWAYS_WRITTEN or data.get("role") == "method":  # signatures recur in the same words
                     self._known[fingerprint(kind, data)] += 1
                 if kind == "run.finished":
                     self._outcome = str(data.get("outcome"))

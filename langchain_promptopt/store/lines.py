@@ -59,8 +59,8 @@ def fingerprint(kind: str, data: Mapping[str, Any]) -> bytes:
 
 
 def _timeless(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    usage = data.get("usage")
-    return {**data, "usage": _without_seconds(usage)} if isinstance(usage, dict) else data
+    timed = {k: _without_seconds(v) for k in ("usage", "judge") if isinstance(v := data.get(k), dict)}
+    return {**data, **timed} if timed else data
 
 
 def _without_seconds(usage: dict[str, Any]) -> dict[str, Any]:
@@ -80,6 +80,8 @@ def outcome_of(data: Mapping[str, Any]) -> Outcome:
         usage=Usage.from_json(data.get("usage")),
         model_served=data.get("model_served"),
         cached=data.get("cached", False),
+        judge=Usage.from_json(data.get("judge")),
+        tries=data.get("tries", 1),
     )
 
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from langchain_promptopt.types import Batch, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from random import Random
+    from typing import TypeAlias
+
+    Before: TypeAlias = Mapping[str, tuple[float, ...]] | None
 
 
 def failed(shown: Shown) -> bool:
@@ -21,7 +24,7 @@ def failed(shown: Shown) -> bool:
 class NoEvidence:
     """The prompt alone (APE's paraphrase; blind tags)."""
 
-    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:  # noqa: ARG002
+    def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:  # noqa: ARG002
         """No outcomes are needed."""
         return ()
 
@@ -35,16 +38,32 @@ class ErrorBatches:
     """Batches of errors on train rows (PE2: hard negatives); with `correct`, rows that must stay right.
 
     Batches differ from each other while there are enough errors. Without any error there is no batch,
-    so no optimizer call is made (A5). `sample` rows are drawn for each parent; None runs it on all.
+    so no optimizer call is made (A5).
+
+    With `sample` only some rows are run: that many for a prompt without a past; later the rows that
+    its ancestors failed, and `fresh` rows nobody was run on. Rows that failed `give_up` times in the
+    line are left alone: their label is likelier to be wrong than every prompt (spec 6.4).
     """
 
     size: int = 2
     correct: int = 0
     sample: int | None = None
+    fresh: int = 12
+    give_up: int = 3
 
-    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:
-        """All train rows (found once per parent and cached, PE2), or a sample of them."""
-        return tuple(ids) if self.sample is None else tuple(rng.sample(list(ids), min(self.sample, len(ids))))
+    def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:
+        """All train rows (found once per parent and cached, PE2), or a sample that goes by what is known."""
+        if self.sample is None:
+            return tuple(ids)
+        known = before or {}
+        unseen = [i for i in ids if i not in known]
+        new = rng.sample(unseen, min(self.fresh if known else self.sample, len(unseen)))
+        failing = [i for i in ids if i in known and known[i][0] < 1.0 and self._worth(known[i])]
+        old = rng.sample(failing, min(max(0, self.sample - len(new)), len(failing)))
+        return tuple((*old, *new))
+
+    def _worth(self, scores: tuple[float, ...]) -> bool:
+        return sum(s < 1.0 for s in scores) < self.give_up
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
         """Up to m batches; errors are dealt like cards and reshuffled when they run out."""
@@ -69,7 +88,7 @@ class ErrorGroups:
     size: int = 4
     minibatch: int = 64
 
-    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:
+    def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:  # noqa: ARG002
         """The step's minibatch for this parent."""
         return tuple(rng.sample(list(ids), min(self.minibatch, len(ids))))
 
@@ -87,7 +106,7 @@ class RandomBatches:
 
     size: int = 3
 
-    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:  # noqa: ARG002
+    def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:  # noqa: ARG002
         """No outcomes are needed."""
         return ()
 
@@ -102,7 +121,7 @@ class FormatExamples:
 
     size: int = 3
 
-    def wanted(self, ids: Sequence[str], rng: Random) -> tuple[str, ...]:  # noqa: ARG002
+    def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:  # noqa: ARG002
         """No outcomes are needed."""
         return ()
 

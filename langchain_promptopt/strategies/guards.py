@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_promptopt._text.guards import lint
-from langchain_promptopt._text.words import count_words, words_changed
+from langchain_promptopt._text.guards import lint, lint_answers
+from langchain_promptopt._text.templates import same_code
+from langchain_promptopt._text.words import count_words, word_limit, words_changed
+from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.types import Draft, PromptSet, Rejection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from langchain_promptopt.protocols import GuardContext
+    from langchain_promptopt.types import Example
 
 _CAP_FLOOR = 1.25
 """A prompt already over the cap may still be edited while it does not grow past this share of itself."""
@@ -21,10 +26,16 @@ class Standard:
     """The guards of algorithms 1.4 and 5.4. `cap` bounds a child's words (PE2: 50); None is no bound.
 
     A parent longer than the cap bounds its children by its own length instead, so that long production
-    prompts can be edited under presets made for short ones.
+    prompts can be edited under presets made for short ones. With `keep_right` a child is also run on
+    the rows of its batch that its parent got right, and one that breaks any of them is refused (spec 6.4).
     """
 
     cap: int | None = None
+    keep_right: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cap is not None:
+            at_least("guards.cap", self.cap, 1)
 
     def check(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
         """The first rule that refuses, or None."""
@@ -44,9 +55,12 @@ class Standard:
         return None
 
     def _vars(self, parent: PromptSet, draft: Draft) -> Rejection | None:
+        """The same template code in every message; a child that does not even parse is refused, too."""
         for old, new in zip(parent, draft.prompts, strict=True):
-            if old.signature != new.signature or old.variables != new.variables:
-                return Rejection("vars", f"prompt {old.name!r}: {old.variables} became {new.variables}")
+            for before, after in zip(old.messages, new.messages, strict=True):
+                refusal = same_code(before.parsed, after.template)
+                if refusal is not None:
+                    return Rejection("vars", f"prompt {old.name!r}: {refusal.rule}: {refusal.detail}")
         return None
 
     def _novel(self, draft: Draft, context: GuardContext) -> Rejection | None:
@@ -55,28 +69,40 @@ class Standard:
     def _length(self, parent: PromptSet, draft: Draft) -> Rejection | None:
         if self.cap is None:
             return None
-        before, after = count_words(parent.document.text), count_words(draft.prompts.document.text)
-        limit = self.cap if before <= self.cap else int(before * _CAP_FLOOR)
+        text, cap = parent.document.text, word_limit(parent.document.text, self.cap)
+        before, after = count_words(text), count_words(draft.prompts.document.text)
+        limit = cap if before <= cap else int(before * _CAP_FLOOR)
         return Rejection("too_long", f"{after} words, {limit} allowed") if after > limit else None
 
     def _allowance(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
-        allowance = context.piece.allowance
+        allowance, text = context.piece.allowance, parent.document.text
         if not allowance.enforced or allowance.words is None:
             return None
-        changed = words_changed(parent.document.text, draft.prompts.document.text)
-        if changed > allowance.words:
-            return Rejection("over_allowance", f"{changed} words changed, {allowance.words} allowed")
-        return None
+        changed, most = words_changed(text, draft.prompts.document.text), word_limit(text, allowance.words)
+        return Rejection("over_allowance", f"{changed} words changed, {most} allowed") if changed > most else None
 
     def _lint(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
-        shown = {i for i in context.piece.batch.example_ids}
-        examples = [" ".join(map(str, e.inputs.values())) for e in context.examples if e.id in shown]
+        shown = frozenset(context.piece.batch.example_ids)
+        seen = [e for e in context.examples if e.id in shown]
+        text, new_texts = parent.document.text, [e.new for e in draft.edits]
         found = lint(
-            parent.document.text,
+            text,
             draft.prompts.document.text,
-            [e.new for e in draft.edits],
-            cap=None,
-            examples=examples,
-            budget_words=context.piece.allowance.words,
+            new_texts,
+            examples=[" ".join(map(str, e.inputs.values())) for e in seen],
+            budget_words=context.piece.allowance.words if context.piece.allowance.stated else None,
         )
-        return found[0] if found else None
+        return found[0] if found else lint_answers(new_texts, text, _answers(context.examples))
+
+
+def _answers(examples: Sequence[Example]) -> Iterator[str]:
+    """Reference answers as text: strings anywhere in the expected outputs."""
+    stack: list[object] = [e.outputs for e in examples]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            stack.extend(value.values())
+        elif isinstance(value, list | tuple):
+            stack.extend(value)

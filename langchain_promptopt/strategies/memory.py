@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from langchain_promptopt.steps.summarise import SummariseTrajectory
@@ -63,13 +63,13 @@ class Relevance:
 
     `order` "ascending" shows the most similar last and the current after it (paper);
     "current_first" shows the current first, then by falling similarity (code). Similarity is the
-    cosine of embeddings; any LangChain `Embeddings` may be given.
+    cosine of embeddings: any LangChain `Embeddings`, or None for the built-in that needs no download.
     """
 
     k: int = 3
     order: Literal["ascending", "current_first"] = "ascending"
     pool: Pool = "chosen"
-    embeddings: Embeddings = field(default_factory=HashedEmbeddings)
+    embeddings: Embeddings | None = None
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
         """min(k, |H|) attempts, none twice (G3)."""
@@ -78,7 +78,7 @@ class Relevance:
         if not others:
             return (Remembered(around, 1.0),)
         texts = [a.candidate.prompts.document.text for a in (around, *others)]
-        vectors = await self.embeddings.aembed_documents(texts)
+        vectors = await (self.embeddings or HashedEmbeddings()).aembed_documents(texts)
         scored = [Remembered(a, cosine(vectors[0], v)) for a, v in zip(others, vectors[1:], strict=True)]
         near = sorted(scored, key=lambda r: (-(r.similarity or 0.0), r.attempt.candidate.id))[: self.k - 1]
         current = Remembered(around, 1.0)

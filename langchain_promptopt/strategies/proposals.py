@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+from langchain_promptopt.protocols import Screening
 from langchain_promptopt.report.lineage import compose
 from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Span, Workpiece
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from random import Random
 
-    from langchain_promptopt.protocols import Ask, Refinement
+    from langchain_promptopt.protocols import Ask, Refinement, Trial
     from langchain_promptopt.strategies.refine import Refine
 
 
@@ -38,6 +39,15 @@ class PerParent:
         """Nothing is pruned."""
         return True
 
+    @property
+    def screening(self) -> int:
+        """Children go to dev untried."""
+        return 0
+
+    def screened(self, trials: Sequence[Trial]) -> Screening:
+        """All of them."""
+        return Screening(tuple(t.candidate for t in trials))
+
     async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:  # noqa: ARG002
         """No paraphrases."""
         return piece
@@ -45,6 +55,48 @@ class PerParent:
     def prune(self, fresh: Sequence[Candidate], parent: Attempt, rng: Random) -> tuple[Candidate, ...]:  # noqa: ARG002
         """All of them."""
         return tuple(fresh)
+
+
+@dataclass(frozen=True)
+class Screened(PerParent):
+    """Children are tried on the rows they were made from; edits of those that helped are joined (docs/design/004-robust.md).
+
+    A good local edit rights the very rows that asked for it: on them its effect is near one, on
+    all of dev near a hundredth. So a handful of train rows tells good from bad proposals, and only
+    the joined child (and the `singles` best of the others) see dev at all.
+    """
+
+    rows: int = 6
+    singles: int = 0
+    least_gain: float = 1.0
+
+    @property
+    def screening(self) -> int:
+        """Rows of its evidence that a child must face."""
+        return self.rows
+
+    def screened(self, trials: Sequence[Trial]) -> Screening:
+        """Those that won rows, best first; of two or more the edits that stand apart are joined."""
+        good = sorted((t for t in trials if t.gain >= self.least_gain), key=lambda t: -t.gain)
+        local = [t.candidate for t in good if t.candidate.scope != "global"]
+        whole = [t.candidate for t in good if t.candidate.scope == "global"]
+        joined = apart(e for c in local for e in c.edits)
+        if len(local) < 2 or len(joined) <= len(local[0].edits):
+            return Screening((*local[: 1 + self.singles], *whole[:1]))
+        return Screening((*local[: self.singles], *whole[:1]), (joined,))
+
+
+def apart(edits: Iterable[Edit]) -> tuple[Edit, ...]:
+    """Edits of one parent that neither overlap nor touch an earlier one."""
+    kept: list[Edit] = []
+    for edit in edits:
+        if all(_stand_apart(edit.span, other.span) for other in kept):
+            kept.append(edit)
+    return tuple(kept)
+
+
+def _stand_apart(a: Span, b: Span) -> bool:
+    return (a.prompt, a.message) != (b.prompt, b.message) or a.end < b.start or b.end < a.start
 
 
 @dataclass(frozen=True)
@@ -75,6 +127,15 @@ class Paraphrased:
     def keeps_all(self) -> bool:
         """At most `keep` go on."""
         return False
+
+    @property
+    def screening(self) -> int:
+        """Children go to dev untried."""
+        return 0
+
+    def screened(self, trials: Sequence[Trial]) -> Screening:
+        """All of them."""
+        return Screening(tuple(t.candidate for t in trials))
 
     async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:
         """Paraphrases of each draft, and once per parent of the parent itself."""

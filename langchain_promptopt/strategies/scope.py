@@ -11,7 +11,7 @@ from langchain_promptopt._text.spans import SpanLimits, legalise
 from langchain_promptopt._text.words import word_limit, word_ranges
 from langchain_promptopt.steps.identify import IdentifyTokens
 from langchain_promptopt.steps.views import spans_of, tagged
-from langchain_promptopt.types import PromptSet, Rejection, ScopeName, Workpiece
+from langchain_promptopt.types import Allowance, PromptSet, Rejection, ScopeName, Workpiece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,7 +152,7 @@ def sections_of(text: str) -> list[tuple[str, tuple[int, int]]]:
     [('Task', (7, 13)), ('Output', (22, 31))]
     """
     heads = list(_HEADER.finditer(text))
-    ends = [m.start() for m in heads[1:]] + [len(text)]
+    ends = [m.start() for m in heads[1:]] + [len(text)] * bool(heads)
     return [(m.group(1), (min(m.end() + 1, end), end)) for m, end in zip(heads, ends, strict=True)]
 
 
@@ -177,6 +177,35 @@ class Alternating:
         """The inner scope, or None for global on a plateau."""
         if piece.stalled and piece.stalled % self.every == 0:
             return piece
+        return await self.inner.resolve(piece, ask)
+
+
+@dataclass(frozen=True)
+class Hedged:
+    """Local; from `after` steps without gain on, every `every`-th proposal of a parent rewrites the whole prompt.
+
+    A whole rewrite is not bound by the word allowance of the local steps.
+    """
+
+    inner: Scope = field(default_factory=Spans)
+    after: int = 1
+    every: int = 4
+
+    @property
+    def name(self) -> ScopeName:
+        """The inner scope's name; a global proposal is named by the engine."""
+        return self.inner.name
+
+    @property
+    def protocol(self) -> str:
+        """The inner scope's protocol."""
+        return str(getattr(self.inner, "protocol", self.inner.name))
+
+    async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
+        """The inner scope, or None for global where it is this proposal's turn."""
+        batch = ask.place[2] if len(ask.place) > 2 and isinstance(ask.place[2], int) else 0  # (step, parent, batch, ...)
+        if piece.stalled >= self.after and batch % self.every == self.every - 1:
+            return replace(piece, allowance=Allowance())
         return await self.inner.resolve(piece, ask)
 
 

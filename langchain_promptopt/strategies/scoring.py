@@ -11,6 +11,7 @@ from langchain_promptopt.strategies.racing import (
     normal_upper,
     rejects_schedule,
     shared_differences,
+    shrunk,
     ucb,
     ucb_e,
 )
@@ -36,12 +37,17 @@ class FullDev:
         """All rows are used, so evaluation may start at once."""
         return True
 
+    def least(self, rows: int) -> int:
+        """All of them."""
+        return rows
+
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:  # noqa: ARG002
-        """Attempts of `fresh` on all rows, in their order."""
+        """Attempts of `fresh` on all rows, in their order; those the budget did not reach are out."""
         await _all_of([(c, bench.examples) for c in fresh], bench)
-        return tuple(attempt_of(c, bench.known(c)) for c in fresh)
+        measured = [attempt_of(c, bench.known(c)) for c in fresh]
+        return tuple(replace(a, out=True) if bench.withheld(a.candidate) else a for a in measured)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,10 @@ class Bandit:
     def eager(self) -> bool:
         """Rows are dealt out round by round."""
         return False
+
+    def least(self, rows: int) -> int:
+        """One pull."""
+        return min(self.samples, rows)
 
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
@@ -114,19 +124,22 @@ class SuccessiveRejects:
         """Rows are dealt out phase by phase."""
         return False
 
+    def least(self, rows: int) -> int:
+        """The first phase."""
+        return min(4, rows)
+
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
-        """Attempts of all arms; the rejected ones are out."""
+        """Attempts of all arms; the rejected ones are out. At most the budget and one row an arm more (A3)."""
         alive = [a.candidate for a in incumbents] + list(fresh)
-        arms, dropped = len(alive), []
-        budget = min(self.budget, arms * len(bench.examples))
-        for n in rejects_schedule(arms, budget, self.keep):
-            await _up_to(alive, n, bench)
+        purse, dropped = Purse(self.budget + len(alive)), list[Candidate]()
+        for n in rejects_schedule(len(alive), self.budget, self.keep):
+            await purse.up_to(alive, n, bench)
             worst = min(alive, key=lambda c: (attempt_of(c, bench.known(c)).score, -alive.index(c)))
             alive.remove(worst)
             dropped.append(worst)
-        await _up_to(alive, len(bench.examples) if not dropped else budget // max(1, arms), bench)
+        await purse.up_to(alive, len(bench.examples), bench)
         return _told(alive, dropped, bench)
 
 
@@ -142,65 +155,79 @@ class SuccessiveHalving:
         """Rows are dealt out round by round."""
         return False
 
+    def least(self, rows: int) -> int:
+        """The first round at its smallest."""
+        return min(4, rows)
+
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
-        """Attempts of all arms; those halved away are out."""
+        """Attempts of all arms; those halved away are out. At most the budget and one row an arm more (A3)."""
         alive = [a.candidate for a in incumbents] + list(fresh)
         arms, dropped, seen = len(alive), list[Candidate](), 0
-        budget = min(self.budget, arms * len(bench.examples))
-        while len(alive) > self.keep and seen < len(bench.examples):
-            seen += halving_samples(len(alive), arms, budget)
-            await _up_to(alive, seen, bench)
-            scores = {c.id: attempt_of(c, bench.known(c)).score for c in alive}
-            mean = sum(scores.values()) / len(scores)
-            order = sorted(alive, key=lambda c: -scores[c.id])
-            stay = [c for i, c in enumerate(order) if scores[c.id] >= mean or i < self.keep]
-            if len(stay) == len(alive):
-                stay = order[: max(self.keep, len(order) // 2)]
-            kept = {c.id for c in stay}
-            dropped += [c for c in alive if c.id not in kept]
-            alive = [c for c in alive if c.id in kept]
-        await _up_to(alive, len(bench.examples), bench)
+        purse = Purse(self.budget + arms)
+        while len(alive) > self.keep:
+            seen += halving_samples(len(alive), arms, self.budget)
+            await purse.up_to(alive, seen, bench)
+            stay = self._stay(alive, bench)
+            dropped += [c for c in alive if c.id not in stay]
+            alive = [c for c in alive if c.id in stay]
+        await purse.up_to(alive, len(bench.examples), bench)
         return _told(alive, dropped, bench)
+
+    def _stay(self, alive: Sequence[Candidate], bench: Bench) -> set[str]:
+        """Arms at or above the mean, at least `keep`; where that drops nobody, the better half."""
+        scores = {c.id: attempt_of(c, bench.known(c)).score for c in alive}
+        mean = sum(scores.values()) / len(scores)
+        order = sorted(scores, key=lambda i: -scores[i])
+        stay = {i for place, i in enumerate(order) if scores[i] >= mean or place < self.keep}
+        return stay if len(stay) < len(alive) else set(order[: max(self.keep, len(order) // 2)])
 
 
 @dataclass(frozen=True)
 class Race:
     """Paired race on shared rows: those clearly behind the `beam`-th best are dropped early (spec 6.2).
 
-    All fresh candidates see the first `first` rows of the shared order, then twice as many and so
-    on; a candidate whose paired difference to the beam's last has an upper 90 % bound below
-    `slack` is out. Survivors have seen every row.
+    All fresh candidates see the first `first` rows of the shared order, then `grow` times as many
+    and so on; a candidate whose paired difference to the beam's last has an upper bound (`z`
+    standard errors) below `slack` is out. Survivors have seen every row, unless the budget ends
+    the race: then their score is the best incumbent's plus the paired difference on shared rows,
+    drawn towards it by `PSEUDO_ROWS`, so that few lucky rows do not win.
     """
 
     first: int = 16
     beam: int = 4
     slack: float = 0.0
-    grow: int = 2
+    grow: float = 2
+    z: float = 1.2816
 
     @property
     def eager(self) -> bool:
         """Rows are dealt out rung by rung."""
         return False
 
+    def least(self, rows: int) -> int:
+        """The first rung."""
+        return min(self.first, rows)
+
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
         """Attempts of `fresh`, those dropped early marked as out."""
-        alive, dropped, rung = list(fresh), list[Candidate](), self.first
+        alive, dropped, rung = list(fresh), list[Candidate](), float(self.first)
         total = len(bench.examples)
         while alive:
-            seen = min(rung, total)
+            seen = min(round(rung), total)
             await _up_to(alive, seen, bench)
-            if seen >= total:
+            if seen >= total or any(bench.withheld(c) for c in alive):
                 break
             bar = self._bar(alive, incumbents, bench)
             behind = {c.id for c in alive if bar is not None and self._behind(c, bar, bench)}
             dropped += [c for c in alive if c.id in behind]
             alive = [c for c in alive if c.id not in behind]
             rung *= self.grow
-        told = {a.candidate.id: a for a in _told(alive, dropped, bench)}
+        told = {a.candidate.id: a for a in _told((), dropped, bench)}
+        told |= {c.id: self._measured(c, incumbents, bench) for c in alive}
         return tuple(told[c.id] for c in fresh)
 
     def _bar(
@@ -217,7 +244,32 @@ class Race:
 
     def _behind(self, candidate: Candidate, bar: Mapping[str, float], bench: Bench) -> bool:
         differences = shared_differences(bench.known(candidate), bar)
-        return bool(differences) and normal_upper(differences) < self.slack
+        return bool(differences) and normal_upper(differences, self.z) < self.slack
+
+    def _measured(self, candidate: Candidate, incumbents: Sequence[Attempt], bench: Bench) -> Attempt:
+        known = bench.known(candidate)
+        attempt = attempt_of(candidate, known)
+        if not bench.withheld(candidate) or not incumbents:
+            return attempt
+        if len(known) < self.least(len(bench.examples)):
+            return replace(attempt, out=True)
+        best = max(incumbents, key=lambda a: a.score)
+        return replace(attempt, score=best.score + shrunk(shared_differences(known, best.by_example)))
+
+
+@dataclass
+class Purse:
+    """Rows that may still be bought."""
+
+    left: int
+
+    async def up_to(self, alive: Sequence[Candidate], n: int, bench: Bench) -> None:
+        """Every arm sees the first n rows of the shared order, as far as the purse reaches: all arms alike."""
+        missing = {c.id: (c, [i for i in bench.examples[:n] if i not in bench.known(c)]) for c in alive}
+        share = self.left // max(1, len(missing))
+        wanted = [(c, rows[:share]) for c, rows in missing.values()]
+        self.left -= sum(len(rows) for _, rows in wanted)
+        await _all_of(wanted, bench)
 
 
 async def _up_to(alive: Sequence[Candidate], n: int, bench: Bench) -> None:

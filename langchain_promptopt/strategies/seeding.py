@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.steps.induce import InduceInstruction
-from langchain_promptopt.types import Batch, Candidate, Example, Shown, Workpiece
+from langchain_promptopt.types import Batch, Candidate, Edit, Example, Shown, Workpiece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_promptopt.protocols import Ask
+    from langchain_promptopt.protocols import Ask, Seeding
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,25 @@ class Induction:
                 )
                 found.setdefault(made.id, made)
         return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Edits found by an earlier run, before what `inner` gives: each alone, then all together.
+
+    `edits` are edits of the seed as JSON texts, so that a recipe with them is still plain data.
+    """
+
+    inner: Seeding = Manual()
+    edits: tuple[str, ...] = ()
+
+    async def seeds(self, seed: Candidate, train: Sequence[Example], ask: Ask) -> tuple[Candidate, ...]:
+        """Candidates made of the edits, duplicates left out, and the inner seeds after them."""
+        known = [Edit.from_json(json.loads(text)) for text in self.edits]
+        groups = [(edit,) for edit in known] + ([tuple(known)] if len(known) > 1 else [])
+        made = [
+            Candidate(seed.prompts.apply(group), origin="earlier", scope="spans", parents=(seed.id,), edits=group)
+            for group in groups
+        ]
+        rest = await self.inner.seeds(seed, train, ask)
+        return tuple({c.id: c for c in (*made, *rest)}.values())

@@ -23,11 +23,11 @@ def gap_reason(progress: Progress) -> str | None:
     return None
 
 
-def saturation_reason(progress: Progress) -> str | None:
+def saturation_reason(progress: Progress, least_errors: int = 2) -> str | None:
     """Dev cannot show more, or the train rows hold too few errors to learn from."""
     if progress.best and progress.best[-1].score >= 0.99:
         return f"dev is saturated at {progress.best[-1].score:.3f}"
-    if progress.train_errors is not None and progress.train_errors < 2:
+    if progress.train_errors is not None and progress.train_errors < least_errors:
         return f"only {progress.train_errors} train errors are left"
     return None
 
@@ -44,11 +44,13 @@ def plateau_reason(progress: Progress, patience: int, eps: float) -> str | None:
 class Steps:
     """At most `limit` steps; sooner when dev is saturated or has run away from val.
 
-    `patience` steps without gain end the search too; None waits for the limit.
+    `patience` steps without gain end the search too; None waits for the limit. Fewer than
+    `least_errors` train errors end it as well; 0 where only a sample of the rows is run.
     """
 
     limit: int = 3
     patience: int | None = None
+    least_errors: int = 2
 
     def total(self, n_train: int) -> int:  # noqa: ARG002
         """The limit."""
@@ -57,7 +59,7 @@ class Steps:
     def reason(self, progress: Progress) -> str | None:
         """Why to stop now, or None."""
         stuck = plateau_reason(progress, self.patience, 0.0) if self.patience is not None else None
-        return gap_reason(progress) or saturation_reason(progress) or stuck
+        return gap_reason(progress) or saturation_reason(progress, self.least_errors) or stuck
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,19 @@
-"""Random prompts, spans and replies for the LOCAL and VARS campaigns. Deterministic in the seed."""
+"""Random prompts, spans and replies for the LOCAL and VARS campaigns, deterministic in the seed; and the oracles."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from random import Random
+from string import Formatter
 
+from langchain_core.utils import mustache
+
+from langchain_promptopt._text.recover import recover
+from langchain_promptopt._text.rejection import Rejection
 from langchain_promptopt._text.spans import SpanLimits, legalise, splice
 from langchain_promptopt._text.tags import insert_tags, pick_tag
-from langchain_promptopt._text.templates import Template, TemplateFormat, parse_template
+from langchain_promptopt._text.templates import Template, TemplateFormat, check_new_text, parse_template, same_code
 
 WORDS = [
     "Be", "brief", "kind", "answer", "the", "question", "with", "one", "word", "only", "never", "guess", "a",
@@ -174,3 +179,58 @@ def _damaged(rng: Random, reply: str, tag: str) -> str:
     if roll == 14:
         return f"<think>{reply[:at]}</think>\n{reply}"
     return "".join(c for c in reply if rng.random() > 0.03)
+
+
+# ------------------------------------------------------------------ oracles that share no code with the package
+
+
+def keeps_fixed_text(case: Case, child: str) -> bool:
+    """LOCAL: child is f_0 r_1 f_1 ... r_n f_n, byte for byte."""
+    fixed = case.fixed
+    if not child.startswith(fixed[0]) or not child.endswith(fixed[-1]):
+        return False
+    at, stop = len(fixed[0]), len(child) - len(fixed[-1])
+    for part in fixed[1:-1]:
+        found = child.find(part, at, stop)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return at <= stop
+
+
+def variables_in_order(source: str, template_format: str) -> list[object]:
+    """VARS, by the parsers the templates are rendered with."""
+    if template_format == "f-string":
+        return [f[1:] for f in Formatter().parse(source) if f[1] is not None]
+    if template_format == "mustache":
+        return [t for t in mustache.tokenize(source) if t[0] != "literal"]
+    if template_format == "jinja2":
+        from jinja2 import Environment
+
+        kept = Environment(autoescape=True).lexer.tokeniter(source, None)
+        return [(t, v.strip()) for _, t, v in kept if t not in {"data", "whitespace"}]
+    return []
+
+
+def child_of(case: Case, reply: str) -> str | Rejection:
+    """What the product makes of a reply: recovered, checked, spliced."""
+    found = recover(reply, case.text, case.spans, case.frozen, case.tag, case.template.format)
+    if isinstance(found, Rejection):
+        return found
+    edits = []
+    for (start, end), new in zip(case.spans, found.replacements, strict=True):
+        old = case.text[start:end]
+        source = old if new == old else check_new_text(new, case.template)
+        if isinstance(source, Rejection):
+            return source
+        edits.append((start, end, source))
+    child = splice(case.text, edits)
+    return same_code(case.template, child) or child
+
+
+def assert_local_and_vars(case: Case, child: str) -> None:
+    assert keeps_fixed_text(case, child), (case, child)
+    before = variables_in_order(case.text, case.template.format)
+    assert variables_in_order(child, case.template.format) == before, (case, child)
+    for start, end in case.frozen:
+        assert case.text[start:end] in child

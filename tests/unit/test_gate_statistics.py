@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from random import Random
+from statistics import fmean, stdev
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_promptopt.gate.bootstrap import resamples_for, studentized
+from langchain_promptopt.gate.bootstrap import Studentized, resamples_for, studentized
 from langchain_promptopt.gate.signflip import sign_flip_p
 from langchain_promptopt.gate.statistics import alpha_at, exceeds, spread
 
@@ -137,13 +138,25 @@ def test_bootstrap_is_wider_on_the_side_of_the_tail():
     assert high - boot.mean > 1.1 * (boot.mean - low)
 
 
-@given(st.lists(st.floats(-1, 1), min_size=8, max_size=30, unique=True), st.floats(-0.5, 0.5))
-@settings(max_examples=60, deadline=None)
-def test_bootstrap_interval_is_the_inverted_test(differences, margin):
+def test_each_ratio_is_the_t_statistic_of_a_resample():
+    differences = [0.1, -0.2, 0.4, 0.35, 0.0, 0.9, -0.1, 0.25]
+    rng, mean = Random(7), fmean(differences)
+    samples = [rng.choices(differences, k=8) for _ in range(50)]
+    expected = sorted((fmean(s) - mean) / (stdev(s) / math.sqrt(8)) for s in samples)
+    boot = studentized(differences, Random(7), 50)
+    assert boot.ratios == pytest.approx(expected)
+    assert boot.error == pytest.approx(stdev(differences) / math.sqrt(8))
+
+
+@pytest.mark.parametrize("alpha", [0.025, 0.05, 0.1])
+@given(differences=st.lists(st.floats(-1, 1), min_size=8, max_size=30, unique_by=lambda d: round(d, 3)))
+@settings(max_examples=30, deadline=None)
+def test_bootstrap_limits_are_where_the_test_turns(alpha, differences):
     boot = studentized(differences, Random(0), 199)
-    low, _ = boot.interval(0.025)
-    if abs(low - margin) > 1e-9:
-        assert (low > margin) == (boot.p_above(margin) < 0.025)
+    low, high = boot.interval(alpha)
+    above = Studentized(-boot.mean, boot.error, tuple(sorted(-r for r in boot.ratios)))
+    assert boot.p_above(low + 1e-9) >= alpha > boot.p_above(low - 1e-9)
+    assert above.p_above(-high + 1e-9) >= alpha > above.p_above(-high - 1e-9)
 
 
 def test_too_few_resamples_give_no_limit_rather_than_a_wrong_one():

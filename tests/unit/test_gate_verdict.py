@@ -20,6 +20,7 @@ from langchain_promptopt.gate import (
     evidence,
     pair_outcomes,
     refuse_same,
+    rows_needed,
     verdict_line,
 )
 from langchain_promptopt.recipe import Gate
@@ -92,6 +93,20 @@ def test_entry_fields_are_those_of_the_contract():
     assert entry["best"] == pytest.approx(0.98)
     assert entry["difference"] == pytest.approx(entry["best"] - entry["baseline"])
     assert TestEntry.from_json(json.loads(json.dumps(entry))).as_json() == entry
+
+
+def test_rows_still_needed_are_counted_at_the_level_of_the_next_opening():
+    """Adding rows to these and testing again is another opening of these."""
+    entry = decide(pairs(table(12, 4, 40)), Gate(), opening=2).entries[0]
+    in_all = rows_needed(8 / 56, 16 / 56, 0.05 / 12)
+    assert entry.rows_needed == in_all - 56
+    assert in_all > rows_needed(8 / 56, 16 / 56, 0.05 / 6)
+
+
+def test_rounding_noise_is_a_tie():
+    noisy = [row(i, {"em": 0.3}, {"em": 0.1 + 0.2}) for i in range(20)]
+    entry = decide(pairs(noisy), Gate()).entries[0]
+    assert (entry.wins, entry.losses, entry.p_value) == (0, 0, 1.0)
 
 
 def test_each_opening_asks_for_more():

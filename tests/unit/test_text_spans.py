@@ -264,6 +264,8 @@ def test_an_anchor_that_stands_twice_is_not_taken_at_its_first_place():
     doubled = "Check it well now ONE and stop at once."
     found = recover("I say: Check it well now, so Check it well now TWO and stop at once.", doubled, [(18, 21)])
     assert not found.exact, "the beginning stands twice"
+    found = recover("Check it well now TWO and stop at once. I wrote: and stop at once. Good?", doubled, [(18, 21)])
+    assert not found.exact, "the end stands twice"
 
 
 def test_leak_limit_and_tags_with_talk_on_both_sides():

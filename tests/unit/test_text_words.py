@@ -122,6 +122,7 @@ def test_snapping():
         ("Answer {frage} kurz", "Latin"),
         ("質問に短く答えてください {question_with_a_long_name}", "Japanese"),
         ("请简短回答", "Han"),
+        ("以下の文章を要約、字数制限は厳守", "Japanese"),
         ("Ответь коротко", "Cyrillic"),
         ("أجب بكلمة", "Arabic"),
         ("한국어로 대답", "Hangul"),
@@ -145,6 +146,7 @@ def test_template_code_is_no_language():
         ("Lis la question et donne le nombre qui est dans le texte, pas plus.", "fr"),
         ("Lee la pregunta y da el número que está en el texto, no más.", "es"),
         ("Answer.", ""),
+        ("la que para por dans pour que avec con", ""),
     ],
 )
 def test_guess_language(text, language):

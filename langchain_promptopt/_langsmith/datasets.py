@@ -1,0 +1,161 @@
+"""Rows of a LangSmith dataset at one fixed version, with what people said about them as notes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from langsmith.utils import LangSmithNotFoundError
+
+from langchain_promptopt._langsmith.notes import notes_on
+from langchain_promptopt._langsmith.service import Service
+from langchain_promptopt.errors import CredentialsError, DataError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from langsmith.schemas import Dataset, Example
+
+    from langchain_promptopt.protocols import DataSet
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_AT_ONCE = 500
+"""Examples moved to a split by one request."""
+
+
+@dataclass
+class LangSmithRows:
+    """Reads datasets by name, id or URL: a resolver for `Settings.remote`.
+
+    Args:
+        as_of: Version: a tag, or a time in ISO form; None is the latest, fixed when it is read.
+        metadata: Only examples whose metadata holds all of this.
+        queues: Annotation queues (name or id) whose reviewed runs give notes to their examples.
+        service: The API; None connects on the first read.
+    """
+
+    as_of: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    queues: Sequence[str] = ()
+    service: Service | None = None
+    dataset: Dataset | None = None
+    """What was read last."""
+    version: str | None = None
+    """Its version, concrete even where "latest" was asked for."""
+
+    def __call__(self, name: str) -> list[dict[str, Any]]:
+        """All rows, oldest first, in the shape {id, inputs, outputs, metadata, note}.
+
+        Raises:
+            CredentialsError: No such dataset or version, or no key for it.
+            UnavailableError: LangSmith stayed out of reach.
+        """
+        self.service = self.service or Service()
+        self.dataset = find_dataset(self.service, name)
+        when = self._version(self.dataset)
+        self.version = when.isoformat()
+        examples = self._examples(self.dataset, when, name)
+        notes = notes_on(self.service, examples, self.queues)
+        return [_row(e, notes.get(e.id)) for e in examples]
+
+    def _version(self, dataset: Dataset) -> datetime:
+        assert self.service is not None  # noqa: S101 - set by the caller, for the type checker
+        client, wanted = self.service.client, self.as_of or "latest"
+        time = _moment(wanted)
+        which = {"tag": wanted} if time is None else {"as_of": time}
+        found = self.service.call(
+            f"reading version {wanted!r} of dataset {dataset.name!r}",
+            lambda: client.read_dataset_version(dataset_id=dataset.id, **which),
+        )
+        return found.as_of
+
+    def _examples(self, dataset: Dataset, when: datetime, name: str) -> list[Example]:
+        assert self.service is not None  # noqa: S101 - set by the caller, for the type checker
+        client = self.service.client
+        found = self.service.call(
+            f"reading dataset {name!r}",
+            lambda: list(client.list_examples(dataset_id=dataset.id, as_of=when, metadata=dict(self.metadata) or None)),
+        )
+        if len({e.id for e in found}) != len(found):
+            msg = f"LangSmith gave some examples of {name!r} twice and may have left others out"
+            raise UnavailableError(msg, mend="Read it again; its pages changed meanwhile.", role="langsmith")
+        if not found:
+            chosen = f" with metadata {dict(self.metadata)}" if self.metadata else ""
+            msg = f"dataset {name!r} has no examples{chosen} as of {when.isoformat()}"
+            raise DataError(msg, where=self.service.client.api_url, mend="Check the name, the version and the filter.")
+        return sorted(found, key=lambda e: (e.created_at, str(e.id)))
+
+    def write_splits(self, splits: Mapping[str, Iterable[str]]) -> str:
+        """Put examples into LangSmith splits of these names; returns the version that has them.
+
+        Examples that stand in the split already are left alone, so repeating it changes nothing.
+        """
+        assert self.service is not None  # noqa: S101 - rows were read before they were split
+        assert self.dataset is not None  # noqa: S101 - the same
+        client, dataset = self.service.client, self.dataset
+        for split, ids in splits.items():
+            there = self.service.call(
+                f"reading split {split!r}",
+                lambda split=split: {str(e.id) for e in client.list_examples(dataset_id=dataset.id, splits=[split])},  # type: ignore[misc]  # bound early
+            )
+            missing = [i for i in ids if i not in there]
+            for at in range(0, len(missing), _AT_ONCE):
+                part = [UUID(i) for i in missing[at : at + _AT_ONCE]]
+                self.service.call(
+                    f"writing split {split!r} of dataset {dataset.name!r}",
+                    lambda split=split, part=part: client.update_dataset_splits(  # type: ignore[misc]  # bound early
+                        dataset_id=dataset.id, split_name=split, example_ids=part
+                    ),
+                )
+        self.version = self._version(dataset).isoformat()
+        return self.version
+
+    def split_back(self, data: DataSet) -> str:
+        """`write_splits` for the splits that a dataset without any was given here."""
+        return self.write_splits({name: [e.id for e in rows] for name, rows in data.splits.items()})
+
+
+def find_dataset(service: Service, name: str) -> Dataset:
+    """The dataset of a name, an id, or a URL that holds its id. Raises CredentialsError where there is none."""
+    found = _UUID.findall(name) if name.startswith(("http://", "https://")) or _UUID.fullmatch(name) else []
+    which: dict[str, Any] = {"dataset_id": UUID(found[-1])} if found else {"dataset_name": name}
+    if name.startswith(("http://", "https://")) and not found:
+        msg = f"the URL {name!r} holds no dataset id"
+        raise DataError(msg, mend="Copy it from the dataset's own page in LangSmith.")
+
+    def act() -> Dataset:
+        try:
+            return _dataset(service, which)
+        except LangSmithNotFoundError:
+            msg = f"there is no LangSmith dataset {name!r}, nor a file or folder of that name here"
+            mend = "Check the name, and that the key belongs to its workspace."
+            raise CredentialsError(msg, where=service.client.api_url, mend=mend, role="langsmith", status=404) from None
+
+    return service.call(f"looking for dataset {name!r}", act)
+
+
+def _dataset(service: Service, which: Mapping[str, Any]) -> Dataset:
+    found: Dataset = service.client.read_dataset(**which)
+    return found
+
+
+def _row(example: Example, note: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": str(example.id),
+        "inputs": dict(example.inputs or {}),
+        "outputs": dict(example.outputs) if example.outputs is not None else None,
+        "metadata": dict(example.metadata or {}),
+    }
+    return row | ({"note": note} if note else {})
+
+
+def _moment(text: str) -> datetime | None:
+    """A time in ISO form, or None for a tag."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,247 @@
+"""Prompts in LangSmith: pull, commit on top of a known parent, move tags. Never an overwrite."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langsmith.utils import LangSmithConflictError, parse_prompt_identifier
+
+from langchain_promptopt._langsmith.service import Service
+from langchain_promptopt.errors import ConflictError, CredentialsError, PromptError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.prompts.base import BasePromptTemplate
+
+_MESSAGE_LIMIT = 1000
+"""Characters of a commit description, by the SDK's own account."""
+_LOOK_BACK = 20
+"""Newest commits among which a commit whose answer was lost is looked for."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit as the hub shows it. `manifest` is LangChain's serialization of the prompt."""
+
+    id: str
+    hash: str
+    parent: str | None
+    manifest: Mapping[str, Any]
+
+    def same(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether it holds exactly this prompt."""
+        return _canonical(self.manifest) == _canonical(manifest)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push came to: the commit that holds the prompt now, and whether it is a new one."""
+
+    commit: Commit
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a prompt lives; `ref` is a tag, a hash or "latest"."""
+
+    owner: str
+    name: str
+    ref: str = "latest"
+
+    @property
+    def path(self) -> str:
+        """The middle of request paths."""
+        return f"{self.owner}/{self.name}"
+
+
+class PromptHub:
+    """The prompt registry of one workspace."""
+
+    def __init__(self, service: Service | None = None) -> None:
+        self.service = service if service is not None else Service()
+
+    # ------------------------------------------------------------ reading
+
+    def address(self, name: str) -> Address:
+        """The place "name", "owner/name" or "owner/name:tag" means. Raises for another workspace's prompts."""
+        try:
+            owner, prompt, ref = parse_prompt_identifier(name)
+        except ValueError:
+            msg = f"{name!r} is no LangSmith prompt"
+            raise UsageError(msg, mend='Write "owner/name" or "owner/name:tag".') from None
+        if owner != "-" and owner != self.service.workspace.get("tenant_handle"):
+            handle = self.service.workspace.get("tenant_handle") or "none"
+            msg = f"prompt {name!r} belongs to {owner!r}, and the key to a workspace with the handle {handle!r}"
+            mend = "Other people's prompts are code: pull it yourself and give the object, or use your own handle."
+            raise CredentialsError(msg, where=self.service.client.api_url, mend=mend, role="langsmith")
+        return Address("-", prompt, ref)
+
+    def commit_at(self, address: Address) -> Commit | None:
+        """The commit a reference means, or None where there is no such prompt or reference."""
+        row = self.service.find(f"reading prompt {address.name!r}", f"/commits/{address.path}/{address.ref}")
+        return None if row is None else _commit(row)
+
+    def tags(self, address: Address) -> dict[str, str]:
+        """Commit hash by tag."""
+        rows = self.service.find(f"reading tags of {address.name!r}", f"/repos/{address.path}/tags")
+        return {row["tag_name"]: row["commit_hash"] for row in rows or ()}
+
+    def pull(self, name: str) -> BasePromptTemplate[Any]:
+        """The live template; models kept beside a prompt are left out.
+
+        Raises:
+            CredentialsError: No such prompt or tag, or another workspace's.
+            PromptError: What is there is no prompt template.
+        """
+        from langchain_core.prompts.base import BasePromptTemplate
+
+        address = self.address(name)
+        pulled = self.service.call(
+            f"pulling prompt {name!r}",
+            lambda: self.service.client.pull_prompt(f"{address.name}:{address.ref}", skip_cache=True),
+        )
+        if not isinstance(pulled, BasePromptTemplate):
+            msg = f"{name!r} holds a {type(pulled).__name__}, not a prompt template"
+            raise PromptError(msg, mend="Optimize a prompt; a model beside it is named with task.model.")
+        return pulled
+
+    # ------------------------------------------------------------ writing
+
+    def commit(self, address: Address, manifest: Mapping[str, Any], *, parent: Commit | None, message: str) -> Pushed:
+        """Put a prompt on top of `parent`; a prompt that is the head already is left as it is.
+
+        Raises ConflictError where the head is another commit than `parent`.
+        """
+        head = self.commit_at(Address(address.owner, address.name))
+        if head is not None and head.same(manifest):
+            return Pushed(head, fresh=False)
+        if (head.hash if head else None) != (parent.hash if parent else None):
+            raise self.conflict(address, head)
+        if head is None:
+            self._create(address)
+        return self._put(address, manifest, head, message)
+
+    def _put(self, address: Address, manifest: Mapping[str, Any], parent: Commit | None, message: str) -> Pushed:
+        above = parent.hash if parent else None
+        body = {"parent_commit": above, "manifest": manifest, "description": message[:_MESSAGE_LIMIT]}
+        what = f"committing prompt {address.name!r}"
+
+        def post() -> Commit:
+            row = self.service.once("POST", f"/commits/{address.path}", json=body)["commit"]
+            return Commit(row["id"], row["commit_hash"], above, manifest)
+
+        try:
+            return Pushed(
+                self.service.call(what, post, settled=lambda: self._ours(address, manifest, above)), fresh=True
+            )
+        except LangSmithConflictError:
+            if (made := self._ours(address, manifest, above)) is not None:
+                return Pushed(made, fresh=True)
+            head = self.commit_at(Address(address.owner, address.name))
+            if head is not None and head.same(manifest):
+                return Pushed(head, fresh=False)
+            raise self.conflict(address, head) from None
+
+    def _ours(self, address: Address, manifest: Mapping[str, Any], parent: str | None) -> Commit | None:
+        """The commit of this prompt on this parent, if it was made although its answer was lost."""
+        what, path = f"reading commits of {address.name!r}", f"/commits/{address.path}/"
+        listed = self.service.ask(what, "GET", path, params={"limit": _LOOK_BACK, "offset": 0})
+        for row in listed["commits"]:
+            if row.get("parent_commit_hash") != parent:
+                continue
+            found = self.commit_at(Address(address.owner, address.name, row["commit_hash"]))
+            if found is not None and found.same(manifest):
+                return found
+        return None
+
+    def _create(self, address: Address) -> None:
+        """Make the repository, private, unless it is there."""
+        body = {"repo_handle": address.name, "is_public": False, "description": "", "readme": "", "tags": []}
+        what = f"creating prompt {address.name!r}"
+        try:
+            self.service.call(
+                what, lambda: self.service.once("POST", "/repos", json=body), settled=lambda: self._there(address)
+            )
+        except LangSmithConflictError:
+            return
+
+    def _there(self, address: Address) -> Any | None:
+        return self.service.find(f"reading prompt {address.name!r}", f"/repos/{address.path}")
+
+    def move_tag(self, address: Address, tag: str, commit: Commit) -> str | None:
+        """Put a tag on a commit; returns the hash it stood on before. Safe to repeat."""
+        before = self.tags(address).get(tag)
+        if before == commit.hash:
+            return before
+        what, path = f"tagging prompt {address.name!r} as {tag!r}", f"/repos/{address.path}/tags"
+        body = {"tag_name": tag, "commit_id": commit.id}
+        if before is None:
+            try:
+                self.service.ask(what, "POST", path, json=body)
+            except LangSmithConflictError:  # somebody made it meanwhile, or our own answer was lost
+                self.service.ask(what, "PATCH", f"{path}/{tag}", json={"commit_id": commit.id})
+        else:
+            self.service.ask(what, "PATCH", f"{path}/{tag}", json={"commit_id": commit.id})
+        return before
+
+    def drop_tag(self, address: Address, tag: str) -> None:
+        """Take a tag away, if it is there."""
+        if tag in self.tags(address):
+            path = f"/repos/{address.path}/tags/{tag}"
+
+            def act() -> Any:
+                gone = tag not in self.tags(address)
+                return {} if gone else self.service.once("DELETE", path)
+
+            self.service.call(f"removing tag {tag!r} of {address.name!r}", act)
+
+    def conflict(self, address: Address, head: Commit | None) -> ConflictError:
+        """The refusal to write over somebody else's commit, and the way out."""
+        stands = f"its head is {head.hash[:8]}" if head else "it is gone"
+        msg = f"prompt {address.name!r} was changed by somebody else meanwhile: {stands}"
+        mend = (
+            f"Nothing was overwritten. Start a run from what stands there (task.prompt = "
+            f'"{address.name}"), or push under another name.'
+        )
+        return ConflictError(
+            msg, where=self.service.client.api_url, mend=mend, role="langsmith", head=head.hash if head else None
+        )
+
+
+def pull_template(name: str) -> BasePromptTemplate[Any]:
+    """The live template of "owner/name:tag" in LangSmith. See `PromptHub.pull`."""
+    return PromptHub().pull(name)
+
+
+def manifest_of(template: BasePromptTemplate[Any]) -> dict[str, Any]:
+    """A template in the form the hub keeps."""
+    from langchain_core.load import dumps
+
+    found: dict[str, Any] = json.loads(dumps(template))
+    return found
+
+
+def template_in(commit: Commit) -> BasePromptTemplate[Any] | None:
+    """The template a commit holds, or None where it is something else or needs more than core to load."""
+    from langchain_core.load import load
+    from langchain_core.prompts.base import BasePromptTemplate
+
+    try:
+        found = load(dict(commit.manifest), allowed_objects="core")
+    except (ValueError, TypeError, NotImplementedError, ImportError, KeyError):
+        return None
+    return found if isinstance(found, BasePromptTemplate) else None
+
+
+def _commit(row: Mapping[str, Any]) -> Commit:
+    return Commit(
+        str(row.get("id") or row["commit_hash"]), row["commit_hash"], row.get("parent_commit_hash"), row["manifest"]
+    )
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

@@ -1,0 +1,153 @@
+"""Traces through OpenTelemetry: the SDK's own mode, with attributes that Phoenix and MLflow read.
+
+Nothing but OTLP leaves the process this way: the exporter is ours, so that the SDK never adds the
+LangSmith key to a request, and a missing package is an error instead of an upload to LangSmith.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langsmith.utils import get_env_var, is_env_var_truish
+
+from langchain_promptopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+MODES = ("langsmith", "otel", "hybrid")
+
+_KINDS = {
+    "llm": "LLM",
+    "chain": "CHAIN",
+    "tool": "TOOL",
+    "retriever": "RETRIEVER",
+    "embedding": "EMBEDDING",
+    "prompt": "PROMPT",
+    "parser": "CHAIN",
+}
+_COPIED = {
+    "gen_ai.prompt": "input.value",
+    "gen_ai.completion": "output.value",
+    "gen_ai.request.model": "llm.model_name",
+    "gen_ai.usage.input_tokens": "llm.token_count.prompt",
+    "gen_ai.usage.output_tokens": "llm.token_count.completion",
+    "gen_ai.usage.total_tokens": "llm.token_count.total",
+}
+_METADATA = "langsmith.metadata."
+_KEPT = (
+    "name", "context", "parent", "resource", "events", "links", "kind", "status", "start_time", "end_time",
+    "instrumentation_scope",
+)  # fmt: skip
+
+
+def tracing_mode() -> str:
+    """Where the SDK's settings send traces: "langsmith", "otel" or "hybrid". Raises ConfigError for another word."""
+    mode = (get_env_var("TRACING_MODE") or "").lower()
+    if mode and mode not in MODES:
+        msg = f"LANGSMITH_TRACING_MODE is {mode!r}"
+        raise ConfigError(msg, mend=f"It is one of {', '.join(MODES)}.")
+    if mode:
+        return mode
+    if not is_env_var_truish("OTEL_ENABLED"):
+        return "langsmith"
+    return "otel" if is_env_var_truish("OTEL_ONLY") else "hybrid"
+
+
+def openinference(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes with the names of OpenInference beside the SDK's own.
+
+    >>> openinference({"langsmith.span.kind": "retriever"})["openinference.span.kind"]
+    'RETRIEVER'
+    """
+    found = dict(attributes)
+    found.setdefault("openinference.span.kind", _KINDS.get(str(found.get("langsmith.span.kind")), "CHAIN"))
+    for theirs, ours in _COPIED.items():
+        if theirs in found:
+            found.setdefault(ours, found[theirs])
+            if ours.endswith(".value"):
+                found.setdefault(ours.replace(".value", ".mime_type"), "application/json")
+    metadata = {k.removeprefix(_METADATA): v for k, v in found.items() if k.startswith(_METADATA)}
+    if metadata:
+        found.setdefault("metadata", json.dumps(metadata, default=str))
+    if run := metadata.get("promptopt_run_id"):
+        found.setdefault("session.id", str(run))
+    return found
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where the SDK makes its spans. `ours` says that we made it, and end it."""
+
+    provider: TracerProvider
+    ours: bool
+
+
+def provider(project: str | None, exporter: SpanExporter | None = None) -> Spans:
+    """A tracer provider for the SDK: the application's own where it set one up, else one that sends OTLP.
+
+    Args:
+        project: The name Phoenix files the traces under.
+        exporter: Where spans go; None is OTLP over HTTP, as the OTEL_EXPORTER_OTLP_* variables say.
+
+    Raises:
+        ConfigError: The OpenTelemetry packages are missing.
+    """
+    try:
+        from opentelemetry import trace
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise _missing(error) from error
+    standing = trace.get_tracer_provider()
+    if exporter is None and isinstance(standing, TracerProvider):
+        return Spans(standing, ours=False)
+    name = project or get_env_var("PROJECT") or "promptopt"
+    made = TracerProvider(resource=Resource.create({"openinference.project.name": name, "service.name": "promptopt"}))
+    made.add_span_processor(BatchSpanProcessor(mapped(exporter if exporter is not None else _otlp())))
+    return Spans(made, ours=True)
+
+
+def _otlp() -> SpanExporter:
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    except ImportError as error:
+        raise _missing(error) from error
+    return OTLPSpanExporter()
+
+
+def mapped(inner: SpanExporter) -> SpanExporter:
+    """An exporter that adds OpenInference's attributes before `inner` gets the spans."""
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    class Mapped(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> Any:
+            return inner.export(
+                [
+                    ReadableSpan(
+                        attributes=openinference(s.attributes or {}), **{name: getattr(s, name) for name in _KEPT}
+                    )
+                    for s in spans
+                ]
+            )
+
+        def shutdown(self) -> None:
+            inner.shutdown()
+
+        def force_flush(self, timeout_millis: int = 30000) -> bool:
+            return inner.force_flush(timeout_millis)
+
+    return Mapped()
+
+
+def _missing(error: ImportError) -> ConfigError:
+    msg = f"traces go to OpenTelemetry, and its package {error.name} is missing"
+    mend = "Install langchain-promptopt[otel], or set LANGSMITH_TRACING=false."
+    return ConfigError(msg, mend=mend)

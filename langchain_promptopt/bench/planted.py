@@ -1,0 +1,212 @@
+"""One method in one planted world: the engine's own search, with cells answered by the world."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._engine.context import Objective, Run
+from langchain_promptopt._engine.evaluations import Evaluations
+from langchain_promptopt._engine.models import OptimizerModel
+from langchain_promptopt._engine.search import Search
+from langchain_promptopt._engine.spending import Spending
+from langchain_promptopt._runtime.clock import RealClock
+from langchain_promptopt._runtime.ledger import Ledger
+from langchain_promptopt._runtime.prices import PriceTable
+from langchain_promptopt.errors import BudgetSpent
+from langchain_promptopt.protocols import DataSet
+from langchain_promptopt.recipe import Budget, Gate, Recipe
+from langchain_promptopt.testing.planted import World, WorldExecutor
+from langchain_promptopt.testing.planted_constants import WorldSettings
+from langchain_promptopt.testing.planted_optimizer import PlantedOptimizer
+from langchain_promptopt.types import Attempt, Candidate, PromptSet, Usage
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_promptopt.events import Event
+    from langchain_promptopt.types import Cell, Outcome
+
+
+@dataclass
+class Watch:
+    """The record of a run kept in memory: what the tables need, and nothing to replay."""
+
+    calls: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    cells: Mapping[Cell, Outcome] = field(default_factory=dict)
+    identified: list[Event] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    proposed: int = 0
+    best_at: list[tuple[int, str]] = field(default_factory=list)
+    """(search calls so far, best candidate) after each step."""
+    spent: Any = None
+    candidates: dict[str, Any] = field(default_factory=dict)
+
+    def append(self, event: Event) -> None:
+        """Count or keep one event."""
+        kind = event.type
+        if kind == "identified":
+            self.identified.append(event)
+        elif kind == "rejected":
+            self.refused[event.rule] += 1  # type: ignore[attr-defined]  # a Rejected event
+        elif kind == "proposed":
+            self.proposed += 1
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a run in a world came to. Scores are expected scores on the 400 test rows, so they carry no sampling noise."""
+
+    method: str
+    seed: int
+    start: float
+    ceiling: float
+    dev: float
+    test: float
+    search_calls: int
+    optimizer_calls: int
+    tokens: int
+    steps: int
+    seconds: float
+    stopped: str
+    steps_test: tuple[float, ...]
+    """Test score of the best after each step, the start first."""
+    steps_dev: tuple[float, ...]
+    steps_calls: tuple[int, ...]
+    precision: float | None
+    recall: float | None
+    proposed: int
+    refused: Mapping[str, int]
+    regressions: int
+    """Test rows whose chance of a right answer fell by more than 0.1."""
+    best: PromptSet = field(repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {k: v for k, v in vars(self).items() if k != "best"} | {"refused": dict(self.refused)}
+
+
+def run_in_world(recipe: Recipe, settings: WorldSettings, seed: int, search_calls: int | None) -> Trace:
+    """Search with `recipe` in the world of `seed`, with at most `search_calls` target calls."""
+    return asyncio.run(arun_in_world(recipe, World(settings, seed), search_calls))
+
+
+async def arun_in_world(recipe: Recipe, world: World, search_calls: int | None) -> Trace:
+    """The coroutine of `run_in_world`."""
+    started = time.perf_counter()
+    run, watch = _run(recipe, world, search_calls)
+    search = StepWatch(run, Evaluations(run), Spending(run.ledger))
+    try:
+        found = await search.found({})
+        best, stopped = found.best, found.stopped
+    except BudgetSpent:
+        best, stopped = search.best[-1], "budget: hard stop"
+    return _trace(world, search, watch, best, stopped, time.perf_counter() - started)
+
+
+@dataclass
+class StepWatch(Search):
+    """The engine's search, noting calls and best after each step."""
+
+    calls_at: list[int] = field(default_factory=list)
+
+    async def _baseline(self, config: RunnableConfig) -> None:
+        await super()._baseline(config)
+        self.calls_at.append(self.run.ledger.search_calls)
+
+    def _admit(self, scored: Any, t: int) -> Any:
+        told = super()._admit(scored, t)
+        self.calls_at.append(self.run.ledger.search_calls)
+        return told
+
+
+def _run(recipe: Recipe, world: World, search_calls: int | None) -> tuple[Run, Watch]:
+    watch = Watch()
+    ledger = Ledger(Budget(search_calls=search_calls), PriceTable({}), RealClock())
+    box: list[Run] = []
+
+    def charge(job: Any) -> None:
+        with ledger.flight("task", job.cell.split):
+            ledger.record("task", box[0].step, Usage(calls=1), split=job.cell.split)
+
+    model = PlantedOptimizer(world=world)
+
+    async def transport(messages: Any, config: RunnableConfig, kwargs: dict[str, Any], step: int) -> tuple[AIMessage, Usage]:  # noqa: ARG001
+        message = model.answer(messages, kwargs.get("temperature"))
+        told = message.usage_metadata or {}
+        usage = Usage(1, told.get("input_tokens", 0), told.get("output_tokens", 0))
+        ledger.record("optimizer", step, usage)
+        return message, usage
+
+    run = Run(
+        run_id=f"planted-{world.seed}",
+        recipe=recipe,
+        seed=world.seed,
+        gate=Gate(),
+        data=DataSet(world.rows, "planted"),
+        baseline=Candidate(world.prompts),
+        objective=Objective("right"),
+        journal=watch,
+        executor=WorldExecutor(world, charge),
+        optimizer=OptimizerModel(model, transport, watch, watch.append, lambda step, usage: ledger.record("optimizer", step, usage)),
+        ledger=ledger,
+        renders=lambda prompts: None,  # noqa: ARG005 - VARS is checked by the guards; the world renders by replacement
+    )
+    box.append(run)
+    return run, watch
+
+
+def _trace(world: World, search: StepWatch, watch: Watch, best: Attempt, stopped: str, seconds: float) -> Trace:
+    from langchain_promptopt.bench.spans import tag_quality
+
+    precision, recall = tag_quality(world, search, watch)
+    optimizer = search.run.ledger.by_role.get("optimizer", Usage())
+    task_words = len(world.start.split())
+    return Trace(
+        method=search.run.recipe.name,
+        seed=world.seed,
+        start=world.held_out(world.prompts),
+        ceiling=ceiling(world),
+        dev=best.score,
+        test=world.held_out(best.candidate.prompts),
+        search_calls=search.run.ledger.search_calls,
+        optimizer_calls=optimizer.calls,
+        tokens=optimizer.input_tokens + optimizer.output_tokens + search.run.ledger.search_calls * (task_words + 30),
+        steps=len(search.best) - 1,
+        seconds=seconds,
+        stopped=stopped,
+        steps_test=tuple(world.held_out(a.candidate.prompts) for a in search.best),
+        steps_dev=tuple(a.score for a in search.best),
+        steps_calls=tuple(search.calls_at),
+        precision=precision,
+        recall=recall,
+        proposed=watch.proposed,
+        refused=dict(watch.refused),
+        regressions=regressions(world, best.candidate.prompts),
+        best=best.candidate.prompts,
+    )
+
+
+def ceiling(world: World) -> float:
+    """What the good prompt scores, in the frame that helps."""
+    from langchain_promptopt.testing.planted import prompts_of
+
+    return world.held_out(prompts_of(world.good))
+
+
+def regressions(world: World, best: PromptSet) -> int:
+    """Test rows that the start could answer and the best prompt cannot."""
+    from langchain_promptopt.testing.planted import text_of
+
+    old, new = text_of(world.prompts), text_of(best)
+    return sum(world.chance(new, r) < world.chance(old, r) - 0.1 for r in world.rows["test"])
+
+
+def named(recipe: Recipe, name: str, **axes: Any) -> Recipe:
+    """A recipe with other axes under another name."""
+    return replace(recipe, name=name, **axes)

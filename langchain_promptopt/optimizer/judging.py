@@ -1,0 +1,84 @@
+"""Evaluators that call models: seen through LangChain's callbacks, or noticed and asked about."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from langchain_promptopt.evaluators import Evaluator
+
+_CLIENTS = frozenset(
+    {"openai", "anthropic", "mistralai", "groq", "cohere", "ollama", "litellm", "httpx", "httpx2", "requests", "aiohttp"}
+    | {"boto3", "botocore", "together", "vertexai", "urllib3"}
+)
+"""Packages that reach models past LangChain, so that no callback sees the call."""
+_DEPTH = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeCost:
+    """What one row costs an evaluator whose model calls cannot be seen.
+
+    Args:
+        calls: Model calls a row.
+        input_tokens: Input tokens a row, over its calls.
+        output_tokens: Output tokens a row, over its calls.
+        model: The model, as prices know it.
+    """
+
+    calls: int = 1
+    input_tokens: int = 0
+    output_tokens: int = 0
+    model: str = "unknown"
+
+    @property
+    def usage_metadata(self) -> dict[str, int]:
+        """In langchain-core's shape."""
+        return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
+
+
+def unseen(evaluators: Sequence[Evaluator]) -> tuple[str, ...]:
+    """Keys of evaluators whose code holds or names a client that LangChain's callbacks do not reach."""
+    return tuple(e.key for e in evaluators if not e.inline and any(map(_is_client, _reached(e.origin, _DEPTH))))
+
+
+def _is_client(thing: Any) -> bool:
+    home = thing.__name__ if inspect.ismodule(thing) else getattr(type(thing), "__module__", None)
+    made_by = getattr(thing, "__module__", None) if inspect.isclass(thing) or inspect.isroutine(thing) else None
+    return any(str(name).partition(".")[0] in _CLIENTS for name in (home, made_by) if name)
+
+
+def _reached(thing: Any, depth: int) -> Iterator[Any]:
+    """What a callable's code can get at: its closure, the globals it names, its object's attributes."""
+    while isinstance(thing, functools.partial):
+        yield from (*thing.args, *thing.keywords.values())
+        thing = thing.func
+    held: list[Any] = list(getattr(thing, "__dict__", {}).values()) if not inspect.ismodule(thing) else []
+    owner = getattr(thing, "__self__", None)
+    if owner is not None and not inspect.ismodule(owner):
+        held += [owner, *getattr(owner, "__dict__", {}).values()]
+    function = thing if inspect.isroutine(thing) else getattr(type(thing), "__call__", None)
+    held += _named(inspect.unwrap(function)) if callable(function) else []
+    for value in held:
+        yield value
+        if depth and inspect.isroutine(value):
+            yield from _reached(value, depth - 1)
+
+
+def _named(function: Any) -> list[Any]:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return []
+    scope = getattr(function, "__globals__", {})
+    found = [scope[name] for name in code.co_names if name in scope]
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # a cell that is still empty
+            continue
+    return found

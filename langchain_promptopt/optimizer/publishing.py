@@ -1,0 +1,264 @@
+"""A winner to LangSmith and back: commit, tag and rollback, each told to the run's journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._langchain.prompts import build_template, from_prompt, to_prompt
+from langchain_promptopt._langsmith.hub import Address, Commit, PromptHub, manifest_of, template_in
+from langchain_promptopt.errors import ConflictError, PromptError, UsageError
+from langchain_promptopt.events import Moved, Pushed, RolledBack, Tagged
+from langchain_promptopt.report.record import RunRecord
+from langchain_promptopt.store import Journal, read_events
+from langchain_promptopt.types import Message, Prompt, PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from langchain_core.prompts.base import BasePromptTemplate
+
+    from langchain_promptopt.optimizer.result import Result
+
+_JOURNAL = "journal.jsonl"
+_EDITS_TOLD = 8
+"""Edits quoted in a commit's message; the run's journal has them all."""
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What is published: prompts before and after, and where it is recorded."""
+
+    run_id: str
+    baseline: PromptSet
+    best: PromptSet
+    message: str
+    folder: Path | None = None
+
+    def changed(self) -> list[tuple[Prompt, Prompt]]:
+        """Old and new of every prompt that is different now. Raises UsageError when none is."""
+        pairs = [(old, new) for old, new in zip(self.baseline, self.best, strict=True) if _texts(old) != _texts(new)]
+        if not pairs:
+            msg = "there is nothing to push: the prompt is as it was"
+            raise UsageError(msg, where=f"run {self.run_id}")
+        return pairs
+
+
+def push_result(result: Result, name: str, *, tag: str | None = None, hub: PromptHub | None = None) -> str:
+    """Commit a result's prompts under `name` and move `tag` there; returns the commit's hash.
+
+    Raises ConflictError, and writes nothing, where somebody else committed meanwhile.
+    """
+    test = [m for m in result.test if m.get("role") == "primary"] or result.test
+    message = _message(result.run_id, test, [e.as_json() for e in result.edits])
+    return _push(Winner(result.run_id, result.baseline, result.best, message, result.folder), name, tag, hub)
+
+
+def push_recorded(
+    folder: Path, target: str, *, tag: str | None = None, force: bool = False, hub: PromptHub | None = None
+) -> str:
+    """Commit a recorded run's winner. Raises UsageError without a passed gate, unless `force`."""
+    record = RunRecord.from_events(read_events(folder / _JOURNAL))
+    outcome = (record.finished or {}).get("outcome", "unfinished")
+    if outcome != "improved" and not force:
+        msg = f"the gate did not pass (outcome {outcome!r}), so nothing proves these edits"
+        raise UsageError(msg, where=f"run {record.run_id}", mend="Use --force to push them all the same.")
+    baseline, best = (_prompts(record, i) for i in (record.seed_id, record.best_id))
+    message = _message(record.run_id, record.metrics, [e.as_json() for e in record.edits])
+    return _push(Winner(record.run_id, baseline, best, message, folder), target, tag, hub)
+
+
+def push_once(result: Result, name: str, *, tag: str | None = None, hub: PromptHub | None = None) -> str | None:
+    """`push_result` after a run, unless its journal says that it was pushed, or taken back, before."""
+    plain = name.partition(":")[0]
+    told = [e["data"] for e in result.events() if e["type"] in {"pushed", "rolled_back"}]
+    known = [m for m in told if m["target"].partition(":")[0].startswith(plain)]
+    if known:
+        commit: str | None = known[-1]["commit"]
+        return commit
+    return push_result(result, name, tag=tag, hub=hub)
+
+
+def rollback_recorded(folder: Path, *, hub: PromptHub | None = None) -> str:
+    """Take back what a run pushed; returns the commit that stands now.
+
+    A tag moves back to where it stood. Without a tag, the prompt as it was becomes a new commit on top.
+
+    Raises:
+        UsageError: The run pushed nothing, or has been rolled back.
+        ConflictError: The tag or the head is no longer the run's commit.
+    """
+    pushes = _standing(read_events(folder / _JOURNAL))
+    if not pushes:
+        msg = "this run has no push that stands"
+        raise UsageError(msg, where=f"run {folder.name}", mend="`promptopt show` lists what a run pushed.")
+    hub = hub or PromptHub()
+    baseline = next(e["data"]["seed_candidate_id"] for e in read_events(folder / _JOURNAL))
+    stands = ""
+    for target, push in pushes.items():
+        stands = _undo(hub, hub.address(target), push, folder.name)
+        where = f"{target}:{','.join(push.tags)}" if push.tags else target
+        _journal(folder, [RolledBack(actor="rollback", target=where, commit=stands, candidate_id=baseline)])
+    return stands
+
+
+# ---------------------------------------------------------------- pushing
+
+
+def _push(winner: Winner, name: str, tag: str | None, hub: PromptHub | None) -> str:
+    hub = hub or PromptHub()
+    pairs = winner.changed()
+    address = hub.address(name)
+    tag = tag or (address.ref if address.ref != "latest" else None)
+    plain = name.partition(":")[0]
+    commit = ""
+    for old, new in pairs:
+        suffix = f"-{new.name}" if len(winner.best) > 1 else ""
+        place = Address(address.owner, address.name + suffix)
+        commit = _push_one(hub, place, (old, new), winner, tag, plain + suffix)
+    return commit
+
+
+def _push_one(
+    hub: PromptHub, place: Address, pair: tuple[Prompt, Prompt], winner: Winner, tag: str | None, target: str
+) -> str:
+    new, head = pair[1], hub.commit_at(place)
+    manifest, parent = manifest_of(_template(new, head)), _parent(hub, place, head, pair)
+    pushed = hub.commit(place, manifest, parent=parent, message=winner.message)
+    made = pushed.commit
+    moves: list[Moved] = [Pushed(actor="push", target=target, commit=made.hash, candidate_id=winner.best.id)]
+    _journal(winner.folder, moves)
+    if tag is not None:
+        before = hub.move_tag(place, tag, made)
+        where = f"{target}:{tag}"
+        moved = Tagged(actor="push", target=where, commit=made.hash, candidate_id=winner.best.id, previous=before)
+        _journal(winner.folder, [moved])
+    return made.hash
+
+
+def _parent(hub: PromptHub, place: Address, head: Commit | None, pair: tuple[Prompt, Prompt]) -> Commit | None:
+    """The head, when it is the prompt the run began with (or ends with). Raises ConflictError for any other."""
+    if head is None:
+        return None
+    stands = template_in(head)
+    if stands is not None and _texts(to_prompt(stands, name="hub")) in [_texts(p) for p in pair]:
+        return head
+    raise hub.conflict(place, head)
+
+
+def _template(prompt: Prompt, head: Commit | None) -> BasePromptTemplate[Any]:
+    """The prompt as a template of the head's own kind: schema, partials and few-shot blocks stay."""
+    like = template_in(head) if head is not None else None
+    if like is None:
+        return build_template(prompt)
+    now = to_prompt(like, name=prompt.name)
+    if [m.role for m in now.messages] != [m.role for m in prompt.messages]:
+        return build_template(prompt)
+    texts = tuple(replace(a, template=b.template) for a, b in zip(now.messages, prompt.messages, strict=True))
+    try:
+        return from_prompt(replace(now, messages=texts), like=like)
+    except PromptError:
+        return build_template(prompt)
+
+
+def _texts(prompt: Prompt) -> list[tuple[str, str]]:
+    return [(m.role, m.template) for m in prompt.messages]
+
+
+def _prompts(record: RunRecord, candidate: str) -> PromptSet:
+    def prompt(data: Mapping[str, Any]) -> Prompt:
+        form = data["template_format"]
+        messages = (Message(m["role"], m["template"], m.get("template_format", form)) for m in data["messages"])
+        return Prompt(data["name"], tuple(messages), data.get("source", ""))
+
+    return PromptSet(tuple(prompt(p) for p in record.candidates[candidate].prompts))
+
+
+def _message(run_id: str, test: Sequence[Mapping[str, Any]], edits: Sequence[Mapping[str, Any]]) -> str:
+    """What a colleague reads beside the commit: the proof, then each edit with its reason."""
+    lines = [f"promptopt run {run_id}"]
+    lines += [
+        f"{m['metric']}: {m['baseline']:.3f} -> {m['best']:.3f} ({m['difference']:+.3f}, n={m['n']})"
+        for m in test[:1]
+        if isinstance(m.get("baseline"), float) and isinstance(m.get("best"), float)
+    ]
+    lines += [f"- {_quoted(e['old'])} -> {_quoted(e['new'])}: {e['reason']}" for e in edits[:_EDITS_TOLD]]
+    if len(edits) > _EDITS_TOLD:
+        lines.append(f"- and {len(edits) - _EDITS_TOLD} more")
+    return "\n".join(lines)
+
+
+def _quoted(text: str, limit: int = 60) -> str:
+    flat = " ".join(text.split())
+    return repr(flat if len(flat) <= limit else flat[: limit - 1] + "…")
+
+
+# ---------------------------------------------------------------- taking back
+
+
+@dataclass
+class _Push:
+    """A push that stands: its commit, and where each tag stood before."""
+
+    commit: str
+    tags: dict[str, str | None] = field(default_factory=dict)
+
+
+def _standing(events: Iterable[Mapping[str, Any]]) -> dict[str, _Push]:
+    """Pushes by target that no rollback has undone."""
+    found: dict[str, _Push] = {}
+    for event in events:
+        data = event["data"]
+        target, _, tag = str(data.get("target", "")).partition(":")
+        if event["type"] == "pushed":
+            kept = found.get(target)
+            found[target] = _Push(data["commit"], dict(kept.tags) if kept and kept.commit == data["commit"] else {})
+        elif event["type"] == "tagged" and target in found and found[target].commit == data["commit"]:
+            found[target].tags.setdefault(tag, data.get("previous"))
+        elif event["type"] == "rolled_back":
+            found.pop(target, None)
+    return found
+
+
+def _undo(hub: PromptHub, place: Address, push: _Push, run_id: str) -> str:
+    ours = hub.commit_at(Address(place.owner, place.name, push.commit))
+    if ours is None:
+        raise hub.conflict(place, None)
+    if push.tags:
+        return _untag(hub, place, push, ours)
+    head, before = hub.commit_at(place), ours.parent and hub.commit_at(Address(place.owner, place.name, ours.parent))
+    if not before:
+        msg = f"the run's commit is the first of prompt {place.name!r}, so there is nothing to go back to"
+        raise UsageError(msg, mend="Delete the prompt in LangSmith if it should not be there.")
+    if head is None or (head.hash != ours.hash and not head.same(before.manifest)):
+        raise hub.conflict(place, head)
+    message = f"promptopt run {run_id}: rolled back"
+    return hub.commit(place, before.manifest, parent=head, message=message).commit.hash
+
+
+def _untag(hub: PromptHub, place: Address, push: _Push, ours: Commit) -> str:
+    now, stands = hub.tags(place), ours.parent or ""
+    for tag, before in push.tags.items():
+        if now.get(tag) not in {ours.hash, before}:
+            msg = f"the tag {tag!r} of {place.name!r} was moved by somebody else meanwhile"
+            raise ConflictError(msg, mend="Nothing was changed; move it in LangSmith if that is still wanted.")
+    for tag, before in push.tags.items():
+        if before is None:
+            hub.drop_tag(place, tag)
+            continue
+        commit = hub.commit_at(Address(place.owner, place.name, before))
+        if commit is None:
+            raise hub.conflict(place, None)
+        hub.move_tag(place, tag, commit)
+        stands = commit.hash
+    return stands
+
+
+def _journal(folder: Path | None, events: Sequence[Moved]) -> None:
+    """Append to the record of a run that is over; a run kept in memory has none."""
+    if folder is None:
+        return
+    with Journal(Path(folder) / _JOURNAL) as journal:
+        for event in events:
+            journal.append(event)

@@ -1,0 +1,178 @@
+"""Evaluations in other processes: a run hands out shards of cells as JSON, workers bring JSON back.
+
+What a worker has an answer for is written to `cells.jsonl` in the run's folder before the shard is
+done. A shard that was killed in the middle is paid for from there on only, wherever it runs again,
+as long as run and workers share `PROMPTOPT_RUNS_DIR`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt.config import config_from_dict
+from langchain_promptopt.errors import ConfigError
+from langchain_promptopt.optimizer.assemble import assemble
+from langchain_promptopt.optimizer.elsewhere import jobs_from_json, jobs_json, outcomes_from_json, outcomes_json
+from langchain_promptopt.optimizer.plan import make_plan
+from langchain_promptopt.pipeline.prepare import prepare
+from langchain_promptopt.pipeline.tasks import importing_from
+from langchain_promptopt.store.folder import private_dir
+from langchain_promptopt.store.lines import cell_of
+from langchain_promptopt.types import Cell, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from langchain_promptopt.events import Event
+    from langchain_promptopt.pipeline.prepare import Prepared
+    from langchain_promptopt.protocols import Job
+
+_IN_A_ROW = 10  # product contract, guarantee 7: the run will stop, so the worker need not ask the other rows
+
+
+@dataclass
+class Shards:
+    """An Executor that sends cells away in shards. Give it to `run_step(config, shards=...)`.
+
+    Args:
+        submit: Takes jobs as JSON and gives the answer of `evaluate_cells` for them, wherever that ran.
+        size: Cells in a shard; a candidate with more rows becomes several shards.
+    """
+
+    submit: Callable[[list[dict[str, Any]]], Awaitable[list[dict[str, Any]]]]
+    size: int = 64
+    _run_id: str = field(default="", init=False)
+
+    def on_event(self, event: Event) -> None:
+        """Learn which run the cells belong to."""
+        if event.type == "run.started":
+            self._run_id = event.as_json()["run_id"]
+
+    async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        """Submit all shards at once and report their outcomes in order."""
+        parts = [jobs[i : i + self.size] for i in range(0, len(jobs), self.size)]
+        sent = [asyncio.ensure_future(self.submit(jobs_json(part, self._run_id))) for part in parts]
+        try:
+            for future in sent:
+                for outcome in outcomes_from_json(await future):
+                    await done(outcome)
+        finally:
+            for future in sent:
+                future.cancel()
+
+
+def evaluate_cells(
+    config: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], *, root: str | Path | None = None
+) -> list[dict[str, Any]]:
+    """Evaluate a shard in this process; JSON in, JSON out.
+
+    Args:
+        config: The configuration of the run.
+        jobs: What a run handed out: a part of `session.propose_json()`, or what `Shards` submits.
+        root: Where relative paths and imports start; None is the working directory.
+
+    Returns:
+        One outcome for each job, in their order, for `session.tell_json(...)`.
+
+    Raises:
+        UsageError: Configuration, data or code here are not those of the run.
+    """
+    if not jobs:
+        return []
+    settings = config_from_dict(config, root=root, env=os.environ)
+    spool = Spool(settings.runs_dir / str(jobs[0]["run_id"]) / "cells.jsonl")
+    cells = [cell_of(job["cell"]) for job in jobs]
+    known = spool.read()
+    left = [job for job, cell in zip(jobs, cells, strict=True) if cell not in known]
+    if left:
+        prepared = prepare(settings)
+        with importing_from(settings.root):
+            known |= run_sync(lambda: _evaluated(prepared, left, spool))
+    return outcomes_json(known[cell] for cell in cells)
+
+
+async def _evaluated(prepared: Prepared, data: Sequence[Mapping[str, Any]], spool: Spool) -> dict[Cell, Outcome]:
+    plan = await make_plan(prepared.task, replace(prepared.settings, runs_dir=None, executor=None))
+    ready = None
+    try:
+        if plan.run_id != data[0]["run_id"]:
+            msg = f"this worker would be on run {plan.run_id}, and the cells are of run {data[0]['run_id']}"
+            mend = "Give it the run's configuration, data, code and models."
+            raise ConfigError(msg, where="evaluate_cells", mend=mend)
+        jobs = jobs_from_json(data, plan.baseline.prompts)
+        ready = assemble(plan)
+        return await Worker(spool).evaluate(ready.local, jobs)
+    finally:
+        if ready is not None:
+            ready.close()
+        await plan.aclose()
+
+
+class _Down(Exception):  # noqa: N818 - no error: the way out of a shard whose models are out of reach
+    """Ten rows in a row were lost."""
+
+
+@dataclass
+class Worker:
+    """Evaluates one shard, noting every answer at once."""
+
+    spool: Spool
+    found: dict[Cell, Outcome] = field(default_factory=dict)
+    streak: int = 0
+
+    async def evaluate(self, executor: Any, jobs: Sequence[Job]) -> dict[Cell, Outcome]:
+        """Outcomes by cell. When models stay out of reach, the rest of the shard is reported as lost too."""
+        try:
+            await executor.evaluate(jobs, self._done)
+        except _Down:
+            last = next(o for o in reversed(self.found.values()) if o.dropped)
+            for job in jobs:
+                self.found.setdefault(job.cell, Outcome(job.cell, {}, failure=last.failure))
+        return self.found
+
+    async def _done(self, outcome: Outcome) -> None:
+        self.found[outcome.cell] = outcome
+        self.streak = self.streak + 1 if outcome.dropped else 0
+        if not outcome.dropped:
+            self.spool.add(outcome)
+        if self.streak >= _IN_A_ROW:
+            raise _Down
+
+
+@dataclass(frozen=True)
+class Spool:
+    """Answers of shards in an append-only file that several processes may write."""
+
+    path: Path
+
+    def read(self) -> dict[Cell, Outcome]:
+        """All whole lines; one that a kill cut off is passed over."""
+        if not self.path.is_file():
+            return {}
+        found = {}
+        for line in self.path.read_bytes().split(b"\n"):
+            try:
+                outcome = outcomes_from_json([json.loads(line)])[0]
+            except ValueError:
+                continue
+            found[outcome.cell] = outcome
+        return found
+
+    def add(self, outcome: Outcome) -> None:
+        """Write one answer with one system call; on return it survives the death of this process.
+
+        The newline in front ends a line that another process was killed in.
+        """
+        private_dir(self.path.parent)
+        line = json.dumps(outcomes_json([outcome])[0], default=str).encode()
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, b"\n" + line + b"\n")
+        finally:
+            os.close(fd)

@@ -1,0 +1,286 @@
+"""Rows: columns, checks, ids, splits, leaks. What is wrong is named, nothing is filled in."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langsmith.schemas import Example as LangSmithExample
+
+from langchain_promptopt._data import Columns, inspect_rows, load_data
+from langchain_promptopt.errors import DataError
+from langchain_promptopt.types import Example
+
+
+def row(question, answer="x", split=None, **more):
+    metadata = {} if split is None else {"split": split}
+    return {"inputs": {"question": question}, "outputs": {"answer": answer}, "metadata": metadata} | more
+
+
+def sizes(data):
+    return {name: len(rows) for name, rows in data.splits.items()}
+
+
+def fields(rows, variables=None, columns=None):
+    seen = inspect_rows(rows, columns=columns or Columns(), variables=variables)
+    return [(p["row"], p["field"]) for p in seen.problems]
+
+
+def test_flat_rows_with_named_columns():
+    rows = [{"text": "hi", "label": "a", "id": f"i{n}", "thread": {"id": n}, "lang": "en"} for n in range(3)]
+    columns = Columns({"ticket": "text"}, ["label"], id="id", group="thread.id")
+    seen = inspect_rows(rows, columns=columns, variables=["ticket"])
+    assert [p.row.example for p in seen.rows] == [
+        Example(f"i{n}", {"ticket": "hi"}, {"label": "a"}, {"thread": {"id": n}, "lang": "en"}, str(n))
+        for n in range(3)
+    ]
+
+
+def test_columns_reach_into_shaped_rows():
+    rows = [{"inputs": {"text": "hi"}, "outputs": {"a": {"b": 1}}, "metadata": {"thread_id": "t"}}]
+    columns = Columns({"ticket": "text"}, {"gold": "a.b"}, group="thread_id")
+    example = inspect_rows(rows, columns=columns).rows[0].row.example
+    assert (example.inputs, example.outputs, example.group) == ({"ticket": "hi"}, {"gold": 1}, "t")
+
+
+def test_a_name_with_a_dot_is_a_column_before_it_is_a_path():
+    rows = [{"a.b": "flat", "a": {"b": "nested"}, "y": "1"}]
+    example = inspect_rows(rows, columns=Columns({"x": "a.b"}, ["y"])).rows[0].row.example
+    assert example.inputs == {"x": "flat"}
+
+
+def test_unnamed_columns_are_taken_only_when_clear_and_that_is_said():
+    seen = inspect_rows([{"question": "q", "answer": "a", "id": "7"}], columns=Columns())
+    assert seen.rows[0].row.example.inputs == {"question": "q"}
+    assert "no columns were named" in seen.notes[0]
+    for rows in ([{"question": "q", "gold": "a"}], [{"question": "q", "label": "a", "target": "b"}]):
+        with pytest.raises(DataError, match="which columns"):
+            inspect_rows(rows, columns=Columns())
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"inputs": {"question": "q"}}, "outputs"),
+        ({"inputs": {"question": "q"}, "outputs": None}, "outputs"),
+        ({"inputs": {"question": "q"}, "outputs": {}}, "outputs"),
+        ({"inputs": {"question": "q"}, "outputs": "x"}, "outputs"),
+        ({"inputs": {"question": "q"}, "outputs": {"answer": None}}, "outputs.answer"),
+        ({"inputs": {"question": "q"}, "outputs": {"answer": " \u200b\n"}}, "outputs.answer"),
+        ({"inputs": {"question": "q"}, "outputs": {"answer": float("nan")}}, "outputs.answer"),
+        ({"inputs": {"question": "q"}, "outputs": {"answer": []}}, "outputs.answer"),
+        ({"inputs": {"question": "q"}, "outputs": {"answer": ["x", ""]}}, "outputs.answer"),
+        ({"inputs": {"question": "q"}, "outputs": {"answer": "\ud83d"}}, "outputs.answer"),
+        ({"inputs": {"question": "\udc00"}, "outputs": {"answer": "x"}}, "inputs.question"),
+        ({"inputs": {"question": None}, "outputs": {"answer": "x"}}, "inputs.question"),
+        ({"inputs": {"question": "  "}, "outputs": {"answer": "x"}}, "inputs.question"),
+        ({"inputs": {"query": "q"}, "outputs": {"answer": "x"}}, "inputs.question"),
+        ({"inputs": ["q"], "outputs": {"answer": "x"}}, "inputs"),
+        ({"outputs": {"answer": "x"}}, "inputs"),
+        ("just text", ""),
+        (None, ""),
+    ],
+)
+def test_an_unusable_row_is_named_with_its_field(bad, field):
+    assert fields([row("fine"), bad], variables=["question"]) == [(1, field)]
+
+
+@pytest.mark.parametrize("answer", [0, False, 0.0, "0", {}, {"a": None}, ["x"], "None", "nan"])
+def test_an_answer_that_says_something_is_kept(answer):
+    assert fields([row("q", answer)]) == []
+
+
+def test_an_empty_context_is_no_problem_but_a_missing_one_is():
+    rows = [{"inputs": {"question": "q", "context": c}, "outputs": {"answer": "x"}} for c in ("", None)]
+    assert fields(rows, variables=["question", "context"]) == [(1, "inputs.context")]
+
+
+def test_a_missing_column_is_named():
+    seen = inspect_rows([{"txt": "a", "label": "b"}], columns=Columns({"ticket": "text"}, ["label"]))
+    assert seen.problems[0]["field"] == "inputs.ticket"
+    assert "'text'" in seen.problems[0]["problem"]
+    assert "txt" in seen.problems[0]["problem"]
+
+
+def test_a_tenth_may_be_unusable_and_is_reported():
+    rows = [row(f"q{i}") for i in range(18)] + [row("a", ""), row("b", None)]
+    found = load_data(rows)
+    assert [p["row"] for p in found.problems] == [18, 19]
+    assert sum(sizes(found).values()) == 18
+    assert any("2 of 20 rows cannot be scored" in note for note in found.notes)
+    with pytest.raises(DataError, match="3 of 21 rows") as caught:
+        load_data([*rows, row("c", "")])
+    assert caught.value.facts["usable"] == list(range(18))
+    assert caught.value.exit_code == 2
+
+
+def test_langsmith_examples_are_rows():
+    ids = [uuid.uuid4() for _ in range(3)]
+    rows = [
+        LangSmithExample(id=i, inputs={"q": n}, outputs={"a": n}, metadata={"dataset_split": ["dev", "hard"]})
+        for n, i in enumerate(ids)
+    ]
+    assert [e.id for e in load_data(rows)["dev"]] == [str(i) for i in ids]
+
+
+def test_datasets_objects_are_rows():
+    from datasets import Dataset, DatasetDict
+
+    flat = Dataset.from_list([{"question": f"q{i}", "answer": str(i)} for i in range(4)])
+    assert sum(sizes(load_data(flat)).values()) == 4
+    both = DatasetDict({"train": flat.select([0, 1]), "test": flat.select([2, 3])})
+    assert sizes(load_data(both)) == {"train": 2, "test": 2}
+
+
+def test_a_mapping_of_splits_takes_rows_and_paths(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("question,answer\nfar,1\n")
+    found = load_data({"train": [row("near")], "test": path})
+    assert sizes(found) == {"train": 1, "test": 1}
+    for wrong in ({"train": row("x")}, {"train": 3}):
+        with pytest.raises(DataError, match="not a list of rows"):
+            load_data(wrong)
+    with pytest.raises(DataError, match="no row is in a split of ours"):
+        load_data({"training": [row("x")]})
+
+
+def test_ids_given_hashed_and_repeated():
+    found = load_data(
+        [
+            row("a", split="dev", id=7),
+            row("b", split="dev"),
+            {**row("c", split="dev"), "metadata": {"id": "m", "split": "dev"}},
+        ]
+    )
+    first, second, third = found["dev"]
+    assert (first.id, third.id) == ("7", "m")
+    assert second.id == load_data([row("b", "other", split="test")])["test"][0].id
+    with pytest.raises(DataError, match="'7' is used twice: train row 0 and dev row 1"):
+        load_data([row("a", split="train", id=7), row("b", split="dev", id="7")])
+
+
+def test_repeats_are_kept_noted_and_one_cluster():
+    found = load_data([row("a", split="test"), row(" A ", split="test"), row("b", split="test")])
+    assert len({e.id for e in found["test"]}) == 3
+    assert len({e.cluster for e in found["test"]}) == 2
+    assert any("1 repeated input(s): test row 0 and test row 1" in note for note in found.notes)
+    torn = load_data([row("a", "yes", split="dev"), row("A", "no", split="train")])
+    assert any("1 conflict(s)" in note for note in torn.notes)
+
+
+LEAKY = [
+    row("How many legs do 3 spiders have?", split="train"),
+    row("\u200bhow many  LEGS do ３ spiders have?", split="test"),
+]
+
+
+def test_leaks_are_refused_or_dropped_from_the_other_split():
+    rows = [*LEAKY, row("other", split="train"), row("third", split="dev")]
+    with pytest.raises(DataError, match="train row 0 and test row 1") as caught:
+        load_data(rows)
+    assert caught.value.facts["leaks"] == [{"rows": [0, 1], "splits": ["train", "test"], "reason": "input"}]
+    found = load_data(rows, drop_leaks=True)
+    assert sizes(found) == {"train": 1, "dev": 1, "test": 1}
+    assert any("removed 1 row(s) of train" in note and "(2 -> 1)" in note for note in found.notes)
+
+
+def test_a_group_in_test_and_elsewhere_is_a_leak():
+    rows = [
+        {"q": f"{i}", "answer": "x", "g": g, "metadata": {"split": s}}
+        for i, (g, s) in enumerate([("a", "train"), ("a", "test"), ("b", "dev")])
+    ]
+    with pytest.raises(DataError, match="same group"):
+        load_data(rows, columns=Columns({"q": "q"}, ["answer"], group="g"))
+
+
+def test_a_row_in_two_splits_is_refused():
+    rows = [{**row("a"), "metadata": {"dataset_split": ["train", "test"]}}]
+    with pytest.raises(DataError, match="several splits: test, train"):
+        load_data(rows)
+    assert sizes(load_data(rows, drop_leaks=True)) == {"test": 1}
+
+
+def test_splits_are_named_not_guessed():
+    rows = [row("a", split="training"), row("b", split="validation"), row("c", split="test"), row("d")]
+    found = load_data(rows)
+    assert sizes(found) == {"test": 1}
+    assert any("1 rows of split 'validation' are not used" in note for note in found.notes)
+    named = load_data(rows, splits={"train": "training", "dev": "validation"})
+    assert sizes(named) == {"train": 1, "dev": 1}
+    for splits, said in (
+        ({"dev": "valid"}, "no split `valid`"),
+        ({"deev": "test"}, "nearest is `dev`"),
+        ({"dev": "test", "test": "test"}, "both"),
+    ):
+        with pytest.raises(DataError, match=said):
+            load_data(rows, splits=splits)
+
+
+def test_unsplit_rows_get_the_shares_and_base_is_unsplit():
+    rows = [{**row(f"question {i}"), "metadata": {"dataset_split": ["base"]}} for i in range(2000)]
+    found = load_data(rows)
+    total = sizes(found)
+    assert abs(total["train"] / 2000 - 0.3) < 0.04
+    assert abs(total["test"] / 2000 - 0.4) < 0.04
+    assert total["val"] >= total["dev"]
+    assert sum(total.values()) == 2000
+
+
+def places(found):
+    return {e.inputs["question"]: name for name, rows in found.splits.items() for e in rows}
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=40), st.integers(0, 10))
+@settings(max_examples=40, deadline=None)
+def test_relabelling_and_reordering_move_nothing(questions, seed):
+    rows = [row(q, "old") for q in dict.fromkeys(questions)]
+    again = [row(r["inputs"]["question"].upper(), f"new{i}") for i, r in enumerate(rows)]
+    random.Random(seed).shuffle(again)
+    moved = {q.lower(): name for q, name in places(load_data(again)).items()}
+    assert moved == places(load_data(rows))
+
+
+def test_relabelling_and_reordering_keep_val():
+    rows = [row(f"q{i}", split="dev") for i in range(150)]
+    again = [row(f"q{i}", "other", split="dev") for i in reversed(range(150))]
+    assert places(load_data(rows)) == places(load_data(again))
+    assert sizes(load_data(rows)) == {"dev": 75, "val": 75}
+    assert sizes(load_data(rows[:99])) == {"dev": 99}
+    given_val = [*rows, row("own", split="val")]
+    assert sizes(load_data(given_val)) == {"dev": 150, "val": 1}
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)), min_size=1, max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_hashing_never_cuts_a_group_or_an_input(pairs):
+    rows = [{"q": str(q), "answer": "x", "g": str(g)} for q, g in pairs]
+    found = load_data(rows, columns=Columns({"q": "q"}, ["answer"], group="g"))
+    where: dict[tuple[str, str], set[str]] = {}
+    for name, examples in found.splits.items():
+        for e in examples:
+            where.setdefault(("q", e.inputs["q"]), set()).add(name)
+            where.setdefault(("g", e.group), set()).add(name)
+    assert all(len(names) == 1 for names in where.values())
+    assert sum(sizes(found).values()) == len(rows)
+
+
+def test_the_version_follows_the_rows():
+    rows = [row("a", split="dev"), row("b", split="test")]
+    base = load_data(rows).as_of
+    assert base == load_data([dict(r) for r in rows]).as_of
+    assert base != load_data([row("a", "y", split="dev"), rows[1]]).as_of
+    assert base != load_data([row("a", split="train"), rows[1]]).as_of
+
+
+def test_small_and_missing_tests_are_said():
+    assert any("below 6" in n for n in load_data([row(str(i), split="test") for i in range(5)]).notes)
+    assert not any("below 6" in n for n in load_data([row(str(i), split="test") for i in range(6)]).notes)
+    assert any("no test split" in n for n in load_data([row("a", split="dev")]).notes)
+    grouped = [{"q": str(i), "answer": "x", "g": "same", "metadata": {"split": "test"}} for i in range(9)]
+    assert any(
+        "test has 1 independent" in n
+        for n in load_data(grouped, columns=Columns({"q": "q"}, ["answer"], group="g")).notes
+    )
