@@ -133,7 +133,7 @@ async def ours(case: Case) -> float:
         return {"inputs": {"word": word}, "outputs": {"answer": "x"}, "metadata": {"id": f"{split}-{word}", "split": split}}
 
     rows = [row("dev", w) for w in case.words()] + [row("train", f"warm-{i}") for i in range(case.in_flight)]
-    rows += [row("test", f"test-{i}") for i in range(8)]
+    rows += [row(split, f"{split}-{i}") for split in ("val", "test") for i in range(8)]
     with tempfile.TemporaryDirectory() as folder:
         given = {"data": rows, "evaluators": ["exact_match"], "runs_dir": folder, "max_concurrency": case.in_flight}
         plan = await make_plan(chain(case), settings_of(given), searches=False)

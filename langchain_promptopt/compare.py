@@ -14,7 +14,7 @@ from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.spans import span
 from langchain_promptopt.errors import DataError
-from langchain_promptopt.events import RunFinished
+from langchain_promptopt.events import Proposed, RunFinished
 from langchain_promptopt.optimizer.assemble import Assembled, assemble
 from langchain_promptopt.optimizer.evaluating import local_executor
 from langchain_promptopt.optimizer.facade import settings_of
@@ -131,6 +131,7 @@ async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: Runnab
     metadata = {"promptopt_run_id": plan.run_id, "promptopt_method": "compare"}
     async with span(config, "promptopt", {"method": "compare"}, metadata) as (inner, end):
         run.emit(plan.started)
+        run.emit(_shown(plan.baseline.prompts, rival))
         Spending(run.ledger).reserve_test(2 * run.gate.repeats * len(plan.data["test"]))
         ready.judge.same_model = not rival.salt
         verdict = await run_gate(run, Evaluations(run), ready.judge, Attempt(rival, 0.0), inner)
@@ -139,6 +140,20 @@ async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: Runnab
         run.emit(RunFinished(outcome=outcome, exit_code=_EXIT[outcome], best_candidate_id=rival.id, usage=usage))
         end({"verdict": verdict.verdict, "test": table_of(verdict)})
     return verdict
+
+
+def _shown(old: PromptSet, rival: Candidate) -> Proposed:
+    """The other side as the record shows it: as edits where the messages correspond, else as a text of its own."""
+    edits = _differences(old, rival.prompts)
+    alike = old.apply(edits).id == rival.prompts.id
+    return Proposed(
+        parent_id=rival.parents[0] if alike else "",
+        candidate_id=rival.id,
+        step=0,
+        scope="global",
+        edits=edits if alike else (),
+        prompts=rival.prompts.as_json(),
+    )
 
 
 def _outcome(verdict: Verdict) -> str:

@@ -12,7 +12,12 @@ from typing import Any, ClassVar
 from langchain_promptopt.types import Edit, Outcome, Span, Usage
 
 
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
+
+
 def _plain(value: Any) -> Any:
+    if type(value) in _SIMPLE:  # most of a journal, and far quicker than asking for abstract classes
+        return value
     if isinstance(value, Edit | Usage):
         return value.as_json()
     if isinstance(value, Span):

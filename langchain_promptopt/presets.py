@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.recipe import Recipe
+from langchain_promptopt.strategies.combining import check_recipe
 from langchain_promptopt.strategies.control import Cosine, Fixed, NoControl
 from langchain_promptopt.strategies.evidence import (
     ErrorBatches,
@@ -28,6 +29,7 @@ from langchain_promptopt.strategies.scoring import Bandit, FullDev, Race
 from langchain_promptopt.strategies.search import Beam, Greedy, Pool
 from langchain_promptopt.strategies.seeding import Induction, Manual
 from langchain_promptopt.strategies.stopping import Epochs, Steps
+from langchain_promptopt.strategies.unbuilt import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +81,7 @@ def apo() -> Recipe:
         refine=Refine(goal="edit", temperature=0.7),
         proposals=Paraphrased(m=4, k=1, q=2, keep=8),
         guards=Standard(),
-        scoring=Bandit(kind="ucb", c=1.0),
+        scoring=Bandit(rule="ucb", c=1.0),
         search=Beam(width=4, back_track=False),
         stop=Steps(limit=6),
         source="APO 2305.03495, released code",
@@ -219,15 +221,15 @@ def robust() -> Recipe:
         name="robust",
         evidence=ErrorBatches(size=4, correct=2, sample=32),
         memory=Relevance(k=3, pool="all"),
-        scope=Hedged(Spans(), after=1, every=4),
+        scope=Hedged(Spans(k_max=8), after=2, every=4),
         control=Cosine(start=50, end=10, mode="enforced"),
         refine=Refine(goal="edit"),
         proposals=Screened(m=4, k=1, rows=6),
         guards=Standard(),
         scoring=Race(first=32, beam=1),
         search=Beam(width=1, back_track=True),
-        incumbent=PairedGate(alpha=0.25),
-        stop=Steps(limit=12, patience=4),
+        incumbent=PairedGate(alpha=0.4),
+        stop=Steps(limit=24, patience=6, least_errors=0),
         source="ours",
     )
 
@@ -268,13 +270,22 @@ def paper(recipe: Recipe) -> Recipe:
 
 
 def recipe_of(method: str | Recipe) -> Recipe:
-    """A Recipe by preset name (with an optional `:paper`), or the Recipe itself."""
-    if isinstance(method, Recipe):
-        return method
+    """A Recipe by preset name (with an optional `:paper`), or the Recipe itself.
+
+    Raises RecipeError for an unknown name and for strategies that do not go together.
+    """
+    recipe = method if isinstance(method, Recipe) else _preset(method)
+    check_recipe(recipe)
+    return recipe
+
+
+def _preset(method: str) -> Recipe:
     name, _, suffix = method.partition(":")
     if name not in PRESETS or suffix not in {"", "paper"}:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
+        if name.lower() in METHODS:
+            hint = f"{METHODS[name.lower()]} "
         msg = f"unknown method {method!r}"
         raise RecipeError(msg, mend=f"{hint}Known: {', '.join(PRESETS)}.")
     recipe = PRESETS[name]()

@@ -182,6 +182,11 @@ class Proposals(Protocol):
         """Rows of its own evidence on which a child is tried before it sees dev; 0 for none."""
         ...
 
+    @property
+    def earns(self) -> bool:
+        """Whether after a trial each edit must be needed for a row the child won, or is taken out."""
+        ...
+
     def screened(self, trials: Sequence[Trial]) -> Screening:
         """Which children of one parent go on, and which edits are to be joined in a further child."""
         ...
@@ -207,6 +212,11 @@ class GuardContext:
 
 class Guards(Protocol):
     """A9. Which drafts become candidates."""
+
+    @property
+    def keep_right(self) -> bool:
+        """Whether a child must still get right the rows that its batch showed as right."""
+        ...
 
     def check(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
         """None to accept, else the rule that refuses."""

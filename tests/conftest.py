@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 import pytest
 
@@ -41,3 +42,6 @@ def _guarded_getaddrinfo(host, *args, **kwargs):
 def _loopback_only(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", _guarded_connect)
     monkeypatch.setattr(socket, "getaddrinfo", _guarded_getaddrinfo)
+    yield
+    if "langsmith.utils" in sys.modules:  # it remembers the settings it has read
+        sys.modules["langsmith.utils"].get_env_var.cache_clear()

@@ -107,7 +107,7 @@ def _parsed(text: str) -> Any:
 
 def _problem(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.pos}"
+        return f"{error.msg.removesuffix(' at')} at character {error.pos}"
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 

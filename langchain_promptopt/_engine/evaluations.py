@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._engine.spending import book
 from langchain_promptopt.errors import TooManyFailures
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
 from langchain_promptopt.protocols import Job
@@ -69,7 +70,7 @@ class Evaluations:
             if cell in self._known or cell in self._pending:
                 continue
             if (replayed := self._run.journal.cells.get(cell)) is not None:
-                self._book(replayed)
+                book(self._run.ledger, self._run.step, replayed)
                 self._keep(replayed)
                 continue
             self._pending[cell] = asyncio.get_running_loop().create_future()
@@ -119,15 +120,6 @@ class Evaluations:
         kept = outcome if cell.split == "train" else _lean(outcome)
         self._known[cell] = kept
         self._rows.setdefault((cell.candidate_id, cell.split), {}).setdefault(cell.example_id, []).append(kept)
-
-    def _book(self, outcome: Outcome) -> None:
-        """A replayed outcome on the ledger, as it was when it was paid for."""
-        if outcome.cached:
-            return
-        ledger, step, split = self._run.ledger, self._run.step, outcome.cell.split
-        ledger.record("task", step, outcome.usage - outcome.judge, split=split, cells=outcome.tries)
-        if outcome.judge.calls:
-            ledger.record("judge", step, outcome.judge, split=split)
 
     def _check_failures(self, last: Outcome) -> None:
         limit = self._run.max_failure_rate

@@ -116,14 +116,15 @@ class LocalExecutor:
     async def _work(self, todo: Iterator[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         var_child_runnable_config.set(None)  # an evaluation is a trace of its own, not a child of the step
         with self.isolate():
+            heard = listened({"callbacks": list(self.handlers)})
             for job in todo:
-                await done(await self._one(job))
+                await done(await self._one(job, heard=heard))
 
-    async def _one(self, job: Job) -> Outcome:
+    async def _one(self, job: Job, *, heard: bool) -> Outcome:
         if self.shelf is not None and (kept := self.shelf.get(job)) is not None:
             return kept
         tab = _Tab()
-        async with self._traced(job) as (config, end):
+        async with self._traced(job) if heard else _UNHEARD as (config, end):
             output = await self._answered(job, config, tab)
             found = output if isinstance(output, Failure) else await self._judged(job, output, config, tab)
             outcome = self._outcome(job, output, found, tab)
@@ -135,7 +136,7 @@ class LocalExecutor:
 
     @asynccontextmanager
     async def _traced(self, job: Job) -> AsyncIterator[tuple[RunnableConfig, Callable[[Mapping[str, Any]], None]]]:
-        """The evaluation's own trace: chain and evaluators side by side. Nothing is made where nobody listens."""
+        """The evaluation's own trace: chain and evaluators side by side."""
         cell = job.cell
         metadata = {
             **self.metadata,
@@ -144,9 +145,6 @@ class LocalExecutor:
             "promptopt_repeat": cell.repeat,
         }
         config: RunnableConfig = {"metadata": metadata, "callbacks": list(self.handlers)}
-        if not listened(config):
-            yield config, _unheard
-            return
         async with span(config, "promptopt.evaluate", {"inputs": dict(job.example.inputs)}) as (inner, end):
             self.traces.setdefault((cell.candidate_id, cell.split), []).append(run_id_of(inner))
             yield inner, end
@@ -214,5 +212,14 @@ class LocalExecutor:
         return Outcome(job.cell, zeros, said, failure=found, **common)
 
 
-def _unheard(_: Mapping[str, Any]) -> None:
-    """Outputs nobody asked for."""
+class _Unheard:
+    """In place of a trace where nobody listens: what a trace costs is then saved."""
+
+    async def __aenter__(self) -> tuple[RunnableConfig, Callable[[Mapping[str, Any]], None]]:
+        return {}, lambda _: None
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing was opened."""
+
+
+_UNHEARD = _Unheard()

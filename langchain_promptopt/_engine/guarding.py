@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._runtime.failures import CallError, Verdict, classify_reply
@@ -49,6 +49,10 @@ class Guarded:
     emit: Callable[[Event], None]
     models: Mapping[str, str]
     deadline: float | None = None
+    _patient: RetryPolicy = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patient = replace(self.policy, timeout=None)
 
     async def cell(self, role: str, attempt: Callable[[Flight], Awaitable[Any]], job: Job) -> Any:
         """The value of an evaluation's part, or the Failure it ended as. What ends the run is raised."""
@@ -105,10 +109,13 @@ class Guarded:
             action = f"try {retry.attempt + 1} in {retry.pause:.1f} s"
             self.emit(Incident(role=role, kind=v.kind, retryable=True, action=action, detail=v.detail))
 
-        rng = rng_at(self.seed, "retry", role, *place)
-        patient = replace(self.policy, timeout=None)
         return await with_retries(
-            limited, policy=patient, clock=self.clock, rng=rng, on_retry=retried, deadline=self.deadline
+            limited,
+            policy=self._patient,
+            clock=self.clock,
+            rng=lambda: rng_at(self.seed, "retry", role, *place),
+            on_retry=retried,
+            deadline=self.deadline,
         )
 
 

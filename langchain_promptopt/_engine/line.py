@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._engine.signs import tell_global_step, tell_remarks
 from langchain_promptopt._runtime.spans import span
 from langchain_promptopt.events import FeedbackGiven, Identified, Proposed, Rejected, Retrieved
 from langchain_promptopt.protocols import Ask, GuardContext
@@ -43,6 +44,7 @@ class Line:
     ask: Ask
     stalled: int = 0
     children: int = 1
+    astray: bool = False
 
 
 async def run_line(run: Run, line: Line) -> tuple[Candidate, ...]:
@@ -62,6 +64,7 @@ async def _run_line(run: Run, line: Line) -> tuple[Candidate, ...]:
         allowance=line.allowance,
         children=line.children,
         stalled=line.stalled,
+        astray=line.astray,
         memory=await _remember(run, line),
     )
     children: list[Candidate] = []
@@ -104,11 +107,15 @@ async def _refined(run: Run, line: Line, piece: Workpiece, reason: int) -> list[
     marked = await recipe.scope.resolve(piece, ask.at("identify"))
     if marked.spans is not None:
         _say_identified(run, line, marked)
+    elif recipe.scope.name == "spans":
+        tell_global_step(run, line.step, line.stalled)
     if marked.spans == ():
+        tell_remarks(run, marked.remarks)
         _say_refused(run, line, marked.rejections)
         return []
     written = await recipe.refine.propose(marked, ask.at("propose"))
     written = await recipe.proposals.augment(written, recipe.refine, ask.at("augment"))
+    tell_remarks(run, written.remarks)
     _say_refused(run, line, written.rejections)
     async with span(ask.config, "splice", _drafted(written)) as (_, end):
         refused: list[Rejection] = list(written.rejections)

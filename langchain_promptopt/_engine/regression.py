@@ -21,9 +21,7 @@ def rows_to_keep(run: Run, line: Line) -> list[str]:
     return [s.example_id for s in line.batch.correct] if run.recipe.guards.keep_right else []
 
 
-async def unbroken(
-    run: Run, evaluations: Evaluations, line: Line, made: Sequence[Candidate]
-) -> tuple[Candidate, ...]:
+async def unbroken(run: Run, evaluations: Evaluations, line: Line, made: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The children that broke none of these rows; the others are journaled as refused, before any dev row is spent."""
     rows = rows_to_keep(run, line)
     if not rows or not made:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._engine.line import Line, made_from
@@ -39,6 +39,8 @@ class Screen:
             rows = {c.id: self._rows(c, lines) for c in children}
             paid = [c for c in children if self.spending.claim(self.step, cells=len(rows[c.id]))]
             tried = await together(self._trial(parent, c, rows[c.id]) for c in paid)
+            if self.run.recipe.proposals.earns:
+                tried = [await self._earned(lines[0], t) for t in tried]
             screening = self.run.recipe.proposals.screened(tried)
             joined = [c for edits in screening.joined for c in self._joined(lines[0], edits)]
             out += [*joined, *screening.kept]
@@ -57,6 +59,27 @@ class Screen:
         await self.evaluations.ensure(child, "train", rows)
         before, after = (self.evaluations.primary(c, "train") for c in (parent.candidate, child))
         return Trial(child, _of(before, rows), _of(after, rows))
+
+    async def _earned(self, line: Line, trial: Trial) -> Trial:
+        """The trial of the child without the edits that no won row needs."""
+        child = trial.candidate
+        won = [i for i, s in trial.after.items() if s > trial.before.get(i, s)]
+        if child.scope == "global" or len(child.edits) < 2 or not won or trial.gain <= 0:
+            return trial
+        needed = [e for e in child.edits if await self._needs(line, trial, e, won)]
+        if not needed or len(needed) == len(child.edits):
+            return trial
+        lean = self._joined(line, tuple(needed))
+        return replace(trial, candidate=lean[0]) if lean else trial
+
+    async def _needs(self, line: Line, trial: Trial, edit: Edit, won: Sequence[str]) -> bool:
+        """Whether a won row is lost again without this edit; yes where the budget cannot tell."""
+        without = self._joined(line, tuple(e for e in trial.candidate.edits if e is not edit))
+        if not without or not self.spending.claim(self.step, cells=len(won)):
+            return True
+        await self.evaluations.ensure(without[0], "train", won)
+        scores = self.evaluations.primary(without[0], "train")
+        return sum(trial.after[i] - scores[i] for i in won if i in scores) > 0
 
     def _joined(self, line: Line, edits: tuple[Edit, ...]) -> list[Candidate]:
         """The child that all these edits make together, under the same guards as any other."""

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from langchain_core.runnables.config import merge_configs
 
+from langchain_promptopt._engine.baseline import check_baseline
 from langchain_promptopt._engine.bench import DevBench
 from langchain_promptopt._engine.line import Line, ask_for, run_line
+from langchain_promptopt._engine.regression import rows_to_keep, unbroken
 from langchain_promptopt._engine.screening import Screen
 from langchain_promptopt._engine.seeds import admitted
+from langchain_promptopt._engine.signs import marks_astray, tell_astray, tell_stop
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._runtime.spans import marks, span
-from langchain_promptopt.errors import DataError
 from langchain_promptopt.events import Incident, Selected
 from langchain_promptopt.protocols import Progress, rng_at
 from langchain_promptopt.types import Allowance, Attempt, Candidate, Example, Outcome, Shown, Trajectory
@@ -78,6 +80,7 @@ class Search:
     def _note(self, stopped: str) -> None:
         if stopped.startswith("budget"):
             self.run.emit(Incident(role="engine", kind="budget", retryable=True, action="stop search", detail=stopped))
+        tell_stop(self.run, stopped)
 
     # ------------------------------------------------------------ baseline
 
@@ -90,7 +93,7 @@ class Search:
             outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids)
             self.spending.learn(outcomes)
             self.spending.release(0)
-            self._check_baseline(outcomes)
+            check_baseline(self.run, outcomes)
             first = self._attempt(self.run.baseline)
             seeds = await self._seeds(inner)
             self.trajectory = [first, *seeds]
@@ -112,25 +115,6 @@ class Search:
         scored = list(await self.run.recipe.scoring.score(fresh, [], bench)) if fresh else []
         self.spending.release(0)
         return scored
-
-    def _check_baseline(self, outcomes: Sequence[Outcome]) -> None:
-        """All 0 or all 1 is a broken set-up, not a score (guarantee 7)."""
-        scores = {self.run.objective.value(o.scores) for o in outcomes if not o.dropped}
-        if len(outcomes) < 2 or len(scores) != 1 or next(iter(scores)) not in {0.0, 1.0}:
-            return
-        value, first = next(iter(scores)), outcomes[0]
-        example = self.run.examples("dev")[first.cell.example_id]
-        row = self.run.journal.cells.get(first.cell, first)
-        shown = (
-            f"inputs {dict(example.inputs)!r:.300}, expected {dict(example.outputs)!r:.200}, answer {row.output!r:.300}"
-        )
-        msg = f"the baseline scores {value:g} on all {len(outcomes)} dev rows"
-        mend = (
-            "Look at this row: is the evaluator reading the right field, and does the chain answer at all?"
-            if not value
-            else "There is nothing to improve on these rows; use harder ones."
-        )
-        raise DataError(msg, where=f"row {example.id!r}: {shown}", mend=mend)
 
     # ------------------------------------------------------------ steps
 
@@ -200,7 +184,8 @@ class Search:
         """
         recipe, dev = self.run.recipe, len(self.run.data["dev"])
         rows = dev if self._early else recipe.scoring.least(dev)
-        rows += min(recipe.proposals.screening, len(line.batch.errors) + len(line.batch.correct))
+        tried = min(recipe.proposals.screening, len(line.batch.errors) + len(line.batch.correct))
+        rows += max(tried, len(rows_to_keep(self.run, line)))
         most = recipe.proposals.per_call
         fits = (n for n in range(most, 0, -1) if self.spending.claim(line.step, cells=n * rows, optimizer_calls=4 + 2 * n))
         return next(fits, 0)
@@ -251,6 +236,7 @@ class Search:
         rng = rng_at(self.run.seed, "evidence", t, parent.candidate.id)
         batches = recipe.evidence.batches(rows, bare, recipe.proposals.per_parent, rng)
         trajectory = tuple(self.trajectory)
+        astray = tell_astray(self.run, marks_astray(trajectory))
         marked = merge_configs(config, {"metadata": marks(parent.candidate, step=t, split="train")})
         return [
             Line(
@@ -262,6 +248,7 @@ class Search:
                 allowance,
                 ask_for(self.run, marked, t, parent.candidate.id, i),
                 self._stalled(),
+                astray=astray,
             )
             for i, batch in enumerate(batches)
         ]
@@ -277,8 +264,7 @@ class Search:
 
     async def _children(self, line: Line) -> tuple[Candidate, ...]:
         """A line's children; where all of them will be scored in full, their rows start at once."""
-        made = await run_line(self.run, line)
-        recipe = self.run.recipe
+        made = await unbroken(self.run, self.evaluations, line, await run_line(self.run, line))
         if self._early:
             ids = DevBench(self.run, self.evaluations, line.step).examples
             await together(self.evaluations.ensure(c, "dev", ids) for c in _distinct(made))

@@ -76,3 +76,13 @@ class Spending:
     def release(self, step: int) -> None:
         """End the claims of a step: what they really cost is in the ledger by now."""
         self._ledger.release(step)
+
+
+def book(ledger: Ledger, step: int, outcome: Outcome) -> None:
+    """An outcome that was paid for elsewhere or earlier, on the ledger by role; a kept one cost nothing."""
+    if outcome.cached:
+        return
+    split = outcome.cell.split
+    ledger.record("task", step, outcome.usage - outcome.judge, split=split, cells=outcome.tries)
+    if outcome.judge.calls:
+        ledger.record("judge", step, outcome.judge, split=split)

@@ -37,9 +37,14 @@ class Quick:
 
 
 def quick(chain: Runnable[Any, Any]) -> Quick:
-    """`chain` with its parser and its models' connections made cheaper where they are the defaults."""
+    """`chain` (or a model) with its parser and its models' connections made cheaper where they are the defaults.
+
+    The connections are this run's own: those of langchain-openai's shared default client belong to
+    the event loop that opened them, and fail in the next one.
+    """
     made = Quick(chain)
     if type(chain) is not RunnableSequence:
+        made.chain = _step(chain, made)
         return made
     steps = [_step(step, made) for step in chain.steps]
     if any(new is not old for new, old in zip(steps, chain.steps, strict=True)):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from langchain_promptopt._langsmith.service import Service
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_BY_PEOPLE = "app"
-"""The source LangSmith gives to feedback written in its pages."""
+_BY_PEOPLE = frozenset({"app", "api"})
+"""Sources of feedback that is written in LangSmith's pages, or sent in by an application for its users."""
 _AT_ONCE = 50
 """Runs asked about by one request; their ids stand in its URL."""
 _PAGE = 100
@@ -57,9 +57,9 @@ def _queued(service: Service, queue: str) -> list[Mapping[str, Any]]:
 
 def _feedback(service: Service, runs: Sequence[str]) -> Iterable[Mapping[str, Any]]:
     for at in range(0, len(runs), _AT_ONCE):
-        params = {"run": list(runs[at : at + _AT_ONCE]), "source": _BY_PEOPLE}
-        rows = _pages(service, "reading feedback", "/feedback", params)
-        yield from sorted(rows, key=lambda row: (str(row["created_at"]), str(row["id"])))
+        rows = _pages(service, "reading feedback", "/feedback", {"run": list(runs[at : at + _AT_ONCE])})
+        ours = [row for row in rows if (row.get("feedback_source") or {}).get("type", "app") in _BY_PEOPLE]
+        yield from sorted(ours, key=lambda row: (str(row["created_at"]), str(row["id"])))
 
 
 def _pages(service: Service, what: str, path: str, params: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -141,12 +141,16 @@ def make_client() -> Client:
 
     Raises CredentialsError, without opening a connection, where the hosted service has no key.
     """
+    return require_key("Set LANGSMITH_API_KEY (and LANGSMITH_ENDPOINT for an endpoint of your own).")
+
+
+def require_key(mend: str) -> Client:
+    """A client of the settings, before which no connection was opened. Raises CredentialsError, ending with `mend`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a missing key is our error below, said once
         client = Client(retry_config=Retry(0), auto_batch_tracing=False, disable_prompt_cache=True)
     if not client.api_key and HOSTED in client.api_url:
         msg = "no LangSmith key is set"
-        mend = "Set LANGSMITH_API_KEY (and LANGSMITH_ENDPOINT for an endpoint of your own)."
         raise CredentialsError(msg, where=client.api_url, mend=mend, role="langsmith")
     return client
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import warnings
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,7 @@ from langsmith.utils import tracing_is_enabled
 
 from langchain_promptopt._langsmith.otel import provider, tracing_mode
 from langchain_promptopt._langsmith.sending import TraceClient
-from langchain_promptopt._langsmith.service import HOSTED
-from langchain_promptopt.errors import CredentialsError
+from langchain_promptopt._langsmith.service import require_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -86,14 +84,10 @@ def make_client(project: str | None, spool: Path | None) -> TraceClient:
         more["otel_tracer_provider"] = spans.provider
     if mode == "otel":  # nothing of ours may go to LangSmith then, not even a question
         more |= {"api_url": _NOWHERE, "api_key": "unused", "info": {}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a missing key is our error below, said once
-        client = TraceClient(spool=spool, **more)
+    else:
+        require_key("Set LANGSMITH_API_KEY, or LANGSMITH_TRACING=false.")
+    client = TraceClient(spool=spool, **more)
     client.spans = spans.provider if spans is not None and spans.ours else None
-    if not client.api_key and HOSTED in client.api_url:
-        msg = "LangSmith tracing is on and no key is set"
-        mend = "Set LANGSMITH_API_KEY, or LANGSMITH_TRACING=false."
-        raise CredentialsError(msg, where=client.api_url, mend=mend, role="langsmith")
     return client
 
 

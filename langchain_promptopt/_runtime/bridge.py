@@ -7,6 +7,8 @@ import contextvars
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from langchain_promptopt._runtime.loops import run_on_a_loop
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
@@ -18,7 +20,7 @@ def run_sync(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run `coro_fn()` to its end and return its result, whether or not a loop runs in this thread.
 
     Without a running loop it runs right here, so signals reach it. Inside one (a notebook, an async
-    web service) it runs on a thread with a loop of its own, in a copy of the caller's context;
+    web service) it runs on a thread with another loop, in a copy of the caller's context;
     Ctrl-C then cancels the work, waits for its clean-up and is raised here.
 
     >>> async def answer() -> int:
@@ -29,12 +31,12 @@ def run_sync(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(coro_fn())
+        return run_on_a_loop(coro_fn)
     return _Aside(coro_fn).result()
 
 
 class _Aside(Generic[T]):
-    """Work on a thread with a loop of its own."""
+    """Work on a thread of its own, on a loop that is not the caller's."""
 
     def __init__(self, coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._coro_fn = coro_fn
@@ -67,7 +69,7 @@ class _Aside(Generic[T]):
 
     def _run(self) -> None:
         try:
-            self._value.append(asyncio.run(self._main()))
+            self._value.append(run_on_a_loop(self._main))
         except BaseException as error:  # noqa: BLE001 - handed over to the waiting thread and raised there
             self._error = error
         finally:

@@ -61,13 +61,14 @@ async def with_retries(
     *,
     policy: RetryPolicy,
     clock: Clock,
-    rng: Random,
+    rng: Random | Callable[[], Random],
     on_retry: OnRetry | None = None,
     deadline: float | None = None,
 ) -> T:
     """The reply of `call`, tried until it succeeds, cannot succeed, or may no longer be tried.
 
-    `rng` is addressed by the caller, so pauses do not depend on what else runs. `deadline` is a
+    `rng` is addressed by the caller, so pauses do not depend on what else runs; a function is asked
+    at the first failure, as most calls have none. `deadline` is a
     moment of `clock`: a try still running then is cancelled.
 
     Raises:
@@ -82,6 +83,7 @@ async def with_retries(
         except PromptOptError:
             raise  # ours, with its own exit code: a spent budget is not a failed call
         except Exception as error:  # noqa: BLE001 - the target call of style H8: every failure becomes a verdict
+            rng = rng() if callable(rng) else rng
             pause = _pause_or_raise(error, attempt, policy, rng)
             verdict = classify(error)
         if deadline is not None and clock.time() + pause >= deadline:

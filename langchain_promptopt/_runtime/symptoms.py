@@ -30,6 +30,7 @@ _OVERFLOW = re.compile(
     r"(?i)maximum context length|context (?:length|window|size)|prompt is too long|input is too long"
     r"|too many (?:input )?tokens|exceeds the (?:maximum|available) (?:number of )?(?:input )?(?:tokens|context)"
 )
+_OTHER_LOOP = re.compile(r"Event loop is closed|attached to a different loop|bound to a different event loop")
 _NO_CREDIT = re.compile(r"(?i)insufficient_quota|credit balance is too low|insufficient (?:credits|balance|funds)")
 
 # Class names, looked up along the inheritance of an error.
@@ -152,6 +153,8 @@ def builtin_kind(error: BaseException) -> str | None:
     """The kind of Python's own connection, time-out and operating system errors."""
     if isinstance(error, TimeoutError):
         return "timeout"
+    if isinstance(error, RuntimeError) and _OTHER_LOOP.search(str(error)):
+        return "connection"  # a client kept a connection of an event loop that has ended; a new one is made next time
     if isinstance(error, ConnectionError):
         return "connection"
     if not isinstance(error, OSError):

@@ -52,6 +52,7 @@ _ALL = (
     Flag("--model", "optimize.model", 'Model that proposes edits, "provider:name" or "offline".', "MODEL"),
     Flag("--seed", "optimize.seed", "Seed of all randomness.", "N"),
     Flag("--max-concurrency", "optimize.max_concurrency", "Evaluations in flight.", "N"),
+    Flag("--cache", "optimize.cache", "File of evaluations that runs share.", "FILE"),
     Flag("--from", "optimize.from_run", "Try the edits of this run first.", "RUN"),
     Flag("--primary", "gate.primary", "Deciding metric.", "METRIC"),
     Flag("--alpha", "gate.alpha", "One-sided error level.", "P"),
@@ -79,7 +80,7 @@ DATA = ("data", "drop_leaks", "skip_bad_lines", "runs_dir")
 TASK = ("evaluator", "task_model", "template_format", "freeze", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "repeats")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
-SEARCH = ("method", "model", "seed", "max_concurrency", "from")
+SEARCH = ("method", "model", "seed", "max_concurrency", "cache", "from")
 OUTPUT = ("apply", "prompts", "push", "tag", "summary", "junit", "show_rows")
 OPTIMIZE = (*TASK, *SEARCH, *GATE, *BUDGET, *OUTPUT)
 

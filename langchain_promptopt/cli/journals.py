@@ -51,5 +51,6 @@ def summary_json(record: RunRecord) -> dict[str, Any]:
         "test": list(record.metrics),
         "edits": [e.as_json() for e in record.edits],
         "usage": finished.get("usage", {}),
+        "health": record.health.as_json(),
         "error": None,
     }

@@ -71,4 +71,6 @@ def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> i
     print_view(view)
     if result.folder is not None:
         note(f"record and report: {result.folder}")
+    for what, url in result.links.items():
+        note(f"{what}: {url}")
     return code

@@ -61,6 +61,17 @@ class DataConfig(BaseModel):
     skip_bad_lines: bool = Field(default=False, description="leave unreadable rows out, counted, instead of stopping")
 
 
+class JudgeConfig(BaseModel):
+    """`[evaluate.judge_cost.NAME]`: what a row costs an evaluator whose model calls cannot be seen."""
+
+    model_config = _STRICT
+
+    calls: Annotated[int, Field(ge=0)] = Field(default=1, description="model calls a row")
+    input_tokens: Annotated[int, Field(ge=0)] = Field(default=0, description="input tokens a row")
+    output_tokens: Annotated[int, Field(ge=0)] = Field(default=0, description="output tokens a row")
+    model: str = Field(default="unknown", description="the judge's model, as prices know it")
+
+
 class EvaluateConfig(BaseModel):
     """`[evaluate]`: how an answer is scored."""
 
@@ -74,6 +85,9 @@ class EvaluateConfig(BaseModel):
         default={}, description="evaluator = [lowest, highest], where not 0 to 1"
     )
     lower_is_better: Names = Field(default=(), description="evaluators whose low values are good")
+    judge_cost: dict[str, JudgeConfig] = Field(
+        default={}, description="evaluator = what its model calls take, where LangChain does not make them"
+    )
 
 
 class GateConfig(BaseModel):
@@ -106,6 +120,7 @@ class OptimizeConfig(BaseModel):
     base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
     requests_per_second: Positive | None = Field(default=None, description="ceiling over all roles")
     from_run: str | None = Field(default=None, description="try the edits of this run first")
+    cache: str | None = Field(default=None, description="file of evaluations that runs share; the test is always fresh")
 
 
 class BudgetConfig(BaseModel):
@@ -134,6 +149,7 @@ class OutputConfig(BaseModel):
     runs_dir: str | None = Field(default=None, description="folder of run records; default .promptopt/runs")
     summary: str | None = Field(default=None, description="Markdown file for a pull request comment")
     junit: str | None = Field(default=None, description="JUnit XML file")
+    trace: str | None = Field(default=None, description="file that gets every traced run as a line of JSON")
     show_rows: bool = Field(default=False, description="put row text into the Markdown summary")
 
 
@@ -144,7 +160,12 @@ class LangSmithConfig(BaseModel):
 
     experiments: bool = Field(default=False, description="record baseline and winner as experiments of the dataset")
     record_openings: bool = Field(default=False, description="count test openings in the dataset's metadata too")
-    project: str | None = Field(default=None, description="project of the decision trace, where tracing is on")
+    project: str | None = Field(default=None, description="project of the traces, where tracing is on")
+    write_splits: bool = Field(default=False, description="write splits made here back to a dataset that has none")
+    queues: Names = Field(default=(), description="annotation queues whose reviews become notes on their rows")
+    metadata: dict[str, str | int | float | bool] = Field(
+        default={}, description="only examples whose metadata holds all of this"
+    )
 
 
 class PriceConfig(BaseModel):

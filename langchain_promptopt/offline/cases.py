@@ -69,7 +69,7 @@ def answered(manual: Manual, text: str) -> int:
 def _case(row: Row, prompt: str, manual: Manual) -> Case:
     shown = [v for k, v in row.inputs.items() if re.search(rf"\{{\s*{re.escape(str(k))}\b", prompt)]
     text = "\n".join(_plain(v) for v in (shown or row.inputs.values()))
-    wanted, answer = _values(row.expected), _values(row.answer)
+    wanted, answer = leaves(row.expected), leaves(row.answer)
     expected = _first_label(wanted, manual)
     given = _first_label(answer, manual)
     return Case(
@@ -83,15 +83,15 @@ def _case(row: Row, prompt: str, manual: Manual) -> Case:
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else " ".join(_values(value))
+    return value if isinstance(value, str) else " ".join(leaves(value))
 
 
-def _values(value: Any) -> list[str]:
+def leaves(value: Any) -> list[str]:
     """All leaves of a value as texts."""
     if isinstance(value, dict):
-        return [t for v in value.values() for t in _values(v)]
+        return [t for v in value.values() for t in leaves(v)]
     if isinstance(value, list | tuple):
-        return [t for v in value for t in _values(v)]
+        return [t for v in value for t in leaves(v)]
     return [] if value is None else [str(value)]
 
 

@@ -18,7 +18,9 @@ from langchain_promptopt.steps.metaprompts import load
 if TYPE_CHECKING:
     from langchain_promptopt.offline.manual import Place
 
-Kind: TypeAlias = Literal["reasons", "inspect", "quote", "echo", "index", "slots", "reply", "global"]
+Kind: TypeAlias = Literal[
+    "reasons", "inspect", "quote", "echo", "index", "slots", "reply", "global", "induce", "summarise"
+]
 Goal: TypeAlias = Literal["edit", "generate", "paraphrase"]
 Turns: TypeAlias = Sequence[tuple[str, str]]
 
@@ -31,6 +33,8 @@ _FILES: Mapping[str, Kind] = {
     "propose.slots": "slots",
     "propose.reply": "reply",
     "global.edit": "global",
+    "induce": "induce",
+    "summarise": "summarise",
 }
 _GOALS: tuple[Goal, ...] = ("edit", "generate", "paraphrase")
 _TAG = re.compile(r"<(edit[\w-]*)>", re.I)
@@ -68,6 +72,8 @@ class Request:
     tag: str = "edit"
     slots: tuple[Place, ...] = ()
     numbered: str = ""
+    frozen: tuple[Place, ...] = ()
+    """Where the prompt must stay word for word."""
     tries: tuple[str, ...] = ()
     """Earlier replies to this very request that could not be used."""
 
@@ -97,7 +103,7 @@ def understand(turns: Turns) -> Request | None:
     told = _folded(text)
     opening = "\n\n".join(t for role, t in turns[: at + 1] if role == "human")
     prompt = section(opening, "prompt") or ""
-    tag, slots = _slots(section(text, "marked") or "", prompt) if kind in {"slots", "reply"} else (_tag_of(text), ())
+    tag, slots = _slots(section(text, "marked") or "", prompt) if kind in {"slots", "reply"} else (_tag_of(told), ())
     limit = _after(told, "allowance")
     return Request(
         kind=kind,
@@ -118,6 +124,7 @@ def understand(turns: Turns) -> Request | None:
         tag=tag,
         slots=slots,
         numbered=section(text, "numbered") or "",
+        frozen=_places_of(sections(text, "frozen"), prompt),
         tries=tuple(t for role, t in turns[at + 1 :] if role == "ai"),
     )
 
@@ -148,8 +155,18 @@ def section(text: str, name: str) -> str | None:
     >>> section("x\n<prompt>\nBe brief.\n</prompt>", "prompt")
     'Be brief.'
     """
-    found = re.search(rf"^<({name}(?:-[0-9a-f]{{6}})*)>\n(.*?)\n</\1>", text, re.S | re.M)
-    return found.group(2) if found else None
+    return next(iter(sections(text, name)), None)
+
+
+def sections(text: str, name: str) -> list[str]:
+    """The bodies of all sections `name`."""
+    pattern = rf"^<({name}(?:-[0-9a-f]{{6}})*)>\n(.*?)\n</\1>"
+    return [found.group(2) for found in re.finditer(pattern, text, re.S | re.M)]
+
+
+def _places_of(parts: list[str], prompt: str) -> tuple[Place, ...]:
+    places = [(at, at + len(part)) for part in parts if (at := prompt.find(part)) >= 0]
+    return tuple(sorted(places))
 
 
 def _objects(body: str) -> list[Mapping[str, Any]]:
@@ -190,8 +207,10 @@ def _after(told: str, name: str) -> int | None:
     return _number(re.sub(r"\\\$\w+", r"(\\d+)", spelled), told)
 
 
-def _tag_of(text: str) -> str:
-    found = _TAG.search(text)
+def _tag_of(told: str) -> str:
+    """The tag the echo form is asked to use; the prompt itself may hold tags too."""
+    ahead = _folded(load("identify.echo")).partition("<$tag>")[0][-40:]
+    found = re.search(re.escape(ahead) + _TAG.pattern, told)
     return found.group(1) if found else "edit"
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from langchain_promptopt.offline.manual import Place
 
 _HEADING = re.compile(
     r"^\s*(?:#{1,6}\s+(?P<a>.+?)|\*\*(?P<b>[^*]{1,60})\*\*:?|(?P<c>[A-Z][^.!?:]{0,60}):|(?P<d>\[[^\]]+\]))\s*$"
 )
+_UNDERLINE = re.compile(r"={3,}$|-{3,}$")
 _LABEL_TITLE = re.compile(
     r"\b(?:label|categor|class|intent|topic|option|queue|tag|department|answers)(?:y|ies|es|s)?\b", re.I
 )
@@ -60,13 +63,18 @@ class Pair:
 
 def lines_of(text: str) -> list[Line]:
     """All lines that are not blank, each with the heading it stands under."""
-    out, at, section = [], 0, ""
+    out: list[Line] = []
+    at, section = 0, ""
     for raw in text.split("\n"):
         start, at = at, at + len(raw) + 1
         stripped = raw.strip()
         if not stripped:
             continue
         begin = start + len(raw) - len(raw.lstrip())
+        if out and _UNDERLINE.match(stripped) and out[-1].heading is None and not out[-1].item:
+            section = out[-1].text
+            out[-1] = replace(out[-1], heading=section, section=section)
+            continue
         found = _HEADING.match(raw)
         if found is not None:
             section = next(g for g in found.groups() if g)
@@ -131,11 +139,19 @@ def _inline(text: str, lines: list[Line]) -> list[Pair]:
     """Labels listed inside a sentence, as in "one of: red, green or blue"."""
     best: list[Pair] = []
     for line in lines:
-        for found in _INLINE.finditer(line.text):
+        for found in _openings(line.text):
             pairs = _listed(text, line, line.start + found.start("list"), found["list"])
             if len(pairs) > max(1, len(best)):
                 best = pairs
     return best
+
+
+def _openings(line: str) -> Iterator[re.Match[str]]:
+    """Every beginning of a list, also one inside another ("answer with one of: ...")."""
+    found = _INLINE.search(line)
+    while found is not None:
+        yield found
+        found = _INLINE.search(line, found.start() + 1)
 
 
 def _listed(text: str, line: Line, at: int, listing: str) -> list[Pair]:

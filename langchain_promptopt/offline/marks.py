@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.offline.patches import Fix, Patch
 
 _WORD = re.compile(r"[\w'’\-]+")
+_NEAR = 40
 _HEADER = re.compile(r"^\[(?:prompt .+, )?message (\d+): [\w-]+\]$", re.M)
 _NUMBERED = re.compile(r"\[(\d+)\](?=\S)")
 
@@ -47,6 +48,10 @@ def place_of(text: str, patch: Patch) -> Place:
     touches = start > floor and not text[start - 1].isspace()
     if before and (touches or start == end):
         start = before[-1]
+    blank_behind = patch.start < end and text[end - 1].isspace()
+    following = _WORD.search(text, end, end + _NEAR) if blank_behind else None
+    if following is not None and "\n" not in text[end : following.end()]:
+        end = following.end()  # a mark ends with a word, and the blank must be inside it
     tail = re.compile(r"[\w'’\-]*").match(text, end)
     if tail is not None and end > patch.start and text[end - 1 : end].isalnum():
         end = tail.end()

@@ -13,9 +13,10 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_promptopt.offline.cases import evidence_of
 from langchain_promptopt.offline.conversation import Request, Turns, understand
 from langchain_promptopt.offline.fixes import Bench
+from langchain_promptopt.offline.inducing import induced, summarised
 from langchain_promptopt.offline.marks import Mark, MarkLimits, as_echo, as_numbers, as_quotes, marks_of
 from langchain_promptopt.offline.patches import Fix, Patch, patched
-from langchain_promptopt.offline.repair import Limits, Mood, ranked_fixes, repairs
+from langchain_promptopt.offline.repair import Limits, Mood, explorations, ranked_fixes, repairs
 from langchain_promptopt.offline.rewriting import careless, condensed, reworded
 from langchain_promptopt.offline.task import result_of, text_of
 from langchain_promptopt.offline.words import stems
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
+
+    from langchain_promptopt.offline.manual import Place
 
 _LOST = "I only help to improve prompts, and found no request that I know."
 
@@ -87,7 +90,8 @@ class OfflineOptimizerModel(BaseChatModel):
 def _shown(request: Request) -> str:
     """What a choice may depend on: the same in every turn of one conversation."""
     rows = "".join(r.id for r in (*request.errors, *request.correct, *request.examples))
-    material = "\x00".join((request.prompt, rows, *request.tries))
+    past = f"{request.history} {request.allowance}" if request.kind == "global" else ""
+    material = "\x00".join((request.prompt, rows, past, *request.tries))
     return hashlib.sha256(material.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -102,7 +106,7 @@ class _Reply:
         pointing = request.kind in {"quote", "echo", "index"}
         self.bench = Bench(
             evidence_of(request),
-            slots=request.slots if request.kind in {"slots", "reply"} else None,
+            slots=_open_places(request),
             insertions=request.kind == "global" or request.insertions,
             spent=_spent(request),
             marks=MarkLimits(request.w_max, request.whole_lines) if pointing else None,
@@ -123,10 +127,17 @@ class _Reply:
                 return patched(self.request.prompt, self.slot_patches().values())
             case "global":
                 return f"<START>\n{self.rewritten()}\n<END>"
+            case "induce":
+                return f"<START>\n{induced(self.request.examples)}\n<END>"
+            case "summarise":
+                return summarised(self.request.history)
 
     def fixes(self, limits: Limits | None = None) -> tuple[Fix, ...]:
         """The fixes this reply stands for."""
-        return repairs(self.bench, self.mood, limits or Limits(words=self.request.allowance))
+        bounds = limits or Limits(words=self.request.allowance)
+        found = repairs(self.bench, self.mood, bounds)
+        generates = self.request.goal == "generate" and not self.bench.evidence.errors
+        return found or (explorations(self.bench, self.mood, bounds) if generates else ())
 
     def reasons(self) -> str:
         """One reason a line: the chosen fixes first, then the next best of each row."""
@@ -204,13 +215,27 @@ class _Reply:
         request = self.request
         mended = patched(request.prompt, [p for f in self.fixes() for p in f.patches])
         keeps_meaning = request.goal == "paraphrase"
-        told = reworded(mended, self.rng, 0.5) if keeps_meaning else careless(mended, self.rng, self._loss())
-        return told if request.cap is None else condensed(told, request.cap)
+        frozen = "\n".join(request.prompt[a:b] for a, b in request.frozen)
+        told = mended
+        if not (keeps_meaning and frozen):
+            rate = self._loss()
+            told = reworded(mended, self.rng, 0.5) if keeps_meaning else careless(mended, self.rng, rate, frozen)
+        return told if request.cap is None else condensed(told, request.cap, frozen)
 
     def _loss(self) -> float:
         """A tight word allowance leaves less room for losses."""
         allowance = self.request.allowance
         return self.carelessness if allowance is None else self.carelessness * min(1.0, allowance / 100)
+
+
+def _open_places(request: Request) -> tuple[Place, ...] | None:
+    """Where text may change; None is everywhere."""
+    if request.kind in {"slots", "reply"}:
+        return request.slots
+    if not request.frozen:
+        return None
+    starts = [0, *(b for _, b in request.frozen)]
+    return tuple(zip(starts, [*(a for a, _ in request.frozen), len(request.prompt)], strict=True))
 
 
 def _spent(request: Request) -> frozenset[str]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _BROKEN, _PER_WORD, _TOLD, _TASTE = 1.5, 0.03, 3.0, 0.25
 _TRIED = 14
+_HARMLESS = frozenset({"add_cues", "add_trigger"})
+_HOPEFUL = _HARMLESS | {"both"}
+"""Kinds that may help other rows even where they do not turn the row at hand."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,18 @@ def repairs(bench: Bench, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
     return tuple(chosen)
 
 
+def explorations(bench: Bench, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
+    """Cues to try when no row shown is wrong: words of a right row, where they break nothing shown."""
+    before = _right(bench, (), bench.evidence.all)
+    found = [f for case in bench.evidence.kept for f in ranked_fixes(case, bench, mood) if f.kind in _HARMLESS]
+    for fix in sorted(found, key=lambda f: -mood.sway(f)):
+        if not _too_much(bench.prompt, fix.patches, limits) and before <= _right(
+            bench, fix.patches, bench.evidence.all
+        ):
+            return (fix,)
+    return ()
+
+
 def _best(case: Case, bench: Bench, mood: Mood, limits: Limits, patches: list[Patch]) -> Fix | None:
     before = _right(bench, patches, bench.evidence.all)
     best, best_value = None, float("-inf")
@@ -76,7 +91,7 @@ def _best(case: Case, bench: Bench, mood: Mood, limits: Limits, patches: list[Pa
         mended = len(after - before) + (1.0 if case.misput else 0.0)
         value = mended - _BROKEN * len(before - after) - _PER_WORD * cost(bench.prompt, fix.patches) + fix.promise
         value += mood.sway(fix)
-        if value > best_value and (mended or fix.kind in {"add_cues", "add_trigger", "both"}):
+        if value > best_value and (mended or fix.kind in _HOPEFUL):
             best, best_value = fix, value
     return best if best_value > 0 else None
 

@@ -43,8 +43,11 @@ def _cased(old: str, new: str) -> str:
     return new.capitalize() if old[:1].isupper() else new
 
 
-def careless(text: str, rng: Random, carelessness: float) -> str:
-    """Re-words instructions and drops a sentence or a cue here and there, as whole rewrites do."""
+def careless(text: str, rng: Random, carelessness: float, frozen: str = "") -> str:
+    """Re-words instructions and drops a sentence or a cue here and there, as whole rewrites do.
+
+    Lines of `frozen` are repeated word for word.
+    """
     manual = read(text)
     kept = {label.line: label.body for label in manual.labels}
     fixed = [r.line for r in manual.rules]
@@ -54,7 +57,7 @@ def careless(text: str, rng: Random, carelessness: float) -> str:
         body = _body_in(kept, start, at)
         if body is not None:
             out.append(_with_fewer_cues(line, start, body, rng, carelessness))
-        elif _VARIABLE.search(line) or line.startswith(("#", "[")) or not line.strip():
+        elif _VARIABLE.search(line) or line.startswith(("#", "[")) or not line.strip() or line in frozen:
             out.append(line)
         elif rng.random() >= _DROP * carelessness * (0.5 if _inside(fixed, start, at) else 1.0):
             out.append(reworded(line, rng, _REWORD * carelessness))
@@ -77,14 +80,14 @@ def _with_fewer_cues(line: str, start: int, body: Place, rng: Random, carelessne
     return line[:low] + ", ".join(p for i, p in enumerate(pieces) if i == 0 or rng.random() >= _FORGET * carelessness)
 
 
-def condensed(text: str, cap: int) -> str:
-    """At most about `cap` words: labels with their first cues, the variables' lines, then rules while they fit."""
+def condensed(text: str, cap: int, frozen: str = "") -> str:
+    """About `cap` words: frozen lines, the variables, labels with their first cues, then rules while they fit."""
     if count_words(text) <= cap:
         return text
     manual = read(text)
-    needed = [i for i, line in enumerate(text.split("\n")) if _VARIABLE.search(line) or line.startswith("[")]
-    chosen = dict.fromkeys(needed)
     lines = text.split("\n")
+    needed = [i for i, line in enumerate(lines) if _VARIABLE.search(line) or line.startswith("[") or line in frozen]
+    chosen = dict.fromkeys(needed)
     room = cap - sum(count_words(lines[i]) for i in chosen)
     starts = _starts(lines)
     short = _short_labels(manual, lines, starts, room // 2)

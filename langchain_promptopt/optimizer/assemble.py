@@ -9,13 +9,17 @@ from langchain_promptopt._engine.context import Run
 from langchain_promptopt._engine.engine import Engine
 from langchain_promptopt._engine.guarding import Guarded
 from langchain_promptopt._engine.models import OptimizerModel
+from langchain_promptopt._engine.spending import book
 from langchain_promptopt._langchain.models import model_name
+from langchain_promptopt._langchain.quick import quick
+from langchain_promptopt._runtime.cache import EvaluationCache
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.optimizer.elsewhere import Booked
 from langchain_promptopt.optimizer.evaluating import limiters, local_executor
 from langchain_promptopt.optimizer.judge import GateJudge
+from langchain_promptopt.optimizer.shelf import CacheShelf
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import Example, Outcome, PromptSet, Rejection
 
@@ -40,9 +44,12 @@ class Assembled:
     folder: Path | None
     local: LocalExecutor
     guarded: Guarded
+    shelf: CacheShelf | None = None
 
     def close(self) -> None:
-        """Flush and release the journal."""
+        """Flush and release journal and cache."""
+        if self.shelf is not None:
+            self.shelf.close()
         self.journal.close()
 
 
@@ -65,7 +72,12 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
         models={"optimizer": model_name(plan.optimizer)},
         deadline=None if settings.budget.seconds is None else clock.time() + settings.budget.seconds,
     )
-    local = local_executor(plan, guarded, run_box)
+    asked = quick(plan.optimizer)
+    plan.opened.append(asked)
+    shelf = None
+    if settings.cache is not None:
+        shelf = CacheShelf(plan, EvaluationCache(settings.cache, lambda incident: run_box[0].emit(incident)))
+    local = local_executor(plan, guarded, run_box, shelf)
     run = Run(
         run_id=plan.run_id,
         recipe=plan.recipe,
@@ -79,7 +91,7 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
         optimizer=OptimizerModel(
             plan.optimizer,
             lambda messages, config, kwargs, step: guarded.optimizer(
-                plan.optimizer, messages, config, {**kwargs, **settings.optimizer_kwargs}, step
+                asked.chain, messages, config, {**kwargs, **settings.optimizer_kwargs}, step
             ),
             journal,
             lambda event: run_box[0].emit(event),
@@ -95,14 +107,14 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
         plan.run_id, settings.gate, [e.key for e in plan.evaluators], {e.id: e.cluster for e in rows}, plan.openings
     )
     return Assembled(
-        run, Engine(run, judge, plan.shows.possible), judge, journal, folder.path if folder else None, local, guarded
+        run, Engine(run, judge, plan.shows.possible), judge, journal, folder.path if folder else None, local, guarded, shelf
     )
 
 
 def _booked(foreign: Executor | None, ledger: Ledger, run_box: Sequence[Run]) -> Executor | None:
     if foreign is None:
         return None
-    return Booked(foreign, lambda o: ledger.record("task", run_box[0].step, o.usage, split=o.cell.split))
+    return Booked(foreign, lambda outcome: book(ledger, run_box[0].step, outcome))
 
 
 def _renders(plan: Plan, rows: Sequence[Example]) -> Any:

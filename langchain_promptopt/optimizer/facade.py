@@ -115,6 +115,7 @@ def settings_of(arguments: Mapping[str, Any]) -> Settings:
     given["budget"] = given.get("budget") or Budget()
     trace_file = given.pop("trace_file", None)
     return Settings(
+        cache=_path(given.pop("cache", None)),
         langsmith=LangSmithOptions.of(given.pop("langsmith", None)),
         trace_file=None if trace_file is None else Path(trace_file),
         columns=columns if isinstance(columns, Columns) else Columns(inputs=columns),

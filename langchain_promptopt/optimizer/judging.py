@@ -7,10 +7,13 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt.errors import ConfigError, PriceError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from langchain_promptopt.evaluators import Evaluator
+    from langchain_promptopt.optimizer.settings import Settings
 
 _CLIENTS = frozenset(
     {"openai", "anthropic", "mistralai", "groq", "cohere", "ollama", "litellm", "httpx", "httpx2", "requests", "aiohttp"}
@@ -82,3 +85,28 @@ def _named(function: Any) -> list[Any]:
         except ValueError:  # a cell that is still empty
             continue
     return found
+
+
+def judge_notes(evaluators: Sequence[Evaluator], settings: Settings) -> tuple[str, ...]:
+    """What to know about evaluators whose model calls cannot be seen, and whose cost was not told.
+
+    Raises:
+        ConfigError: A cost was told for an evaluator there is none of, or a budget of calls or
+            tokens is set that such calls would escape.
+        PriceError: The same for a budget of money.
+    """
+    keys = {e.key for e in evaluators}
+    if stray := sorted(set(settings.judges) - keys):
+        msg = f"a judge's cost is given for {', '.join(stray)}, and the evaluators are {', '.join(sorted(keys))}"
+        raise ConfigError(msg, where="evaluate.judge_cost", mend="Use an evaluator's key.")
+    unknown = [key for key in unseen(evaluators) if key not in settings.judges]
+    if not unknown:
+        return ()
+    what = f"evaluator {', '.join(unknown)} calls a model past LangChain, so its calls cannot be counted"
+    mend = "Tell what a row costs: [evaluate.judge_cost.NAME] calls, input_tokens, output_tokens, model."
+    budget = settings.budget
+    if budget.usd is not None:
+        raise PriceError(f"budget.usd is set, but {what}", mend=mend)
+    if budget.calls is not None or budget.tokens is not None:
+        raise ConfigError(f"a budget is set, but {what}", mend=mend)
+    return (f"{what}. {mend}",)

@@ -44,7 +44,7 @@ def load_rows(settings: Settings, *, write: bool = True) -> DataSet:
 
 
 def _write_splits(remote: LangSmithRows, data: DataSet) -> str:
-    if not all(_is_uuid(e.id) for rows in data.splits.values() for e in rows):
+    if not all(is_uuid(e.id) for rows in data.splits.values() for e in rows):
         return "the splits were not written back: rows carry ids of their own (data.id)"
     remote.split_back(data)
     return "the splits were written to the LangSmith dataset"
@@ -56,7 +56,8 @@ def notes_hash(data: DataSet) -> dict[str, Any]:
     return {"notes": content_hash(notes)} if notes else {}
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Whether an id can be one of LangSmith's."""
     try:
         UUID(text)
     except ValueError:

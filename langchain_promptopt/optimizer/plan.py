@@ -12,23 +12,26 @@ from langchain_promptopt._langchain.models import model_id, model_name, resolve_
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._langsmith.tracing import untraced
 from langchain_promptopt._runtime.prices import PriceTable
-from langchain_promptopt._text.templates import check_user_marks
-from langchain_promptopt.errors import ConfigError, EvaluatorError, PromptError
-from langchain_promptopt.evaluators import resolve_evaluators
+from langchain_promptopt._text.templates import find_edit_marks
+from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
+from langchain_promptopt.evaluators import know_labels, resolve_evaluators
 from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer.earlier import with_past
+from langchain_promptopt.optimizer.judging import judge_notes
 from langchain_promptopt.optimizer.judge import what_the_split_shows
 from langchain_promptopt.optimizer.loading import load_rows, notes_hash
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.steps.metaprompts import versions
+from langchain_promptopt.strategies.combining import recipe_notes
 from langchain_promptopt.strategies.registry import dump
 from langchain_promptopt.types import SPLITS, Candidate, PromptSet, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from langchain_promptopt._langchain.quick import Quick
     from langchain_promptopt._langchain.target import ChainTarget
     from langchain_promptopt.evaluators import Evaluator
     from langchain_promptopt.gate.outlook import Feasibility
@@ -59,6 +62,7 @@ class Plan:
     started: RunStarted
     notes: tuple[str, ...] = ()
     openings: Openings = field(default_factory=lambda: Openings(None))
+    opened: list[Quick] = field(default_factory=list)
 
     @property
     def run_id(self) -> str:
@@ -70,8 +74,10 @@ class Plan:
         self.target.close()
 
     async def aclose(self) -> None:
-        """`close`, and end the connections that evaluations had opened."""
+        """`close`, and end the connections that the run had opened."""
         await self.target.aclose()
+        while self.opened:
+            await self.opened.pop().aclose()
 
 
 async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> Plan:
@@ -84,6 +90,8 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     objective = _objective(evaluators, settings)
     optimizer = _optimizer_model(settings) if searches else None
     data = load_rows(settings)
+    evaluators = know_labels(evaluators, [e for rows in data.splits.values() for e in rows])
+    judges = judge_notes(evaluators, settings)
     model = None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
     rows = [dict(e.inputs) for split in ("dev", "train") for e in data[split]][:_DRY_ROWS]
     with untraced():  # a dry run is nobody's evaluation
@@ -111,7 +119,14 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         prices=prices,
         shows=what_the_split_shows(data["test"], settings.gate, openings, started.run_id),
         started=started,
-        notes=(*data.notes, *target.notes, *_prompt_notes(prompts), *remarks),
+        notes=(
+            *data.notes,
+            *target.notes,
+            *judges,
+            *_prompt_notes(prompts),
+            *remarks,
+            *_method_notes(recipe, data, settings),
+        ),
         openings=openings,
     )
 
@@ -120,11 +135,13 @@ def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, 
     """The target's prompts with frozen text resolved, rendered on every row. Raises PromptError."""
     prompts = resolve_freeze(target.prompts, settings.freeze)
     for prompt in prompts:
-        for message in prompt.messages:
-            if message.editable:
-                check_user_marks(message.template, message.frozen)
+        for i, message in enumerate(prompt.messages):
+            if message.editable and (error := find_edit_marks(message.template, message.frozen)) is not None:
+                place = f"message {i} of prompt {prompt.name!r}"
+                raise PromptError(error.what, where=place, mend=error.mend, **error.facts)
     if searches:
         _check_editable(prompts)
+        _check_dev(data)
     target.render_check(prompts, [e for split in SPLITS for e in data[split]])
     return prompts
 
@@ -135,6 +152,13 @@ def _prompt_notes(prompts: PromptSet) -> tuple[str, ...]:
     if not prompts.variables:
         notes.append("no prompt has a variable, so every row sends the same text")
     return tuple(notes)
+
+
+def _method_notes(recipe: Recipe, data: DataSet, settings: Settings) -> tuple[str, ...]:
+    """What of the method does not apply to data of this size; nothing where nothing is searched."""
+    if settings.optimizer_model is None:
+        return ()
+    return recipe_notes(recipe, n_dev=len(data["dev"]), n_val=len(data["val"]))
 
 
 def _models(target: ChainTarget, optimizer: Any) -> dict[str, str]:
@@ -167,6 +191,15 @@ def _optimizer_model(settings: Settings) -> Any:
         msg = "no optimizer model was given"
         raise ConfigError(msg, mend='Give optimizer_model="provider:name", a chat model, or "offline".')
     return resolve_model(settings.optimizer_model, "optimizer", factories=factories())
+
+
+def _check_dev(data: DataSet) -> None:
+    """A search needs rows to compare candidates on."""
+    if data["dev"]:
+        return
+    shares = ", ".join(f"{s} {len(rows)}" for s, rows in data.splits.items())
+    msg = f"there are no dev rows to search on ({shares})"
+    raise DataError(msg, where=data.source, mend="Give more rows, or say which split is which: splits = { dev = ... }.")
 
 
 def _check_editable(prompts: PromptSet) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from langchain_promptopt._engine.gating import Verdict
+    from langchain_promptopt.report.health import Health
     from langchain_promptopt.types import Edit, PromptSet
 
 
@@ -46,6 +47,8 @@ class Result:
     warnings: tuple[str, ...] = ()
     gate_passed: bool = False
     applied: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Pages about this run in LangSmith, by what they show."""
     events: Callable[[], Iterable[Mapping[str, Any]]] = field(default=tuple, repr=False)
     judged: Callable[[Sequence[int]], Result] | None = field(default=None, repr=False)
     _written: list[Any] = field(default_factory=list, repr=False)
@@ -61,10 +64,19 @@ class Result:
             "test": self.test,
             "edits": [e.as_json() for e in self.edits],
             "usage": dict(self.usage),
+            "health": self.health.as_json(),
             "warnings": list(self.warnings),
             "applied": self.applied,
+            "links": dict(self.links),
             "error": None,
         }
+
+    @property
+    def health(self) -> Health:
+        """Refusals by rule, obedience of the optimizer model, rows whose label is in doubt: read from the record."""
+        from langchain_promptopt.report.health import health_of
+
+        return health_of(self.events())
 
     def select(self, keep: Sequence[int]) -> Result:
         """Only these edits (by index), judged again on the search rows; the gate is not passed by a part.

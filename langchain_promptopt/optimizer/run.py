@@ -13,6 +13,7 @@ from langchain_promptopt._runtime.signals import cancel_on_signals
 from langchain_promptopt.errors import ConfigError, Interrupted, PromptOptError
 from langchain_promptopt.events import Applied
 from langchain_promptopt.optimizer.assemble import Assembled, assemble
+from langchain_promptopt.optimizer.experiments import publish_experiments
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.tracing import traced
@@ -51,6 +52,7 @@ async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
         ended = await until_signal(work, plan)
         result = result_of(plan, ready, ended, replayed=replayed)
         _apply(plan, ready, result)
+        await publish_experiments(plan, result)
     except PromptOptError as error:  # whoever reads the failure wants to know which run, and what it has cost
         error.facts.setdefault("run_id", plan.run_id)
         error.facts.setdefault("usage", ready.run.ledger.as_json())

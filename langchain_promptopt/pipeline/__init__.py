@@ -4,12 +4,13 @@ from langchain_promptopt.pipeline.demo import demo_task
 from langchain_promptopt.pipeline.prepare import Prepared, Survey, prepare, survey
 from langchain_promptopt.pipeline.remote import push_run, rollback_run
 from langchain_promptopt.pipeline.shards import Shards, evaluate_cells
-from langchain_promptopt.pipeline.step import run_step
+from langchain_promptopt.pipeline.step import compare_step, run_step
 
 __all__ = [
     "Prepared",
     "Shards",
     "Survey",
+    "compare_step",
     "demo_task",
     "evaluate_cells",
     "prepare",

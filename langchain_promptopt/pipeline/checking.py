@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._runtime.estimate import Shape, estimate_calls
+from langchain_promptopt._runtime.estimate import estimate_calls
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.pipeline.tasks import importing_from
+from langchain_promptopt.strategies.shape import Sizes, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,32 +67,17 @@ def _facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def shape_of(plan: Plan) -> Shape:
-    """The numbers of a plan that decide its calls."""
-    recipe, data = plan.recipe, plan.data
-    width = getattr(recipe.search, "width", 1)
-    local = recipe.scope.name == "spans"
-    feedback = type(recipe.feedback).__name__ != "NoFeedback"
-    return Shape(
-        n_train=len(data["train"]),
-        n_dev=len(data["dev"]),
-        n_val=len(data["val"]),
-        n_test=len(data["test"]),
-        steps=recipe.stop.total(len(data["train"])),
-        beam=width,
-        batches=recipe.proposals.per_parent,
-        children=recipe.proposals.per_call,
-        calls_per_batch=float(feedback) + float(local),
-        calls_per_child=1.0,
-        races=not recipe.scoring.eager,
-        top=recipe.final.top,
-        repeats=plan.settings.gate.repeats,
-    )
-
-
 def estimate_of(plan: Plan) -> dict[str, Any]:
     """Calls by role, low, likely and high."""
-    found = estimate_calls(shape_of(plan))
+    data = plan.data
+    sizes = Sizes(
+        train=len(data["train"]),
+        dev=len(data["dev"]),
+        val=len(data["val"]),
+        test=len(data["test"]),
+        repeats=plan.settings.gate.repeats,
+    )
+    found = estimate_calls(shape_of(plan.recipe, sizes))
     return {
         name: {"calls": dict(level.calls), "total": level.total_calls}
         for name, level in (("low", found.low), ("likely", found.likely), ("high", found.high))

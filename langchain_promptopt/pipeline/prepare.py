@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._data import Columns, load_data
+from langchain_promptopt._data import Columns
+from langchain_promptopt._langsmith.options import LangSmithOptions
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt.evaluators import declare
 from langchain_promptopt.gate.openings import FILE_NAME
 from langchain_promptopt.optimizer import Settings
+from langchain_promptopt.optimizer.judging import JudgeCost
+from langchain_promptopt.optimizer.loading import load_rows
 from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.earlier import past_edits
 from langchain_promptopt.pipeline.models import configured_model, forced_sampling
-from langchain_promptopt.pipeline.resuming import recorded_config, refuse_changes
+from langchain_promptopt.pipeline.resuming import recorded_config, recorded_version, refuse_changes
 from langchain_promptopt.pipeline.tasks import importing_from, load_task
 from langchain_promptopt.recipe import Budget, Gate
 
@@ -98,6 +101,7 @@ def prepare(config: Config, *, resume: Path | None = None) -> Prepared:
     settings = settings_from(config)
     if resume is not None:
         settings = replace(settings, expected_run=resume.name, runs_dir=resume.parent)
+        settings = replace(settings, langsmith=replace(settings.langsmith, as_of=recorded_version(config, resume)))
     return Prepared(config, load_task(config), settings, resume)
 
 
@@ -118,14 +122,7 @@ def survey(config: Config) -> Survey:
 
 def data_of(settings: Settings) -> DataSet:
     """The rows of settings, loaded again."""
-    return load_data(
-        settings.data,
-        columns=settings.columns,
-        splits=settings.splits,
-        drop_leaks=settings.drop_leaks,
-        skip_bad_lines=settings.skip_bad_lines,
-        remote=settings.remote,
-    )
+    return load_rows(settings, write=False)
 
 
 def settings_from(config: Config) -> Settings:
@@ -149,6 +146,8 @@ def settings_from(config: Config) -> Settings:
         optimizer_model=optimizer,
         optimizer_kwargs=forced_sampling(opt, optimizer),
         requests_per_second=opt.requests_per_second,
+        judges={name: JudgeCost(**cost.model_dump()) for name, cost in config.evaluate.judge_cost.items()},
+        cache=None if opt.cache is None else config.path(opt.cache),
         start_edits=past_edits(config),
         task_model=configured_model(config.task, "task"),
         method=opt.method,
@@ -159,6 +158,15 @@ def settings_from(config: Config) -> Settings:
         seed=opt.seed,
         max_concurrency=opt.max_concurrency,
         max_failure_rate=opt.max_failure_rate,
+        langsmith=LangSmithOptions(
+            as_of=data.as_of,
+            metadata=dict(config.langsmith.metadata),
+            queues=config.langsmith.queues,
+            write_splits=config.langsmith.write_splits,
+            experiments=config.langsmith.experiments,
+            project=config.langsmith.project,
+        ),
+        trace_file=None if out.trace is None else config.path(out.trace),
         runs_dir=config.runs_dir,
         openings=config.root / FILE_NAME,
         prices={name: Price(p.input, p.output, p.cache_read) for name, p in config.prices.items()},

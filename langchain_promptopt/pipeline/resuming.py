@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _FREE = {"budget", "output", "langsmith", "prices"}
 """Sections that decide nothing about the result."""
 _FREE_KEYS = {("optimize", "max_concurrency"), ("optimize", "requests_per_second"), ("optimize", "max_failure_rate")}
+_FREE_KEYS |= {("optimize", "cache"), ("evaluate", "judge_cost")}
 
 
 def started(folder: Path) -> Mapping[str, Any]:
@@ -41,6 +42,12 @@ def recorded_config(config: Config, folder: Path) -> Config:
     present = config.model_dump(mode="json")
     merged = recorded | {name: present[name] for name in ("budget", "output")}
     return config_from_dict(merged, root=config.root)
+
+
+def recorded_version(config: Config, folder: Path) -> str | None:
+    """The dataset version a run is bound to: its own, where LangSmith gave one, else what the configuration says."""
+    version = str((started(folder).get("data") or {}).get("as_of") or "")
+    return config.data.as_of if version.startswith("sha256:") or not version else version
 
 
 def refuse_changes(config: Config, folder: Path) -> None:

@@ -11,12 +11,14 @@ from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.pipeline.answers import failure_json
 from langchain_promptopt.pipeline.delivering import failures_told
 from langchain_promptopt.pipeline.prepare import prepare
+from langchain_promptopt.pipeline.tasks import is_code
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from langchain_promptopt.config import Config
+    from langchain_promptopt.optimizer import Result
     from langchain_promptopt.pipeline.prepare import Prepared
     from langchain_promptopt.pipeline.shards import Shards
     from langchain_promptopt.protocols import Observer
@@ -47,16 +49,47 @@ def run_step(
     Returns:
         The keys of product section 4. Failures are told in `outcome`, `exit_code` and `error`.
     """
+    return _answered(config, root, lambda settings: start(settings).optimize(observers, shards=shards))
+
+
+def compare_step(
+    config: Mapping[str, Any],
+    old: str,
+    new: str,
+    *,
+    root: str | Path | None = None,
+    observers: Sequence[Observer] = (),
+) -> dict[str, Any]:
+    """Decide between two prompts or chains; the same as `promptopt compare OLD NEW --json`. Never raises.
+
+    Args:
+        config: As for `run_step`; no optimizer model is needed.
+        old: What runs now: a prompt file, "owner/prompt:tag", or "module:chain".
+        new: What might replace it.
+        root: Where relative paths and imports start; None is the working directory.
+        observers: Watchers of the events.
+    """
+
+    def compared(settings: Config) -> Result:
+        settings.require("data.source", "evaluate.evaluators")
+        return prepare(settings).compare(old, new, observers=observers)
+
+    task = {"chain" if is_code(old) else "prompt": old}
+    named = {name: value for name, value in config.get("task", {}).items() if name not in {"chain", "prompt"}}
+    return _answered({**config, "task": named | task}, root, compared)
+
+
+def _answered(config: Mapping[str, Any], root: str | Path | None, work: Callable[[Config], Result]) -> dict[str, Any]:
+    """The answer about some work on a configuration, whatever becomes of it."""
     try:
         settings = config_from_dict(config, root=root, env=os.environ)
         with failures_told(settings):
-            result = start(settings).optimize(observers, shards=shards)
+            return work(settings).as_json()
     except PromptOptError as error:
         return failure_json(error)
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the contract: it never raises
-        _log.exception("run_step failed in a way nobody foresaw")
+        _log.exception("a step failed in a way nobody foresaw")
         return failure_json(error)
-    return result.as_json()
 
 
 def start(config: Config, *, resume: Path | None = None) -> Prepared:

@@ -213,7 +213,9 @@ def _chain(seed: str, candidate_id: str, proposals: Mapping[str, Mapping[str, An
 
 
 def differences(base: Prompts, final: Prompts, candidate_id: str) -> tuple[FinalEdit, ...]:
-    """Word-level edits between two texts of the same prompts, without a history."""
+    """Word-level edits between two texts of the same prompts, without a history; () where messages do not pair up."""
+    if [(p["name"], len(p["messages"])) for p in base] != [(p["name"], len(p["messages"])) for p in final]:
+        return ()
     return tuple(
         FinalEdit(old["name"], i, start, end, a["template"][start:end], text, lineage=(candidate_id,))
         for old, new in zip(base, final, strict=True)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MARKER = "<!-- promptopt-gate -->"
 LIMIT = 65_000
+_HEALTH = 400
+"""Characters of one fact about the optimizer model."""
 _SIGNS = {"good": "✅", "unsure": "❔", "flat": "➖", "stopped": "⏸️", "bad": "❌"}
 _MARKUP = re.compile(r"([\\`*_\[\]#!|~<>&$])")
 _REFERENCE = re.compile(r"(@|\b(?:https?|ftp|mailto):|\bwww)(?=[\w/.])", re.IGNORECASE)
@@ -68,7 +70,7 @@ def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
     for split, rows in record.rows.items():
         if split == "test" or "test" not in record.rows:
             blocks += _worse(rows, room, show_rows=show_rows)
-    blocks += [*_edits(record, room), _changes(record), _commands(record)]
+    blocks += [*_edits(record, room), _changes(record), _health(record), _commands(record)]
     run, method = code(record.run_id), code(record.started["method"])
     blocks.append(f"<sub>run {run}, method {method}; all of it: `promptopt report {_word(record.run_id)}`</sub>")
     return blocks
@@ -143,6 +145,12 @@ def _changes(record: RunRecord) -> str:
     lines = [f"- {what}: {old} → {new} ({by})" for what, old, new, by in costs]
     total = f"- this run: {wording.number(record.total.calls)} calls, {wording.money(record.total.usd)}"
     return "\n".join(["### Length and cost of an answer", "", *lines, total])
+
+
+def _health(record: RunRecord) -> str:
+    facts = wording.health_facts(record.health)
+    lines = [f"- {what}: {prose(shortened(value, _HEALTH))}" for what, value in facts]
+    return "\n".join(["### How the optimizer model did", "", *lines]) if facts else ""
 
 
 def _commands(record: RunRecord) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._text.words import count_words, words_changed
 from langchain_promptopt.errors import DataError
+from langchain_promptopt.report.health import Health, health_of
 from langchain_promptopt.report.lineage import FinalEdit, journal_edits
 from langchain_promptopt.report.rebuild import rebuild
 from langchain_promptopt.report.rows import CallCost, Rows, Scorer, call_cost, latest_cells, paired_rows
@@ -92,6 +93,7 @@ class RunRecord:
     best_id: str
     edits: tuple[FinalEdit, ...]
     examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    health: Health = field(default_factory=Health)
     damaged: tuple[str, ...] = ()
     """Candidates whose recorded text is not what parent and edits make."""
 
@@ -137,6 +139,7 @@ class RunRecord:
             best_id=best_id,
             edits=journal_edits(known, best_id),
             examples=examples or {},
+            health=health_of(known),
             damaged=damaged,
         )
 
@@ -220,7 +223,8 @@ class RunRecord:
     def words(self) -> tuple[int, int, int]:
         """Words of the baseline, words of the best, words changed (product 10.14)."""
         old, new = (_texts(self.candidates[i].prompts) for i in (self.seed_id, self.best_id))
-        changed = sum(words_changed(a, b) for a, b in zip(old, new, strict=True))
+        pairs = zip(old, new, strict=True) if len(old) == len(new) else [("\n".join(old), "\n".join(new))]
+        changed = sum(words_changed(a, b) for a, b in pairs)
         return sum(map(count_words, old)), sum(map(count_words, new)), changed
 
 

@@ -142,7 +142,7 @@ def _expected(example: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _side(cells: list[Mapping[str, Any]], scorer: Scorer) -> Side:
-    scores = [s for cell in cells if (s := _cell_score(cell, scorer)) is not None]
+    scores = [s for cell in cells if (s := cell_score(cell, scorer)) is not None]
     shown = cells[0]
     failure = next((c["failure"] for c in cells if c.get("failure")), None)
     return Side(
@@ -153,7 +153,8 @@ def _side(cells: list[Mapping[str, Any]], scorer: Scorer) -> Side:
     )
 
 
-def _cell_score(cell: Mapping[str, Any], scorer: Scorer) -> float | None:
+def cell_score(cell: Mapping[str, Any], scorer: Scorer) -> float | None:
+    """What a cell counts: 0 where the prompt is to blame for a failure, None where the row was dropped."""
     failure = cell.get("failure")
     if failure:
         return 0.0 if failure.get("scored_zero") else None

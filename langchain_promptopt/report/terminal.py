@@ -40,6 +40,11 @@ def run_view(record: RunRecord) -> RenderableType:
         if rows.split == "test" or "test" not in record.rows:
             parts.append(rows_view(rows))
     parts.append(usage_view(record))
+    if facts := wording.health_facts(record.health):
+        table = Table.grid(padding=(0, 2))
+        for what, value in facts:
+            table.add_row(safe_text(what, "dim"), safe_text(value))
+        parts += [Text("\nHow the optimizer model did", style="bold"), table]
     if commands := wording.how_to(record):
         table = Table.grid(padding=(0, 2))
         for what, command in commands:

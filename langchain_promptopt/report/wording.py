@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from langchain_promptopt.report.health import Health
     from langchain_promptopt.report.record import RunRecord
 
 _HEADLINES = {
@@ -249,3 +250,32 @@ def simulated_note(record: RunRecord) -> str:
         f"Simulated: the {roles} model{'s are' if len(record.simulated) > 1 else ' is'} the built-in offline "
         "program, not a language model. These scores say nothing about real models."
     )
+
+
+_SUSPECTS = 10
+
+
+def health_facts(health: Health) -> list[tuple[str, str]]:
+    """What is worth knowing about the optimizer model's replies and the labels, as pairs of texts."""
+    facts: list[tuple[str, str]] = []
+    if health.rules:
+        by_rule = ", ".join(f"{r.rule} {r.count}" for r in health.rules)
+        refused = sum(r.count for r in health.rules)
+        facts.append(("proposals refused", f"{refused} of {health.proposals}: {by_rule}"))
+    shares = (
+        ("marks that could be used", health.tag_validity),
+        ("fixed text lost in replies", health.leak),
+        ("replies that change nothing", health.no_ops),
+    )
+    facts += [(what, f"{share:.0%}") for what, share in shares if share is not None]
+    if health.second_tries:
+        facts.append(("asked a second time", f"{health.second_tries} of {number(health.calls)} calls"))
+    if health.signatures:
+        facts.append(("signatures met", ", ".join(s.replace("_", " ") for s in health.signatures)))
+    if health.suspects:
+        shown = ", ".join(f"{s.example_id} ({s.split})" for s in health.suspects[:_SUSPECTS])
+        more = len(health.suspects) - _SUSPECTS
+        facts.append(("rows whose label may be wrong", shown + (f" and {more} more" if more > 0 else "")))
+    if health.objections:
+        facts.append(("objections to expected answers", str(health.objections)))
+    return facts

@@ -26,7 +26,7 @@ def find_json(reply: str, kind: type) -> Any | None:
             return None
         try:
             value, _end = decoder.raw_decode(text, at)
-        except ValueError:
+        except (ValueError, RecursionError):  # a thousand brackets are no JSON either
             continue
         if isinstance(value, kind):
             return value

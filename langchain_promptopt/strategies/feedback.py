@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.steps.gradient import TextualGradient, reasons_of
+from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.types import Feedback, Workpiece
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class Gradient:
 
     reasons: int = 1
     temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("feedback.reasons", self.reasons, 1)
 
     async def reflect(self, piece: Workpiece, ask: Ask) -> tuple[Workpiece, ...]:
         """One piece per reason, all after the same turn; none when there are no errors to explain (A5)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._text.words import count_words
+from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.strategies.search import ranked
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class BestVal:
     """
 
     top: int = 4
+
+    def __post_init__(self) -> None:
+        at_least("final.top", self.top, 1)
 
     def pick(self, trajectory: Trajectory, val: Mapping[str, Mapping[str, float]], seed_id: str) -> Attempt:
         """The winner; the seed only when nothing beats it."""

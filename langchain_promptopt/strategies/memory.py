@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from langchain_promptopt.steps.summarise import SummariseTrajectory
+from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.strategies.embedding import HashedEmbeddings, cosine
 from langchain_promptopt.types import Attempt, Remembered, Trajectory, Workpiece
 
@@ -39,6 +40,9 @@ class Recency:
     k: int = 3
     pool: Pool = "chosen"
 
+    def __post_init__(self) -> None:
+        at_least("memory.k", self.k, 1)
+
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
         """At most k, newest first."""
         return tuple(Remembered(a) for a in reversed(pool_of(trajectory, self.pool)[-self.k :]))
@@ -50,6 +54,9 @@ class Importance:
 
     k: int = 3
     pool: Pool = "chosen"
+
+    def __post_init__(self) -> None:
+        at_least("memory.k", self.k, 1)
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
         """At most k, best first; equal scores by id."""
@@ -71,8 +78,13 @@ class Relevance:
     pool: Pool = "chosen"
     embeddings: Embeddings | None = None
 
+    def __post_init__(self) -> None:
+        at_least("memory.k", self.k, 1)
+
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
         """min(k, |H|) attempts, none twice (G3)."""
+        if not trajectory:
+            return ()
         here = around.candidate.id
         others = [a for a in pool_of(trajectory, self.pool) if a.candidate.id != here]
         if not others:
@@ -95,6 +107,9 @@ class TopByScore:
     k: int = 20
     threshold: float = 0.0
 
+    def __post_init__(self) -> None:
+        at_least("memory.k", self.k, 1)
+
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
         """At most k, the best last (O1, O2)."""
         order = sorted(pool_of(trajectory, "all"), key=lambda a: (a.score, a.candidate.id))
@@ -107,6 +122,9 @@ class TopEdits:
     """OPRO made local: the best k attempts that carry edits, by rising gain over their parents (spec 3.4)."""
 
     k: int = 20
+
+    def __post_init__(self) -> None:
+        at_least("memory.k", self.k, 1)
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
         """At most k, the largest gain last."""
@@ -125,6 +143,9 @@ class Summary:
 
     k: int = 10
     temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("memory.k", self.k, 2)
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:
         """One item that carries the summary; nothing while only the seed is known."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from langchain_promptopt.protocols import Screening
 from langchain_promptopt.report.lineage import compose
+from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Span, Workpiece
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class PerParent:
 
     m: int = 4
     k: int = 1
+
+    def __post_init__(self) -> None:
+        at_least("proposals.m", self.m, 1)
+        at_least("proposals.k", self.k, 1)
 
     @property
     def per_parent(self) -> int:
@@ -44,6 +49,11 @@ class PerParent:
         """Children go to dev untried."""
         return 0
 
+    @property
+    def earns(self) -> bool:
+        """No edit is tried by itself."""
+        return False
+
     def screened(self, trials: Sequence[Trial]) -> Screening:
         """All of them."""
         return Screening(tuple(t.candidate for t in trials))
@@ -62,18 +72,25 @@ class Screened(PerParent):
     """Children are tried on the rows they were made from; edits of those that helped are joined (docs/design/004-robust.md).
 
     A good local edit rights the very rows that asked for it: on them its effect is near one, on
-    all of dev near a hundredth. So a handful of train rows tells good from bad proposals, and only
-    the joined child (and the `singles` best of the others) see dev at all.
+    all of dev near a hundredth. So a handful of train rows tells good from bad proposals; with
+    `each`, an edit without which no won row is lost is taken out. Only the joined child (and the
+    `singles` best of the others) see dev at all.
     """
 
     rows: int = 6
     singles: int = 0
     least_gain: float = 1.0
+    each: bool = True
 
     @property
     def screening(self) -> int:
         """Rows of its evidence that a child must face."""
         return self.rows
+
+    @property
+    def earns(self) -> bool:
+        """Whether each edit has to earn its place."""
+        return self.each
 
     def screened(self, trials: Sequence[Trial]) -> Screening:
         """Those that won rows, best first; of two or more the edits that stand apart are joined."""
@@ -113,6 +130,10 @@ class Paraphrased:
     keep: int = 8
     temperature: float = 0.7
 
+    def __post_init__(self) -> None:
+        for name, least in (("m", 1), ("k", 1), ("q", 0), ("keep", 1)):
+            at_least(f"proposals.{name}", getattr(self, name), least)
+
     @property
     def per_parent(self) -> int:
         """Error groups m per parent."""
@@ -132,6 +153,11 @@ class Paraphrased:
     def screening(self) -> int:
         """Children go to dev untried."""
         return 0
+
+    @property
+    def earns(self) -> bool:
+        """No edit is tried by itself."""
+        return False
 
     def screened(self, trials: Sequence[Trial]) -> Screening:
         """All of them."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.recipe import Recipe
+from langchain_promptopt.strategies.combining import check_recipe
+from langchain_promptopt.strategies.unbuilt import refuse_option
 
 AXES: dict[str, str] = {
     "seeding": "seeding",
@@ -38,7 +40,10 @@ def options(axis: str) -> dict[str, type]:
     return {
         name: cls
         for name, cls in vars(module).items()
-        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
+        if isinstance(cls, type)
+        and not name.startswith("_")
+        and dataclasses.is_dataclass(cls)
+        and cls.__module__ == module.__name__
     }
 
 
@@ -54,8 +59,13 @@ def dump_one(strategy: Any) -> dict[str, Any]:
     out: dict[str, Any] = {"kind": type(strategy).__name__}
     for f in dataclasses.fields(strategy):
         value = getattr(strategy, f.name)
-        out[f.name] = dump_one(value) if dataclasses.is_dataclass(value) else _plain(value)
+        out[_key(f.name)] = dump_one(value) if dataclasses.is_dataclass(value) else _plain(value)
     return out
+
+
+def _key(field: str) -> str:
+    """How a field is called in plain data: "kind" is taken by the class."""
+    return "kind_" if field == "kind" else field
 
 
 def _plain(value: Any) -> Any:
@@ -67,7 +77,7 @@ def _plain(value: Any) -> Any:
 
 
 def load(data: Mapping[str, Any]) -> Recipe:
-    """The recipe of `dump`. Unknown axes, kinds and fields raise RecipeError (N5)."""
+    """The recipe of `dump`. Unknown axes, kinds and fields raise RecipeError (N5), impossible combinations too."""
     unknown = set(data) - set(AXES) - {"name", "source"}
     if unknown:
         _refuse("axis", sorted(unknown)[0], AXES)
@@ -76,7 +86,9 @@ def load(data: Mapping[str, Any]) -> Recipe:
         msg = f"the recipe has no {sorted(missing)[0]!r}"
         raise RecipeError(msg, mend="Give a strategy for every axis, or start from a preset.")
     axes = {axis: load_one(axis, data[axis]) for axis in AXES}
-    return Recipe(name=str(data.get("name", "custom")), source=str(data.get("source", "")), **axes)
+    recipe = Recipe(name=str(data.get("name", "custom")), source=str(data.get("source", "")), **axes)
+    check_recipe(recipe)
+    return recipe
 
 
 def load_one(axis: str, data: Mapping[str, Any]) -> Any:
@@ -84,9 +96,9 @@ def load_one(axis: str, data: Mapping[str, Any]) -> Any:
     kinds = options(axis)
     kind = str(data.get("kind"))
     if kind not in kinds:
-        _refuse(f"{axis} strategy", kind, kinds)
+        raise refuse_option(axis, kind, kinds)
     cls = kinds[kind]
-    names = {f.name for f in dataclasses.fields(cls)}
+    names = {_key(f.name): f.name for f in dataclasses.fields(cls)}
     values = {}
     for name, value in data.items():
         if name == "kind":
@@ -94,7 +106,7 @@ def load_one(axis: str, data: Mapping[str, Any]) -> Any:
         if name not in names:
             _refuse(f"field of {kind}", name, names)
         nested = isinstance(value, Mapping) and "kind" in value
-        values[name] = load_one(axis, value) if nested else (tuple(value) if isinstance(value, list) else value)
+        values[names[name]] = load_one(axis, value) if nested else (tuple(value) if isinstance(value, list) else value)
     return cls(**values)
 
 

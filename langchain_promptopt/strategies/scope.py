@@ -11,6 +11,7 @@ from langchain_promptopt._text.spans import SpanLimits, legalise
 from langchain_promptopt._text.words import word_limit, word_ranges
 from langchain_promptopt.steps.identify import IdentifyTokens
 from langchain_promptopt.steps.views import spans_of, tagged
+from langchain_promptopt.strategies.bounds import at_least, within
 from langchain_promptopt.types import Allowance, PromptSet, Rejection, ScopeName, Workpiece
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Spans:
     """LPO: the optimizer model marks the words to blame; only they may change.
 
     `w_max` words a span, `k_max` spans, `f_max` of the editable words in all (spec 1.5). A word
-    allowance counted in spans lowers `k_max` (spec 5.3, orthogonality note 1).
+    allowance counted in spans lowers `k_max` (spec 5.3, orthogonality note 1). Where marks have
+    helped no more than chance, the next ones may be `widen` times as long (1.6); 1 never widens.
     """
 
     protocol: Literal["quote", "echo", "index"] = "quote"
@@ -49,23 +51,32 @@ class Spans:
     whole_lines: bool = True
     retries: int = 1
     temperature: float = 0.0
+    widen: int = 2
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("w_max", self.w_max, 1), ("k_max", self.k_max, 1), ("widen", self.widen, 1)):
+            if value is not None:
+                at_least(f"scope.{name}", value, least)
+        at_least("scope.retries", self.retries, 0)
+        within("scope.f_max", self.f_max, 0.0, 1.0)
 
     @property
     def name(self) -> ScopeName:
         """Its name in events."""
         return "spans"
 
-    def limits(self, most: int | None = None) -> SpanLimits:
+    def limits(self, most: int | None = None, *, astray: bool = False) -> SpanLimits:
         """The bounds on size and number."""
         k_max = self.k_max if most is None else max(1, min(self.k_max, most))
-        return SpanLimits(self.w_max, k_max, self.f_max, self.insertions, self.whole_lines)
+        w_max = self.w_max * self.widen if astray and self.w_max is not None else self.w_max
+        return SpanLimits(w_max, k_max, self.f_max, self.insertions, self.whole_lines)
 
     async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
         """The piece with the marked spans; none skips the proposal."""
         step = IdentifyTokens(
             model=ask.runnable(),
             protocol=self.protocol,
-            limits=self.limits(piece.allowance.spans),
+            limits=self.limits(piece.allowance.spans, astray=piece.astray),
             retries=self.retries,
             temperature=self.temperature,
         )

@@ -59,7 +59,7 @@ class Bandit:
     in full (a bandit needs dev >= 50, spec 5.3 note 8).
     """
 
-    kind: Literal["ucb", "ucb-e", "uniform"] = "ucb"
+    rule: Literal["ucb", "ucb-e", "uniform"] = "ucb"
     c: float = 1.0
     rounds: int = 8
     samples: int = 32
@@ -91,7 +91,7 @@ class Bandit:
     def _choose(self, candidates: Sequence[Candidate], bench: Bench, round_: int) -> list[Candidate]:
         open_arms = [c for c in candidates if len(bench.known(c)) < len(bench.examples)]
         unseen = [c for c in open_arms if not bench.known(c)]
-        if unseen or self.kind == "uniform":
+        if unseen or self.rule == "uniform":
             return unseen or open_arms
         total = sum(len(bench.known(c)) for c in candidates)
         shuffled = bench.rng("bandit", round_).sample(open_arms, len(open_arms))  # equal arms win equally often (N9)
@@ -99,7 +99,7 @@ class Bandit:
 
     def _bonus(self, known: Mapping[str, float], total: int) -> float:
         mean = sum(known.values()) / len(known) if known else 0.0
-        return ucb_e(mean, len(known), self.c) if self.kind == "ucb-e" else ucb(mean, len(known), total, self.c)
+        return ucb_e(mean, len(known), self.c) if self.rule == "ucb-e" else ucb(mean, len(known), total, self.c)
 
     async def _pull(self, chosen: Sequence[Candidate], bench: Bench, left: int) -> int:
         wanted: list[tuple[Candidate, Sequence[str]]] = []
@@ -133,7 +133,7 @@ class SuccessiveRejects:
     ) -> tuple[Attempt, ...]:
         """Attempts of all arms; the rejected ones are out. At most the budget and one row an arm more (A3)."""
         alive = [a.candidate for a in incumbents] + list(fresh)
-        purse, dropped = Purse(self.budget + len(alive)), list[Candidate]()
+        purse, dropped = _Purse(self.budget + len(alive)), list[Candidate]()
         for n in rejects_schedule(len(alive), self.budget, self.keep):
             await purse.up_to(alive, n, bench)
             worst = min(alive, key=lambda c: (attempt_of(c, bench.known(c)).score, -alive.index(c)))
@@ -165,7 +165,7 @@ class SuccessiveHalving:
         """Attempts of all arms; those halved away are out. At most the budget and one row an arm more (A3)."""
         alive = [a.candidate for a in incumbents] + list(fresh)
         arms, dropped, seen = len(alive), list[Candidate](), 0
-        purse = Purse(self.budget + arms)
+        purse = _Purse(self.budget + arms)
         while len(alive) > self.keep:
             seen += halving_samples(len(alive), arms, self.budget)
             await purse.up_to(alive, seen, bench)
@@ -258,7 +258,7 @@ class Race:
 
 
 @dataclass
-class Purse:
+class _Purse:
     """Rows that may still be bought."""
 
     left: int

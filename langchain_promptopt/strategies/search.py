@@ -83,4 +83,5 @@ class Pool:
     def admit(self, kept: Sequence[Attempt], fresh: Sequence[Attempt], t: int, incumbent: Incumbent) -> Selection:  # noqa: ARG002
         """All, best first, up to `size`."""
         order = ranked([*kept, *fresh])
-        return Selection(tuple(order[: self.size]), _reasons(order[: self.size], order[self.size :]))
+        raced = [a for a in (*kept, *fresh) if a.out]
+        return Selection(tuple(order[: self.size]), _reasons(order[: self.size], [*order[self.size :], *raced]))

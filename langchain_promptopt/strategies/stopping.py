@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from langchain_promptopt.strategies.bounds import at_least
+
 if TYPE_CHECKING:
     from langchain_promptopt.protocols import Progress
 
@@ -52,6 +54,10 @@ class Steps:
     patience: int | None = None
     least_errors: int = 2
 
+    def __post_init__(self) -> None:
+        at_least("stop.limit", self.limit, 0)
+        at_least("stop.patience", 1 if self.patience is None else self.patience, 1)
+
     def total(self, n_train: int) -> int:  # noqa: ARG002
         """The limit."""
         return self.limit
@@ -72,6 +78,11 @@ class Epochs:
     count: int = 3
     batch: int = 8
     patience: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least("stop.count", self.count, 1)
+        at_least("stop.batch", self.batch, 1)
+        at_least("stop.patience", 1 if self.patience is None else self.patience, 1)
 
     def total(self, n_train: int) -> int:
         """T = epochs x steps per epoch, at least 1."""

@@ -98,7 +98,7 @@ def test_P2_the_winner_is_the_archive_maximum_and_never_below_the_seed(method):
 def test_P3_every_arm_is_pulled_once_before_any_second_pull(kind):
     arms = [candidate(f"prompt {i}") for i in range(10)]
     bench = Rows({c.id: 0.5 for c in arms})
-    bandit = Bandit(kind=kind, rounds=4, samples=8, arms=4)
+    bandit = Bandit(rule=kind, rounds=4, samples=8, arms=4)
     asyncio.run(bandit.score(arms, [], bench))
     assert len(set(bench.order[:10])) == 10
     assert bench.calls == 4 * 8 * 4

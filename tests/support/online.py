@@ -53,13 +53,13 @@ def chain(url: str, **more: Any) -> Any:
     return ChatPromptTemplate.from_template(PROMPT) | model(url, "task", **more) | StrOutputParser()
 
 
-def judged_by(url: str) -> Callable[..., Any]:
+def judged_by(url: str, **more: Any) -> Callable[..., Any]:
     """An evaluator that asks a model, as people write them."""
-    asked = model(url, "judge")
+    asked = model(url, "judge", **more)
 
-    async def helpful(outputs: dict[str, Any], reference_outputs: dict[str, Any]) -> bool:
+    async def helpful(inputs: dict[str, Any], outputs: dict[str, Any], reference_outputs: dict[str, Any]) -> bool:
         said = outputs.get("output") or next(iter(outputs.values()))
-        reply = await asked.ainvoke(f"Are these equal?\n{reference_outputs['answer']} / {said}")
+        reply = await asked.ainvoke(f"Are these equal for {inputs['word']}?\n{reference_outputs['answer']} / {said}")
         return bool(reply.text == "yes")
 
     return helpful
@@ -67,6 +67,7 @@ def judged_by(url: str) -> Callable[..., Any]:
 
 def run(url: str, **more: Any) -> Result:
     """The tiny task optimized over HTTP, with a record of openings of its own."""
+    more.setdefault("runs_dir", None)
     more.setdefault("openings", Path(tempfile.mkdtemp(prefix="promptopt-test-")) / "openings.jsonl")
     target = more.pop("target", None) or chain(url)
     given = {"data": rows(), "evaluators": ["exact_match"], "method": "lpo-pe2", "policy": QUICK} | more

@@ -26,8 +26,8 @@ def rows_of(path, **settings):
 
 
 def test_jsonl_ends_lines_at_line_feeds_only(tmp_path):
-    text = '{"a": "x\u2028y\x85z\x0c"}\r\n\n   \n{"a": 2}'
-    assert rows_of(write(tmp_path, "a.jsonl", text)) == [{"a": "x\u2028y\x85z\x0c"}, {"a": 2}]
+    text = '{"a": "x\u2028y\x85z"}\r\n\n   \n{"a": 2}'
+    assert rows_of(write(tmp_path, "a.jsonl", text)) == [{"a": "x\u2028y\x85z"}, {"a": 2}]
 
 
 def test_jsonl_with_byte_order_mark(tmp_path):
@@ -49,7 +49,7 @@ def test_a_broken_line_is_named_and_skipped_only_when_asked(tmp_path, text):
 
 @pytest.mark.parametrize("line", ["[1]", '"text"', "3", "null"])
 def test_a_line_that_is_no_object_is_an_error(tmp_path, line):
-    with pytest.raises(DataError, match="line 2 .* not an object"):
+    with pytest.raises(DataError, match=r"line 2 .* not an object"):
         read_file(write(tmp_path, "a.jsonl", '{"a": 1}\n' + line))
 
 
@@ -188,7 +188,7 @@ def test_folders_hold_a_file_for_each_split(tmp_path):
     assert any("validation.csv" in note for note in found.notes)
     named = load_data(tmp_path, splits={"dev": "validation", "test": "test"}, columns=Columns({"q": "q"}, ["answer"]))
     assert {name: len(rows) for name, rows in named.splits.items()} == {"dev": 1, "test": 1}
-    with pytest.raises(DataError, match="did you mean|Did you mean `validation`"):
+    with pytest.raises(DataError, match="Did you mean `validation`"):
         load_data(tmp_path, splits={"dev": "validaton"})
     write(tmp_path, "train.csv", "q,answer\n4,x\n")
     with pytest.raises(DataError, match=r"several files: train\.csv, train\.jsonl"):

@@ -249,6 +249,7 @@ def test_relabelling_and_reordering_keep_val():
     assert places(load_data(rows)) == places(load_data(again))
     assert sizes(load_data(rows)) == {"dev": 75, "val": 75}
     assert sizes(load_data(rows[:99])) == {"dev": 99}
+    assert sizes(load_data(rows[:100])) == {"dev": 50, "val": 50}
     given_val = [*rows, row("own", split="val")]
     assert sizes(load_data(given_val)) == {"dev": 150, "val": 1}
 

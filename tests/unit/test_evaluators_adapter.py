@@ -15,6 +15,7 @@ from langsmith.evaluation import EvaluationResult, RunEvaluator, run_evaluator
 from langchain_promptopt.errors import BudgetSpent, EvaluatorError
 from langchain_promptopt.evaluators import (
     EvaluatorFailed,
+    choice_match,
     declare,
     exact_match,
     know_labels,
@@ -23,6 +24,7 @@ from langchain_promptopt.evaluators import (
     resolve_evaluators,
     score_all,
 )
+from langchain_promptopt.evaluators._signature import Call, RunView
 from langchain_promptopt.types import Example
 
 ROW = Example("r1", {"q": "2+2?"}, {"answer": "4"}, {"attachments": {"a": "b"}, "lang": "en"})
@@ -107,7 +109,7 @@ SIGNATURES += [Instance(), AsyncInstance(), OldStyle(), decorated, decorated_asy
 SIGNATURES += [lambda outputs, reference_outputs: outputs["output"] == reference_outputs["answer"]]
 
 
-@pytest.mark.parametrize("evaluator", SIGNATURES, ids=str)
+@pytest.mark.parametrize("evaluator", SIGNATURES)
 def test_every_langsmith_signature(evaluator):
     assert list(judge(evaluator).scores.values()) == [1.0]
     assert list(judge(evaluator, "5").scores.values()) == [0.0]
@@ -115,6 +117,13 @@ def test_every_langsmith_signature(evaluator):
 
 def test_all_arguments_are_what_langsmith_passes():
     assert judge(by_all).scores == {"by_all": 1.0}
+
+
+@pytest.mark.parametrize("built_in", [exact_match, choice_match, make_label_match(["(A)", "(B)"])])
+def test_built_ins_work_in_langsmith_itself(built_in):
+    run, example = RunView(uuid.uuid4(), {}, {"output": "(B)"}, {}), Example("x", {}, {"answer": "(B)"})
+    view = Call.of(example, "(B)").example
+    assert run_evaluator(built_in).evaluate_run(run, view).score == 1.0
 
 
 def test_arguments_with_defaults_are_left_alone():
@@ -145,7 +154,7 @@ RETURNS = [
 ]
 
 
-@pytest.mark.parametrize(("value", "score"), RETURNS, ids=str)
+@pytest.mark.parametrize(("value", "score"), RETURNS)
 def test_returned_shapes(value, score):
     def f(outputs):
         return value
@@ -173,7 +182,6 @@ def test_several_results_and_their_comments():
 @pytest.mark.parametrize(
     "value",
     [None, float("nan"), float("inf"), 1.5, -0.1, {}, {"helpful": 1}, {"score": None}, [], "good", object()],
-    ids=str,
 )
 def test_what_is_no_score_is_refused_and_never_zero(value):
     def f(outputs):
@@ -185,11 +193,16 @@ def test_what_is_no_score_is_refused_and_never_zero(value):
     assert "r1" in str(caught.value)
 
 
+def test_nan_is_called_by_its_name():
+    with pytest.raises(EvaluatorFailed, match="`lambda` gave NaN"):
+        judge(lambda outputs: float("nan"))
+
+
 def test_a_raising_evaluator_is_named_with_its_row():
     def f(outputs):
         raise KeyError("label")
 
-    with pytest.raises(EvaluatorFailed, match="`f` raised KeyError.*r1") as caught:
+    with pytest.raises(EvaluatorFailed, match=r"`f` raised KeyError.*r1") as caught:
         judge(f)
     assert isinstance(caught.value.error, KeyError)
     assert caught.value.__cause__ is caught.value.error

@@ -1,4 +1,4 @@
-"""`run_step` and `promptopt optimize`: one job, two doors; what they leave behind; what they do when things go wrong."""
+"""`run_step` and `promptopt optimize`: one job, two doors; what they leave behind, and what failures look like."""
 
 from __future__ import annotations
 
@@ -131,13 +131,20 @@ def test_everything_asked_for_is_left_behind(config, tmp_path, monkeypatch):
     comment = (tmp_path / "comment.md").read_text()
     assert comment.startswith(MARKER)
     assert (tmp_path / "step.md").read_text() == comment
-    for told in ("better / worse", "interval", "Rows that got worse", "refund", "rule names the wrong label", "roll back"):
+    for told in (
+        "better / worse",
+        "interval",
+        "Rows that got worse",
+        "refund",
+        "rule names the wrong label",
+        "roll back",
+    ):
         assert told in comment, told
     assert "My parcel never came" not in comment
     outputs = dict(line.split("=", 1) for line in (tmp_path / "out.txt").read_text().splitlines())
     assert outputs["outcome"] == "improved"
     assert outputs["run_id"] == answer["run_id"]
-    suites = ET.fromstring((tmp_path / "junit.xml").read_text())  # noqa: S314  # our own file
+    suites = ET.fromstring((tmp_path / "junit.xml").read_text())  # our own file
     assert suites.get("failures") == "0"
     saved = "".join(p.read_text() for p in (tmp_path / "prompts").rglob("*") if p.is_file())
     assert "answer delivery" in saved
@@ -201,7 +208,7 @@ def test_ephemeral_workers_keep_runs_where_the_variable_says(config, tmp_path, m
         ({"optimize": {"speed": 3}}, 2, "config", "speed"),
         ({"optimize": {"model": None}}, 2, "config", "optimize.model"),
         ({"optimize": {"method": "lpo-pe"}}, 2, "recipe", "lpo-pe2"),
-        ({"data": {"source": "none.jsonl"}}, 2, "data", "none.jsonl"),
+        ({"data": {"source": "empty.jsonl"}}, 2, "data", "empty.jsonl"),
         ({"task": {"prompt": "none.txt"}}, 2, "config", "none.txt"),
         ({"task": {"freeze": ["message:0"]}}, 2, "prompt", "nothing is left to edit"),
         ({"budget": {"calls": 3}}, 2, "config", "held-out test"),
@@ -210,6 +217,7 @@ def test_ephemeral_workers_keep_runs_where_the_variable_says(config, tmp_path, m
     ],
 )
 def test_a_step_never_raises(config, tmp_path, change, code, kind, said):
+    (tmp_path / "empty.jsonl").touch()
     answer = run_step(with_(config, **change), root=tmp_path)
     assert answer.keys() >= KEYS
     assert (answer["outcome"], answer["exit_code"], answer["error"]["kind"]) == ("failed", code, kind)
@@ -257,7 +265,6 @@ def test_models_out_of_reach_are_code_5_and_the_step_goes_on_when_they_are_back(
     assert (again["run_id"], again["outcome"]) == (answer["run_id"], "improved")
 
 
-
 def _impatiently(config, root):
     """The step with two tries a call; the ten of the contract take minutes."""
     from dataclasses import replace
@@ -272,7 +279,7 @@ def _impatiently(config, root):
     try:
         with failures_told(loaded):
             prepared = start(loaded)
-            quick = RetryPolicy(attempts=2, first=0.01, longest=0.02)
+            quick = RetryPolicy(attempts=2, base=0.01, cap=0.02)
             prepared.settings = replace(prepared.settings, policy=quick)
             return prepared.optimize().as_json()
     except PromptOptError as error:
@@ -292,7 +299,8 @@ def test_a_signal_ends_the_step_in_order(config, tmp_path, number, code):
         "from langchain_promptopt import run_step\n"
         "class Stop:\n"
         "    def on_event(self, event):\n"
-        f"        if event.type == 'scored' and not hasattr(self, 'done'):\n            self.done = os.kill(os.getpid(), {int(number)})\n"
+        "        if event.type == 'scored' and not hasattr(self, 'done'):\n"
+        f"            self.done = os.kill(os.getpid(), {int(number)})\n"
         "print(json.dumps(run_step(json.load(sys.stdin), observers=[Stop()])))\n"
     )
     env = {**os.environ, "PYTHONPATH": os.getcwd()}
@@ -350,7 +358,9 @@ def test_sampling_is_sent_and_decides_the_run_id(config, tmp_path):
         assert answer["outcome"] == "improved", answer["error"]
         for request in tuple(server.requests):
             body = json.loads(request.body)
-            seen.append((body["model"], body.get("temperature"), body.get("max_tokens", body.get("max_completion_tokens"))))
+            seen.append(
+                (body["model"], body.get("temperature"), body.get("max_tokens", body.get("max_completion_tokens")))
+            )
         assert set(seen) == {("task", 0.25, 50), ("opt", 0.375, None)}
         warmer = run_step(with_(served, task={"temperature": 0.5}), root=tmp_path)
         assert warmer["run_id"] != answer["run_id"]
@@ -377,13 +387,22 @@ def test_compare_leaves_the_same_files(config, tmp_path, capfd, monkeypatch):
     assert (code, said["outcome"]) == (0, "improved")
     comment = (tmp_path / "c.md").read_text()
     assert comment.startswith(MARKER)
-    assert "refund" in comment
-    assert "delivery" in comment
+    assert "- billing\n+ delivery" in comment
     assert 'failures="0"' in (tmp_path / "j.xml").read_text()
     assert "outcome=improved" in (tmp_path / "out.txt").read_text()
     back = run(["compare", "new.txt", "prompt.txt", "--json", "--summary", "d.md"])
     assert back == 3
     assert "Rows that got worse: 12 of 24" in (tmp_path / "d.md").read_text()
+
+
+def test_two_prompts_with_nothing_in_common_can_be_compared_and_reported(config, tmp_path, capfd):
+    (tmp_path / "promptopt.toml").write_text(toml_text(config))
+    head, tail = GOOD.split("Message:")
+    messages = [{"role": "system", "content": head}, {"role": "human", "content": "Message:" + tail}]
+    (tmp_path / "new.json").write_text(json.dumps({"messages": messages}))
+    assert run(["compare", "prompt.txt", "new.json", "--json", "--summary", "c.md"]) == 0
+    assert json.loads(capfd.readouterr().out)["outcome"] == "improved"
+    assert "Rows that got worse: 0 of 24" in (tmp_path / "c.md").read_text()
 
 
 def test_dry_run_pays_nothing_and_keeps_the_id(config, tmp_path, capfd):
@@ -414,7 +433,7 @@ def test_an_edit_whose_text_is_gone_is_left_out(config, tmp_path):
     gone = write_task(tmp_path, prompt=PROMPT.replace("## Rules\n", "").replace("- If the message", "- When it"))
     fits = run_step(with_(gone, optimize={"from_run": "latest"}), root=tmp_path)
     assert any("of 1 edits of the earlier run" in w for w in fits["warnings"])
-    frozen = with_(config, optimize={"from_run": first["run_id"]}, task={"freeze": ["## Rules"]})
+    frozen = with_(write_task(tmp_path), optimize={"from_run": first["run_id"]}, task={"freeze": ["## Rules"]})
     answer = run_step(frozen, root=tmp_path)
     assert any("0 of 1 edits" in w for w in answer["warnings"])
     assert answer["edits"] == []

@@ -171,3 +171,98 @@ def test_handlers_are_put_back():
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+# ------------------------------------------------------------------ loops outlive a call
+
+
+async def loop_now():
+    return asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("where", [lambda call: call(), in_a_loop])
+def test_calls_that_follow_each_other_share_a_loop(where):
+    assert where(lambda: run_sync(loop_now)) is where(lambda: run_sync(loop_now))
+
+
+def test_a_call_inside_a_call_has_another_loop():
+    async def outer():
+        return asyncio.get_running_loop(), run_sync(loop_now)
+
+    mine, inner = run_sync(outer)
+    assert mine is not inner
+
+
+def test_each_call_sees_its_own_context():
+    for value in ("red", "blue"):
+        token = COLOUR.set(value)
+        assert run_sync(colour)[0] == value
+        COLOUR.reset(token)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_left_over_goes_on_in_the_next_call(fails):
+    ended = []
+
+    async def background():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    async def work():
+        task = asyncio.create_task(background())
+        await asyncio.sleep(0)
+        if fails:
+            raise KeyError(task.get_name())
+
+    if fails:
+        with pytest.raises(KeyError):
+            run_sync(work)
+    else:
+        run_sync(work)
+    assert ended == [True]
+
+
+def test_an_interrupted_loop_is_not_used_again():
+    before = run_sync(loop_now)
+
+    async def leave():
+        raise SystemExit(4)
+
+    with pytest.raises(SystemExit):
+        run_sync(leave)
+    assert before.is_closed()
+    assert run_sync(loop_now) is not before
+
+
+def test_threads_that_call_at_once_do_not_share():
+    barrier, seen = threading.Barrier(4), []
+
+    async def meet():
+        barrier.wait(timeout=30)
+        return asyncio.get_running_loop()
+
+    threads = [threading.Thread(target=lambda: seen.append(run_sync(meet))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(loop) for loop in seen}) == 4
+
+
+def test_a_forked_child_takes_no_loop_of_its_parent():
+    child = script("""
+        import asyncio, os
+        from langchain_promptopt._runtime.bridge import run_sync
+        async def number():
+            await asyncio.sleep(0)
+            return id(asyncio.get_running_loop())
+        mine = run_sync(number)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if run_sync(number) != mine else 1)
+        print(os.waitpid(pid, 0)[1], run_sync(number) == mine)
+    """)
+    out, err = child.communicate(timeout=30)
+    assert out == "0 True\n", err

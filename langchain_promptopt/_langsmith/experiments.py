@@ -1,0 +1,212 @@
+"""A run's candidates as experiments of their dataset, made from the journal: no model is called again.
+
+All ids are derived from the run, so that publishing twice, or going on after a failure, adds nothing twice.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from langsmith.utils import LangSmithConflictError
+
+from langchain_promptopt._langsmith.datasets import find_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from langchain_promptopt._langsmith.service import Service
+    from langchain_promptopt.report.record import RunRecord, Tried
+    from langchain_promptopt.types import Example
+
+_OURS = uuid5(NAMESPACE_URL, "langchain-promptopt/experiments")
+_AT_ONCE = 50
+"""Runs sent by one request."""
+_SIDE_BY_SIDE = 8
+"""Feedback requests in flight; there is one for each score."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published: experiment id by candidate id, and the page that compares them."""
+
+    experiments: Mapping[str, str]
+    url: str
+
+
+def experiment_id(run_id: str, candidate_id: str) -> str:
+    """The id that the experiment of a candidate always has."""
+    return str(uuid5(_OURS, f"{run_id}/{candidate_id}"))
+
+
+def publish(
+    service: Service,
+    source: str,
+    record: RunRecord,
+    events: Iterable[Mapping[str, Any]],
+    examples: Mapping[str, Example],
+) -> Published:
+    """Baseline, step winners and final as experiments of the dataset `source`, each row with its scores as feedback.
+
+    Args:
+        service: The API.
+        source: Name, id or URL of the dataset.
+        record: The run.
+        events: Its journal; test rows stay hidden where the test did not come to its end.
+        examples: The dataset's rows by id; other rows cannot be linked and are left out.
+
+    Raises:
+        CredentialsError, UsageError, UnavailableError: LangSmith did not take it; what was sent is kept there,
+            and publishing again completes it.
+    """
+    dataset = find_dataset(service, source)
+    known = [e for e in events if record.tested is not None or e["data"].get("split") != "test"]
+    found: dict[str, str] = {}
+    for label, tried in winners(record, known).items():
+        rows = [e for e in _rows(known, tried.id) if e["data"]["example_id"] in examples]
+        if rows:
+            found[tried.id] = _Experiment(service, record, label, tried, str(dataset.id)).publish(rows, examples)
+    url = f"{dataset.url}/compare?selectedSessions={'%2C'.join(found.values())}" if found else str(dataset.url)
+    return Published(found, url)
+
+
+def winners(record: RunRecord, events: Sequence[Mapping[str, Any]]) -> dict[str, Tried]:
+    """The candidates worth keeping, by what they are called: baseline, the best of each step, final."""
+    best, tried = [record.seed_id], record.candidates
+    for event in events:
+        kept = event["data"].get("kept") if event["type"] == "selected" else None
+        if kept and kept[0] in tried:
+            best.append(kept[0])
+    labels = {record.seed_id: "baseline"}
+    for candidate in best:
+        labels.setdefault(candidate, f"step {tried[candidate].step}")
+    if record.best_id != record.seed_id:
+        labels[record.best_id] = "final"
+    return {label: tried[candidate] for candidate, label in labels.items()}
+
+
+def _rows(events: Sequence[Mapping[str, Any]], candidate: str) -> list[Mapping[str, Any]]:
+    """The last word on each cell of a candidate."""
+    cells = {
+        (e["data"]["split"], e["data"]["example_id"], e["data"].get("repeat", 0)): e
+        for e in events
+        if e["type"] == "scored" and e["data"]["candidate_id"] == candidate
+    }
+    return [cells[key] for key in sorted(cells)]
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    """One candidate on its way to LangSmith."""
+
+    service: Service
+    record: RunRecord
+    label: str
+    tried: Tried
+    dataset_id: str
+
+    @property
+    def id(self) -> str:
+        return experiment_id(self.record.run_id, self.tried.id)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Lineage, under the keys the traces use. Nothing about the machine or its repository."""
+        started = self.record.started
+        return {
+            "promptopt_run_id": self.record.run_id,
+            "promptopt_method": started["method"],
+            "promptopt_candidate_id": self.tried.id,
+            "promptopt_parent_id": self.tried.parent_id or "",
+            "promptopt_step": self.tried.step,
+            "promptopt_role": self.label,
+            "dataset_version": (started.get("data") or {}).get("as_of"),
+            "models": dict(started.get("models") or {}),
+        }
+
+    def publish(self, rows: Sequence[Mapping[str, Any]], examples: Mapping[str, Example]) -> str:
+        """Send project, runs and feedback, and close the project; one that is closed is complete."""
+        what = f"publishing experiment {self.label!r}"
+        standing = self.service.find(what, f"/sessions/{self.id}")
+        if standing is not None and standing.get("end_time"):
+            return self.id
+        if standing is None:
+            self._create(what, rows)
+        runs = [self._run(event, examples) for event in rows]
+        for at in range(0, len(runs), _AT_ONCE):
+            self._send(what, "/runs/batch", {"post": runs[at : at + _AT_ONCE], "patch": []})
+        feedback = [f for event, run in zip(rows, runs, strict=True) for f in self._feedback(event, run)]
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            for _ in pool.map(lambda body: self._send(what, "/feedback", body), feedback):
+                pass
+        self.service.ask(what, "PATCH", f"/sessions/{self.id}", json={"end_time": rows[-1]["time"]})
+        return self.id
+
+    def _create(self, what: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        splits = sorted({e["data"]["split"] for e in rows})
+        body = {
+            "id": self.id,
+            "name": f"promptopt {self.record.run_id[:8]} {self.label} {self.tried.id[:8]}",
+            "start_time": min(e["time"] for e in rows),
+            "reference_dataset_id": self.dataset_id,
+            "description": f"{self.label} of promptopt run {self.record.run_id}; from its journal, no model was called",
+            "extra": {"metadata": {**self.metadata, "dataset_splits": splits}},
+        }
+        self._send(what, "/sessions", body)
+
+    def _send(self, what: str, path: str, body: Mapping[str, Any]) -> None:
+        """POST something that has an id of ours: that it is there already is as good as an answer."""
+        try:
+            self.service.call(what, lambda: self.service.client.request_with_retries("POST", path, json=body))
+        except LangSmithConflictError:
+            return
+
+    def _run(self, event: Mapping[str, Any], examples: Mapping[str, Example]) -> dict[str, Any]:
+        data, failure = event["data"], event["data"].get("failure")
+        end = datetime.fromisoformat(event["time"])
+        start = end - timedelta(seconds=(data.get("usage") or {}).get("seconds") or 0.0)
+        run_id = str(uuid5(UUID(self.id), f"{data['split']}/{data['example_id']}/{data.get('repeat', 0)}"))
+        output, usage = data.get("output"), data.get("usage") or {}
+        counted = {k: usage.get(k, 0) for k in ("input_tokens", "output_tokens")}
+        return {
+            "id": run_id,
+            "trace_id": run_id,
+            "dotted_order": f"{start:%Y%m%dT%H%M%S%f}Z{run_id}",
+            "name": "promptopt.evaluate",
+            "run_type": "chain",
+            "start_time": start.isoformat(),
+            "end_time": end.isoformat(),
+            "inputs": dict(examples[data["example_id"]].inputs),
+            "outputs": output if isinstance(output, dict) else {"output": output},
+            "error": None if failure is None else f"{failure['kind']}: {failure['message']}",
+            "session_id": self.id,
+            "reference_example_id": data["example_id"],
+            "extra": {
+                "metadata": {
+                    **self.metadata,
+                    "promptopt_split": data["split"],
+                    "promptopt_repeat": data.get("repeat", 0),
+                    "ls_model_name": data.get("model_served"),
+                    "usage_metadata": {**counted, "total_tokens": sum(counted.values())},
+                }
+            },
+        }
+
+    def _feedback(self, event: Mapping[str, Any], run: Mapping[str, Any]) -> list[dict[str, Any]]:
+        data = event["data"]
+        return [
+            {
+                "id": str(uuid5(UUID(run["id"]), key)),
+                "run_id": run["id"],
+                "trace_id": run["trace_id"],
+                "session_id": self.id,
+                "key": key,
+                "score": score,
+                "comment": data.get("comments", {}).get(key),
+                "feedback_source": {"type": "model", "metadata": {"promptopt_run_id": self.record.run_id}},
+            }
+            for key, score in data["scores"].items()
+        ]

@@ -1,0 +1,46 @@
+"""After a run: its candidates as LangSmith experiments, where the settings ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from langchain_promptopt._langsmith.datasets import LangSmithRows
+from langchain_promptopt._langsmith.experiments import publish
+from langchain_promptopt._langsmith.service import Service
+from langchain_promptopt.errors import PromptOptError
+from langchain_promptopt.optimizer.loading import is_uuid
+from langchain_promptopt.report.record import RunRecord
+
+if TYPE_CHECKING:
+    from langchain_promptopt.optimizer.plan import Plan
+    from langchain_promptopt.optimizer.result import Result
+
+
+async def publish_experiments(plan: Plan, result: Result) -> None:
+    """Publish what `langsmith.experiments` asks for and put the link on the result.
+
+    A failure is a warning: the verdict stands, and the same call again publishes without paying.
+    """
+    if not plan.settings.langsmith.experiments:
+        return
+    if not is_remote(plan.data.as_of):
+        result.warnings += ("experiments need a LangSmith dataset; these rows come from elsewhere",)
+        return
+    remote = plan.settings.remote
+    service = (remote.service if isinstance(remote, LangSmithRows) else None) or Service()
+    events = list(result.events())
+    examples = {e.id: e for rows in plan.data.splits.values() for e in rows if is_uuid(e.id)}
+    try:
+        done = await asyncio.to_thread(
+            publish, service, plan.data.source, RunRecord.from_events(events), events, examples
+        )
+    except PromptOptError as error:
+        result.warnings += (f"experiments were not published: {error} Run the same again to publish them.",)
+        return
+    result.links = {**result.links, "experiments": done.url}
+
+
+def is_remote(as_of: str | None) -> bool:
+    """Whether a data version is one of LangSmith's: a time, where ours are hashes."""
+    return as_of is not None and not as_of.startswith("sha256:")

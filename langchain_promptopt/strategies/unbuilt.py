@@ -1,0 +1,112 @@
+"""Options of the field that are not built, by name, each with what to use instead (algorithms 5.2).
+
+An option is finished when a preset or a bench row uses it; until then it is refused by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from langchain_promptopt.errors import RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+UNBUILT: dict[str, dict[str, str]] = {
+    "seeding": {
+        "empty": "Start from a short neutral prompt with seeding Manual.",
+        "file": "Load the prompt yourself and give it as the task; `start_edits` takes edits of an earlier run.",
+        "pool": "Run the search once for each start, or use Induction for many starts.",
+    },
+    "evidence": {
+        "accumulative": "ErrorBatches shows errors; rows that every candidate fails are listed in `result.health`.",
+        "mostwrong": "ErrorBatches shows errors; rows that every candidate fails are listed in `result.health`.",
+    },
+    "feedback": {
+        "errorsraw": "NoFeedback with ErrorBatches shows the errors as they are.",
+        "scoreonly": "NoFeedback with a memory shows scores alone.",
+        "summarised": "Gradient(reasons=n) follows each reason by itself.",
+        "human": "Put the note into the row's `note` field; it is shown beside the answer.",
+    },
+    "memory": {
+        "feedback": "Relevance, Recency, Importance and TopByScore remember prompts; TopEdits remembers edits.",
+        "all": "Recency(k=...) with a large k shows everything.",
+    },
+    "scope": {
+        "message": 'Freeze the other messages: freeze=["message:0", ...].',
+        "fence": "FixedSpans(quotes=...) takes places by their text.",
+        "user": "FixedSpans(quotes=...) takes places by their text.",
+    },
+    "control": {
+        "temperature": 'Cosine(unit="words") or unit="spans"; Refine(temperature=...) is fixed.',
+        "perspan": "Spans(w_max=...) bounds each span; the schedules bound the total.",
+    },
+    "refine": {
+        "taggedtext": 'Refine(protocol="reply") takes the whole prompt back, "slots" takes JSON.',
+        "paraphrase": 'Refine(goal="paraphrase").',
+        "generate": 'Refine(goal="generate").',
+        "slotfill": 'Refine(protocol="slots").',
+    },
+    "proposals": {
+        "errorscore": "Paraphrased(keep=...) keeps a random share; Screened tries children on their own evidence.",
+        "novelty": "Known prompts are always refused; Paraphrased(keep=...) keeps a random share.",
+    },
+    "guards": {"off": 'Refine(enforce="audit") or "off" ends span enforcement; VARS is never given up.'},
+    "scoring": {
+        "sampledrejects": "SuccessiveRejects.",
+        "ssr": "SuccessiveRejects.",
+        "ladder": "Race deals rows out in growing rungs.",
+        "replicates": "The gate's `repeats` measures each side more than once.",
+        "uniform": 'Bandit(rule="uniform").',
+        "ucb": 'Bandit(rule="ucb") or rule="ucb-e".',
+    },
+    "search": {
+        "pareto": "Beam with back-tracking keeps the best of all steps.",
+        "evolution": "Beam with back-tracking; Screened joins edits of several children.",
+        "genetic": "Beam with back-tracking; Screened joins edits of several children.",
+        "parentbandit": "Beam expands the best of all steps.",
+        "mcts": "Beam with back-tracking.",
+    },
+    "incumbent": {"equal": "Elitist takes only a higher score, FreeWalk takes any, PairedGate asks for proof."},
+    "stop": {
+        "target": "Set a budget, or stop by hand: an interrupted run can be resumed.",
+        "budget": "Budgets belong to the run: Budget(search_calls=...), usd, tokens, seconds.",
+    },
+    "final": {
+        "onestandarderror": "BestVal breaks ties by length.",
+        "simplest": "BestVal breaks ties by length.",
+        "paired": "The gate is the paired test.",
+    },
+}
+"""Axis -> part of a name (letters and digits only) -> what to use instead."""
+
+METHODS: dict[str, str] = {
+    "gepa": "It needs Pareto selection, which is not built; 'robust' is the nearest.",
+    "protegi": "ProTeGi is 'apo'.",
+    "textgrad": "'apo-pe2' uses one textual gradient a batch.",
+    "mipro": "Demonstrations are not optimized; 'robust' edits instructions.",
+    "miprov2": "Demonstrations are not optimized; 'robust' edits instructions.",
+    "evoprompt": "Evolution is not built; 'ape-iter' varies the best prompts.",
+    "promptbreeder": "Evolution is not built; 'ape-iter' varies the best prompts.",
+    "lpo": "LPO is a change of scope: 'lpo-pe2', 'lpo-apo', 'lpo-gpo', or lpo(recipe).",
+}
+"""Methods people may ask for by a name that is no preset."""
+
+_PLAIN = re.compile(r"[^a-z0-9]")
+
+
+def refuse_option(axis: str, got: str, known: Iterable[str]) -> RecipeError:
+    """The error for a strategy name that is not there: unbuilt, misspelt, or of another axis."""
+    names = sorted(known)
+    near = difflib.get_close_matches(got, names, n=1)
+    plain = _PLAIN.sub("", got.lower())
+    if not near:
+        for part, instead in UNBUILT.get(axis, {}).items():
+            if part in plain:
+                msg = f"the {axis} option {got!r} is not built"
+                return RecipeError(msg, mend=f"{instead} Known: {', '.join(names)}.")
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    msg = f"unknown {axis} strategy {got!r}"
+    return RecipeError(msg, mend=f"{hint}Known: {', '.join(names)}.")

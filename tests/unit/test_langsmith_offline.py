@@ -1,0 +1,262 @@
+"""Nothing leaves the process unless tracing is on, and then only where it was pointed: each known trap, by its sockets."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import json
+import uuid
+import warnings
+
+import pytest
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
+from langsmith import evaluate, tracing_context
+from langsmith.schemas import Example
+from langsmith.utils import get_env_var
+
+from langchain_promptopt import Gate, optimize
+from langchain_promptopt._langsmith.sending import TraceClient
+from langchain_promptopt.errors import ConfigError, CredentialsError
+from tests.support.guard import SocketGuard
+from tests.support.http_kit import LoopbackServer
+from tests.support.http_messages import Response
+from tests.support.langsmith_env import KEY, client, forget, point_at
+from tests.support.langsmith_server import LangSmithServer
+from tests.support.tasks import chain, optimizer, rows
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with LangSmithServer() as running:
+        point_at(monkeypatch, running.url)
+        yield running
+
+
+def run(**more):
+    given = {
+        "data": rows(6, 6, 20), "evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "openings": None,
+        "optimizer_model": optimizer(), **more,
+    }  # fmt: skip
+    return optimize(given.pop("task", None) or chain(), **given)
+
+
+def switch(monkeypatch, **settings):
+    for name, value in settings.items():
+        monkeypatch.setenv(f"LANGSMITH_{name}", value)
+    get_env_var.cache_clear()
+
+
+def test_with_tracing_off_not_one_socket_is_opened(server, monkeypatch, tmp_path):
+    del server
+    with SocketGuard() as seen:
+        run(runs_dir=tmp_path, trace_file=tmp_path / "t.jsonl", gate=Gate(primary="exact_match"))
+    assert seen.attempts == []
+    forget(monkeypatch)
+    with SocketGuard() as seen:
+        run()
+    assert seen.attempts == []
+
+
+def test_tracing_off_inside_a_caller_that_says_so(server, monkeypatch):
+    switch(monkeypatch, TRACING="true")
+    with SocketGuard() as seen, tracing_context(enabled=False):
+        run()
+    assert seen.attempts == []
+    assert server.runs == {}
+
+
+def test_inside_an_evaluation_that_uploads_nothing_nothing_is_uploaded(server):
+    """`upload_results=False` sets tracing to "local", which LangChain takes for true and posts nested runs."""
+
+    def target(inputs):
+        return {"outcome": run().outcome}
+
+    def scored(outputs):
+        return outputs["outcome"] == "improved"
+
+    data = [Example(id=uuid.uuid4(), inputs={"x": 1}, outputs={})]
+    quiet = io.StringIO()
+    with SocketGuard() as seen, contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = list(
+                evaluate(target, data=data, evaluators=[scored], upload_results=False, client=client(server.url))
+            )
+    assert found[0]["run"].outputs == {"outcome": "improved"}
+    assert seen.beyond_loopback() == []
+    names = {r["name"] for r in server.runs.values()}
+    assert names.isdisjoint({"promptopt", "promptopt.evaluate", "RunnableSequence", "baseline"})
+
+
+def test_sdk_evaluators_run_here_and_send_nothing(server):
+    from langsmith.evaluation import EvaluationResult, EvaluationResults, run_evaluator
+
+    @run_evaluator
+    def exact(run, example):
+        return EvaluationResult(key="exact", score=run.outputs["output"] == example.outputs["answer"], comment="c")
+
+    @run_evaluator
+    def several(run, example):
+        return EvaluationResults(results=[EvaluationResult(key="one", score=1), EvaluationResult(key="two", score=0.5)])
+
+    with SocketGuard() as seen:
+        result = run(evaluators=[exact, several], gate=Gate(primary="exact"))
+    assert seen.attempts == []
+    scored = next(e["data"] for e in result.events() if e["type"] == "scored")
+    assert scored["scores"].keys() == {"exact", "one", "two"}
+    assert scored["comments"]["exact"] == "c"
+    assert server.runs == {}
+
+
+def test_a_key_is_never_part_of_a_trace_a_journal_or_a_result(server, monkeypatch, tmp_path):
+    switch(monkeypatch, TRACING="true")
+    result = run(runs_dir=tmp_path, trace_file=tmp_path / "t.jsonl")
+    bodies = b"".join(r.body for r in server.requests if r.headers.get("content-encoding") != "zstd")
+    told = json.dumps(server.runs, default=str).encode() + bodies
+    for path in tmp_path.rglob("*.*"):
+        told += path.read_bytes()
+    assert server.runs
+    assert KEY.encode() not in told
+    assert KEY not in json.dumps(result.as_json(), default=str)
+
+
+def test_traces_carry_no_git_and_no_settings(server, monkeypatch):
+    switch(monkeypatch, TRACING="true", SOME_NOTE="note-to-self")
+    run()
+    told = json.dumps(server.runs, default=str)
+    assert "note-to-self" not in told
+    for word in ("author_email", "remote_url", '"git"', "revision_id"):
+        assert word not in told
+
+
+def test_templates_do_not_leave_where_inputs_are_hidden(server, monkeypatch):
+    """`serialized` of prompt runs carries the template; the SDK's own switches leave it in."""
+    switch(monkeypatch, TRACING="true", HIDE_INPUTS="true", HIDE_OUTPUTS="true")
+    run()
+    assert server.runs
+    told = json.dumps(server.runs, default=str)
+    assert "You sort words" not in told
+    assert "PLANT" not in told.replace("promptopt", "")
+    assert not any(r.get("serialized") for r in server.runs.values())
+
+
+def test_without_hiding_the_switch_is_what_makes_the_difference(server):
+    prompt = ChatPromptTemplate([("human", "secret recipe {q}")]) | RunnableLambda(lambda v: v)
+    for hide in (True, False):
+        sending = TraceClient(api_url=server.url, api_key=KEY, hide_inputs=hide, hide_outputs=hide)
+        with tracing_context(enabled=True, client=sending, project_name=str(hide)):
+            prompt.invoke({"q": "x"})
+        sending.end(10)
+    told = {
+        name: json.dumps([r for r in server.runs.values() if r["session_id"] == server.state.session(name)["id"]])
+        for name in ("True", "False")
+    }
+    assert "secret recipe" not in told["True"]
+    assert "secret recipe" in told["False"]
+
+
+def test_tracing_on_without_a_key_is_told_before_anything_is_sent(monkeypatch):
+    forget(monkeypatch)
+    switch(monkeypatch, TRACING="true")
+    with SocketGuard() as seen, pytest.raises(CredentialsError, match="LANGSMITH_TRACING=false"):
+        run()
+    assert seen.attempts == []
+
+
+# ---------------------------------------------------------------- OpenTelemetry
+
+
+class Collector(LoopbackServer):
+    """Takes OTLP over HTTP and keeps the spans and headers it was sent."""
+
+    def __init__(self):
+        self.spans, self.heads = [], []
+        super().__init__(self._take)
+
+    def _take(self, request):
+        import gzip
+
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        self.heads.append(dict(request.headers))
+        body = gzip.decompress(request.body) if request.headers.get("content-encoding") == "gzip" else request.body
+        sent = ExportTraceServiceRequest.FromString(body)
+        self.spans += [s for r in sent.resource_spans for scope in r.scope_spans for s in scope.spans]
+        return Response(b"", content_type="application/x-protobuf")
+
+
+def plain(span):
+    return {a.key: a.value.string_value or a.value.int_value or a.value.double_value for a in span.attributes}
+
+
+@pytest.fixture
+def collector(monkeypatch):
+    with Collector() as running:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.url)
+        yield running
+
+
+def test_opentelemetry_gets_the_tree_and_neither_the_key_nor_langsmith_anything(server, monkeypatch, collector):
+    switch(monkeypatch, TRACING="true", TRACING_MODE="otel")
+    with SocketGuard() as seen:
+        run()
+    assert {a.port for a in seen.attempts} == {collector.port}
+    assert server.count == 0
+    assert collector.heads
+    for head in collector.heads:
+        assert "x-api-key" not in head
+        assert KEY not in json.dumps(head)
+    by_id = {s.span_id: s for s in collector.spans}
+    names = {s.name for s in collector.spans}
+    assert {"promptopt", "baseline", "step 1", "textual_gradient", "retrieve_trajectory", "identify_tokens"} <= names
+    assert {"local_proposal", "splice", "evaluate", "select", "test", "promptopt.evaluate"} <= names
+    (root,) = (s for s in collector.spans if s.name == "promptopt")
+    (step,) = (s for s in collector.spans if s.name == "step 1")
+    assert by_id[step.parent_span_id] is root
+    evaluations = [s for s in collector.spans if s.name == "promptopt.evaluate"]
+    assert all(not s.parent_span_id and s.trace_id != root.trace_id for s in evaluations)
+    for span in collector.spans:
+        told = plain(span)
+        assert told["openinference.span.kind"]
+        assert told["input.value"]
+        assert json.loads(told["metadata"])["promptopt_run_id"] == told["session.id"]
+    kinds = {s.name: plain(s)["openinference.span.kind"] for s in collector.spans}
+    assert (kinds["retrieve_trajectory"], kinds["ChatPromptTemplate"], kinds["promptopt"]) == (
+        "RETRIEVER",
+        "PROMPT",
+        "CHAIN",
+    )
+    assert json.loads(plain(root)["output.value"])["outcome"] == "improved"
+
+
+def test_hybrid_mode_sends_to_both_and_the_key_to_one(server, monkeypatch, collector):
+    switch(monkeypatch, TRACING="true", TRACING_MODE="hybrid", PROJECT="both")
+    run()
+    assert len(server.runs) == len({s.span_id for s in collector.spans})
+    assert all("x-api-key" not in head for head in collector.heads)
+
+
+def test_a_missing_opentelemetry_package_is_an_error_and_no_upload(server, monkeypatch):
+    """The SDK itself would warn and send the traces to LangSmith."""
+    switch(monkeypatch, TRACING="true", TRACING_MODE="otel")
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("opentelemetry"):
+            raise ImportError(f"No module named {name!r}", name=name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with SocketGuard() as seen, pytest.raises(ConfigError, match=r"langchain-promptopt\[otel\]"):
+        run()
+    assert seen.attempts == []
+    assert server.runs == {}
+
+
+def test_an_unknown_mode_is_said(server, monkeypatch):
+    del server
+    switch(monkeypatch, TRACING="true", TRACING_MODE="otle")
+    with pytest.raises(ConfigError, match="langsmith, otel, hybrid"):
+        run()
