@@ -45,12 +45,18 @@ def main() -> int:
         size = sum(map(len, plain.lines))
         lines, sizes = range(1, len(plain.lines)), range(1, size)
         print(f"\nuninterrupted: {plain.requests} calls, {len(plain.lines)} journal lines, {size:,} bytes\n")
-        print("| what happened | runs | same result | journaled replies paid again | calls paid twice: most, mean | s |")
+        print(
+            "| what happened | runs | same result | journaled replies paid again | calls paid twice: most, mean | s |"
+        )
         print("|---|---|---|---|---|---|")
         sound = [
-            campaign("kill -9 after a journal line", killed_at, rng.choices(lines, k=given.kills), up, plain, base / "k"),
+            campaign(
+                "kill -9 after a journal line", killed_at, rng.choices(lines, k=given.kills), up, plain, base / "k"
+            ),
             campaign("power cut at a byte", cut_at, rng.choices(sizes, k=given.cuts), up, plain, base / "c"),
-            campaign("disk full at a byte", full_disk_at, rng.choices(range(2000, size), k=given.full), up, plain, base / "f"),
+            campaign(
+                "disk full at a byte", full_disk_at, rng.choices(range(2000, size), k=given.full), up, plain, base / "f"
+            ),
         ]
     return 0 if all(sound) else 1
 
@@ -69,7 +75,10 @@ def campaign(
     same = sum(f.same and f.whole for f in found)
     again = sum(max(0, f.asked_after - (plain.requests - f.journaled)) for f in found)
     mean = sum(twice) / max(1, len(twice))
-    print(f"| {name} | {len(found)} | {same} | {again} | {max(twice, default=0)}, {mean:.1f} | {time.perf_counter() - started:.0f} |", flush=True)
+    print(
+        f"| {name} | {len(found)} | {same} | {again} | {max(twice, default=0)}, {mean:.1f} | {time.perf_counter() - started:.0f} |",
+        flush=True,
+    )
     return all(f.sound(plain) for f in found)
 
 

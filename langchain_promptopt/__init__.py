@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langchain_promptopt._langchain.files import load_prompts
     from langchain_promptopt._langchain.tunable import tunable
-    from langchain_promptopt.compare import compare
+    from langchain_promptopt.comparing import compare
     from langchain_promptopt.optimizer import PromptOptimizer, Result, aoptimize, optimize
     from langchain_promptopt.pipeline import run_step
     from langchain_promptopt.recipe import Budget, Gate, Recipe
@@ -23,16 +23,16 @@ _HOMES = {
     "GlobalProposal": "steps",
     "IdentifyTokens": "steps",
     "LocalProposal": "steps",
-    "PromptOptimizer": "optimizer",
+    "PromptOptimizer": "optimizer.runnable",
     "Recipe": "recipe",
-    "Result": "optimizer",
+    "Result": "optimizer.result",
     "TextualGradient": "steps",
     "TrajectoryRetriever": "steps",
-    "aoptimize": "optimizer",
-    "compare": "compare",
+    "aoptimize": "optimizer.facade",
+    "compare": "comparing",
     "evaluators": None,
     "load_prompts": "_langchain.files",
-    "optimize": "optimizer",
+    "optimize": "optimizer.facade",
     "presets": None,
     "run_step": "pipeline",
     "tunable": "_langchain.tunable",

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 from langchain_promptopt.types import Edit, Outcome, Span, Usage
 
-
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 

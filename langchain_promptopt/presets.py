@@ -253,7 +253,7 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "lpo-ape-blind": lpo_ape_blind,
     "lpo-opro": lpo_opro,
 }
-DEFAULT = "lpo-pe2"
+DEFAULT = "robust"
 
 
 def paper(recipe: Recipe) -> Recipe:

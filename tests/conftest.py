@@ -45,3 +45,4 @@ def _loopback_only(monkeypatch):
     yield
     if "langsmith.utils" in sys.modules:  # it remembers the settings it has read
         sys.modules["langsmith.utils"].get_env_var.cache_clear()
+        sys.modules["langsmith.utils"].get_tracer_project.cache_clear()

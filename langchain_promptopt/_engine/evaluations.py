@@ -129,7 +129,10 @@ class Evaluations:
         failure = last.failure
         detail = f"{failure.kind}: {failure.message}" if failure else ""
         self._run.emit(Incident(role="task", kind="too_many_failures", retryable=True, action="stop", detail=detail))
-        msg = f"{self._dropped} of {self._asked} evaluations failed, the last {self._streak} in a row (`max_failure_rate` is {limit:.0%}). Last: {detail}"
+        msg = (
+            f"{self._dropped} of {self._asked} evaluations failed, the last {self._streak} in a row"
+            f" (`max_failure_rate` is {limit:.0%}). Last: {detail}"
+        )
         raise TooManyFailures(
             msg,
             where=f"row {last.cell.example_id!r}, split {last.cell.split}",

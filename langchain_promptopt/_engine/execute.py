@@ -156,7 +156,9 @@ class LocalExecutor:
             meter, started = self.meter("task", flight), time.perf_counter()
             tab.tries += 1
             try:
-                output = await self.target.invoke(job.candidate.prompts, job.example.inputs, with_handler(config, meter))
+                output = await self.target.invoke(
+                    job.candidate.prompts, job.example.inputs, with_handler(config, meter)
+                )
             finally:  # failed calls are booked too, and at once: a pause before the next try hides nothing
                 tab.target += self.charge("task", job, meter, time.perf_counter() - started)
                 tab.note(meter)

@@ -68,7 +68,10 @@ class Guarded:
     async def optimizer(
         self, model: Any, messages: Any, config: RunnableConfig, kwargs: Mapping[str, Any], step: int = 0
     ) -> tuple[AIMessage, Usage]:
-        """A reply of the optimizer model, and what it and failed tries cost, which is booked. Raises what ends the run."""
+        """A reply of the optimizer model, and what it and its failed tries cost; both are booked.
+
+        Raises what ends the run.
+        """
         total: list[Usage] = []
 
         async def attempt(flight: Flight) -> AIMessage:
@@ -82,9 +85,11 @@ class Guarded:
         try:
             message: AIMessage = await self._call("optimizer", attempt, None, (content_hash(str(messages)),))
         except CallError as failed:
-            raise failed.verdict.as_error("optimizer") from failed
+            raise failed.verdict.as_error("optimizer") from failed  # noqa: EM101 - the role, no message
         if (odd := classify_reply(message)) is not None:
-            self.emit(Incident(role="optimizer", kind=odd.kind, retryable=False, action="reply kept", detail=odd.detail))
+            self.emit(
+                Incident(role="optimizer", kind=odd.kind, retryable=False, action="reply kept", detail=odd.detail)
+            )
         return message, sum(total, Usage())
 
     def _booked(self, role: str, step: int, meter: UsageCollector, seconds: float) -> Usage:

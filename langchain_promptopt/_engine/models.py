@@ -110,4 +110,6 @@ class AddressedModel(Runnable[Any, AIMessage]):
         )
         key = "/".join(map(str, (*self.place, f"{number}{self.mark}:{digest}")))
         step = self.place[0] if self.place and isinstance(self.place[0], int) else 0
+        if getattr(self.inner, "seed", None) is not None:  # a seeded model: the k-th of equal requests is its own draw
+            kwargs["seed"] = self.inner.seed + int(content_hash([*map(str, self.place), number], 7), 16)
         return await self.hub.call(key, step, input, config or {}, kwargs)

@@ -338,10 +338,15 @@ class Search:
     # ------------------------------------------------------------ progress and choice
 
     async def _progress(self, t: int) -> Progress:
-        if self.run.data["val"]:
+        if self.run.data["val"] and self._claim_val(self.best[-1]):
             val = await self._val(self.best[-1])
             self.dev_val.append((self.best[-1].score, _mean(val.values())))
+        self.spending.release(t)
         return Progress(t, tuple(self.best), tuple(self.dev_val), self.train_errors, len(self.run.data["dev"]))
+
+    def _claim_val(self, attempt: Attempt) -> bool:
+        known = self.evaluations.known(attempt.candidate, "val")
+        return self.spending.claim(self.run.step, cells=len(self.run.data["val"]) - len(known))
 
     async def _val(self, attempt: Attempt) -> dict[str, float]:
         ids = list(self.run.examples("val"))
@@ -351,9 +356,10 @@ class Search:
     async def _pick(self) -> Attempt:
         final, val = self.run.recipe.final, {}
         if self.run.data["val"] and final.top:
-            ranked = sorted(self.trajectory[1:], key=lambda a: -a.score)[: final.top]
+            measured = [a for a in self.trajectory[1:] if not a.out]
+            ranked = sorted(measured, key=lambda a: -a.score)[: final.top]
             for attempt in (self.trajectory[0], *ranked):
-                if self.spending.claim(self.run.step, cells=len(self.run.data["val"])):
+                if self._claim_val(attempt):
                     val[attempt.candidate.id] = await self._val(attempt)
                 self.spending.release(self.run.step)
         return final.pick(tuple(self.trajectory), val, self.run.baseline.id)

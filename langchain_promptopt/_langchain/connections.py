@@ -48,9 +48,50 @@ def _client(library: Any, default: Any, options: Any) -> Any:
     def connection() -> Any:
         return library.AsyncHTTPTransport(verify=_certificates(library), limits=limits, socket_options=options)
 
-    class Returned(library.AsyncByteStream):  # type: ignore[name-defined, misc]  # the library is known at run time
-        """A reply's body; when it is closed its connection is free again."""
+    return type(default)(
+        base_url=default.base_url,
+        timeout=default.timeout,
+        follow_redirects=default.follow_redirects,
+        transport=_spread(library)(connection),
+    )
 
+
+@cache
+def _spread(library: Any) -> Callable[[Callable[[], Any]], Any]:
+    """Transports of one connection each, the last one used on top, as a transport of this library."""
+    body = _returned(library)
+
+    class Spread(library.AsyncBaseTransport):  # type: ignore[misc]  # the library is known at run time
+        def __init__(self, connection: Callable[[], Any]) -> None:
+            self._connection = connection
+            self._idle: list[Any] = []
+            self._loop: asyncio.AbstractEventLoop | None = None
+
+        async def handle_async_request(self, request: Any) -> Any:
+            loop = asyncio.get_running_loop()
+            if loop is not self._loop:  # connections of another event loop cannot be used here
+                self._loop, self._idle = loop, []
+            idle = self._idle
+            inner = idle.pop() if idle else self._connection()
+            try:
+                response = await inner.handle_async_request(request)
+            except BaseException:
+                await inner.aclose()
+                raise
+            response.stream = body(response.stream, lambda: idle.append(inner))
+            return response
+
+        async def aclose(self) -> None:
+            while self._idle:
+                await self._idle.pop().aclose()
+
+    return Spread
+
+
+def _returned(library: Any) -> Callable[[Any, Callable[[], None]], Any]:
+    """A reply's body; when it is closed its connection is free again."""
+
+    class Returned(library.AsyncByteStream):  # type: ignore[misc]  # the same
         def __init__(self, body: Any, free: Callable[[], None]) -> None:
             self._body = body
             self._free = free
@@ -63,34 +104,4 @@ def _client(library: Any, default: Any, options: Any) -> Any:
             await self._body.aclose()
             self._free()
 
-    class Spread(library.AsyncBaseTransport):  # type: ignore[name-defined, misc]
-        """Transports of one connection each, the last one used on top."""
-
-        def __init__(self) -> None:
-            self._idle: list[Any] = []
-            self._loop: asyncio.AbstractEventLoop | None = None
-
-        async def handle_async_request(self, request: Any) -> Any:
-            loop = asyncio.get_running_loop()
-            if loop is not self._loop:  # connections of another event loop cannot be used here
-                self._loop, self._idle = loop, []
-            idle = self._idle
-            inner = idle.pop() if idle else connection()
-            try:
-                response = await inner.handle_async_request(request)
-            except BaseException:
-                await inner.aclose()
-                raise
-            response.stream = Returned(response.stream, lambda: idle.append(inner))
-            return response
-
-        async def aclose(self) -> None:
-            while self._idle:
-                await self._idle.pop().aclose()
-
-    return type(default)(
-        base_url=default.base_url,
-        timeout=default.timeout,
-        follow_redirects=default.follow_redirects,
-        transport=Spread(),
-    )
+    return Returned

@@ -18,7 +18,7 @@ from langchain_promptopt._langchain.canned import canned, replying
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_core.language_models.base import BaseLanguageModel
     from langchain_core.runnables import Runnable, RunnableConfig
@@ -44,7 +44,7 @@ class Proof:
     calls: dict[int, list[Mapping[str, Any]]] = field(default_factory=dict)
     """Live object (by id) -> variables it was rendered with."""
     direct: set[int] = field(default_factory=set)
-    """Live objects that are handed the row's inputs as they are."""
+    """Live objects whose variables are all the row's inputs as they are; others also have computed ones."""
     error: str = ""
     """Why the first run that failed did so."""
 
@@ -70,6 +70,7 @@ async def dry_run(
     """
     proof = Proof()
     wanted = {id(thing) for thing in things}
+    needs = {id(thing): frozenset(getattr(thing, "input_variables", ())) for thing in things}
 
     def watch(_: Any) -> None:
         if first_only or wanted <= proof.calls.keys() | overlay.calls.keys():
@@ -81,7 +82,7 @@ async def dry_run(
             for row in rows[: MAX_ROWS if reply == REPLIES[0] else MAX_ROWS // 6]:
                 overlay = Overlay(watch=watch)
                 await _one(chain, row, reply, overlay, run_config, proof)
-                _note(proof, overlay, row)
+                _note(proof, overlay, row, needs)
                 if wanted <= proof.calls.keys() or (first_only and proof.calls):
                     return proof
     return proof
@@ -104,11 +105,16 @@ async def _one(
         proof.error = proof.error or f"{type(error).__name__}: {error}"
 
 
-def _note(proof: Proof, overlay: Overlay, row: Mapping[str, Any]) -> None:
+def _note(proof: Proof, overlay: Overlay, row: Mapping[str, Any], needs: Mapping[int, frozenset[str]]) -> None:
     for key, calls in overlay.calls.items():
-        if key not in proof.calls and any(all(c.get(k, _NONE) is v for k, v in row.items()) for c in calls):
+        own = needs.get(key, frozenset()) or row.keys()
+        if key not in proof.calls and any(_all_from(row, call, own) for call in calls):
             proof.direct.add(key)
         proof.calls.setdefault(key, []).extend(calls)
+
+
+def _all_from(row: Mapping[str, Any], call: Mapping[str, Any], names: Iterable[str]) -> bool:
+    return all(name in row and call.get(name, _NONE) is row[name] for name in names)
 
 
 _NONE = object()

@@ -52,8 +52,9 @@ def resolve_freeze(prompts: PromptSet, rules: Sequence[str]) -> PromptSet:
     for rule in rules:
         prompts = _apply(prompts, rule)
     if not editable_text(prompts):
-        msg = "nothing is left to edit: all text is frozen"
-        raise PromptError(msg, where=", ".join(p.name for p in prompts), mend="Remove a freeze rule.")
+        msg = "nothing is left to edit: all text is frozen or a variable"
+        mend = "Remove a freeze rule." if rules else "Give a prompt with words of its own around its variables."
+        raise PromptError(msg, where=", ".join(p.name for p in prompts), mend=mend)
     return prompts
 
 

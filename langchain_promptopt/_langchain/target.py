@@ -17,8 +17,8 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_promptopt._langchain import live
 from langchain_promptopt._langchain.discover import Found, find_models, find_prompts, name_places
 from langchain_promptopt._langchain.dryrun import Proof, dry_run
-from langchain_promptopt._langchain.quick import quick
 from langchain_promptopt._langchain.overlay import Overlay, install, overlaid, rendered_outside
+from langchain_promptopt._langchain.quick import quick
 from langchain_promptopt._langchain.rendering import render_all
 from langchain_promptopt._langchain.textof import TextOf
 from langchain_promptopt._langchain.tunable import Tunable, registered

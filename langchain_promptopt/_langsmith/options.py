@@ -21,6 +21,7 @@ class LangSmithOptions:
         queues: Annotation queues whose reviewed runs give notes to their examples.
         write_splits: Write the splits made here back, when the dataset has none.
         experiments: Publish baseline, step winners and final as experiments of the dataset.
+        judge_model: Model of judges named "langsmith:..."; None is the one stored with them.
         project: Project of the traces, where tracing is on; None is LANGSMITH_PROJECT.
     """
 
@@ -29,6 +30,7 @@ class LangSmithOptions:
     queues: tuple[str, ...] = ()
     write_splits: bool = False
     experiments: bool = False
+    judge_model: Any = None
     project: str | None = None
 
     @classmethod

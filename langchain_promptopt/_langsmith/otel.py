@@ -72,11 +72,30 @@ def openinference(attributes: Mapping[str, Any]) -> dict[str, Any]:
             found.setdefault(ours, found[theirs])
             if ours.endswith(".value"):
                 found.setdefault(ours.replace(".value", ".mime_type"), "application/json")
+    if found["openinference.span.kind"] == "RETRIEVER":
+        found |= _documents(found.get("gen_ai.completion"))
     metadata = {k.removeprefix(_METADATA): v for k, v in found.items() if k.startswith(_METADATA)}
     if metadata:
         found.setdefault("metadata", json.dumps(metadata, default=str))
     if run := metadata.get("promptopt_run_id"):
         found.setdefault("session.id", str(run))
+    return found
+
+
+def _documents(completion: Any) -> dict[str, Any]:
+    """What a retriever found, one attribute for each part of each document, as OpenInference spells it."""
+    try:
+        listed = json.loads(str(completion))["documents"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    found: dict[str, Any] = {}
+    for i, document in enumerate(listed):
+        at, metadata = f"retrieval.documents.{i}.document.", document.get("metadata") or {}
+        found[at + "content"] = str(document.get("page_content", ""))
+        found[at + "metadata"] = json.dumps(metadata, default=str)
+        for name, value in (("id", metadata.get("candidate_id")), ("score", metadata.get("score"))):
+            if value is not None:
+                found[at + name] = value
     return found
 
 

@@ -87,6 +87,7 @@ class TraceClient(Client):
             return _accepted()
 
     def _send(self, pathname: str, request: dict[str, Any], more: dict[str, Any]) -> requests.Response:
+        more = {**more, "stop_after_attempt": 1}  # the SDK would sleep for half a minute at each 429
         for number in range(1, _TRIES + 1):
             try:
                 return super().request_with_retries("POST", pathname, request_kwargs=request, **more)

@@ -138,7 +138,7 @@ def _run(recipe: Recipe, world: World, search_calls: int | None) -> tuple[Run, W
 
     async def transport(messages: Any, config: RunnableConfig, kwargs: dict[str, Any], step: int) -> tuple[AIMessage, Usage]:  # noqa: ARG001
         message = model.answer(messages, kwargs.get("temperature"))
-        told = message.usage_metadata or {}
+        told: Any = message.usage_metadata or {}
         usage = Usage(1, told.get("input_tokens", 0), told.get("output_tokens", 0))
         ledger.record("optimizer", step, usage)
         return message, usage

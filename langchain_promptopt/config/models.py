@@ -110,7 +110,7 @@ class OptimizeConfig(BaseModel):
 
     model_config = _STRICT
 
-    method: str = Field(default="lpo-pe2", description="a preset; `promptopt methods` lists them")
+    method: str = Field(default="robust", description="a preset; `promptopt methods` lists them")
     model: str | None = Field(default=None, description='the model that proposes edits, as "provider:name"')
     seed: int = Field(default=0, description="of all randomness")
     max_concurrency: Count = Field(default=32, description="evaluations in flight")

@@ -1,9 +1,34 @@
-"""The facade: `optimize`, `aoptimize`, and `PromptOptimizer` as a Runnable with a session."""
+"""The facade: `optimize`, `aoptimize`, and `PromptOptimizer` as a Runnable with a session.
 
-from langchain_promptopt.optimizer.facade import aoptimize, optimize
-from langchain_promptopt.optimizer.result import Result
-from langchain_promptopt.optimizer.runnable import PromptOptimizer
-from langchain_promptopt.optimizer.session import Session
-from langchain_promptopt.optimizer.settings import Settings
+Names load on first use: whoever imports `optimize` pays for the rest when calling it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_promptopt.optimizer.facade import aoptimize, optimize
+    from langchain_promptopt.optimizer.result import Result
+    from langchain_promptopt.optimizer.runnable import PromptOptimizer
+    from langchain_promptopt.optimizer.session import Session
+    from langchain_promptopt.optimizer.settings import Settings
 
 __all__ = ["PromptOptimizer", "Result", "Session", "Settings", "aoptimize", "optimize"]
+
+_HOMES = {
+    "PromptOptimizer": "runnable",
+    "Result": "result",
+    "Session": "session",
+    "Settings": "settings",
+    "aoptimize": "facade",
+    "optimize": "facade",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

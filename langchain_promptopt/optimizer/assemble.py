@@ -107,7 +107,14 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
         plan.run_id, settings.gate, [e.key for e in plan.evaluators], {e.id: e.cluster for e in rows}, plan.openings
     )
     return Assembled(
-        run, Engine(run, judge, plan.shows.possible), judge, journal, folder.path if folder else None, local, guarded, shelf
+        run,
+        Engine(run, judge, plan.shows.possible),
+        judge,
+        journal,
+        folder.path if folder else None,
+        local,
+        guarded,
+        shelf,
     )
 
 

@@ -42,9 +42,7 @@ def limiters(plan: Plan, clock: Clock) -> dict[str, Limiter]:
     return {"task": task, "optimizer": task if shared else fresh(), "judge": task if rate is not None else fresh()}
 
 
-def local_executor(
-    plan: Plan, guarded: Guarded, run_box: Sequence[Run], shelf: Shelf | None = None
-) -> LocalExecutor:
+def local_executor(plan: Plan, guarded: Guarded, run_box: Sequence[Run], shelf: Shelf | None = None) -> LocalExecutor:
     """Runs the plan's own target in this process; `run_box` holds the run once it is there."""
     return LocalExecutor(
         target=plan.target,

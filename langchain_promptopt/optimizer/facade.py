@@ -5,20 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._data import Columns
-from langchain_promptopt._langsmith.options import LangSmithOptions
 from langchain_promptopt._runtime.bridge import run_sync
-from langchain_promptopt.gate.openings import FILE_NAME
-from langchain_promptopt.optimizer.run import run_task
-from langchain_promptopt.optimizer.settings import Apply, Settings
-from langchain_promptopt.recipe import Budget, Gate, Recipe
-from langchain_promptopt.store import runs_dir as default_runs_dir
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what a call needs is loaded by the call
     from collections.abc import Mapping, Sequence
 
+    from langchain_promptopt._data import Columns
     from langchain_promptopt.optimizer.result import Result
+    from langchain_promptopt.optimizer.settings import Apply, Settings
     from langchain_promptopt.protocols import Observer
+    from langchain_promptopt.recipe import Budget, Gate, Recipe
 
 HERE = "here"
 """Default of places: beside the program's working directory."""
@@ -30,7 +26,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     data: Any,
     evaluators: Any,
     optimizer_model: Any,
-    method: str | Recipe = "lpo-pe2",
+    method: str | Recipe = "robust",
     task_model: Any = None,
     freeze: Sequence[str] = (),
     gate: Gate | None = None,
@@ -98,16 +94,25 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         "openings": openings,
         "observers": tuple(observers),
     }
-    return run_sync(lambda: run_task(chain, settings_of(given | more)))
+    return run_sync(lambda: aoptimize(chain, **given, **more))
 
 
 async def aoptimize(chain: Any, **settings: Any) -> Result:
     """`optimize` for callers that run an event loop; takes the same arguments."""
+    from langchain_promptopt.optimizer.run import run_task
+
     return await run_task(chain, settings_of(settings))
 
 
 def settings_of(arguments: Mapping[str, Any]) -> Settings:
     """Arguments of `optimize` as Settings: defaults filled, paths and columns in their own types."""
+    from langchain_promptopt._data import Columns
+    from langchain_promptopt._langsmith.options import LangSmithOptions
+    from langchain_promptopt.gate.openings import FILE_NAME
+    from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.recipe import Budget, Gate
+    from langchain_promptopt.store import runs_dir as default_runs_dir
+
     given = dict(arguments)
     columns = given.pop("columns", None)
     folder, openings = given.pop("runs_dir", HERE), given.pop("openings", HERE)

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer.settings import Settings
 
 _CLIENTS = frozenset(
-    {"openai", "anthropic", "mistralai", "groq", "cohere", "ollama", "litellm", "httpx", "httpx2", "requests", "aiohttp"}
+    {
+        "openai",
+        "anthropic",
+        "mistralai",
+        "groq",
+        "cohere",
+        "ollama",
+        "litellm",
+        "httpx",
+        "httpx2",
+        "requests",
+        "aiohttp",
+    }
     | {"boto3", "botocore", "together", "vertexai", "urllib3"}
 )
 """Packages that reach models past LangChain, so that no callback sees the call."""
@@ -65,7 +77,7 @@ def _reached(thing: Any, depth: int) -> Iterator[Any]:
     owner = getattr(thing, "__self__", None)
     if owner is not None and not inspect.ismodule(owner):
         held += [owner, *getattr(owner, "__dict__", {}).values()]
-    function = thing if inspect.isroutine(thing) else getattr(type(thing), "__call__", None)
+    function = thing if inspect.isroutine(thing) else vars(type(thing)).get("__call__")
     held += _named(inspect.unwrap(function)) if callable(function) else []
     for value in held:
         yield value
@@ -106,7 +118,9 @@ def judge_notes(evaluators: Sequence[Evaluator], settings: Settings) -> tuple[st
     mend = "Tell what a row costs: [evaluate.judge_cost.NAME] calls, input_tokens, output_tokens, model."
     budget = settings.budget
     if budget.usd is not None:
-        raise PriceError(f"budget.usd is set, but {what}", mend=mend)
+        msg = f"budget.usd is set, but {what}"
+        raise PriceError(msg, mend=mend)
     if budget.calls is not None or budget.tokens is not None:
-        raise ConfigError(f"a budget is set, but {what}", mend=mend)
+        msg = f"a budget is set, but {what}"
+        raise ConfigError(msg, mend=mend)
     return (f"{what}. {mend}",)

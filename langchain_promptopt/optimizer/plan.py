@@ -19,9 +19,10 @@ from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer.earlier import with_past
-from langchain_promptopt.optimizer.judging import judge_notes
 from langchain_promptopt.optimizer.judge import what_the_split_shows
+from langchain_promptopt.optimizer.judging import judge_notes
 from langchain_promptopt.optimizer.loading import load_rows, notes_hash
+from langchain_promptopt.optimizer.stored import with_stored
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.steps.metaprompts import versions
 from langchain_promptopt.strategies.combining import recipe_notes
@@ -86,7 +87,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     Without `searches` (a comparison) no optimizer model is needed and nothing has to be editable.
     """
     recipe = recipe_of(settings.method)
-    evaluators = resolve_evaluators(settings.evaluators, import_from=settings.import_from)
+    evaluators = resolve_evaluators(with_stored(settings.evaluators, settings), import_from=settings.import_from)
     objective = _objective(evaluators, settings)
     optimizer = _optimizer_model(settings) if searches else None
     data = load_rows(settings)

@@ -45,7 +45,7 @@ class Settings:
     evaluators: Any
     optimizer_model: Any = None
     task_model: Any = None
-    method: str | Recipe = "lpo-pe2"
+    method: str | Recipe = "robust"
     freeze: Sequence[str] = ()
     only: Sequence[str] | None = None
     gate: Gate = field(default_factory=Gate)

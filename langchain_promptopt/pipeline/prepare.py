@@ -72,7 +72,7 @@ class Prepared:
 
     def compare(self, old: str, new: str, *, observers: Sequence[Observer] = ()) -> Result:
         """The gate on two tasks named in the config's terms, and its report where the config says."""
-        from langchain_promptopt.compare import acompare
+        from langchain_promptopt.comparing import acompare
         from langchain_promptopt.pipeline.delivering import deliver_report
 
         settings = replace(self.settings, observers=tuple(observers), apply="never")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +25,7 @@ class NoControl:
 
 
 @dataclass(frozen=True)
-class _Schedule:
+class _Schedule(ABC):
     """Base: `start` words at the beginning, `end` at the last step, after `warmup` steps of rise.
 
     "stated" tells the optimizer (all that GPO does); "enforced" also refuses children that changed
@@ -52,8 +53,9 @@ class _Schedule:
             return math.floor(self.start * t / self.warmup)
         return self._after(t - self.warmup, max(1, total - self.warmup))
 
+    @abstractmethod
     def _after(self, t: int, total: int) -> int:
-        raise NotImplementedError
+        """The budget at step t of the `total` that follow the warm-up."""
 
     def allowance(self, t: int, total: int) -> Allowance:
         """B(t) as the unit and mode say."""

@@ -9,6 +9,7 @@ from langchain_promptopt._text.guards import lint, lint_answers
 from langchain_promptopt._text.templates import same_code
 from langchain_promptopt._text.words import count_words, word_limit, words_changed
 from langchain_promptopt.strategies.bounds import at_least
+from langchain_promptopt.strategies.refine import effective_cap
 from langchain_promptopt.types import Draft, PromptSet, Rejection
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.protocols import GuardContext
     from langchain_promptopt.types import Example
-
-_CAP_FLOOR = 1.25
-"""A prompt already over the cap may still be edited while it does not grow past this share of itself."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,7 @@ class Standard:
     def _length(self, parent: PromptSet, draft: Draft) -> Rejection | None:
         if self.cap is None:
             return None
-        text, cap = parent.document.text, word_limit(parent.document.text, self.cap)
-        before, after = count_words(text), count_words(draft.prompts.document.text)
-        limit = cap if before <= cap else int(before * _CAP_FLOOR)
+        after, limit = count_words(draft.prompts.document.text), effective_cap(parent.document.text, self.cap)
         return Rejection("too_long", f"{after} words, {limit} allowed") if after > limit else None
 
     def _allowance(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:

@@ -214,7 +214,8 @@ class Hedged:
 
     async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
         """The inner scope, or None for global where it is this proposal's turn."""
-        batch = ask.place[2] if len(ask.place) > 2 and isinstance(ask.place[2], int) else 0  # (step, parent, batch, ...)
+        place = ask.place  # (step, parent, batch, ...)
+        batch = place[2] if len(place) > 2 and isinstance(place[2], int) else 0
         if piece.stalled >= self.after and batch % self.every == self.every - 1:
             return replace(piece, allowance=Allowance())
         return await self.inner.resolve(piece, ask)

@@ -94,6 +94,8 @@ METHODS: dict[str, str] = {
 }
 """Methods people may ask for by a name that is no preset."""
 
+_SLIP = 0.9
+"""Names more alike than this are a slip of the finger."""
 _PLAIN = re.compile(r"[^a-z0-9]")
 
 
@@ -102,7 +104,7 @@ def refuse_option(axis: str, got: str, known: Iterable[str]) -> RecipeError:
     names = sorted(known)
     near = difflib.get_close_matches(got, names, n=1)
     plain = _PLAIN.sub("", got.lower())
-    if not near:
+    if not difflib.get_close_matches(got, names, n=1, cutoff=_SLIP):
         for part, instead in UNBUILT.get(axis, {}).items():
             if part in plain:
                 msg = f"the {axis} option {got!r} is not built"

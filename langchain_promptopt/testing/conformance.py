@@ -5,7 +5,7 @@
         def memory(self):
             return Mine()
 
-The other axes are in `conformance_choices`, the ports in `conformance_ports`.
+The axes A8-A14 are written in `conformance_choices`, the ports in `conformance_ports`; all are imported from here.
 """
 
 # ruff: noqa: S101 - assertions are what these classes are made of
@@ -19,6 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from langchain_promptopt.testing.conformance_choices import FinalTests as FinalTests
+from langchain_promptopt.testing.conformance_choices import GuardsTests as GuardsTests
+from langchain_promptopt.testing.conformance_choices import IncumbentTests as IncumbentTests
+from langchain_promptopt.testing.conformance_choices import ProposalsTests as ProposalsTests
+from langchain_promptopt.testing.conformance_choices import ScoringTests as ScoringTests
+from langchain_promptopt.testing.conformance_choices import SearchTests as SearchTests
+from langchain_promptopt.testing.conformance_choices import StoppingTests as StoppingTests
+from langchain_promptopt.testing.conformance_ports import ExampleSourceTests as ExampleSourceTests
+from langchain_promptopt.testing.conformance_ports import ExecutorTests as ExecutorTests
+from langchain_promptopt.testing.conformance_ports import ObserverTests as ObserverTests
+from langchain_promptopt.testing.conformance_ports import PromptSinkTests as PromptSinkTests
+from langchain_promptopt.testing.conformance_ports import StoreTests as StoreTests
 from langchain_promptopt.testing.samples import (
     sample_ask,
     sample_examples,

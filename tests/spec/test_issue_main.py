@@ -138,6 +138,20 @@ def test_in_place_whatever_the_chain_looks_like(shape, tmp_path):
     assert texts == [PROMPT.replace("{word}", "dog-new")]
 
 
+def test_a_variable_that_a_step_before_computes_needs_no_column(tmp_path):
+    """Retrieval: no row has `context`, and the prompt is rendered all the same."""
+    prompt = ChatPromptTemplate.from_template(PROMPT.replace("Word:", "Known: {context}\nWord:"))
+    look_up = {"context": lambda v: f"about {v['word']}", "word": lambda v: v["word"]}
+    live = look_up | prompt | task() | StrOutputParser()
+    result = optimize(
+        live, data=rows(), evaluators=["exact_match"], optimizer_model=optimizer(), method="lpo-pe2", runs_dir=None,
+        openings=tmp_path / "openings.jsonl",
+    )  # fmt: skip
+    assert (result.outcome, result.applied) == ("improved", True)
+    assert prompt.input_variables == ["context", "word"]
+    assert say(live)[0] == "animal"
+
+
 ALPHA = "First say ALPHA and then wait.\nWord: {word}"
 BETA = "Now say BETA about {first}.\nWord: {word}"
 
@@ -173,9 +187,8 @@ def test_candidates_never_mix_at_high_concurrency():
             return json.dumps([{"message": 0, "quote": q, "occurrence": 1, "reason": "r"} for q in words_of(messages)])
         if "JSON object" in request:
             made.append(len(made))
-            return json.dumps(
-                {str(i): {"new": f"{w}{len(made)}", "reason": "r"} for i, w in ((1, "ALPHA"), (2, "BETA"))}
-            )
+            slots = re.findall(r'^(\d) \(message \d\): "([A-Z]+)\d*"$', request, re.M)
+            return json.dumps({number: {"new": f"{word}{len(made)}", "reason": "r"} for number, word in slots})
         return "- both words mislead"
 
     def words_of(messages):
@@ -232,8 +245,8 @@ def test_a_400_word_prompt_changes_in_fewer_than_40_words(template_format, spelt
     assert prompt.input_variables == ["ticket"]
     live = prompt | offline_model("task") | StrOutputParser()
     result = optimize(
-        live, data=few(train=40, dev=40, test=120), evaluators=["exact_match"], optimizer_model="offline", runs_dir=None,
-        openings=tmp_path / "openings.jsonl",
+        live, data=few(train=40, dev=40, test=120), evaluators=["exact_match"], optimizer_model="offline",
+        runs_dir=None, openings=tmp_path / "openings.jsonl",
     )  # fmt: skip
     assert result.outcome == "improved"
     new = live.first.messages[0].prompt.template
@@ -310,7 +323,7 @@ OWN_PROMPTS = {
     "open block": ("{% if q %}Be brief. {{ q }}", "jinja2", "", "endif"),
     "unknown variable": ("Answer {question} with {tone}.", "f-string", "'question'", "inputs ="),
     "empty": ("", "f-string", "", ""),
-    "variables only": ("{q}", "f-string", "main", "variable"),
+    "variables only": ("{q}", "f-string", "main", "around its variables"),
 }
 BLANK = {"inputs": {"q": "x"}, "outputs": {"answer": " "}}
 OWN_FILES = {

@@ -8,14 +8,15 @@ import resource
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support import online
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
     from langchain_promptopt import Result
     from tests.support.openai_server import OpenAIServer
 
@@ -30,7 +31,7 @@ class DieAt:
     def __init__(self, n: int) -> None:
         self.left = n
 
-    def on_event(self, event: object) -> None:  # noqa: ARG002
+    def on_event(self, event: object) -> None:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -48,7 +49,7 @@ def in_child(work: Callable[[], object]) -> int:
             code = 0
         except OSError:
             code = FULL_DISK
-        except BaseException as error:  # noqa: BLE001 - a child has no other way to say so
+        except BaseException as error:
             code = getattr(error, "exit_code", 1)
         finally:
             os._exit(code)

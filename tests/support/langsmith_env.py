@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langsmith import Client
-from langsmith.utils import get_env_var
+from langsmith.utils import get_env_var, get_tracer_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,14 +18,20 @@ def point_at(monkeypatch: Any, url: str, **more: str) -> None:
     settings = {"ENDPOINT": url, "API_KEY": KEY, "TRACING": "false", **more}
     for name, value in settings.items():
         monkeypatch.setenv(f"LANGSMITH_{name}", value)
-    get_env_var.cache_clear()
+    read_anew()
 
 
 def forget(monkeypatch: Any) -> None:
     """Take all LANGSMITH_* settings away but the one that turns tracing off."""
     for name in ("ENDPOINT", "API_KEY", "PROJECT", "TRACING_MODE"):
         monkeypatch.delenv(f"LANGSMITH_{name}", raising=False)
+    read_anew()
+
+
+def read_anew() -> None:
+    """The SDK remembers the settings it has read."""
     get_env_var.cache_clear()
+    get_tracer_project.cache_clear()
 
 
 def client(url: str) -> Client:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _PAGE = 100
+_PATCHED = ("outputs", "error", "end_time", "events")
 _BLANK: Row = {"name": "", "run_type": "chain", "inputs": {}, "outputs": None, "error": None, "extra": {}}
 
 
@@ -92,8 +93,10 @@ class Runs:
         return Response.of({}, 202)
 
     def _post(self, row: Row) -> None:
-        self.posts[str(row["id"])] += 1
-        self._merge(str(row["id"]), row)
+        uid = str(row["id"])
+        self.posts[uid] += 1
+        early = {k: v for k, v in self.state.runs.get(uid, {}).items() if v and k in _PATCHED}
+        self._merge(uid, {**row, **early})  # batches are sent side by side, so the end of a run may come first
 
     def _merge(self, uid: str, row: Row) -> None:
         run = self.state.runs.setdefault(uid, {"id": uid, **_BLANK})

@@ -82,7 +82,7 @@ def test_the_example_of_the_contract_is_read_whole(write):
 def test_without_a_file_all_is_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config() == Config()
-    assert load_config().optimize.method == "lpo-pe2"
+    assert load_config().optimize.method == "robust"
     assert load_config().root == tmp_path.resolve()
 
 

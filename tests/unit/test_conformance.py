@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import json
@@ -12,7 +13,11 @@ from langchain_promptopt._data import load_data
 from langchain_promptopt._engine.execute import Scores
 from langchain_promptopt._engine.session import ParkedExecutor
 from langchain_promptopt.errors import ConflictError
+from langchain_promptopt.optimizer.assemble import assemble
+from langchain_promptopt.optimizer.plan import make_plan
+from langchain_promptopt.optimizer.settings import Settings
 from langchain_promptopt.presets import PRESETS
+from langchain_promptopt.protocols import Job
 from langchain_promptopt.store import MemoryStore
 from langchain_promptopt.store.journal import Journal
 from langchain_promptopt.strategies import (
@@ -33,10 +38,9 @@ from langchain_promptopt.strategies import search as searches
 from langchain_promptopt.strategies import seeding as seedings
 from langchain_promptopt.strategies.registry import AXES, options
 from langchain_promptopt.testing import conformance as base
-from langchain_promptopt.testing import conformance_choices as choices
-from langchain_promptopt.testing import conformance_ports as ports
 from langchain_promptopt.testing.samples import sample_edit, sample_prompts
 from langchain_promptopt.types import Cell, Outcome
+from tests.support.tasks import chain, optimizer, rows
 
 EARLIER = json.dumps(sample_edit(sample_prompts(), "PLANT", "animal").as_json())
 MADE = {
@@ -128,7 +132,7 @@ class TestRefinement(base.RefinementTests):
     refine = over("refine")
 
 
-class TestProposals(choices.ProposalsTests):
+class TestProposals(base.ProposalsTests):
     proposals = over("proposals")
 
     @pytest.fixture
@@ -136,27 +140,27 @@ class TestProposals(choices.ProposalsTests):
         return refining.Refine()
 
 
-class TestGuards(choices.GuardsTests):
+class TestGuards(base.GuardsTests):
     guards = over("guards")
 
 
-class TestScoring(choices.ScoringTests):
+class TestScoring(base.ScoringTests):
     scoring = over("scoring")
 
 
-class TestSearch(choices.SearchTests):
+class TestSearch(base.SearchTests):
     search = over("search")
 
 
-class TestIncumbent(choices.IncumbentTests):
+class TestIncumbent(base.IncumbentTests):
     incumbent = over("incumbent")
 
 
-class TestStopping(choices.StoppingTests):
+class TestStopping(base.StoppingTests):
     stop = over("stop")
 
 
-class TestFinal(choices.FinalTests):
+class TestFinal(base.FinalTests):
     final = over("final")
 
 
@@ -190,13 +194,13 @@ def test_every_preset_is_made_of_strategies_under_test():
 # ------------------------------------------------------------------ ports
 
 
-class TestMemoryStore(ports.StoreTests):
+class TestMemoryStore(base.StoreTests):
     @pytest.fixture
     def store(self):
         return MemoryStore()
 
 
-class TestJournal(ports.StoreTests):
+class TestJournal(base.StoreTests):
     @pytest.fixture
     def store(self, tmp_path):
         with Journal(tmp_path / "run" / "journal.jsonl") as journal:
@@ -207,8 +211,6 @@ class Answering(ParkedExecutor):
     """The parked executor with somebody who tells every outcome at once."""
 
     async def evaluate(self, jobs, done):
-        import asyncio
-
         work = asyncio.ensure_future(super().evaluate(jobs, done))
         await asyncio.sleep(0)
         if self.parked:
@@ -216,7 +218,7 @@ class Answering(ParkedExecutor):
         await work
 
 
-class TestParkedExecutor(ports.ExecutorTests):
+class TestParkedExecutor(base.ExecutorTests):
     @pytest.fixture
     def executor(self):
         return Answering()
@@ -226,6 +228,27 @@ class TestParkedExecutor(ports.ExecutorTests):
 
         with pytest.raises(ConfigError, match="not proposed"):
             ParkedExecutor().tell([Outcome(Cell("c", "dev", "d"), {"em": 1.0})])
+
+
+class TestLocalExecutor(base.ExecutorTests):
+    """The executor of a real plan: chain, evaluators, limits and retries."""
+
+    @pytest.fixture
+    def plan(self):
+        settings = Settings(data=rows(), evaluators=["exact_match"], optimizer_model=optimizer())
+        plan = asyncio.run(make_plan(chain(), settings))
+        yield plan
+        plan.close()
+
+    @pytest.fixture
+    def executor(self, plan):
+        ready = assemble(plan)
+        yield ready.local
+        ready.close()
+
+    @pytest.fixture
+    def jobs(self, plan):
+        return [Job(Cell(plan.baseline.id, "train", e.id), plan.baseline, e) for e in plan.data["train"]]
 
 
 class Counting:
@@ -238,7 +261,7 @@ class Counting:
         self.seen.append(event.type)
 
 
-class TestObserver(ports.ObserverTests):
+class TestObserver(base.ObserverTests):
     @pytest.fixture
     def observer(self):
         return Counting()
@@ -258,7 +281,7 @@ class Shelf:
         return self.heads[-1]
 
 
-class TestPromptSink(ports.PromptSinkTests):
+class TestPromptSink(base.PromptSinkTests):
     @pytest.fixture
     def sink(self):
         return Shelf()
@@ -283,7 +306,7 @@ class FromFile:
         return load_data(self.path)
 
 
-class TestExampleSource(ports.ExampleSourceTests):
+class TestExampleSource(base.ExampleSourceTests):
     @pytest.fixture
     def source(self, tmp_path):
         rows = [{"inputs": {"q": f"question {i}"}, "outputs": {"answer": str(i)}} for i in range(60)]
@@ -308,7 +331,7 @@ def test_the_classes_can_fail():
     with pytest.raises(AssertionError):
         base.MemoryTests().test_an_empty_trajectory_gives_nothing(Hoarder())
     with pytest.raises(AssertionError):
-        choices.GuardsTests().test_variables_are_kept(Yes(), "{other}")
+        base.GuardsTests().test_variables_are_kept(Yes(), "{other}")
     with pytest.raises(AssertionError):
         base.ScopeTests().test_spans_are_lawful(_Everywhere())
 
@@ -324,7 +347,7 @@ class _Everywhere(scopes.Global):
 def test_each_protocol_has_a_class():
     from langchain_promptopt import protocols
 
-    classes = [n for m in (base, choices, ports) for n, c in vars(m).items() if inspect.isclass(c)]
+    classes = [n for n, c in vars(base).items() if inspect.isclass(c)]
     axes = "Seeding Evidence Reflection Memory Scope Control Refinement"
     axes += " Proposals Guards Scoring Search Incumbent Stopping Final"
     five = "ExampleSource Executor Store Observer PromptSink"

@@ -13,7 +13,20 @@ from tests.support.faults import FaultPlan, Rule
 from tests.support.online import QUICK, chain, judged_by, model, run, server
 from tests.support.tasks import answer, rows
 
-RETRIED = ["429", "429-retry-after", "500", "503", "409", "reset", "lost", "truncated", "malformed", "empty", "html", "no_choices"]
+RETRIED = [
+    "429",
+    "429-retry-after",
+    "500",
+    "503",
+    "409",
+    "reset",
+    "lost",
+    "truncated",
+    "malformed",
+    "empty",
+    "html",
+    "no_choices",
+]
 PATIENT = RetryPolicy(timeout=None)
 
 
@@ -104,7 +117,9 @@ def test_a_few_dropped_rows_are_counted_and_never_scored(calm):
         result = run(up.base_url, policy=RetryPolicy(attempts=3, base=0.001, cap=0.001), max_failure_rate=0.5)
     dropped = [d for d in _events(result, "scored") if d["failure"]]
     assert dropped
-    assert {(d["example_id"], d["failure"]["kind"], tuple(d["scores"])) for d in dropped} == {("dev-6", "server_error", ())}
+    assert {(d["example_id"], d["failure"]["kind"], tuple(d["scores"])) for d in dropped} == {
+        ("dev-6", "server_error", ())
+    }
     assert all(d["tries"] == 3 and d["usage"]["calls"] == 3 for d in dropped)
     assert all(d["failures"] == 1 for d in _events(result, "evaluated") if d["split"] == "dev")
     assert result.usage["calls"] == up.count

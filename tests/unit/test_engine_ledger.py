@@ -29,11 +29,16 @@ def up():
 
 def _spent(usage, budget):
     """By how much a run went past each limit it was given."""
-    used = {"calls": usage["calls"], "tokens": usage["tokens"], "usd": usage["usd"], "search_calls": usage["search_calls"]}
+    used = {
+        "calls": usage["calls"],
+        "tokens": usage["tokens"],
+        "usd": usage["usd"],
+        "search_calls": usage["search_calls"],
+    }
     return {name: used[name] - limit for name, limit in budget.items() if name in used}
 
 
-@pytest.mark.parametrize("seed", range(14))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_mixed_budget_is_kept(seed, up):
     rng = random.Random(f"budget-{seed}")
     limits = {
@@ -66,7 +71,10 @@ def test_a_mixed_budget_is_kept(seed, up):
 def test_a_budget_is_kept_while_calls_fail_and_are_made_again():
     with server(faults=FaultPlan(rate=0.3, kinds=["500", "reset"], seed=1)) as running:
         result = run(
-            running.base_url, budget=Budget(calls=260, search_calls=90), clock=FakeClock(), policy=RetryPolicy(timeout=None)
+            running.base_url,
+            budget=Budget(calls=260, search_calls=90),
+            clock=FakeClock(),
+            policy=RetryPolicy(timeout=None),
         )
         assert result.usage["calls"] == running.count <= 260
     assert result.usage["search_calls"] <= 90
@@ -84,15 +92,13 @@ def test_seconds_end_the_search_and_are_resumed(tmp_path):
 
 
 def test_every_call_of_a_chain_with_two_models_is_counted(up):
-    from langchain_core.prompts import ChatPromptTemplate
     from langchain_core.runnables import RunnableLambda
 
-    second = ChatPromptTemplate.from_template("same for {word}?\n{first} / {first}") | model(up.base_url, "judge")
-    first = chain(up.base_url)
+    first, second = chain(up.base_url), model(up.base_url, "judge")
 
     async def both(row):
         said = await first.ainvoke(row)
-        await second.ainvoke({"word": row["word"], "first": said})
+        await second.ainvoke(f"the same for {row['word']}?\n{said} / {said}")
         return said
 
     before = up.count
@@ -120,7 +126,13 @@ def test_an_unknown_price_is_refused_before_a_call(up):
 def test_a_judge_without_a_price_ends_a_run_under_a_money_budget(up):
     prices = {name: PRICES[name] for name in ("task", "optimizer")}
     with pytest.raises(PriceError, match="judge"):
-        run(up.base_url, evaluators=[judged_by(up.base_url)], prices=prices, budget=Budget(usd=1000.0), max_concurrency=1)
+        run(
+            up.base_url,
+            evaluators=[judged_by(up.base_url)],
+            prices=prices,
+            budget=Budget(usd=1000.0),
+            max_concurrency=1,
+        )
 
 
 def _hidden(up):
@@ -192,7 +204,10 @@ def test_endpoints_models_rows_code_and_repeats_are_not_mixed(up, tmp_path):
     with server() as other:
         assert asked_of(other) > 80
     assert asked_of(up, target=chain(up.base_url, temperature=0.5)) > 80
-    assert asked_of(up, evaluators=[lambda outputs, reference_outputs: outputs["output"] == reference_outputs["answer"]]) > 80
+    assert (
+        asked_of(up, evaluators=[lambda outputs, reference_outputs: outputs["output"] == reference_outputs["answer"]])
+        > 80
+    )
     from langchain_core.runnables import RunnableLambda
 
     louder = chain(up.base_url) | RunnableLambda(lambda text: text + "")

@@ -1,4 +1,4 @@
-"""Nothing leaves the process unless tracing is on, and then only where it was pointed: each known trap, by its sockets."""
+"""Nothing leaves the process unless tracing is on, and then only to where it was pointed: each trap, by its sockets."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import contextlib
 import io
 import json
 import uuid
-import warnings
 
 import pytest
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langsmith import evaluate, tracing_context
 from langsmith.schemas import Example
-from langsmith.utils import get_env_var
 
 from langchain_promptopt import Gate, optimize
 from langchain_promptopt._langsmith.sending import TraceClient
@@ -22,7 +20,7 @@ from langchain_promptopt.errors import ConfigError, CredentialsError
 from tests.support.guard import SocketGuard
 from tests.support.http_kit import LoopbackServer
 from tests.support.http_messages import Response
-from tests.support.langsmith_env import KEY, client, forget, point_at
+from tests.support.langsmith_env import KEY, client, forget, point_at, read_anew
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.tasks import chain, optimizer, rows
 
@@ -45,7 +43,7 @@ def run(**more):
 def switch(monkeypatch, **settings):
     for name, value in settings.items():
         monkeypatch.setenv(f"LANGSMITH_{name}", value)
-    get_env_var.cache_clear()
+    read_anew()
 
 
 def test_with_tracing_off_not_one_socket_is_opened(server, monkeypatch, tmp_path):
@@ -67,6 +65,7 @@ def test_tracing_off_inside_a_caller_that_says_so(server, monkeypatch):
     assert server.runs == {}
 
 
+@pytest.mark.filterwarnings("ignore::langsmith._internal._beta_decorator.LangSmithBetaWarning")
 def test_inside_an_evaluation_that_uploads_nothing_nothing_is_uploaded(server):
     """`upload_results=False` sets tracing to "local", which LangChain takes for true and posts nested runs."""
 
@@ -78,12 +77,9 @@ def test_inside_an_evaluation_that_uploads_nothing_nothing_is_uploaded(server):
 
     data = [Example(id=uuid.uuid4(), inputs={"x": 1}, outputs={})]
     quiet = io.StringIO()
+    told = {"data": data, "evaluators": [scored], "upload_results": False, "client": client(server.url)}
     with SocketGuard() as seen, contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = list(
-                evaluate(target, data=data, evaluators=[scored], upload_results=False, client=client(server.url))
-            )
+        found = list(evaluate(target, **told))
     assert found[0]["run"].outputs == {"outcome": "improved"}
     assert seen.beyond_loopback() == []
     names = {r["name"] for r in server.runs.values()}
@@ -202,7 +198,9 @@ def test_opentelemetry_gets_the_tree_and_neither_the_key_nor_langsmith_anything(
     switch(monkeypatch, TRACING="true", TRACING_MODE="otel")
     with SocketGuard() as seen:
         run()
-    assert {a.port for a in seen.attempts} == {collector.port}
+    seen.assert_loopback_only()
+    assert seen.to(collector.url)
+    assert seen.to(server.url) == []
     assert server.count == 0
     assert collector.heads
     for head in collector.heads:

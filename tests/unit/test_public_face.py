@@ -50,6 +50,19 @@ def test_a_star_import_gives_the_same_names():
     assert names.split() == sorted(langchain_promptopt.__all__)
 
 
+def test_no_module_hides_behind_a_name():
+    """A submodule becomes an attribute of its package when it is imported, and would win over a function's name."""
+    said = python(
+        "import pkgutil, importlib, langchain_promptopt as p\n"
+        "from langchain_promptopt import *\n"
+        "for m in list(pkgutil.iter_modules(p.__path__)):\n"
+        "    if m.name != '__main__': importlib.import_module(f'langchain_promptopt.{m.name}')\n"
+        "import types\n"
+        "print([n for n in p.__all__ if isinstance(getattr(p, n), types.ModuleType)])"
+    )
+    assert said == "['evaluators', 'presets']"
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="optimise"):
         langchain_promptopt.optimise  # noqa: B018

@@ -1,0 +1,142 @@
+"""Benchmark tasks with a model: rows from a folder or the hub, the task's matcher, a plain first prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_promptopt.bench.matchers import dyck_match, word_order_match
+from langchain_promptopt.errors import DataError
+from langchain_promptopt.protocols import rng_at
+from langchain_promptopt.recipe import Budget
+
+SIZES = {"train": 100, "dev": 100, "test": 300}
+"""Most rows of a split (GPO's sizes for GSM8K)."""
+_COT = "{question}\n\nLet's think step by step."
+_MATCH = {"number": "number_match", "choice": "choice_match", "text": "rouge_l"}
+_OWN: Mapping[str, Callable[..., Any]] = {"dyck_languages": dyck_match, "word_sorting": word_order_match}
+_TASK_DEFAULTS = {"gsm8k": "gsm8k/gpo", "clinc150": "clinc150/small"}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where a task is on the hub, and how one of its records becomes question and answer."""
+
+    path: str
+    name: str | None
+    kind: str
+    row: Callable[[Mapping[str, Any]], tuple[str, str]]
+    splits: Mapping[str, str]
+
+
+def _gsm8k(record: Mapping[str, Any]) -> tuple[str, str]:
+    return str(record["question"]), str(record["answer"]).rsplit("####", 1)[-1].strip().replace(",", "")
+
+
+def _lettered(record: Mapping[str, Any]) -> tuple[str, str]:
+    options = "\n".join(f"({chr(65 + i)}) {c}" for i, c in enumerate(record["choices"]))
+    return f"{record['question']}\n{options}", f"({chr(65 + int(record['answer']))})"
+
+
+HUB: Mapping[str, Hub] = {
+    "gsm8k": Hub("openai/gsm8k", "main", "number", _gsm8k, {"train": "train", "dev": "train", "test": "test"}),
+    "mmlu": Hub("cais/mmlu", None, "choice", _lettered, {"train": "validation", "dev": "validation", "test": "test"}),
+}
+"""Tasks whose hub records are mapped here; the others need a folder."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task ready to run."""
+
+    name: str
+    rows: Mapping[str, Sequence[Row]]
+    kind: str
+    labels: tuple[str, ...]
+
+    @property
+    def evaluator(self) -> Any:
+        """The matcher of the task: its own, or by the kind of answer."""
+        own = _OWN.get(self.name.rsplit("/", 1)[-1])
+        return own or _MATCH.get(self.kind, "label_match")
+
+    def first_prompt(self) -> Any:
+        """Chain of thought where the answer is worked out; the plain list of labels where it is chosen from many."""
+        from langchain_core.prompts import ChatPromptTemplate
+
+        from langchain_promptopt.offline import label_prompt
+
+        listed = self.kind == "label"
+        return ChatPromptTemplate.from_messages([("human", label_prompt(self.labels, variable="question") if listed else _COT)])
+
+
+def task_of(name: str, folder: str | Path | None, seed: int = 0) -> Task:
+    """Load a task: `folder/<name>/{train,dev,test}.jsonl`, or the hub without a folder."""
+    rows = _from_folder(name, Path(folder)) if folder is not None else _from_hub(name)
+    cut = {s: _some(r, SIZES[s], seed, name, s) for s, r in rows.items()}
+    kinds = {str(r.get("metadata", {}).get("answer_type", "label")) for r in cut["dev"]}
+    labels = sorted({str(r["outputs"]["answer"]) for split in cut.values() for r in split})
+    return Task(name, cut, next(iter(kinds)), tuple(labels))
+
+
+def _some(rows: Sequence[Row], n: int, seed: int, *place: str) -> list[Row]:
+    return list(rows) if len(rows) <= n else rng_at(seed, "bench", *place).sample(list(rows), n)
+
+
+def _from_folder(name: str, folder: Path) -> dict[str, list[Row]]:
+    where = folder / _TASK_DEFAULTS.get(name, name)
+    where = where if (where / "dev.jsonl").exists() else where / "main"
+    if not (where / "dev.jsonl").exists():
+        msg = f"there is no task {name!r} in the folder"
+        raise DataError(msg, where=str(where), mend="A task is a folder with train.jsonl, dev.jsonl and test.jsonl.")
+    return {s: [json.loads(line) for line in (where / f"{s}.jsonl").read_text("utf-8").splitlines() if line] for s in SIZES}
+
+
+def _from_hub(name: str) -> dict[str, list[Row]]:
+    head, _, config = name.partition("/")
+    hub = HUB.get(head)
+    if hub is None:
+        msg = f"task {name!r} is not mapped to the hub"
+        raise DataError(msg, mend=f"Give a folder with its rows, or use one of {', '.join(HUB)}.")
+    from datasets import load_dataset
+
+    out: dict[str, list[Row]] = {}
+    for split, theirs in hub.splits.items():
+        records = list(load_dataset(hub.path, config or hub.name, split=theirs))
+        shared = [s for s, t in hub.splits.items() if t == theirs]
+        mine = records[shared.index(split) :: len(shared)]
+        pairs = [hub.row(r) for r in mine]
+        out[split] = [{"inputs": {"question": q}, "outputs": {"answer": a}, "metadata": {"answer_type": hub.kind}} for q, a in pairs]
+    return out
+
+
+def run_task_once(task: Task, method: str, seed: int, search_calls: int, model: str, optimizer: str) -> dict[str, Any]:
+    """One run through the whole product, gate included; `test` is None when no candidate was put to the test."""
+    from langchain_promptopt.optimizer.facade import optimize
+
+    result = optimize(
+        task.first_prompt(),
+        data={s: [dict(r) for r in rows] for s, rows in task.rows.items()},
+        evaluators=[task.evaluator],
+        optimizer_model=optimizer,
+        task_model=model,
+        method=method,
+        budget=Budget(search_calls=search_calls),
+        apply="never",
+        seed=seed,
+        drop_leaks=True,
+    )
+    first = result.test[0] if result.test else None
+    by_role = result.usage.get("by_role", {})
+    return {
+        "outcome": result.outcome,
+        "start": first["baseline"] if first else None,
+        "test": first["best"] if first else None,
+        "search_calls": result.usage.get("search_calls", 0),
+        "optimizer_calls": by_role.get("optimizer", {}).get("calls", 0),
+    }

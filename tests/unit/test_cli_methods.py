@@ -1,0 +1,38 @@
+"""`promptopt methods`: every preset with its axes, expected calls and source; machine output holds whole recipes."""
+
+from __future__ import annotations
+
+import json
+
+from langchain_promptopt.cli.app import run
+from langchain_promptopt.presets import DEFAULT, PRESETS, recipe_of
+from langchain_promptopt.strategies.registry import load
+
+
+def answer(capfd, *args):
+    assert run(["methods", *args]) == 0
+    return capfd.readouterr().out
+
+
+def test_machine_output_holds_recipes_that_load(capfd):
+    found = {m["name"]: m for m in json.loads(answer(capfd, "--json"))}
+    assert list(found) == list(PRESETS)
+    for name, method in found.items():
+        assert load(method["recipe"]) == recipe_of(name)
+        assert method["source"]
+        assert method["rows"] == {"train": 50, "dev": 100}
+        assert method["default"] == (name == DEFAULT)
+    assert found["pe2"]["expected"]["high"] == {"task": 3700 + 450, "optimizer": 72, "judge": 0}
+
+
+def test_rows_change_the_expectation(capfd):
+    found = {m["name"]: m for m in json.loads(answer(capfd, "--json", "--train", "10", "--dev", "20"))}
+    assert found["pe2"]["expected"]["high"]["task"] == 37 * 20 + 9 * 10
+
+
+def test_people_see_axes_calls_and_source(capfd):
+    out = answer(capfd)
+    for name in PRESETS:
+        assert name in out
+    for text in ("beam 4", "spans 5", "3,750 to 4,150", "PE2 2311.05661", "calls to the task model"):
+        assert text in out
