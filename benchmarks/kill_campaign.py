@@ -75,10 +75,15 @@ def campaign(
     same = sum(f.same and f.whole for f in found)
     again = sum(max(0, f.asked_after - (plain.requests - f.journaled)) for f in found)
     mean = sum(twice) / max(1, len(twice))
-    print(
-        f"| {name} | {len(found)} | {same} | {again} | {max(twice, default=0)}, {mean:.1f} | {time.perf_counter() - started:.0f} |",
-        flush=True,
+    row = (
+        name,
+        len(found),
+        same,
+        again,
+        f"{max(twice, default=0)}, {mean:.1f}",
+        f"{time.perf_counter() - started:.0f}",
     )
+    print("| " + " | ".join(map(str, row)) + " |", flush=True)
     return all(f.sound(plain) for f in found)
 
 

@@ -25,9 +25,10 @@ def main() -> None:
     for name in options.names or EXPERIMENTS:
         started = time.perf_counter()
         experiment = presets_table(tuple(options.worlds.split(","))) if name == "presets" else EXPERIMENTS[name]()
-        lines = run_experiment(experiment, seeds, print)
+        lines = run_experiment(experiment, seeds, lambda said: print(said, flush=True))
         took = time.perf_counter() - started
-        said = f"# {experiment.title}\n\nFor: {experiment.says}. Seeds {seeds[0]}-{seeds[-1]}; planted world, no model; {took:.0f} s.\n\n{table(lines)}\n"
+        how = f"Seeds {seeds[0]}-{seeds[-1]}; planted world, no model; {took:.0f} s."
+        said = f"# {experiment.title}\n\nFor: {experiment.says}. {how}\n\n{table(lines)}\n"
         if name == "local-global":
             said += f"\n## To reach the global host's final held-out score\n\n{speed_table(lines)}\n"
         plot = curves(lines, experiment.title) if name == "presets" else step_curves(lines, experiment.title)

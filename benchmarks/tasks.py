@@ -11,8 +11,19 @@ from pathlib import Path
 
 from langchain_promptopt.bench.running import as_markdown, run_bench
 
-PAPER_TASKS = ("gsm8k", "multiarith", "bbh/navigate", "bbh/movie_recommendation", "bbh/object_counting", "bbh/word_sorting",
-               "mmlu/college_physics", "wsc", "webnlg", "banking77", "clinc150")
+PAPER_TASKS = (
+    "gsm8k",
+    "multiarith",
+    "bbh/navigate",
+    "bbh/movie_recommendation",
+    "bbh/object_counting",
+    "bbh/word_sorting",
+    "mmlu/college_physics",
+    "wsc",
+    "webnlg",
+    "banking77",
+    "clinc150",
+)
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ class Lap:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def seconds(self) -> float:
+        """End the lap."""
         Lap.spent = time.process_time() - self._cpu
         return time.perf_counter() - self._wall
 
@@ -54,6 +55,7 @@ class Case:
         self.base_url = f"{url}/v1"
 
     def words(self) -> list[str]:
+        """What is asked."""
         return [f"word-{i}" for i in range(self.calls)]
 
 
@@ -178,7 +180,7 @@ async def dspy_runner(case: Case) -> float:
 
 
 async def gepa_runner(case: Case) -> float:
-    """gepa's default adapter: one batch through litellm, as its engine evaluates a candidate."""
+    """The default adapter of gepa: one batch through litellm, as its engine evaluates a candidate."""
     from gepa.adapters.default_adapter.default_adapter import DefaultAdapter
 
     os.environ["OPENAI_API_KEY"], os.environ["OPENAI_API_BASE"] = "unused", case.base_url
@@ -196,10 +198,11 @@ async def gepa_runner(case: Case) -> float:
 
 async def aevaluate(case: Case) -> float:
     """LangSmith's `aevaluate` without upload."""
+    from langsmith import Client
     from langsmith import aevaluate as evaluate
     from langsmith.schemas import Example
 
-    made = chain(case)
+    made, local = chain(case), Client(api_url=case.url, api_key="unused", info={}, auto_batch_tracing=False)
 
     async def target(inputs: dict[str, Any]) -> dict[str, Any]:
         return {"answer": await made.ainvoke(inputs)}
@@ -214,7 +217,12 @@ async def aevaluate(case: Case) -> float:
 
     async def run(words: list[str]) -> None:
         await evaluate(
-            target, data=examples(words), evaluators=[right], max_concurrency=case.in_flight, upload_results=False
+            target,
+            data=examples(words),
+            evaluators=[right],
+            max_concurrency=case.in_flight,
+            upload_results=False,
+            client=local,
         )
 
     await run([f"warm-{i}" for i in range(case.in_flight)])
@@ -224,7 +232,7 @@ async def aevaluate(case: Case) -> float:
 
 
 async def promptim_runner(case: Case) -> float:
-    """promptim's way of evaluating: LangSmith's `aevaluate` under its own trainer."""
+    """The way promptim evaluates: LangSmith's `aevaluate` under its own trainer."""
     import promptim  # noqa: F401 - present or not
 
     return await aevaluate(case)
@@ -241,6 +249,7 @@ RUNNERS: dict[str, Runner] = {
     "LangSmith aevaluate": aevaluate,
     "promptim": promptim_runner,
 }
+_PATIENCE = 120
 PEERS = ("raw aiohttp", "DSPy", "gepa", "LangSmith aevaluate", "promptim")
 """What is not among our own dependencies."""
 
@@ -254,7 +263,10 @@ def measure(name: str, case: Case) -> dict[str, float]:
 def measured(name: str, python: str, case: Case) -> dict[str, Any]:
     """The same in a fresh process of the environment that has the runner; `error` where it cannot run."""
     command = [python, __file__, "--one", name, case.url, str(case.calls), str(case.in_flight)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no end after {_PATIENCE} s"}
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["no output"])[-1][:100]}
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer import PromptOptimizer, Result, aoptimize, optimize
     from langchain_promptopt.pipeline import run_step
     from langchain_promptopt.recipe import Budget, Gate, Recipe
-    from langchain_promptopt.steps import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient, TrajectoryRetriever
+    from langchain_promptopt.steps import (
+        GlobalProposal,
+        IdentifyTokens,
+        LocalProposal,
+        TextualGradient,
+        TrajectoryRetriever,
+    )
 
 _HOMES = {
     "Budget": "recipe",

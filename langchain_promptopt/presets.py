@@ -215,7 +215,7 @@ def lpo_gpo() -> Recipe:
 
 
 def robust() -> Recipe:
-    """Ours: local edits from sampled errors, raced in pairs, gated, chosen by val (spec 5.3, docs/design/004-robust.md)."""
+    """Ours: local edits tried on their own errors, joined, raced in pairs (spec 5.3, docs/design/004-robust.md)."""
     return replace(
         lpo_apo(),
         name="robust",

@@ -88,7 +88,7 @@ class Evidence(Protocol):
         ...
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:
-        """At most `m` batches from the parent's `rows`, or from `bare` rows without outcomes. None when nothing is wrong."""
+        """At most `m` batches of the parent's `rows`, or of `bare` rows without outcomes; () when nothing is wrong."""
         ...
 
 

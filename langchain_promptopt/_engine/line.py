@@ -157,9 +157,7 @@ def _say_refused(run: Run, line: Line, refused: Sequence[Rejection]) -> None:
         run.emit(Rejected(parent_id=line.parent.candidate.id, step=line.step, rule=r.rule, detail=r.detail))
 
 
-def made_from(
-    run: Run, line: Line, piece: Workpiece, refused: list[Rejection] | None = None
-) -> list[Candidate]:
+def made_from(run: Run, line: Line, piece: Workpiece, refused: list[Rejection] | None = None) -> list[Candidate]:
     """The drafts that pass the guards, as candidates; the others are journaled as refused."""
     recipe = run.recipe
     out: list[Candidate] = []

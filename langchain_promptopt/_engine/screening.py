@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from langchain_promptopt._engine.line import Line, made_from
 from langchain_promptopt._engine.tasks import together
+from langchain_promptopt.events import Identified
 from langchain_promptopt.protocols import Trial
+from langchain_promptopt.steps.views import tagged
 from langchain_promptopt.types import Attempt, Candidate, Draft, Edit, Workpiece
 
 if TYPE_CHECKING:
@@ -42,15 +44,20 @@ class Screen:
             if self.run.recipe.proposals.earns:
                 tried = [await self._earned(lines[0], t) for t in tried]
             screening = self.run.recipe.proposals.screened(tried)
-            joined = [c for edits in screening.joined for c in self._joined(lines[0], edits)]
-            out += [*joined, *screening.kept]
+            for edits in screening.joined:
+                self._say_joined(parent, edits)
+                out += self._joined(lines[0], edits)
+            out += screening.kept
         return out
 
     def _rows(self, child: Candidate, lines: Sequence[Line]) -> list[str]:
         """The errors a child was made from, then the rows shown beside them that must stay right."""
         errors = list(dict.fromkeys(i for e in child.edits for i in e.example_ids))
         beside = (
-            s.example_id for b in (line.batch for line in lines) for s in b.correct if {*errors} & {e.example_id for e in b.errors}
+            s.example_id
+            for b in (line.batch for line in lines)
+            for s in b.correct
+            if {*errors} & {e.example_id for e in b.errors}
         )
         train = self.run.examples("train")
         return [i for i in dict.fromkeys((*errors, *beside)) if i in train][: self.run.recipe.proposals.screening]
@@ -59,6 +66,23 @@ class Screen:
         await self.evaluations.ensure(child, "train", rows)
         before, after = (self.evaluations.primary(c, "train") for c in (parent.candidate, child))
         return Trial(child, _of(before, rows), _of(after, rows))
+
+    def _say_joined(self, parent: Attempt, edits: tuple[Edit, ...]) -> None:
+        """The places of several identifications together: the record then shows where the joined child may differ."""
+        spans = [
+            {
+                "prompt": e.span.prompt,
+                "message": e.span.message,
+                "start": e.span.start,
+                "end": e.span.end,
+                "text": e.old,
+            }
+            for e in edits
+        ]
+        shown, _tag = tagged(parent.candidate.prompts, tuple(e.span for e in edits))
+        self.run.emit(
+            Identified(candidate_id=parent.candidate.id, protocol="joined", spans=spans, tagged=shown, step=self.step)
+        )
 
     async def _earned(self, line: Line, trial: Trial) -> Trial:
         """The trial of the child without the edits that no won row needs."""
@@ -92,4 +116,3 @@ class Screen:
 
 def _of(scores: Mapping[str, float], rows: Sequence[str]) -> dict[str, float]:
     return {i: scores[i] for i in rows if i in scores}
-

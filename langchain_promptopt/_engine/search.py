@@ -187,8 +187,10 @@ class Search:
         tried = min(recipe.proposals.screening, len(line.batch.errors) + len(line.batch.correct))
         rows += max(tried, len(rows_to_keep(self.run, line)))
         most = recipe.proposals.per_call
-        fits = (n for n in range(most, 0, -1) if self.spending.claim(line.step, cells=n * rows, optimizer_calls=4 + 2 * n))
-        return next(fits, 0)
+        for n in range(most, 0, -1):
+            if self.spending.claim(line.step, cells=n * rows, optimizer_calls=4 + 2 * n):
+                return n
+        return 0
 
     def _wanted(self, parent: Attempt, t: int) -> tuple[str, ...]:
         ids = tuple(e.id for e in self.run.data["train"])

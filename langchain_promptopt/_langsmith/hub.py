@@ -230,8 +230,11 @@ def template_in(commit: Commit) -> BasePromptTemplate[Any] | None:
     from langchain_core.load import load
     from langchain_core.prompts.base import BasePromptTemplate
 
+    manifest: Mapping[str, Any] = commit.manifest
+    if (manifest.get("id") or [""])[-1] == "RunnableSequence":  # a prompt with its model: the prompt stands first
+        manifest = manifest.get("kwargs", {}).get("first") or manifest
     try:
-        found = load(dict(commit.manifest), allowed_objects="core")
+        found = load(dict(manifest), allowed_objects="core")
     except (ValueError, TypeError, NotImplementedError, ImportError, KeyError):
         return None
     return found if isinstance(found, BasePromptTemplate) else None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from langchain_promptopt.presets import PRESETS, recipe_of
-from langchain_promptopt.recipe import Recipe
 from langchain_promptopt.strategies.control import Cosine, NoControl
 from langchain_promptopt.strategies.memory import NoMemory, Relevance
 from langchain_promptopt.strategies.refine import Refine
 from langchain_promptopt.strategies.scope import FixedSpans, RandomSpans, Spans
 from langchain_promptopt.testing.planted_constants import LOCAL_LONG, WORLDS, WorldSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_promptopt.recipe import Recipe
 
 BUDGETS = (250, 500, 1000, 2000)
 PAIRS = (("ape-iter", "lpo-ape"), ("apo-pe2", "lpo-apo"), ("pe2", "lpo-pe2"), ("opro", "lpo-opro"), ("gpo", "lpo-gpo"))
@@ -102,20 +106,20 @@ def temperatures() -> Experiment:
     return Experiment("Optimizer temperature", "how hot to write", tuple(arms))
 
 
-_SWEEPS: Mapping[str, tuple[float, ...]] = {
-    "skill": (0.15, 0.3, 0.6, 0.9),
-    "drop_rate": (0.0, 0.03, 0.1),
-    "label_noise": (0.0, 0.05, 0.15, 0.3),
-    "words": (5, 50, 500),
+_SWEEPS: Mapping[str, tuple[WorldSettings, ...]] = {
+    "skill": tuple(replace(LOCAL_LONG, skill=v) for v in (0.15, 0.3, 0.6, 0.9)),
+    "drop_rate": tuple(replace(LOCAL_LONG, drop_rate=v) for v in (0.0, 0.03, 0.1)),
+    "label_noise": tuple(replace(LOCAL_LONG, label_noise=v) for v in (0.0, 0.05, 0.15, 0.3)),
+    "words": tuple(replace(LOCAL_LONG, words=v) for v in (5, 50, 500)),
 }
 
 
 def sweeps(methods: tuple[str, ...] = ("robust", "lpo-apo", "lpo-pe2", "pe2", "gpo")) -> Experiment:
     """One factor at a time from the long world."""
     arms = [
-        Arm(f"{name}={value:g} / {m}", recipe_of(m), replace(LOCAL_LONG, **{name: value}))
-        for name, values in _SWEEPS.items()
-        for value in values
+        Arm(f"{name}={getattr(world, name):g} / {m}", recipe_of(m), world)
+        for name, worlds in _SWEEPS.items()
+        for world in worlds
         for m in methods
     ]
     return Experiment("One factor at a time", "whether a method stays good when proposals are bad", tuple(arms))

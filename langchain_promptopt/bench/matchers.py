@@ -34,7 +34,9 @@ def word_order_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
 
 
 def _words(text: str) -> list[str]:
-    return [w.strip(".,;:'\"()").lower() for w in re.sub(r"^\s*(?:[-*]|\d+[.)])\s+", "", text).replace(",", " ").split()]
+    return [
+        w.strip(".,;:'\"()").lower() for w in re.sub(r"^\s*(?:[-*]|\d+[.)])\s+", "", text).replace(",", " ").split()
+    ]
 
 
 def _text(value: Any) -> str:

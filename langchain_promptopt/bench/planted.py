@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +20,17 @@ from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.protocols import DataSet
 from langchain_promptopt.recipe import Budget, Gate, Recipe
 from langchain_promptopt.testing.planted import World, WorldExecutor
-from langchain_promptopt.testing.planted_constants import WorldSettings
 from langchain_promptopt.testing.planted_optimizer import PlantedOptimizer
 from langchain_promptopt.types import Attempt, Candidate, PromptSet, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt.events import Event
+    from langchain_promptopt.testing.planted_constants import WorldSettings
     from langchain_promptopt.types import Cell, Outcome
 
 
@@ -60,7 +61,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a run in a world came to. Scores are expected scores on the 400 test rows, so they carry no sampling noise."""
+    """What a run in a world came to. Test scores are expected ones over the 400 rows: without sampling noise."""
 
     method: str
     seed: int
@@ -136,7 +137,12 @@ def _run(recipe: Recipe, world: World, search_calls: int | None) -> tuple[Run, W
 
     model = PlantedOptimizer(world=world)
 
-    async def transport(messages: Any, config: RunnableConfig, kwargs: dict[str, Any], step: int) -> tuple[AIMessage, Usage]:  # noqa: ARG001
+    async def transport(
+        messages: Any,
+        config: RunnableConfig,  # noqa: ARG001
+        kwargs: dict[str, Any],
+        step: int,
+    ) -> tuple[AIMessage, Usage]:
         message = model.answer(messages, kwargs.get("temperature"))
         told: Any = message.usage_metadata or {}
         usage = Usage(1, told.get("input_tokens", 0), told.get("output_tokens", 0))
@@ -153,9 +159,11 @@ def _run(recipe: Recipe, world: World, search_calls: int | None) -> tuple[Run, W
         objective=Objective("right"),
         journal=watch,
         executor=WorldExecutor(world, charge),
-        optimizer=OptimizerModel(model, transport, watch, watch.append, lambda step, usage: ledger.record("optimizer", step, usage)),
+        optimizer=OptimizerModel(
+            model, transport, watch, watch.append, lambda step, usage: ledger.record("optimizer", step, usage)
+        ),
         ledger=ledger,
-        renders=lambda prompts: None,  # noqa: ARG005 - VARS is checked by the guards; the world renders by replacement
+        renders=lambda prompts: None,  # noqa: ARG005
     )
     box.append(run)
     return run, watch

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.bench.experiments import PAIRS, Arm, Experiment
 from langchain_promptopt.bench.numbers import Interval, bootstrap, mean, ratio
@@ -14,6 +13,9 @@ from langchain_promptopt.bench.planted import Trace, run_in_world
 from langchain_promptopt.bench.plots import line_chart
 from langchain_promptopt.strategies.scope import FixedSpans
 from langchain_promptopt.testing.planted import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Tell = Callable[[str], None]
 
@@ -58,14 +60,19 @@ def _run(arm: Arm, seed: int, budget: int) -> Trace:
 
 
 def _quotes(world: World) -> tuple[str, ...]:
-    """The planted spans with their neighbours, so that each quote stands only once."""
+    """The planted spans from the start of their sentence, so that each quote stands only once."""
     from langchain_promptopt.bench.spans import faulty_ranges
+    from langchain_promptopt.testing.planted_text import units_of
 
     text = world.start
-    return tuple(text[max(0, a - 25) : b] for a, b in faulty_ranges(world, text))
+    starts = [u.start for u in units_of(text)]
+    return tuple(text[max(s for s in starts if s <= a) : b] for a, b in faulty_ranges(world, text))
 
 
-_HEAD = "| arm | budget | start | held-out test | dev | calls used | optimizer calls | steps to best | gain / 1k calls | gain / 1M tokens | regressions | tags p / r |"
+_HEAD = (
+    "| arm | budget | start | held-out test | dev | calls used | optimizer calls | steps to best "
+    "| gain / 1k calls | gain / 1M tokens | regressions | tags p / r |"
+)
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -110,11 +117,14 @@ def calls_to(trace: Trace, target: float) -> tuple[int, int] | None:
 def speed_table(lines: Sequence[Line]) -> str:
     """Steps and calls the local twin needs to reach the final held-out score of its global host.
 
-    Seeds where the host never left the start are left out; a local twin that never gets there
-    counts with everything it spent, so the ratio is then a lower bound for local's disadvantage.
+    Seeds where the host never left the start are left out. A twin that never gets there counts with
+    all it spent: its true need is larger, so with such seeds the ratio flatters local.
     """
     by_name = {line.arm.name: line for line in lines}
-    rows = ["| world / host | seeds | never reached | steps: global over local | calls: global over local |", "|---|---|---|---|---|"]
+    rows = [
+        "| world / host | seeds | never reached | steps: global over local | calls: global over local |",
+        "|---|---|---|---|---|",
+    ]
     for world in dict.fromkeys(name.split(" / ")[0] for name in by_name):
         for host, twin in PAIRS:
             pairs = list(zip(by_name[f"{world} / {host}"].traces, by_name[f"{world} / {twin}"].traces, strict=True))
@@ -156,7 +166,9 @@ def step_curves(lines: Sequence[Line], title: str) -> str:
         most = max(t.steps for t in line.traces)
         for kind in ("dev", "test"):
             series = [getattr(t, f"steps_{kind}") for t in line.traces]
-            found[f"{line.arm.name} {kind}"] = [(float(i), mean([s[min(i, len(s) - 1)] for s in series])) for i in range(most + 1)]
+            found[f"{line.arm.name} {kind}"] = [
+                (float(i), mean([s[min(i, len(s) - 1)] for s in series])) for i in range(most + 1)
+            ]
     return line_chart(title, "step", found)
 
 

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _W, _H, _LEFT, _TOP, _RIGHT, _BOTTOM = 720, 400, 60, 40, 180, 50
-_COLOURS = ("#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad", "#d98c00", "#4d4d4d", "#16a2a2", "#b03a75", "#6b8e23", "#8b4513")
+_COLOURS = (
+    "#1b6ca8",
+    "#c0392b",
+    "#2e8b57",
+    "#8e44ad",
+    "#d98c00",
+    "#4d4d4d",
+    "#16a2a2",
+    "#b03a75",
+    "#6b8e23",
+    "#8b4513",
+)
 
 
 def line_chart(title: str, x_label: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
@@ -23,7 +37,8 @@ def line_chart(title: str, x_label: str, lines: Mapping[str, Sequence[tuple[floa
 
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_W} {_H}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{_W}" height="{_H}" fill="white"/><text x="{_LEFT}" y="22" font-size="15">{escape(title)}</text>',
+        f'<rect width="{_W}" height="{_H}" fill="white"/>',
+        f'<text x="{_LEFT}" y="22" font-size="15">{escape(title)}</text>',
         f'<path d="M{_LEFT} {_TOP}V{_TOP + tall}H{_LEFT + wide}" fill="none" stroke="#333"/>',
         f'<text x="{_LEFT + wide / 2:.0f}" y="{_H - 10}" text-anchor="middle">{escape(x_label)}</text>',
     ]

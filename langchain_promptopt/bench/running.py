@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 PLANTED = "planted"
 
 
-def run_bench(
+def run_bench(  # noqa: PLR0913
     tasks: Sequence[str],
     methods: Sequence[str],
     *,

@@ -1,4 +1,4 @@
-"""Tags against planted faults: which marks stood on a fault that was still in the prompt, and which faults were marked."""
+"""Tags against planted faults: which marks stood on a fault, and which faults were marked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | 
     hits = marks = found = there = 0
     for event in watch.identified:
         data: Any = event
-        if data.candidate_id not in prompts:
+        if data.candidate_id not in prompts or data.protocol == "joined":
             continue
         faults = faulty_ranges(world, prompts[data.candidate_id].document.text)
         spans = [(s["start"], s["end"]) for s in data.spans if s["end"] > s["start"]]

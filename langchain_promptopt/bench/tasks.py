@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.bench.matchers import dyck_match, word_order_match
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.recipe import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 SIZES = {"train": 100, "dev": 100, "test": 300}
 """Most rows of a split (GPO's sizes for GSM8K)."""
@@ -72,7 +74,9 @@ class Task:
         from langchain_promptopt.offline import label_prompt
 
         listed = self.kind == "label"
-        return ChatPromptTemplate.from_messages([("human", label_prompt(self.labels, variable="question") if listed else _COT)])
+        return ChatPromptTemplate.from_messages(
+            [("human", label_prompt(self.labels, variable="question") if listed else _COT)]
+        )
 
 
 def task_of(name: str, folder: str | Path | None, seed: int = 0) -> Task:
@@ -94,7 +98,9 @@ def _from_folder(name: str, folder: Path) -> dict[str, list[Row]]:
     if not (where / "dev.jsonl").exists():
         msg = f"there is no task {name!r} in the folder"
         raise DataError(msg, where=str(where), mend="A task is a folder with train.jsonl, dev.jsonl and test.jsonl.")
-    return {s: [json.loads(line) for line in (where / f"{s}.jsonl").read_text("utf-8").splitlines() if line] for s in SIZES}
+    return {
+        s: [json.loads(line) for line in (where / f"{s}.jsonl").read_text("utf-8").splitlines() if line] for s in SIZES
+    }
 
 
 def _from_hub(name: str) -> dict[str, list[Row]]:
@@ -111,7 +117,10 @@ def _from_hub(name: str) -> dict[str, list[Row]]:
         shared = [s for s, t in hub.splits.items() if t == theirs]
         mine = records[shared.index(split) :: len(shared)]
         pairs = [hub.row(r) for r in mine]
-        out[split] = [{"inputs": {"question": q}, "outputs": {"answer": a}, "metadata": {"answer_type": hub.kind}} for q, a in pairs]
+        out[split] = [
+            {"inputs": {"question": q}, "outputs": {"answer": a}, "metadata": {"answer_type": hub.kind}}
+            for q, a in pairs
+        ]
     return out
 
 

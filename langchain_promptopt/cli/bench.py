@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: promptopt bench --task planted:long --method robust --method lpo-pe2 --seeds 5")(bench)
 
 
-def bench(  # noqa: PLR0913 - each is an option of the command line
+def bench(  # noqa: PLR0913
     *,
     task: Annotated[
         list[str] | None, typer.Option("--task", help='"planted[:world]" or a benchmark task; may be repeated.')

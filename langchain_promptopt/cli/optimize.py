@@ -68,6 +68,9 @@ def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> i
     if as_json:
         print_json(result.as_json() | {"exit_code": code})
         return code
+    if estimate := result.usage.get("estimate"):
+        low, high = estimate["low"]["total"], estimate["high"]["total"]
+        note(f"{result.usage['calls']:,} model calls; estimated before the run: {low:,} to {high:,}")
     print_view(view)
     if result.folder is not None:
         note(f"record and report: {result.folder}")

@@ -49,7 +49,10 @@ class Tally:
         """The state in one line."""
         score = f"best {points(self.best)}" if self.best is not None else "no score yet"
         gain = f" ({signed(self.best - self.base)})" if self.best is not None and self.base is not None else ""
-        return f"{self.phase}  {score}{gain}  {number(self.calls)} calls  {money(self.usd)}"
+        return f"{self.phase}  {score}{gain}  {number(self.calls)} calls  {self._cost()}"
+
+    def _cost(self) -> str:
+        return "cost unknown" if self.usd is None else money(self.usd)
 
     def _run_started(self, data: dict[str, Any]) -> str:
         self.seed_id = data["seed_candidate_id"]

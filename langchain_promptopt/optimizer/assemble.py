@@ -21,7 +21,7 @@ from langchain_promptopt.optimizer.evaluating import limiters, local_executor
 from langchain_promptopt.optimizer.judge import GateJudge
 from langchain_promptopt.optimizer.shelf import CacheShelf
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
-from langchain_promptopt.types import Example, Outcome, PromptSet, Rejection
+from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,23 +60,8 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
     journal: Journal | MemoryStore = MemoryStore() if folder is None else Journal(folder.journal)
     clock: Clock = settings.clock or RealClock()
     ledger = Ledger(settings.budget, plan.prices, clock)
-    rows = [e for split in ("train", "dev", "val", "test") for e in plan.data[split]]
     run_box: list[Run] = []
-    guarded = Guarded(
-        limiters=limiters(plan, clock),
-        ledger=ledger,
-        policy=settings.policy,
-        clock=clock,
-        seed=settings.seed,
-        emit=lambda event: run_box[0].emit(event),
-        models={"optimizer": model_name(plan.optimizer)},
-        deadline=None if settings.budget.seconds is None else clock.time() + settings.budget.seconds,
-    )
-    asked = quick(plan.optimizer)
-    plan.opened.append(asked)
-    shelf = None
-    if settings.cache is not None:
-        shelf = CacheShelf(plan, EvaluationCache(settings.cache, lambda incident: run_box[0].emit(incident)))
+    guarded, shelf = _guarded(plan, clock, ledger, run_box), _shelf(plan, run_box)
     local = local_executor(plan, guarded, run_box, shelf)
     run = Run(
         run_id=plan.run_id,
@@ -88,33 +73,63 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
         objective=plan.objective,
         journal=journal,
         executor=executor or _booked(settings.executor, ledger, run_box) or local,
-        optimizer=OptimizerModel(
-            plan.optimizer,
-            lambda messages, config, kwargs, step: guarded.optimizer(
-                asked.chain, messages, config, {**kwargs, **settings.optimizer_kwargs}, step
-            ),
-            journal,
-            lambda event: run_box[0].emit(event),
-            lambda step, usage: ledger.record("optimizer", step, usage),
-        ),
+        optimizer=_optimizer(plan, guarded, journal, run_box),
         ledger=ledger,
-        renders=_renders(plan, rows),
+        renders=_renders(plan, _rows(plan)),
         observers=settings.observers,
         max_failure_rate=settings.max_failure_rate,
     )
     run_box.append(run)
-    judge = GateJudge(
-        plan.run_id, settings.gate, [e.key for e in plan.evaluators], {e.id: e.cluster for e in rows}, plan.openings
+    judge, place = _judge(plan), folder.path if folder else None
+    engine = Engine(run, judge, plan.shows.possible)
+    return Assembled(run, engine, judge, journal, place, local, guarded, shelf)
+
+
+def _rows(plan: Plan) -> list[Example]:
+    return [e for split in SPLITS for e in plan.data[split]]
+
+
+def _judge(plan: Plan) -> GateJudge:
+    keys = [e.key for e in plan.evaluators]
+    clusters = {e.id: e.cluster for e in _rows(plan)}
+    return GateJudge(plan.run_id, plan.settings.gate, keys, clusters, plan.openings)
+
+
+def _shelf(plan: Plan, run_box: Sequence[Run]) -> CacheShelf | None:
+    """Outcomes kept between runs, where the settings ask for it."""
+    if plan.settings.cache is None:
+        return None
+    return CacheShelf(plan, EvaluationCache(plan.settings.cache, lambda incident: run_box[0].emit(incident)))
+
+
+def _guarded(plan: Plan, clock: Clock, ledger: Ledger, run_box: Sequence[Run]) -> Guarded:
+    """Every call's way out: limits, retries, budget."""
+    settings = plan.settings
+    return Guarded(
+        limiters=limiters(plan, clock),
+        ledger=ledger,
+        policy=settings.policy,
+        clock=clock,
+        seed=settings.seed,
+        emit=lambda event: run_box[0].emit(event),
+        models={"optimizer": model_name(plan.optimizer)},
+        deadline=None if settings.budget.seconds is None else clock.time() + settings.budget.seconds,
     )
-    return Assembled(
-        run,
-        Engine(run, judge, plan.shows.possible),
-        judge,
+
+
+def _optimizer(plan: Plan, guarded: Guarded, journal: Journal | MemoryStore, run_box: Sequence[Run]) -> OptimizerModel:
+    """The optimizer model behind the journal: a reply that is there already is not asked for again."""
+    asked = quick(plan.optimizer)
+    plan.opened.append(asked)
+    forced = plan.settings.optimizer_kwargs
+    return OptimizerModel(
+        plan.optimizer,
+        lambda messages, config, kwargs, step: guarded.optimizer(
+            asked.chain, messages, config, {**kwargs, **forced}, step
+        ),
         journal,
-        folder.path if folder else None,
-        local,
-        guarded,
-        shelf,
+        lambda event: run_box[0].emit(event),
+        lambda step, usage: guarded.ledger.record("optimizer", step, usage),
     )
 
 

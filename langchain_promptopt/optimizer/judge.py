@@ -40,9 +40,7 @@ class GateJudge:
 
     def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
         """The gate's table. Without a record of openings nothing applies by itself."""
-        pairs = pair_outcomes(
-            baseline, candidate, self.clusters, metrics=self.metrics, same_model=self.same_model
-        )
+        pairs = pair_outcomes(baseline, candidate, self.clusters, metrics=self.metrics, same_model=self.same_model)
         decision = decide(pairs, self.gate, opening=opening, metrics=self.metrics)
         return self._verdict(decision, opening)
 

@@ -13,6 +13,7 @@ from langchain_promptopt._runtime.signals import cancel_on_signals
 from langchain_promptopt.errors import ConfigError, Interrupted, PromptOptError
 from langchain_promptopt.events import Applied
 from langchain_promptopt.optimizer.assemble import Assembled, assemble
+from langchain_promptopt.optimizer.estimating import estimate_of
 from langchain_promptopt.optimizer.experiments import publish_experiments
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
@@ -106,7 +107,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         edits=edits,
         best=best.prompts,
         baseline=plan.baseline.prompts,
-        usage=ready.run.ledger.as_json(),
+        usage=ready.run.ledger.as_json() | {"estimate": estimate_of(plan)},
         folder=ready.folder,
         replayed=replayed,
         warnings=warnings,

@@ -46,6 +46,7 @@ class Session:
             self._stop()
             raise
         self._ready: Assembled = assemble(self._plan, executor=self._executor)
+        self._replayed = self._ready.journal.finished
 
     @property
     def run_id(self) -> str:
@@ -93,7 +94,7 @@ class Session:
         if self._ended is None or not self._ended.done():
             msg = "the run is not over: propose() still gives cells"
             raise RuntimeError(msg)
-        return result_of(self._plan, self._ready, self._ended.result(), replayed=False)
+        return result_of(self._plan, self._ready, self._ended.result(), replayed=self._replayed)
 
     def close(self) -> None:
         """Stop; what was told is journaled, and another session can go on from there."""

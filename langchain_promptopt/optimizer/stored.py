@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._langchain.models import model_id, resolve_model
 from langchain_promptopt._langsmith.evaluators import PREFIX, stored
 from langchain_promptopt._langsmith.hub import PromptHub
 from langchain_promptopt.errors import EvaluatorError
+from langchain_promptopt.evaluators import Declared
 from langchain_promptopt.offline import factories
 
 if TYPE_CHECKING:
     from langchain_promptopt.optimizer.settings import Settings
+
+
+_MAY_NAME = (str, Mapping, Declared)
 
 
 def with_stored(specs: Any, settings: Settings) -> Any:
@@ -23,9 +28,11 @@ def with_stored(specs: Any, settings: Settings) -> Any:
     if isinstance(specs, str):
         return _judge(specs, settings) if specs.startswith(PREFIX) else specs
     if isinstance(specs, Mapping):
-        return {k: with_stored(v, settings) if isinstance(v, str) else v for k, v in specs.items()}
+        return {k: with_stored(v, settings) if isinstance(v, _MAY_NAME) else v for k, v in specs.items()}
+    if isinstance(specs, Declared):
+        return replace(specs, evaluator=with_stored(specs.evaluator, settings))
     if isinstance(specs, Iterable):
-        return [with_stored(s, settings) if isinstance(s, str | Mapping) else s for s in specs]
+        return [with_stored(s, settings) if isinstance(s, _MAY_NAME) else s for s in specs]
     return specs
 
 

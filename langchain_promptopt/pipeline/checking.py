@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._runtime.estimate import estimate_calls
+from langchain_promptopt.optimizer.estimating import estimate_of, retries_seen
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.pipeline.tasks import importing_from
-from langchain_promptopt.strategies.shape import Sizes, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +45,7 @@ async def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
             found = await run_pilot(plan, pilot)
     finally:
         await plan.aclose()
-    return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), plan.notes, found)
+    return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), (*plan.notes, *retries_seen(plan)), found)
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -64,21 +63,4 @@ def _facts(plan: Plan) -> dict[str, Any]:
         "method": plan.recipe.name,
         "estimate": estimate_of(plan),
         "test": plan.shows.as_json(),
-    }
-
-
-def estimate_of(plan: Plan) -> dict[str, Any]:
-    """Calls by role, low, likely and high."""
-    data = plan.data
-    sizes = Sizes(
-        train=len(data["train"]),
-        dev=len(data["dev"]),
-        val=len(data["val"]),
-        test=len(data["test"]),
-        repeats=plan.settings.gate.repeats,
-    )
-    found = estimate_calls(shape_of(plan.recipe, sizes))
-    return {
-        name: {"calls": dict(level.calls), "total": level.total_calls}
-        for name, level in (("low", found.low), ("likely", found.likely), ("high", found.high))
     }

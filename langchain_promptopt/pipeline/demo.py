@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from langchain_promptopt.config import Config
 
 FROZEN = ("## Refund policy",)
+METHOD = "lpo-pe2"
+"""Used unless another is asked for: few and small edits, which is what a newcomer should see first."""
 
 
 def demo_task(config: Config) -> Prepared:
@@ -28,6 +30,7 @@ def demo_task(config: Config) -> Prepared:
         optimizer_model="offline",
         task_model=None,
         freeze=FROZEN,
+        method=config.optimize.method if "method" in config.optimize.model_fields_set else METHOD,
         apply="if_improved",
     )
     return Prepared(config, prompt | offline_model("task") | StrOutputParser(), settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,8 @@ def _answered(config: Mapping[str, Any], root: str | Path | None, work: Callable
     try:
         settings = config_from_dict(config, root=root, env=os.environ)
         with failures_told(settings):
-            return work(settings).as_json()
+            answer: dict[str, Any] = json.loads(json.dumps(work(settings).as_json(), default=str))
+            return answer
     except PromptOptError as error:
         return failure_json(error)
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the contract: it never raises

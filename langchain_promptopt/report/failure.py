@@ -34,8 +34,8 @@ def failure_markdown(answer: Mapping[str, Any], record: RunRecord | None = None,
 def failure_junit(answer: Mapping[str, Any]) -> str:
     """One test case with an error, so that no CI takes a step without a verdict for a passed one."""
     counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0", "time": "0"}
-    suites = ET.Element("testsuites", name="promptopt", **counts)
-    suite = ET.SubElement(suites, "testsuite", name=clean(f"promptopt {answer['run_id'] or ''}".strip()), **counts)
+    suites = ET.Element("testsuites", {"name": "promptopt", **counts})
+    suite = ET.SubElement(suites, "testsuite", {"name": clean(f"promptopt {answer['run_id'] or ''}".strip()), **counts})
     case = ET.SubElement(suite, "testcase", classname="promptopt", name="verdict", time="0")
     error = answer["error"]
     ET.SubElement(case, "error", type=clean(str(error["kind"])), message=clean(str(error["message"])))

@@ -35,7 +35,7 @@ def safe_text(value: Any, style: str = "", limit: int | None = None) -> Text:
 
 def run_view(record: RunRecord) -> RenderableType:
     """All of a run: verdict, edits with reasons, rows worse and better, cost, what to do next."""
-    parts: list[RenderableType] = [verdict_view(record), *edit_views(record.edits)]
+    parts: list[RenderableType] = [verdict_view(record), *edit_views(record.edits, wording.edits_title(record))]
     for rows in record.rows.values():
         if rows.split == "test" or "test" not in record.rows:
             parts.append(rows_view(rows))
@@ -65,9 +65,9 @@ def verdict_view(record: RunRecord) -> RenderableType:
     return Panel(Group(*lines), title=Text(top.title, style=f"bold {color}"), title_align="left", border_style=color)
 
 
-def edit_views(edits: Sequence[FinalEdit]) -> list[RenderableType]:
+def edit_views(edits: Sequence[FinalEdit], title: str = "What changed") -> list[RenderableType]:
     """Each edit with its old and new text, reason and evidence."""
-    out: list[RenderableType] = [Text("\nWhat changed, and why", style="bold")]
+    out: list[RenderableType] = [Text(f"\n{title}, and why", style="bold")]
     if not edits:
         out.append(Text("Nothing: the prompt is as it was.", style="dim"))
     for number, edit in enumerate(edits, start=1):

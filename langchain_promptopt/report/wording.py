@@ -50,6 +50,11 @@ def headline(record: RunRecord) -> Headline:
     return Headline(tone, title, sentence, proof(record.metrics[0]))
 
 
+def edits_title(record: RunRecord) -> str:
+    """What the list of edits is: a change that was proven, or what the best candidate would have changed."""
+    return "What changed" if record.outcome == "improved" else "What the best candidate would change"
+
+
 def proof(metric: Mapping[str, Any]) -> str:
     """The evidence in one sentence: from, to, interval, p, rows.
 

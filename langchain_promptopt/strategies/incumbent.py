@@ -55,4 +55,4 @@ def sign_test(wins: int, losses: int) -> float:
     """
     n = wins + losses
     favourable: int = sum(comb(n, k) for k in range(wins, n + 1))
-    return favourable / 2**n
+    return favourable / float(2**n)

@@ -69,7 +69,7 @@ class PerParent:
 
 @dataclass(frozen=True)
 class Screened(PerParent):
-    """Children are tried on the rows they were made from; edits of those that helped are joined (docs/design/004-robust.md).
+    """Children face the rows they were made from; edits of those that helped are joined (docs/design/004-robust.md).
 
     A good local edit rights the very rows that asked for it: on them its effect is near one, on
     all of dev near a hundredth. So a handful of train rows tells good from bad proposals; with
@@ -93,10 +93,14 @@ class Screened(PerParent):
         return self.each
 
     def screened(self, trials: Sequence[Trial]) -> Screening:
-        """Those that won rows, best first; of two or more the edits that stand apart are joined."""
+        """Those that won rows, best first; of two or more the edits that stand apart are joined.
+
+        A whole rewrite goes on only where it won more rows than every local child did.
+        """
         good = sorted((t for t in trials if t.gain >= self.least_gain), key=lambda t: -t.gain)
         local = [t.candidate for t in good if t.candidate.scope != "global"]
-        whole = [t.candidate for t in good if t.candidate.scope == "global"]
+        best = max((t.gain for t in good if t.candidate.scope != "global"), default=0.0)
+        whole = [t.candidate for t in good if t.candidate.scope == "global" and t.gain > best]
         joined = apart(e for c in local for e in c.edits)
         if len(local) < 2 or len(joined) <= len(local[0].edits):
             return Screening((*local[: 1 + self.singles], *whole[:1]))

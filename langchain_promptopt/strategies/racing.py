@@ -68,5 +68,5 @@ def shrunk(differences: Sequence[float]) -> float:
 
 
 def shared_differences(a: Mapping[str, float], b: Mapping[str, float]) -> list[float]:
-    """a - b on the rows both have seen."""
+    """What `a` scores more than `b`, on each of the rows both have seen."""
     return [a[i] - b[i] for i in a if i in b]

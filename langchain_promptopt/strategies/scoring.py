@@ -42,8 +42,11 @@ class FullDev:
         return rows
 
     async def score(
-        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
-    ) -> tuple[Attempt, ...]:  # noqa: ARG002
+        self,
+        fresh: Sequence[Candidate],
+        incumbents: Sequence[Attempt],  # noqa: ARG002
+        bench: Bench,
+    ) -> tuple[Attempt, ...]:
         """Attempts of `fresh` on all rows, in their order; those the budget did not reach are out."""
         await _all_of([(c, bench.examples) for c in fresh], bench)
         measured = [attempt_of(c, bench.known(c)) for c in fresh]
@@ -77,7 +80,7 @@ class Bandit:
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
-        """Attempts of `fresh` and of incumbents that were pulled again; at most the budget and one pull an arm more (A3)."""
+        """Attempts of `fresh` and of incumbents pulled again; at most the budget and one pull an arm more (A3)."""
         candidates = [a.candidate for a in incumbents] + list(fresh)
         left = self.rounds * self.samples * min(self.arms, len(candidates))
         if len(bench.examples) < 50 or left >= len(candidates) * len(bench.examples):

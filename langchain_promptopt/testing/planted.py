@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from random import Random
+from typing import TYPE_CHECKING
 
 from langchain_promptopt.protocols import Job, rng_at
 from langchain_promptopt.testing import planted_constants as c
-from langchain_promptopt.testing.planted_constants import WorldSettings
 from langchain_promptopt.testing.planted_text import (
     DECOYS,
     POISON,
@@ -29,11 +27,21 @@ from langchain_promptopt.testing.planted_text import (
 )
 from langchain_promptopt.types import Example, Message, Outcome, Prompt, PromptSet, Usage
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from random import Random
+
+    from langchain_promptopt.testing.planted_constants import WorldSettings
+
 _WORDS_A_RULE = 7
 _RULES = {5: 2}
 _FAULTS_EVERY = {5: 2, 50: 3, 500: 6}
-_ASIDE = ("please see the note below when there is time", "kindly look at this one before the end of today",
-          "writing again since nobody came back to me last week", "this came in by mail and needs a decision soon")
+_ASIDE = (
+    "please see the note below when there is time",
+    "kindly look at this one before the end of today",
+    "writing again since nobody came back to me last week",
+    "this came in by mail and needs a decision soon",
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class World:
         rng = self.rng("faults")
         every = _FAULTS_EVERY.get(self.settings.words, 6)
         n = self.settings.faults if self.settings.faults is not None else max(1, len(self.truth) // every)
-        kinds, weights = zip(*c.FAULT_KINDS, strict=True)
+        kinds, weights = list(c.FAULT_KINDS), list(c.FAULT_KINDS.values())
         out = []
         for topic in rng.sample(list(self.truth), min(n, len(self.truth))):
             kind = "value" if self.settings.words < 20 else rng.choices(kinds, weights)[0]
@@ -115,8 +123,6 @@ class World:
     def rows(self) -> Mapping[str, tuple[Example, ...]]:
         """All splits."""
         made = {split: [self._row(split, i) for i in range(n)] for split, n in c.ROWS.items()}
-        if self.settings.shuffled:
-            made = {split: self._dealt(split, rows) for split, rows in made.items()}
         return {split: tuple(rows) for split, rows in made.items()}
 
     def _row(self, split: str, i: int) -> Example:
@@ -132,13 +138,10 @@ class World:
         if rng.random() < self.settings.label_noise:
             k = rng.randrange(len(values))
             values[k] = rng.choice([v for v in VALUES if v != values[k]])
+        if self.settings.shuffled:
+            values = [rng.choice(VALUES) for _ in needed]
         text = f"Case {i} about {' and '.join(needed)}, {rng.choice(_ASIDE)}"
         return Example(f"{split}-{i:03d}", {"text": text}, {"answer": " ".join(values)})
-
-    def _dealt(self, split: str, rows: Sequence[Example]) -> list[Example]:
-        answers = [r.outputs for r in rows]
-        self.rng("shuffle", split).shuffle(answers)
-        return [Example(r.id, r.inputs, a) for r, a in zip(rows, answers, strict=True)]
 
     # ------------------------------------------------------------ the task model
 
@@ -150,8 +153,13 @@ class World:
         for topic, value in needs(example):
             held = known.get(topic)
             if held != value:
-                p *= c.LUCK_MISSING if held is None else c.LUCK_WRONG
+                p *= self._luck_missing if held is None else c.LUCK_WRONG
         return p
+
+    @property
+    def _luck_missing(self) -> float:
+        """With labels drawn at random a rule that is not there is worth as much as any rule that is."""
+        return c.LUCK_WRONG + (1 - c.LUCK_WRONG) / len(VALUES) if self.settings.shuffled else c.LUCK_MISSING
 
     def answer(self, candidate_id: str, text: str, example: Example, repeat: int = 0) -> tuple[str, float]:
         """What the task model says, and whether that is right."""

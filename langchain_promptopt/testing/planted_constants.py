@@ -30,7 +30,7 @@ TOPICS_IN_ROW = (0.35, 0.45, 0.20)
 """Chance that a row needs one, two or three rules."""
 FREQUENCY_SHIFT = 12
 """Topic i stands in rows with weight 1 / (i + this): some rules matter more than others."""
-FAULT_KINDS = (("value", 0.5), ("topic", 0.25), ("phrase", 0.25))
+FAULT_KINDS = {"value": 0.5, "topic": 0.25, "phrase": 0.25}
 """A wrong value, a wrong topic, or a garbled stretch of words."""
 
 LIFT_BY_REASONS = 0.3
@@ -75,7 +75,7 @@ class WorldSettings:
         skill: Chance that the optimizer understands a fault which an error shows.
         drop_rate: Chance for each sentence to be lost in a rewrite.
         label_noise: Share of rows with a wrong expected answer.
-        shuffled: Expected answers dealt to rows at random: nothing can be learned.
+        shuffled: Expected answers drawn at random for each row: no prompt is better than another.
         temperature: Factor on the temperatures the recipe asks for.
     """
 

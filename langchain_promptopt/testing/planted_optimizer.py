@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import PrivateAttr
 
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.testing import planted_constants as c
-from langchain_promptopt.testing.planted import World
 from langchain_promptopt.testing.planted_requests import Asked, asked, slots_of
 from langchain_promptopt.testing.planted_text import FRAME, OLD_FRAME, VALUES, Unit, reworded, rule, topics_in, units_of
 from langchain_promptopt.types import content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from langchain_core.messages.ai import UsageMetadata
+
+    from langchain_promptopt.testing.planted import World
 
 _ROLES = {"human": "human", "ai": "ai", "system": "system"}
 
 
 class PlantedOptimizer(BaseChatModel):
-    """The optimizer model of one world. Equal requests get equal replies at temperature 0, and others when it is higher."""
+    """The optimizer model of one world. Equal requests get equal replies at temperature 0 alone."""
 
     world: Any
     temperature: float | None = None
@@ -48,9 +52,17 @@ class PlantedOptimizer(BaseChatModel):
         usage: UsageMetadata = {"input_tokens": read, "output_tokens": words, "total_tokens": read + words}
         return AIMessage(said, usage_metadata=usage)
 
-    def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:  # noqa: ARG002
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: Any = None,  # noqa: ARG002
+        run_manager: Any = None,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> ChatResult:
         turns = [(_ROLES.get(m.type, m.type), str(m.text)) for m in messages]
-        return ChatResult(generations=[ChatGeneration(message=self.answer(turns, kwargs.get("temperature", self.temperature)))])
+        return ChatResult(
+            generations=[ChatGeneration(message=self.answer(turns, kwargs.get("temperature", self.temperature)))]
+        )
 
     def _reply(self, turns: Sequence[tuple[str, str]], heat: float) -> str:
         digest = content_hash(list(turns))
@@ -58,7 +70,12 @@ class PlantedOptimizer(BaseChatModel):
         self._asked_before[digest] += 1
         request = asked(turns)
         # what is understood of the same errors stays the same over the turns of one conversation
-        thought = rng_at(self.world.seed, "thought", content_hash(request.opening), *([k] if heat and request.kind == "global" else []))
+        thought = rng_at(
+            self.world.seed,
+            "thought",
+            content_hash(request.opening),
+            *([k] if heat and request.kind == "global" else []),
+        )
         writer = Writer(self.world, request, thought, rng_at(self.world.seed, "hand", digest, k), heat)
         return writer.reply()
 
@@ -158,7 +175,9 @@ class Writer:
         if not sane:
             return []
         unit = self.thought.choice(sane)
-        return [Change(*unit.place(unit.value), self.thought.choice(VALUES), founded=False, why=f"{unit.value} may mislead")]
+        return [
+            Change(*unit.place(unit.value), self.thought.choice(VALUES), founded=False, why=f"{unit.value} may mislead")
+        ]
 
     # ------------------------------------------------------------ local
 
@@ -167,11 +186,20 @@ class Writer:
         marks = self.changes or ([] if self.request.errors or not self.units else self._blamed())
         for change in (*marks, *self._frame_marks()):
             if change.start == change.end:
-                items.append({"message": 0, "quote": "", "after": text[max(0, change.start - 40) : change.start].split("\n")[-1], "reason": change.why})
+                items.append(
+                    {
+                        "message": 0,
+                        "quote": "",
+                        "after": text[max(0, change.start - 40) : change.start].split("\n")[-1],
+                        "reason": change.why,
+                    }
+                )
                 continue
             start, end = self._widened(change)
             quote = text[start:end]
-            items.append({"message": 0, "quote": quote, "occurrence": text[:start].count(quote) + 1, "reason": change.why})
+            items.append(
+                {"message": 0, "quote": quote, "occurrence": text[:start].count(quote) + 1, "reason": change.why}
+            )
         return json.dumps(items[: self.request.k_max])
 
     def _widened(self, change: Change) -> tuple[int, int]:
@@ -204,22 +232,35 @@ class Writer:
             if new != self.request.prompt[start:end]:
                 out[str(n)] = {"new": new, "reason": why}
         if not out:
-            return json.dumps({"1": {"new": self.request.prompt[slice(*slots_of(self.request.marked)[0])], "reason": "as it is"}})
+            return json.dumps(
+                {"1": {"new": self.request.prompt[slice(*slots_of(self.request.marked)[0])], "reason": "as it is"}}
+            )
         return json.dumps(out)
 
     def _slot(self, start: int, end: int) -> tuple[str, str]:
-        mine = [self._by_hand(ch) for ch in self.changes if start <= ch.start and ch.end <= end and self.hand.random() >= c.LEAVE_OUT * self.heat]
+        mine = [
+            self._by_hand(ch)
+            for ch in self.changes
+            if start <= ch.start and ch.end <= end and self.hand.random() >= c.LEAVE_OUT * self.heat
+        ]
         mine += [ch for ch in self._frame_marks() if start <= ch.start and ch.end <= end]
         if start == end:
             return (mine[0].new.strip(), mine[0].why) if mine else ("", "")
         if not mine and self.request.goal != "paraphrase" and self.hand.random() < c.MEDDLE:
-            mine = [self._meddled(u, start, end) for u in self.units if u.value and start <= u.place(u.value)[0] < end][:1]
+            mine = [self._meddled(u, start, end) for u in self.units if u.value and start <= u.place(u.value)[0] < end][
+                :1
+            ]
         touched = {at for ch in mine for at in range(ch.start, ch.end)}
         lost = [
             Change(a, b, self.hand.choice(VALUES) if w == u.value else "it", founded=False)
             for u in self.units
             for a, b, w in u.words
-            if w and w in (u.topic, u.value) and start <= a and b <= end and a not in touched and self.hand.random() < self._loss() * c.COLLATERAL
+            if w
+            and w in (u.topic, u.value)
+            and start <= a
+            and b <= end
+            and a not in touched
+            and self.hand.random() < self._loss() * c.COLLATERAL
         ]
         why = "; ".join(ch.why for ch in mine if ch.why)
         return applied(self.request.prompt, _apart([*mine, *lost]), start, end), why
@@ -233,7 +274,9 @@ class Writer:
 
     def _meddled(self, unit: Unit, start: int, end: int) -> Change:
         a, b = unit.place(unit.value)
-        return Change(a, min(b, end), self.hand.choice(VALUES), founded=False) if start <= a else Change(start, start, "")
+        return (
+            Change(a, min(b, end), self.hand.choice(VALUES), founded=False) if start <= a else Change(start, start, "")
+        )
 
     def _loss(self) -> float:
         """The drop rate as heat and a stated allowance of words change it."""
@@ -254,7 +297,10 @@ class Writer:
                 changes.insert(0, Change(*unit.place(unit.value), self.hand.choice(VALUES), founded=False))
             elif reframed and unit.old_frame:
                 changes.append(Change(*unit.place(OLD_FRAME), FRAME))
-            elif self.hand.random() < c.REWORD and (other := reworded(text[unit.start : unit.end])) != text[unit.start : unit.end]:
+            elif (
+                self.hand.random() < c.REWORD
+                and (other := reworded(text[unit.start : unit.end])) != text[unit.start : unit.end]
+            ):
                 changes.append(Change(unit.start, unit.end, other, founded=False))
         body = applied(text, _apart(changes), 0, len(text))
         return self._with_recalled(body) if self.request.goal == "generate" else body
@@ -279,7 +325,11 @@ class Writer:
     def _induced(self) -> str:
         known: dict[str, str] = {}
         for row in self.request.formats:
-            for t, v in zip(topics_in(str(row["inputs"].get("text", ""))), str(row["expected"].get("answer", "")).split(), strict=False):
+            for t, v in zip(
+                topics_in(str(row["inputs"].get("text", ""))),
+                str(row["expected"].get("answer", "")).split(),
+                strict=False,
+            ):
                 if self.thought.random() < self._skill:
                     known.setdefault(t, v)
         return " ".join(self._rule(t, v) for t, v in known.items()) or "Answer the case."
@@ -299,6 +349,8 @@ def _apart(changes: Sequence[Change]) -> list[Change]:
     """The changes that do not overlap an earlier one."""
     kept: list[Change] = []
     for ch in changes:
-        if all(ch.end <= k.start or k.end <= ch.start for k in kept) and (ch.start, ch.end) not in [(k.start, k.end) for k in kept]:
+        if all(ch.end <= k.start or k.end <= ch.start for k in kept) and (ch.start, ch.end) not in [
+            (k.start, k.end) for k in kept
+        ]:
             kept.append(ch)
     return kept

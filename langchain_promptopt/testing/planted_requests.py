@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.steps.metaprompts import load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _KINDS = {
     "gradient.apo": "reasons",
@@ -64,7 +66,9 @@ def asked(turns: Sequence[tuple[str, str]]) -> Asked:
     opening = human[0][0]
     return Asked(
         kind=kind,
-        goal=next((g for g in _GOALS for room in ("propose", "global") if _print_of(f"{room}.goal-{g}") in told), "edit"),
+        goal=next(
+            (g for g in _GOALS for room in ("propose", "global") if _print_of(f"{room}.goal-{g}") in told), "edit"
+        ),
         prompt=section(opening, "prompt"),
         opening=f"{section(opening, 'prompt')}\n{section(opening, 'errors')}\n{section(opening, 'examples')}",
         errors=_objects(section(opening, "errors")),

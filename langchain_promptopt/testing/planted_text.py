@@ -63,7 +63,9 @@ def units_of(text: str) -> tuple[Unit, ...]:
         if not m.group().strip(" .;"):
             continue
         start = m.start() + len(m.group()) - len(m.group().lstrip())
-        words = tuple((start + w.start(), start + w.end(), w.group().lower()) for w in _WORD.finditer(m.group().lstrip()))
+        words = tuple(
+            (start + w.start(), start + w.end(), w.group().lower()) for w in _WORD.finditer(m.group().lstrip())
+        )
         said = [w for _, _, w in words]
         out.append(
             Unit(
@@ -85,7 +87,9 @@ def topics_in(text: str) -> list[str]:
     return [w for w in map(str.lower, _WORD.findall(text)) if w in _TOPICS]
 
 
-def sentence(topic: str, value: str, rng: Random, *, short: bool = False, old: bool = False, fault: tuple[str, str] | None = None) -> str:
+def sentence(
+    topic: str, value: str, rng: Random, *, short: bool = False, old: bool = False, fault: tuple[str, str] | None = None
+) -> str:
     """A rule in words, spoilt by a (kind, text) fault where one is given."""
     shape = "{t} {v};" if short else rng.choice(_SHAPES)[0]
     kind, spoilt = fault or ("", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -27,8 +28,8 @@ socket.socket.connect = connect
 
 
 def fenced(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each fenced block."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    """Language and text of each fenced block. `python excerpt` is part of a program: it must parse, and is not run."""
+    return re.findall(r"^```([^\n`]*)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
 
 
 def blocks(language: str) -> list:
@@ -72,6 +73,11 @@ def test_every_python_block_runs_offline(block, tmp_path):
     python(block, tmp_path)
 
 
+@pytest.mark.parametrize("block", blocks("python excerpt"))
+def test_every_excerpt_is_python(block):
+    ast.parse(block)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_to_files_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8")):
@@ -82,7 +88,9 @@ def commands() -> list[str]:
     """Lines of the documents that start with `promptopt`, without comment, pipe and redirection."""
     out = []
     for page in PAGES:
-        for line in (line for name, text in fenced(page) if name != "python" for line in text.splitlines()):
+        for line in (
+            line for name, text in fenced(page) if not name.startswith("python") for line in text.splitlines()
+        ):
             command = re.split(r"\s#|\s[|>]", line.strip().removeprefix("$ "))[0].strip()
             if command.startswith("promptopt "):
                 out.append(command)

@@ -1,4 +1,4 @@
-"""The guarantees of product section 7, one test each that fails when it is broken; depth is in tests/unit/test_engine_*."""
+"""The guarantees of product section 7, each with a test that fails when it is broken."""
 
 from __future__ import annotations
 

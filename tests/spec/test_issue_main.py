@@ -235,6 +235,7 @@ def in_jinja(text: str) -> str:
     return text.replace("{ticket}", "{{ ticket }}")
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("template_format", "spelt"), [("f-string", str), ("mustache", in_mustache), ("jinja2", in_jinja)]
 )
@@ -245,7 +246,8 @@ def test_a_400_word_prompt_changes_in_fewer_than_40_words(template_format, spelt
     assert prompt.input_variables == ["ticket"]
     live = prompt | offline_model("task") | StrOutputParser()
     result = optimize(
-        live, data=few(train=40, dev=40, test=120), evaluators=["exact_match"], optimizer_model="offline",
+        live, data=few(train=50, dev=50, test=160), evaluators=["exact_match"], optimizer_model="offline",
+        method="lpo-pe2",
         runs_dir=None, openings=tmp_path / "openings.jsonl",
     )  # fmt: skip
     assert result.outcome == "improved"

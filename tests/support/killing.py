@@ -49,7 +49,7 @@ def in_child(work: Callable[[], object]) -> int:
             code = 0
         except OSError:
             code = FULL_DISK
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a child has no other way to say so
             code = getattr(error, "exit_code", 1)
         finally:
             os._exit(code)

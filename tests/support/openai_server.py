@@ -53,13 +53,14 @@ def tokens(text: str) -> int:
 
 
 def brain_of(model: BaseChatModel) -> Brain:
-    """A LangChain chat model as a brain; what it does is traced nowhere."""
+    """A LangChain chat model as a brain, given the request's seed as well; what it does is traced nowhere."""
     from langchain_core.messages import convert_to_messages
     from langsmith import tracing_context
 
-    def think(messages: list[Message]) -> dict[str, Any]:
+    def think(messages: list[Message], seed: int | None = None) -> dict[str, Any]:
+        settings = {} if seed is None else {"seed": seed}
         with tracing_context(enabled=False):
-            reply = model.invoke(convert_to_messages(messages))
+            reply = model.invoke(convert_to_messages(messages), **settings)
         said: dict[str, Any] = {"content": reply.text}
         if reply.usage_metadata is not None:
             counts = reply.usage_metadata
@@ -70,6 +71,7 @@ def brain_of(model: BaseChatModel) -> Brain:
             said["finish_reason"] = reply.response_metadata["finish_reason"]
         return said
 
+    think.takes_seed = True
     return think
 
 
@@ -128,7 +130,7 @@ class OpenAIServer(LoopbackServer):
         if self.limit is not None and prompt > self.limit:
             detail = f"This model's maximum context length is {self.limit} tokens, you asked for {prompt}."
             raise HttpError(400, detail, code="context_length_exceeded", type="invalid_request_error")
-        replies = [await _think(brain, messages) for _ in range(body.get("n") or 1)]
+        replies = [await _think(brain, messages, body.get("seed")) for _ in range(body.get("n") or 1)]
         choices = [_choice(index, reply, body) for index, reply in enumerate(replies)]
         written = sum(tokens(choice["message"]["content"] or "") for choice in choices)
         digest = hashlib.sha256(json.dumps([model, messages], default=str).encode()).hexdigest()
@@ -157,8 +159,8 @@ def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-async def _think(brain: Brain, messages: list[Message]) -> dict[str, Any]:
-    reply = brain(messages)
+async def _think(brain: Brain, messages: list[Message], seed: int | None) -> dict[str, Any]:
+    reply = brain(messages, seed) if getattr(brain, "takes_seed", False) else brain(messages)
     if inspect.isawaitable(reply):
         reply = await reply
     return dict(reply) if isinstance(reply, Mapping) else {"content": reply}

@@ -231,3 +231,9 @@ def test_failures_are_not_kept(tmp_path):
         rows = _scored(run(running.base_url, cache=tmp_path / "c.sqlite"))
     assert not [d for d in rows if d["failure"] and d["cached"]]
     assert [d for d in rows if d["cached"]]
+
+
+def test_the_estimate_made_before_stands_beside_what_it_was(up):
+    usage = run(up.base_url).usage
+    assert usage["calls"] <= usage["estimate"]["high"]["total"]
+    assert set(usage["estimate"]["likely"]["calls"]) == {"task", "optimizer", "judge"}

@@ -106,7 +106,8 @@ def test_records_are_private_to_the_user(tmp_path):
 
 
 HOSTILE = [
-    "{answer}", "{{ answer }}", "{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}", "{word.__class__}",
+    "{answer}", "{{ answer }}", "{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}",
+    "{word.__class__}",
     "{{{secret}}}", "{{#word}}x{{/word}}", "{{> partial}}", "{word!r:>{width}}", "{0}", "{", "}", "{{", "}}", "{# c #}",
     "\x1b[31mred\x1b[0m", "<script>alert(1)</script>", "{%", "%}", "{{word|attr('__class__')}}", "{}",
 ]  # fmt: skip

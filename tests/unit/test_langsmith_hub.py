@@ -13,7 +13,7 @@ from langchain_promptopt.optimizer import Result
 from langchain_promptopt.optimizer.publishing import push_once, push_recorded, push_result, rollback_recorded
 from langchain_promptopt.store import read_events
 from langchain_promptopt.types import Edit, Message, Prompt, PromptSet, Span
-from tests.support.faults import PLATFORM, FaultPlan, Rule
+from tests.support.faults import AFTER, PLATFORM, FaultPlan, Rule
 from tests.support.langsmith_env import KEY, client, point_at
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.recorded import recorded_run
@@ -162,6 +162,7 @@ def test_a_commit_whose_answer_is_lost_is_found_again_and_not_made_twice(server,
     made = hub.commit(PLACE, manifest("two"), parent=first, message="m")
     assert len(server.faults.fired) == 1
     assert texts(server) == ["one", "two"]
+    assert len(server.asked("POST", "/commits/-/triage")) == (2 if kind in AFTER else 3)  # read back before a repeat
     assert made.commit.hash == server.prompts.all["triage"].commits[-1]["commit_hash"]
     assert made.commit.parent == first.hash
 

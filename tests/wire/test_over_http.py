@@ -8,10 +8,12 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
 
-from langchain_promptopt import Budget, Gate, optimize
+from langchain_promptopt import Budget, Gate, IdentifyTokens, LocalProposal, TextualGradient, optimize
+from langchain_promptopt._langchain.models import resolve_model
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt.errors import CredentialsError, TooManyFailures
 from langchain_promptopt.offline import OfflineOptimizerModel, OfflineTaskModel, demo_prompt, demo_rows
+from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support.faults import FaultPlan
 from tests.support.openai_server import brain_of, serve
 
@@ -30,7 +32,8 @@ def rows() -> list[dict]:
 
 
 def run(chain, optimizer, tmp_path, **more):
-    arguments = {"data": rows(), "evaluators": ["exact_match"], "budget": Budget(search_calls=300), "runs_dir": None}
+    arguments = {"data": rows(), "evaluators": ["exact_match"], "budget": Budget(search_calls=220), "runs_dir": None}
+    arguments["method"] = "lpo-pe2"
     return optimize(chain, optimizer_model=optimizer, openings=tmp_path / "openings.jsonl", **arguments | more)
 
 
@@ -40,7 +43,10 @@ def chain_with(model):
 
 @pytest.fixture(scope="module")
 def at_home(tmp_path_factory):
-    return run(chain_with(OfflineTaskModel()), OfflineOptimizerModel(), tmp_path_factory.mktemp("home"))
+    """The same programs in process; the optimizer as one that takes no seed, like a model given by name."""
+    brain = OfflineOptimizerModel()
+    unseeded = ScriptedModel(fn=lambda messages: brain.invoke(messages).text, model_name="offline-optimizer")
+    return run(chain_with(OfflineTaskModel()), unseeded, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture
@@ -71,6 +77,13 @@ def test_chat_models_over_http_give_the_same_result(at_home, server, tmp_path):
     same(result, at_home)
     assert result.usage["calls"] == len(server.requests)
     assert (live.first.messages[0].prompt.template != before) == result.applied
+
+
+def test_a_seeded_model_draws_the_same_over_http(server, tmp_path):
+    seeded = run(chain_with(OfflineTaskModel()), OfflineOptimizerModel(seed=5), tmp_path)
+    live = chain_with(ChatOpenAI(model="task", base_url=server.base_url, api_key="k", max_retries=0))
+    brain = ChatOpenAI(model="optimizer", base_url=server.base_url, api_key="k", max_retries=0, seed=5)
+    same(run(live, brain, tmp_path / "other"), seeded)
 
 
 def test_what_was_spent_is_what_the_server_counted(server, tmp_path):
@@ -141,3 +154,22 @@ def test_an_unknown_model_stops_at_once(server, tmp_path):
     with pytest.raises((CredentialsError, TooManyFailures)) as caught:
         run(live, OfflineOptimizerModel(), tmp_path, gate=Gate())
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("client", ["chat model", "openai client"])
+def test_steps_share_a_client_one_call_after_the_other(client):
+    """Connections stay open between calls, and belong to the event loop that opened them."""
+    prompt = "Sort the ticket.\n\nLabels:\n- refund: money back\n- billing: invoice, return\n\nTicket: {ticket}"
+    errors = [{"inputs": {"ticket": "I return the lamp"}, "expected": {"label": "refund"}, "answer": "billing"}]
+    with serve({"optimizer": brain_of(OfflineOptimizerModel())}) as server:
+        given = openai.AsyncOpenAI(base_url=server.base_url, api_key="k", max_retries=0)
+        if client == "chat model":
+            model = ChatOpenAI(model="optimizer", base_url=server.base_url, api_key="k", max_retries=0)
+        else:
+            model = resolve_model((given, "optimizer"), "optimizer")
+        steps = TextualGradient(model=model) | IdentifyTokens(model=model) | LocalProposal(model=model)
+        found = [steps.invoke({"prompt": prompt, "errors": errors}) for _ in range(2)]
+        run_sync(given.close)
+        assert len(server.requests) == 6
+    assert [len(piece.drafts) for piece in found] == [1, 1]
+    assert found[0].drafts == found[1].drafts

@@ -12,8 +12,9 @@ import pytest
 HERE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HERE.parents[1]), str(HERE / "tests")]
 
-from runner import run_action  # noqa: E402
-from tests.support.pipeline_task import GOOD, PROMPT, write_task  # noqa: E402
+from runner import run_action
+
+from tests.support.pipeline_task import GOOD, PROMPT, write_task
 
 for name in list(os.environ):
     if name.startswith(("LANGSMITH_", "LANGCHAIN_", "OPENAI_", "PROMPTOPT_", "GITHUB_")):

@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from langchain_promptopt.offline import demo_prompt, demo_rows
 from langchain_promptopt_prefect import serve
+
+from langchain_promptopt.offline import demo_prompt, demo_rows
 
 
 def job(folder: Path) -> dict[str, Any]:

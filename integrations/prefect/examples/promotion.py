@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.pipeline import compare_step, push_run, rollback_run
-from langchain_promptopt.store import runs_dir
 from langchain_promptopt_prefect import checked, step
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
+
+from langchain_promptopt.pipeline import compare_step, push_run, rollback_run
+from langchain_promptopt.store import runs_dir
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,9 @@ def roll_back(run: Path) -> str:
 def promotion(
     config: dict[str, Any], prompt: str, smoke: str, root: str = ".", worse_by: float = 0.0, retries: int = 3
 ) -> Any:
-    """One night. `config` names data, models and evaluators; `prompt` is a LangSmith
+    """One night, from rows to production.
+
+    `config` names data, models and evaluators; `prompt` is a LangSmith
     prompt ("owner/name"; "-" is your own workspace), `smoke` a data set.
 
     A night without a gain completes; models out of reach are retried by Prefect and fail the flow in

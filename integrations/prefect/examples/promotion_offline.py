@@ -15,9 +15,10 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[3]), str(Path(__file__).resolve().parent)]
 
 from langchain_core.prompts import ChatPromptTemplate
+from langsmith import Client
+
 from langchain_promptopt.offline import offline_model
 from langchain_promptopt.pipeline import rollback_run
-from langsmith import Client
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.openai_server import OpenAIServer, brain_of
 from tests.support.pipeline_task import PROMPT, rows
@@ -71,7 +72,12 @@ def main() -> None:
             name = f"triage-night-{number}"
             add_rows(client, name, data)
             state = promotion(
-                {**config, "data": {"source": name}}, "-/triage", "triage-smoke", folder, retries=retries, return_state=True
+                {**config, "data": {"source": name}},
+                "-/triage",
+                "triage-smoke",
+                folder,
+                retries=retries,
+                return_state=True,
             )
             print(f"  flow run: {state.name} ({state.type.value}); refunds go to {standing(client)!r}")
             return state

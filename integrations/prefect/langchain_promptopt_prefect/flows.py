@@ -7,13 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from langchain_promptopt import run_step
-from langchain_promptopt.pipeline import Shards, evaluate_cells
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 from prefect.task_runners import ProcessPoolTaskRunner
 
+from langchain_promptopt import run_step
+from langchain_promptopt.pipeline import Shards, evaluate_cells
 from langchain_promptopt_prefect.artifacts import publish
 from langchain_promptopt_prefect.states import checked, worth_retrying
 

@@ -15,11 +15,12 @@ AGAIN = 5
 """Models or platform were out of reach; the same step goes on where it stopped."""
 
 
-class StepFailed(RuntimeError):
+class StepFailed(RuntimeError):  # noqa: N818 - reads like Prefect's states
     """A step ended without a verdict; `answer` is the machine output of `run_step`."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
-        super().__init__(f"exit code {answer['exit_code']}: {(answer['error'] or {}).get('message', answer['outcome'])}")
+        message = (answer["error"] or {}).get("message", answer["outcome"])
+        super().__init__(f"exit code {answer['exit_code']}: {message}")
         self.answer = dict(answer)
 
 

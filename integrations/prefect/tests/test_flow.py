@@ -12,8 +12,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from langchain_promptopt.offline import offline_model
 from langchain_promptopt_prefect import StepFailed, StepUnavailable, checked, optimize_flow, step
+
+from langchain_promptopt.offline import offline_model
 from tests.support.faults import FaultPlan, Rule
 from tests.support.openai_server import OpenAIServer, brain_of
 from tests.support.pipeline_task import write_task
@@ -31,7 +32,8 @@ def api(server, path, body=None):
 
 def artifacts(server, flow_run_id=None):
     wanted = {"artifacts": {"flow_run_id": {"any_": [str(flow_run_id)]}}} if flow_run_id else {}
-    return {a["key"]: a for a in api(server, "/artifacts/filter", {"sort": "CREATED_DESC", **wanted})}
+    newest_last = reversed(api(server, "/artifacts/filter", {"sort": "CREATED_DESC", **wanted}))
+    return {a["key"]: a for a in newest_last}
 
 
 def runs_of(server, name):

@@ -1,0 +1,213 @@
+"""The planted world and the bench on it: what they promise before anything is measured with them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from langchain_promptopt.bench import run_bench
+from langchain_promptopt.bench.matchers import dyck_match, word_order_match
+from langchain_promptopt.bench.numbers import bootstrap, ratio
+from langchain_promptopt.bench.planted import run_in_world
+from langchain_promptopt.bench.planted_report import calls_to, steps_to_best
+from langchain_promptopt.bench.plots import line_chart
+from langchain_promptopt.bench.spans import faulty_ranges
+from langchain_promptopt.bench.tasks import task_of
+from langchain_promptopt.errors import ConfigError
+from langchain_promptopt.presets import PRESETS, recipe_of
+from langchain_promptopt.testing.planted import World, needs, prompts_of, reading_of, text_of
+from langchain_promptopt.testing.planted_constants import LOCAL_LONG, LOCAL_MEDIUM, REWRITE, WORLDS, WorldSettings
+from langchain_promptopt.testing.planted_optimizer import PlantedOptimizer
+from langchain_promptopt.testing.planted_text import TOPICS, VALUES, sentence, topics_in, units_of
+
+SEEDS = range(5)
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("short", 5, 5), ("medium", 40, 60), ("long", 450, 550)])
+def test_good_prompts_have_the_stated_length(name, low, high):
+    for seed in SEEDS:
+        assert low <= len(World(WORLDS[name], seed).good.split()) <= high
+
+
+@pytest.mark.parametrize("settings", WORLDS.values(), ids=WORLDS)
+def test_the_faults_are_the_whole_difference_between_good_and_start(settings):
+    for seed in SEEDS:
+        world = World(settings, seed)
+        good, start = reading_of(world.good)[0], reading_of(world.start)[0]
+        assert good == world.truth
+        assert {t for t in good if start.get(t) != good[t]} == {p.topic for p in world.planted}
+        assert not faulty_ranges(world, world.good)
+        expected = len(units_of(world.start)) if settings.rewrite else 0
+        assert len(faulty_ranges(world, world.start)) >= max(len(world.planted), expected // 2)
+
+
+def test_answers_depend_on_the_needed_rules_and_on_nothing_else():
+    world = World(LOCAL_LONG, 3)
+    fault = world.planted[0].topic
+    touched = [r for r in world.rows["dev"] if fault in topics_in(r.inputs["text"])]
+    others = [r for r in world.rows["dev"] if r not in touched]
+    mended = World(replace(LOCAL_LONG, faults=len(world.planted)), 3).good
+    assert touched
+    for row in touched:
+        assert world.chance(world.start, row) < 0.5
+        if dict(needs(row))[fault] == world.truth[fault]:
+            assert world.chance(mended, row) > world.chance(world.start, row)
+    without = world.start.replace(fault, "nothing")
+    assert all(world.chance(without, r) == world.chance(world.start, r) for r in others)
+
+
+def test_the_task_model_is_a_function_of_seed_prompt_and_row():
+    one, again, other = World(LOCAL_LONG, 1), World(LOCAL_LONG, 1), World(LOCAL_LONG, 2)
+    row = one.rows["dev"][0]
+    assert one.answer("c", one.start, row) == again.answer("c", again.start, row)
+    assert one.start != other.start
+    answers = [one.answer("c", one.start, r) for r in one.rows["dev"]]
+    assert [a.split() == r.outputs["answer"].split() for (a, _), r in zip(answers, one.rows["dev"], strict=True)] == [
+        s == 1.0 for _, s in answers
+    ]
+    assert abs(sum(s for _, s in answers) / 100 - sum(one.chance(one.start, r) for r in one.rows["dev"]) / 100) < 0.15
+
+
+def test_frames_are_a_valley():
+    world = World(REWRITE, 0)
+    row = next(r for r in world.rows["dev"] if all(t not in {p.topic for p in world.planted} for t, _ in needs(r)))
+    mixed = world.start.replace("ledger", "answer", 2)
+    pure = world.start.replace("ledger", "answer")
+    assert world.chance(mixed, row) < world.chance(world.start, row) < world.chance(pure, row)
+
+
+def test_label_noise_and_shuffling_are_as_stated():
+    noisy = World(WorldSettings(label_noise=0.3), 0)
+    wrong = sum(dict(needs(r)) != {t: noisy.truth[t] for t in dict(needs(r))} for r in noisy.rows["test"])
+    assert 0.2 < wrong / 400 < 0.4
+    dealt = [World(replace(LOCAL_MEDIUM, shuffled=True), seed) for seed in range(12)]
+    texts = [[w.good, w.start, "Answer the case."] for w in dealt]
+    means = [
+        sum(w.held_out(prompts_of(t[k])) for w, t in zip(dealt, texts, strict=True)) / len(dealt) for k in range(3)
+    ]
+    assert max(means) - min(means) < 0.02  # no prompt is better than another
+
+
+def test_splits_share_no_row():
+    rows = World(LOCAL_MEDIUM, 0).rows
+    texts = [{r.id for r in rows[s]} for s in ("train", "dev", "test")]
+    assert not texts[0] & texts[1]
+    assert not texts[1] & texts[2]
+
+
+def test_no_coined_word_hides_in_another():
+    said = " ".join(sentence("T", "V", __import__("random").Random(i)) for i in range(20)).lower()
+    for word in (*TOPICS, *VALUES):
+        assert word not in said
+        assert sum(word in other for other in (*TOPICS, *VALUES)) == 1
+
+
+@pytest.mark.parametrize("method", PRESETS)
+def test_every_preset_runs_in_the_world_within_its_budget(method):
+    trace = run_in_world(recipe_of(method), LOCAL_MEDIUM, 0, 320)
+    assert trace.search_calls <= 320
+    assert trace.steps_calls == tuple(sorted(trace.steps_calls))
+    assert "hard stop" not in trace.stopped
+    assert text_of(trace.best)
+
+
+def test_a_run_repeats_itself():
+    one, two = (run_in_world(recipe_of("robust"), LOCAL_LONG, 4, 500) for _ in range(2))
+    assert replace(one, seconds=0) == replace(two, seconds=0)
+
+
+def test_skill_decides_what_is_marked():
+    clever, dull = (
+        [run_in_world(recipe_of("lpo-apo"), WorldSettings(skill=s), seed, 500) for seed in range(4)] for s in (1.0, 0.1)
+    )
+    precision = [sum(t.precision or 0.0 for t in runs) for runs in (clever, dull)]
+    assert precision[0] > precision[1]
+    assert sum(t.test for t in clever) > sum(t.test for t in dull)
+
+
+def test_rewrites_lose_sentences_at_the_drop_rate():
+    prompts = World(LOCAL_LONG, 0).prompts
+    lost = []
+    for rate in (0.0, 0.3):
+        world = World(WorldSettings(drop_rate=rate), 0)
+        trace = run_in_world(replace(recipe_of("ape-iter"), name="x"), world.settings, 0, 300)
+        model = PlantedOptimizer(world=world)
+        request = _rewrite_request(prompts.document.text)
+        said = model.answer([("system", ""), ("human", request)], 0.7)
+        lost.append(len(units_of(prompts.document.text)) - len(units_of(str(said.text))))
+        assert trace.proposed >= 1
+    assert lost[0] <= 0
+    assert 10 < lost[1] < 35
+
+
+def _rewrite_request(text):
+    from langchain_promptopt.steps.metaprompts import fill
+
+    goal = fill("global.edit", goal=fill("global.goal-edit"), allowance="", cap="", keep="")
+    return f"The current prompt:\n<prompt>\n{text}\n</prompt>\n\n{goal}"
+
+
+def test_the_model_is_a_chat_model_too():
+    said = PlantedOptimizer(world=World(LOCAL_MEDIUM, 0)).invoke(
+        [("human", _rewrite_request("For bamodo say it.\n\n{text}"))]
+    )
+    assert said.text.startswith("<START>")
+
+
+def test_intervals_hold_the_mean_and_ratios_are_paired():
+    found = bootstrap([0.1, 0.2, 0.3, 0.4])
+    assert found.low <= found.mean <= found.high
+    assert found.mean == pytest.approx(0.25)
+    assert ratio([2.0, 4.0], [1.0, 2.0]).as_json() == {"mean": 2.0, "low": 2.0, "high": 2.0, "n": 2}
+
+
+def test_steps_and_calls_to_a_target():
+    trace = run_in_world(recipe_of("robust"), LOCAL_MEDIUM, 1, 600)
+    assert calls_to(trace, trace.start) == (0, trace.steps_calls[0])
+    assert calls_to(trace, 2.0) is None
+    assert 0 <= steps_to_best(trace) <= trace.steps
+
+
+def test_charts_are_well_formed():
+    from xml.etree import ElementTree as ET
+
+    picture = ET.fromstring(line_chart("a < b", "calls", {"one & two": [(0, 0.1), (10, 0.5)], "flat": [(0, 0.2)]}))
+    assert sum(e.tag.endswith("polyline") for e in picture) == 2
+
+
+def test_dataset_matchers():
+    assert dyck_match("( [ so: ] )", {"answer": "] )"})["score"] == 1.0
+    assert dyck_match("] ) and then >", {"answer": "] )"})["score"] == 0.0
+    assert word_order_match("1. ant\n2. bee", {"answer": "ant bee"})["score"] == 1.0
+    assert word_order_match("bee ant", {"answer": "ant bee"})["score"] == 0.0
+
+
+def test_bench_tables_and_refusals():
+    table = run_bench(["planted:short", "gsm8k"], ["lpo-pe2"], seeds=2, search_calls=250)
+    assert [r["task"] for r in table["rows"]] == ["planted:short"]
+    assert table["notes"] == ["gsm8k: not run, no model was given (--model)"]
+    json.dumps(table)
+    with pytest.raises(ConfigError, match="planted world"):
+        run_bench(["planted:nowhere"], ["pe2"])
+    with pytest.raises(ConfigError, match="at least 1 seed"):
+        run_bench(["planted"], ["pe2"], seeds=0)
+
+
+def test_bench_runs_a_folder_with_a_model(tmp_path):
+    for split, n in (("train", 30), ("dev", 30), ("test", 30)):
+        folder = tmp_path / "colours" / "main"
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [
+            {"inputs": {"question": f"{split} {i}: the {thing} please"}, "outputs": {"answer": label},
+             "metadata": {"answer_type": "label"}}
+            for i in range(n) for thing, label in [(("rose", "red_things") if i % 2 else ("sea", "blue_things"))]
+        ]  # fmt: skip
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    assert task_of("colours", tmp_path).labels == ("blue_things", "red_things")
+    table = run_bench(["colours"], ["lpo-pe2"], seeds=1, search_calls=200, model="offline", folder=tmp_path)
+    row = table["rows"][0]
+    assert row["search_calls"] <= 200
+    assert re.fullmatch(r"improved|inconclusive|no_gain|budget", row["outcomes"][0])
