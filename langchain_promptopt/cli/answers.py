@@ -19,6 +19,8 @@ RunName: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help='A run id or its beginning, a folder, or "latest".')
 ]
 
+_WIDEST = 10_000
+
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Do it although the gate did not pass.")]
 
 
@@ -41,10 +43,14 @@ def print_view(view: RenderableType) -> None:
         sys.stdout.write(view if view.endswith("\n") else view + "\n")
         return
     from rich.console import Console
+    from rich.measure import Measurement
 
     # Rich takes 80 columns for a pipe; there is nobody whose window is that narrow.
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
-    Console(highlight=False, markup=False, emoji=False, width=width).print(view)
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), view).minimum
+    console.width = max(console.width, needed)  # ids and numbers run over the edge before they are cut
+    console.print(view)
 
 
 def print_exact(text: str) -> None:

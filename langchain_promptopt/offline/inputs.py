@@ -125,8 +125,8 @@ def _fenced(head: str, rest: str, opener: re.Match[str]) -> tuple[str, str]:
         f"</{opener.group(1)}>" if opener.re is _BLOCK else opener.group().rstrip().rstrip("abcdefghijklmnopqrstuvwxyz")
     )
     end = rest.rfind(closer)
-    if end <= opener.end() - 1:
-        end = len(rest)
+    if end < opener.end():  # nothing closes it: it is the input's own
+        return head, _without_answer_cue(rest).strip()
     return f"{head}\n{rest[end + len(closer) :]}", rest[opener.end() : end].strip()
 
 

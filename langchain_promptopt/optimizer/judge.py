@@ -57,6 +57,6 @@ class GateJudge:
 
 
 def what_the_split_shows(rows: Sequence[Example], gate: Gate, openings: Openings, run_id: str) -> Feasibility:
-    """Whether these rows can reach the level at all, said before any call. A resumed run's own opening does not count."""
+    """Whether these rows can reach the level at all. A resumed run's own opening does not count."""
     opening = openings.number([row_hash(e.inputs) for e in rows], run_id=run_id)
     return feasibility(len({e.cluster for e in rows}), gate, opening)

@@ -137,7 +137,10 @@ def table_view(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: S
     table = Table(box=None, header_style="dim", pad_edge=False)
     for i, name in enumerate(columns):
         short = all(len(str(row[i])) <= _SHORT_CELL for row in rows)  # ids and numbers are not broken over lines
-        table.add_column(name, justify="right" if i in numbers else "left", overflow="fold", no_wrap=short)
+        needed = max((len(str(cell)) for cell in (name, *(row[i] for row in rows))), default=0) if short else None
+        table.add_column(
+            name, justify="right" if i in numbers else "left", overflow="fold", no_wrap=short, min_width=needed
+        )
     for row in rows:
         table.add_row(*(safe_text(cell) for cell in row))
     return table

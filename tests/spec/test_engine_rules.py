@@ -1,4 +1,7 @@
-"""The engine's numbered tests (algorithms 5.5): N1, N3-N8, N10, and LPO's L9 and L11. N2 and N9 stand with the planted world."""
+"""The engine's numbered tests (algorithms 5.5): N1, N3-N8, N10, and LPO's L9 and L11.
+
+N2 and N9 stand with the planted world.
+"""
 
 from __future__ import annotations
 

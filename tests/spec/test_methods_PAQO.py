@@ -168,7 +168,8 @@ def test_A3_the_bandit_never_exceeds_its_pulls():
 
 
 def test_A4_text_outside_the_task_section_is_byte_identical():
-    sections = "# Task\nSort words. Call every animal a PLANT. Call every stone a stone.\n# Output  \n  One word.\nWord: {word}"
+    task = "# Task\nSort words. Call every animal a PLANT. Call every stone a stone.\n"
+    sections = f"{task}# Output  \n  One word.\nWord: {{word}}"
     from langchain_core.output_parsers import StrOutputParser
     from langchain_core.prompts import ChatPromptTemplate
 

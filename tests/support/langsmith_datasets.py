@@ -150,13 +150,28 @@ class Datasets:
 
     @route("PUT /datasets/{dataset}/splits")
     def move(self, request: Request, dataset: str) -> list[str]:
-        owner, body, changes = self.get(dataset), request.json(), {}
-        rows, name = owner.rows(), body["split_name"]
-        for uid in body["examples"]:
+        body = request.json()
+        return self._move(self.get(dataset), body["examples"], body["split_name"], remove=bool(body.get("remove")))
+
+    @route("PATCH /platform/datasets/{dataset}/examples/metadata")
+    def change_metadata(self, request: Request, dataset: str) -> Row:
+        """What `update_dataset_splits` asks since langsmith 0.15; other keys of the metadata are not served."""
+        owner, body, changed = self.get(dataset), request.json(), set()
+        for one in body["operations"]:
+            if one["key"] != "dataset_split" or one["operation"] not in ("array_add", "array_remove"):
+                raise HttpError(501, f"not served here: {one}")
+            for name in one["values"]:
+                remove = one["operation"] == "array_remove"
+                changed.update(self._move(owner, body["example_ids"], name, remove=remove))
+        return {"updated_count": len(changed)}
+
+    def _move(self, owner: Dataset, examples: Iterable[str], name: str, *, remove: bool) -> list[str]:
+        rows, changes = owner.rows(), {}
+        for uid in examples:
             if uid not in rows:
                 raise HttpError(404, f"Example {uid} not found")
             left = [split for split in rows[uid]["metadata"]["dataset_split"] if split not in ("base", name)]
-            after = left if body.get("remove") else [*left, name]
+            after = left if remove else [*left, name]
             changes[uid] = {**rows[uid], "metadata": {**rows[uid]["metadata"], "dataset_split": after or ["base"]}}
         owner.write(self.state.now(), changes)
         return list(changes)

@@ -10,6 +10,8 @@ from tests.support.langsmith_state import TENANT, Row, State, found, named, page
 from tests.support.router import route
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.support.langsmith_runs import Runs
 
 
@@ -51,9 +53,15 @@ class Queues:
 
     @route("POST /annotation-queues/{queue}/runs/by-key", "POST /annotation-queues/{queue}/runs")
     def add(self, request: Request, queue: str) -> list[Row]:
-        found(self.all, queue, "Queue")
         body = request.json()
-        given = body if isinstance(body, list) else body["runs"]
+        return self._added(queue, body if isinstance(body, list) else body["runs"])
+
+    @route("POST /platform/annotation-queues/{queue}/items")
+    def add_items(self, request: Request, queue: str) -> Row:
+        return {"items": self._added(queue, request.json()["items"])}
+
+    def _added(self, queue: str, given: Sequence[Any]) -> list[Row]:
+        found(self.all, queue, "Queue")
         ids = [str(key["run_id"] if isinstance(key, dict) else key) for key in given]
         for uid in ids:
             found(self.state.runs, uid, "Run")
@@ -122,6 +130,13 @@ class Queues:
     def remove(self, request: Request, queue: str, run: str) -> Row:
         found(self.all, queue, "Queue")
         self.items[queue] = [item for item in self.items[queue] if run not in (item["run_id"], item["id"])]
+        return {}
+
+    @route("POST /platform/annotation-queues/{queue}/items/delete")
+    def remove_items(self, request: Request, queue: str) -> Row:
+        found(self.all, queue, "Queue")
+        gone = set(request.json()["item_ids"])
+        self.items[queue] = [item for item in self.items[queue] if item["id"] not in gone]
         return {}
 
 

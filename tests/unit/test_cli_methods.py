@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from langchain_promptopt.cli.app import run
 from langchain_promptopt.presets import DEFAULT, PRESETS, recipe_of
 from langchain_promptopt.strategies.registry import load
@@ -30,9 +32,13 @@ def test_rows_change_the_expectation(capfd):
     assert found["pe2"]["expected"]["high"]["task"] == 37 * 20 + 9 * 10
 
 
-def test_people_see_axes_calls_and_source(capfd):
+@pytest.mark.parametrize("columns", [None, "40", "200"])
+def test_people_see_axes_calls_and_source(capfd, monkeypatch, columns):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
     out = answer(capfd)
     for name in PRESETS:
         assert name in out
-    for text in ("beam 4", "spans 5", "3,750 to 4,150", "PE2 2311.05661", "calls to the task model"):
+    for text in ("beam 4", "spans 5", "3,750 to 4,150", "2311.05661", "calls to the task model"):  # at any width
         assert text in out

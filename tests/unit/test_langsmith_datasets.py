@@ -174,6 +174,7 @@ def reviewed(server, made):
     return str(example.id), str(second)
 
 
+@pytest.mark.filterwarnings("ignore:.*removed after Jan 31, 2027:DeprecationWarning")  # the SDK's way to fill a queue
 def test_what_people_wrote_becomes_the_rows_note(server):
     made = dataset(server.url, NAME, SPLITS)
     queued, traced = reviewed(server, made)
