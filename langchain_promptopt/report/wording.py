@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from langchain_promptopt.report.health import Health
+    from langchain_promptopt.report.health import Health, SuspectRow
     from langchain_promptopt.report.record import RunRecord
 
 _HEADLINES = {
@@ -260,6 +260,11 @@ def simulated_note(record: RunRecord) -> str:
 _SUSPECTS = 10
 
 
+def _rows_named(rows: Sequence[SuspectRow]) -> str:
+    shown = ", ".join(f"{s.example_id} ({s.split})" for s in rows[:_SUSPECTS])
+    return shown + (f" and {len(rows) - _SUSPECTS} more" if len(rows) > _SUSPECTS else "")
+
+
 def health_facts(health: Health) -> list[tuple[str, str]]:
     """What is worth knowing about the optimizer model's replies and the labels, as pairs of texts."""
     facts: list[tuple[str, str]] = []
@@ -277,10 +282,12 @@ def health_facts(health: Health) -> list[tuple[str, str]]:
         facts.append(("asked a second time", f"{health.second_tries} of {number(health.calls)} calls"))
     if health.signatures:
         facts.append(("signatures met", ", ".join(s.replace("_", " ") for s in health.signatures)))
-    if health.suspects:
-        shown = ", ".join(f"{s.example_id} ({s.split})" for s in health.suspects[:_SUSPECTS])
-        more = len(health.suspects) - _SUSPECTS
-        facts.append(("rows whose label may be wrong", shown + (f" and {more} more" if more > 0 else "")))
+    doubted = [s for s in health.suspects if s.objections]
+    hard = [s for s in health.suspects if not s.objections]
+    if doubted:
+        facts.append(("labels the optimizer model doubts", _rows_named(doubted)))
+    if hard:
+        facts.append(("no prompt got right: hard, or labelled wrong", _rows_named(hard)))
     if health.objections:
         facts.append(("objections to expected answers", str(health.objections)))
     return facts

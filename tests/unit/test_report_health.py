@@ -8,7 +8,7 @@ import pytest
 
 from langchain_promptopt import optimize
 from langchain_promptopt.presets import lpo_pe2
-from langchain_promptopt.report.health import Health, health_of
+from langchain_promptopt.report.health import Health, SuspectRow, health_of
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.render import render
 from langchain_promptopt.report.wording import health_facts
@@ -61,6 +61,16 @@ def test_a_row_is_suspect_when_three_candidates_all_fail_it():
     outage = {"kind": "timeout", "scored_zero": False}
     events += [scored(c, "dropped", 0.0, failure=outage) for c in "abc"]
     assert [(s.split, s.example_id, s.failed) for s in health_of(events).suspects] == [("dev", "never", 3)]
+
+
+def test_doubted_labels_and_hard_rows_are_told_apart():
+    rows = (SuspectRow("train", "t-1", 1, 2, objections=1), *(SuspectRow("dev", f"d-{i}", 3, 3) for i in range(12)))
+    told = dict(health_facts(Health(suspects=rows)))
+    assert told["labels the optimizer model doubts"] == "t-1 (train)"
+    hard = told["no prompt got right: hard, or labelled wrong"]
+    assert hard.startswith("d-0 (dev), ")
+    assert hard.endswith("d-9 (dev) and 2 more")
+    assert "t-1" not in hard
 
 
 def test_nothing_asked_is_no_rate():
