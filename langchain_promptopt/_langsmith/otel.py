@@ -7,6 +7,8 @@ LangSmith key to a request, and a missing package is an error instead of an uplo
 from __future__ import annotations
 
 import json
+import os
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,10 @@ from langsmith.utils import get_env_var, is_env_var_truish
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
 
 MODES = ("langsmith", "otel", "hybrid")
@@ -40,6 +43,10 @@ _COPIED = {
     "gen_ai.usage.total_tokens": "llm.token_count.total",
 }
 _METADATA = "langsmith.metadata."
+_SDKS_OWN = "langsmith.internal_provider"
+"""On the provider that a LangSmith client makes for all the process; it sends the key to any OTLP endpoint."""
+_WAITING = 200_000
+"""Spans that may wait to be sent: a search makes thousands a second, and a collector takes its time."""
 _KEPT = (
     "name", "context", "parent", "resource", "events", "links", "kind", "status", "start_time", "end_time",
     "instrumentation_scope",
@@ -101,14 +108,16 @@ def _documents(completion: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Spans:
-    """Where the SDK makes its spans. `ours` says that we made it, and end it."""
+    """Where the SDK makes its spans. `ours` says that we made the provider, and end it."""
 
-    provider: TracerProvider
+    provider: Any
     ours: bool
 
 
 def provider(project: str | None, exporter: SpanExporter | None = None) -> Spans:
     """A tracer provider for the SDK: the application's own where it set one up, else one that sends OTLP.
+
+    Either way spans carry OpenInference's attributes.
 
     Args:
         project: The name Phoenix files the traces under.
@@ -125,12 +134,47 @@ def provider(project: str | None, exporter: SpanExporter | None = None) -> Spans
     except ImportError as error:
         raise _missing(error) from error
     standing = trace.get_tracer_provider()
-    if exporter is None and isinstance(standing, TracerProvider):
-        return Spans(standing, ours=False)
+    theirs = isinstance(standing, TracerProvider) and not standing.resource.attributes.get(_SDKS_OWN)
+    if theirs and exporter is None:
+        return Spans(_with_attributes(standing), ours=False)
     name = project or get_env_var("PROJECT") or "promptopt"
     made = TracerProvider(resource=Resource.create({"openinference.project.name": name, "service.name": "promptopt"}))
-    made.add_span_processor(BatchSpanProcessor(mapped(exporter if exporter is not None else _otlp())))
+    room = None if os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else _WAITING  # the SDK drops what does not fit
+    made.add_span_processor(BatchSpanProcessor(mapped(exporter if exporter is not None else _otlp()), room))
     return Spans(made, ours=True)
+
+
+def _with_attributes(theirs: trace.TracerProvider) -> trace.TracerProvider:
+    """The application's provider, with OpenInference's attributes put on each span of ours before it ends."""
+    from opentelemetry import trace
+
+    class Tracer(trace.Tracer):
+        def __init__(self, tracer: trace.Tracer) -> None:
+            self._tracer = tracer
+
+        def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
+            return _completed_at_end(self._tracer.start_span(*args, **kwargs))
+
+        def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
+            return self._tracer.start_as_current_span(*args, **kwargs)
+
+    class Provider(trace.TracerProvider):
+        def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+            return Tracer(theirs.get_tracer(*args, **kwargs))
+
+    return Provider()
+
+
+def _completed_at_end(span: trace.Span) -> trace.Span:
+    end = span.end
+
+    def completed(end_time: int | None = None) -> None:
+        told = getattr(span, "attributes", None) or {}
+        span.set_attributes({k: v for k, v in openinference(told).items() if k not in told})
+        end(end_time)
+
+    span.end = completed  # type: ignore[method-assign]  # of this span alone
+    return span
 
 
 def _otlp() -> SpanExporter:
@@ -164,6 +208,46 @@ def mapped(inner: SpanExporter) -> SpanExporter:
             return inner.force_flush(timeout_millis)
 
     return Mapped()
+
+
+class InOrder:
+    """The SDK's exporter, given the end of each run after its start and after what began inside it.
+
+    The SDK's queue may hand an end over before its start, and an end before the children at the
+    border of a batch; the exporter would drop the one and make roots of the others.
+
+    Args:
+        inner: The SDK's.
+        waiting: How many operations are still queued; ends are held back until none is.
+    """
+
+    def __init__(self, inner: Any, waiting: Callable[[], int]) -> None:
+        self._inner, self._waiting = inner, waiting
+        self._started: set[Any] = set()
+        self._ends: dict[Any, Any] = {}
+        self._mutex = threading.Lock()
+
+    def export_batch(self, operations: Sequence[Any], contexts: Mapping[Any, Any]) -> None:
+        """Export what can be; called by the SDK's sending threads."""
+        with self._mutex:
+            starts = [op for op in operations if op.operation == "post"]
+            self._started |= {op.id for op in starts}
+            self._ends |= {op.id: op for op in operations if op.operation != "post"}
+            self._inner.export_batch(starts, dict(contexts))
+            if not self._waiting():
+                self._end()
+
+    def finish(self) -> None:
+        """Export the ends that are left."""
+        with self._mutex:
+            self._end()
+
+    def _end(self) -> None:
+        ready = {key: op for key, op in self._ends.items() if key in self._started}
+        self._inner.export_batch(list(ready.values()), {})
+        self._started -= ready.keys()
+        for key in ready:
+            del self._ends[key]
 
 
 def _missing(error: ImportError) -> ConfigError:

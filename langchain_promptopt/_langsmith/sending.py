@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -17,8 +17,10 @@ from langsmith import Client
 from langsmith.utils import LangSmithConflictError, LangSmithError, LangSmithNotFoundError, get_env_var, is_truish
 from urllib3.util.retry import Retry
 
+from langchain_promptopt._langsmith.service import asked_pause, status_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 _log = logging.getLogger("langchain_promptopt")
@@ -26,8 +28,13 @@ _log = logging.getLogger("langchain_promptopt")
 _INGEST = ("/runs/multipart", "/runs/batch")
 _TRIES = 6
 _FIRST_PAUSE = 0.2  # seconds; it is a background thread that waits
+_LONGEST_PAUSE = 15.0  # seconds, where LangSmith asks for more
+_TIMEOUT_MS = (3_000, 10_000)  # to connect, and between two bytes of an answer
+_LAST = 15.0
+"""Seconds the end of a run waits for requests that hang; longer than any may, so that each is kept."""
 _KEPT_HEADERS = frozenset({"content-type", "content-encoding", "x-pre-compressed-size", "x-post-compressed-size"})
 """Of a spooled request. Keys never reach the disk; they are added when it is sent again."""
+_FILES = "trace_*.json"
 _FINAL = frozenset({400, 401, 403, 404, 413, 422})
 """Statuses that sending the same body again cannot mend."""
 
@@ -40,20 +47,27 @@ class TraceClient(Client):
 
     Args:
         spool: Folder for batches that would not go; None keeps them in memory.
-        sleep: Waits between tries.
+        sleep: Waits between tries; None waits until the client is about to end.
         **settings: The SDK's own.
     """
 
     def __init__(
-        self, *, spool: Path | None = None, sleep: Callable[[float], None] = time.sleep, **settings: Any
+        self, *, spool: Path | None = None, sleep: Callable[[float], Any] | None = None, **settings: Any
     ) -> None:
         self._spool = spool
-        self._sleep = sleep
+        self._late = threading.Event()
+        """Set when there is no time left for tries: whatever has not gone is kept."""
+        self._sleep = sleep if sleep is not None else self._late.wait
+        self._flying = 0
         self._waiting: list[dict[str, Any]] = []
         self.spans: Any = None
         """The OpenTelemetry provider made for this client, ended with it."""
+        self.ordered: Any = None
+        """The OpenTelemetry exporter, which is told when no more is to come."""
         self._mutex = threading.Lock()
-        settings = {"retry_config": Retry(0), "omit_traced_runtime_info": True, **settings}
+        settings = {
+            "retry_config": Retry(0), "omit_traced_runtime_info": True, "timeout_ms": _TIMEOUT_MS, **settings
+        }  # fmt: skip
         super().__init__(**settings)
         self._hides = any(is_truish(get_env_var(name)) for name in ("HIDE_INPUTS", "HIDE_OUTPUTS")) or bool(
             settings.keys() & {"hide_inputs", "hide_outputs", "anonymizer"}
@@ -76,15 +90,27 @@ class TraceClient(Client):
         if method != "POST" or not pathname.endswith(_INGEST):
             return super().request_with_retries(method, pathname, **kwargs)
         request = dict(kwargs.pop("request_kwargs", None) or {})
-        request["data"] = _bytes(request.get("data"))
+        request |= {"data": _bytes(request.get("data")), "timeout": tuple(ms / 1000 for ms in self.timeout_ms)}
+        if self._late.is_set():
+            return self._keep(pathname, request)
+        with self._counted():
+            try:
+                return self._send(pathname, request, kwargs)
+            except (LangSmithConflictError, LangSmithNotFoundError):  # stored already; or the SDK tries another form
+                raise
+            except (LangSmithError, requests.RequestException) as error:
+                _log.warning("traces could not be sent (%s); they are kept and sent again later", type(error).__name__)
+                return self._keep(pathname, request)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._mutex:
+            self._flying += 1
         try:
-            return self._send(pathname, request, kwargs)
-        except (LangSmithConflictError, LangSmithNotFoundError):  # stored already; or the SDK tries its other endpoint
-            raise
-        except (LangSmithError, requests.RequestException) as error:
-            self._keep(pathname, request)
-            _log.warning("traces could not be sent (%s); they are kept and sent again later", type(error).__name__)
-            return _accepted()
+            yield
+        finally:
+            with self._mutex:
+                self._flying -= 1
 
     def _send(self, pathname: str, request: dict[str, Any], more: dict[str, Any]) -> requests.Response:
         more = {**more, "stop_after_attempt": 1}  # the SDK would sleep for half a minute at each 429
@@ -94,13 +120,14 @@ class TraceClient(Client):
             except LangSmithConflictError:
                 raise
             except (LangSmithError, requests.RequestException) as error:
-                status = _status(error)
-                if number == _TRIES or status in _FINAL:
+                if number == _TRIES or self._late.is_set() or status_of(error) in _FINAL:
                     raise
-            self._sleep(_FIRST_PAUSE * 2 ** (number - 1))
+                asked = min(asked_pause(error) or 0.0, _LONGEST_PAUSE)
+            self._sleep(max(_FIRST_PAUSE * 2 ** (number - 1), asked))
         raise LangSmithError(pathname)
 
-    def _keep(self, pathname: str, request: Mapping[str, Any]) -> None:
+    def _keep(self, pathname: str, request: Mapping[str, Any]) -> requests.Response:
+        """Put a batch by, and answer in LangSmith's place that it was taken."""
         headers = {k: v for k, v in (request.get("headers") or {}).items() if k.lower() in _KEPT_HEADERS}
         envelope = {
             "version": 1,
@@ -111,11 +138,12 @@ class TraceClient(Client):
         if self._spool is None:
             with self._mutex:
                 self._waiting.append(envelope)
-            return
+            return _accepted()
         self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._spool / f"trace_{time.time():.6f}_{uuid.uuid4().hex[:8]}.json"
         with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="ascii") as stream:
             json.dump(envelope, stream)
+        return _accepted()
 
     def send_kept(self) -> int:
         """Send what was kept, by this process or an earlier one; returns how many batches are still kept."""
@@ -124,7 +152,7 @@ class TraceClient(Client):
         left = [e for e in waiting if not self._resend(e)]
         with self._mutex:
             self._waiting += left
-        files = sorted(self._spool.glob("trace_*.json")) if self._spool is not None else []
+        files = sorted(self._spool.glob(_FILES)) if self._spool is not None else []
         kept = len(left)
         for path in files:
             if self._resend(json.loads(path.read_text(encoding="ascii"))):
@@ -139,12 +167,27 @@ class TraceClient(Client):
     def end(self, timeout: float) -> int:
         """Send all there is and let go of threads and connections; returns how many batches are still kept."""
         self.flush(timeout=timeout)
-        kept = self.send_kept()
+        if self._behind():
+            self._late.set()
+            self.flush(timeout=_LAST)
+            kept = self._kept()
+        else:
+            kept = self.send_kept()
+        if self.ordered is not None:
+            self.ordered.finish()
         if self.spans is not None:
             self.spans.force_flush(int(timeout * 1000))
             self.spans.shutdown()
         self.close(timeout=0)
         return kept
+
+    def _behind(self) -> bool:
+        """Whether something is still to be sent after a flush."""
+        queued = self.tracing_queue is not None and self.tracing_queue.unfinished_tasks
+        return bool(queued) or self._flying > 0
+
+    def _kept(self) -> int:
+        return len(self._waiting) + (len(list(self._spool.glob(_FILES))) if self._spool is not None else 0)
 
     def _resend(self, envelope: Mapping[str, Any]) -> bool:
         request = {"data": base64.b64decode(envelope["body_base64"]), "headers": dict(envelope["headers"])}
@@ -167,15 +210,6 @@ def _bytes(data: Any) -> bytes:
         whole: bytes = data.to_bytes()
         return whole
     return bytes(data.read()) if data is not None else b""
-
-
-def _status(error: BaseException | None) -> int | None:
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, requests.Response):
-            return response.status_code
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _accepted() -> requests.Response:

@@ -27,6 +27,7 @@ HOSTED = "smith.langchain.com"
 _TRIES = 7
 _FIRST_PAUSE = 0.25  # seconds; doubled each time, so an endpoint that is down is given up after about 16
 _LONGEST_PAUSE = 10.0
+_LONGEST_ASKED = 60.0  # a rate limit of LangSmith lasts a minute; nobody waits longer
 _AGAIN = frozenset({408, 425, 429})
 _REFUSED = {401: "refused the key", 403: "refused permission", 404: "knows nothing of it"}
 _SPOILT = (requests.RequestException, ValueError, KeyError, TypeError)
@@ -79,7 +80,7 @@ class Service:
 
     def _wait(self, what: str, error: Exception, number: int) -> None:
         """Pause before the next try, or raise what a user should read."""
-        status, pause = _status(error), _FIRST_PAUSE * 2 ** (number - 1)
+        status, pause = status_of(error), _FIRST_PAUSE * 2 ** (number - 1)
         if isinstance(error, LangSmithUserError) and status is None:
             msg = f"{what}: {str(error)[:300]}"
             raise CredentialsError(msg, role="langsmith") from None
@@ -90,9 +91,9 @@ class Service:
             msg = f"{what}: LangSmith {said} {number} times"
             mend = "Check LANGSMITH_ENDPOINT and the network, then try again."
             raise UnavailableError(
-                msg, where=self.client.api_url, mend=mend, role="langsmith", retry_after_s=_asked_pause(error)
+                msg, where=self.client.api_url, mend=mend, role="langsmith", retry_after_s=asked_pause(error)
             ) from None
-        self._sleep(min(max(pause, _asked_pause(error) or 0.0), _LONGEST_PAUSE))
+        self._sleep(max(min(pause, _LONGEST_PAUSE), min(asked_pause(error) or 0.0, _LONGEST_ASKED)))
 
     def _refusal(self, what: str, error: Exception, status: int) -> PromptOptError:
         where = self.client.api_url
@@ -136,6 +137,27 @@ class Service:
         return found
 
 
+class _Once(Client):
+    """The SDK's client, where the SDK's own calls do not sleep either: some would, half a minute at each 429."""
+
+    def request_with_retries(self, method: Any, pathname: str, **kwargs: Any) -> requests.Response:
+        handle = kwargs.get("handle_response")
+        if handle is None:
+            kwargs["stop_after_attempt"] = 1
+        else:  # the SDK asks its handler only while a try is left, and sleeps before that try
+            kwargs["handle_response"] = _or_raise(handle)
+        return super().request_with_retries(method, pathname, **kwargs)
+
+
+def _or_raise(handle: Callable[[requests.Response, int], Any]) -> Callable[[requests.Response, int], bool]:
+    def answered(response: requests.Response, number: int) -> bool:
+        if not handle(response, number):
+            raise requests.HTTPError(response.reason, response=response)
+        return True
+
+    return answered
+
+
 def make_client() -> Client:
     """A client of the LANGSMITH_* settings that never repeats a request by itself.
 
@@ -148,7 +170,12 @@ def require_key(mend: str) -> Client:
     """A client of the settings, before which no connection was opened. Raises CredentialsError, ending with `mend`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a missing key is our error below, said once
-        client = Client(retry_config=Retry(0), auto_batch_tracing=False, disable_prompt_cache=True)
+        client = _Once(
+            retry_config=Retry(0),
+            auto_batch_tracing=False,
+            disable_prompt_cache=True,
+            tracing_mode="langsmith",  # in the others it would make a global tracer provider that sends the key along
+        )
     if not client.api_key and HOSTED in client.api_url:
         msg = "no LangSmith key is set"
         raise CredentialsError(msg, where=client.api_url, mend=mend, role="langsmith")
@@ -171,13 +198,14 @@ def _response(error: Exception) -> requests.Response | None:
     return None
 
 
-def _status(error: Exception) -> int | None:
+def status_of(error: Exception) -> int | None:
     """The status LangSmith answered with, where that was the failure."""
     response = _response(error)
     return response.status_code if response is not None and response.status_code >= 400 else None
 
 
-def _asked_pause(error: Exception) -> float | None:
+def asked_pause(error: Exception) -> float | None:
+    """Seconds LangSmith asked to wait."""
     response = _response(error)
     try:
         return float(response.headers["Retry-After"]) if response is not None else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from langsmith.run_helpers import get_tracing_context, tracing_context
 from langsmith.utils import tracing_is_enabled
 
-from langchain_promptopt._langsmith.otel import provider, tracing_mode
+from langchain_promptopt._langsmith.otel import InOrder, provider, tracing_mode
 from langchain_promptopt._langsmith.sending import TraceClient
 from langchain_promptopt._langsmith.service import require_key
 
@@ -87,6 +87,10 @@ def make_client(project: str | None, spool: Path | None) -> TraceClient:
     else:
         require_key("Set LANGSMITH_API_KEY, or LANGSMITH_TRACING=false.")
     client = TraceClient(spool=spool, **more)
+    if client.otel_exporter is not None:
+        queue = client.tracing_queue
+        client.ordered = InOrder(client.otel_exporter, queue.qsize if queue is not None else int)
+        client.otel_exporter = client.ordered
     client.spans = spans.provider if spans is not None and spans.ours else None
     return client
 

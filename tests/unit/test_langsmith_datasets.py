@@ -231,10 +231,24 @@ def test_without_key_and_endpoint_it_is_said_and_no_socket_is_opened(monkeypatch
     assert seen.attempts == []
 
 
+@pytest.mark.parametrize(("asked", "kept"), [("3", 3.0), ("600", 60.0)])
+def test_the_pause_asked_for_is_kept_and_nobody_else_sleeps(server, monkeypatch, asked, kept):
+    """The SDK by itself would sleep half a minute at a 429 in the middle of writing splits."""
+    dataset(server.url, NAME, {"": SPLITS["train"]})
+    slept, pauses = [], []
+    monkeypatch.setattr("time.sleep", slept.append)
+    server.faults = FaultPlan(Rule("429-retry-after", attempts={0}), retry_after=asked)
+    remote = LangSmithRows(service=Service(make_client(), sleep=pauses.append))
+    options = LangSmithOptions(write_splits=True)
+    load_rows(Settings(data=NAME, evaluators=None, langsmith=options, remote=remote))
+    assert set(pauses) == {kept}
+    assert slept == []
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_third_of_all_requests_failing_loses_and_doubles_no_row(server, seed):
     made = dataset(server.url, NAME, {"": SPLITS["train"]})
-    server.faults = FaultPlan(rate=0.3, kinds=PLATFORM, seed=seed, retry_after="0")
+    server.faults = FaultPlan(Rule("503", times=1), rate=0.3, kinds=PLATFORM, seed=seed, retry_after="0")
     data = load(write_splits=True)
     assert server.faults.fired
     server.faults = None

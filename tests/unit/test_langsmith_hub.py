@@ -169,7 +169,7 @@ def test_a_commit_whose_answer_is_lost_is_found_again_and_not_made_twice(server,
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_third_of_all_requests_failing_loses_and_doubles_no_commit(server, hub, seed):
-    server.faults = FaultPlan(rate=0.3, kinds=PLATFORM, seed=seed, retry_after="0")
+    server.faults = FaultPlan(Rule("503", times=1), rate=0.3, kinds=PLATFORM, seed=seed, retry_after="0")
     parent = None
     for text in ("one", "two", "three", "one"):
         parent = hub.commit(PLACE, manifest(text), parent=parent, message=text).commit

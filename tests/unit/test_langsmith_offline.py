@@ -12,15 +12,24 @@ import pytest
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langsmith import evaluate, tracing_context
+from langsmith._internal._operations import serialize_run_dict
+from langsmith._internal.otel._otel_client import get_otlp_tracer_provider
+from langsmith._internal.otel._otel_exporter import OTELExporter
 from langsmith.schemas import Example
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langchain_promptopt import Gate, optimize
+from langchain_promptopt._langsmith.otel import InOrder, provider
 from langchain_promptopt._langsmith.sending import TraceClient
 from langchain_promptopt.errors import ConfigError, CredentialsError
 from tests.support.guard import SocketGuard
 from tests.support.http_kit import LoopbackServer
 from tests.support.http_messages import Response
-from tests.support.langsmith_env import KEY, client, forget, point_at, read_anew
+from tests.support.langsmith_env import KEY, client, dataset, forget, point_at, read_anew
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.tasks import chain, optimizer, rows
 
@@ -38,6 +47,10 @@ def run(**more):
         "optimizer_model": optimizer(), **more,
     }  # fmt: skip
     return optimize(given.pop("task", None) or chain(), **given)
+
+
+def by_split(given):
+    return {s: [r for r in given if r["metadata"]["split"] == s] for s in ("train", "dev", "test")}
 
 
 def switch(monkeypatch, **settings):
@@ -234,6 +247,78 @@ def test_hybrid_mode_sends_to_both_and_the_key_to_one(server, monkeypatch, colle
     run()
     assert len(server.runs) == len({s.span_id for s in collector.spans})
     assert all("x-api-key" not in head for head in collector.heads)
+
+
+def test_a_client_in_otel_mode_makes_a_provider_that_sends_the_key_and_ours_is_not_it(server, monkeypatch, collector):
+    """The SDK's clients set up a provider for the whole process. Ours must not, and a user's is not used."""
+    unset = trace.get_tracer_provider()
+    assert isinstance(unset, trace.ProxyTracerProvider)
+    dataset(server.url, "words", by_split(rows(6, 6, 20)))
+    switch(monkeypatch, TRACING="true", TRACING_MODE="otel")
+    run(data="words")
+    assert trace.get_tracer_provider() is unset
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", get_otlp_tracer_provider())
+    run(data="words", seed=1)
+    assert len({s.trace_id for s in collector.spans if s.name == "promptopt"}) == 2
+    assert all("x-api-key" not in head for head in collector.heads)
+
+
+def test_a_slow_collector_gets_every_span(collector):
+    """A search makes more spans than the SDK's own queue holds, which drops what does not fit."""
+    collector.delay = 0.1
+    made = provider("p")
+    tracer = made.provider.get_tracer("t")
+    for i in range(6000):
+        tracer.start_span(str(i)).end()
+    made.provider.force_flush()
+    made.provider.shutdown()
+    assert len({s.name for s in collector.spans}) == 6000
+
+
+@pytest.mark.parametrize("end_first", [False, True])
+def test_spans_are_whole_however_the_queue_cuts_them(end_first):
+    """An end before its start, or before a child that began inside: the SDK drops the one and uproots the other."""
+    kept = InMemorySpanExporter()
+    made = TracerProvider()
+    made.add_span_processor(SimpleSpanProcessor(kept))
+    now, ids = "2026-01-01T00:00:00Z", [uuid.UUID(int=n) for n in (1, 2)]
+    starts = [
+        {"id": i, "trace_id": ids[0], "name": n, "run_type": "chain", "start_time": now, "parent_run_id": p}
+        for i, n, p in zip(ids, ("root", "child"), (None, ids[0]), strict=True)
+    ]
+    posts = [serialize_run_dict("post", dict(row)) for row in starts]
+    patches = [serialize_run_dict("patch", {"id": i, "trace_id": ids[0], "end_time": now}) for i in ids]
+    waiting = [1]
+    ordered = InOrder(OTELExporter(tracer_provider=made), lambda: waiting[0])
+    batches = [[posts[0]], [patches[0]], [patches[1]], [posts[1]]]
+    for batch in [batches[1], batches[0], *batches[2:]] if end_first else batches:
+        ordered.export_batch(batch, {})
+    ordered.finish()
+    spans = {s.name: s for s in kept.get_finished_spans()}
+    assert spans.keys() == {"root", "child"}
+    assert spans["child"].parent.span_id == spans["root"].context.span_id
+
+
+def test_a_provider_of_the_application_is_used_and_its_spans_show_kinds(server, monkeypatch):
+    """As after `phoenix.otel.register()`: the spans go where the application sends its own, and read as well there."""
+    kept = InMemorySpanExporter()
+    theirs = TracerProvider(resource=Resource({"service.name": "their app"}))
+    theirs.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", theirs)
+    switch(monkeypatch, TRACING="true", TRACING_MODE="otel")
+    with SocketGuard() as seen:
+        run()
+    assert seen.attempts == []
+    assert server.count == 0
+    spans = kept.get_finished_spans()
+    assert {"promptopt", "step 1", "local_proposal", "promptopt.evaluate"} <= {s.name for s in spans}
+    for span in spans:
+        assert span.resource.attributes["service.name"] == "their app"
+        assert span.attributes["openinference.span.kind"]
+        assert span.attributes["input.value"]
+    with theirs.get_tracer("app").start_as_current_span("their own"):
+        pass
+    assert "openinference.span.kind" not in kept.get_finished_spans()[-1].attributes
 
 
 def test_a_missing_opentelemetry_package_is_an_error_and_no_upload(server, monkeypatch):

@@ -91,6 +91,32 @@ def test_without_a_folder_it_waits_in_memory(server):
     whole(server, 3)
 
 
+def test_what_hangs_until_the_end_is_kept_and_nothing_behind_it_is_lost(server, tmp_path):
+    """A service that takes requests and never answers holds up every sender; the queue behind them must not go."""
+    spool = tmp_path / "traces"
+    server.faults = FaultPlan(Rule("hang", "*/runs/*", "POST"))
+    sender = make(server, spool=spool, timeout_ms=(80, 80))
+    for _ in range(2):
+        traced(sender, 8)
+        sender.flush(timeout=0.1)
+    assert sender.end(0.1) == len(list(spool.iterdir())) > 0
+    server.faults = None
+    later = make(server, spool=spool)
+    assert later.send_kept() == 0
+    later.end(5)
+    whole(server, 16)
+
+
+def test_the_pause_asked_for_is_kept(server):
+    server.faults = FaultPlan(Rule("429-retry-after", "*/runs/*", "POST", times=1), retry_after="7")
+    pauses = []
+    sender = TraceClient(api_url=server.url, api_key=KEY, sleep=pauses.append)
+    traced(sender, 2)
+    assert sender.end(30) == 0
+    assert pauses == [7.0]
+    whole(server, 2)
+
+
 def test_a_run_whose_traces_would_not_go_still_ends_and_the_next_one_sends_them(monkeypatch, tmp_path):
     monkeypatch.setattr(sending, "_FIRST_PAUSE", 0.0)
     with LangSmithServer() as server:
