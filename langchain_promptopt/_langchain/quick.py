@@ -1,26 +1,35 @@
 """The user's chain as evaluations run it: the same objects, with less work around each call.
 
-Two things cost a chain of prompt, model and parser most beside the model itself: `StrOutputParser`
-hops to a thread to return a string, and the default HTTP pool looks at every connection it has
-before each request. Evaluations run a shallow copy of the sequence in which these two are
-replaced; the user's own objects, and clients the user passed, are left as they are.
+Four things cost a chain of prompt, model and parser most beside the model itself: `StrOutputParser`
+hops to a thread to return a string, the sequence opens a task and a callback manager for each step
+even where nobody listens, the default HTTP pool looks at every connection it has before each
+request, and the SDK walks through every message of the body. Evaluations run a shallow copy of the
+sequence in which these are replaced; the user's own objects, and clients the user passed, are left
+as they are.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration
+from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import RunnableSequence
 from langchain_core.runnables.base import RunnableBinding
+from langchain_core.runnables.config import ensure_config, get_async_callback_manager_for_config
 
 from langchain_promptopt._langchain.connections import spread_client
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
     from langchain_core.outputs import Generation
-    from langchain_core.runnables import Runnable
+    from langchain_core.runnables import Runnable, RunnableConfig
 
 
 @dataclass
@@ -47,7 +56,9 @@ def quick(chain: Runnable[Any, Any]) -> Quick:
         made.chain = _step(chain, made)
         return made
     steps = [_step(step, made) for step in chain.steps]
-    if any(new is not old for new, old in zip(steps, chain.steps, strict=True)):
+    if _is_straight(steps):
+        made.chain = _Straight(first=steps[0], middle=steps[1:-1], last=steps[-1], name=chain.name)
+    elif any(new is not old for new, old in zip(steps, chain.steps, strict=True)):
         made.chain = chain.model_copy(update={"first": steps[0], "middle": steps[1:-1], "last": steps[-1]})
     return made
 
@@ -69,7 +80,84 @@ def _model(model: Any, made: Quick) -> Any:
         return model
     made.clients.append(client)
     root = model.root_async_client.copy(http_client=client)
-    return model.model_copy(update={"root_async_client": root, "async_client": root.chat.completions})
+    completions = root.chat.completions
+    asked = _Completions(completions) if _is_the_sdks_own(completions) else completions
+    return model.model_copy(update={"root_async_client": root, "async_client": asked})
+
+
+def _is_the_sdks_own(completions: Any) -> bool:
+    """Whether nobody has put an instrument around the request: it would see a body without messages."""
+    create = type(completions).create
+    openai = sys.modules["openai"]
+    return inspect.isfunction(create) and create.__code__.co_filename.startswith(str(openai.__path__[0]))
+
+
+class _Completions:
+    """The SDK's chat completions; messages go as `extra_body`, which the SDK sends as it is.
+
+    Otherwise it looks up the declared type of every key of every message, an eighth of a call's
+    processor time, and changes nothing in them. What goes over the wire is the same.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    @property
+    def with_raw_response(self) -> _Completions:
+        """The same for replies with their headers."""
+        return _Completions(self._inner.with_raw_response)
+
+    @property
+    def create(self) -> Callable[..., Awaitable[Any]]:
+        """The SDK's `create`."""
+        create = self._inner.create
+
+        def asked(
+            *, messages: Iterable[Any], extra_body: Mapping[str, Any] | None = None, **more: Any
+        ) -> Awaitable[Any]:
+            whole = {"messages": list(messages), **(extra_body or {})}
+            answer: Awaitable[Any] = create(messages=[], extra_body=whole, **more)
+            return answer
+
+        return asked
+
+
+def _is_straight(steps: list[Any]) -> bool:
+    """A prompt, a chat model (with arguments bound to it, or not) and perhaps our parser, each running as is."""
+    prompt, model, *rest = steps
+    inner = model.bound if type(model) is RunnableBinding else model
+    return (
+        isinstance(prompt, BasePromptTemplate)
+        and type(prompt).ainvoke is BasePromptTemplate.ainvoke
+        and isinstance(inner, BaseChatModel)
+        and [type(step) for step in rest] in ([], [_Inline])
+    )
+
+
+class _Straight(RunnableSequence[Any, Any]):
+    """The sequence; where nobody listens to more than model calls its steps follow each other plainly."""
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+        """Answer one input."""
+        if kwargs or not _models_alone(config):
+            return await super().ainvoke(input, config, **kwargs)
+        prompt, model, *rest = self.steps
+        value = await prompt.aformat_prompt(**prompt._validate_input(input))  # type: ignore[attr-defined]  # a template
+        value = await model.ainvoke(value, config)
+        for parser in rest:
+            value = parser.parse_result([ChatGeneration(message=value)])  # type: ignore[attr-defined]  # ours
+        return value
+
+
+_Straight.__name__ = _Straight.__qualname__ = RunnableSequence.__name__  # traces read as always
+
+
+def _models_alone(config: RunnableConfig | None) -> bool:
+    """Whether every handler that would hear of this run wants to hear of its models only."""
+    return all(h.ignore_chain for h in get_async_callback_manager_for_config(ensure_config(config)).handlers)
 
 
 class _Inline(StrOutputParser):

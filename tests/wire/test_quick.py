@@ -1,0 +1,159 @@
+"""What evaluations run in place of the user's chain asks, answers, refuses and traces the same."""
+
+from __future__ import annotations
+
+import asyncio
+
+import openai
+import pytest
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers.base import BaseTracer
+from langchain_openai import ChatOpenAI
+
+from langchain_promptopt._langchain.quick import _Completions, quick
+from langchain_promptopt._runtime.bridge import run_sync
+from tests.support.openai_server import serve
+
+PROMPT = ChatPromptTemplate([("system", "Sort {what}."), ("ai", "Yes."), ("human", "Word: {word}")])
+PICTURE = ChatPromptTemplate(
+    [("human", [{"type": "text", "text": "What is {word}?"}, {"type": "text", "text": "Now."}])]
+)
+GIVEN = {"what": "wörter", "word": "{sea}"}
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serve() as running:
+        yield running
+
+
+def model(server, **more):
+    return ChatOpenAI(model="any", base_url=server.base_url, api_key="k", max_retries=0, **more)
+
+
+CHAINS = {
+    "plain": lambda m: PROMPT | m | StrOutputParser(),
+    "no parser": lambda m: PROMPT | m,
+    "string prompt": lambda m: PromptTemplate.from_template("{what}: {word}") | m | StrOutputParser(),
+    "content blocks": lambda m: PICTURE | m | StrOutputParser(),
+    "bound": lambda m: PROMPT | m.bind(stop=["x"], seed=3) | StrOutputParser(),
+    "tools": lambda m: PROMPT | m.bind_tools([TOOL]),
+    "a step behind": lambda m: PROMPT | m | StrOutputParser() | RunnableLambda(str.upper),
+    "a step before": lambda m: RunnableLambda(lambda x: {**x, "what": "more"}) | PROMPT | m | StrOutputParser(),
+    "a name": lambda m: (PROMPT | m | StrOutputParser()).with_config(run_name="triage"),
+}
+
+
+class Tree(BaseTracer):
+    """Names, types and inputs of all runs, as they nest."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def _persist_run(self, run):
+        def told(one):
+            given = str(getattr(one.inputs.get("input"), "content", one.inputs))  # a message's id is drawn
+            return [
+                one.name,
+                one.run_type,
+                given,
+                sorted(one.tags or []),
+                [told(child) for child in one.child_runs],
+            ]
+
+        self.seen.append(told(run))
+
+
+def asked(server, chain, given=GIVEN, config=None):
+    """The answer and the body that was sent, byte for byte."""
+
+    async def once():
+        made = quick(chain)
+        try:
+            return await made.chain.ainvoke(given, config)
+        finally:
+            await made.aclose()
+
+    before = len(server.requests)
+    answers = [run_sync(lambda: chain.ainvoke(given, config)), run_sync(once)]
+    bodies = [r.body for r in list(server.requests)[before:]]
+    assert len(bodies) == 2
+    return answers, bodies
+
+
+def shown(answer):
+    return answer if isinstance(answer, str) else (answer.content, answer.tool_calls, answer.usage_metadata)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0, "seed": 7, "extra_body": {"top_k": 3}}], ids=["", "options"]
+)
+def test_the_same_bytes_go_out_and_the_same_answer_comes_back(server, name, options):
+    (plain, ours), (one, two) = asked(server, CHAINS[name](model(server, **options)))
+    assert one == two
+    assert shown(plain) == shown(ours)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_tracers_see_the_same_runs(server, name):
+    trees = [Tree(), Tree()]
+    chain = CHAINS[name](model(server))
+
+    async def both():
+        made = quick(chain)
+        await chain.ainvoke(GIVEN, {"callbacks": [trees[0]]})
+        await made.chain.ainvoke(GIVEN, {"callbacks": [trees[1]]})
+        await made.aclose()
+
+    run_sync(both)
+    assert trees[0].seen == trees[1].seen
+
+
+def test_a_missing_variable_is_told_in_the_same_words(server):
+    chain, said = CHAINS["plain"](model(server)), []
+    for one in (chain, quick(chain).chain):
+        with pytest.raises(KeyError) as caught:
+            run_sync(lambda one=one: one.ainvoke({"word": "x"}))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+def test_the_users_objects_and_clients_stay(server):
+    m = model(server)
+    chain = CHAINS["plain"](m)
+    before = [id(step) for step in chain.steps], id(m.async_client), id(m.root_async_client)
+    made = quick(chain)
+    assert type(chain) is not type(made.chain)
+    assert before == ([id(step) for step in chain.steps], id(m.async_client), id(m.root_async_client))
+    run_sync(made.aclose)
+
+
+def test_an_instrumented_sdk_keeps_its_instruments(server, monkeypatch):
+    """Whoever wraps the SDK's `create` sees whole requests, as without us."""
+    seen, plain = [], openai.resources.chat.AsyncCompletions.create
+
+    async def watched(self, **payload):
+        seen.append(payload["messages"])
+        return await plain(self, **payload)
+
+    monkeypatch.setattr(openai.resources.chat.AsyncCompletions, "create", watched)
+    asked(server, CHAINS["plain"](model(server)))
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+    assert seen[0][0]["content"] == "Sort wörter."
+
+
+def test_messages_in_a_users_extra_body_win_as_they_always_did():
+    sent = {}
+
+    class Inner:
+        async def create(self, **payload):
+            sent.update(payload)
+
+    asyncio.run(_Completions(Inner()).create(messages=[{"role": "user"}], extra_body={"messages": "mine", "a": 1}))
+    assert sent == {"messages": [], "extra_body": {"messages": "mine", "a": 1}}
