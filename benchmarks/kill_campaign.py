@@ -11,6 +11,7 @@ resumed run differs from the uninterrupted one, or a journaled reply was paid fo
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import sys
@@ -69,8 +70,11 @@ def campaign(
     plain: Whole,
     base: Path,
 ) -> bool:
-    started = time.perf_counter()
-    found = [disaster(point, base / str(i), up, plain) for i, point in enumerate(points)]
+    started, found = time.perf_counter(), []
+    for i, point in enumerate(points):
+        found.append(disaster(point, base / str(i), up, plain))
+        if not found[-1].sound(plain):
+            tell(name, point, found[-1], plain)
     twice = [max(0, f.paid_twice(plain)) for f in found] if name.startswith("kill") else [0] * len(found)
     same = sum(f.same and f.whole for f in found)
     again = sum(max(0, f.asked_after - (plain.requests - f.journaled)) for f in found)
@@ -85,6 +89,15 @@ def campaign(
     )
     print("| " + " | ".join(map(str, row)) + " |", flush=True)
     return all(f.sound(plain) for f in found)
+
+
+def tell(name: str, point: int, found: Recovered, plain: Whole) -> None:
+    """Where a recovered run differs, and what went wrong on its way, for looking into it."""
+    differs = {k: (v, found.facts[k]) for k, v in plain.facts.items() if found.facts[k] != v}
+    events = [json.loads(line) for line in found.journal.read_bytes().splitlines()]
+    incidents = [e["data"] for e in events if e["type"] == "incident"]
+    asked = f"{found.asked_before} asked before, {found.journaled} journaled, {found.asked_after} asked after"
+    print(f"{name} at {point}: {asked}; differs: {differs}; incidents: {incidents}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

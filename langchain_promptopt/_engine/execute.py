@@ -204,6 +204,10 @@ class LocalExecutor:
         found: Scores | Failure = await self.guard.cell("judge", attempt, job)
         return found
 
+    async def judge(self, job: Job, output: Any) -> Scores | Failure:
+        """What the evaluators say about an answer that is there already: asked again, booked and limited as ever."""
+        return await self._judged(job, output, {}, _Tab())
+
     def _outcome(self, job: Job, output: Any, found: Scores | Failure, tab: _Tab) -> Outcome:
         usage = tab.target + tab.judge
         common: dict[str, Any] = {"usage": usage, "judge": tab.judge, "model_served": tab.served, "tries": tab.tries}

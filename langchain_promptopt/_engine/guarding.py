@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._runtime.clock import Clock
+    from langchain_promptopt._runtime.lanes import Lane
     from langchain_promptopt._runtime.ledger import Flight, Ledger
-    from langchain_promptopt._runtime.limiter import Limiter
 
 _FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0}
 """Calls an attempt is known to make; a judge may be plain code."""
@@ -31,7 +31,7 @@ class Guarded:
     """Calls under limits and retries.
 
     Args:
-        limiters: A limiter per role; roles on one model share theirs.
+        lanes: The limiters a role's calls pass; roles on one model share its limiter.
         ledger: Refuses to start calls past the budget, and books them.
         policy: How often and how patiently.
         clock: Time.
@@ -41,7 +41,7 @@ class Guarded:
         deadline: Moment of `clock` at which budget.seconds ends.
     """
 
-    limiters: Mapping[str, Limiter]
+    lanes: Mapping[str, Lane]
     ledger: Ledger
     policy: RetryPolicy
     clock: Clock
@@ -76,6 +76,7 @@ class Guarded:
 
         async def attempt(flight: Flight) -> AIMessage:
             meter, started = UsageCollector(self.models["optimizer"], flight.another), self.clock.time()
+            flight.meter = meter
             try:
                 message: AIMessage = await model.ainvoke(messages, with_handler(config, meter), **kwargs)
             finally:
@@ -101,13 +102,16 @@ class Guarded:
     async def _call(
         self, role: str, attempt: Callable[[Flight], Awaitable[Any]], split: str | None, place: tuple[str | int, ...]
     ) -> Any:
-        limiter = self.limiters[role]
+        lane = self.lanes[role]
 
         async def limited() -> Any:
-            async with limiter.slot():  # waiting in line is no hung call: the time-out is inside
+            async with lane.slot() as slot:  # waiting in line is no hung call: the time-out is inside
                 with self.ledger.flight(role, split, calls=_FIRST_CALLS[role]) as flight:
-                    async with self.clock.timeout(self.policy.timeout):
-                        return await attempt(flight)
+                    try:
+                        async with self.clock.timeout(self.policy.timeout):
+                            return await attempt(flight)
+                    finally:
+                        slot.told(flight.used)
 
         def retried(retry: Retry) -> None:
             v = retry.verdict

@@ -13,7 +13,6 @@ _LIKELY_NEW = 0.85  # share of proposals that survive guards and are new; the re
 _LOW_NEW = 0.5
 _LIKELY_DEV = 0.6  # share of dev rows a racing candidate costs on average
 _FIRST_RUNG = 16  # rows before a racing candidate may be dropped (algorithms 6.2)
-_STALLED = 2  # steps without progress after which a search may stop (product 10.11)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +104,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Low: the search stalls at once. Likely: some proposals are refused. High: every one is new and kept."""
+    """Low: the search ends with its first step. Likely: some proposals are refused. High: every one is new and kept."""
 
     low: Level
     likely: Level
@@ -133,11 +132,10 @@ def estimate_calls(shape: Shape, costs: Mapping[str, CallCost] | None = None) ->
     (37, 3700, 450, 72)
     """
     costs = costs or {}
-    few = min(shape.steps, _STALLED)
     first_rung = min(1.0, _FIRST_RUNG / shape.n_dev) if shape.races and shape.n_dev else 1.0
     race = max(first_rung, _LIKELY_DEV) if shape.races else 1.0
     return Estimate(
-        low=_level(shape, _Assumed(_LOW_NEW, first_rung, few, costs)),
+        low=_level(shape, _Assumed(_LOW_NEW, first_rung, min(1, shape.steps), costs)),
         likely=_level(shape, _Assumed(_LIKELY_NEW, race, shape.steps, costs)),
         high=_level(shape, _Assumed(1.0, 1.0, shape.steps, costs)),
     )

@@ -239,7 +239,7 @@ class Ledger:
 class Flight:
     """Calls begun and not yet recorded; see `Ledger.flight`."""
 
-    __slots__ = ("_begun", "_calls", "_ledger", "_mine", "_refused", "_role", "_split")
+    __slots__ = ("_begun", "_calls", "_ledger", "_mine", "_refused", "_role", "_split", "meter")
 
     def __init__(self, ledger: Ledger, role: str, split: str | None, calls: int) -> None:
         self._ledger = ledger
@@ -249,6 +249,17 @@ class Flight:
         self._begun = 0
         self._mine = _NOTHING
         self._refused: str | None = None
+        self.meter: Any = None
+        """The `UsageCollector` of the attempt, once it is made."""
+
+    def used(self, model: str | None) -> tuple[int, int]:
+        """Calls begun and tokens used by this model, or by all."""
+        if self.meter is None:
+            return self._begun, 0
+        uses = self.meter.collected.by_model
+        chosen = list(uses.values()) if model is None else [uses[model]] if model in uses else []
+        calls = self._begun if model is None else sum(use.calls for use in chosen)
+        return calls, sum(use.input_tokens + use.output_tokens for use in chosen)
 
     def __enter__(self) -> Flight:
         if self._calls:

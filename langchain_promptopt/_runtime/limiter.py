@@ -1,16 +1,19 @@
 """One limiter per model and endpoint, shared by every role: concurrency, requests and tokens a minute.
 
 It adapts: a 429 halves the concurrency and pauses everybody until the service's Retry-After;
-successes bring the concurrency back, one slot a round. Waiters are served in order.
+successes bring the concurrency back, one slot a round. Waiters are served in order. How many
+requests and tokens a slot will take is learned from those before it, and corrected when it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_promptopt._runtime.failures import classify
+from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +21,35 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._runtime.clock import Clock
 
+Used: TypeAlias = "Callable[[str | None], tuple[int, int]]"
+"""Calls and tokens of a model by name, or of all models for None."""
+
 _MINUTE = 60.0
 _FIRST_PAUSE = 1.0  # seconds after a 429 that does not say how long
 _CLOSE = 1e-9  # rounding of virtual and real clocks
+_REMEMBERED = 50  # slots that the typical use is an average of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """What one model may be asked; None is no limit.
+
+    Args:
+        requests_per_minute: Model calls in any 60 seconds.
+        tokens_per_minute: Input and output tokens in any 60 seconds.
+        concurrency: Calls in flight at most, where that is fewer than `max_concurrency`.
+    """
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                msg = f"{name} must be a number above 0, got {value!r}"
+                raise ConfigError(msg, where="limits")
 
 
 class Bucket:
@@ -54,8 +83,9 @@ class Limiter:
     Args:
         max_concurrency: Calls in flight at most; the adaptive limit moves between 1 and this.
         clock: Time.
-        requests_per_minute: Starts in any 60 seconds; None is no limit.
+        requests_per_minute: Requests in any 60 seconds, one a slot unless `slot.used` says more; None is no limit.
         tokens_per_minute: Estimated tokens, corrected by `slot.used`; None is no limit.
+        tokens: What a slot is taken to use before any has told.
     """
 
     def __init__(
@@ -65,6 +95,7 @@ class Limiter:
         *,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
+        tokens: float = 0.0,
     ) -> None:
         if max_concurrency < 1:
             msg = f"max_concurrency must be at least 1, got {max_concurrency}"
@@ -75,11 +106,13 @@ class Limiter:
         self._requests = Bucket(requests_per_minute, now) if requests_per_minute is not None else None
         self._tokens = Bucket(tokens_per_minute, now) if tokens_per_minute is not None else None
         self._timed = self._requests is not None or self._tokens is not None
+        self._typical = (1.0, tokens)
+        self._told = 0
         self._allowed = float(max_concurrency)
         self._in_flight = 0
         self._paused_until = 0.0
         self._epoch = 0
-        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], float, float]] = deque()
         self._timer: asyncio.Task[None] | None = None
         self._wake_at = 0.0
 
@@ -93,9 +126,15 @@ class Limiter:
         """The adaptive concurrency limit now."""
         return max(1, int(self._allowed))
 
-    def slot(self, estimated_tokens: int = 0) -> Slot:
-        """A slot to enter; waits in line until it is free."""
-        return Slot(self, estimated_tokens)
+    @property
+    def timed(self) -> bool:
+        """Whether there is a limit a minute, so that `slot.used` is worth telling."""
+        return self._timed
+
+    def slot(self, estimated_tokens: float | None = None) -> Slot:
+        """A slot to enter; waits in line until it is free. Without an estimate it is taken to be a typical one."""
+        requests, tokens = self._typical
+        return Slot(self, requests, tokens if estimated_tokens is None else estimated_tokens)
 
     def slow_down(self, retry_after_s: float | None = None, epoch: int | None = None) -> None:
         """Halve the concurrency and pause all starts. Calls started before the last halving do not halve again."""
@@ -105,7 +144,16 @@ class Limiter:
         pause = _FIRST_PAUSE if retry_after_s is None else retry_after_s
         self._paused_until = max(self._paused_until, self._clock.time() + pause)
 
-    def _ready(self, tokens: int) -> float | None:
+    def _learn(self, requests: float, tokens: float) -> None:
+        self._told += 1
+        share = 1 / min(self._told, _REMEMBERED)
+        known = self._typical
+        self._typical = (
+            max(1.0, known[0] + (requests - known[0]) * share),
+            tokens if self._told == 1 else known[1] + (tokens - known[1]) * share,
+        )
+
+    def _ready(self, requests: float, tokens: float) -> float | None:
         """0 to start now, seconds to wait, or None to wait for a slot."""
         if self._in_flight >= max(1, int(self._allowed)):
             return None
@@ -116,24 +164,24 @@ class Limiter:
         if wait <= _CLOSE:
             wait = self._paused_until = 0.0
         if self._requests is not None:
-            wait = max(wait, self._requests.wait(1.0, now))
+            wait = max(wait, self._requests.wait(requests, now))
         if self._tokens is not None:
             wait = max(wait, self._tokens.wait(tokens, now))
         return wait
 
-    def _take(self, tokens: int) -> None:
+    def _take(self, requests: float, tokens: float) -> None:
         self._in_flight += 1
         if self._requests is not None:
-            self._requests.draw(1.0)
+            self._requests.draw(requests)
         if self._tokens is not None:
             self._tokens.draw(tokens)
 
-    async def _acquire(self, tokens: int) -> None:
-        if not self._waiting and self._ready(tokens) == 0.0:
-            self._take(tokens)
+    async def _acquire(self, requests: float, tokens: float) -> None:
+        if not self._waiting and self._ready(requests, tokens) == 0.0:
+            self._take(requests, tokens)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((future, tokens))
+        self._waiting.append((future, requests, tokens))
         self._serve()
         try:
             await future
@@ -153,18 +201,18 @@ class Limiter:
     def _serve(self) -> None:
         """Start waiters in order, as many as may; set a timer when only time is missing."""
         while self._waiting:
-            future, tokens = self._waiting[0]
+            future, requests, tokens = self._waiting[0]
             if future.done():
                 self._waiting.popleft()
                 continue
-            wait = self._ready(tokens)
+            wait = self._ready(requests, tokens)
             if wait is None:
                 return
             if wait > 0.0:
                 self._wake_in(wait)
                 return
             self._waiting.popleft()
-            self._take(tokens)
+            self._take(requests, tokens)
             future.set_result(None)
 
     def _wake_in(self, seconds: float) -> None:
@@ -189,15 +237,16 @@ class Limiter:
 class Slot:
     """Leave for one call. Leaving it on a rate limit slows the limiter down; on success it recovers."""
 
-    __slots__ = ("_epoch", "_estimate", "_limiter")
+    __slots__ = ("_epoch", "_limiter", "_requests", "_tokens")
 
-    def __init__(self, limiter: Limiter, estimated_tokens: int) -> None:
+    def __init__(self, limiter: Limiter, requests: float, tokens: float) -> None:
         self._limiter = limiter
-        self._estimate = estimated_tokens
+        self._requests = requests
+        self._tokens = tokens
         self._epoch = 0
 
     async def __aenter__(self) -> Slot:
-        await self._limiter._acquire(self._estimate)
+        await self._limiter._acquire(self._requests, self._tokens)
         self._epoch = self._limiter._epoch
         return self
 
@@ -211,23 +260,18 @@ class Slot:
             limiter.slow_down(verdict.retry_after_s, self._epoch)
         limiter._release()
 
-    def used(self, tokens: int) -> None:
-        """Correct the estimate by what the call really used."""
-        if self._limiter._tokens is not None:
-            self._limiter._tokens.draw(tokens - self._estimate)
-        self._estimate = tokens
+    def used(self, tokens: float, requests: float = 1.0) -> None:
+        """Correct the estimates by what the slot really used."""
+        limiter = self._limiter
+        if limiter._requests is not None:
+            limiter._requests.draw(requests - self._requests)
+        if limiter._tokens is not None:
+            limiter._tokens.draw(tokens - self._tokens)
+        limiter._learn(requests, tokens)
+        self._requests, self._tokens = requests, tokens
 
-
-class Limiters:
-    """One limiter for each model and endpoint, made on first use and shared by all roles."""
-
-    def __init__(self, make: Callable[[str, str], Limiter]) -> None:
-        self._make = make
-        self._made: dict[tuple[str, str], Limiter] = {}
-
-    def of(self, model_id: str, endpoint: str = "") -> Limiter:
-        """The limiter of this model at this endpoint."""
-        key = (model_id, endpoint)
-        if key not in self._made:
-            self._made[key] = self._make(model_id, endpoint)
-        return self._made[key]
+    def told(self, used: Used) -> None:
+        """`used`, asked for only where there is a limit a minute."""
+        if self._limiter.timed:
+            calls, tokens = used(None)
+            self.used(tokens, calls)

@@ -104,12 +104,12 @@ class PriceTable:
 
     def __init__(self, own: Mapping[str, Price | Mapping[str, Any]] | None = None) -> None:
         checked = {name: _checked(name, price) for name, price in (own or {}).items()}
-        bare = {_spellings(name)[-1]: price for name, price in checked.items() if not _SNAPSHOT.search(name)}
+        bare = {spellings(name)[-1]: price for name, price in checked.items() if not _SNAPSHOT.search(name)}
         self._own = bare | checked
 
     def price(self, model_id: str) -> Price | None:
         """The price of this model, or None where it is unknown."""
-        names = _spellings(model_id)
+        names = spellings(model_id)
         for table in (self._own, _KNOWN):
             for name in names:
                 if name in table:
@@ -125,7 +125,7 @@ class PriceTable:
             raise PriceError(msg, mend=mend, models=unknown)
 
 
-def _spellings(model_id: str) -> list[str]:
+def spellings(model_id: str) -> list[str]:
     """The id as given, without its provider, without its date; the most exact first."""
     names = [model_id]
     for separator in (":", "/"):

@@ -70,8 +70,8 @@ class Collected:
 
     @property
     def model_served(self) -> str | None:
-        """The model named by the last reply."""
-        return self.served[-1] if self.served else None
+        """The model that replied, by the name the replies give; in a chain of several, all of them in order."""
+        return ", ".join(sorted(set(self.served))) or None
 
     @property
     def finish_reason(self) -> str | None:

@@ -1,5 +1,6 @@
 """`promptopt optimize`: search, decide on held-out rows, write back what was proven."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -69,11 +70,21 @@ def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> i
         print_json(result.as_json() | {"exit_code": code})
         return code
     if estimate := result.usage.get("estimate"):
-        low, high = estimate["low"]["total"], estimate["high"]["total"]
-        note(f"{result.usage['calls']:,} model calls; estimated before the run: {low:,} to {high:,}")
+        note(against_estimate(result.usage, estimate["low"], estimate["high"]))
     print_view(view)
     if result.folder is not None:
         note(f"record and report: {result.folder}")
     for what, url in result.links.items():
         note(f"{what}: {url}")
     return code
+
+
+def against_estimate(usage: Mapping[str, Any], low: Mapping[str, Any], high: Mapping[str, Any]) -> str:
+    """What a run took beside what was estimated before its first call."""
+    from langchain_promptopt.report.wording import money
+
+    used, first = f"{usage['calls']:,} model calls", f"{low['total']:,} to {high['total']:,}"
+    if usage.get("usd") is not None:
+        used += f", {money(usage['usd'])}"
+        first += f" calls, {money(low['usd'])} to {money(high['usd'])}" if high["usd"] is not None else ""
+    return f"{used}; estimated before the run: {first}"

@@ -181,6 +181,22 @@ class PriceConfig(BaseModel):
         allow_inf_nan=False,
         description="per million cached input tokens; default is the input price",
     )
+    cache_write: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="per million input tokens written to the cache; default is the input price",
+    )
+
+
+class LimitConfig(BaseModel):
+    """`[limits."provider:name"]`: what one model may be asked, whoever asks."""
+
+    model_config = _STRICT
+
+    requests_per_minute: Positive | None = Field(default=None, description="model calls in any 60 seconds")
+    tokens_per_minute: Positive | None = Field(default=None, description="input and output tokens in any 60 seconds")
+    concurrency: Count | None = Field(default=None, description="calls in flight, where fewer than max_concurrency")
 
 
 class Config(BaseModel):
@@ -197,6 +213,7 @@ class Config(BaseModel):
     output: OutputConfig = OutputConfig()
     langsmith: LangSmithConfig = LangSmithConfig()
     prices: dict[str, PriceConfig] = {}
+    limits: dict[str, LimitConfig] = {}
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
     _file: Path | None = PrivateAttr(default=None)

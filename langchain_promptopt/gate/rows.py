@@ -78,6 +78,7 @@ class Pairs:
     served_baseline: tuple[str, ...] = ()
     served_candidate: tuple[str, ...] = ()
     same_model: bool = True
+    models: int = 1
 
     @property
     def unequal_missingness(self) -> bool:
@@ -86,10 +87,9 @@ class Pairs:
 
     @property
     def model_changed(self) -> bool:
-        """Whether a side was served by more than one model, or the sides by different ones."""
-        if len(self.served_baseline) > 1 or len(self.served_candidate) > 1:
-            return True
-        return self.same_model and len({*self.served_baseline, *self.served_candidate}) > 1
+        """Whether there were more models than the chain has, on a side or, where they are the same, over both."""
+        both = {*self.served_baseline, *self.served_candidate} if self.same_model else set()
+        return max(len(self.served_baseline), len(self.served_candidate), len(both)) > self.models
 
     def void(self, metrics: Iterable[str]) -> str:
         """Why these pairs allow no verdict on `metrics`; empty when they do."""
@@ -115,6 +115,7 @@ def pair_outcomes(
     *,
     metrics: Sequence[str] = (),
     same_model: bool = True,
+    models: int = 1,
 ) -> Pairs:
     """Match the outcomes of both sides by example and repeat.
 
@@ -124,6 +125,7 @@ def pair_outcomes(
         clusters: Example id to cluster, for every example of the test.
         metrics: Metric keys in their order; those found, sorted, when not given.
         same_model: False where the sides are meant to use different models.
+        models: Models the chain has; a router may send rows to any of them.
 
     Raises:
         DataError: An outcome belongs to no example of `clusters`.
@@ -145,6 +147,7 @@ def pair_outcomes(
         served_baseline=_served(baseline),
         served_candidate=_served(candidate),
         same_model=same_model,
+        models=models,
     )
 
 
@@ -222,4 +225,4 @@ def _kind(outcome: Outcome) -> str | None:
 
 
 def _served(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    return tuple(sorted({o.model_served for o in outcomes if o.model_served is not None}))
+    return tuple(sorted({name for o in outcomes if o.model_served is not None for name in o.model_served.split(", ")}))

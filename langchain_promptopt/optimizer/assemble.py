@@ -10,14 +10,14 @@ from langchain_promptopt._engine.engine import Engine
 from langchain_promptopt._engine.guarding import Guarded
 from langchain_promptopt._engine.models import OptimizerModel
 from langchain_promptopt._engine.spending import book
-from langchain_promptopt._langchain.models import model_name
+from langchain_promptopt._langchain.models import endpoint_of, model_name
 from langchain_promptopt._langchain.quick import quick
 from langchain_promptopt._runtime.cache import EvaluationCache
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.optimizer.elsewhere import Booked
-from langchain_promptopt.optimizer.evaluating import limiters, local_executor
+from langchain_promptopt.optimizer.evaluating import lanes, local_executor
 from langchain_promptopt.optimizer.judge import GateJudge
 from langchain_promptopt.optimizer.shelf import CacheShelf
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
@@ -92,7 +92,8 @@ def _rows(plan: Plan) -> list[Example]:
 def _judge(plan: Plan) -> GateJudge:
     keys = [e.key for e in plan.evaluators]
     clusters = {e.id: e.cluster for e in _rows(plan)}
-    return GateJudge(plan.run_id, plan.settings.gate, keys, clusters, plan.openings)
+    models = len({(model_name(m), endpoint_of(m)) for m in plan.target.models})
+    return GateJudge(plan.run_id, plan.settings.gate, keys, clusters, plan.openings, models=max(1, models))
 
 
 def _shelf(plan: Plan, run_box: Sequence[Run]) -> CacheShelf | None:
@@ -106,7 +107,7 @@ def _guarded(plan: Plan, clock: Clock, ledger: Ledger, run_box: Sequence[Run]) -
     """Every call's way out: limits, retries, budget."""
     settings = plan.settings
     return Guarded(
-        limiters=limiters(plan, clock),
+        lanes=lanes(plan, clock),
         ledger=ledger,
         policy=settings.policy,
         clock=clock,

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._runtime.estimate import estimate_calls
+from langchain_promptopt.optimizer.roles import call_costs, judge_calls
 from langchain_promptopt.strategies.shape import Sizes, shape_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_promptopt._runtime.estimate import CallCost
     from langchain_promptopt.optimizer.plan import Plan
 
 
-def estimate_of(plan: Plan) -> dict[str, Any]:
-    """Calls by role, low, likely and high."""
+def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> dict[str, Any]:
+    """Calls by role, tokens and money: low, likely and high. Money is None where a price is unknown.
+
+    `seen` is what calls of a role were found to take, in place of a guess.
+    """
     data = plan.data
     sizes = Sizes(
         train=len(data["train"]),
@@ -21,9 +29,12 @@ def estimate_of(plan: Plan) -> dict[str, Any]:
         test=len(data["test"]),
         repeats=plan.settings.gate.repeats,
     )
-    found = estimate_calls(shape_of(plan.recipe, sizes))
+    shape = shape_of(plan.recipe, sizes)
+    calls = max(1, len(plan.baseline.prompts))  # a chain of several prompts makes a call for each
+    costs = {**call_costs(plan), **(seen or {})}
+    found = estimate_calls(replace(shape, target_calls=calls, judge_calls=judge_calls(plan)), costs)
     return {
-        name: {"calls": dict(level.calls), "total": level.total_calls}
+        name: {"calls": dict(level.calls), "total": level.total_calls, "tokens": level.tokens, "usd": level.usd}
         for name, level in (("low", found.low), ("likely", found.likely), ("high", found.high))
     }
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_promptopt._engine.execute import LocalExecutor, Scores
+from langchain_promptopt._langchain.models import endpoint_of, model_name
 from langchain_promptopt._runtime.failures import TABLE, CallError, Verdict, classify
+from langchain_promptopt._runtime.lanes import Lane, Limiters, Limits
 from langchain_promptopt._runtime.limiter import Limiter
 from langchain_promptopt._runtime.spans import span, within
 from langchain_promptopt._runtime.usage import UsageCollector
 from langchain_promptopt.errors import UsageError
 from langchain_promptopt.evaluators import EvaluatorFailed, score_all
+from langchain_promptopt.optimizer.roles import first_tokens, models_by_role
 from langchain_promptopt.types import Example, Usage
 
 if TYPE_CHECKING:
@@ -28,18 +31,32 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.protocols import Job
 
+_UNSEEN = "unseen"
+"""Stands for models that cannot be found in a chain or an evaluator."""
 
-def limiters(plan: Plan, clock: Clock) -> dict[str, Limiter]:
-    """A limiter for each role; roles on the same model share theirs, all do under one ceiling of requests."""
+
+def lanes(plan: Plan, clock: Clock) -> dict[str, Lane]:
+    """The limiters each role passes: one a model and endpoint whoever calls it, and one ceiling over all roles."""
     settings = plan.settings
+    limits, first = Limits(settings.limits), first_tokens(plan)
+
+    def made(name: str, _endpoint: str) -> Limiter:
+        limit = limits.of(name)
+        return Limiter(
+            min(settings.max_concurrency, limit.concurrency or settings.max_concurrency),
+            clock,
+            requests_per_minute=limit.requests_per_minute,
+            tokens_per_minute=limit.tokens_per_minute,
+            tokens=first.get(name, 0.0),
+        )
+
     rate = settings.requests_per_second
-
-    def fresh() -> Limiter:
-        return Limiter(settings.max_concurrency, clock, requests_per_minute=None if rate is None else 60 * rate)
-
-    task = fresh()
-    shared = rate is not None or plan.models["task"] == plan.models.get("optimizer")
-    return {"task": task, "optimizer": task if shared else fresh(), "judge": task if rate is not None else fresh()}
+    ceiling = None if rate is None else Limiter(settings.max_concurrency, clock, requests_per_minute=60 * rate)
+    models, known = models_by_role(plan), Limiters(made)
+    return {
+        role: known.lane([(model_name(m), endpoint_of(m)) for m in found] or [(_UNSEEN, role)], ceiling)
+        for role, found in models.items()
+    }
 
 
 def local_executor(plan: Plan, guarded: Guarded, run_box: Sequence[Run], shelf: Shelf | None = None) -> LocalExecutor:
@@ -65,7 +82,8 @@ def _meter(plan: Plan) -> Callable[[str, Flight], UsageCollector]:
         if role == "judge":
             for _ in range(told):  # calls nobody sees begin now, as far as the budget is concerned
                 flight.another()
-        return UsageCollector(before_call=flight.another)
+        flight.meter = made = UsageCollector(before_call=flight.another)
+        return made
 
     return meter
 

@@ -31,6 +31,8 @@ class GateJudge:
     problem: str = ""
     same_model: bool = True
     """False where two models are compared: then two names served are no drift."""
+    models: int = 1
+    """Models the chain has: more names served than that are drift."""
 
     def open(self, rows: Sequence[Example], candidate_id: str) -> int:
         """Record the opening before its first paid call."""
@@ -40,7 +42,14 @@ class GateJudge:
 
     def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
         """The gate's table. Without a record of openings nothing applies by itself."""
-        pairs = pair_outcomes(baseline, candidate, self.clusters, metrics=self.metrics, same_model=self.same_model)
+        pairs = pair_outcomes(
+            baseline,
+            candidate,
+            self.clusters,
+            metrics=self.metrics,
+            same_model=self.same_model,
+            models=self.models,
+        )
         decision = decide(pairs, self.gate, opening=opening, metrics=self.metrics)
         return self._verdict(decision, opening)
 
@@ -53,6 +62,7 @@ class GateJudge:
             reason=decision.reason,
             warnings=warnings,
             may_apply=decision.verdict == "improved" and self.persistent,
+            detail=decision.detail,
         )
 
 

@@ -7,6 +7,11 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.language_models.base import BaseLanguageModel
+from langchain_core.runnables import Runnable
+
+from langchain_promptopt._langchain.discover import find_models
+from langchain_promptopt._langchain.models import endpoint_of, model_name
 from langchain_promptopt.errors import ConfigError, PriceError
 
 if TYPE_CHECKING:
@@ -60,6 +65,28 @@ class JudgeCost:
 def unseen(evaluators: Sequence[Evaluator]) -> tuple[str, ...]:
     """Keys of evaluators whose code holds or names a client that LangChain's callbacks do not reach."""
     return tuple(e.key for e in evaluators if not e.inline and any(map(_is_client, _reached(e.origin, _DEPTH))))
+
+
+def judge_models(evaluators: Sequence[Evaluator]) -> tuple[Any, ...]:
+    """LangChain models that evaluators hold in their closures, globals and attributes; others are seen as they call."""
+    found: dict[int, Any] = {}
+    for evaluator in evaluators:
+        for thing in () if evaluator.inline else _reached(evaluator.origin, _DEPTH):
+            if isinstance(thing, BaseLanguageModel):
+                found[id(thing)] = thing
+            elif isinstance(thing, Runnable):
+                found |= {id(model): model for model in find_models(thing)}
+    return tuple(found.values())
+
+
+def shared_model_note(evaluators: Sequence[Evaluator], optimizer: Any) -> tuple[str, ...]:
+    """A warning where the optimizer writes for the very model that judges (product 8)."""
+    if optimizer is None:
+        return ()
+    mine = (model_name(optimizer), endpoint_of(optimizer))
+    if mine not in {(model_name(m), endpoint_of(m)) for m in judge_models(evaluators)}:
+        return ()
+    return (f"judge and optimizer are the same model ({mine[0]}): it may come to write what it likes to judge",)
 
 
 def _is_client(thing: Any) -> bool:

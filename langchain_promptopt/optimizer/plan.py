@@ -20,7 +20,7 @@ from langchain_promptopt.gate.openings import Openings
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer.earlier import with_past
 from langchain_promptopt.optimizer.judge import what_the_split_shows
-from langchain_promptopt.optimizer.judging import judge_notes
+from langchain_promptopt.optimizer.judging import judge_models, judge_notes, shared_model_note
 from langchain_promptopt.optimizer.loading import load_rows, notes_hash
 from langchain_promptopt.optimizer.stored import with_stored
 from langchain_promptopt.presets import recipe_of
@@ -92,14 +92,14 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     optimizer = _optimizer_model(settings) if searches else None
     data = load_rows(settings)
     evaluators = know_labels(evaluators, [e for rows in data.splits.values() for e in rows])
-    judges = judge_notes(evaluators, settings)
+    judges = (*judge_notes(evaluators, settings), *shared_model_note(evaluators, optimizer))
     model = None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
     rows = [dict(e.inputs) for split in ("dev", "train") for e in data[split]][:_DRY_ROWS]
     with untraced():  # a dry run is nobody's evaluation
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
     try:
         prompts = _checked_prompts(target, data, settings, searches=searches)
-        prices = _prices(target, optimizer, settings)
+        prices = _prices([*target.models, optimizer, *judge_models(evaluators)], settings)
     except BaseException:
         target.close()
         raise
@@ -168,12 +168,12 @@ def _models(target: ChainTarget, optimizer: Any) -> dict[str, str]:
     return found if optimizer is None else found | {"optimizer": model_id(optimizer)}
 
 
-def _prices(target: ChainTarget, optimizer: Any, settings: Settings) -> PriceTable:
-    """The price table. Raises PriceError under a money budget when a model is not in it."""
+def _prices(models: Sequence[Any], settings: Settings) -> PriceTable:
+    """The price table. Raises PriceError under a money budget when a model of any role is not in it."""
     prices = PriceTable(settings.prices)
     if settings.budget.usd is not None:
-        models = [*target.models, *([optimizer] if optimizer is not None else [])]
-        prices.require(sorted({model_name(m) for m in models}))
+        judged = [cost.model for cost in settings.judges.values() if cost.calls]
+        prices.require(sorted({*(model_name(m) for m in models if m is not None), *judged}))
     return prices
 
 

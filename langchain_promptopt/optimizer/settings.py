@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_promptopt._runtime.clock import Clock
+    from langchain_promptopt._runtime.limiter import RateLimit
     from langchain_promptopt._runtime.prices import Price
     from langchain_promptopt.optimizer.earlier import PastEdit
     from langchain_promptopt.optimizer.judging import JudgeCost
@@ -37,6 +38,7 @@ class Settings:
         start_edits: What an earlier run found; edits that still fit are tried first, each alone and all together.
         optimizer_kwargs: Sent with every optimizer call, in place of what the method would send.
         requests_per_second: Ceiling on calls started, over all roles.
+        limits: What one model may be asked, by its name: requests and tokens a minute, calls in flight.
         judges: What evaluators whose model calls cannot be seen take for each row, by key.
         cache: File of evaluations shared between runs; None asks always.
     """
@@ -75,5 +77,6 @@ class Settings:
     start_edits: Sequence[PastEdit] = ()
     optimizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
     requests_per_second: float | None = None
+    limits: Mapping[str, RateLimit | Mapping[str, Any]] = field(default_factory=dict)
     judges: Mapping[str, JudgeCost] = field(default_factory=dict)
     cache: Path | None = None

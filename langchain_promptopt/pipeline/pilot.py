@@ -1,60 +1,130 @@
-"""`check --pilot N`: the baseline twice on some search rows, to see noise and cost before the real run."""
+"""`check --pilot N`: the baseline twice on some search rows and each judge twice on one answer: noise and cost."""
 
 from __future__ import annotations
 
-import statistics
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt.optimizer.assemble import assemble
+from langchain_promptopt._engine.execute import Scores
+from langchain_promptopt._engine.tasks import together
+from langchain_promptopt._runtime.estimate import CallCost
+from langchain_promptopt.optimizer.assemble import assemble, evaluate_here
+from langchain_promptopt.optimizer.estimating import estimate_of
+from langchain_promptopt.protocols import Job
+from langchain_promptopt.types import Cell
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_promptopt.optimizer.assemble import Assembled
     from langchain_promptopt.optimizer.plan import Plan
-    from langchain_promptopt.types import Outcome
+    from langchain_promptopt.types import Outcome, Usage
 
 _REPEATS = 2
+_LITTLE, _SOME = 0.02, 0.1
+"""Mean difference of two rounds up to which one repeat, or two, are advised."""
+
+
+@dataclass(frozen=True)
+class _Twice:
+    """One row: two answers with their scores, and the scores of the first answer judged once more."""
+
+    first: Outcome
+    second: Outcome
+    again: Mapping[str, float] | None = None
 
 
 async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
-    """Scores, disagreement between the two rounds by metric, repeats advised, and what it cost by role."""
-    quiet = replace(plan, settings=replace(plan.settings, runs_dir=None))
-    ready = assemble(quiet)
+    """Scores, noise by source, judge consistency, repeats advised, cost by role, and the estimate made of it."""
+    ready = assemble(replace(plan, settings=replace(plan.settings, runs_dir=None, cache=None)))
     try:
-        ids = [e.id for e in plan.data["dev"][:rows]]
-        outcomes = await Evaluations(ready.run).ensure(plan.baseline, "dev", ids, repeats=_REPEATS)
+        outcomes = await evaluate_here(ready, _jobs(plan, rows))
+        found = await _judged_again(plan, ready, _paired(outcomes))
     finally:
         ready.close()
-    noise = {e.key: _disagreement(outcomes, e.key) for e in plan.evaluators}
-    worst = max(noise.values(), default=0.0)
+    keys = sorted({k for o in outcomes for k in o.scores})
+    whole = {k: _mean([abs(_score(t.first, k) - _score(t.second, k)) for t in found]) for k in keys}
+    judged = {k: v for k in keys if (v := _of_judge(found, k)) is not None}
     return {
-        "rows": len(ids),
-        "score": {e.key: _mean([o.scores[e.key] for o in outcomes if e.key in o.scores]) for e in plan.evaluators},
-        "answers_that_changed": _changed(outcomes),
-        "disagreement": noise,
-        "repeats_advised": 1 if worst <= 0.02 else 2 if worst <= 0.1 else 3,
+        "rows": len(found),
+        "score": {k: _mean([_score(o, k) for t in found for o in (t.first, t.second)]) for k in keys},
+        "answers_that_changed": _mean([float(t.first.output != t.second.output) for t in found]),
+        "disagreement": whole,
+        "noise": {k: {"judge": judged.get(k, 0.0), "model": max(0.0, whole[k] - judged.get(k, 0.0))} for k in keys},
+        "judge_consistency": {k: _mean([float(_same(t, k)) for t in found if t.again]) for k in judged},
+        "repeats_advised": _advised(max(whole.values(), default=0.0)),
         "dropped": sum(o.dropped for o in outcomes),
         "usage": ready.run.ledger.as_json(),
+        "estimate": estimate_of(plan, _seen(ready.run.ledger.by_role)),
     }
 
 
-def _pairs(outcomes: list[Outcome]) -> list[tuple[Outcome, Outcome]]:
+def _jobs(plan: Plan, rows: int) -> list[Job]:
+    base = plan.baseline
+    return [
+        Job(Cell(base.id, "dev", example.id, repeat), base, example)
+        for repeat in range(_REPEATS)
+        for example in plan.data["dev"][:rows]
+    ]
+
+
+def _paired(outcomes: Sequence[Outcome]) -> list[_Twice]:
+    """Rows that were answered twice; what was lost to an outage is counted apart."""
     rounds: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
+    for outcome in sorted(outcomes, key=lambda o: o.cell.repeat):
         if not outcome.dropped:
             rounds.setdefault(outcome.cell.example_id, []).append(outcome)
-    return [(found[0], found[1]) for found in rounds.values() if len(found) == _REPEATS]
+    return [_Twice(found[0], found[1]) for found in rounds.values() if len(found) == _REPEATS]
 
 
-def _disagreement(outcomes: list[Outcome], metric: str) -> float:
-    """Mean absolute difference of a metric between two rounds on the same rows."""
-    return _mean([abs(a.scores.get(metric, 0.0) - b.scores.get(metric, 0.0)) for a, b in _pairs(outcomes)])
+async def _judged_again(plan: Plan, ready: Assembled, found: Sequence[_Twice]) -> list[_Twice]:
+    """Each first answer before the judges once more, where an evaluator may be one."""
+    if all(e.inline for e in plan.evaluators):
+        return list(found)
+    examples = {e.id: e for e in plan.data["dev"]}
+    out: list[_Twice] = []
+
+    async def once(twice: _Twice) -> None:
+        first = twice.first
+        scores = None
+        if first.failure is None:
+            said = await ready.local.judge(
+                Job(first.cell, plan.baseline, examples[first.cell.example_id]), first.output
+            )
+            scores = said.scores if isinstance(said, Scores) else None
+        out.append(replace(twice, again=scores))
+
+    await together(once(twice) for twice in found)
+    return out
 
 
-def _changed(outcomes: list[Outcome]) -> float:
-    """Share of rows whose answer was not the same twice: what the model adds to the noise, before any judge."""
-    return _mean([float(a.output != b.output) for a, b in _pairs(outcomes)])
+def _of_judge(found: Sequence[_Twice], metric: str) -> float | None:
+    """Mean difference of two judgements of one answer; None where nothing was judged twice."""
+    moved = [abs(_score(t.first, metric) - t.again.get(metric, 0.0)) for t in found if t.again is not None]
+    return _mean(moved) if moved else None
 
 
-def _mean(values: list[float]) -> float:
-    return statistics.fmean(values) if values else 0.0
+def _same(twice: _Twice, metric: str) -> bool:
+    return twice.again is not None and twice.again.get(metric, 0.0) == _score(twice.first, metric)
+
+
+def _score(outcome: Outcome, metric: str) -> float:
+    return outcome.scores.get(metric, 0.0)
+
+
+def _advised(noise: float) -> int:
+    return 1 if noise <= _LITTLE else 2 if noise <= _SOME else 3
+
+
+def _seen(by_role: Mapping[str, Usage]) -> dict[str, CallCost]:
+    """What a call of a role took here."""
+    return {
+        role: CallCost(u.input_tokens / u.calls, u.output_tokens / u.calls, None if u.usd is None else u.usd / u.calls)
+        for role, u in by_role.items()
+        if u.calls
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fmean(values) if values else 0.0

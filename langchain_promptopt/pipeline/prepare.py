@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._data import Columns
 from langchain_promptopt._langsmith.options import LangSmithOptions
 from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._runtime.limiter import RateLimit
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt.evaluators import declare
 from langchain_promptopt.gate.openings import FILE_NAME
@@ -169,7 +170,8 @@ def settings_from(config: Config) -> Settings:
         trace_file=None if out.trace is None else config.path(out.trace),
         runs_dir=config.runs_dir,
         openings=config.root / FILE_NAME,
-        prices={name: Price(p.input, p.output, p.cache_read) for name, p in config.prices.items()},
+        prices={name: Price(p.input, p.output, p.cache_read, p.cache_write) for name, p in config.prices.items()},
+        limits={name: RateLimit(**limit.model_dump()) for name, limit in config.limits.items()},
         config_json=config.model_dump(mode="json"),
     )
 

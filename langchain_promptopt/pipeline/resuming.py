@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.config import Config
 
-_FREE = {"budget", "output", "langsmith", "prices"}
+_FREE = {"budget", "output", "langsmith", "prices", "limits"}
 """Sections that decide nothing about the result."""
 _FREE_KEYS = {("optimize", "max_concurrency"), ("optimize", "requests_per_second"), ("optimize", "max_failure_rate")}
 _FREE_KEYS |= {("optimize", "cache"), ("evaluate", "judge_cost")}

@@ -31,6 +31,7 @@ def check_view(data: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [facts_view(facts), _prompts(rest.pop("prompts", ()))]
     parts += _estimate(rest.pop("estimate", {}))
     parts += _power(rest.pop("test", {}))
+    parts += _pilot(rest.pop("pilot", {}))
     for name in ("problems", "notes"):
         lines = rest.pop(name, ())
         parts += [Text(f"\n{name.capitalize()}", style="bold")] if lines else []
@@ -47,16 +48,44 @@ def _prompts(prompts: Any) -> RenderableType:
 
 
 def _estimate(levels: Mapping[str, Mapping[str, Any]]) -> list[RenderableType]:
-    """Model calls by role, low to high."""
+    """Model calls by role, tokens and money, low to high."""
     if not levels:
         return []
     roles = [role for role, n in next(iter(levels.values()))["calls"].items() if n]
     rows = [
-        [name, *(wording.number(v["calls"][r]) for r in roles), wording.number(v["total"])]
+        [name, *(wording.number(v["calls"][r]) for r in roles), wording.number(v["total"]), *_about(v)]
         for name, v in levels.items()
     ]
-    columns = ("estimate", *(f"{role} calls" for role in roles), "all calls")
+    columns = ("estimate", *(f"{role} calls" for role in roles), "all calls", "tokens, about", "cost, about")
     return [Text(), table_view(columns, rows, numbers=range(1, len(columns)))]
+
+
+def _pilot(pilot: Mapping[str, Any]) -> list[RenderableType]:
+    """What the paid rows told: noise by source, the judges, and what it cost."""
+    if not pilot:
+        return []
+    noise = [
+        [name, wording.points(pilot["score"][name]), wording.points(n["model"]), wording.points(n["judge"])]
+        for name, n in pilot["noise"].items()
+    ]
+    facts: dict[str, Any] = {"answers that changed": f"{pilot['answers_that_changed']:.0%}"}
+    for name, share in pilot["judge_consistency"].items():
+        facts[f"{name} judged alike"] = f"{share:.0%}"
+    facts["repeats advised"] = pilot["repeats_advised"]
+    facts["rows dropped"] = pilot["dropped"]
+    for role, used in pilot["usage"]["by_role"].items():
+        tokens = wording.number(used["input_tokens"] + used["output_tokens"])
+        facts[f"{role} cost"] = f"{used['calls']} calls, {tokens} tokens, {wording.money(used['usd'])}"
+    title = Text(f"\nPilot: {pilot['rows']} search rows, answered twice and judged again", style="bold")
+    columns = ("metric", "score", "noise of the model", "noise of the judge")
+    after = _estimate(pilot["estimate"])
+    return [title, table_view(columns, noise, numbers=(1, 2, 3)), facts_view(facts), *after]
+
+
+def _about(level: Mapping[str, Any]) -> tuple[str, str]:
+    """Tokens and money of a level, to the two figures that such a guess has."""
+    tokens = int(level.get("tokens") or 0)
+    return wording.number(round(tokens, 2 - len(str(tokens)))), wording.money(level.get("usd"))
 
 
 def _power(test: Mapping[str, Any]) -> list[RenderableType]:

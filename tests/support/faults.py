@@ -29,7 +29,7 @@ STATUSES = {
     "503": 503,
 }
 """Answered with this status; the request is not acted on."""
-BEFORE = frozenset({*STATUSES, "reset", "hang"})
+BEFORE = frozenset({*STATUSES, "reset", "hang", "refused"})
 """Kinds for which the server never acts on the request."""
 AFTER = frozenset({"lost", "slow", "truncated", "malformed", "empty", "html", "no_choices"})
 """Kinds for which the server does act, and only the answer is spoilt: a blind repeat is a double."""
@@ -37,6 +37,8 @@ TRANSIENT = (
     "429", "429-retry-after", "500", "503", "reset", "lost", "truncated", "malformed", "empty", "html", "no_choices",
 )  # fmt: skip
 """What a careful client retries and then never notices again."""
+PASSING = (*TRANSIENT, "409", "refused")
+"""All that passes when it is asked again; a connection that is refused is met by clients that follow redirects."""
 PLATFORM = TRANSIENT[:-1]
 """The same for LangSmith, which has no choices to leave out."""
 

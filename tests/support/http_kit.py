@@ -43,6 +43,8 @@ class LoopbackServer:
         self.connections: set[_Connection] = set()
         self._socket = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.port: int = self._socket.getsockname()[1]
+        self._closed = socket.socket()  # bound and never listening: the system refuses whoever connects
+        self._closed.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.port}"
         self._arriving: set[asyncio.Task[Any]] = set()
         self._ready = threading.Event()
@@ -55,6 +57,7 @@ class LoopbackServer:
 
     def stop(self) -> None:
         """Close every connection, hung ones too, and end the thread. A second call does nothing."""
+        self._closed.close()
         if not self._thread.is_alive():
             self._socket.close()
             return
@@ -107,7 +110,7 @@ class LoopbackServer:
             if seconds:
                 await asyncio.sleep(seconds)
             if request.fault in BEFORE:
-                await self._refuse(connection, request.fault)
+                await self._refuse(connection, request.fault, request.target)
             else:
                 await self._spoil(connection, request.fault, await self._handle(request))
         finally:
@@ -120,12 +123,16 @@ class LoopbackServer:
         except HttpError as error:
             return error.response()
 
-    async def _refuse(self, connection: _Connection, fault: str) -> None:
+    async def _refuse(self, connection: _Connection, fault: str, target: str) -> None:
         assert self.faults is not None
         if fault == "hang":
             await asyncio.Event().wait()  # until the client or `stop` closes the connection
         if fault == "reset":
             connection.reset()
+            return
+        if fault == "refused":  # sent on to a port where nobody listens, as behind a balancer whose backend is gone
+            place = f"http://127.0.0.1:{self._closed.getsockname()[1]}{target}"
+            connection.send(Response(status=307, content_type="text/plain", headers={"Location": place}))
             return
         code = "insufficient_quota" if fault == "quota" else None
         refusal = HttpError(STATUSES[fault], f"planned fault {fault}", code=code, type=code or "planned").response()

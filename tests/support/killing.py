@@ -98,6 +98,8 @@ class Recovered:
     asked_after: int
     whole: bool
     """Whether the journal has every line once, in order."""
+    facts: Mapping[str, Any]
+    journal: Path
 
     def paid_twice(self, plain: Whole) -> int:
         """Calls made again after the kill."""
@@ -151,7 +153,8 @@ def resumed(folder: Path, up: OpenAIServer, plain: Whole, asked_before: int, **m
     seen = Counter(e["type"] for e in after if e["type"] in PAID)
     planned = Counter(json.loads(line)["type"] for line in plain.lines if json.loads(line)["type"] in PAID)
     once = [e["seq"] for e in after] == list(range(1, len(after) + 1)) and seen == planned
-    return Recovered(facts(result) == plain.facts, journaled, asked_before, up.count - before, once)
+    found = facts(result)
+    return Recovered(found == plain.facts, journaled, asked_before, up.count - before, once, found, journal)
 
 
 def _types(journal: Path) -> list[str]:

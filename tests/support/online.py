@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_promptopt import Result
 
 KEY = "sk-test-0123456789abcdefSECRET"
-QUICK = RetryPolicy(base=0.001, cap=0.002, timeout=10.0)
+QUICK = RetryPolicy(base=0.001, cap=0.002, timeout=60.0)
 """Patient in tries, not in seconds."""
 
 
@@ -45,7 +45,7 @@ def model(url: str, name: str, **more: Any) -> Any:
     """A ChatOpenAI on the server that does not retry by itself."""
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(**{"model": name, "base_url": url, "api_key": KEY, "max_retries": 0, "timeout": 10} | more)
+    return ChatOpenAI(**{"model": name, "base_url": url, "api_key": KEY, "max_retries": 0, "timeout": 60} | more)
 
 
 def chain(url: str, **more: Any) -> Any:

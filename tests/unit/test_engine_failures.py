@@ -26,6 +26,7 @@ RETRIED = [
     "empty",
     "html",
     "no_choices",
+    "refused",
 ]
 PATIENT = RetryPolicy(timeout=None)
 

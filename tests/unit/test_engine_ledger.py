@@ -123,16 +123,26 @@ def test_an_unknown_price_is_refused_before_a_call(up):
     assert up.count == before
 
 
-def test_a_judge_without_a_price_ends_a_run_under_a_money_budget(up):
-    prices = {name: PRICES[name] for name in ("task", "optimizer")}
+def test_a_judge_without_a_price_is_refused_before_a_call_and_one_that_shows_late_ends_the_run(up):
+    given = {"prices": {name: PRICES[name] for name in ("task", "optimizer")}, "budget": Budget(usd=1000.0)}
+    before = up.count
+    with pytest.raises(PriceError, match="price of judge is unknown"):
+        run(up.base_url, evaluators=[judged_by(up.base_url)], **given)
+    assert up.count == before
+
+    async def late(inputs, outputs, reference_outputs):  # the judge is made inside: nobody can know it before
+        return await judged_by(up.base_url)(inputs, outputs, reference_outputs)
+
     with pytest.raises(PriceError, match="judge"):
-        run(
-            up.base_url,
-            evaluators=[judged_by(up.base_url)],
-            prices=prices,
-            budget=Budget(usd=1000.0),
-            max_concurrency=1,
-        )
+        run(up.base_url, evaluators=[late], max_concurrency=1, **given)
+    assert up.count == before + 2
+
+
+def test_a_judge_that_is_also_the_optimizer_is_said(up):
+    judged = [judged_by(up.base_url)]
+    mine = run(up.base_url, evaluators=judged, optimizer_model=model(up.base_url, "judge"), method="ape")
+    assert any("judge and optimizer are the same model" in w for w in mine.warnings)
+    assert not any("same model" in w for w in run(up.base_url, evaluators=judged).warnings)
 
 
 def _hidden(up):
@@ -237,3 +247,8 @@ def test_the_estimate_made_before_stands_beside_what_it_was(up):
     usage = run(up.base_url).usage
     assert usage["calls"] <= usage["estimate"]["high"]["total"]
     assert set(usage["estimate"]["likely"]["calls"]) == {"task", "optimizer", "judge"}
+    assert usage["estimate"]["low"]["usd"] is None  # a price is unknown, and that is no 0
+    priced = run(up.base_url, prices=PRICES, evaluators=[judged_by(up.base_url)]).usage
+    low, high = priced["estimate"]["low"], priced["estimate"]["high"]
+    assert low["usd"] / 3 < priced["usd"] < high["usd"] * 3
+    assert low["calls"]["judge"] == low["calls"]["task"]

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt._runtime.clock import FakeClock, RealClock
-from langchain_promptopt._runtime.limiter import Bucket, Limiter, Limiters
+from langchain_promptopt._runtime.lanes import Limiters, Limits
+from langchain_promptopt._runtime.limiter import Bucket, Limiter, RateLimit
+from langchain_promptopt.errors import ConfigError
 
 
 class RateLimitError(Exception):
@@ -241,3 +243,59 @@ def test_bucket_counts_what_is_given_back():
     assert bucket.wait(1, 0.0) == pytest.approx(1.0)
     bucket.draw(-1)
     assert bucket.wait(1, 0.0) == 0.0
+
+
+def test_what_a_slot_takes_is_learned_and_then_kept_within_the_minute():
+    """Nobody says how many tokens and requests a slot takes; after the first ones the limits hold all the same."""
+    clock = FakeClock()
+    limiter = Limiter(4, clock, requests_per_minute=600, tokens_per_minute=6000, tokens=50)
+    began = []
+
+    async def one():
+        async with limiter.slot() as slot:
+            began.append(clock.time())
+            await clock.sleep(0.1)
+            slot.used(100, requests=3)
+
+    async def main():
+        await asyncio.gather(*(one() for _ in range(150)))
+
+    asyncio.run(main())
+    settled = began[8:]
+    assert worst_minute(settled, [100] * len(settled)) <= 6000
+    assert worst_minute(settled, [3] * len(settled)) <= 600
+    assert max(began) < 150 * 100 / 6000 * 60 * 1.1 + 5  # and they are used
+
+
+def test_a_lane_of_several_models_and_a_ceiling_is_left_whole_when_one_of_them_keeps_waiting():
+    clock = FakeClock()
+    known = Limiters(lambda model, _: Limiter(1, clock))
+    ceiling = Limiter(5, clock)
+    wide, narrow = known.lane([("b", ""), ("a", "")], ceiling), known.lane([("b", "")])
+
+    async def main():
+        async with narrow.slot():
+            waiting = asyncio.create_task(wide.slot().__aenter__())
+            await asyncio.sleep(0)
+            assert known.of("a").in_flight == 1
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            assert known.of("a").in_flight == 0
+        async with wide.slot() as slots:
+            assert (known.of("a").in_flight, known.of("b").in_flight, ceiling.in_flight) == (1, 1, 1)
+            slots.told(lambda name: (1, 10))
+        assert (known.of("a").in_flight, known.of("b").in_flight, ceiling.in_flight) == (0, 0, 0)
+
+    asyncio.run(main())
+
+
+def test_limits_are_found_by_any_spelling_of_a_model_and_checked():
+    limits = Limits({"openai:gpt-4o": {"requests_per_minute": 5}, "other": RateLimit(concurrency=2)})
+    assert limits.of("gpt-4o").requests_per_minute == 5
+    assert limits.of("gpt-4o-2024-08-06").requests_per_minute == 5
+    assert limits.of("other").concurrency == 2
+    assert limits.of("third") == RateLimit()
+    with pytest.raises(ConfigError, match="not understood"):
+        Limits({"m": {"rpm": 5}})
+    with pytest.raises(ConfigError, match="above 0"):
+        Limits({"m": {"tokens_per_minute": 0}})

@@ -1,0 +1,93 @@
+"""Who calls which model, and what a call takes, as far as that can be known before the first one."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._langchain.models import model_name
+from langchain_promptopt._runtime.estimate import CallCost
+from langchain_promptopt._runtime.prices import to_usd
+from langchain_promptopt.optimizer.judging import judge_models
+from langchain_promptopt.types import SPLITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_promptopt.optimizer.plan import Plan
+
+_BYTES = 4  # UTF-8 bytes a token, a common rule of thumb
+_SAMPLE = 200  # rows that typical lengths are taken from
+_ANSWER = 8  # tokens an answer has at least
+_META = 450  # tokens of a meta-prompt around prompt and rows
+_SHOWN = 4  # rows shown to the optimizer in a batch
+_EDITS = 150  # tokens of marks, reasons or replacements
+_RUBRIC = 300  # tokens of a judge's own prompt
+_OPINION = 60
+
+
+def models_by_role(plan: Plan) -> dict[str, list[Any]]:
+    """Models of "task", "optimizer" and "judge"; empty where none can be seen."""
+    return {
+        "task": list(plan.target.models),
+        "optimizer": [] if plan.optimizer is None else [plan.optimizer],
+        "judge": list(judge_models(plan.evaluators)),
+    }
+
+
+def call_costs(plan: Plan) -> dict[str, CallCost]:
+    """About what one call of a role takes, from the lengths of prompts, rows and expected answers."""
+    rows = [e for split in SPLITS for e in plan.data[split]][:_SAMPLE]
+    row = _typical([e.inputs for e in rows])
+    answer = max(_ANSWER, _typical([e.outputs for e in rows]))
+    prompts = _tokens(plan.baseline.prompts.document.text)
+    rewritten = 0 if plan.recipe.scope.name == "spans" else prompts
+    takes = {
+        "task": (prompts / max(1, len(plan.baseline.prompts)) + row, answer),
+        "optimizer": (_META + prompts + _SHOWN * (row + 2 * answer), _EDITS + rewritten),
+        "judge": (_RUBRIC + row + 2 * answer, _OPINION),
+    }
+    models = models_by_role(plan)
+    found = {role: _cost(plan, models[role], *takes[role]) for role in takes}
+    return found | ({"judge": _told(plan)} if plan.settings.judges else {})
+
+
+def judge_calls(plan: Plan) -> float:
+    """Judge calls of a row: those told of judges nobody sees, and one for each model an evaluator holds."""
+    return float(sum(cost.calls for cost in plan.settings.judges.values()) + len(judge_models(plan.evaluators)))
+
+
+def first_tokens(plan: Plan) -> dict[str, float]:
+    """What a call of each model is taken to use before any has told, by model name."""
+    costs = call_costs(plan)
+    return {
+        model_name(model): costs[role].input_tokens + costs[role].output_tokens
+        for role, models in models_by_role(plan).items()
+        for model in models
+    }
+
+
+def _cost(plan: Plan, models: Sequence[Any], tokens_in: float, tokens_out: float) -> CallCost:
+    """The dearest of the models; unknown as soon as one has no price."""
+    prices = [plan.prices.price(model_name(m)) for m in models]
+    known = [p.cost(round(tokens_in), round(tokens_out)) for p in prices if p is not None]
+    usd = to_usd(max(known)) if known and len(known) == len(prices) else None
+    return CallCost(tokens_in, tokens_out, usd)
+
+
+def _told(plan: Plan) -> CallCost:
+    """A call of the judges whose cost was told, on average."""
+    costs = list(plan.settings.judges.values())
+    calls = max(1, sum(c.calls for c in costs))
+    prices = [plan.prices.price(c.model) for c in costs]
+    spent = [p.cost(c.input_tokens, c.output_tokens) for p, c in zip(prices, costs, strict=True) if p is not None]
+    usd = to_usd(sum(spent)) / calls if len(spent) == len(costs) else None
+    return CallCost(sum(c.input_tokens for c in costs) / calls, sum(c.output_tokens for c in costs) / calls, usd)
+
+
+def _typical(rows: Sequence[Mapping[str, Any]]) -> float:
+    return fmean(sum(_tokens(str(v)) for v in row.values()) for row in rows) if rows else 0.0
+
+
+def _tokens(text: str) -> float:
+    return len(text.encode("utf-8", "replace")) / _BYTES

@@ -1,0 +1,93 @@
+"""`check --pilot`: noise by its source, judges that contradict themselves, what to repeat, and what it cost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from langchain_promptopt.config import config_from_dict
+from langchain_promptopt.pipeline import prepare
+from langchain_promptopt.report.check_view import check_view
+from tests.support.tasks import PROMPT, rows
+
+APP = """
+import itertools
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_promptopt.testing.scripted import ScriptedModel
+from tests.support.tasks import PROMPT, answer
+
+asked, judged = itertools.count(), itertools.count()
+
+def moody(messages):
+    return answer(messages) + (" or so" if next(asked) % 5 < 2 else "")
+
+steady = ChatPromptTemplate.from_template(PROMPT) | ScriptedModel(fn=answer, model_name="task") | StrOutputParser()
+fickle = ChatPromptTemplate.from_template(PROMPT) | ScriptedModel(fn=moody, model_name="task") | StrOutputParser()
+judge = ScriptedModel(fn=lambda _: "yes" if next(judged) % 5 < 2 else "no", model_name="judge")
+
+async def tossed(outputs: dict) -> bool:
+    return (await judge.ainvoke(str(outputs))).text == "yes"
+"""
+count = itertools.count()
+
+
+@pytest.fixture
+def pilot(tmp_path: Path):
+    name = f"pilot_app_{next(count)}"
+    (tmp_path / f"{name}.py").write_text(APP)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows()))
+
+    def go(chain: str, evaluators: list[str]):
+        prices = {m: {"input": 1.0, "output": 1.0} for m in ("task", "judge")}
+        config = {
+            "task": {"chain": f"{name}:{chain}"},
+            "data": {"source": "rows.jsonl"},
+            "evaluate": {"evaluators": [e.replace("APP", name) for e in evaluators]},
+            "optimize": {"max_concurrency": 1},
+            "prices": prices,
+        }
+        return prepare(config_from_dict(config, root=tmp_path)).check(pilot=6)
+
+    return go
+
+
+def test_a_model_that_answers_differently_is_told_from_a_judge_that_does(pilot):
+    steady = pilot("steady", ["exact_match"]).pilot
+    assert steady["answers_that_changed"] == 0
+    assert steady["noise"] == {"exact_match": {"judge": 0.0, "model": 0.0}}
+    assert steady["repeats_advised"] == 1
+    fickle = pilot("fickle", ["exact_match"]).pilot
+    assert fickle["answers_that_changed"] > 0.3
+    assert fickle["noise"]["exact_match"]["model"] > 0
+    assert fickle["noise"]["exact_match"]["judge"] == 0
+    assert (fickle["rows"], fickle["repeats_advised"]) == (6, 3)
+
+
+def test_a_judge_that_contradicts_itself_is_found_on_the_same_answer(pilot):
+    report = pilot("steady", ["exact_match", "APP:tossed"])
+    found = report.pilot
+    assert found["noise"]["tossed"]["judge"] > 0
+    assert found["judge_consistency"]["tossed"] < 1
+    assert found["judge_consistency"]["exact_match"] == 1
+    assert found["repeats_advised"] == 3
+    used = found["usage"]["by_role"]
+    assert (used["task"]["calls"], used["judge"]["calls"]) == (12, 18)  # the second judgement pays no second answer
+    assert used["judge"]["usd"] > 0
+    assert found["estimate"]["likely"]["calls"]["judge"] > 0
+    shown = _text(check_view(report.as_json()))
+    assert "noise of the judge" in shown
+    assert "judged alike" in shown
+    assert PROMPT not in shown
+
+
+def _text(view) -> str:
+    from rich.console import Console
+
+    console = Console(width=120, file=None, record=True, force_terminal=False)
+    with console.capture() as captured:
+        console.print(view)
+    return captured.get()
