@@ -45,9 +45,18 @@ class PromptOptError(Exception):
         self.role: str | None = facts.pop("role", None)
         self.retry_after_s: float | None = facts.pop("retry_after_s", None)
         self.facts: dict[str, Any] = facts
-        place = f" ({where})" if where else ""
-        tail = f" {mend}" if mend else ""
-        super().__init__(f"{what.rstrip('.')}{place}.{tail}")
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        place = f" ({self.where})" if self.where else ""
+        tail = f" {self.mend}" if self.mend else ""
+        return f"{self.what.rstrip('.')}{place}.{tail}"
+
+    def amend(self, *, before: str = "", after: str = "") -> None:
+        """Say more: what led here, before what is wrong, and another mend, after the one there is."""
+        self.what = f"{before}{self.what}"
+        self.mend = f"{self.mend} {after}".strip()
+        self.args = (self._message(),)
 
     def as_json(self) -> dict[str, Any]:
         """The `error` object of machine output: role, kind, retryable, retry_after_s, message."""

@@ -185,7 +185,8 @@ def _csv(text: str, path: Path) -> Iterator[Raw]:
                 count += 1
         except csv.Error as error:
             msg = f"line {reader.line_num} of {path.name!r} is no CSV: {error}"
-            raise DataError(msg, where=str(path), line=reader.line_num) from error
+            mend = "Look for a double quote that is not closed, or not doubled inside a field."
+            raise DataError(msg, where=str(path), mend=mend, line=reader.line_num) from error
 
 
 def _check_header(header: list[str], path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from langchain_promptopt._data._checks import repeat_notes, with_ids, without_leaks
 from langchain_promptopt._data._files import SUFFIXES, Raw, read_file
 from langchain_promptopt._data._rows import Columns, Reader
-from langchain_promptopt._data._source import Source, describe_source
+from langchain_promptopt._data._source import Source, describe_source, near
 from langchain_promptopt._data._splits import Placed, Splits, as_named, carve_val, name_map
-from langchain_promptopt.errors import DataError, UnavailableError
+from langchain_promptopt.errors import DataError, UnavailableError, UsageError
 from langchain_promptopt.protocols import DataSet
 from langchain_promptopt.types import SPLITS, Example, content_hash
 
@@ -110,7 +110,8 @@ def inspect_rows(rows: Sequence[Any], *, columns: Columns, variables: Sequence[s
         notes.append(f"no columns were named: inputs are {ins}; the reference is {outs}")
     unusable = len(rows) - len(usable)
     if unusable:
-        notes.append(f"{unusable} of {len(rows)} rows cannot be scored and are left out")
+        told = f"{unusable} of {len(rows)} rows cannot be scored and {'is' if unusable == 1 else 'are'} left out"
+        notes.append(f"{told}: {_told(problems)}")
     return Inspected(tuple(usable), tuple(problems), tuple(notes), len(rows))
 
 
@@ -137,7 +138,7 @@ def _gather(
         if remote is None:
             msg = f"{source.name!r} is no file or folder here, so it is taken as a LangSmith dataset"
             raise DataError(msg, where=f"looked in {Path.cwd()}", mend="Correct the path, or configure LangSmith.")
-        found.rows += [Raw(i, value) for i, value in enumerate(remote(source.name))]
+        found.rows += [Raw(i, value) for i, value in enumerate(_remote(source, remote))]
     elif source.path is not None and source.kind == "folder":
         _folder(found, source.path, splits, skip_bad_lines=skip_bad_lines)
     elif source.path is not None:
@@ -148,6 +149,19 @@ def _gather(
         msg = f"{source.name!r} has no rows"
         raise DataError(msg, mend="Give at least one row.", reason="no rows")
     return found
+
+
+def _remote(source: Source, remote: Callable[[str], Iterable[Any]]) -> Iterable[Any]:
+    """LangSmith's rows; an error about a bare name says first that no such file is here."""
+    try:
+        return list(remote(source.name))
+    except UsageError as error:
+        if source.kind == "name":
+            error.amend(
+                before=f"{source.name!r} is no file or folder here, so it is taken as a LangSmith dataset: ",
+                after=f"If a path was meant, it starts in {Path.cwd()}.{near(Path(source.name))}",
+            )
+        raise
 
 
 def _folder(found: Gathered, folder: Path, splits: Mapping[str, str] | None, *, skip_bad_lines: bool) -> None:
@@ -204,9 +218,7 @@ def _enough(seen: Inspected, source: Source) -> None:
     bad = seen.total - len(seen.rows)
     if bad <= MAX_UNUSABLE * seen.total:
         return
-    listed = [f"{p['split'] or ''} row {p['row']}: `{p['field']}` {p['problem']}".strip() for p in seen.problems]
-    rest = f"; and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    msg = f"{bad} of {seen.total} rows ({bad / seen.total:.0%}) cannot be used: {'; '.join(listed[:_SHOWN])}{rest}"
+    msg = f"{bad} of {seen.total} rows ({bad / seen.total:.0%}) cannot be used: {_told(seen.problems)}"
     raise DataError(
         msg,
         where=source.name,
@@ -214,6 +226,17 @@ def _enough(seen: Inspected, source: Source) -> None:
         problems=list(seen.problems),
         usable=[placed.row.position for placed in seen.rows],
     )
+
+
+def _told(problems: Sequence[Mapping[str, Any]]) -> str:
+    """The first problems with position and field."""
+    listed = []
+    for p in problems[:_SHOWN]:
+        line = f" (line {p['line']})" if "line" in p else ""
+        about = f"`{p['field']}` " if p["field"] else ""
+        listed.append(f"{p['split'] or ''} row {p['row']}{line}: {about}{p['problem']}".strip())
+    rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return "; ".join(listed) + rest
 
 
 def _size_notes(splits: Splits, carved: int) -> list[str]:

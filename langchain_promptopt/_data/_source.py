@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +17,10 @@ REMOTE: frozenset[Kind] = frozenset({"url", "uuid", "name"})
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\Z")
 _URL = re.compile(r"https?://\S+\Z")
 _HF = re.compile(r"hf:([\w.\-]+/[\w.\-]+|[\w.\-]+)(?::([\w.\-]+))?\Z")
+
+
+_PLACE = re.compile(r"(?:\.{0,2}|~[^/\\]*|[A-Za-z]:)[/\\]")
+"""How only a path begins: /, ./, ../, ~/ or a drive."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def describe_source(data: Any) -> Source:
         return Source("splits", "splits in memory")
     if isinstance(data, Iterable):
         return Source("rows", "rows in memory")
-    msg = f"`data` is a {type(data).__name__}"
+    msg = f"`data` cannot be read: it is of type {type(data).__name__}"
     mend = (
         "Give a LangSmith dataset name, id or URL, a file or folder, 'hf:owner/name', a datasets.Dataset or"
         " DatasetDict, a list of rows, or a mapping from split name to rows."
@@ -66,7 +71,7 @@ def _of_text(text: str) -> Source:
         msg = "`data` is an empty text"
         raise DataError(msg, mend="Name a file, a folder or a dataset.")
     path = Path(name).expanduser()
-    if _exists(path):
+    if _exists(path) or _PLACE.match(name):
         return _of_path(path)
     if _URL.match(name):
         return Source("url", name)
@@ -91,5 +96,15 @@ def _exists(path: Path) -> bool:
 def _of_path(path: Path) -> Source:
     if not _exists(path):
         msg = f"there is no file or folder {str(path)!r}"
-        raise DataError(msg, where=f"looked in {Path.cwd()}", mend="Check the path.")
+        raise DataError(msg, where=f"looked in {Path.cwd()}", mend=f"Check the path.{near(path)}")
     return Source("folder" if path.is_dir() else "file", str(path), path)
+
+
+def near(path: Path) -> str:
+    """A question about the file or folder beside a missing one that has nearly its name, or nothing."""
+    try:
+        beside = [p.name for p in path.parent.iterdir()]
+    except OSError:
+        return ""
+    close = get_close_matches(path.name, beside, n=1)
+    return f" Did you mean {str(path.parent / close[0])!r}?" if close else ""

@@ -146,13 +146,17 @@ def as_named(rows: Sequence[Placed], splits: Mapping[str, str] | None, *, drop_l
     for placed in rows:
         wanted = {names[name] for name in placed.row.wanted if name in names}
         if not wanted:
-            left_out[", ".join(placed.row.wanted) or "none"] += 1
+            left_out[", ".join(placed.row.wanted)] += 1
             continue
         found.setdefault(_only_one(placed, wanted, drop_leaks=drop_leaks), []).append(placed)
     if not found:
         msg = f"no row is in a split of ours; the data has {', '.join(seen)}"
         raise DataError(msg, mend='Name them, e.g. splits = { train = "train", dev = "validation", test = "test" }.')
-    notes = [f"{n} rows of split {name!r} are not used; name it in `splits` to use it" for name, n in left_out.items()]
+    notes = [
+        f"{n} {'row' if n == 1 else 'rows'} of {f'split {name!r}' if name else 'no split'} "
+        f"{'is' if n == 1 else 'are'} not used; name {'it' if name else 'theirs'} in `splits` to use them"
+        for name, n in left_out.items()
+    ]
     return {name: found[name] for name in SPLITS if name in found}, notes
 
 

@@ -32,7 +32,7 @@ def write_to_file(path: str | Path, old: Prompt, new: Prompt) -> None:
         PromptError: A text is not found exactly once, or the file is not what its name says.
     """
     path = Path(path)
-    after = _rewritten(path, old, new)
+    after = rewritten(path, old, new)
     replace_file(path, after.encode("utf-8", "surrogatepass"))
 
 
@@ -49,7 +49,7 @@ def patch_for_file(path: str | Path, old: Prompt, new: Prompt, *, root: str | Pa
         PromptError: As `write_to_file`.
     """
     path = Path(path)
-    before, after = read_text(path), _rewritten(path, old, new)
+    before, after = read_text(path), rewritten(path, old, new)
     if before == after:
         return ""
     name = os.path.relpath(path.resolve(), Path(root).resolve() if root else _work_tree(path))
@@ -59,7 +59,8 @@ def patch_for_file(path: str | Path, old: Prompt, new: Prompt, *, root: str | Pa
     return f"diff --git {_quoted(f'a/{name}')} {_quoted(f'b/{name}')}\n{body}"
 
 
-def _rewritten(path: Path, old: Prompt, new: Prompt) -> str:
+def rewritten(path: Path, old: Prompt, new: Prompt) -> str:
+    """The file's text with the texts of `old` being those of `new`. Raises PromptError as `write_to_file`."""
     if [m.role for m in old.messages] != [m.role for m in new.messages]:
         msg = "the two prompts have different messages"
         raise PromptError(msg, where=str(path))

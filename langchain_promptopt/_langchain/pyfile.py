@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from langchain_promptopt._langchain.margins import UNINDENT, indented, unindented
 from langchain_promptopt._langchain.respell import respell
 from langchain_promptopt.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _GAP = re.compile(r"(?:\s|\\\r?\n|#[^\r\n]*)*")
 _TOKEN = re.compile(
@@ -34,6 +39,15 @@ class _Literal:
     end: int
     value: str
     line: int
+    margin: str = ""
+    """The function that takes a margin off it: dedent or cleandoc."""
+
+    def wanted(self, old: str, new: str) -> str | None:
+        """What the literal must mean so that the prompt becomes `new`."""
+        if self.margin:
+            return indented(self.value, old, new, self.margin)
+        at = self.value.index(old)
+        return self.value[:at] + new + self.value[at + len(old) :]
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,8 @@ class _Token:
 def rewrite_python(source: str, old: str, new: str, where: str) -> str:
     """The source with the one literal that means `old` meaning `new`.
 
-    White space around the prompt in the literal is allowed, as in `\"\"\"...\"\"\".strip()`.
+    White space around the prompt in the literal is allowed, as in `\"\"\"...\"\"\".strip()`, and so is
+    a margin that `dedent` or `cleandoc` takes off.
 
     Args:
         source: Python source text.
@@ -67,19 +82,21 @@ def rewrite_python(source: str, old: str, new: str, where: str) -> str:
         PromptError: No literal or several have the value, or it is an f-string.
     """
     literal = _the_literal(source, old, where)
-    at = literal.value.index(old)
-    wanted = literal.value[:at] + new + literal.value[at + len(old) :]
+    wanted = literal.wanted(old, new)
     text = source[literal.start : literal.end]
     newline = "\r\n" if "\r\n" in source else "\n"
-    for made in (
-        _respelled(text, literal.value, wanted, newline=newline, careful=False),
-        _respelled(text, literal.value, wanted, newline=newline, careful=True),
-        _afresh(text, wanted, newline=newline),
-    ):
+    for made in _spelled(text, literal.value, wanted, newline=newline) if wanted is not None else ():
         if _value(made) == wanted:
             return source[: literal.start] + made + source[literal.end :]
     msg = "the new text cannot be written in the literal's style"
     raise PromptError(msg, where=f"{where}, line {literal.line}", mend="Change it by hand.")
+
+
+def _spelled(text: str, old: str, new: str, *, newline: str) -> Iterator[str]:
+    """Ways to write it, the one nearest to the source first."""
+    yield _respelled(text, old, new, newline=newline, careful=False)
+    yield _respelled(text, old, new, newline=newline, careful=True)
+    yield _afresh(text, new, newline=newline)
 
 
 # ---------------------------------------------------------------- finding
@@ -96,20 +113,27 @@ def _the_literal(source: str, old: str, where: str) -> _Literal:
     strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
     strings = [n for n in strings if id(n) not in inside]
     found = [n for n in strings if n.value == old] or [n for n in strings if old and str(n.value).strip() == old]
+    margins = {} if found else unindented(tree)
+    found = found or [n for n in strings if _without_margin(n, margins) == old.strip() != ""]
     found.sort(key=lambda node: (node.lineno, node.col_offset))
     if len(found) == 1:
-        return _place(source, found[0])
+        return replace(_place(source, found[0]), margin=margins.get(id(found[0]), ""))
     if found:
         lines = ", ".join(str(n.lineno) for n in found)
         msg = f"{len(found)} string literals in the file are the prompt (lines {lines})"
-        raise PromptError(msg, where=where, mend="Keep one, and refer to it by name.")
+        raise PromptError(msg, where=where, mend="Keep one, and refer to it by name.", seen=True)
     for node in formatted:
         if _could_be(node, old):
             msg = "the prompt is an f-string, whose text depends on values at run time"
             mend = "Make it a plain literal with {variables}."
-            raise PromptError(msg, where=f"{where}, line {node.lineno}", mend=mend)
+            raise PromptError(msg, where=f"{where}, line {node.lineno}", mend=mend, seen=True)
     msg = "no string literal in the file is the prompt"
     raise PromptError(msg, where=where, mend="It is built at run time there, or has changed since.")
+
+
+def _without_margin(node: ast.Constant, margins: Mapping[int, str]) -> str | None:
+    how = margins.get(id(node))
+    return UNINDENT[how](str(node.value)).strip() if how else None
 
 
 def _place(source: str, node: ast.Constant) -> _Literal:

@@ -138,6 +138,11 @@ class ChainTarget:
             )
         if "missing variables" in self._proof.error:
             return "Map the data's columns to the prompt's variables: inputs = { variable = \"column\" }."
+        if self._proof.error:
+            return (
+                "The chain must run on a row as it will be evaluated: try `await chain.ainvoke(row)`. What it needs in "
+                "its config is bound with chain.with_config(configurable={...})."
+            )
         return "A copy made at run time (copy, model_copy, an f-string of the template) cannot be followed."
 
     # ------------------------------------------------------------ use

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,10 @@ def patch_of(record: RunRecord, config: Config, file: Path | None) -> str:
     from langchain_promptopt._langchain.filewrite import patch_for_file
 
     numbers = list(range(1, len(record.edits) + 1))
-    return "".join(patch_for_file(_file(old, config, file), old, new) for old, new in changed_prompts(record, numbers))
+    return "".join(
+        patch_for_file(file or _found(old, new, record, config), old, new)
+        for old, new in changed_prompts(record, numbers)
+    )
 
 
 def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Path | None, config: Config) -> str:
@@ -65,7 +69,7 @@ def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Pat
     if not pairs:
         msg = "there is nothing to write: the prompt is as it was"
         raise UsageError(msg, where=f"run {record.run_id}")
-    files = {_file(old, config, to): (old, new) for old, new in pairs}
+    files = {to or _named(old, new, record, config): (old, new) for old, new in pairs}
     before = {
         str(path.resolve()): path.read_bytes().decode("utf-8", "surrogateescape") for path in files if path.exists()
     }
@@ -107,12 +111,30 @@ def _text(path: Path) -> str | None:
     return path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else None
 
 
-def _file(prompt: Prompt, config: Config, given: Path | None) -> Path:
-    """The file that holds a prompt: the one given, or the one the run read it from."""
-    if given is not None:
-        return given
-    path = config.path(prompt.source) if prompt.source else None
+def _named(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> Path:
+    """The file the run read a prompt from. A file that was only found is proposed, not written to."""
+    path = config.path(old.source) if old.source else None
+    if path is not None and path.is_file():
+        return path
+    found = os.path.relpath(_found(old, new, record, config))
+    msg = f"the run did not read prompt {old.name!r} from a file; its text stands in {found}"
+    raise UsageError(msg, where=old.source, mend=f"Write there with --to {found}.")
+
+
+def _found(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> Path:
+    """The file that holds a prompt: the one the run read, or the one in which its text is found."""
+    from langchain_promptopt._langchain.homes import find_home
+
+    path = config.path(old.source) if old.source else None
     if path is None or not path.is_file():
-        msg = f"the run does not know which file holds prompt {prompt.name!r}"
-        raise UsageError(msg, where=prompt.source, mend="Name it: --to FILE for apply, --file FILE for diff --patch.")
+        path = find_home(old, new, config.root, _module(record, config))
+    if path is None:
+        msg = f"no file under {config.root} holds the text of prompt {old.name!r}"
+        raise UsageError(msg, where=old.source, mend="Name it: --to FILE for apply, --file FILE for diff --patch.")
     return path
+
+
+def _module(record: RunRecord, config: Config) -> str:
+    """The module of the chain that was optimized, where it was named."""
+    recorded = record.started.get("config", {}).get("task", {}).get("chain")
+    return str(config.task.chain or recorded or "").partition(":")[0]

@@ -112,7 +112,7 @@ def _refuse_single_underscore(name: str, rest: str) -> None:
     """PROMPTOPT_OPTIMIZE_SEED would be ignored without a word; say how it is written."""
     for section in Config.model_fields:
         known = (section, rest.removeprefix(section + "_"))
-        if rest.startswith(section + "_") and _field_annotation(known) is not None:
+        if _field_annotation(known) is not None:
             msg = f"{name} sets no known key"
             mend = f"Two underscores stand between section and key: {_PREFIX}{'__'.join(known).upper()}."
             raise ConfigError(msg, where="environment", mend=mend)

@@ -70,7 +70,8 @@ def _rule_fixes(case: Case, bench: Bench, r: int, met: Sequence[int], words: Seq
     if helps != rule.never:
         return
     quoted = ", ".join(_shown(bench, rule.triggers[t].place) for t in met)
-    blame = f'Row {case.id}: {quoted} in the rule for "{bench.name(rule.label)}"'
+    kind = "against" if rule.never else "for"
+    blame = f'Row {case.id}: {quoted} in the rule {kind} "{bench.name(rule.label)}"'
     wanted = f'"{bench.name(case.expected)}" is expected'
     if not rule.never:
         kin = _akin(rule, met, case, bench)

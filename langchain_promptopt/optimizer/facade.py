@@ -10,7 +10,6 @@ from langchain_promptopt._runtime.bridge import run_sync
 if TYPE_CHECKING:  # what a call needs is loaded by the call
     from collections.abc import Mapping, Sequence
 
-    from langchain_promptopt._data import Columns
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.settings import Apply, Settings
     from langchain_promptopt.protocols import Observer
@@ -34,7 +33,10 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     apply: Apply = "if_improved",
     seed: int = 0,
     max_concurrency: int = 32,
-    columns: Columns | Mapping[str, str] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    outputs: Sequence[str] | Mapping[str, str] | None = None,
+    id: str | None = None,  # noqa: A002 - the word of promptopt.toml
+    group: str | None = None,
     splits: Mapping[str, str] | None = None,
     drop_leaks: bool = False,
     runs_dir: str | Path | None = HERE,
@@ -57,7 +59,10 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         apply: When the winner is written into `chain`.
         seed: Of all randomness.
         max_concurrency: Model calls in flight.
-        columns: Prompt variable -> column, or a `Columns`.
+        inputs: Prompt variable -> column, where rows are flat or name it otherwise; dots reach into nested rows.
+        outputs: Columns that hold the reference, or reference name -> column.
+        id: The column with a row's id.
+        group: The column that keeps related rows together (a thread, a customer): never split, one cluster of the test.
         splits: Our split -> the source's split.
         drop_leaks: Remove train and dev rows whose input is also in test.
         runs_dir: Folder of run records; by default `.promptopt/runs` here (or `PROMPTOPT_RUNS_DIR`). A finished run
@@ -87,7 +92,10 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         "apply": apply,
         "seed": seed,
         "max_concurrency": max_concurrency,
-        "columns": columns,
+        "inputs": inputs,
+        "outputs": outputs,
+        "id": id,
+        "group": group,
         "splits": splits,
         "drop_leaks": drop_leaks,
         "runs_dir": runs_dir,
@@ -115,6 +123,8 @@ def settings_of(arguments: Mapping[str, Any]) -> Settings:
 
     given = dict(arguments)
     columns = given.pop("columns", None)
+    mapped = {name: given.pop(name, None) for name in ("inputs", "outputs", "id", "group")}
+    _refuse_unknown(given)
     folder, openings = given.pop("runs_dir", HERE), given.pop("openings", HERE)
     given["gate"] = given.get("gate") or Gate()
     given["budget"] = given.get("budget") or Budget()
@@ -123,11 +133,27 @@ def settings_of(arguments: Mapping[str, Any]) -> Settings:
         cache=_path(given.pop("cache", None)),
         langsmith=LangSmithOptions.of(given.pop("langsmith", None)),
         trace_file=None if trace_file is None else Path(trace_file),
-        columns=columns if isinstance(columns, Columns) else Columns(inputs=columns),
+        columns=columns if isinstance(columns, Columns) else Columns(**mapped),
         runs_dir=default_runs_dir(Path.cwd()) if folder == HERE else _path(folder),
         openings=Path.cwd() / FILE_NAME if openings == HERE else _path(openings),
         **given,
     )
+
+
+def _refuse_unknown(given: Mapping[str, Any]) -> None:
+    """A misspelt argument is told before anything happens, with the nearest one there is."""
+    from dataclasses import fields
+    from difflib import get_close_matches
+
+    from langchain_promptopt.errors import ConfigError
+    from langchain_promptopt.optimizer.settings import Settings
+
+    known = {f.name for f in fields(Settings)} - {"columns"} | {"inputs", "outputs", "id", "group"}
+    for name in sorted(given.keys() - known):
+        close = get_close_matches(name, known, n=1)
+        msg = f"there is no argument {name!r}"
+        mend = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(sorted(known))}."
+        raise ConfigError(msg, where="optimize()", mend=mend)
 
 
 def _path(place: str | Path | None) -> Path | None:

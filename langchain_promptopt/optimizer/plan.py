@@ -200,7 +200,11 @@ def _check_dev(data: DataSet) -> None:
         return
     shares = ", ".join(f"{s} {len(rows)}" for s, rows in data.splits.items())
     msg = f"there are no dev rows to search on ({shares})"
-    raise DataError(msg, where=data.source, mend="Give more rows, or say which split is which: splits = { dev = ... }.")
+    unused = [note for note in data.notes if "not used" in note]
+    if unused:
+        msg += f"; {'; '.join(unused)}"
+    mend = 'Give more rows, or say which split is which, e.g. splits = { train = "train", dev = "validation" }.'
+    raise DataError(msg, where=data.source, mend=mend)
 
 
 def _check_editable(prompts: PromptSet) -> None:

@@ -22,7 +22,8 @@ _OBJECTION = re.compile(
     r"\b(?:expected|reference|gold|given|correct) (?:answers?|labels?|outputs?|values?)\b[^.\n]{0,60}?"
     r"\b(?:(?:is|are|seems?|looks?|appears?(?: to be)?|may be|might be|must be) (?:\w+ly )?"
     r"(?:wrong|incorrect|mistaken|inaccurate|questionable|ambiguous|mislabel\w*))"
-    r"|\bmis-?label+ed\b|\b(?:annotation|labell?ing) (?:error|mistake)s?\b|\bwrong(?:ly)? label+(?:ed|s)?\b",
+    r"|\b(?:row|example|item|case|instance)\b[^.\n]{0,40}?\b(?:has|have|bears|carries) (?:a |an |the )?wrong label\b"
+    r"|\bmis-?label+ed\b|\b(?:annotation|labell?ing) (?:error|mistake)s?\b|\bwrongly label+ed\b",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]?")

@@ -253,6 +253,12 @@ def test_apply_refuses_what_cannot_be_meant(project, capfd):
         code, _, err = answer(capfd, "apply", RUN, "--edits", edits, "--to", "prompt.json")
         assert code == 2
         assert "there is no edit" in err
+    before = (project / "prompt.json").read_bytes()
+    code, _, err = answer(capfd, "apply", RUN)
+    assert code == 2
+    assert "--to prompt.json" in err
+    assert (project / "prompt.json").read_bytes() == before
+    (project / "prompt.json").unlink()
     code, _, err = answer(capfd, "apply", RUN)
     assert code == 2
     assert "--to FILE" in err
@@ -288,6 +294,22 @@ def test_the_patch_applies_with_git(project, capfd):
     (project / "x.patch").write_text(patch)
     subprocess.run(["git", "apply", "x.patch"], check=True, cwd=project)
     assert "is billing only when money was taken or is missing" in file.read_text()
+
+
+def test_the_patch_finds_the_literal_of_the_chain_by_itself(project, capfd):
+    subprocess.run(["git", "init", "-q"], check=True, cwd=project)
+    (project / "prompt.json").unlink()
+    code, _, err = answer(capfd, "diff", RUN, "--patch")
+    assert (code, "--file FILE" in err) == (2, True)
+    module = project / "my_app" / "chain.py"
+    module.parent.mkdir()
+    module.write_text(f"SYSTEM = {SYSTEM!r}\n")
+    (project / "promptopt.toml").write_text('[task]\nchain = "my_app.chain:chain"\n')
+    code, patch, err = answer(capfd, "diff", RUN, "--patch")
+    assert code == 0, err
+    (project / "x.patch").write_text(patch)
+    subprocess.run(["git", "apply", "x.patch"], check=True, cwd=project)
+    assert "is billing only when money was taken or is missing" in module.read_text()
 
 
 def test_methods_lists_the_presets(capfd):

@@ -188,6 +188,7 @@ def test_a_wrong_variable_is_named(write):
     assert "PROMPTOPT_OPTIMIZE__SEED" in refused(file, {"PROMPTOPT_OPTIMIZE__SEED": "soon"})
     assert "optimize.seed" in refused(file, {"PROMPTOPT_OPTIMIZE__SED": "1"})
     assert "PROMPTOPT_OPTIMIZE__SEED" in refused(file, {"PROMPTOPT_OPTIMIZE_SEED": "1"})
+    assert "PROMPTOPT_OPTIMIZE__METHOD" in refused(file, {"PROMPTOPT_METHOD": "robust"})
     assert "the flag for budget.usd" in refused(file, None, {"budget.usd": "much"})
     assert "Did you mean 'budget.usd'?" in refused(file, None, {"budget.us": "1"})
 

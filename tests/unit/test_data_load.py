@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from langsmith.schemas import Example as LangSmithExample
 
 from langchain_promptopt._data import Columns, inspect_rows, load_data
-from langchain_promptopt.errors import DataError
+from langchain_promptopt.errors import CredentialsError, DataError
 from langchain_promptopt.types import Example
 
 
@@ -203,11 +203,38 @@ def test_a_row_in_two_splits_is_refused():
     assert sizes(load_data(rows, drop_leaks=True)) == {"test": 1}
 
 
+def test_a_place_that_is_not_there_is_no_dataset_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tickets.jsonl").write_text("{}")
+    for place in ("./tickts.jsonl", "../nope/x.csv", "/nope/x.csv", "~/nope/x.csv"):
+        with pytest.raises(DataError, match="there is no file or folder"):
+            load_data(place, remote=lambda _: pytest.fail("LangSmith was asked"))
+    with pytest.raises(DataError, match=r"Did you mean 'tickets.jsonl'"):
+        load_data("./tickts.jsonl")
+
+
+def test_a_failing_dataset_name_says_that_it_is_no_file_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tickets.jsonl").write_text("{}")
+
+    def refuse(name):
+        raise CredentialsError("no key is set", mend="Set the key.", role="data")
+
+    with pytest.raises(CredentialsError) as caught:
+        load_data("tickts.jsonl", remote=refuse)
+    said = str(caught.value)
+    assert said.startswith("'tickts.jsonl' is no file or folder here, so it is taken as a LangSmith dataset: no key")
+    assert "Set the key. If a path was meant" in said
+    assert said.endswith("Did you mean 'tickets.jsonl'?")
+    assert caught.value.as_json()["message"] == said
+    assert caught.value.role == "data"
+
+
 def test_splits_are_named_not_guessed():
     rows = [row("a", split="training"), row("b", split="validation"), row("c", split="test"), row("d")]
     found = load_data(rows)
     assert sizes(found) == {"test": 1}
-    assert any("1 rows of split 'validation' are not used" in note for note in found.notes)
+    assert any("1 row of split 'validation' is not used" in note for note in found.notes)
     named = load_data(rows, splits={"train": "training", "dev": "validation"})
     assert sizes(named) == {"train": 1, "dev": 1}
     for splits, said in (

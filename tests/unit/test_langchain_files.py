@@ -363,6 +363,12 @@ PY = {
     "crlf": 'X = 1\r\nP = """Be\r\n{x}"""\r\n',
     "after umlauts": 'Ä = "ü"; P = "Be {x} ß"; Z = "ö"\n',
 }
+INDENTED = {
+    "dedent": 'import textwrap\nP = textwrap.dedent("""\\\n    Be {x}.\n\n      - So.\n    """)\n',
+    "dedent, stripped": "import textwrap as t\nP = t.dedent('''\n        Be {x}.\n        So.''').strip()\n",
+    "cleandoc": 'import inspect\nP = inspect.cleandoc("""Be {x}.\n\n    So.\n    """)\n',
+    "cleandoc, below": 'from inspect import cleandoc\nP = cleandoc("""\n    Be {x}.\n    So.""")\n',
+}
 
 
 def _live(source):
@@ -390,6 +396,23 @@ def test_a_small_edit_is_a_small_change_in_the_source(name):
     source = PY[name]
     old = _live(source)
     assert rewrite_python(source, old, old.replace("Be", "Stay"), "f") == source.replace("Be", "Stay")
+
+
+@pytest.mark.parametrize("name", sorted(INDENTED))
+@pytest.mark.parametrize("change", [("Be", "Stay"), (".", ".\nAnd.\n\n  - é"), ("So", '"""So"')])
+def test_indented_literals_keep_their_margin(name, change):
+    source = INDENTED[name]
+    old = _live(source)
+    made = rewrite_python(source, old, old.replace(*change), "f")
+    assert _live(made) == old.replace(*change)
+    if change[0] == "Be":
+        assert made == source.replace(*change)
+
+
+def test_an_indented_literal_that_a_margin_cannot_say_is_refused():
+    source = INDENTED["dedent"]
+    with pytest.raises(PromptError, match="cannot be written"):
+        rewrite_python(source, _live(source), "  everything is indented {x}", "f")
 
 
 def test_python_files_that_cannot_be_changed():

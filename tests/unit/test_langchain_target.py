@@ -309,6 +309,13 @@ def test_no_rendered_prompt_is_an_error_that_tells_the_cause():
     with pytest.raises(PromptError, match="no prompt template"):
         asyncio.run(ChainTarget.open(RunnableLambda(lambda x: x) | M, dry_inputs={"q": "x"}))
 
+    def needs_a_session(_, config):
+        return config["configurable"]["session"]
+
+    with pytest.raises(PromptError, match="ended early: KeyError") as raised:
+        asyncio.run(ChainTarget.open(RunnableLambda(needs_a_session) | chat() | M, dry_inputs={"q": "x"}))
+    assert "chain.with_config(configurable" in raised.value.mend
+
 
 def test_only_names_prompts_and_suggests():
     async def run(only):

@@ -308,6 +308,36 @@ def test_a_candidate_that_breaks_the_chain_scores_zero_and_loses(openings):
     assert result.outcome == "no_gain"
 
 
+def test_an_unknown_argument_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"no argument 'optimiser_model'.*Did you mean 'optimizer_model'"):
+        run(optimiser_model=optimizer())
+    with pytest.raises(ConfigError, match=r"'skip_bad_line'.*'skip_bad_lines'"):
+        PromptOptimizer(**FAST, data=rows(), optimizer_model=optimizer(), skip_bad_line=True).invoke(chain())
+
+
+def test_flat_rows_are_mapped_by_the_words_of_the_config(openings):
+    flat = [
+        {"text": r["inputs"]["word"], "kind": r["outputs"]["answer"], "nr": r["metadata"]["id"], "thread": str(i // 2)}
+        for i, r in enumerate(rows())
+    ]
+    splits = {s: [f for f in flat if f["nr"].startswith(s)] for s in ("train", "dev", "test")}
+    result = run(data=splits, inputs={"word": "text"}, outputs=["kind"], id="nr", group="thread", openings=openings)
+    assert result.outcome == "improved"
+    assert (result.test[0]["n"], result.test[0]["clusters"]) == (40, 20)
+    assert set(result.edits[0].example_ids) <= {f["nr"] for f in splits["train"]}
+    with pytest.raises(DataError, match=r"row 0: `inputs.word` column 'txt' is missing; there are text, kind"):
+        run(data=splits, inputs={"word": "txt"}, outputs=["kind"])
+
+
+def test_bad_rows_are_told_with_position_and_field(openings):
+    bad = [{"inputs": {"word": None}, "outputs": {"answer": "stone"}}, {"inputs": {"word": "x"}, "outputs": {}}, "text"]
+    result = run(data=[*rows(), *bad], openings=openings)
+    (told,) = [w for w in result.warnings if "cannot be scored" in w]
+    assert told.startswith("3 of 71 rows cannot be scored and are left out: row 68: `inputs.word`")
+    assert "row 69: `outputs`" in told
+    assert "row 70: a row is a mapping" in told
+
+
 def test_an_unknown_method_names_the_nearest():
     with pytest.raises(RecipeError, match="lpo-pe2"):
         run(method="lpo-pe")

@@ -38,6 +38,9 @@ def scored(candidate, example, value, split="dev", failure=None):
         ("The answer is wrong because the prompt says PLANT.", 0),
         ("The expected answers are correct; the model answered incorrectly.", 0),
         ("The answer is wrong. The expected answer was animal.", 0),
+        ("Row 4 has the wrong label. The row 5 example is wrongly labelled.", 2),
+        ("The model chose the wrong label. The rule names the wrong label for returns.", 0),
+        ("The prompt makes the model predict wrong labels whenever a row speaks of money.", 0),
     ],
 )
 def test_objections_are_sentences_that_call_a_label_wrong(text, n):
