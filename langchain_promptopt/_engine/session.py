@@ -10,10 +10,11 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._engine.tasks import together
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from langchain_promptopt.protocols import Job
     from langchain_promptopt.types import Cell, Outcome
@@ -22,35 +23,51 @@ _SETTLE = 25
 """Turns of the event loop without news after which the engine counts as waiting for cells."""
 
 
+@dataclass(frozen=True)
+class Parked:
+    """An open cell: its job, its outcome once told, and whether the run has taken note of that."""
+
+    job: Job
+    outcome: asyncio.Future[Outcome]
+    noted: asyncio.Event
+
+
 @dataclass
 class ParkedExecutor:
     """An Executor whose cells are answered by `tell`."""
 
-    parked: dict[Cell, tuple[Job, asyncio.Future[Outcome]]] = field(default_factory=dict)
+    parked: dict[Cell, Parked] = field(default_factory=dict)
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
-        """Park the jobs; `done` is called in their order as outcomes arrive."""
+        """Park the jobs; `done` is called for each as its outcome arrives, in whatever order that is."""
         loop = asyncio.get_running_loop()
-        waiting = []
-        for job in jobs:
-            future: asyncio.Future[Outcome] = loop.create_future()
-            self.parked[job.cell] = (job, future)
-            waiting.append(future)
-        for future in waiting:
-            await done(await future)
+        places = [Parked(job, loop.create_future(), asyncio.Event()) for job in jobs]
+        self.parked |= {place.job.cell: place for place in places}
+        await together(self._answered(place, done) for place in places)
 
-    def tell(self, outcomes: Iterable[Outcome]) -> int:
-        """Answer parked cells; returns how many are still open. An unknown cell is refused, nothing is taken then."""
-        told = list(outcomes)
-        unknown = [o.cell for o in told if o.cell not in self.parked]
+    async def _answered(self, place: Parked, done: Callable[[Outcome], Awaitable[None]]) -> None:
+        try:
+            await done(await place.outcome)
+        finally:
+            self.parked.pop(place.job.cell, None)
+            place.noted.set()
+
+    def refuse_unknown(self, cells: Iterable[Cell]) -> None:
+        """Raise ConfigError when one of the cells is not open."""
+        unknown = [cell for cell in cells if cell not in self.parked]
         if unknown:
             msg = f"{len(unknown)} of the cells told were not proposed, the first is {unknown[0]}"
-            raise ConfigError(msg, mend="Tell outcomes of the cells that propose() returned, each once.")
-        for outcome in told:
-            _, future = self.parked.pop(outcome.cell)
-            if not future.done():
-                future.set_result(outcome)
-        return len(self.parked)
+            raise ConfigError(msg, mend="Tell outcomes of the cells that propose() returned.")
+
+    async def tell(self, told: Mapping[Cell, Outcome]) -> int:
+        """Answer open cells and return when the run has noted them; returns how many others are still open."""
+        places = [self.parked.pop(cell) for cell in told]
+        left = len(self.parked)
+        for place in places:
+            place.outcome.set_result(told[place.job.cell])
+        for place in places:
+            await place.noted.wait()
+        return left
 
 
 async def settled(executor: ParkedExecutor, busy: Callable[[], int], over: Callable[[], bool]) -> None:
@@ -60,4 +77,4 @@ async def settled(executor: ParkedExecutor, busy: Callable[[], int], over: Calla
         working = busy() > 0 or not executor.parked or len(executor.parked) != seen
         quiet = 0 if working else quiet + 1
         seen = len(executor.parked)
-        await asyncio.sleep(0.001 if busy() > 0 else 0)
+        await asyncio.sleep(0.001 if busy() > 0 or not executor.parked else 0)

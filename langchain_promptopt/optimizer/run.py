@@ -47,21 +47,29 @@ async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
     if plan.settings.expected_run is not None and plan.settings.expected_run != plan.run_id:
         raise _changed(plan)
     ready = assemble(plan)
+    try:
+        return await concluded(plan, ready, until_signal(engine_work(plan, ready, config), plan))
+    finally:
+        ready.close()
+
+
+def engine_work(plan: Plan, ready: Assembled, config: RunnableConfig) -> Coroutine[Any, Any, Ended]:
+    """The engine's run under its tracers."""
+    return traced(plan, ready, config, lambda inner: ready.engine.finish(plan.started, inner))
+
+
+async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ended]) -> Result:
+    """The result of the engine's work, applied and published as asked: the same whoever evaluated the cells."""
     replayed = ready.journal.finished
     try:
-        work = traced(plan, ready, config, lambda inner: ready.engine.finish(plan.started, inner))
-        ended = await until_signal(work, plan)
-        result = result_of(plan, ready, ended, replayed=replayed)
+        result = result_of(plan, ready, await work, replayed=replayed)
         _apply(plan, ready, result)
         await publish_experiments(plan, result)
     except PromptOptError as error:  # whoever reads the failure wants to know which run, and what it has cost
         error.facts.setdefault("run_id", plan.run_id)
         error.facts.setdefault("usage", ready.run.ledger.as_json())
         raise
-    else:
-        return result
-    finally:
-        ready.close()
+    return result
 
 
 async def until_signal(work: Coroutine[Any, Any, T], plan: Plan) -> T:

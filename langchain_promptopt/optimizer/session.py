@@ -7,16 +7,15 @@ import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from langchain_promptopt._engine.session import ParkedExecutor, settled
+from langchain_promptopt._engine.spending import book
 from langchain_promptopt.optimizer.assemble import Assembled, assemble
 from langchain_promptopt.optimizer.elsewhere import jobs_json, outcomes_from_json
 from langchain_promptopt.optimizer.plan import Plan, make_plan
-from langchain_promptopt.optimizer.run import result_of
-from langchain_promptopt.optimizer.tracing import traced
+from langchain_promptopt.optimizer.run import concluded, engine_work
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
 
-    from langchain_promptopt._engine.engine import Ended
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.protocols import Job
@@ -30,6 +29,7 @@ class Session:
 
     The engine runs on a thread of its own between the two calls. With `runs_dir` set, a session in
     another process takes up where the journal ends. Use it as a context manager, or call `close`.
+    When the last cell is told, the chain is changed as `optimize` would change it.
     """
 
     def __init__(self, chain: Any, settings: Settings) -> None:
@@ -38,15 +38,14 @@ class Session:
         self._thread.start()
         self._executor = ParkedExecutor()
         self._offered: tuple[Job, ...] | None = None
-        self._ended: asyncio.Task[Ended] | None = None
-        self._booked: set[Cell] = set()
+        self._ended: asyncio.Task[Result] | None = None
+        self._paid_here: set[Cell] = set()
+        self._told: set[Cell] = set()
         try:
-            self._plan: Plan = self._on_loop(make_plan(chain, settings))
+            self._plan, self._ready = self._on_loop(self._opened(chain, settings))
         except BaseException:
             self._stop()
             raise
-        self._ready: Assembled = assemble(self._plan, executor=self._executor)
-        self._replayed = self._ready.journal.finished
 
     @property
     def run_id(self) -> str:
@@ -57,20 +56,20 @@ class Session:
         """The open cells, each with its candidate and example; () when the run is over. The same until `tell`."""
         if self._offered is None:
             self._on_loop(self._advance())
-            self._offered = tuple(job for job, _ in self._executor.parked.values())
+            self._offered = tuple(place.job for place in self._executor.parked.values())
         return self._offered
 
     def tell(self, outcomes: Iterable[Outcome]) -> int:
-        """Bring outcomes of proposed cells; returns how many are still open. Unknown cells raise ConfigError."""
-        told = list(outcomes)
+        """Bring outcomes of proposed cells, all or some, in any order; returns how many are still open.
 
-        async def answer() -> int:
-            left = self._executor.tell(told)
-            self._book(told)
-            return left
-
-        left = self._on_loop(answer())
-        self._offered = None if not left else tuple(job for job, _ in self._executor.parked.values())
+        On return they are journaled, so they survive the death of this process. An outcome that is known
+        already is passed over: whoever is not sure that it arrived may tell it again. Cells that nobody
+        asked for raise ConfigError.
+        """
+        self.propose()  # what a process before this one handed out is open here too
+        fresh = {outcome.cell: outcome for outcome in outcomes if not self._known(outcome.cell)}
+        left = self._on_loop(self._take(fresh))
+        self._offered = None
         return left
 
     def evaluate(self, jobs: Iterable[Job]) -> list[Outcome]:
@@ -78,7 +77,7 @@ class Session:
         from langchain_promptopt.optimizer.assemble import evaluate_here
 
         outcomes = self._on_loop(evaluate_here(self._ready, list(jobs)))
-        self._booked |= {o.cell for o in outcomes}
+        self._paid_here |= {o.cell for o in outcomes}
         return outcomes
 
     def propose_json(self) -> list[dict[str, Any]]:
@@ -94,7 +93,7 @@ class Session:
         if self._ended is None or not self._ended.done():
             msg = "the run is not over: propose() still gives cells"
             raise RuntimeError(msg)
-        return result_of(self._plan, self._ready, self._ended.result(), replayed=self._replayed)
+        return self._ended.result()
 
     def close(self) -> None:
         """Stop; what was told is journaled, and another session can go on from there."""
@@ -111,18 +110,31 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _book(self, told: Iterable[Outcome]) -> None:
-        """Calls made elsewhere count on the budget like our own."""
+    async def _opened(self, chain: Any, settings: Settings) -> tuple[Plan, Assembled]:
+        plan = await make_plan(chain, settings)
+        try:
+            return plan, assemble(plan, executor=self._executor)
+        except BaseException:
+            await plan.aclose()
+            raise
+
+    def _known(self, cell: Cell) -> bool:
+        return cell in self._told or cell in self._ready.journal.cells
+
+    async def _take(self, told: Mapping[Cell, Outcome]) -> int:
+        """Calls made elsewhere count on the budget like our own, before anything is decided with them."""
+        self._executor.refuse_unknown(told)
         run = self._ready.run
-        for outcome in told:
-            if outcome.cell not in self._booked:
-                run.ledger.record("task", run.step, outcome.usage, split=outcome.cell.split)
+        for cell, outcome in told.items():
+            if cell not in self._paid_here:
+                book(run.ledger, run.step, outcome)
+        self._told |= told.keys()
+        return await self._executor.tell(told)
 
     async def _advance(self) -> None:
         if self._ended is None:
-            self._ended = asyncio.create_task(
-                traced(self._plan, self._ready, {}, lambda c: self._ready.engine.finish(self._plan.started, c))
-            )
+            work = engine_work(self._plan, self._ready, {})
+            self._ended = asyncio.create_task(concluded(self._plan, self._ready, work))
         ended = self._ended
         await settled(self._executor, lambda: self._ready.run.busy, ended.done)
         if ended.done() and ended.exception() is not None:

@@ -18,7 +18,6 @@ from langchain_promptopt.errors import (
     TooManyFailures,
     UsageError,
 )
-from langchain_promptopt.types import Cell, Outcome
 from tests.support.tasks import PROMPT, chain, improve, optimizer, rows
 
 FAST = {"evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "openings": None}
@@ -158,38 +157,6 @@ def test_an_interrupted_run_pays_nothing_twice(tmp_path):
         total = sum(e["type"] == "called" for e in journaled)
         assert len(model.calls) == total - kinds.count("called")
         assert len(task) == sum(e["type"] == "scored" for e in journaled) - kinds.count("scored")
-
-
-def test_a_session_driven_from_outside_is_the_same_run():
-    plain = run()
-    arguments = FAST | {"data": rows(), "optimizer_model": optimizer()}
-    with PromptOptimizer(**arguments).session(chain()) as session:
-        while jobs := session.propose():
-            assert session.propose() == jobs
-            session.tell(session.evaluate(jobs))
-        result = session.result()
-    assert transcript(result) == transcript(plain)
-
-
-def test_a_session_goes_on_in_another_process_where_the_journal_ends(tmp_path):
-    arguments = FAST | {"data": rows(), "optimizer_model": optimizer(), "runs_dir": tmp_path}
-    with PromptOptimizer(**arguments).session(chain()) as session:
-        jobs = session.propose()
-        session.tell(session.evaluate(jobs[:5]))
-    with PromptOptimizer(**arguments).session(chain()) as session:
-        again = session.propose()
-        assert [j.cell for j in again] == [j.cell for j in jobs[5:]]
-        while jobs := session.propose():
-            session.tell(session.evaluate(jobs))
-        assert session.result().outcome == "improved"
-
-
-def test_a_session_refuses_outcomes_nobody_asked_for():
-    arguments = FAST | {"data": rows(), "optimizer_model": optimizer()}
-    with PromptOptimizer(**arguments).session(chain()) as session:
-        session.propose()
-        with pytest.raises(ConfigError, match="not proposed"):
-            session.tell([Outcome(Cell("nobody", "dev", "dev-0"), {"exact_match": 1.0})])
 
 
 def test_the_optimizer_is_a_runnable():
