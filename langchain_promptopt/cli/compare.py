@@ -28,7 +28,7 @@ def compare(
     from langchain_promptopt.report.terminal import test_view
 
     given.target(old)
-    config = given.load()
+    config = given.load_step()
     with failures_told(config):
         config.require("data.source", "evaluate.evaluators")
         prepared = prepare(config)

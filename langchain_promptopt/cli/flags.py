@@ -99,6 +99,13 @@ class Given:
 
         return load_config(self.config, os.environ, self.overrides)
 
+    def load_step(self) -> Config:
+        """The same for a verb that runs: settings that cannot be used are told to summary, JUnit and GitHub too."""
+        from langchain_promptopt.pipeline.delivering import unusable_told
+
+        with unusable_told(self.config, overrides=self.overrides):
+            return self.load()
+
     def target(self, value: str | None) -> None:
         """Take the positional argument: `module:name` is a chain, anything else a prompt."""
         if value is not None:

@@ -38,7 +38,7 @@ def optimize(
 ) -> int:
     """Improve a prompt by small edits and prove them on held-out rows."""
     given.target(target)
-    config = given.load()
+    config = given.load_step()
     from langchain_promptopt.cli.check import show_check
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.pipeline.step import start

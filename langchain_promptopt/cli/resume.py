@@ -24,6 +24,6 @@ def resume(
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.pipeline.step import start
 
-    config = given.load()
+    config = given.load_step()
     with failures_told(config):
         return run_and_tell(start(config, resume=find_run(config, run)), ok=ok, as_json=given.as_json)

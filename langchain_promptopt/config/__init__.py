@@ -1,6 +1,6 @@
 """Settings: `promptopt.toml`, `PROMPTOPT_*` variables, flags; from weak to strong."""
 
-from langchain_promptopt.config.loading import CONFIG_NAME, config_from_dict, load_config
+from langchain_promptopt.config.loading import CONFIG_NAME, config_for_failures, config_from_dict, load_config
 from langchain_promptopt.config.models import (
     BudgetConfig,
     Config,
@@ -27,6 +27,7 @@ __all__ = [
     "OutputConfig",
     "PriceConfig",
     "TaskConfig",
+    "config_for_failures",
     "config_from_dict",
     "load_config",
     "toml_text",

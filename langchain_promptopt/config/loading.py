@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from langchain_promptopt.config.models import Config
 from langchain_promptopt.config.problems import Key, Origins, nearest, refusal
 from langchain_promptopt.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CONFIG_NAME = "promptopt.toml"
 _PREFIX = "PROMPTOPT_"
@@ -28,6 +26,7 @@ _OUTPUT_PATHS = {("output", name) for name in ("prompts", "runs_dir", "summary",
 _RIVALS: dict[Key, Key] = {("task", "chain"): ("task", "prompt"), ("task", "prompt"): ("task", "chain")}
 """A target given outside the file takes the place of the file's."""
 _INPUT_PATHS = {("task", "prompt"), ("data", "source")}
+_TELLING = ("summary", "junit", "show_rows")
 
 
 def load_config(
@@ -70,6 +69,38 @@ def config_from_dict(
     origins = Origins("the config given", "")
     _add_environment(data, env or {}, origins)
     return _validated(data, origins, root=Path(root) if root is not None else Path.cwd(), file=None)
+
+
+def config_for_failures(
+    given: Mapping[str, Any] | str | Path | None,
+    *,
+    root: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """What settings that cannot be used still say about where a failure is told; never raises ConfigError.
+
+    Args:
+        given: The mapping, or the file as for `load_config`.
+        root: Where relative paths start, for a mapping.
+        env: As for `load_config`.
+        overrides: As for `load_config`.
+    """
+    try:
+        file, text = (None, "") if isinstance(given, Mapping) else _read(given)
+        data = given if isinstance(given, Mapping) else tomllib.loads(text)
+    except (ConfigError, tomllib.TOMLDecodeError):
+        file, data = None, {}
+    section = data.get("output")
+    kept = {k: section[k] for k in _TELLING if k in section} if isinstance(section, Mapping) else {}
+    variables = {f"{_PREFIX}OUTPUT__{name.upper()}" for name in _TELLING}
+    told: dict[str, Any] = {"output": kept}
+    try:
+        _add_environment(told, {k: v for k, v in (env or {}).items() if k in variables}, Origins("", ""))
+        _add_overrides(told, {k: v for k, v in (overrides or {}).items() if k[7:] in _TELLING}, Origins("", ""))
+        return _validated(told, Origins("", ""), root=file.parent if file else Path(root or "."), file=file)
+    except (ConfigError, TypeError, ValueError):
+        return Config()
 
 
 def _read(path: str | Path | None) -> tuple[Path | None, str]:

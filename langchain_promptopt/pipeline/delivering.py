@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt.config import config_for_failures
 from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.pipeline.answers import failure_json
 from langchain_promptopt.report.failure import failure_junit, failure_markdown
@@ -16,6 +17,7 @@ from langchain_promptopt.store import RunFolder, visible_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from langchain_promptopt.config import Config
     from langchain_promptopt.optimizer import Result
@@ -66,6 +68,22 @@ def failures_told(config: Config) -> Iterator[None]:
     try:
         yield
     except PromptOptError as error:
+        deliver_failure(config, failure_json(error))
+        raise
+
+
+@contextmanager
+def unusable_told(
+    given: Mapping[str, Any] | str | Path | None,
+    *,
+    root: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Iterator[None]:
+    """The same for settings that cannot even be read, as far as they say where."""
+    try:
+        yield
+    except PromptOptError as error:
+        config = config_for_failures(given, root=root, env=os.environ, overrides=overrides)
         deliver_failure(config, failure_json(error))
         raise
 

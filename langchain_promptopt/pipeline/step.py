@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.pipeline.answers import failure_json
-from langchain_promptopt.pipeline.delivering import failures_told
+from langchain_promptopt.pipeline.delivering import failures_told, unusable_told
 from langchain_promptopt.pipeline.prepare import prepare
 from langchain_promptopt.pipeline.tasks import is_code
 
@@ -83,7 +83,8 @@ def compare_step(
 def _answered(config: Mapping[str, Any], root: str | Path | None, work: Callable[[Config], Result]) -> dict[str, Any]:
     """The answer about some work on a configuration, whatever becomes of it."""
     try:
-        settings = config_from_dict(config, root=root, env=os.environ)
+        with unusable_told(config, root=root):
+            settings = config_from_dict(config, root=root, env=os.environ)
         with failures_told(settings):
             answer: dict[str, Any] = json.loads(json.dumps(work(settings).as_json(), default=str))
             return answer

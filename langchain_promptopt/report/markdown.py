@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 MARKER = "<!-- promptopt-gate -->"
 LIMIT = 65_000
+_KINDS = ("optimization", "comparison")
 _HEALTH = 400
 """Characters of one fact about the optimizer model."""
 _SIGNS = {"good": "✅", "unsure": "❔", "flat": "➖", "stopped": "⏸️", "bad": "❌"}
+_UNTOUCHED = "- nothing was applied or pushed: the old prompt stays until the new one is merged; a revert restores it"
 _MARKUP = re.compile(r"([\\`*_\[\]#!|~<>&$])")
 _REFERENCE = re.compile(r"(@|\b(?:https?|ftp|mailto):|\bwww)(?=[\w/.])", re.IGNORECASE)
 
@@ -62,7 +64,7 @@ def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
     top = wording.headline(record)
     blocks = [
         MARKER,
-        f"## {_SIGNS[top.tone]} Prompt optimization: {top.title.lower()}",
+        f"## {_SIGNS[top.tone]} Prompt {_KINDS[wording.is_comparison(record)]}: {top.title.lower()}",
         f"**{top.sentence}** {prose(top.proof)}".rstrip(),
         f"> {simulated}" if (simulated := wording.simulated_note(record)) else "",
         _metrics(record),
@@ -118,8 +120,10 @@ def _edits(record: RunRecord, room: _Room) -> list[str]:
         return ["### Edits", "None."]
     out = [f"### Edits: {len(record.edits)}, {wording.changed_words(record)}"]
     for number, edit in enumerate(record.edits[: room.edits], start=1):
-        reasons = " ".join(edit.reasons) or "No reason was given."
-        out += [f"**{number}.** {prose(shortened(reasons, room.text))}{_evidence(edit)}", _diff(edit, room.text)]
+        unsaid = "" if wording.is_comparison(record) else "No reason was given."
+        reasons = " ".join(edit.reasons) or unsaid
+        told = f"**{number}.** {prose(shortened(reasons, room.text))}{_evidence(edit)}"
+        out += [told.rstrip(), _diff(edit, room.text)]
     more = len(record.edits) - room.edits
     return [*out, f"… and {more} more in the full report." if more > 0 else ""]
 
@@ -148,18 +152,18 @@ def _changes(record: RunRecord) -> str:
 
 
 def _health(record: RunRecord) -> str:
-    facts = wording.health_facts(record.health)
+    facts = [] if wording.is_comparison(record) else wording.health_facts(record.health)
     lines = [f"- {what}: {prose(shortened(value, _HEALTH))}" for what, value in facts]
     return "\n".join(["### How the optimizer model did", "", *lines]) if facts else ""
 
 
 def _commands(record: RunRecord) -> str:
-    commands = wording.how_to(record)
+    commands = [f"- {what}: `{_word(line)}`" for what, line in wording.how_to(record)]
     if not commands:
         return ""
-    return "\n".join(
-        ["### How to apply it, and how to roll back", "", *(f"- {what}: `{_word(line)}`" for what, line in commands)]
-    )
+    if wording.is_comparison(record):
+        return "\n".join(["### How to roll back", "", *commands, _UNTOUCHED])
+    return "\n".join(["### How to apply it, and how to roll back", "", *commands])
 
 
 def prose(text: str) -> str:

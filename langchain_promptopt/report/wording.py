@@ -232,18 +232,23 @@ def answer_costs(record: RunRecord) -> list[tuple[str, str, str, str]]:
     return out
 
 
+def is_comparison(record: RunRecord) -> bool:
+    """Whether two given prompts were decided about, without a search: nobody proposed or applied anything."""
+    return bool(record.started["method"] == "compare")
+
+
 def how_to(record: RunRecord) -> list[tuple[str, str]]:
     """The commands for what comes next: (what it does, command)."""
     run = record.run_id
     force = "" if record.outcome == "improved" else " --force"
     out = [
+        ("see the change as a patch", f"promptopt diff {run} --patch"),
         ("write the new prompt into a file", f"promptopt apply {run} --to FILE{force}"),
         ("write only some of the edits", f"promptopt apply {run} --edits 1,3 --to FILE{force}"),
-        ("see the change as a patch", f"promptopt diff {run} --patch"),
         ("undo it in the file", f"promptopt apply --revert {run}"),
         ("undo a push", f"promptopt rollback {run}"),
     ]
-    return out if record.edits else []
+    return out[: 1 if is_comparison(record) else None] if record.edits else []
 
 
 def simulated_note(record: RunRecord) -> str:

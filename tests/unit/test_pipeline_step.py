@@ -444,3 +444,26 @@ def test_an_edit_whose_text_is_gone_is_left_out(config, tmp_path):
 def test_a_setting_of_a_model_that_is_not_named_is_refused():
     with pytest.raises(ConfigError, match=r"task\.max_tokens is set, and task\.model is not"):
         config_from_dict({"task": {"chain": "a:b", "max_tokens": 5}})
+
+
+@pytest.mark.parametrize("broken", ["[optimise]\nseed = 1\n", "[optimize\n", '[output]\nsummary = "c.md"\nlost = 1\n'])
+@pytest.mark.parametrize("verb", [["optimize"], ["compare", "prompt.txt", "prompt.txt"], ["resume", "latest"]])
+def test_settings_that_cannot_be_read_are_told_where_the_pipeline_looks(tmp_path, monkeypatch, capfd, verb, broken):
+    """A step that ends with code 2 must not leave yesterday's verdict, or nothing, for the next step to read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "out.txt"))
+    monkeypatch.setenv("PROMPTOPT_OUTPUT__SUMMARY", "c.md")
+    (tmp_path / "promptopt.toml").write_text(broken)
+    assert run([*verb, "--json", "--junit", "j.xml"]) == 2
+    said = json.loads(capfd.readouterr().out)["error"]["message"]
+    assert (tmp_path / "c.md").read_text().startswith(MARKER)
+    assert 'errors="1"' in (tmp_path / "j.xml").read_text()
+    assert said[:15] in (tmp_path / "j.xml").read_text().replace("&apos;", "'")
+    assert "outcome=failed" in (tmp_path / "out.txt").read_text()
+
+
+def test_a_step_with_an_unknown_key_tells_its_files_too(config, tmp_path):
+    answer = run_step(with_(config, optimize={"speed": 3}, output={"summary": "c.md", "junit": "j.xml"}), root=tmp_path)
+    assert answer["exit_code"] == 2
+    assert "speed" in (tmp_path / "c.md").read_text()
+    assert "speed" in (tmp_path / "j.xml").read_text()
