@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.store import finding
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from langchain_promptopt.cli.flags import Given
     from langchain_promptopt.config import Config
     from langchain_promptopt.report.record import RunRecord
 
@@ -37,6 +39,22 @@ def record_of(folder: Path, examples: Mapping[str, Mapping[str, Any]] | None = N
     from langchain_promptopt.report.record import RunRecord
 
     return RunRecord.from_events(events_of(folder), examples)
+
+
+def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
+    """The record with the rows' texts: from `--data`, else from where the run had them, if that is here."""
+    from langchain_promptopt.cli.answers import note
+
+    if "data.source" in given.overrides:
+        from langchain_promptopt.pipeline import prepare
+
+        return replace(record, examples=prepare(config).examples())
+    from langchain_promptopt.pipeline.recalled import recalled
+
+    examples, why_not = recalled(config, record.started)
+    if why_not:
+        note(f"note: {why_not}")
+    return replace(record, examples=examples or {})
 
 
 def summary_json(record: RunRecord) -> dict[str, Any]:

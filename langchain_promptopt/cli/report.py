@@ -1,16 +1,12 @@
 """`promptopt report`: a run as HTML, Markdown or JUnit XML."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from langchain_promptopt.cli.answers import RunName, print_view, said
 from langchain_promptopt.cli.flags import DATA, Given, with_settings
-
-if TYPE_CHECKING:
-    from langchain_promptopt.config import Config
 
 Format = Annotated[Literal["html", "markdown", "junit"], typer.Option("--format", help="What to write.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help='File; "-" is stdout. HTML goes beside the journal.')]
@@ -30,12 +26,12 @@ def report(
     out: Out = None,
 ) -> int:
     """Write the report of a run. HTML becomes a file, Markdown and JUnit go to stdout unless --out says otherwise."""
-    from langchain_promptopt.cli.journals import find_run, record_of
+    from langchain_promptopt.cli.journals import find_run, record_of, with_rows
     from langchain_promptopt.report.render import render, write_text
 
     config = given.load()
     folder = find_run(config, run)
-    record = record_of(folder, _examples(config, wanted="data.source" in given.overrides))
+    record = with_rows(record_of(folder), config, given)
     text = render(record, fmt, show_rows=config.output.show_rows)
     file = out or (folder / "report.html" if fmt == "html" else None)
     if file is None or str(file) == "-":
@@ -44,12 +40,3 @@ def report(
         write_text(file, text)
         said({"run_id": record.run_id, "format": fmt, "file": str(file)}, str(file), as_json=given.as_json)
     return 0
-
-
-def _examples(config: "Config", *, wanted: bool) -> Mapping[str, Mapping[str, Any]] | None:
-    """Rows to show beside the scores: the journal has only their ids. Read where `--data` was given."""
-    if not wanted:
-        return None
-    from langchain_promptopt.pipeline import prepare
-
-    return prepare(config).examples()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_promptopt.config import Config
+    from langchain_promptopt.config.models import DataConfig
     from langchain_promptopt.optimizer import Result
     from langchain_promptopt.pipeline.checking import CheckReport
     from langchain_promptopt.pipeline.shards import Shards
@@ -84,10 +85,9 @@ class Prepared:
 
     def examples(self) -> dict[str, dict[str, Any]]:
         """Inputs and expected outputs by example id, for showing rows beside verdicts."""
-        data = data_of(self.settings)
-        return {
-            e.id: {"inputs": dict(e.inputs), "expected": dict(e.outputs)} for rows in data.splits.values() for e in rows
-        }
+        from langchain_promptopt.pipeline.recalled import examples_of
+
+        return examples_of(data_of(self.settings))
 
 
 def prepare(config: Config, *, resume: Path | None = None) -> Prepared:
@@ -126,19 +126,24 @@ def data_of(settings: Settings) -> DataSet:
     return load_rows(settings, write=False)
 
 
+def columns_of(data: DataConfig) -> Columns:
+    """What `[data]` says about columns."""
+    return Columns(
+        inputs=dict(data.inputs) or None,
+        outputs=list(data.outputs) or None,
+        id=data.id,
+        group=data.group,
+        note=data.note,
+    )
+
+
 def settings_from(config: Config) -> Settings:
     """A configuration as the optimizer's own settings."""
     data, opt, out = config.data, config.optimize, config.output
     optimizer = configured_model(opt, "optimizer")
     return Settings(
         data=None if data.source is None else config.located(data.source),
-        columns=Columns(
-            inputs=dict(data.inputs) or None,
-            outputs=list(data.outputs) or None,
-            id=data.id,
-            group=data.group,
-            note=data.note,
-        ),
+        columns=columns_of(data),
         splits={ours: theirs for ours, theirs in data.splits.items()} or None,
         drop_leaks=data.drop_leaks,
         skip_bad_lines=data.skip_bad_lines,

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from langchain_promptopt.report import wording
 from langchain_promptopt.report.charts import interval_chart, steps_chart
+from langchain_promptopt.report.facts import data_words, gate_words
 from langchain_promptopt.report.text import as_text
 from langchain_promptopt.report.visible import parts
 
@@ -56,6 +57,8 @@ def render_html(record: RunRecord) -> str:
         chart=Markup(steps_chart(record.steps)) if len(record.steps) > 1 else "",  # noqa: S704 - numbers only
         messages=[(m, segments(m)) for m in record.messages],
         w=wording,
+        gate=gate_words(record.started["gate"], tuple(e["name"] for e in record.started["evaluators"])),
+        data=data_words(record.started["data"]),
     )
 
 

@@ -17,6 +17,7 @@ from langchain_promptopt.report.visible import shortened, visible
 
 if TYPE_CHECKING:
     from langchain_promptopt.report.lineage import FinalEdit
+    from langchain_promptopt.report.places import Place
     from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.report.rows import Row, Rows
 
@@ -71,7 +72,7 @@ def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
     ]
     for split, rows in record.rows.items():
         if split == "test" or "test" not in record.rows:
-            blocks += _worse(rows, room, show_rows=show_rows)
+            blocks += [*_worse(rows, room, show_rows=show_rows), _better(rows, room, show_rows=show_rows)]
     blocks += [*_edits(record, room), _changes(record), _health(record), _commands(record)]
     run, method = code(record.run_id), code(record.started["method"])
     blocks.append(f"<sub>run {run}, method {method}; all of it: `promptopt report {_word(record.run_id)}`</sub>")
@@ -102,6 +103,17 @@ def _worse(rows: Rows, room: _Room, *, show_rows: bool) -> list[str]:
     return [*out, listed, f"… and {more} more in the full report." if more > 0 else ""]
 
 
+def _better(rows: Rows, room: _Room, *, show_rows: bool) -> str:
+    """The gains, folded: a reviewer reads the losses first."""
+    if not rows.better:
+        return ""
+    listed = "\n".join(_row(row, room, show_rows=show_rows) for row in rows.better[: room.rows])
+    more = len(rows.better) - room.rows
+    rest = f"\n\n… and {more} more in the full report." if more > 0 else ""
+    title = f"Rows that got better: {len(rows.better)}"
+    return f"<details>\n<summary>{title}</summary>\n\n{listed}{rest}\n\n</details>"
+
+
 def _row(row: Row, room: _Room, *, show_rows: bool) -> str:
     line = f"- {code(row.example_id)}: {wording.points(row.before.score)} → {wording.points(row.after.score)}"
     if not show_rows:
@@ -123,7 +135,7 @@ def _edits(record: RunRecord, room: _Room) -> list[str]:
         unsaid = "" if wording.is_comparison(record) else "No reason was given."
         reasons = " ".join(edit.reasons) or unsaid
         told = f"**{number}.** {prose(shortened(reasons, room.text))}{_evidence(edit)}"
-        out += [told.rstrip(), _diff(edit, room.text)]
+        out += [told.rstrip(), _diff(record.place(edit), room.text)]
     more = len(record.edits) - room.edits
     return [*out, f"… and {more} more in the full report." if more > 0 else ""]
 
@@ -136,9 +148,11 @@ def _evidence(edit: FinalEdit) -> str:
     )
 
 
-def _diff(edit: FinalEdit, limit: int) -> str:
-    lines = [f"- {line}" for line in visible(shortened(edit.old, limit)).splitlines()]
-    lines += [f"+ {line}" for line in visible(shortened(edit.new, limit)).splitlines()]
+def _diff(place: Place, limit: int) -> str:
+    lines = [f"@@ {visible(place.title)} @@"]
+    for sign, changed in (("-", place.removed), ("+", place.added)):
+        text = place.left + shortened(changed, limit) + place.right
+        lines += [f"{sign} {line}" for line in visible(text).splitlines()] if text.strip() else []
     return block("\n".join(lines), "diff")
 
 

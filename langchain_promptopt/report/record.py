@@ -12,6 +12,7 @@ from langchain_promptopt._text.words import count_words, words_changed
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.report.health import Health, health_of
 from langchain_promptopt.report.lineage import FinalEdit, journal_edits
+from langchain_promptopt.report.places import Place, place_of
 from langchain_promptopt.report.rebuild import rebuild
 from langchain_promptopt.report.rows import CallCost, Rows, Scorer, call_cost, latest_cells, paired_rows
 
@@ -218,6 +219,11 @@ class RunRecord:
             for p in self.started["prompts"]
             for i, m in enumerate(p["messages"])
         )
+
+    def place(self, edit: FinalEdit) -> Place:
+        """Where a final edit stands in the baseline."""
+        prompt = next(p for p in self.started["prompts"] if p["name"] == edit.prompt)
+        return place_of(prompt["messages"][edit.message]["template"], edit)
 
     @cached_property
     def words(self) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from langchain_promptopt.report.lineage import FinalEdit
+    from langchain_promptopt.report.places import Place
     from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.report.rows import Row, Rows
 
@@ -35,7 +35,7 @@ def safe_text(value: Any, style: str = "", limit: int | None = None) -> Text:
 
 def run_view(record: RunRecord) -> RenderableType:
     """All of a run: verdict, edits with reasons, rows worse and better, cost, what to do next."""
-    parts: list[RenderableType] = [verdict_view(record), *edit_views(record.edits, wording.edits_title(record))]
+    parts: list[RenderableType] = [verdict_view(record), *edit_views(record)]
     for rows in record.rows.values():
         if rows.split == "test" or "test" not in record.rows:
             parts.append(rows_view(rows))
@@ -65,26 +65,37 @@ def verdict_view(record: RunRecord) -> RenderableType:
     return Panel(Group(*lines), title=Text(top.title, style=f"bold {color}"), title_align="left", border_style=color)
 
 
-def edit_views(edits: Sequence[FinalEdit], title: str = "What changed") -> list[RenderableType]:
-    """Each edit with its old and new text, reason and evidence."""
-    out: list[RenderableType] = [Text(f"\n{title}, and why", style="bold")]
-    if not edits:
+def edit_views(record: RunRecord) -> list[RenderableType]:
+    """Each edit on its line, before and after, with reason and evidence."""
+    out: list[RenderableType] = [Text(f"\n{wording.edits_title(record)}, and why", style="bold")]
+    if not record.edits:
         out.append(Text("Nothing: the prompt is as it was.", style="dim"))
-    for number, edit in enumerate(edits, start=1):
+    several = len(record.messages) > 1
+    for number, edit in enumerate(record.edits, start=1):
+        place = record.place(edit)
+        where = f"{edit.prompt}, message {edit.message}, {place.title}" if several else place.title
         table = Table.grid(padding=(0, 1))
         table.add_column(justify="right", width=3)
         table.add_column(overflow="fold")
-        if edit.old:
-            table.add_row(Text(f"{number}.", style="bold"), Text("− ", style="red") + safe_text(edit.old, "red"))
-        sign = "" if edit.old else f"{number}."
-        if edit.new:
-            table.add_row(Text(sign, style="bold"), Text("+ ", style="green") + safe_text(edit.new, "green"))
+        table.add_row(Text(f"{number}.", style="bold"), safe_text(where, "dim"))
+        table.add_row("", _line_view("− ", place, place.removed, "red"))
+        table.add_row("", _line_view("+ ", place, place.added, "bold green"))
         for reason in edit.reasons:
             table.add_row("", safe_text(reason))
         if edit.example_ids:
             table.add_row("", safe_text("evidence: " + ", ".join(edit.example_ids[:8]), "dim"))
         out.append(table)
     return out
+
+
+def _line_view(sign: str, place: Place, changed: str, style: str) -> Text:
+    color = style.removeprefix("bold ")
+    return (
+        Text(sign, style=color)
+        + safe_text(place.left, "dim")
+        + safe_text(changed, style)
+        + safe_text(place.right, "dim")
+    )
 
 
 def rows_view(rows: Rows) -> RenderableType:

@@ -1,0 +1,71 @@
+"""Rows of a recorded run, read again for showing: exactly those of the run, or none and why."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from langchain_promptopt._data import load_data
+from langchain_promptopt.config import config_from_dict
+from langchain_promptopt.offline import demo_rows
+from langchain_promptopt.pipeline.recalled import recalled
+
+ROWS = [{"text": f"ticket {i}", "kind": "ab"[i % 2], "nr": f"n{i}"} for i in range(12)]
+DATA = {"source": "rows.jsonl", "inputs": {"ticket": "text"}, "outputs": ["kind"], "id": "nr"}
+
+
+@pytest.fixture
+def started(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    config = config_from_dict({"data": DATA}, root=tmp_path)
+    from langchain_promptopt.pipeline.prepare import data_of, settings_from
+
+    found = data_of(settings_from(config))
+    return {
+        "data": {"source": str(tmp_path / "rows.jsonl"), "as_of": found.as_of},
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def test_the_rows_come_back_from_where_the_run_had_them(started, tmp_path):
+    found, why = recalled(config_from_dict({}, root=tmp_path), started)
+    assert why == ""
+    assert found["n3"] == {"inputs": {"ticket": "ticket 3"}, "expected": {"kind": "b"}}
+    assert len(found) == len(ROWS)
+
+
+def test_other_rows_are_never_shown_in_their_place(started, tmp_path):
+    changed = [{**row, "text": row["text"].upper()} for row in ROWS]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+    found, why = recalled(config_from_dict({}, root=tmp_path), started)
+    assert found is None
+    assert "not those of the run any more" in why
+    assert "--data" in why
+
+
+@pytest.mark.parametrize("spoilt", [None, "not json"])
+def test_rows_that_cannot_be_read_are_no_failure(started, tmp_path, spoilt):
+    file = tmp_path / "rows.jsonl"
+    file.unlink() if spoilt is None else file.write_text(spoilt)
+    found, why = recalled(config_from_dict({}, root=tmp_path), started)
+    assert found is None
+    assert "--data" in why
+
+
+def test_no_service_is_asked(tmp_path):
+    """conftest's guard would stop a connection; a LangSmith name is not even tried."""
+    started = {"data": {"source": "support-triage", "as_of": "2026"}, "config": {"data": {"source": "support-triage"}}}
+    found, why = recalled(config_from_dict({}, root=tmp_path), started)
+    assert (found, "support-triage" in why) == (None, True)
+
+
+def test_the_demos_rows_are_known(tmp_path):
+    version = load_data(demo_rows()).as_of
+    found, why = recalled(
+        config_from_dict({}, root=tmp_path), {"data": {"source": "rows in memory", "as_of": version}, "config": {}}
+    )
+    assert why == ""
+    assert len(found) == len(demo_rows())
+    other = {"data": {"source": "rows in memory", "as_of": "sha256:00"}}
+    assert recalled(config_from_dict({}, root=tmp_path), other)[0] is None
