@@ -1,4 +1,4 @@
-"""Watching a run: a live line where stderr is a terminal, plain lines elsewhere. Only ever on stderr."""
+"""Watching a run: a live bar where stderr is a terminal, plain lines elsewhere. Only ever on stderr."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt.cli.expected import Expected, expected_of
 from langchain_promptopt.report.record import simulated_roles
 from langchain_promptopt.report.visible import visible
 from langchain_promptopt.report.wording import money, number, points, signed
@@ -15,8 +16,13 @@ from langchain_promptopt.report.wording import money, number, points, signed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rich.text import Text
+
     from langchain_promptopt.events import Event
     from langchain_promptopt.protocols import Observer
+
+_WIDTH = 24
+"""Characters of the bar."""
 
 
 @dataclass
@@ -31,6 +37,9 @@ class Tally:
     base: float | None = None
     best: float | None = None
     free: tuple[str, ...] = ()
+    searched: int = 0
+    tested: int = 0
+    expected: Expected | None = None
 
     def take(self, kind: str, data: dict[str, Any]) -> str | None:
         """Count one event; returns a line worth saying, if it is."""
@@ -51,12 +60,19 @@ class Tally:
         gain = f" ({signed(self.best - self.base)})" if self.best is not None and self.base is not None else ""
         return f"{self.phase}  {score}{gain}  {number(self.calls)} calls  {self._cost()}"
 
+    @property
+    def share(self) -> float | None:
+        """How much of the run is likely to be done; None where nobody can tell."""
+        testing = self.phase == "test"
+        return None if self.expected is None else self.expected.share(self.searched, self.tested, testing=testing)
+
     def _cost(self) -> str:
         return "cost unknown" if self.usd is None else money(self.usd)
 
     def _run_started(self, data: dict[str, Any]) -> str:
         self.seed_id = data["seed_candidate_id"]
         self.free = simulated_roles(data)
+        self.expected = expected_of(data)
         splits = ", ".join(f"{name} {n}" for name, n in data["data"].get("splits", {}).items())
         return f"run {data['run_id']}: {data['method']} on {data['data'].get('source', '?')} ({splits})"
 
@@ -68,6 +84,10 @@ class Tally:
     def _scored(self, data: dict[str, Any]) -> str | None:
         if not data.get("cached"):
             self._spend("task", data.get("usage") or {"usd": 0})
+            if data["split"] == "test":
+                self.tested += 1
+            else:
+                self.searched += 1
         if data["split"] == "test":
             self.phase = "test"
         return None
@@ -75,8 +95,11 @@ class Tally:
     def _called(self, data: dict[str, Any]) -> str | None:
         self._spend(data["role"], data.get("usage") or {"usd": 0})
         self.step = max(self.step, data.get("step", 0))
-        self.phase = f"step {self.step}" if self.step else self.phase
+        self.phase = self._step(self.step) if self.step else self.phase
         return None
+
+    def _step(self, step: int) -> str:
+        return f"step {step}" if self.expected is None else f"step {step} of {self.expected.steps}"
 
     def _evaluated(self, data: dict[str, Any]) -> str | None:
         if data["split"] != "dev":
@@ -94,7 +117,10 @@ class Tally:
 
     def _selected(self, data: dict[str, Any]) -> str:
         self.step = max(self.step, data["step"])
-        return f"step {data['step']} done: {self.line().partition('  ')[2]}"
+        line = f"step {data['step']} done: {self.line().partition('  ')[2]}"
+        more = self.expected is None or self.step < self.expected.steps
+        self.phase = self._step(self.step + 1) if more else "choosing"
+        return line
 
     def _incident(self, data: dict[str, Any]) -> str:
         detail = f" ({data['detail']})" if data.get("detail") else ""
@@ -105,9 +131,9 @@ class Tally:
 
 
 class Watcher:
-    """An observer that tallies and says; `show` gets the state line, `say` the lines worth keeping."""
+    """An observer that tallies and says; `show` gets the state line and the share done, `say` the lines to keep."""
 
-    def __init__(self, say: Callable[[str], None], show: Callable[[str], None] | None = None) -> None:
+    def __init__(self, say: Callable[[str], None], show: Callable[[str, float | None], None] | None = None) -> None:
         self._tally = Tally()
         self._say = say
         self._show = show
@@ -118,12 +144,12 @@ class Watcher:
         if line is not None:
             self._say(visible(line))
         if self._show is not None:
-            self._show(visible(self._tally.line()))
+            self._show(visible(self._tally.line()), self._tally.share)
 
 
 @contextmanager
 def watching() -> Iterator[list[Observer]]:
-    """Observers for one run; the live line is gone afterwards."""
+    """Observers for one run; the live bar is gone afterwards."""
     if not sys.stderr.isatty():
         yield [Watcher(_write)]
         return
@@ -135,11 +161,21 @@ def watching() -> Iterator[list[Observer]]:
     start = time.monotonic()
     with Live(Text("starting"), console=console, refresh_per_second=8, transient=True) as live:
 
-        def show(line: str) -> None:
+        def show(line: str, share: float | None) -> None:
             minutes, seconds = divmod(int(time.monotonic() - start), 60)
-            live.update(Text(f"⏵ {line}  {minutes}:{seconds:02}", style="cyan"))
+            live.update(bar(share) + Text(f"{line}  {minutes}:{seconds:02}", style="cyan", overflow="ellipsis"))
 
         yield [Watcher(lambda line: live.console.print(Text(line, style="dim")), show)]
+
+
+def bar(share: float | None) -> Text:
+    """The bar with its share, or a sign that something runs where no share is known."""
+    from rich.text import Text
+
+    if share is None:
+        return Text("⏵ ", style="cyan")
+    full = round(share * _WIDTH)
+    return Text("━" * full, style="green") + Text("─" * (_WIDTH - full), style="dim") + Text(f" {share:4.0%}  ")
 
 
 def _write(line: str) -> None:

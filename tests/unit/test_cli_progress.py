@@ -6,10 +6,21 @@ import sys
 
 import pytest
 
-from langchain_promptopt.cli.progress import Tally, Watcher, watching
+from langchain_promptopt import optimize
+from langchain_promptopt.cli.expected import expected_of
+from langchain_promptopt.cli.progress import Tally, Watcher, bar, watching
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
+from langchain_promptopt.presets import lpo_pe2
+from langchain_promptopt.strategies.registry import dump
 from langchain_promptopt.types import Usage
 from tests.support.journals import improved_run
+from tests.support.tasks import chain, optimizer, rows
+
+STARTED = {
+    "models": {"task": "x", "optimizer": "y"},
+    "recipe": dump(lpo_pe2()),
+    "data": {"splits": {"train": 12, "dev": 16, "test": 40}},
+}
 
 
 def replay(lines) -> tuple[Tally, list[str]]:
@@ -81,13 +92,51 @@ def test_lines_go_to_stderr_only_with_hidden_characters_spelled_out(capfd):
 def test_a_terminal_gets_a_live_line_that_goes_away(monkeypatch, capfd):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     shown: list[str] = []
-    watcher = Watcher(shown.append, shown.append)
+    watcher = Watcher(shown.append, lambda line, share: shown.append(f"{line} {share}"))
     row = ScoredRow(
         candidate_id="c", split="dev", example_id="r", repeat=0, scores={"m": 1.0}, comments={}, failure=None,
         cached=False, usage=Usage(calls=3), model_served=None,
     )  # fmt: skip
     watcher.on_event(row)
-    assert shown == ["baseline  no score yet  3 calls  $0"]
+    assert shown == ["baseline  no score yet  3 calls  $0 None"]
     with watching() as observers:
         observers[0].on_event(row)
     assert capfd.readouterr().out == ""
+
+
+def shares(result) -> list[tuple[str, float]]:
+    """Phase and share after each event of a run."""
+    tally, out = Tally(), []
+    for event in result.events():
+        tally.take(event["type"], event["data"])
+        out.append((tally.phase, tally.share))
+    return out
+
+
+def test_the_bar_only_grows_and_ends_full():
+    result = optimize(
+        chain(), data=rows(), evaluators=["exact_match"], optimizer_model=optimizer(), method="lpo-pe2", runs_dir=None,
+        openings=None,
+    )  # fmt: skip
+    seen = shares(result)
+    values = [share for _, share in seen]
+    assert values == sorted(values)
+    assert (values[0], values[-1]) == (0.0, 1.0)
+    phases = list(dict.fromkeys(phase for phase, _ in seen))
+    assert (phases[:2], phases[-1]) == (["baseline", "step 1 of 3"], "test")
+    assert max(share for phase, share in seen if phase != "test") <= 1 - 80 / (80 + 37 * 16)
+
+
+def test_the_bar_knows_the_budget_of_the_search():
+    free = expected_of(STARTED)
+    bound = expected_of({**STARTED, "config": {"budget": {"search_calls": 50}}})
+    assert (bound.search, bound.test, bound.steps) == (50, free.test, free.steps)
+    assert free.search > 50
+
+
+def test_no_share_is_told_where_nobody_can_know_it():
+    assert expected_of({**STARTED, "models": {"task": "x"}}) is None
+    assert expected_of({**STARTED, "recipe": {"name": "mine", "scope": {"kind": "mine:Scope"}}}) is None
+    assert bar(None).plain == "⏵ "
+    assert bar(0.5).plain.count("━") == bar(0.5).plain.count("─")
+    assert bar(1.0).plain.endswith("100%  ")
