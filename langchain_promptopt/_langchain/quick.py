@@ -23,7 +23,7 @@ from langchain_core.runnables import RunnableSequence
 from langchain_core.runnables.base import RunnableBinding
 from langchain_core.runnables.config import ensure_config, get_async_callback_manager_for_config
 
-from langchain_promptopt._langchain.connections import spread_client
+from langchain_promptopt._langchain.connections import own_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -75,7 +75,7 @@ def _step(step: Any, made: Quick) -> Any:
 
 def _model(model: Any, made: Quick) -> Any:
     """The model on connections of its own, unless its client is not the one langchain-openai makes by default."""
-    client = None if model.http_async_client is not None else spread_client(model.root_async_client)
+    client = None if model.http_async_client is not None else own_client(model.root_async_client)
     if client is None:
         return model
     made.clients.append(client)

@@ -135,8 +135,15 @@ def named_kind(error: BaseException) -> str | None:
     """The kind by class name, the most derived class first."""
     names = (_NAMES.get(cls.__name__) for cls in type(error).__mro__)
     kind = next((k for k in names if k is not None), None)
+    if kind == "timeout" and any(_was_cut(inner) for inner in inner_errors(error)):
+        return "connection"  # the openai SDK's client on aiohttp tells a connection that was cut as a time-out
     refused = kind == "bad_request" and _status(error) not in {None, 400, 422}
     return None if refused else kind
+
+
+def _was_cut(error: BaseException) -> bool:
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return "ClientConnectionError" in names and "TimeoutError" not in names
 
 
 def status_kind(error: BaseException) -> str | None:

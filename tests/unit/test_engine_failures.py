@@ -82,15 +82,15 @@ def test_what_will_not_pass_ends_the_run_at_the_first_call(kind, error, code):
     assert caught.value.role == "task"
 
 
-def test_a_quota_that_ends_midway_is_resumed_without_paying_again(tmp_path, calm):
+def test_a_quota_that_ends_midway_is_resumed_and_only_calls_in_flight_are_paid_again(tmp_path, calm):
     plain, asked = calm
     plan = FaultPlan(Rule("quota", skip=30))
     with server(faults=plan) as up:
         with pytest.raises(UnavailableError, match="insufficient_quota"):
             run(up.base_url, runs_dir=tmp_path, max_concurrency=4)
-        up.faults, before = None, up.count
+        up.faults = None
         result = run(up.base_url, runs_dir=tmp_path)
-        assert before - len(plan.fired) + up.count - before == asked
+        assert 0 <= up.count - len(plan.fired) - asked <= 4 - len(plan.fired)
     assert result.test == plain.test
 
 

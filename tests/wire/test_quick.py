@@ -14,6 +14,8 @@ from langchain_openai import ChatOpenAI
 
 from langchain_promptopt._langchain.quick import _Completions, quick
 from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._runtime.failures import classify
+from tests.support.faults import FaultPlan
 from tests.support.openai_server import serve
 
 PROMPT = ChatPromptTemplate([("system", "Sort {what}."), ("ai", "Yes."), ("human", "Word: {word}")])
@@ -157,3 +159,39 @@ def test_messages_in_a_users_extra_body_win_as_they_always_did():
 
     asyncio.run(_Completions(Inner()).create(messages=[{"role": "user"}], extra_body={"messages": "mine", "a": 1}))
     assert sent == {"messages": [], "extra_body": {"messages": "mine", "a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("reset", "connection"),
+        ("lost", "connection"),
+        ("truncated", "connection"),
+        ("hang", "timeout"),
+        ("503", "server_error"),
+        ("html", "malformed_reply"),
+        ("empty", "malformed_reply"),
+    ],
+)
+def test_failures_keep_their_names_on_these_connections(fault, kind):
+    with serve(faults=FaultPlan(rate=1.0, kinds=(fault,))) as failing:
+        made = quick(model(failing, timeout=0.5))
+
+        async def once():
+            try:
+                await made.chain.ainvoke("x")
+            finally:
+                await made.aclose()
+
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - what is raised is what is tested
+            run_sync(once)
+    assert classify(caught.value).kind == kind
+    assert classify(caught.value).action == "retry"
+
+
+def test_a_port_nobody_listens_on_is_a_connection_failure(server):
+    made = quick(ChatOpenAI(model="any", base_url="http://127.0.0.1:9/v1", api_key="k", max_retries=0))
+    with pytest.raises(openai.APIConnectionError) as caught:
+        run_sync(lambda: made.chain.ainvoke("x"))
+    run_sync(made.aclose)
+    assert classify(caught.value).kind == "connection"
