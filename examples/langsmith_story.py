@@ -49,17 +49,27 @@ def tell_traces(server):
     evaluations = [t for t in traces if t.name == "promptopt.evaluate"]
     step = next(c for c in decision.children if c.name == "step 1")
     print("\nthe decision trace:", decision.outputs["outcome"])
-    for child in decision.children:
-        print(f"  {child.name}")
-        shown = Counter(grandchild.name for grandchild in child.children)
-        for name, count in shown.items():
-            print(f"    {name}" + (f"  x {count}" if count > 1 else ""))
+    tell_below(decision)
+    keys = sorted(k for k in decision.metadata if all(k in run.metadata for t in traces for run in t.walk()))
+    print("on every span of every trace:", ", ".join(k for k in keys if k.startswith("promptopt_")))
     by_name = {c.name: c for c in step.children}
     print("\ntag placement:", [s["text"] for s in by_name["identify_tokens"].outputs["spans"]])
     for edit in by_name["local_proposal"].outputs["edits"][:2]:
         print(f"edit: {edit['old']!r} -> {edit['new']!r}: {edit['reason']}")
     print(f"\n{len(evaluations)} evaluation traces apart from it, linked by promptopt_run_id; one of them:")
     print("\n".join("  " + line for line in evaluations[0].outline()))
+
+
+def tell_below(run, depth: int = 1):
+    """Each name below a run once, with how often it is there and its kind where that is a special one."""
+    counts = Counter(child.name for child in run.children)
+    for child in run.children:
+        if counts[child.name]:
+            kind = "" if child.run_type == "chain" else f"  ({child.run_type})"
+            times = f"  x {counts[child.name]}" if counts[child.name] > 1 else ""
+            print("  " * depth + child.name + kind + times)
+            counts[child.name] = 0
+            tell_below(child, depth + 1)
 
 
 def main() -> None:
@@ -107,8 +117,8 @@ def main() -> None:
 
         print("\nexperiments:", result.links["experiments"])
         for experiment in client.list_projects(reference_dataset_id=dataset.id):
-            scores = experiment.feedback_stats["exact_match"]
-            print(f"  {experiment.name}: exact_match {scores['avg']:.2f} over {scores['n']} rows")
+            by_split = experiment.session_feedback_stats
+            print(f"  {experiment.name}:", ", ".join(f"{k} {by_split[k]['avg']:.2f}" for k in sorted(by_split)))
 
         commit = result.push("acme/triage", tag="staging")
         print("\npushed", commit[:8], "and moved staging to it; commits, newest first:")

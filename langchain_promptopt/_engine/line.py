@@ -65,12 +65,13 @@ async def _run_line(run: Run, line: Line) -> tuple[Candidate, ...]:
         children=line.children,
         stalled=line.stalled,
         astray=line.astray,
-        memory=await _remember(run, line),
     )
+    pieces = await recipe.feedback.reflect(start, line.ask.at("reflect"))
+    memory = await _remember(run, line)
     children: list[Candidate] = []
-    for i, piece in enumerate(await recipe.feedback.reflect(start, line.ask.at("reflect"))):
+    for i, piece in enumerate(pieces):
         _say_feedback(run, line, piece)
-        children += await _refined(run, line, piece, i)
+        children += await _refined(run, line, replace(piece, memory=memory), i)
     return tuple(children)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from langchain_core.prompts.base import BasePromptTemplate
 
 PREFIX = "langsmith:"
+_KEPT_AT = "/v1/platform/evaluators"
 
 _COMMENTS = ("comment", "reasoning", "explanation", "reason")
 _SIDES = {
@@ -91,12 +92,13 @@ def stored(name: str, hub: PromptHub, model_of: Callable[[str | None], tuple[str
 
 def _find(hub: PromptHub, name: str) -> Mapping[str, Any]:
     what = f"looking for evaluator {name!r}"
-    found = hub.service.ask(what, "GET", "/v1/platform/evaluators", params={"name_contains": name, "limit": 100})
+    found = hub.service.ask(what, "GET", _KEPT_AT, params={"name_contains": name, "limit": 100})
     for row in found.get("evaluators") or ():
         if row.get("name") == name:
             match: Mapping[str, Any] = row
             return match
-    names = ", ".join(sorted(str(r.get("name")) for r in found.get("evaluators") or ())) or "none like it"
+    like = found.get("evaluators") or hub.service.ask(what, "GET", _KEPT_AT, params={"limit": 100}).get("evaluators")
+    names = ", ".join(sorted(str(row.get("name")) for row in like or ())) or "none"
     msg = f"the workspace has no evaluator {name!r}; it has {names}"
     raise EvaluatorError(msg, where=hub.service.client.api_url, mend="Check the name.", key=name)
 

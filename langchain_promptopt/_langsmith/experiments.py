@@ -48,6 +48,7 @@ def publish(
     record: RunRecord,
     events: Iterable[Mapping[str, Any]],
     examples: Mapping[str, Example],
+    summaries: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Published:
     """Baseline, step winners and final as experiments of the dataset `source`, each row with its scores as feedback.
 
@@ -57,6 +58,7 @@ def publish(
         record: The run.
         events: Its journal; test rows stay hidden where the test did not come to its end.
         examples: The dataset's rows by id; other rows cannot be linked and are left out.
+        summaries: What summary evaluators say of a candidate: {metric, split, value, comment}.
 
     Raises:
         CredentialsError, UsageError, UnavailableError: LangSmith did not take it; what was sent is kept there,
@@ -65,10 +67,12 @@ def publish(
     dataset = find_dataset(service, source)
     known = [e for e in events if record.tested is not None or e["data"].get("split") != "test"]
     found: dict[str, str] = {}
+    told = summaries or {}
     for label, tried in winners(record, known).items():
         rows = [e for e in _rows(known, tried.id) if e["data"]["example_id"] in examples]
         if rows:
-            found[tried.id] = _Experiment(service, record, label, tried, str(dataset.id)).publish(rows, examples)
+            experiment = _Experiment(service, record, label, tried, str(dataset.id), tuple(told.get(tried.id, ())))
+            found[tried.id] = experiment.publish(rows, examples)
     url = f"{dataset.url}/compare?selectedSessions={'%2C'.join(found.values())}" if found else str(dataset.url)
     return Published(found, url)
 
@@ -107,6 +111,7 @@ class _Experiment:
     label: str
     tried: Tried
     dataset_id: str
+    summaries: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def id(self) -> str:
@@ -139,6 +144,7 @@ class _Experiment:
         for at in range(0, len(runs), _AT_ONCE):
             self._send(what, "/runs/batch", {"post": runs[at : at + _AT_ONCE], "patch": []})
         feedback = [f for event, run in zip(rows, runs, strict=True) for f in self._feedback(event, run)]
+        feedback += self._summed(rows)
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             for _ in pool.map(lambda body: self._send(what, "/feedback", body), feedback):
                 pass
@@ -210,3 +216,35 @@ class _Experiment:
             }
             for key, score in data["scores"].items()
         ]
+
+    def _summed(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Feedback on the whole experiment: each metric's mean over each split, and the summary evaluators' words.
+
+        Candidates are run on different splits, so that only these can be compared from one experiment to the next.
+        """
+        parts: dict[tuple[str, str], list[float]] = {}
+        for event in rows:
+            for key, score in event["data"]["scores"].items():
+                parts.setdefault((key, event["data"]["split"]), []).append(score)
+        means = [
+            {
+                "metric": key,
+                "split": split,
+                "value": sum(scores) / len(scores),
+                "comment": f"mean of {len(scores)} rows",
+            }
+            for (key, split), scores in sorted(parts.items())
+        ]
+        return [self._on_all(entry) for entry in (*means, *self.summaries)]
+
+    def _on_all(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        key, value = f"{entry['metric']} ({entry['split']})", entry["value"]
+        return {
+            "id": str(uuid5(UUID(self.id), key)),
+            "run_id": None,
+            "session_id": self.id,
+            "key": key,
+            ("value" if isinstance(value, str) else "score"): value,
+            "comment": entry.get("comment") or None,
+            "feedback_source": {"type": "model", "metadata": {"promptopt_run_id": self.record.run_id}},
+        }

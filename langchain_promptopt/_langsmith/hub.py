@@ -173,7 +173,10 @@ class PromptHub:
         return self.service.find(f"reading prompt {address.name!r}", f"/repos/{address.path}")
 
     def move_tag(self, address: Address, tag: str, commit: Commit) -> str | None:
-        """Put a tag on a commit; returns the hash it stood on before. Safe to repeat."""
+        """Put a tag on a commit; returns the hash it stood on before. Safe to repeat.
+
+        Raises ConflictError where somebody else makes the tag at the same time.
+        """
         before = self.tags(address).get(tag)
         if before == commit.hash:
             return before
@@ -182,8 +185,9 @@ class PromptHub:
         if before is None:
             try:
                 self.service.ask(what, "POST", path, json=body)
-            except LangSmithConflictError:  # somebody made it meanwhile, or our own answer was lost
-                self.service.ask(what, "PATCH", f"{path}/{tag}", json={"commit_id": commit.id})
+            except LangSmithConflictError:
+                if self.tags(address).get(tag) != commit.hash:  # if it is, only the answer to us was lost
+                    raise self._taken(address, tag) from None
         else:
             self.service.ask(what, "PATCH", f"{path}/{tag}", json={"commit_id": commit.id})
         return before
@@ -199,10 +203,15 @@ class PromptHub:
 
             self.service.call(f"removing tag {tag!r} of {address.name!r}", act)
 
+    def _taken(self, address: Address, tag: str) -> ConflictError:
+        msg = f"the tag {tag!r} of prompt {address.name!r} was made by somebody else meanwhile"
+        mend = "The commit is there and the tag was left alone: move it by pushing again, if that is still wanted."
+        return ConflictError(msg, where=self.service.client.api_url, mend=mend, role="langsmith")
+
     def conflict(self, address: Address, head: Commit | None) -> ConflictError:
         """The refusal to write over somebody else's commit, and the way out."""
-        stands = f"its head is {head.hash[:8]}" if head else "it is gone"
-        msg = f"prompt {address.name!r} was changed by somebody else meanwhile: {stands}"
+        stands = f"its head {head.hash[:8]} is not what this run began with" if head else "it is gone"
+        msg = f"prompt {address.name!r} was changed by somebody else: {stands}"
         mend = (
             f"Nothing was overwritten. Start a run from what stands there (task.prompt = "
             f'"{address.name}"), or push under another name.'

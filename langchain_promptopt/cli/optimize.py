@@ -72,6 +72,8 @@ def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> i
     if estimate := result.usage.get("estimate"):
         note(against_estimate(result.usage, estimate["low"], estimate["high"]))
     print_view(view)
+    for told in result.summary:
+        note(f"{told['metric']} on {told['split']} (n={told['n']}): {told.get('baseline')} -> {told.get('best')}")
     if result.folder is not None:
         note(f"record and report: {result.folder}")
     for what, url in result.links.items():

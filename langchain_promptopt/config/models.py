@@ -88,6 +88,12 @@ class EvaluateConfig(BaseModel):
     judge_cost: dict[str, JudgeConfig] = Field(
         default={}, description="evaluator = what its model calls take, where LangChain does not make them"
     )
+    values: dict[str, dict[str, Share]] = Field(
+        default={}, description="evaluator = {category = worth}, where it gives words"
+    )
+    summary: Names = Field(
+        default=(), description='"module:function" over all rows at once; told beside the verdict, deciding nothing'
+    )
 
 
 class GateConfig(BaseModel):

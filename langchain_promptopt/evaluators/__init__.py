@@ -19,15 +19,19 @@ from langchain_promptopt.evaluators._matchers import (
 from langchain_promptopt.evaluators._normal import as_text, folded, normal_form, visible
 from langchain_promptopt.evaluators._numbers import parse_number
 from langchain_promptopt.evaluators._resolve import Declared, declare, know_labels, resolve_evaluators
+from langchain_promptopt.evaluators._signature import Call
+from langchain_promptopt.evaluators._summary import SummaryEvaluator, resolve_summaries
 from langchain_promptopt.evaluators._values import ANSWER_NAMES, reply_of
 
 __all__ = [
     "ANSWER_NAMES",
+    "Call",
     "Declared",
     "EvalResult",
     "Evaluator",
     "EvaluatorFailed",
     "LabelMatch",
+    "SummaryEvaluator",
     "as_text",
     "choice_match",
     "declare",
@@ -44,6 +48,7 @@ __all__ = [
     "parse_number",
     "reply_of",
     "resolve_evaluators",
+    "resolve_summaries",
     "rouge_l",
     "score_all",
     "visible",

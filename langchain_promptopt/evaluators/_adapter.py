@@ -27,16 +27,17 @@ class EvaluatorFailed(EvaluatorError):  # noqa: N818 - a fact, like TooManyFailu
     def __init__(
         self, what: str, *, key: str, example_id: str, error: BaseException | None = None, mend: str = ""
     ) -> None:
-        super().__init__(what, where=f"row {example_id}", mend=mend, role="judge", evaluator=key, example_id=example_id)
+        where = f"row {example_id}" if example_id else "all rows"
+        super().__init__(what, where=where, mend=mend, role="judge", evaluator=key, example_id=example_id)
         self.key = key
         self.example_id = example_id
         self.error = error
 
 
-class _Blame:
+class Blame:
     """Names evaluator and row in whatever leaves the block; our own stops (budget, outage) pass untouched."""
 
-    def __init__(self, key: str, example_id: str) -> None:
+    def __init__(self, key: str, example_id: str = "") -> None:
         self.key, self.example_id = key, example_id
 
     def __enter__(self) -> Self:
@@ -103,7 +104,7 @@ class Evaluator:
         Raises EvaluatorFailed, with key and row, when there is no usable score.
         """
         call = Call.of(example, output, run=run, inputs=inputs)
-        with _Blame(self.key, example.id):
+        with Blame(self.key, example.id):
             value = await self._value(call)
             return self._read(results_of(value, self.key))
 

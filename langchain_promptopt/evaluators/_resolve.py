@@ -131,7 +131,7 @@ def _resolve(spec: Any, name: str | None, import_from: Path | None) -> Evaluator
     scale, given = Scale(), spec
     if isinstance(spec, Declared):
         scale, given, name = spec.scale, spec.evaluator, name or spec.key
-    return _made(_loaded(given, import_from) if isinstance(given, str) else given, name, scale)
+    return _made(loaded(given, import_from) if isinstance(given, str) else given, name, scale)
 
 
 def _renamed(evaluator: Evaluator, name: str) -> Evaluator:
@@ -186,7 +186,7 @@ def _caller(evaluator: Any, key: str) -> tuple[Callable[[Call], Any], bool]:
     return invoke, is_async_callable(evaluator)
 
 
-def _loaded(spec: str, import_from: Path | None) -> Any:
+def loaded(spec: str, import_from: Path | None) -> Any:
     """A built-in by name, or the object at "module:attribute"."""
     if spec in BUILT_INS:
         return BUILT_INS[spec]

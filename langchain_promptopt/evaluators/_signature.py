@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from langchain_promptopt.errors import EvaluatorError
 
 SUPPORTED = ("run", "example", "inputs", "outputs", "reference_outputs", "attachments")
+OF_ALL_ROWS = ("runs", "examples", "inputs", "outputs", "reference_outputs")
+"""What a summary evaluator may ask for: lists, one item a row."""
 
 
 def _as_uuid(name: str) -> uuid.UUID:
@@ -79,33 +81,65 @@ class Call:
         return cls(made if run is None else run, view, given, outputs, reference, view.attachments)
 
 
-Plan: TypeAlias = Callable[[Call], tuple[list[Any], dict[str, Any]]]
+@dataclass(frozen=True)
+class Calls:
+    """Everything a summary evaluator may ask for, over all rows."""
+
+    runs: list[Any]
+    examples: list[ExampleView]
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    reference_outputs: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, calls: Sequence[Call]) -> Calls:
+        """The rows' calls, name by name."""
+        return cls(
+            [c.run for c in calls],
+            [c.example for c in calls],
+            [c.inputs for c in calls],
+            [c.outputs for c in calls],
+            [c.reference_outputs for c in calls],
+        )
 
 
-def _refuse(name: str, parameters: Mapping[str, inspect.Parameter]) -> EvaluatorError:
-    msg = f"`{name}({', '.join(parameters)})` is no evaluator's signature"
-    mend = f"Name its arguments from {', '.join(SUPPORTED)}, or take exactly two, which get (run, example)."
+Plan: TypeAlias = Callable[[Any], tuple[list[Any], dict[str, Any]]]
+"""From a `Call` or `Calls` to arguments."""
+
+
+def _refuse(name: str, parameters: Mapping[str, inspect.Parameter], names: Sequence[str]) -> EvaluatorError:
+    kind = "an evaluator's" if names is SUPPORTED else "a summary evaluator's"
+    msg = f"`{name}({', '.join(parameters)})` is not {kind} signature"
+    mend = f"Name its arguments from {', '.join(names)}, or take exactly two, which get ({', '.join(names[:2])})."
+    if set(OF_ALL_ROWS[:2]) & parameters.keys() and names is SUPPORTED:
+        mend = "It looks at all rows at once: give it as summary_evaluators=[...]."
     return EvaluatorError(msg, mend=mend, key=name)
 
 
-def plan_of(function: Callable[..., Any], name: str) -> Plan:
-    """How to turn a `Call` into arguments for `function`. Raises EvaluatorError for other signatures."""
+def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPPORTED) -> Plan:
+    """How to turn a `Call` into arguments for `function`. Raises EvaluatorError for other signatures.
+
+    Args:
+        function: The evaluator.
+        name: Its key, for errors.
+        names: What it may ask for; the first two are what it gets by position.
+    """
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
         msg = f"`{name}` shows no signature"
         raise EvaluatorError(msg, mend="Wrap it in a function of (outputs, reference_outputs).", key=name) from error
     named = [p for p in parameters.values() if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
-    wanted = [p for p in named if p.name in SUPPORTED]
+    wanted = [p for p in named if p.name in names]
     required = [p for p in named if p.default is p.empty]
-    if wanted and all(p.name in SUPPORTED for p in required):
+    if wanted and all(p.name in names for p in required):
         return _by_name(wanted)
-    if len(required) == 2 and all(p.kind is not p.KEYWORD_ONLY for p in required):  # (run, example)
-        return lambda call: ([call.run, call.example], {})
+    plural = names is SUPPORTED and {p.name for p in required} & set(OF_ALL_ROWS[:2])
+    if len(required) == 2 and not plural and all(p.kind is not p.KEYWORD_ONLY for p in required):  # (run, example)
+        return lambda call: ([getattr(call, n) for n in names[:2]], {})
     if not named and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        names = ("inputs", "outputs", "reference_outputs")
-        return lambda call: ([], {name: getattr(call, name) for name in names})
-    raise _refuse(name, parameters)
+        return lambda call: ([], {name: getattr(call, name) for name in ("inputs", "outputs", "reference_outputs")})
+    raise _refuse(name, parameters, names)
 
 
 def _by_name(wanted: list[inspect.Parameter]) -> Plan:

@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._langsmith.datasets import LangSmithRows
-from langchain_promptopt._langsmith.experiments import publish
+from langchain_promptopt._langsmith.experiments import publish, winners
 from langchain_promptopt._langsmith.service import Service
 from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.optimizer.loading import is_uuid
+from langchain_promptopt.optimizer.summing import examples_of, summaries_of
 from langchain_promptopt.report.record import RunRecord
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ async def publish_experiments(plan: Plan, result: Result) -> None:
     remote = plan.settings.remote
     service = (remote.service if isinstance(remote, LangSmithRows) else None) or Service()
     events = list(result.events())
-    examples = {e.id: e for rows in plan.data.splits.values() for e in rows if is_uuid(e.id)}
+    record = RunRecord.from_events(events)
+    examples = {i: e for i, e in examples_of(plan).items() if is_uuid(i)}
     try:
-        done = await asyncio.to_thread(
-            publish, service, plan.data.source, RunRecord.from_events(events), events, examples
-        )
+        told = await summaries_of(plan.summaries, events, examples, [t.id for t in winners(record, events).values()])
+        done = await asyncio.to_thread(publish, service, plan.data.source, record, events, examples, told)
     except PromptOptError as error:
         result.warnings += (f"experiments were not published: {error} Run the same again to publish them.",)
         return

@@ -14,7 +14,7 @@ from langchain_promptopt._langsmith.tracing import untraced
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._text.templates import find_edit_marks
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
-from langchain_promptopt.evaluators import know_labels, resolve_evaluators
+from langchain_promptopt.evaluators import know_labels, resolve_evaluators, resolve_summaries
 from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings
 from langchain_promptopt.offline import factories
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.quick import Quick
     from langchain_promptopt._langchain.target import ChainTarget
-    from langchain_promptopt.evaluators import Evaluator
+    from langchain_promptopt.evaluators import Evaluator, SummaryEvaluator
     from langchain_promptopt.gate.outlook import Feasibility
     from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.protocols import DataSet
@@ -64,6 +64,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     openings: Openings = field(default_factory=lambda: Openings(None))
     opened: list[Quick] = field(default_factory=list)
+    summaries: tuple[SummaryEvaluator, ...] = ()
 
     @property
     def run_id(self) -> str:
@@ -88,6 +89,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     """
     recipe = recipe_of(settings.method)
     evaluators = resolve_evaluators(with_stored(settings.evaluators, settings), import_from=settings.import_from)
+    summaries = resolve_summaries(settings.summary_evaluators, import_from=settings.import_from)
     objective = _objective(evaluators, settings)
     optimizer = _optimizer_model(settings) if searches else None
     data = load_rows(settings)
@@ -120,6 +122,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         prices=prices,
         shows=what_the_split_shows(data["test"], settings.gate, openings, started.run_id),
         started=started,
+        summaries=summaries,
         notes=(
             *data.notes,
             *target.notes,

@@ -47,6 +47,8 @@ class Result:
     warnings: tuple[str, ...] = ()
     gate_passed: bool = False
     applied: bool = False
+    summary: list[dict[str, Any]] = field(default_factory=list)
+    """What summary evaluators say, by metric and split: baseline, best and n. It decides nothing."""
     links: Mapping[str, str] = field(default_factory=dict)
     """Pages about this run in LangSmith, by what they show."""
     events: Callable[[], Iterable[Mapping[str, Any]]] = field(default=tuple, repr=False)
@@ -62,6 +64,7 @@ class Result:
             "replayed": self.replayed,
             "prompts": self.best.as_json(),
             "test": self.test,
+            "summary": self.summary,
             "edits": [e.as_json() for e in self.edits],
             "usage": dict(self.usage),
             "health": self.health.as_json(),

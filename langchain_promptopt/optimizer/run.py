@@ -17,6 +17,7 @@ from langchain_promptopt.optimizer.estimating import estimate_of
 from langchain_promptopt.optimizer.experiments import publish_experiments
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
+from langchain_promptopt.optimizer.summing import summarise
 from langchain_promptopt.optimizer.tracing import traced
 from langchain_promptopt.report.lineage import compose
 from langchain_promptopt.store import read_events
@@ -64,6 +65,7 @@ async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ende
     try:
         result = result_of(plan, ready, await work, replayed=replayed)
         _apply(plan, ready, result)
+        await summarise(plan, result)
         await publish_experiments(plan, result)
     except PromptOptError as error:  # whoever reads the failure wants to know which run, and what it has cost
         error.facts.setdefault("run_id", plan.run_id)

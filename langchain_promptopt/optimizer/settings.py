@@ -41,6 +41,7 @@ class Settings:
         limits: What one model may be asked, by its name: requests and tokens a minute, calls in flight.
         judges: What evaluators whose model calls cannot be seen take for each row, by key.
         cache: File of evaluations shared between runs; None asks always.
+        summary_evaluators: LangSmith's functions over all rows at once; told beside the verdict, deciding nothing.
     """
 
     data: Any
@@ -80,3 +81,4 @@ class Settings:
     limits: Mapping[str, RateLimit | Mapping[str, Any]] = field(default_factory=dict)
     judges: Mapping[str, JudgeCost] = field(default_factory=dict)
     cache: Path | None = None
+    summary_evaluators: Any = ()

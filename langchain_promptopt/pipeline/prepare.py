@@ -148,6 +148,7 @@ def settings_from(config: Config) -> Settings:
         drop_leaks=data.drop_leaks,
         skip_bad_lines=data.skip_bad_lines,
         evaluators=_evaluators(config),
+        summary_evaluators=config.evaluate.summary,
         import_from=config.root,
         optimizer_model=optimizer,
         optimizer_kwargs=forced_sampling(opt, optimizer),
@@ -205,7 +206,8 @@ def _declared(config: Config, key: str | None, spec: Any) -> Any:
     """An evaluator with the range and direction the config gives it."""
     settings = config.evaluate
     low_is_good = key in settings.lower_is_better
-    if key not in settings.ranges and not low_is_good:
+    worth = settings.values.get(key or "")
+    if key not in settings.ranges and not low_is_good and not worth:
         return spec
-    scale = settings.ranges.get(key or "", (0.0, 1.0))
-    return declare(spec, range=scale, direction="min" if low_is_good else "max")
+    scale = settings.ranges.get(key or "")
+    return declare(spec, range=scale, direction="min" if low_is_good else "max", values=worth)

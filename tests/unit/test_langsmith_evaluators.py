@@ -123,8 +123,9 @@ def test_code_is_not_run_here(server, helpful):
 
 
 def test_an_unknown_name_is_said_with_those_there_are(server, helpful):
-    with pytest.raises(EvaluatorError, match="no evaluator 'help'; it has helpful, helpful too"):
-        stored("help", hub(), lambda _: ("m", judge()))
+    for wrong in ("help", "helpfull"):
+        with pytest.raises(EvaluatorError, match=f"no evaluator '{wrong}'; it has helpful, helpful too"):
+            stored(wrong, hub(), lambda _: ("m", judge()))
 
 
 def test_no_model_anywhere_is_said(server, helpful):

@@ -79,6 +79,27 @@ def test_their_rows_and_scores_are_those_of_the_journal(server, made, tmp_path):
         assert experiment["feedback_stats"]["exact_match"]["n"] == len(mine)
 
 
+def test_what_is_comparable_stands_on_the_experiment_itself(server, made, tmp_path):
+    """Candidates are run on different rows; the means of each split, and summary evaluators, compare them."""
+
+    def share_of_animals(outputs, reference_outputs):
+        assert len(outputs) == len(reference_outputs)
+        return {"key": "animals", "score": sum(o["output"] == "animal" for o in outputs) / len(outputs)}
+
+    result = run(tmp_path, summary_evaluators=[share_of_animals])
+    assert {(s["metric"], s["split"]): (s["baseline"], s["best"], s["n"]) for s in result.summary} == {
+        ("animals", "dev"): (0.0, 0.5, 6), ("animals", "test"): (0.0, 0.5, 20),
+    }  # fmt: skip
+    stats = {role: e["session_feedback_stats"] for role, e in published(server, made).items()}
+    assert {key: s["avg"] for key, s in stats["baseline"].items()} == {
+        "exact_match (train)": 0.5, "exact_match (dev)": 0.5, "exact_match (test)": 0.5,
+        "animals (train)": 0.0, "animals (dev)": 0.0, "animals (test)": 0.0,
+    }  # fmt: skip
+    assert stats["final"]["exact_match (test)"]["avg"] == 1.0
+    assert stats["final"]["animals (test)"]["avg"] == 0.5
+    assert all("exact_match (test)" not in e["feedback_stats"] for e in published(server, made).values())
+
+
 def test_the_link_compares_them(server, made, tmp_path):
     result = run(tmp_path)
     ids = [e["id"] for e in published(server, made).values()]
@@ -128,7 +149,7 @@ def test_a_failure_is_said_and_the_next_call_completes_it(server, made, tmp_path
     experiments = published(server, made)
     ids = {e["id"] for e in experiments.values()}
     runs = [r for r in server.runs.values() if r["session_id"] in ids]
-    assert len(server.feedback) == len(runs)
+    assert len([f for f in server.feedback if f["run_id"]]) == len(runs)
 
 
 @pytest.mark.parametrize("seed", range(3))

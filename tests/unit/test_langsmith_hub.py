@@ -196,6 +196,35 @@ def test_a_tag_moves_and_its_old_place_is_told(monkeypatch, strict):
         assert hub.tags(PLACE) == {}
 
 
+def test_a_tag_somebody_makes_at_the_same_time_is_left_alone(monkeypatch):
+    with LangSmithServer(strict_tags=True) as server:
+        point_at(monkeypatch, server.url)
+        hub = PromptHub(quick(server))
+        one = hub.commit(PLACE, manifest("one"), parent=None, message="m").commit
+        two = hub.commit(PLACE, manifest("two"), parent=one, message="m").commit
+        real = hub.service.once
+
+        def once(method, path, **kwargs):
+            if method == "POST" and path.endswith("/tags"):
+                real(method, path, json={"tag_name": "staging", "commit_id": one.id})
+            return real(method, path, **kwargs)
+
+        hub.service.once = once
+        with pytest.raises(ConflictError, match="made by somebody else"):
+            hub.move_tag(PLACE, "staging", two)
+        assert hub.tags(PLACE) == {"staging": one.hash}
+
+
+def test_a_lost_answer_to_a_new_tag_is_no_conflict(monkeypatch):
+    with LangSmithServer(strict_tags=True) as server:
+        point_at(monkeypatch, server.url)
+        hub = PromptHub(quick(server))
+        one = hub.commit(PLACE, manifest("one"), parent=None, message="m").commit
+        server.faults = FaultPlan(Rule("lost", "*/tags", "POST", times=1))
+        assert hub.move_tag(PLACE, "staging", one) is None
+        assert hub.tags(PLACE) == {"staging": one.hash}
+
+
 # ---------------------------------------------------------------- a result
 
 
