@@ -123,7 +123,9 @@ class Runs:
 
     def tree(self, trace_id: str) -> Tree:
         """The tree of one trace; a run whose parent never came is an assertion error."""
-        rows = [run for run in self.state.runs.values() if run["trace_id"] == str(trace_id)]
+        return self._whole([run for run in self.state.runs.values() if run["trace_id"] == str(trace_id)])
+
+    def _whole(self, rows: list[Row]) -> Tree:
         lost = [run["name"] for run in rows if not self.root(run) and run["parent_run_id"] not in self.state.runs]
         assert not lost, f"runs without their parent: {lost}"
         (root,) = (run for run in rows if self.root(run))
@@ -133,7 +135,10 @@ class Runs:
         """All trees, oldest first; of one project when named."""
         wanted = self.state.session(project)["id"] if project else None
         roots = [run for run in self.state.runs.values() if self.root(run) and wanted in (None, run["session_id"])]
-        return [self.tree(run["trace_id"]) for run in sorted(roots, key=_order)]
+        by_trace: dict[str, list[Row]] = {}
+        for run in self.state.runs.values():
+            by_trace.setdefault(run["trace_id"], []).append(run)
+        return [self._whole(by_trace[run["trace_id"]]) for run in sorted(roots, key=_order)]
 
     # -- queries
 
