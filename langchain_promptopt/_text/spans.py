@@ -15,6 +15,7 @@ import regex
 
 from langchain_promptopt._text.align import diff_edits as diff_edits
 from langchain_promptopt._text.align import project as project
+from langchain_promptopt._text.lines import BULLET
 from langchain_promptopt._text.quotes import find_quote as find_quote
 from langchain_promptopt._text.quotes import index_ranges as index_ranges
 from langchain_promptopt._text.quotes import numbered as numbered
@@ -210,7 +211,6 @@ class _Ground:
 
 
 _LINE = regex.compile(r"[^\r\n]++")
-_BULLET = regex.compile(r"\s*+(?:[-*+•–]|\(?\d{1,3}[.):]|\(?[A-Za-z][.)])\s++")
 
 
 def _line_units(text: str) -> list[Range]:
@@ -218,7 +218,7 @@ def _line_units(text: str) -> list[Range]:
     out, item, before = list[Range](), tuple[int, ...](), 0
     for line in _LINE.finditer(text):
         start, end = line.span()
-        bullet = _BULLET.match(text, start, end)
+        bullet = BULLET.match(text, start, end)
         if bullet or text[start] not in " \t" or text.count("\n", before, start) != 1:
             out += [(at, before) for at in item]
             item = (start, bullet.end()) if bullet else ()

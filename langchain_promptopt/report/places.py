@@ -44,6 +44,11 @@ def place_of(template: str, edit: FinalEdit) -> Place:
     """Where in `template`, the baseline's text of its message, an edit stands."""
     head, removed, added, tail = edit.core
     start, end = edit.start + len(head), edit.end - len(tail)
+    at_line = start == 0 or template[start - 1] == "\n"
+    if at_line and removed.endswith("\n") and (not added or added.endswith("\n")):  # the next line is not concerned
+        removed, added, end = removed.removesuffix("\n"), added.removesuffix("\n"), end - 1
+    elif removed.startswith("\n") and not added:  # the last line
+        removed, start = removed.removeprefix("\n"), start + 1
     left = template[template.rfind("\n", 0, start) + 1 : start]
     stop = template.find("\n", end)
     right = template[end : stop if stop >= 0 else len(template)]

@@ -79,7 +79,8 @@ def edit_views(record: RunRecord) -> list[RenderableType]:
         table.add_column(overflow="fold")
         table.add_row(Text(f"{number}.", style="bold"), safe_text(where, "dim"))
         table.add_row("", _line_view("− ", place, place.removed, "red"))
-        table.add_row("", _line_view("+ ", place, place.added, "bold green"))
+        if place.left + place.added + place.right:
+            table.add_row("", _line_view("+ ", place, place.added, "bold green"))
         for reason in edit.reasons:
             table.add_row("", safe_text(reason))
         if edit.example_ids:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from langchain_promptopt._text.lines import framed
 from langchain_promptopt._text.ranges import editable_words, normal_ranges
 from langchain_promptopt._text.spans import (
     SpanLimits,
@@ -155,9 +156,17 @@ class IdentifyTokens(Step):
         return replace(piece, remarks=(*piece.remarks, Rejection("effectively_global", detail)))
 
     def _found(self, piece: Workpiece, legal: tuple[Mark, ...]) -> Workpiece:
-        spans = spans_of(piece.prompts, [(m.start, m.end) for m in legal])
+        spans = spans_of(piece.prompts, self._framed(piece.prompts, [(m.start, m.end) for m in legal]))
         shown, _tag = tagged(piece.prompts, spans)
         return replace(piece, spans=spans, span_reasons=tuple(m.reason for m in legal), tagged=shown)
+
+    def _framed(self, prompts: PromptSet, ranges: list[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        """Whole lines with list mark and line break, so that a rule can go without leaving its mark behind."""
+        document = prompts.document
+        if not self.limits.allows_lines(document.text):
+            return ranges
+        bounds = [(at, at + len(p.text)) for p, at in zip(document.pieces, document.starts, strict=True)]
+        return framed(ranges, document.text, bounds, document.frozen)
 
     def _parse(self, reply: str, prompts: PromptSet, tag: str) -> tuple[Mark, ...] | Rejection:
         if self.protocol == "quote":

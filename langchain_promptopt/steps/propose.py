@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from langchain_promptopt._text.fitting import pad_insertion
 from langchain_promptopt._text.guards import check_replacement
+from langchain_promptopt._text.lines import reframed, unframed
 from langchain_promptopt._text.recover import Recovered, recover
 from langchain_promptopt._text.spans import diff_edits
 from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
@@ -19,7 +20,7 @@ from langchain_promptopt._text.templates import check_new_text
 from langchain_promptopt.steps.base import Step, rejected, second_try
 from langchain_promptopt.steps.metaprompts import fill, section
 from langchain_promptopt.steps.replies import between_markers, slot_texts
-from langchain_promptopt.steps.views import flat_range, limits_line, spans_of, tagged
+from langchain_promptopt.steps.views import core_range, limits_line, spans_of, tagged
 from langchain_promptopt.types import Draft, Edit, PromptSet, Rejection, Span, Workpiece
 
 if TYPE_CHECKING:
@@ -60,15 +61,17 @@ def edits_from_texts(
 
 
 def _new_text(prompts: PromptSet, span: Span, old: str, raw: str, *, bounded: bool) -> str | Rejection:
-    if raw == old:
+    core = unframed(old)[1] if bounded else old
+    if raw == core:
         return old
     template = prompts[span.prompt].messages[span.message].parsed
-    refusal = check_replacement(old, raw, bounded=bounded)
+    refusal = check_replacement(core, raw, bounded=bounded)
     if refusal is not None:
         return refusal
     # an insertion brings its own separating blanks (spec 1.4)
     new = raw if span.start != span.end else pad_insertion(template.source, span.start, raw)
-    return check_new_text(new, template)
+    source = check_new_text(new, template)
+    return reframed(old, source) if bounded and not isinstance(source, Rejection) else source
 
 
 class Proposal(Step):
@@ -216,7 +219,7 @@ def format_of(prompts: PromptSet) -> TemplateFormat | None:
 def _read(reply: str, piece: Workpiece, tag: str) -> Recovered | Rejection:
     """The new text of each span out of a reply that repeats the prompt."""
     document = piece.prompts.document
-    ranges = [flat_range(piece.prompts, s) for s in piece.spans or ()]
+    ranges = [core_range(piece.prompts, s) for s in piece.spans or ()]
     return recover(reply, document.text, ranges, document.frozen, tag, format_of(piece.prompts))
 
 
@@ -232,7 +235,7 @@ def _untagged(piece: Workpiece, texts: dict[int, tuple[str, str]]) -> tuple[dict
 def _slot_line(number: int, span: Span, piece: Workpiece) -> str:
     import json
 
-    old = piece.prompts.text_at(span)
+    old = unframed(piece.prompts.text_at(span))[1]
     if old:
         return f"{number} (message {span.message}): {json.dumps(old, ensure_ascii=False)}"
     before = piece.prompts[span.prompt].messages[span.message].template[: span.start][-60:]

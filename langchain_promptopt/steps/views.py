@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._text.lines import unframed
 from langchain_promptopt._text.tags import insert_tags, pick_tag
 from langchain_promptopt._text.words import shorten
 from langchain_promptopt.steps.metaprompts import fill, section
@@ -124,11 +125,18 @@ def spans_of(prompts: PromptSet, ranges: Sequence[tuple[int, int]]) -> tuple[Spa
     return tuple(out)
 
 
+def core_range(prompts: PromptSet, span: Span) -> tuple[int, int]:
+    """The place in the flat document of what is shown of a span: its text without list mark and line break."""
+    start, end = flat_range(prompts, span)
+    before, _, after = unframed(prompts.text_at(span))
+    return start + len(before), end - len(after)
+
+
 def tagged(prompts: PromptSet, spans: Sequence[Span]) -> tuple[str, str]:
     """The document with the spans tagged, and the tag's name (a nonce where the text holds the literal tag)."""
     text = prompts.document.text
     tag = pick_tag(text)
-    return insert_tags(text, [flat_range(prompts, s) for s in spans], tag), tag
+    return insert_tags(text, [core_range(prompts, s) for s in spans], tag), tag
 
 
 def limits_line(piece: Workpiece) -> str:

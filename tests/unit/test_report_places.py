@@ -45,6 +45,18 @@ def test_an_edit_over_lines_shows_what_is_kept_on_either_side():
     assert place.right == "## Rules"
 
 
+def test_a_line_that_goes_is_shown_alone():
+    start = TEMPLATE.index("- refund")
+    end = TEMPLATE.index("\n## Rules")
+    place = place_of(TEMPLATE, edit(TEMPLATE, start, end, ""))
+    assert (place.left, place.removed, place.added, place.right) == ("", "- refund: money back, {ticket}", "", "")
+    assert place.line == 4
+    last = TEMPLATE.rindex("\n- If")
+    place = place_of(TEMPLATE.rstrip(), edit(TEMPLATE.rstrip(), last, len(TEMPLATE.rstrip()), ""))
+    assert place.removed.startswith("- If the ticket")
+    assert (place.line, place.left, place.right) == (7, "", "")
+
+
 @given(st.text(alphabet="ab #\n", min_size=1, max_size=200), st.data(), st.text(alphabet="ab #\n", max_size=20))
 def test_the_shown_line_is_the_template_around_the_edit(template, data, new):
     start = data.draw(st.integers(0, len(template)))
