@@ -1,6 +1,7 @@
-"""The planted world: `python benchmarks/planted.py presets --seeds 8 --out benchmarks/results`.
+"""The planted world: `python benchmarks/planted.py` runs every experiment and writes docs/benchmarks/planted.md.
 
-Without names it runs every experiment. Needs no model and no network.
+Needs no model and no network. Names run some experiments only (then give another --out). A run that was
+stopped goes on from --traces; delete that file after a change of code.
 """
 
 from __future__ import annotations
@@ -9,31 +10,36 @@ import argparse
 import time
 from pathlib import Path
 
-from langchain_promptopt.bench.experiments import EXPERIMENTS, presets_table
-from langchain_promptopt.bench.planted_report import curves, run_experiment, speed_table, step_curves, table, write
+from langchain_promptopt.bench.document import NAMES, measure, write
+from langchain_promptopt.bench.traces import Traces
+
+OUT = Path("docs/benchmarks")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *EXPERIMENTS], help="experiments; all when none is named")
-    parser.add_argument("--seeds", type=int, default=8)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"experiments, all when none is named: {', '.join(NAMES)}")
+    parser.add_argument("--seeds", type=int, help="instead of each experiment's own number")
     parser.add_argument("--first-seed", type=int, default=0, help="tuning used the seeds from 1000 on")
-    parser.add_argument("--worlds", default="long,medium,short,rewrite", help="of the presets table")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--traces", type=Path, default=Path("benchmarks/results/traces.jsonl"))
+    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    for name in options.names or EXPERIMENTS:
-        started = time.perf_counter()
-        experiment = presets_table(tuple(options.worlds.split(","))) if name == "presets" else EXPERIMENTS[name]()
-        lines = run_experiment(experiment, seeds, lambda said: print(said, flush=True))
-        took = time.perf_counter() - started
-        how = f"Seeds {seeds[0]}-{seeds[-1]}; planted world, no model; {took:.0f} s."
-        said = f"# {experiment.title}\n\nFor: {experiment.says}. {how}\n\n{table(lines)}\n"
-        if name == "local-global":
-            said += f"\n## To reach the global host's final held-out score\n\n{speed_table(lines)}\n"
-        plot = curves(lines, experiment.title) if name == "presets" else step_curves(lines, experiment.title)
-        write(options.out, name, {".md": said, ".svg": plot}, lines)
-        print(f"{name}: {took:.0f} s, written to {options.out}/{name}.md")
+    if unknown := set(options.names) - set(NAMES):
+        parser.error(f"unknown experiment {sorted(unknown)[0]!r}; known: {', '.join(NAMES)}")
+    if options.names and options.out == OUT:
+        parser.error("some experiments only: give --out, so that the full document stays")
+    started = time.perf_counter()
+    measured = measure(
+        options.names or NAMES,
+        Traces(options.traces, options.workers),
+        lambda said: print(said, flush=True),
+        first_seed=options.first_seed,
+        seeds=options.seeds,
+    )
+    for path in write(measured, options.out, "python benchmarks/planted.py"):
+        print(f"written: {path}")
+    print(f"{time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":

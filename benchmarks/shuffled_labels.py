@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from langchain_promptopt.bench.shuffled import false_positives
+from langchain_promptopt.bench.document import SHUFFLED_METHODS
+from langchain_promptopt.bench.shuffled import as_markdown, false_positives
 from langchain_promptopt.presets import recipe_of
 
 
@@ -14,12 +15,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--budget", type=int, default=500)
     options = parser.parse_args()
-    print(
-        "| method | runs | prompt changed | passed the gate | level | P(so many or more) |\n|---|---|---|---|---|---|"
-    )
-    for method in options.method or ["robust", "lpo-pe2", "pe2", "gpo"]:
-        f = false_positives(recipe_of(method), range(options.seeds), options.budget)
-        print(f"| {method} | {f.runs} | {f.changed} | {f.passed} | {f.level:g} | {f.tail:.3f} |", flush=True)
+    methods = options.method or SHUFFLED_METHODS
+    print(as_markdown({m: false_positives(recipe_of(m), range(options.seeds), options.budget) for m in methods}))
 
 
 if __name__ == "__main__":

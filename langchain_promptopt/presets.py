@@ -99,6 +99,7 @@ def ape() -> Recipe:
         ape_iter(),
         name="ape",
         seeding=Induction(subsets=5, demos=5, each=10),
+        refine=Refine(goal="generate", cap=50),
         stop=Steps(limit=0),
         final=BestDev(),
         source="APE 2211.01910",
@@ -118,12 +119,15 @@ def ape_iter() -> Recipe:
 
 
 def opro() -> Recipe:
-    """OPRO: the best 20 by rising score and 3 fresh exemplars, 8 new instructions a step (spec 3.4)."""
+    """OPRO: the best 20 by rising score and 3 fresh exemplars, 8 new instructions a step (spec 3.4).
+
+    Scores below 0.3 are hidden, as for its GPT scorers. Its fixed scoring subset of train is the dev split here.
+    """
     return replace(
         gpo(),
         name="opro",
         evidence=RandomBatches(size=3),
-        memory=TopByScore(k=20),
+        memory=TopByScore(k=20, threshold=0.3),
         control=NoControl(),
         search=Pool(),
         stop=Steps(limit=200),
@@ -141,6 +145,7 @@ def sgdm() -> Recipe:
         memory=Summary(),
         control=NoControl(),
         refine=Refine(goal="edit", temperature=1.0),
+        stop=Epochs(count=3, batch=8),
         source="SGDM as compared in GPO 2402.17564",
     )
 
@@ -206,10 +211,14 @@ def lpo_opro() -> Recipe:
 
 
 def lpo_gpo() -> Recipe:
-    """GPO made local: the cosine budget is spans of five words, enforced; errors instead of format rows (spec 5.3)."""
+    """GPO made local: the cosine budget is spans of five words, enforced; errors instead of format rows (spec 5.3).
+
+    At most ceil(B_t / 5) marks at step t; `k_max` is that of the first step, so the schedule alone binds.
+    """
     return replace(
         lpo(gpo()),
         evidence=ErrorBatches(size=2),
+        scope=Spans(k_max=10),
         control=Cosine(start=50, end=10, mode="enforced", unit="spans"),
     )
 
@@ -225,7 +234,7 @@ def robust() -> Recipe:
         control=Cosine(start=50, end=10, mode="enforced"),
         refine=Refine(goal="edit"),
         proposals=Screened(m=4, k=1, rows=6),
-        guards=Standard(),
+        guards=Standard(keep_right=True),
         scoring=Race(first=32, beam=1),
         search=Beam(width=1, back_track=True),
         incumbent=PairedGate(alpha=0.4),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ class Evaluations:
         self._known: dict[Cell, Outcome] = {}
         self._rows: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
         self._places: dict[str, dict[str, int]] = {}
+        self._primary: dict[tuple[str, str], tuple[int, dict[str, float]]] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._pending: dict[Cell, asyncio.Future[Outcome]] = {}
         self._held: list[Outcome] = []
         self._reported: set[tuple[str, str, int]] = set()
@@ -120,6 +123,7 @@ class Evaluations:
         kept = outcome if cell.split == "train" else _lean(outcome)
         self._known[cell] = kept
         self._rows.setdefault((cell.candidate_id, cell.split), {}).setdefault(cell.example_id, []).append(kept)
+        self._counts[cell.candidate_id, cell.split] += 1
 
     def _check_failures(self, last: Outcome) -> None:
         limit = self._run.max_failure_rate
@@ -175,12 +179,16 @@ class Evaluations:
 
     def primary(self, candidate: Candidate, split: str) -> dict[str, float]:
         """Mean primary score by example id over repeats, dropped rows left out."""
-        out = {}
-        for example_id, found in self.known(candidate, split).items():
-            values = [self._run.objective.value(o.scores) for o in found if not o.dropped]
-            if values:
-                out[example_id] = sum(values) / len(values)
-        return out
+        rows = self._counts.get((candidate.id, split), 0)
+        seen, out = self._primary.get((candidate.id, split), (0, {}))
+        if seen != rows:
+            out = {}
+            for example_id, found in self.known(candidate, split).items():
+                values = [self._run.objective.value(o.scores) for o in found if not o.dropped]
+                if values:
+                    out[example_id] = sum(values) / len(values)
+            self._primary[candidate.id, split] = (rows, out)
+        return dict(out)
 
 
 _NOTHING = Usage()

@@ -6,6 +6,8 @@ and no answer never refuses anything.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import regex
 
 from langchain_promptopt._text.words import word_ranges
@@ -28,13 +30,19 @@ def without_code(text: str) -> str:
 
 def script_letters(text: str) -> dict[str, int]:
     """Letters by script; a character of a script without spaces weighs two."""
+    return dict(_script_letters(text))
+
+
+@lru_cache(maxsize=1024)
+def _script_letters(text: str) -> tuple[tuple[str, int], ...]:
     counts: dict[str, int] = {}
     for found in _LETTERS.finditer(text):
         script = found.lastgroup or ""
         counts[script] = counts.get(script, 0) + len(found.group()) * (2 if script in _NO_SPACES else 1)
-    return counts
+    return tuple(counts.items())
 
 
+@lru_cache(maxsize=1024)
 def dominant_script(text: str) -> str:
     """Name of the script most letters are in, "" without letters. Kana make it "Japanese".
 
@@ -67,6 +75,7 @@ _VOCABULARY = {language: frozenset(words.split()) for language, words in _FUNCTI
 _FEWEST_HITS = 4
 
 
+@lru_cache(maxsize=1024)
 def guess_language(text: str) -> str:
     """Code of a language in Latin letters when its function words clearly lead, else "".
 

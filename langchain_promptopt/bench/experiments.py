@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.presets import PRESETS, recipe_of
-from langchain_promptopt.strategies.control import Cosine, NoControl
-from langchain_promptopt.strategies.memory import NoMemory, Relevance
+from langchain_promptopt.strategies.control import Cosine, Fixed, Linear, NoControl
+from langchain_promptopt.strategies.evidence import ErrorBatches
+from langchain_promptopt.strategies.guards import Standard
+from langchain_promptopt.strategies.memory import Importance, NoMemory, Recency, Relevance, Summary
 from langchain_promptopt.strategies.refine import Refine
-from langchain_promptopt.strategies.scope import FixedSpans, RandomSpans, Spans
+from langchain_promptopt.strategies.scope import Alternating, FixedSpans, RandomSpans, Spans
+from langchain_promptopt.strategies.scoring import Bandit, Race, SuccessiveHalving, SuccessiveRejects
 from langchain_promptopt.testing.planted_constants import LOCAL_LONG, WORLDS, WorldSettings
 
 if TYPE_CHECKING:
@@ -20,29 +23,42 @@ if TYPE_CHECKING:
 BUDGETS = (250, 500, 1000, 2000)
 PAIRS = (("ape-iter", "lpo-ape"), ("apo-pe2", "lpo-apo"), ("pe2", "lpo-pe2"), ("opro", "lpo-opro"), ("gpo", "lpo-gpo"))
 """Global method and its local twin."""
+OURS = frozenset({"robust", "lpo-opro", "lpo-gpo"})
+"""Presets nobody has published; all others are loops of the literature."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of a table: a recipe in a world, at some budgets. `oracle` marks the planted spans for it."""
+    """One line of a table: a recipe in a world, at some budgets.
+
+    Args:
+        name: Shown in the table; "world / method" where an experiment has several worlds.
+        recipe: What is run.
+        world: Where it is run.
+        budgets: Search calls of the runs.
+        oracle: Mark the planted spans for it.
+        against: Arm of the same experiment it is compared with, seed by seed.
+    """
 
     name: str
     recipe: Recipe
     world: WorldSettings
     budgets: tuple[int, ...] = (1000,)
     oracle: bool = False
+    against: str = ""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table with its title and the reading it is for."""
+    """A table with its title, the reading it is for, and how many seeds it takes."""
 
     title: str
     says: str
     arms: tuple[Arm, ...] = field(repr=False)
+    seeds: int = 8
 
 
-def presets_table(worlds: tuple[str, ...] = ("long", "medium", "short", "rewrite")) -> Experiment:
+def presets_table(worlds: tuple[str, ...] = tuple(WORLDS)) -> Experiment:
     """Every preset in every world at equal search calls."""
     arms = tuple(Arm(f"{w} / {m}", recipe_of(m), WORLDS[w], BUDGETS) for w in worlds for m in PRESETS)
     return Experiment("Presets at equal search calls", "which method to take with so many target calls", arms)
@@ -51,19 +67,23 @@ def presets_table(worlds: tuple[str, ...] = ("long", "medium", "short", "rewrite
 def edit_words() -> Experiment:
     """Words in a mark: 3, 5, 10, unlimited (a sentence is no line in these prompts, so the limit binds)."""
     arms = tuple(
-        Arm(f"{w or 'unlimited'} words", replace(recipe_of("lpo-pe2"), scope=Spans(w_max=w)), LOCAL_LONG, (2000,))
+        Arm(f"{w or 'unlimited'} words", _edited(w), LOCAL_LONG, (2000,), against="" if w == 5 else "5 words")
         for w in (3, 5, 10, None)
     )
-    return Experiment("Edit words", "how large a mark should be", arms)
+    return Experiment("Edit words", "how large a mark should be", arms, 12)
+
+
+def _edited(w_max: int | None) -> Recipe:
+    return replace(recipe_of("lpo-pe2"), scope=Spans(w_max=w_max))
 
 
 def local_global() -> Experiment:
     """Each host and its local twin, where faults are local and where they are not."""
     arms = tuple(
-        Arm(f"{w} / {m}", recipe_of(m), WORLDS[w], (2000,))
+        Arm(f"{w} / {m}", recipe_of(m), WORLDS[w], (2000,), against="" if m == host else f"{w} / {host}")
         for w in ("long", "medium", "rewrite")
-        for pair in PAIRS
-        for m in pair
+        for host, twin in PAIRS
+        for m in (host, twin)
     )
     return Experiment("Local against global", "what the scope alone changes; in 'rewrite' local must lose", arms)
 
@@ -76,23 +96,33 @@ def controls() -> Experiment:
         "whether marks matter: random below, oracle above",
         (
             Arm("identified", base, LOCAL_LONG),
-            Arm("random_spans", replace(base, scope=RandomSpans()), LOCAL_LONG),
-            Arm("oracle_spans", replace(base, scope=FixedSpans(())), LOCAL_LONG, oracle=True),
+            Arm("random_spans", replace(base, scope=RandomSpans()), LOCAL_LONG, against="identified"),
+            Arm("oracle_spans", replace(base, scope=FixedSpans(())), LOCAL_LONG, oracle=True, against="identified"),
         ),
+        12,
     )
 
 
 def gpo_axes() -> Experiment:
-    """R3 and R4: memory, schedule and warm-up of GPO; trajectory length."""
-    base, world = recipe_of("gpo"), WORLDS["medium"]
-    arms = [
-        Arm("gpo", base, world, (2000,)),
-        Arm("no memory", replace(base, memory=NoMemory()), world, (2000,)),
-        Arm("no control", replace(base, control=NoControl()), world, (2000,)),
-        Arm("cosine, warm-up 3", replace(base, control=Cosine(start=50, end=10, warmup=3)), world, (2000,)),
+    """R3 and R4: memory, schedule, warm-up, refinement and trajectory length of GPO."""
+    base = recipe_of("gpo")
+    control = {"fixed": Fixed(), "linear": Linear(), "cosine": Cosine()}
+    changes: dict[str, dict[str, Any]] = {
+        "no memory": {"memory": NoMemory()},
+        "recency": {"memory": Recency()},
+        "importance": {"memory": Importance()},
+        "summary": {"memory": Summary()},
+        "no control": {"control": NoControl()},
+        **{n: {"control": c} for n, c in control.items() if n != "cosine"},
+        **{f"{n}, warm-up 3": {"control": replace(c, warmup=3)} for n, c in control.items()},
+        "editing": {"refine": Refine(goal="edit", temperature=1.0)},
+        **{f"trajectory {k}": {"memory": Relevance(k=k)} for k in (1, 2, 5, 10)},
+    }
+    arms = [Arm("gpo", base, WORLDS["medium"], (2000,))]
+    arms += [
+        Arm(name, replace(base, **axes), WORLDS["medium"], (2000,), against="gpo") for name, axes in changes.items()
     ]
-    arms += [Arm(f"trajectory {k}", replace(base, memory=Relevance(k=k)), world, (2000,)) for k in (1, 2, 5, 10)]
-    return Experiment("GPO: memory, control, trajectory length", "R3 and R4 in direction", tuple(arms))
+    return Experiment("GPO: memory, control, refinement, trajectory length", "R3 and R4 in direction", tuple(arms))
 
 
 def temperatures() -> Experiment:
@@ -116,28 +146,67 @@ _SWEEPS: Mapping[str, tuple[WorldSettings, ...]] = {
 
 def sweeps(methods: tuple[str, ...] = ("robust", "lpo-apo", "lpo-pe2", "pe2", "gpo")) -> Experiment:
     """One factor at a time from the long world."""
-    arms = [
-        Arm(f"{name}={getattr(world, name):g} / {m}", recipe_of(m), world)
-        for name, worlds in _SWEEPS.items()
-        for world in worlds
-        for m in methods
-    ]
+    arms = []
+    for name, worlds in _SWEEPS.items():
+        for world in worlds:
+            level = f"{name}={getattr(world, name):g}"
+            arms += [
+                Arm(f"{level} / {m}", recipe_of(m), world, against="" if m == "robust" else f"{level} / robust")
+                for m in methods
+            ]
     return Experiment("One factor at a time", "whether a method stays good when proposals are bad", tuple(arms))
 
 
 def overfitting() -> Experiment:
     """R5: dev minus test at equal calls."""
-    arms = tuple(Arm(m, recipe_of(m), LOCAL_LONG) for m in ("robust", "lpo-pe2"))
-    return Experiment("Dev-test gap", "R5 in direction", arms)
+    arms = tuple(
+        Arm(f"{w} / {m}", recipe_of(m), WORLDS[w], against="" if m == "lpo-pe2" else f"{w} / lpo-pe2")
+        for w in ("long", "medium")
+        for m in ("lpo-pe2", "robust", "pe2", "gpo")
+    )
+    return Experiment("Dev-test gap", "R5 in direction: what dev promises too much", arms)
+
+
+def options_table() -> Experiment:
+    """Options of axes that no preset takes, each on the host it belongs to."""
+    apo, lpo, world = recipe_of("apo-pe2"), recipe_of("lpo-pe2"), WORLDS["medium"]
+    scoring: dict[str, Any] = {
+        "race": Race(),
+        "uniform": Bandit("uniform", rounds=4, samples=16),
+        "ucb": Bandit("ucb", rounds=4, samples=16),
+        "ucb-e": Bandit("ucb-e", rounds=4, samples=16),
+        "successive rejects": SuccessiveRejects(budget=512),
+        "successive halving": SuccessiveHalving(budget=512),
+    }
+    arms = [Arm("apo-pe2, full dev", apo, world)]
+    arms += [
+        Arm(f"apo-pe2, {name}", replace(apo, scoring=s), world, against="apo-pe2, full dev")
+        for name, s in scoring.items()
+    ]
+    again: dict[str, Any] = {
+        "global on a plateau": {"scope": Alternating(every=1)},
+        "passing rows must pass": {
+            "evidence": ErrorBatches(size=2, correct=2),
+            "guards": Standard(cap=50, keep_right=True),
+        },
+    }
+    for w in ("long", "rewrite"):
+        arms.append(Arm(f"{w} / lpo-pe2", lpo, WORLDS[w]))
+        arms += [
+            Arm(f"{w} / lpo-pe2, {name}", replace(lpo, **axes), WORLDS[w], against=f"{w} / lpo-pe2")
+            for name, axes in again.items()
+        ]
+    return Experiment("Options no preset takes", "what scoring rules and a global step on a plateau do", tuple(arms))
 
 
 EXPERIMENTS = {
     "presets": presets_table,
-    "edit-words": edit_words,
     "local-global": local_global,
+    "edit-words": edit_words,
     "controls": controls,
     "gpo": gpo_axes,
-    "temperature": temperatures,
-    "sweeps": sweeps,
     "gap": overfitting,
+    "sweeps": sweeps,
+    "temperature": temperatures,
+    "options": options_table,
 }

@@ -85,7 +85,8 @@ class Trace:
     refused: Mapping[str, int]
     regressions: int
     """Test rows whose chance of a right answer fell by more than 0.1."""
-    best: PromptSet = field(repr=False)
+    best: PromptSet | None = field(repr=False, default=None)
+    """The prompt itself; None in a trace that was read back."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

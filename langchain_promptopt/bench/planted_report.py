@@ -1,21 +1,18 @@
-"""Runs the experiments of the planted world and tells them as Markdown, JSON and SVG."""
+"""Tells the experiments of the planted world: Markdown tables and SVG curves."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from langchain_promptopt.bench.experiments import PAIRS, Arm, Experiment
 from langchain_promptopt.bench.numbers import Interval, bootstrap, mean, ratio
-from langchain_promptopt.bench.planted import Trace, run_in_world
-from langchain_promptopt.bench.plots import line_chart
-from langchain_promptopt.strategies.scope import FixedSpans
-from langchain_promptopt.testing.planted import World
+from langchain_promptopt.bench.plots import Panel, chart_page
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from langchain_promptopt.bench.planted import Trace
+    from langchain_promptopt.bench.traces import Traces
 
 Tell = Callable[[str], None]
 
@@ -33,72 +30,78 @@ class Line:
         """Held-out score."""
         return bootstrap([t.test for t in self.traces])
 
-    def as_json(self) -> dict[str, Any]:
-        """Means, interval, and every trace."""
-        return {"arm": self.arm.name, "budget": self.budget, "test": self.test.as_json()} | {
-            "traces": [t.as_json() for t in self.traces]
-        }
+    @property
+    def name(self) -> str:
+        """The arm's."""
+        return self.arm.name
 
 
-def run_experiment(experiment: Experiment, seeds: Sequence[int], tell: Tell) -> list[Line]:
+def run_experiment(experiment: Experiment, seeds: Sequence[int], traces: Traces, tell: Tell) -> list[Line]:
     """All arms at all their budgets with these seeds, in order."""
+    traces.ensure((arm, seed, budget) for arm in experiment.arms for budget in arm.budgets for seed in seeds)
     out = []
     for arm in experiment.arms:
         for budget in arm.budgets:
-            line = Line(arm, budget, tuple(_run(arm, seed, budget) for seed in seeds))
+            line = Line(arm, budget, traces.of(arm, budget, seeds))
             tell(f"{experiment.title}: {arm.name} at {budget} calls: {line.test}")
             out.append(line)
     return out
 
 
-def _run(arm: Arm, seed: int, budget: int) -> Trace:
-    recipe = arm.recipe
-    if arm.oracle:
-        world = World(arm.world, seed)
-        recipe = replace(recipe, scope=FixedSpans(_quotes(world)))
-    return run_in_world(recipe, arm.world, seed, budget)
+def find(lines: Sequence[Line], name: str, budget: int | None = None) -> Line:
+    """The line of an arm, at a budget where it has several."""
+    return next(x for x in lines if x.name == name and budget in {None, x.budget})
 
 
-def _quotes(world: World) -> tuple[str, ...]:
-    """The planted spans from the start of their sentence, so that each quote stands only once."""
-    from langchain_promptopt.bench.spans import faulty_ranges
-    from langchain_promptopt.testing.planted_text import units_of
-
-    text = world.start
-    starts = [u.start for u in units_of(text)]
-    return tuple(text[max(s for s in starts if s <= a) : b] for a, b in faulty_ranges(world, text))
+def difference(a: Line, b: Line, of: Callable[[Trace], float] = lambda t: t.test) -> Interval:
+    """`a` minus `b`, seed by seed."""
+    return bootstrap([of(x) - of(y) for x, y in zip(a.traces, b.traces, strict=True)])
 
 
 _HEAD = (
-    "| arm | budget | start | held-out test | dev | calls used | optimizer calls | steps to best "
-    "| gain / 1k calls | gain / 1M tokens | regressions | tags p / r |"
+    "| arm | budget | start | held-out test | minus the arm it is compared with | dev | dev - test | calls used "
+    "| optimizer calls | steps to best | gain / 1k calls | gain / 1M tokens | rows made worse | tags p / r |"
 )
 
 
 def table(lines: Sequence[Line]) -> str:
     """A Markdown table, one row an arm and budget."""
-    rows = [_HEAD, "|" + "---|" * 12]
-    for line in lines:
-        t = line.traces
-        gain = mean([x.test - x.start for x in t])
-        precision, recall = ([v for x in t if (v := getattr(x, n)) is not None] for n in ("precision", "recall"))
-        tags = f"{mean(precision):.2f} / {mean(recall):.2f}" if precision else "-"
-        cells = [
-            line.arm.name,
-            str(line.budget),
-            f"{mean([x.start for x in t]):.3f}",
-            str(line.test),
-            f"{mean([x.dev for x in t]):.3f}",
-            f"{mean([x.search_calls for x in t]):.0f}",
-            f"{mean([x.optimizer_calls for x in t]):.0f}",
-            f"{mean([steps_to_best(x) for x in t]):.1f}",
-            f"{1000 * gain / max(1.0, mean([x.search_calls for x in t])):+.3f}",
-            f"{1e6 * gain / max(1.0, mean([x.tokens for x in t])):+.2f}",
-            f"{mean([x.regressions for x in t]):.1f}",
-            tags,
-        ]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    return "\n".join([_HEAD, "|" + "---|" * 14, *(_row(line, lines) for line in lines)])
+
+
+def _row(line: Line, lines: Sequence[Line]) -> str:
+    t, base = line.traces, line.arm.against
+    gain = mean([x.test - x.start for x in t])
+    cells = [
+        line.name,
+        str(line.budget),
+        f"{mean([x.start for x in t]):.3f}",
+        str(line.test),
+        signed(difference(line, find(lines, base, line.budget))) if base else "-",
+        f"{mean([x.dev for x in t]):.3f}",
+        f"{mean([x.dev - x.test for x in t]):+.3f}",
+        f"{mean([x.search_calls for x in t]):.0f}",
+        f"{mean([x.optimizer_calls for x in t]):.0f}",
+        f"{mean([steps_to_best(x) for x in t]):.1f}",
+        f"{1000 * gain / max(1.0, mean([x.search_calls for x in t])):+.3f}",
+        f"{1e6 * gain / max(1.0, mean([x.tokens for x in t])):+.2f}",
+        f"{mean([x.regressions for x in t]):.1f}",
+        tag_cell(t),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def tag_cell(traces: Sequence[Trace]) -> str:
+    """Mean tag precision and recall of the traces that marked anything."""
+    precision = [t.precision for t in traces if t.precision is not None]
+    recall = [t.recall for t in traces if t.recall is not None]
+    return f"{mean(precision):.2f} / {mean(recall):.2f}" if precision else "-"
+
+
+def signed(interval: Interval) -> str:
+    """A difference with its interval, marked where that leaves out 0."""
+    mark = "**" if interval.low > 0 or interval.high < 0 else ""
+    return f"{mark}{interval.mean:+.3f}{mark} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def steps_to_best(trace: Trace) -> int:
@@ -114,68 +117,96 @@ def calls_to(trace: Trace, target: float) -> tuple[int, int] | None:
     return None
 
 
-def speed_table(lines: Sequence[Line]) -> str:
-    """Steps and calls the local twin needs to reach the final held-out score of its global host.
+# ------------------------------------------------------------------ how much sooner
 
-    Seeds where the host never left the start are left out. A twin that never gets there counts with
-    all it spent: its true need is larger, so with such seeds the ratio flatters local.
+
+@dataclass(frozen=True)
+class Need:
+    """Steps and calls until a host's final held-out score: what the host took, and its twin.
+
+    `missed`: the twin never got there; it counts with all it spent.
     """
-    by_name = {line.arm.name: line for line in lines}
+
+    seed: int
+    host: tuple[int, int]
+    twin: tuple[int, int]
+    missed: bool
+
+
+def needs_of(pairs: Sequence[tuple[Trace, Trace]]) -> list[Need]:
+    """One for each seed where the host ended above its start."""
+    out = []
+    for host, twin in pairs:
+        own, other = calls_to(host, host.steps_test[-1]), calls_to(twin, host.steps_test[-1])
+        if own is not None and own[0] > 0 and host.steps_test[-1] > host.start:
+            steps, calls = other or (twin.steps, twin.search_calls)
+            out.append(Need(host.seed, own, (max(1, steps), calls), other is None))
+    return out
+
+
+def speed_table(lines: Sequence[Line]) -> str:
+    """Steps and calls the local twin needs to reach the final held-out score of its global host."""
     rows = [
-        "| world / host | seeds | never reached | steps: global over local | calls: global over local |",
+        "| world / host | runs | twin never reached it | steps: global over local | calls: global over local |",
         "|---|---|---|---|---|",
     ]
-    for world in dict.fromkeys(name.split(" / ")[0] for name in by_name):
-        for host, twin in PAIRS:
-            pairs = list(zip(by_name[f"{world} / {host}"].traces, by_name[f"{world} / {twin}"].traces, strict=True))
-            rows.append(_speed_row(f"{world} / {host}", pairs))
+    for world in dict.fromkeys(x.name.split(" / ")[0] for x in lines):
+        by_host = {host: needs_of(_pairs(lines, world, host, twin)) for host, twin in PAIRS}
+        rows += [_speed_row(f"{world} / {host}", needs) for host, needs in by_host.items()]
+        rows.append(_speed_row(f"**{world} / all five**", [n for needs in by_host.values() for n in needs]))
     return "\n".join(rows)
 
 
-def _speed_row(name: str, pairs: Sequence[tuple[Trace, Trace]]) -> str:
-    steps: list[tuple[int, int]] = []
-    calls: list[tuple[int, int]] = []
-    missed = 0
-    for host, twin in pairs:
-        own = calls_to(host, host.steps_test[-1])
-        if own is None or own[0] == 0:
-            continue
-        other = calls_to(twin, host.steps_test[-1])
-        missed += other is None
-        there = other or (twin.steps, twin.search_calls)
-        steps.append((own[0], max(1, there[0])))
-        calls.append((own[1], there[1]))
-    if not steps:
+def _pairs(lines: Sequence[Line], world: str, host: str, twin: str) -> list[tuple[Trace, Trace]]:
+    return list(zip(find(lines, f"{world} / {host}").traces, find(lines, f"{world} / {twin}").traces, strict=True))
+
+
+def _speed_row(name: str, needs: Sequence[Need]) -> str:
+    if not needs:
         return f"| {name} | 0 | - | - | - |"
-    cells = [str(ratio([a for a, _ in p], [b for _, b in p])) for p in (steps, calls)]
-    return f"| {name} | {len(steps)} | {missed} | {cells[0]} | {cells[1]} |"
+    cells = [str(speed(needs, i)) for i in (0, 1)]
+    return f"| {name} | {len(needs)} | {sum(n.missed for n in needs)} | {cells[0]} | {cells[1]} |"
 
 
-def curves(lines: Sequence[Line], title: str) -> str:
-    """Held-out score against search calls, one line an arm."""
-    found: dict[str, list[tuple[float, float]]] = {}
+def speed(needs: Sequence[Need], which: int) -> Interval:
+    """Host over twin in steps (0) or calls (1); seeds are resampled as wholes, since their runs share a world."""
+    seeds = sorted({n.seed for n in needs})
+    above = [float(sum(n.host[which] for n in needs if n.seed == s)) for s in seeds]
+    return ratio(above, [float(sum(n.twin[which] for n in needs if n.seed == s)) for s in seeds])
+
+
+# ------------------------------------------------------------------ curves
+
+_SHOWN = ("robust", "lpo-apo", "lpo-pe2", "lpo-ape", "pe2", "apo", "opro", "gpo")
+
+
+def budget_curves(lines: Sequence[Line], title: str) -> str:
+    """Held-out score against search calls: a chart a world, a line a preset; most presets in grey."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in lines:
-        found.setdefault(line.arm.name, []).append((float(line.budget), line.test.mean))
-    return line_chart(title, "search calls", found)
+        world, _, method = line.name.partition(" / ")
+        found.setdefault(world, {}).setdefault(method, []).append((float(line.budget), line.test.mean))
+    panels = [
+        Panel(world, "search calls", methods, log_x=True, faint=frozenset(set(methods) - set(_SHOWN)))
+        for world, methods in found.items()
+    ]
+    return chart_page(title, panels)
 
 
 def step_curves(lines: Sequence[Line], title: str) -> str:
     """Dev and test score of the best at each step, averaged over seeds (a run that ended keeps its last)."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in lines:
-        most = max(t.steps for t in line.traces)
-        for kind in ("dev", "test"):
-            series = [getattr(t, f"steps_{kind}") for t in line.traces]
-            found[f"{line.arm.name} {kind}"] = [
-                (float(i), mean([s[min(i, len(s) - 1)] for s in series])) for i in range(most + 1)
-            ]
-    return line_chart(title, "step", found)
+        world, _, method = line.name.rpartition(" / ")
+        pair = next((f"{a} and {b}" for a, b in PAIRS if method in {a, b}), "")
+        where = " / ".join(x for x in (world, pair) if x) or title
+        panels.setdefault(where, {})
+        for kind in ("test", "dev"):
+            panels[where][f"{method} {kind}"] = _steps(line.traces, kind)
+    return chart_page(title, [Panel(name, "step", found) for name, found in panels.items()])
 
 
-def write(folder: Path, name: str, text: dict[str, str], lines: Sequence[Line]) -> None:
-    """The experiment's files: Markdown, JSON, plots."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for ending, body in text.items():
-        (folder / f"{name}{ending}").write_text(body, "utf-8")
-    data = json.dumps([line.as_json() for line in lines], indent=1)
-    (folder / f"{name}.json").write_text(data, "utf-8")
+def _steps(traces: Sequence[Trace], kind: str) -> list[tuple[float, float]]:
+    series = [getattr(t, f"steps_{kind}") for t in traces]
+    most = max(t.steps for t in traces)
+    return [(float(i), mean([s[min(i, len(s) - 1)] for s in series])) for i in range(most + 1)]

@@ -14,7 +14,7 @@ from langchain_promptopt.testing.planted_constants import WorldSettings
 from langchain_promptopt.types import Candidate, Cell, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from langchain_promptopt.types import PromptSet
 
@@ -46,13 +46,13 @@ def false_positives(
     rules = gate or Gate(primary="right")
     runs = changed = passed = 0
     for seed in seeds:
-        trace = run_in_world(recipe, SHUFFLED, seed, search_calls)
+        best = run_in_world(recipe, SHUFFLED, seed, search_calls).best
         world = World(SHUFFLED, seed)
         runs += 1
-        if trace.best.id == world.prompts.id:
+        if best is None or best.id == world.prompts.id:
             continue
         changed += 1
-        passed += verdict_on_test(world, trace.best, rules) == "improved"
+        passed += verdict_on_test(world, best, rules) == "improved"
     return FalsePositives(runs, changed, passed, rules.alpha / 2)
 
 
@@ -70,3 +70,13 @@ def _outcomes(world: World, prompts: PromptSet) -> list[Outcome]:
         said, score = world.answer(name, text, row)
         out.append(Outcome(Cell(name, "test", row.id), {"right": score}, said))
     return out
+
+
+def as_markdown(found: Mapping[str, FalsePositives]) -> str:
+    """The table by method."""
+    rows = [
+        "| method | runs | prompt changed | passed the gate | level | P(so many or more) |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows += [f"| {m} | {f.runs} | {f.changed} | {f.passed} | {f.level:g} | {f.tail:.3f} |" for m, f in found.items()]
+    return "\n".join(rows)

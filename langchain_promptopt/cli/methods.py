@@ -5,32 +5,87 @@ from typing import Annotated, Any
 
 import typer
 
-from langchain_promptopt.cli.answers import Json, print_json, print_table
+from langchain_promptopt.cli.answers import Json, print_json, print_table, print_view
 
 _WHAT = ("evidence", "feedback", "memory", "scope", "control")
-_HOW = ("scoring", "search", "incumbent", "stop")
+_HOW = ("scoring", "search", "stop")
 Rows = Annotated[int, typer.Option(min=1, help="Rows to reckon with.")]
+Name = Annotated[str | None, typer.Argument(metavar="[METHOD]", help="Show every axis of this one.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(epilog="Example: promptopt methods --train 50 --dev 100 --json")(methods)
+    app.command(epilog="Example: promptopt methods robust --train 50 --dev 100")(methods)
 
 
-def methods(*, train: Rows = 50, dev: Rows = 100, as_json: Json = False) -> int:
+def methods(*, name: Name = None, train: Rows = 50, dev: Rows = 100, as_json: Json = False) -> int:
     """List the methods of `--method`: axes, source, and expected calls for that many rows (the test comes on top)."""
-    from langchain_promptopt.presets import DEFAULT, PRESETS
+    from langchain_promptopt.presets import DEFAULT, PRESETS, recipe_of
 
-    found = [_method(name, make(), train, dev) for name, make in PRESETS.items()]
+    recipes = {n: make() for n, make in PRESETS.items()} if name is None else {name: recipe_of(name)}
+    found = [_method(n, recipe, train, dev) for n, recipe in recipes.items()]
     if as_json:
         print_json([m | {"default": m["name"] == DEFAULT} for m in found])
         return 0
-    axes = {name: make().axes() for name, make in PRESETS.items()}
+    if name is not None:
+        _show_one(found[0], recipes[name])
+        return 0
+    axes = {n: recipe.axes() for n, recipe in recipes.items()}
     what = [[m["name"], *(_short(axes[m["name"]][a]) for a in _WHAT), m["source"]] for m in found]
-    how = [[m["name"], *(_short(axes[m["name"]][a]) for a in _HOW), *_calls(m["expected"])] for m in found]
+    how = [
+        [m["name"], _writes(axes[m["name"]]), *(_short(axes[m["name"]][a]) for a in _HOW), *_calls(m["expected"])]
+        for m in found
+    ]
     print_table(("method", *_WHAT, "source"), what)
-    print_table(("method", *_HOW, "calls to the task model", "to the optimizer"), how, numbers=(5, 6))
+    print_table(("method", "children", *_HOW, "calls to the task model", "to the optimizer"), how, numbers=(5, 6))
+    print_view(f"The default is {DEFAULT}. `promptopt methods {DEFAULT}` shows every axis of one method.")
     return 0
+
+
+def _show_one(method: dict[str, Any], recipe: Any) -> None:
+    """One method with all its axes, what each strategy does, and its settings."""
+    from langchain_promptopt.presets import PRESETS
+
+    made = PRESETS.get(method["name"].partition(":")[0])
+    said = (made.__doc__ or "").strip().splitlines()[0] if made is not None else ""
+    task, optimizer = _calls(method["expected"])
+    rows = method["rows"]
+    print_view(f"{method['name']}: {said}\nSource: {method['source']}.")
+    print_table(
+        ("", "axis", "strategy", "what it does", "settings"),
+        [
+            [f"A{i}", axis, type(s).__name__, _said(s), _settings(s)]
+            for i, (axis, s) in enumerate(recipe.axes().items(), 1)
+        ],
+    )
+    print_view(
+        f"Expected for {rows['train']} train and {rows['dev']} dev rows, the test not counted: {task} calls to the task"
+        f" model, {optimizer} to the optimizer."
+    )
+
+
+def _said(strategy: Any) -> str:
+    """The first sentence about a strategy."""
+    return (type(strategy).__doc__ or "").strip().splitlines()[0]
+
+
+def _settings(strategy: Any) -> str:
+    """Its fields in words; a strategy inside shows its own."""
+    if not dataclasses.is_dataclass(strategy):
+        return ""
+    told = []
+    for f in dataclasses.fields(strategy):
+        value = getattr(strategy, f.name)
+        inside = dataclasses.is_dataclass(value)
+        shown = f"{type(value).__name__}({_settings(value)})" if inside else _plain(value)
+        told.append(f"{f.name} {shown}")
+    return ", ".join(told)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 def _method(name: str, recipe: Any, train: int, dev: int) -> dict[str, Any]:
@@ -55,11 +110,19 @@ def _calls(expected: dict[str, dict[str, int]]) -> list[str]:
     return [f"{likely:,}" if likely == high else f"{likely:,} to {high:,}" for likely, high in levels]
 
 
+def _writes(axes: dict[str, Any]) -> str:
+    """How children are written, and batches a parent times children a batch."""
+    proposals = axes["proposals"]
+    return f"{getattr(axes['refine'], 'goal', 'custom')} {proposals.per_parent}x{proposals.per_call}"
+
+
 def _short(strategy: Any) -> str:
     """A strategy as its name and its first number: `Beam(width=4)` reads as "beam 4"."""
     name = type(strategy).__name__
     if name.startswith("No"):
         return "–"
+    if (inner := getattr(strategy, "inner", None)) is not None:
+        return f"{name.lower()} {_short(inner)}"
     values = [getattr(strategy, f.name) for f in dataclasses.fields(strategy)]
     numbers = [str(v) for v in values if isinstance(v, int) and not isinstance(v, bool)]
     return " ".join([name.lower(), *numbers[:1]])

@@ -25,62 +25,85 @@ UNBUILT: dict[str, dict[str, str]] = {
         "mostwrong": "ErrorBatches shows errors; rows that every candidate fails are listed in `result.health`.",
     },
     "feedback": {
-        "errorsraw": "NoFeedback with ErrorBatches shows the errors as they are.",
-        "scoreonly": "NoFeedback with a memory shows scores alone.",
-        "summarised": "Gradient(reasons=n) follows each reason by itself.",
-        "human": "Put the note into the row's `note` field; it is shown beside the answer.",
+        "summar": "Gradient(reasons=n) follows each reason by itself.",
     },
     "memory": {
         "feedback": "Relevance, Recency, Importance and TopByScore remember prompts; TopEdits remembers edits.",
-        "all": "Recency(k=...) with a large k shows everything.",
+        "display": "Scores are shown as whole numbers from 0 to 100 (OPRO's 100 buckets).",
     },
     "scope": {
         "message": 'Freeze the other messages: freeze=["message:0", ...].',
         "fence": "FixedSpans(quotes=...) takes places by their text.",
-        "user": "FixedSpans(quotes=...) takes places by their text.",
     },
     "control": {
         "temperature": 'Cosine(unit="words") or unit="spans"; Refine(temperature=...) is fixed.',
-        "perspan": "Spans(w_max=...) bounds each span; the schedules bound the total.",
-    },
-    "refine": {
-        "taggedtext": 'Refine(protocol="reply") takes the whole prompt back, "slots" takes JSON.',
-        "paraphrase": 'Refine(goal="paraphrase").',
-        "generate": 'Refine(goal="generate").',
-        "slotfill": 'Refine(protocol="slots").',
     },
     "proposals": {
         "errorscore": "Paraphrased(keep=...) keeps a random share; Screened tries children on their own evidence.",
-        "novelty": "Known prompts are always refused; Paraphrased(keep=...) keeps a random share.",
     },
-    "guards": {"off": 'Refine(enforce="audit") or "off" ends span enforcement; VARS is never given up.'},
     "scoring": {
         "sampledrejects": "SuccessiveRejects.",
         "ssr": "SuccessiveRejects.",
-        "ladder": "Race deals rows out in growing rungs.",
         "replicates": "The gate's `repeats` measures each side more than once.",
-        "uniform": 'Bandit(rule="uniform").',
-        "ucb": 'Bandit(rule="ucb") or rule="ucb-e".',
     },
     "search": {
         "pareto": "Beam with back-tracking keeps the best of all steps.",
         "evolution": "Beam with back-tracking; Screened joins edits of several children.",
         "genetic": "Beam with back-tracking; Screened joins edits of several children.",
+        "banditover": "Beam expands the best of all steps.",
         "parentbandit": "Beam expands the best of all steps.",
         "mcts": "Beam with back-tracking.",
     },
     "incumbent": {"equal": "Elitist takes only a higher score, FreeWalk takes any, PairedGate asks for proof."},
     "stop": {
         "target": "Set a budget, or stop by hand: an interrupted run can be resumed.",
-        "budget": "Budgets belong to the run: Budget(search_calls=...), usd, tokens, seconds.",
     },
     "final": {
         "onestandarderror": "BestVal breaks ties by length.",
         "simplest": "BestVal breaks ties by length.",
-        "paired": "The gate is the paired test.",
     },
 }
 """Axis -> part of a name (letters and digits only) -> what to use instead."""
+
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "feedback": {
+        "errorsraw": "NoFeedback with ErrorBatches shows the errors as they are.",
+        "scoreonly": "NoFeedback with a memory shows scores alone.",
+        "human": "A row's `note` field is shown beside its answer.",
+    },
+    "memory": {"all": "Recency(k=...) with a large k shows everything."},
+    "scope": {"user": "FixedSpans(quotes=...) takes places by their text; `freeze` keeps all others."},
+    "control": {"perspan": "Spans(w_max=...) bounds each span; the schedules bound the total."},
+    "refine": {
+        "taggedtext": 'Refine(protocol="reply") takes the whole prompt back, "slots" takes JSON.',
+        "paraphrase": 'Refine(goal="paraphrase").',
+        "generate": 'Refine(goal="generate").',
+        "edit": 'Refine(goal="edit").',
+        "slotfill": 'Refine(protocol="slots").',
+    },
+    "proposals": {
+        "lint": "The guards lint every child before it is scored.",
+        "novel": "Known prompts are always refused; Paraphrased(keep=...) keeps a random share.",
+    },
+    "guards": {"off": 'Refine(enforce="audit") or "off" ends span enforcement; VARS is never given up.'},
+    "scoring": {
+        "ladder": "Race deals rows out in growing rungs.",
+        "uniform": 'Bandit(rule="uniform").',
+        "ucb": 'Bandit(rule="ucb") or rule="ucb-e".',
+    },
+    "incumbent": {"strict": "Elitist takes only a higher score."},
+    "stop": {
+        "budget": "Budgets belong to the run: Budget(search_calls=...), usd, tokens, seconds.",
+        "plateau": "Steps(patience=...) and Epochs(patience=...) end on a plateau.",
+        "saturation": "Steps and Epochs end when dev is saturated.",
+        "gap": "Steps and Epochs end when dev runs away from val.",
+    },
+    "final": {
+        "paired": "The gate is the paired test.",
+        "reporttest": "The gate opens the test rows once.",
+    },
+}
+"""The same for options that are a setting of a strategy, or are always on."""
 
 METHODS: dict[str, str] = {
     "gepa": "It needs Pareto selection, which is not built; 'robust' is the nearest.",
@@ -105,10 +128,11 @@ def refuse_option(axis: str, got: str, known: Iterable[str]) -> RecipeError:
     near = difflib.get_close_matches(got, names, n=1)
     plain = _PLAIN.sub("", got.lower())
     if not difflib.get_close_matches(got, names, n=1, cutoff=_SLIP):
-        for part, instead in UNBUILT.get(axis, {}).items():
-            if part in plain:
-                msg = f"the {axis} option {got!r} is not built"
-                return RecipeError(msg, mend=f"{instead} Known: {', '.join(names)}.")
+        for table, verdict in ((UNBUILT, "is not built"), (ELSEWHERE, "is no strategy of its own")):
+            for part, instead in table.get(axis, {}).items():
+                if part in plain:
+                    msg = f"the {axis} option {got!r} {verdict}"
+                    return RecipeError(msg, mend=f"{instead} Known: {', '.join(names)}.")
     hint = f"Did you mean {near[0]!r}? " if near else ""
     msg = f"unknown {axis} strategy {got!r}"
     return RecipeError(msg, mend=f"{hint}Known: {', '.join(names)}.")

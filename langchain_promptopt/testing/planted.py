@@ -239,8 +239,11 @@ class WorldExecutor:
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Answer the jobs in their order."""
+        texts: dict[str, str] = {}
         for job in jobs:
             self.charge(job)
-            text = text_of(job.candidate.prompts)
+            text = texts.get(job.candidate.id)
+            if text is None:
+                text = texts[job.candidate.id] = text_of(job.candidate.prompts)
             said, score = self.world.answer(job.cell.candidate_id, text, job.example, job.cell.repeat)
             await done(Outcome(job.cell, {"right": score}, said, usage=Usage(calls=1)))

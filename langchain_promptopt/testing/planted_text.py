@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 
@@ -56,6 +57,7 @@ class Unit:
         return bad[0][0], bad[-1][1]
 
 
+@lru_cache(maxsize=512)
 def units_of(text: str) -> tuple[Unit, ...]:
     """The sentences of a text, in order."""
     out = []

@@ -42,3 +42,17 @@ def test_people_see_axes_calls_and_source(capfd, monkeypatch, columns):
         assert name in out
     for text in ("beam 4", "spans 5", "3,750 to 4,150", "2311.05661", "calls to the task model"):  # at any width
         assert text in out
+
+
+def test_one_method_is_shown_with_every_axis_and_setting(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
+    out = " ".join(answer(capfd, "lpo-pe2:paper").split())
+    for text in ("A1", "A14", "protocol echo", "enforce audit", "w_max 5", "calls to the task model"):
+        assert text in out
+    found = json.loads(answer(capfd, "robust", "--json"))
+    assert [m["name"] for m in found] == ["robust"]
+
+
+def test_an_unknown_method_is_refused_with_the_nearest_name(capfd):
+    assert run(["methods", "robst"]) == 2
+    assert "'robust'" in capfd.readouterr().err

@@ -175,7 +175,7 @@ def test_charts_are_well_formed():
     from xml.etree import ElementTree as ET
 
     picture = ET.fromstring(line_chart("a < b", "calls", {"one & two": [(0, 0.1), (10, 0.5)], "flat": [(0, 0.2)]}))
-    assert sum(e.tag.endswith("polyline") for e in picture) == 2
+    assert sum(e.tag.endswith("polyline") for e in picture.iter()) == 2
 
 
 def test_dataset_matchers():
