@@ -202,7 +202,7 @@ class Proposals(Protocol):
 
 @dataclass(frozen=True)
 class GuardContext:
-    """What guards may know besides parent and draft."""
+    """What guards may know besides parent and draft; `examples` are all rows of train and dev."""
 
     piece: Workpiece
     scope: ScopeName

@@ -164,8 +164,9 @@ def made_from(run: Run, line: Line, piece: Workpiece, refused: list[Rejection] |
     out: list[Candidate] = []
     known = frozenset(a.candidate.id for a in line.trajectory) | {line.parent.candidate.id}
     scope = "global" if piece.spans is None else recipe.scope.name
+    rows = (*run.data["train"], *run.data["dev"])
     for draft in piece.drafts:
-        context = GuardContext(piece, scope, known | {c.id for c in out}, run.data["train"])
+        context = GuardContext(piece, scope, known | {c.id for c in out}, rows)
         refusal = recipe.guards.check(piece.prompts, draft, context) or run.renders(draft.prompts)
         if refusal is not None:
             _say_refused(run, line, [refusal])

@@ -82,13 +82,14 @@ _KANJI_ALONE = 12
 """Characters a Japanese phrase may have without any kana."""
 
 
-def lint(
+def lint(  # noqa: PLR0913
     parent_text: str,
     child_text: str,
     new_texts: Sequence[str],
     *,
     cap: int | None = None,
     examples: Sequence[str] = (),
+    others: Iterable[str] = (),
     budget_words: int | None = None,
 ) -> list[Rejection]:
     """What is wrong with a child, as rule ids; an empty list is a clean child (spec 5.4).
@@ -98,7 +99,9 @@ def lint(
         child_text: The child's template text.
         new_texts: The replacements, as they stand in the child.
         cap: Most words of the child; a child no longer than its parent always passes.
-        examples: Contents of train, dev and format examples, one string each.
+        examples: Contents of the examples the proposer was shown, one string each.
+        others: Contents of all other examples; of these only whole stretches count, since single words
+            are shared by chance.
         budget_words: The number of words the proposer was allowed to change, if it was told.
     """
     said = "\n".join(new_texts)
@@ -109,7 +112,7 @@ def lint(
         None if "score" in parent_text.lower() else _leaked("meta_talk", _META_SCORE, said, parent_text),
         next((r for t in new_texts if (r := _leaked("reasoning", _REASONING, t, parent_text))), None),
         _budget_echo(said, parent_text, budget_words),
-        _copied_example(said, parent_text, examples),
+        _copied_example(said, parent_text, examples, others),
         _foreign(said, parent_text, child_text),
     ]
     return [r for r in found if r is not None]
@@ -156,20 +159,27 @@ def _budget_echo(said: str, parent: str, budget: int | None) -> Rejection | None
     return None
 
 
-def _copied_example(said: str, parent: str, examples: Sequence[str]) -> Rejection | None:
+def _copied_example(said: str, parent: str, examples: Sequence[str], others: Iterable[str]) -> Rejection | None:
     mine = _words(said)
     if not mine:
         return None
     runs = _runs(mine) - _runs(_words(parent))
     fresh = {w for w in mine if _carries_content(w)} - set(_words(parent))
     for example in examples:
-        theirs, content = _example_facts(example)
-        if shared := runs & theirs:
-            return Rejection("example_copied", f"{' '.join(min(shared))!r} stands in an example")
+        content = _content_of(example)
         both = fresh & content
+        if (refused := _shared_run(runs, example)) is not None:
+            return refused
         if len(both) >= _FEWEST_SHARED and len(both) > _SHARED_PART * len(content):
             return Rejection("example_copied", f"{len(both)} of {len(content)} content words of one example")
-    return None
+    return next((r for example in others if (r := _shared_run(runs, example)) is not None), None) if runs else None
+
+
+def _shared_run(runs: frozenset[tuple[str, ...]], example: str) -> Rejection | None:
+    """A stretch of eight words that stands in the example."""
+    if not runs or runs.isdisjoint(theirs := _runs_of(example)):
+        return None
+    return Rejection("example_copied", f"{' '.join(min(runs & theirs))!r} stands in an example")
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -186,9 +196,13 @@ def _carries_content(word: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _example_facts(example: str) -> tuple[frozenset[tuple[str, ...]], frozenset[str]]:
-    words = _words(example)
-    return _runs(words), frozenset(w for w in words if _carries_content(w))
+def _content_of(example: str) -> frozenset[str]:
+    return frozenset(w for w in _words(example) if _carries_content(w))
+
+
+@lru_cache(maxsize=16384)
+def _runs_of(example: str) -> frozenset[tuple[str, ...]]:
+    return _runs(_words(example))
 
 
 def _folded(text: str) -> str:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt.presets import PRESETS, recipe_of
 from langchain_promptopt.strategies.control import Cosine, Fixed, Linear, NoControl
 from langchain_promptopt.strategies.evidence import ErrorBatches
+from langchain_promptopt.strategies.feedback import NoFeedback
 from langchain_promptopt.strategies.guards import Standard
+from langchain_promptopt.strategies.incumbent import Elitist
 from langchain_promptopt.strategies.memory import Importance, NoMemory, Recency, Relevance, Summary
+from langchain_promptopt.strategies.proposals import PerParent
 from langchain_promptopt.strategies.refine import Refine
 from langchain_promptopt.strategies.scope import Alternating, FixedSpans, RandomSpans, Spans
-from langchain_promptopt.strategies.scoring import Bandit, Race, SuccessiveHalving, SuccessiveRejects
+from langchain_promptopt.strategies.scoring import Bandit, FullDev, Race, SuccessiveHalving, SuccessiveRejects
 from langchain_promptopt.testing.planted_constants import LOCAL_LONG, WORLDS, WorldSettings
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ def edit_words() -> Experiment:
         Arm(f"{w or 'unlimited'} words", _edited(w), LOCAL_LONG, (2000,), against="" if w == 5 else "5 words")
         for w in (3, 5, 10, None)
     )
-    return Experiment("Edit words", "how large a mark should be", arms, 12)
+    return Experiment("Edit words", "how large a mark should be", arms)
 
 
 def _edited(w_max: int | None) -> Recipe:
@@ -99,7 +102,6 @@ def controls() -> Experiment:
             Arm("random_spans", replace(base, scope=RandomSpans()), LOCAL_LONG, against="identified"),
             Arm("oracle_spans", replace(base, scope=FixedSpans(())), LOCAL_LONG, oracle=True, against="identified"),
         ),
-        12,
     )
 
 
@@ -122,7 +124,7 @@ def gpo_axes() -> Experiment:
     arms += [
         Arm(name, replace(base, **axes), WORLDS["medium"], (2000,), against="gpo") for name, axes in changes.items()
     ]
-    return Experiment("GPO: memory, control, refinement, trajectory length", "R3 and R4 in direction", tuple(arms))
+    return Experiment("GPO: memory, control, refinement, trajectory length", "R3 and R4 in direction", tuple(arms), 6)
 
 
 def temperatures() -> Experiment:
@@ -133,7 +135,7 @@ def temperatures() -> Experiment:
         if isinstance((r := recipe_of(m)).refine, Refine)
         for t in (0.0, 0.4, 0.7, 1.0, 1.3)
     ]
-    return Experiment("Optimizer temperature", "how hot to write", tuple(arms))
+    return Experiment("Optimizer temperature", "how hot to write", tuple(arms), 6)
 
 
 _SWEEPS: Mapping[str, tuple[WorldSettings, ...]] = {
@@ -154,7 +156,7 @@ def sweeps(methods: tuple[str, ...] = ("robust", "lpo-apo", "lpo-pe2", "pe2", "g
                 Arm(f"{level} / {m}", recipe_of(m), world, against="" if m == "robust" else f"{level} / robust")
                 for m in methods
             ]
-    return Experiment("One factor at a time", "whether a method stays good when proposals are bad", tuple(arms))
+    return Experiment("One factor at a time", "whether a method stays good when proposals are bad", tuple(arms), 6)
 
 
 def overfitting() -> Experiment:
@@ -196,7 +198,30 @@ def options_table() -> Experiment:
             Arm(f"{w} / lpo-pe2, {name}", replace(lpo, **axes), WORLDS[w], against=f"{w} / lpo-pe2")
             for name, axes in again.items()
         ]
-    return Experiment("Options no preset takes", "what scoring rules and a global step on a plateau do", tuple(arms))
+    return Experiment("Options no preset takes", "what scoring rules and a global step on a plateau do", tuple(arms), 6)
+
+
+def robust_parts() -> Experiment:
+    """The default without each of its parts."""
+    ours = recipe_of("robust")
+    without: dict[str, dict[str, Any]] = {
+        "trials on own errors": {"proposals": PerParent(m=4, k=1)},
+        "each edit earning its place": {"proposals": replace(ours.proposals, each=False)},  # type: ignore[type-var]
+        "passing rows kept": {"guards": Standard()},
+        "the race": {"scoring": FullDev()},
+        "a sample of train": {"evidence": ErrorBatches(size=4, correct=2)},
+        "the hedge": {"scope": Spans(k_max=8)},
+        "the gradient": {"feedback": NoFeedback()},
+        "the paired gate": {"incumbent": Elitist()},
+    }
+    arms = []
+    for w in ("long", "medium", "rewrite"):
+        arms.append(Arm(f"{w} / robust", ours, WORLDS[w], (500,)))
+        arms += [
+            Arm(f"{w} / without {part}", replace(ours, **axes), WORLDS[w], (500,), against=f"{w} / robust")
+            for part, axes in without.items()
+        ]
+    return Experiment("What each part of `robust` does", "which parts earn their place", tuple(arms), 6)
 
 
 EXPERIMENTS = {
@@ -209,4 +234,5 @@ EXPERIMENTS = {
     "sweeps": sweeps,
     "temperature": temperatures,
     "options": options_table,
+    "robust-parts": robust_parts,
 }

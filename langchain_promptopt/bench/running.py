@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.errors import ConfigError
+from langchain_promptopt.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,19 +37,29 @@ def run_bench(  # noqa: PLR0913
 
     Returns:
         "rows" (task, method, test with interval, calls) and "notes" (what was not run, and why).
+
+    Raises:
+        UsageError: When none of the tasks can be run; otherwise such a task becomes a note.
     """
     if seeds < 1 or search_calls < 1:
         msg = f"a bench needs at least 1 seed and 1 search call, got {seeds} and {search_calls}"
         raise ConfigError(msg)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
+    refused: list[UsageError] = []
     for task in tasks:
         if task.partition(":")[0] == PLANTED:
             rows += _planted(task, methods, seeds, search_calls)
         elif model is None:
             notes.append(f"{task}: not run, no model was given (--model)")
         else:
-            rows += _with_model(task, methods, seeds, search_calls, (model, optimizer or model, folder))
+            try:
+                rows += _with_model(task, methods, seeds, search_calls, (model, optimizer or model, folder))
+            except UsageError as error:
+                refused.append(error)
+                notes.append(f"{task}: not run: {str(error).splitlines()[0]}")
+    if refused and not rows:
+        raise refused[0]
     return {"search_calls": search_calls, "seeds": seeds, "rows": rows, "notes": notes}
 
 
@@ -96,8 +106,9 @@ def _with_model(
             {
                 "task": task,
                 "method": method,
-                "start": mean([r["start"] for r in scored]),
-                "test": bootstrap([r["test"] for r in scored]).as_json(),
+                "start": mean([r["start"] for r in scored]) if scored else None,
+                "test": bootstrap([r["test"] for r in scored]).as_json() if scored else None,
+                "runs": len(runs),
                 "search_calls": mean([r["search_calls"] for r in runs]),
                 "optimizer_calls": mean([r["optimizer_calls"] for r in runs]),
                 "outcomes": [r["outcome"] for r in runs],
@@ -107,12 +118,28 @@ def _with_model(
 
 
 def as_markdown(table: Mapping[str, Any]) -> str:
-    """The table of `run_bench`."""
-    lines = ["| task | method | start | held-out test | search calls |", "|---|---|---|---|---|"]
-    for row in table["rows"]:
-        t = row["test"]
-        lines.append(
-            f"| {row['task']} | {row['method']} | {row['start']:.3f} | "
-            f"{t['mean']:.3f} [{t['low']:.3f}, {t['high']:.3f}] | {row['search_calls']:.0f} |"
-        )
+    """The table of `run_bench`: scores of the runs whose candidate was put to the test, and how all runs ended."""
+    lines = [
+        f"{table['seeds']} seed{'s' if table['seeds'] > 1 else ''}, {table['search_calls']:,} search calls a run;"
+        " 95 % intervals over seeds.",
+        "",
+        "| task | method | start | held-out test | search calls | optimizer calls | outcomes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_row(row) for row in table["rows"]]
     return "\n".join([*lines, *(f"\n{note}" for note in table["notes"])])
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    t, start = row["test"], row["start"]
+    ended = row.get("outcomes", [])
+    cells = [
+        row["task"],
+        row["method"],
+        "-" if start is None else f"{start:.3f}",
+        "not tested" if t is None else f"{t['mean']:.3f} [{t['low']:.3f}, {t['high']:.3f}] n={t['n']}",
+        f"{row['search_calls']:.0f}",
+        f"{row['optimizer_calls']:.0f}",
+        ", ".join(f"{ended.count(o)} {o}" for o in dict.fromkeys(ended)) or "-",
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.bench.matchers import dyck_match, word_order_match
@@ -128,18 +129,20 @@ def run_task_once(task: Task, method: str, seed: int, search_calls: int, model: 
     """One run through the whole product, gate included; `test` is None when no candidate was put to the test."""
     from langchain_promptopt.optimizer.facade import optimize
 
-    result = optimize(
-        task.first_prompt(),
-        data={s: [dict(r) for r in rows] for s, rows in task.rows.items()},
-        evaluators=[task.evaluator],
-        optimizer_model=optimizer,
-        task_model=model,
-        method=method,
-        budget=Budget(search_calls=search_calls),
-        apply="never",
-        seed=seed,
-        drop_leaks=True,
-    )
+    with TemporaryDirectory() as nowhere:  # a bench decides nothing, so its looks at the test rows are nobody's
+        result = optimize(
+            task.first_prompt(),
+            data={s: [dict(r) for r in rows] for s, rows in task.rows.items()},
+            evaluators=[task.evaluator],
+            optimizer_model=optimizer,
+            task_model=model,
+            method=method,
+            budget=Budget(search_calls=search_calls),
+            apply="never",
+            openings=Path(nowhere) / "openings.jsonl",
+            seed=seed,
+            drop_leaks=True,
+        )
     first = result.test[0] if result.test else None
     by_role = result.usage.get("by_role", {})
     return {

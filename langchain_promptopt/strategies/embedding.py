@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
 from langchain_promptopt._text.words import word_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SIZE = 512
 _RUN = 4
@@ -45,7 +49,7 @@ def _vector(text: str) -> tuple[float, ...]:
     return tuple(v / norm for v in values)
 
 
-def cosine(a: list[float], b: list[float]) -> float:
-    """Cosine similarity; 0 for a zero vector."""
+def cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    """Cosine similarity as a plain float, whatever numbers the embedding gives; 0 for a zero vector."""
     norm = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(x * x for x in b))
-    return sum(x * y for x, y in zip(a, b, strict=True)) / norm if norm else 0.0
+    return float(sum(x * y for x, y in zip(a, b, strict=True)) / norm) if norm else 0.0

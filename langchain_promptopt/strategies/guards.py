@@ -79,16 +79,21 @@ class Standard:
 
     def _lint(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
         shown = frozenset(context.piece.batch.example_ids)
-        seen = [e for e in context.examples if e.id in shown]
         text, new_texts = parent.document.text, [e.new for e in draft.edits]
         found = lint(
             text,
             draft.prompts.document.text,
             new_texts,
-            examples=[" ".join(map(str, e.inputs.values())) for e in seen],
+            examples=[_said(e) for e in context.examples if e.id in shown],
+            others=(_said(e) for e in context.examples if e.id not in shown),
             budget_words=context.piece.allowance.words if context.piece.allowance.stated else None,
         )
         return found[0] if found else lint_answers(new_texts, text, _answers(context.examples))
+
+
+def _said(example: Example) -> str:
+    """The inputs of a row as one text."""
+    return " ".join(map(str, example.inputs.values()))
 
 
 def _answers(examples: Sequence[Example]) -> Iterator[str]:

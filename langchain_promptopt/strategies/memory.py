@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.steps.summarise import SummariseTrajectory
 from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.strategies.embedding import HashedEmbeddings, cosine
@@ -80,6 +81,9 @@ class Relevance:
 
     def __post_init__(self) -> None:
         at_least("memory.k", self.k, 1)
+        if self.embeddings is not None and not hasattr(self.embeddings, "aembed_documents"):
+            msg = f"memory.embeddings must be a LangChain Embeddings, got {self.embeddings!r}"
+            raise RecipeError(msg, mend="Give the object itself in Python: Relevance(embeddings=OpenAIEmbeddings()).")
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
         """min(k, |H|) attempts, none twice (G3)."""

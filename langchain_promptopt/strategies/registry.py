@@ -31,6 +31,7 @@ AXES: dict[str, str] = {
     "final": "final",
 }
 """Field of Recipe -> module of `strategies`, in the order A1..A14."""
+_MODEL_NAMES = ("model", "model_name", "model_id", "repo_id")
 
 
 @cache
@@ -73,7 +74,13 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    return f"{type(value).__module__}:{type(value).__qualname__}"
+    return _named(value)
+
+
+def _named(value: Any) -> str:
+    """A foreign object by its class, and by its model where it has one: two embedding models are two recipes."""
+    model = next((m for n in _MODEL_NAMES if isinstance(m := getattr(value, n, None), str)), "")
+    return f"{type(value).__module__}:{type(value).__qualname__}" + (f"({model})" if model else "")
 
 
 def load(data: Mapping[str, Any]) -> Recipe:

@@ -7,18 +7,24 @@ import json
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.retrievers import BaseRetriever
 
 from langchain_promptopt import optimize
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.presets import gpo, gpo_code, lpo_gpo
 from langchain_promptopt.protocols import Ask
+from langchain_promptopt.steps import TrajectoryRetriever
 from langchain_promptopt.steps.views import memory as shown_memory
 from langchain_promptopt.strategies.control import Cosine, Fixed, Linear
 from langchain_promptopt.strategies.memory import Importance, Recency, Relevance
+from langchain_promptopt.strategies.registry import dump, load
 from langchain_promptopt.strategies.stopping import Epochs, steps_per_epoch
+from langchain_promptopt.testing.samples import sample_trajectory
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet, Remembered
 from tests.support.tasks import chain, improve, optimizer, rows
 
@@ -204,3 +210,35 @@ def test_memory_reaches_the_proposer_and_is_journaled():
     result = run("gpo", model=model)
     assert [e for e in result.events() if e["type"] == "retrieved"]
     assert any("<history>" in str(m.text) for call in model.calls for m in call)
+
+
+class Letters(DeterministicFakeEmbedding):
+    """An embedding of another package: counts of letters, as numbers that are no Python floats."""
+
+    model: str = "letters-1"
+
+    def embed_documents(self, texts):
+        return [np.array([t.count(c) for c in "abcdefghij"], dtype=np.float32) for t in texts]
+
+
+def test_relevance_takes_any_embeddings_and_is_a_retriever():
+    past = sample_trajectory()
+    found = TrajectoryRetriever(memory=Relevance(k=3, embeddings=Letters(size=10)), trajectory=past).invoke(
+        past[0].candidate.prompts.document.text
+    )
+    assert isinstance(TrajectoryRetriever(memory=Relevance(), trajectory=past), BaseRetriever)
+    assert all(type(d.metadata["similarity"]) is float for d in found)
+    json.dumps([d.metadata for d in found])
+    recipe = replace(gpo(), memory=Relevance(k=3, embeddings=Letters(size=10)))
+    told = [e for e in run(recipe).events() if e["type"] == "retrieved"]
+    assert told
+    assert all(item["similarity"] is not None for e in told for item in e["data"]["items"])
+
+
+def test_the_embedding_model_is_part_of_the_recipe():
+    one, two = (
+        dump(replace(gpo(), memory=Relevance(embeddings=Letters(size=10, model=m)))) for m in ("letters-1", "letters-2")
+    )
+    assert one != two
+    with pytest.raises(RecipeError, match="LangChain Embeddings"):
+        load(one)  # an object cannot be read back from its name

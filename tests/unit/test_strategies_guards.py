@@ -102,6 +102,18 @@ def test_answers_are_found_anywhere_in_the_outputs():
     assert rule(prompts(), draft, examples=[nested]) == "gold_answer"
 
 
+def test_a_stretch_of_any_row_is_a_copy_and_single_words_are_one_only_of_rows_that_were_shown():
+    """An optimizer model may know a public data set by heart, so rows it was not shown count too."""
+    unseen = Example("r9", {"ticket": "the parcel went to the wrong house on monday morning"}, {"reply": "-"})
+    stretch = child(prompts(), "is mentioned", "is mentioned, or the parcel went to the wrong house on monday")
+    words = child(prompts(), "is mentioned", "is mentioned; parcel, wrong, house, monday, morning: SHIPPING")
+    piece = Workpiece(prompts(), batch=Batch(errors=(Shown(ROW.id, ROW.inputs, ROW.outputs, "x", 0.0),)))
+    context = GuardContext(piece, "spans", frozenset(), (ROW, unseen))
+    assert Standard().check(prompts(), stretch, context).rule == "example_copied"
+    assert Standard().check(prompts(), words, context) is None
+    assert rule(prompts(), words, examples=[unseen]) == "example_copied"
+
+
 def test_the_budget_is_an_echo_only_when_it_was_told():
     draft = child(prompts(), "name its kind", "name its kind within 40 words")
     assert rule(prompts(), draft, allowance=Allowance(40, stated=True)) == "budget_echo"

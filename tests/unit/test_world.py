@@ -14,9 +14,10 @@ from langchain_promptopt.bench.numbers import bootstrap, ratio
 from langchain_promptopt.bench.planted import run_in_world
 from langchain_promptopt.bench.planted_report import calls_to, steps_to_best
 from langchain_promptopt.bench.plots import line_chart
+from langchain_promptopt.bench.running import as_markdown
 from langchain_promptopt.bench.spans import faulty_ranges
 from langchain_promptopt.bench.tasks import task_of
-from langchain_promptopt.errors import ConfigError
+from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.presets import PRESETS, recipe_of
 from langchain_promptopt.testing.planted import World, needs, prompts_of, reading_of, text_of
 from langchain_promptopt.testing.planted_constants import LOCAL_LONG, LOCAL_MEDIUM, REWRITE, WORLDS, WorldSettings
@@ -196,7 +197,7 @@ def test_bench_tables_and_refusals():
         run_bench(["planted"], ["pe2"], seeds=0)
 
 
-def test_bench_runs_a_folder_with_a_model(tmp_path):
+def test_bench_runs_a_folder_with_a_model(tmp_path, monkeypatch):
     for split, n in (("train", 30), ("dev", 30), ("test", 30)):
         folder = tmp_path / "colours" / "main"
         folder.mkdir(parents=True, exist_ok=True)
@@ -206,8 +207,27 @@ def test_bench_runs_a_folder_with_a_model(tmp_path):
             for i in range(n) for thing, label in [(("rose", "red_things") if i % 2 else ("sea", "blue_things"))]
         ]  # fmt: skip
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    sums = tmp_path / "sums"
+    sums.mkdir()
+    for split in ("train", "dev", "test"):
+        rows = [
+            {"inputs": {"question": f"{split}: what is {i} and {i}?"}, "outputs": {"answer": str(2 * i)},
+             "metadata": {"answer_type": "number"}} for i in range(30)
+        ]  # fmt: skip
+        (sums / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    monkeypatch.chdir(tmp_path)
     assert task_of("colours", tmp_path).labels == ("blue_things", "red_things")
-    table = run_bench(["colours"], ["lpo-pe2"], seeds=1, search_calls=200, model="offline", folder=tmp_path)
+    tasks = ["sums", "colours", "nowhere"]
+    table = run_bench(tasks, ["lpo-pe2"], seeds=1, search_calls=200, model="offline", folder=tmp_path)
+    assert [n.partition(": not run: ")[0] for n in table["notes"]] == ["sums", "nowhere"]
+    assert not (tmp_path / "promptopt.openings.jsonl").exists()
     row = table["rows"][0]
     assert row["search_calls"] <= 200
     assert re.fullmatch(r"improved|inconclusive|no_gain|budget", row["outcomes"][0])
+    said = as_markdown(table)
+    assert f"1 {row['outcomes'][0]} |" in said
+    assert "there is no task 'nowhere'" in said
+    with pytest.raises(DataError, match="nowhere"):
+        run_bench(["nowhere"], ["lpo-pe2"], seeds=1, model="offline", folder=tmp_path)
+    untested = {**row, "start": None, "test": None, "outcomes": ["no_gain"]}
+    assert "| - | not tested |" in as_markdown({**table, "rows": [untested]})
