@@ -230,7 +230,7 @@ def robust() -> Recipe:
         name="robust",
         evidence=ErrorBatches(size=4, correct=2, sample=32),
         memory=Relevance(k=3, pool="all"),
-        scope=Hedged(Spans(k_max=8), after=2, every=4),
+        scope=Hedged(Spans(k_max=8), after=1, every=2),
         control=Cosine(start=50, end=10, mode="enforced"),
         refine=Refine(goal="edit"),
         proposals=Screened(m=4, k=1, rows=6),

@@ -80,7 +80,7 @@ def _panel(panel: Panel) -> list[str]:
         f'<path d="M{_LEFT} {_TOP}V{_H - _BOTTOM}H{_W - 14}" fill="none" stroke="#333"/>',
         f'<text x="{(_LEFT + _W) / 2:.0f}" y="{_H - 10}" text-anchor="middle">{escape(panel.x_label)}</text>',
     ]
-    xs = sorted({p[0] for p in points}) if panel.log_x else across.ticks()
+    xs = sorted({p[0] for p in points}) if panel.log_x else across.whole_ticks()
     out += [f'<text x="{across.at(x):.1f}" y="{_H - _BOTTOM + 15}" text-anchor="middle">{x:g}</text>' for x in xs]
     for y in up.ticks():
         out.append(f'<text x="{_LEFT - 6}" y="{up.at(y) + 4:.1f}" text-anchor="end">{y:.2f}</text>')
@@ -125,3 +125,8 @@ class _Axis:
         if self.high <= self.low:
             return [self.low]
         return [self.low + (self.high - self.low) * k / 4 for k in range(5)]
+
+    def whole_ticks(self) -> list[float]:
+        """Whole numbers, at most six."""
+        step = max(1, math.ceil((self.high - self.low) / 5))
+        return [float(x) for x in range(math.ceil(self.low), math.floor(self.high) + 1, step)]
