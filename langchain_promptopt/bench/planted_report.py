@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.bench.experiments import PAIRS, Arm, Experiment
@@ -25,7 +26,7 @@ class Line:
     budget: int
     traces: tuple[Trace, ...]
 
-    @property
+    @cached_property
     def test(self) -> Interval:
         """Held-out score."""
         return bootstrap([t.test for t in self.traces])
