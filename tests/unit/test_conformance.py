@@ -214,7 +214,7 @@ class Answering(ParkedExecutor):
         work = asyncio.ensure_future(super().evaluate(jobs, done))
         await asyncio.sleep(0)
         if self.parked:
-            self.tell([Outcome(cell, Scores({"em": 1.0}).scores) for cell in list(self.parked)])
+            await self.tell({cell: Outcome(cell, Scores({"em": 1.0}).scores) for cell in list(self.parked)})
         await work
 
 
@@ -227,7 +227,7 @@ class TestParkedExecutor(base.ExecutorTests):
         from langchain_promptopt.errors import ConfigError
 
         with pytest.raises(ConfigError, match="not proposed"):
-            ParkedExecutor().tell([Outcome(Cell("c", "dev", "d"), {"em": 1.0})])
+            ParkedExecutor().refuse_unknown([Cell("c", "dev", "d")])
 
 
 class TestLocalExecutor(base.ExecutorTests):
