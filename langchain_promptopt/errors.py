@@ -13,7 +13,8 @@
     |  `- ResumeError                   a run that cannot go on as asked
     |- BudgetSpent                  4   nothing left to spend before a verdict
     |- UnavailableError             5   models or platform out of reach; the run can be resumed
-    |  `- TooManyFailures               `max_failure_rate`, or ten in a row
+    |  |- TooManyFailures               `max_failure_rate`, or ten in a row
+    |  `- RunBusy                       another process is at work on the same run
     `- Interrupted              130/143 stopped by a signal; the run can be resumed
 
 Each message says what, where and how to mend it; the facts are attributes too.
@@ -149,6 +150,12 @@ class TooManyFailures(UnavailableError):
     """More evaluations failed than `max_failure_rate` allows, or ten in a row."""
 
     kind = "too_many_failures"
+
+
+class RunBusy(UnavailableError):
+    """Another process is at work on the same run; once it ends, the same step replays or resumes the run."""
+
+    kind = "busy"
 
 
 class Interrupted(PromptOptError):

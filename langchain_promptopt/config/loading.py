@@ -1,8 +1,9 @@
 """Reading settings: the file, then `PROMPTOPT_*` variables, then flags; each stronger than the one before.
 
 `PROMPTOPT_<SECTION>__<KEY>` sets `section.key` (`PROMPTOPT_OPTIMIZE__SEED=3`, `PROMPTOPT_BUDGET__USD=5`);
-`PROMPTOPT_RUNS_DIR` is short for `output.runs_dir`. Lists and tables are written as in TOML. An
-empty variable counts as not set, because pipelines pass empty strings for inputs nobody gave.
+`PROMPTOPT_PRICES` and `PROMPTOPT_LIMITS` set those tables whole; `PROMPTOPT_RUNS_DIR` is short for
+`output.runs_dir`. Lists and tables are written as in TOML. An empty variable counts as not set, because
+pipelines pass empty strings for inputs nobody gave.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -22,7 +23,9 @@ from langchain_promptopt.errors import ConfigError
 CONFIG_NAME = "promptopt.toml"
 _PREFIX = "PROMPTOPT_"
 _SHORT = {"PROMPTOPT_RUNS_DIR": ("output", "runs_dir")}
-_OUTPUT_PATHS = {("output", name) for name in ("prompts", "runs_dir", "summary", "junit")}
+_OUTPUT_PATHS = {("output", name) for name in ("prompts", "runs_dir", "summary", "junit", "trace")} | {
+    ("optimize", "cache")
+}
 _RIVALS: dict[Key, Key] = {("task", "chain"): ("task", "prompt"), ("task", "prompt"): ("task", "chain")}
 """A target given outside the file takes the place of the file's."""
 _INPUT_PATHS = {("task", "prompt"), ("data", "source")}
@@ -129,6 +132,8 @@ def _variable_key(name: str) -> Key | None:
     if not name.startswith(_PREFIX):
         return None
     section, separator, rest = name[len(_PREFIX) :].lower().partition("__")
+    if not separator and _field_annotation((section, "")) is not None:
+        return section, ""
     if not separator:
         _refuse_single_underscore(name, section)
         return None  # a variable of somebody else with our prefix
@@ -163,8 +168,11 @@ def _add_overrides(data: dict[str, Any], overrides: Mapping[str, Any], origins: 
 
 
 def _field_annotation(key: Key) -> Any:
+    """What a key holds; None where there is no such key. `("prices", "")` is a section that is one table."""
     section = Config.model_fields.get(key[0])
     model = section.annotation if section else None
+    if section and get_origin(model) is dict:
+        return None if key[1] else TypeAdapter(model)
     if not (isinstance(model, type) and issubclass(model, BaseModel)) or key[1] not in model.model_fields:
         return None
     return TypeAdapter(model.model_fields[key[1]].rebuild_annotation())
@@ -193,6 +201,10 @@ def _absolute(key: Key, value: Any) -> Any:
 
 
 def _put(data: dict[str, Any], key: Key, value: Any, origins: Origins, origin: str) -> None:
+    if not key[1]:
+        data[key[0]] = value
+        origins.outside[key] = origin
+        return
     section = data.setdefault(key[0], {})
     if isinstance(section, dict):  # else the validation names the section
         section.pop(_RIVALS.get(key, ("", ""))[1], None)

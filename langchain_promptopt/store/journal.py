@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.errors import ResumeError, UnavailableError
+from langchain_promptopt.errors import ResumeError, RunBusy, UnavailableError
 from langchain_promptopt.store.folder import private_dir
 from langchain_promptopt.store.lines import cell_of, encode, fingerprint, now, outcome_of
 from langchain_promptopt.store.reading import parse_line
@@ -74,7 +74,8 @@ class Journal:
     refused. Safe to append to from several threads.
 
     Raises:
-        ResumeError: A line is broken, or another process holds the run.
+        ResumeError: A line is broken.
+        RunBusy: Another process holds the run.
         UnavailableError: The place cannot be written.
     """
 
@@ -220,8 +221,9 @@ class Journal:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
             msg = f"process {holder} is working on this run"
-            mend = "Wait until it ends, or stop it; two processes cannot write one run."
-            raise ResumeError(msg, where=str(self.path.parent), mend=mend, pid=holder) from error
+            mend = "Wait until it ends, or stop it, then try again: two processes cannot write one run."
+            facts = {"pid": holder, "run_id": self.path.parent.name}
+            raise RunBusy(msg, where=str(self.path.parent), mend=mend, **facts) from error
         except OSError as error:
             os.close(fd)
             msg = f"this file system cannot lock files: {error.strerror}"

@@ -163,6 +163,66 @@ def test_flags_beat_variables_beat_the_file(write):
     assert (config.optimize.seed, config.optimize.method, config.task.model) == (3, "lpo-apo", "a:b")
 
 
+KEYS = [
+    (section, key)
+    for section, field in Config.model_fields.items()
+    for key in getattr(field.annotation, "model_fields", [""])
+]
+CLOSED = {
+    "task.template_format": ("f-string", "mustache", "jinja2"),
+    "output.apply": ("if_improved", "never", "always"),
+    "task.chain": ("a:a", "b:b", "c:c"),
+    "data.inputs": tuple({"x": name} for name in "abc"),
+    "data.splits": tuple({"train": name} for name in "abc"),
+    "prices": tuple({"a:b": {"input": n, "output": 1.0}} for n in (1.0, 2.0, 3.0)),
+    "limits": tuple({"a:b": {"concurrency": n}} for n in (1, 2, 3)),
+    "evaluate.judge_cost": tuple({"x": {"calls": n}} for n in (1, 2, 3)),
+    "evaluate.ranges": tuple({"x": [0, n]} for n in (2, 3, 4)),
+}
+KINDS = [
+    (0.5, 0.25, 0.125),
+    (3, 4, 5),
+    (True, False, True),
+    ("a", "b", "c"),
+    (["a"], ["b"], ["c"]),
+    *(tuple({"x": value} for value in values) for values in ((0.5, 0.25, 0.125), ("a", "b", "c"))),
+]
+BESIDE = {"temperature": {"model": "a:b"}, "max_tokens": {"model": "a:b"}, "base_url": {"model": "a:b"}}
+BESIDE |= {"tag": {"push": "owner/name"}}
+
+
+def three_values(section, key, rest):
+    """Three values of a setting, whatever its kind."""
+    for values in [CLOSED[f"{section}.{key}".rstrip(".")]] if f"{section}.{key}".rstrip(".") in CLOSED else KINDS:
+        with contextlib.suppress(ConfigError):
+            config_from_dict({section: rest | {key: values[0]}} if key else {section: values[0]})
+            return values
+    raise AssertionError(f"no values are known for {section}.{key}")
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS)
+def test_every_key_is_set_by_file_then_variable_then_flag(write, section, key):
+    rest = BESIDE.get(key, {})
+    values = three_values(section, key, rest)
+    held = rest | {key: values[0]} if key else values[0]
+    file = write(f"[{section}]\n" + "\n".join(f"{toml_value(k)} = {toml_value(v)}" for k, v in held.items()))
+    name = f"PROMPTOPT_{section}__{key}".rstrip("_").upper()
+    variable, flag = (v if isinstance(v, str) else toml_value(v) for v in values[1:])
+
+    def found(*outside):
+        value = load_config(file, *outside).model_dump(mode="json")[section]
+        value = value[key] if key else {m: {k: v for k, v in t.items() if v is not None} for m, t in value.items()}
+        if isinstance(value, str) and value.startswith("/"):  # a path, which starts where it was given
+            return value.rpartition("/")[2]
+        if key == "judge_cost":
+            return {m: {"calls": t["calls"]} for m, t in value.items()}
+        return value
+
+    assert found() == values[0]
+    assert found({name: variable}) == values[1]
+    assert found({name: variable}, {f"{section}.{key}".rstrip("."): flag}) == values[2]
+
+
 def test_variables_are_read_as_what_the_key_wants(write):
     env = {
         "PROMPTOPT_TASK__FREEZE": "## A, ## B",
@@ -209,7 +269,10 @@ def test_paths_in_the_file_start_at_the_file_and_flags_at_the_working_directory(
     config = load_config(file)
     assert config.located(config.data.source) == str(tmp_path.resolve() / "rows.jsonl")
     assert config.path(config.output.summary) == tmp_path.resolve() / "out.md"
-    given_ = load_config(file, None, {"data.source": "mine.jsonl", "output.junit": "j.xml"})
+    places = {"output.junit": "j.xml", "output.trace": "t.jsonl", "optimize.cache": "c.db"}
+    given_ = load_config(file, None, {"data.source": "mine.jsonl", **places})
+    assert given_.path(given_.output.trace) == elsewhere / "t.jsonl"
+    assert given_.path(given_.optimize.cache) == elsewhere / "c.db"
     assert given_.located(given_.data.source) == str(elsewhere / "mine.jsonl")
     assert given_.path(given_.output.junit) == elsewhere / "j.xml"
     assert config.located("hf:owner/name") == "hf:owner/name"

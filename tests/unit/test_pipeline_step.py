@@ -467,3 +467,22 @@ def test_a_step_with_an_unknown_key_tells_its_files_too(config, tmp_path):
     assert answer["exit_code"] == 2
     assert "speed" in (tmp_path / "c.md").read_text()
     assert "speed" in (tmp_path / "j.xml").read_text()
+
+
+def test_the_second_of_two_steps_on_one_run_may_come_again(config, tmp_path):
+    """Two schedulers, one run: the second gets code 5 at once, pays nothing, and later replays what the first found."""
+    second = []
+
+    class Meanwhile:
+        def on_event(self, event):
+            if event.type == "scored" and not second:
+                second.append(None)
+                second[0] = run_step(config, root=tmp_path)
+
+    first = run_step(config, root=tmp_path, observers=[Meanwhile()])
+    assert first["outcome"] == "improved"
+    [busy] = second
+    assert (busy["outcome"], busy["exit_code"], busy["run_id"]) == ("failed", 5, first["run_id"])
+    assert (busy["error"]["kind"], busy["error"]["retryable"]) == ("busy", True)
+    again = run_step(config, root=tmp_path)
+    assert (again["replayed"], again["test"]) == (True, first["test"])

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from langchain_promptopt import Budget, PromptOptimizer, optimize
-from langchain_promptopt.errors import ConfigError, ResumeError, TooManyFailures
+from langchain_promptopt.errors import ConfigError, RunBusy, TooManyFailures
 from langchain_promptopt.store import read_events
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 from tests.support.tasks import PROMPT, chain, improve, optimizer, rows
@@ -145,7 +145,7 @@ def blank(jobs):
 
 def test_a_run_has_one_driver_at_a_time(tmp_path):
     with PromptOptimizer(**arguments(tmp_path)).session(chain()) as session:
-        with pytest.raises(ResumeError, match="is working on this run"):
+        with pytest.raises(RunBusy, match="is working on this run"):
             PromptOptimizer(**arguments(tmp_path)).session(chain())
         session.propose()
     with PromptOptimizer(**arguments(tmp_path)).session(chain()) as session:

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from langchain_promptopt.errors import ResumeError, UnavailableError
+from langchain_promptopt.errors import ResumeError, RunBusy, UnavailableError
 from langchain_promptopt.events import Called, Evaluated, FeedbackGiven, Incident, RunFinished, ScoredRow
 from langchain_promptopt.store import Journal, MemoryStore, read_events
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
@@ -299,7 +299,7 @@ def test_two_processes_cannot_write_one_run(tmp_path):
     path = tmp_path / "journal.jsonl"
     writer = child(WRITER, path)
     writer.stdout.readline()
-    with pytest.raises(ResumeError, match=f"process {writer.pid} is working"):
+    with pytest.raises(RunBusy, match=f"process {writer.pid} is working"):
         Journal(path)
     writer.kill()
     writer.communicate(timeout=30)
@@ -307,7 +307,7 @@ def test_two_processes_cannot_write_one_run(tmp_path):
 
 
 def test_two_journals_of_one_process_cannot_either(tmp_path):
-    with Journal(tmp_path / "journal.jsonl"), pytest.raises(ResumeError, match=str(os.getpid())):
+    with Journal(tmp_path / "journal.jsonl"), pytest.raises(RunBusy, match=str(os.getpid())):
         Journal(tmp_path / "journal.jsonl")
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import tempfile
+from functools import cache
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from prefect import flow, task
@@ -27,7 +32,20 @@ def evaluate_shard(
 ) -> list[dict[str, Any]]:
     """One shard: the rows of a candidate, or a part of them."""
     del number  # it names the task run
+    end_with_parent()
     return evaluate_cells(config, jobs, root=root)
+
+
+@cache
+def end_with_parent() -> None:
+    """In a worker of a process pool: end at once when the flow's process is gone, however it went.
+
+    Otherwise the worker of a flow that was killed would go on paying for its shard while the next
+    flow run pays for the same rows, and then wait for work for ever.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), name="promptopt-parent", daemon=True).start()
 
 
 def shards_as_tasks(config: dict[str, Any], root: str | None, size: int) -> Shards:

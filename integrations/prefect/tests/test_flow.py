@@ -143,7 +143,7 @@ def test_served_on_a_schedule(server, tmp_path):
                 ours = [r for r in runs_of(server, "promptopt") if r["deployment_id"]]
                 return next((r for r in ours if r["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}), None)
 
-            run = wait_for(done, 200, "no scheduled run within 200 s")
+            run = wait_for(done, 250, "no scheduled run within 200 s")
         finally:
             serving.send_signal(signal.SIGTERM)
             serving.wait(timeout=60)
@@ -159,28 +159,96 @@ KILLED = """
 import json, sys
 from langchain_promptopt_prefect import optimize_flow
 if __name__ == "__main__":
-    state = optimize_flow(json.load(open("config.json")), ".", return_state=True)
+    state = optimize_flow(json.load(open("config.json")), ".", int(sys.argv[1]), return_state=True)
     print(json.dumps(state.result()))
 """
 
 
-def test_a_flow_run_killed_in_the_middle_is_run_again(server, tmp_path):
-    """At most the calls in flight at the kill are paid twice, counted at the server of the models."""
+def processes():
+    """(pid, state, parent, group) of every process."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, group = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it ended meanwhile
+            continue
+        yield int(path.parent.name), state, int(parent), int(group)
+
+
+def gone(wanted):
+    """Whether no living process of a group is left; the dead may wait for somebody to collect them."""
+    return not any(group == wanted and state != "Z" for _, state, _, group in processes())
+
+
+@pytest.mark.parametrize(("shard", "in_flight"), [(0, 4), (12, 8)], ids=["one process", "shards in a process pool"])
+def test_a_flow_run_killed_in_the_middle_is_run_again(server, tmp_path, shard, in_flight):
+    """At most the calls in flight at the kill are paid twice, counted at the server of the models; nobody is left."""
     config = write_task(tmp_path)
-    with OpenAIServer(brain_of(offline_model("task")), delay=0.05) as models:
+    with OpenAIServer(brain_of(offline_model("task")), delay=0.2) as models:
         config["task"] |= {"model": "openai:m", "base_url": models.base_url}
         config["optimize"]["max_concurrency"] = 4
         (tmp_path / "config.json").write_text(json.dumps(config))
         (tmp_path / "again.py").write_text(KILLED)
-        command = [sys.executable, "again.py"]
-        with subprocess.Popen(command, cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE) as process:
-            wait_for(lambda: models.count >= 25 or process.poll() is not None, 100, "the run does not begin")
+        command = [sys.executable, "again.py", str(shard)]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL, start_new_session=True
+        ) as process:
+            wait_for(lambda: models.count >= 22 or process.poll() is not None, 200, "the run does not begin")
             process.kill()
         at_kill = models.count
+        wait_for(lambda: gone(process.pid), 60, "a killed flow leaves processes behind")
         done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True)
         answer = json.loads(done.stdout.splitlines()[-1])
         asked = models.count
     paid = answer["usage"]["by_role"]["task"]["calls"]
     print(f"calls: {at_kill} before the kill, {asked} in all, {paid} that the run needs")
     assert (answer["outcome"], answer["replayed"]) == ("improved", False)
+    assert at_kill < paid <= asked <= paid + in_flight
+
+
+SERVED = """
+import json
+from langchain_promptopt_prefect import serve
+if __name__ == "__main__":
+    serve(json.load(open("config.json")), cron="*/1 * * * *", name="killed", root=".")
+"""
+
+
+def children(wanted):
+    return [pid for pid, _, parent, _ in processes() if parent == wanted]
+
+
+def test_the_schedule_runs_a_killed_run_again(server, tmp_path):
+    """`kill -9` of the flow run's process: Prefect says crashed, and the next date of the schedule goes on."""
+    config = write_task(tmp_path)
+    with OpenAIServer(brain_of(offline_model("task")), delay=0.2) as models:
+        config["task"] |= {"model": "openai:m", "base_url": models.base_url}
+        config["optimize"]["max_concurrency"] = 4
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        (tmp_path / "served.py").write_text(SERVED)
+        log = tmp_path / "serve.log"
+
+        def ours():
+            assert serving.poll() is None, log.read_text()
+            found = [r for r in runs_of(server, "promptopt") if r["parameters"].get("root") == str(tmp_path)]
+            return {r["state_name"]: r for r in found}
+
+        with (
+            log.open("wb") as out,
+            subprocess.Popen([sys.executable, "served.py"], cwd=tmp_path, stdout=out, stderr=out) as serving,
+        ):
+            try:
+                wait_for(lambda: models.count >= 22 or serving.poll() is not None, 250, "no scheduled run begins")
+                for pid in children(serving.pid):
+                    os.kill(pid, signal.SIGKILL)
+                at_kill = models.count
+                wait_for(lambda: "Crashed" in ours(), 60, "Prefect does not see that the run is dead")
+                again = wait_for(lambda: ours().get("Improved"), 250, log.read_text())
+            finally:
+                serving.send_signal(signal.SIGTERM)
+                serving.wait(timeout=60)
+        asked = models.count
+    [record] = (tmp_path / ".promptopt" / "runs").glob("*/result.json")
+    paid = json.loads(record.read_text())["usage"]["by_role"]["task"]["calls"]
+    print(f"calls: {at_kill} before the kill, {asked} in all, {paid} that the run needs")
+    assert again["auto_scheduled"]
     assert at_kill < paid <= asked <= paid + 4
