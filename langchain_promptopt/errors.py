@@ -32,6 +32,7 @@ class PromptOptError(Exception):
         what: What is wrong, values included.
         where: The place: a file and line, a row, a prompt and character.
         mend: What to change so that it works.
+        row_text: What a row says, told after `where`; `public` is the message without it.
         facts: Anything a program may want, kept on `facts`.
     """
 
@@ -39,17 +40,23 @@ class PromptOptError(Exception):
     kind: ClassVar[str] = "bug"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "", **facts: Any) -> None:
+    def __init__(self, what: str, *, where: str = "", mend: str = "", row_text: str = "", **facts: Any) -> None:
         self.what = what
         self.where = where
+        self.row_text = row_text
         self.mend = mend
         self.role: str | None = facts.pop("role", None)
         self.retry_after_s: float | None = facts.pop("retry_after_s", None)
         self.facts: dict[str, Any] = facts
-        super().__init__(self._message())
+        super().__init__(self._message(row_text))
 
-    def _message(self) -> str:
-        place = f" ({self.where})" if self.where else ""
+    @property
+    def public(self) -> str:
+        """The message for comments, logs and databases that are read by more people than the rows are."""
+        return self._message(", whose text is left out here" if self.row_text else "")
+
+    def _message(self, row_text: str) -> str:
+        place = f" ({self.where}{row_text})" if self.where else ""
         tail = f" {self.mend}" if self.mend else ""
         return f"{self.what.rstrip('.')}{place}.{tail}"
 
@@ -57,16 +64,17 @@ class PromptOptError(Exception):
         """Say more: what led here, before what is wrong, and another mend, after the one there is."""
         self.what = f"{before}{self.what}"
         self.mend = f"{self.mend} {after}".strip()
-        self.args = (self._message(),)
+        self.args = (self._message(self.row_text),)
 
     def as_json(self) -> dict[str, Any]:
-        """The `error` object of machine output: role, kind, retryable, retry_after_s, message."""
+        """The `error` object of machine output: role, kind, retryable, retry_after_s, message, public."""
         return {
             "role": self.role,
             "kind": self.kind,
             "retryable": self.retryable,
             "retry_after_s": self.retry_after_s,
             "message": str(self),
+            "public": self.public,
         }
 
 

@@ -27,7 +27,7 @@ def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
     if len(broken) > _UNSCORABLE * len(outcomes):
         msg = f"evaluators failed on {len(broken)} of {len(outcomes)} baseline rows"
         mend = "Call the evaluator once by hand on this row; rows it cannot judge should be left out of the data."
-        raise EvaluatorError(msg, where=_shown(run, broken[0]), mend=mend)
+        raise EvaluatorError(msg, **_shown(run, broken[0]), mend=mend)
     scores = {run.objective.value(o.scores) for o in outcomes if not o.dropped}
     if len(outcomes) < 2 or len(scores) != 1 or next(iter(scores)) not in {0.0, 1.0}:
         return
@@ -38,13 +38,13 @@ def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
         if not value
         else "There is nothing to improve on these rows; use harder ones."
     )
-    raise DataError(msg, where=_shown(run, outcomes[0]), mend=mend)
+    raise DataError(msg, **_shown(run, outcomes[0]), mend=mend)
 
 
-def _shown(run: Run, outcome: Outcome) -> str:
+def _shown(run: Run, outcome: Outcome) -> dict[str, str]:
     """One row with its answer, which only the journal still has, and its failure."""
     example = run.examples(outcome.cell.split)[outcome.cell.example_id]
     answer = run.journal.cells.get(outcome.cell, outcome).output
     told = f"inputs {dict(example.inputs)!r:.300}, expected {dict(example.outputs)!r:.200}, answer {answer!r:.300}"
     failed = f", {outcome.failure.kind}: {outcome.failure.message:.300}" if outcome.failure is not None else ""
-    return f"row {example.id!r}: {told}{failed}"
+    return {"where": f"row {example.id!r}", "row_text": f": {told}{failed}"}

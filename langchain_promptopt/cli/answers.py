@@ -32,6 +32,11 @@ def ensure_text() -> None:
             reconfigure(errors="replace")
 
 
+def log_is_public() -> bool:
+    """Whether what is printed becomes a workflow's log, which is read by more people than the rows are."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
 def print_json(data: Any) -> None:
     """One JSON document. ASCII only, so that no pipe and no locale can spoil it."""
     sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")

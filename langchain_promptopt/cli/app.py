@@ -25,7 +25,7 @@ from langchain_promptopt.cli import (
     runs,
     show,
 )
-from langchain_promptopt.cli.answers import ensure_text, print_json
+from langchain_promptopt.cli.answers import ensure_text, log_is_public, print_json
 from langchain_promptopt.errors import Interrupted, PromptOptError, UsageError, exit_code_of
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def _failed(error: PromptOptError, *, as_json: bool) -> int:
     from langchain_promptopt.report.github import error_line
     from langchain_promptopt.report.visible import visible
 
-    sys.stderr.write(f"promptopt: {visible(str(error))}\n")
-    if line := error_line("promptopt", visible(str(error)), os.environ):
+    said = visible(error.public if log_is_public() else str(error))
+    sys.stderr.write(f"promptopt: {said}\n")
+    if line := error_line("promptopt", said, os.environ):
         sys.stderr.write(line + "\n")
     if as_json:
         _print_failure(error)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from langchain_promptopt.cli.answers import note, print_json, print_view
+from langchain_promptopt.cli.answers import log_is_public, note, print_json, print_view
 from langchain_promptopt.cli.flags import OPTIMIZE, Given, with_settings
 
 
@@ -58,7 +58,8 @@ def run_and_tell(prepared: Any, *, ok: list[NoGain] | None, as_json: bool) -> in
         result = prepared.optimize(observers=observers)
     from langchain_promptopt.report.terminal import run_view
 
-    return tell(result, run_view(prepared.record), ok=ok, as_json=as_json)
+    show_rows = prepared.config.output.show_rows or not log_is_public()
+    return tell(result, run_view(prepared.record, show_rows=show_rows), ok=ok, as_json=as_json)
 
 
 def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> int:

@@ -171,7 +171,7 @@ def _field_annotation(key: Key) -> Any:
     """What a key holds; None where there is no such key. `("prices", "")` is a section that is one table."""
     section = Config.model_fields.get(key[0])
     model = section.annotation if section else None
-    if section and get_origin(model) is dict:
+    if section is not None and model is not None and get_origin(model) is dict:
         return None if key[1] else TypeAdapter(model)
     if not (isinstance(model, type) and issubclass(model, BaseModel)) or key[1] not in model.model_fields:
         return None

@@ -31,7 +31,7 @@ def failure_json(error: BaseException) -> dict[str, Any]:
         "usage": known.facts.get("usage") or {},
         "warnings": [],
         "applied": False,
-        "error": told | {"message": redact(told["message"])},
+        "error": told | {name: redact(told[name]) for name in ("message", "public")},
     }
 
 

@@ -98,7 +98,7 @@ def deliver_failure(config: Config, answer: Mapping[str, Any]) -> None:
     if out.summary:
         write_text(config.path(out.summary), text)
     if out.junit:
-        write_text(config.path(out.junit), failure_junit(answer))
+        write_text(config.path(out.junit), failure_junit(answer, show_rows=out.show_rows))
     write_summary(text, env)
     known = step_outputs(record) if record else {"difference": "", "edits": "0"}
     write_outputs(

@@ -21,7 +21,7 @@ def failure_markdown(answer: Mapping[str, Any], record: RunRecord | None = None,
     """The error first, then the report of the run as far as it came."""
     title = _TITLES.get(answer["outcome"], "❌ Prompt optimization: failed")
     error = answer["error"]
-    lines = [MARKER, f"## {title}", f"**{prose(str(error['message']))[:_ROOM]}**"]
+    lines = [MARKER, f"## {title}", f"**{prose(_message(error, show_rows=show_rows))[:_ROOM]}**"]
     if error["retryable"]:
         lines.append("Run the same step again: it goes on where it stopped, and pays for nothing twice.")
     head = "\n\n".join(lines) + "\n"
@@ -31,13 +31,17 @@ def failure_markdown(answer: Mapping[str, Any], record: RunRecord | None = None,
     return head + rest.replace("\n## ", "\n### ", 1)
 
 
-def failure_junit(answer: Mapping[str, Any]) -> str:
+def _message(error: Mapping[str, Any], *, show_rows: bool) -> str:
+    return str(error["message"] if show_rows else error.get("public", error["message"]))
+
+
+def failure_junit(answer: Mapping[str, Any], *, show_rows: bool = False) -> str:
     """One test case with an error, so that no CI takes a step without a verdict for a passed one."""
     counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0", "time": "0"}
     suites = ET.Element("testsuites", {"name": "promptopt", **counts})
     suite = ET.SubElement(suites, "testsuite", {"name": clean(f"promptopt {answer['run_id'] or ''}".strip()), **counts})
     case = ET.SubElement(suite, "testcase", classname="promptopt", name="verdict", time="0")
     error = answer["error"]
-    ET.SubElement(case, "error", type=clean(str(error["kind"])), message=clean(str(error["message"])))
+    ET.SubElement(case, "error", type=clean(str(error["kind"])), message=clean(_message(error, show_rows=show_rows)))
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,15 @@ class Rows:
 
     split: str
     all: tuple[Row, ...]
+
+    def without_text(self) -> Rows:
+        """The same rows by id and score alone."""
+
+        def bare(row: Row) -> Row:
+            before, after = (replace(side, output=None, comment="", failure="") for side in (row.before, row.after))
+            return Row(row.example_id, row.split, before, after)
+
+        return Rows(self.split, tuple(map(bare, self.all)))
 
     @property
     def better(self) -> tuple[Row, ...]:

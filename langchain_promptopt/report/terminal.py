@@ -33,12 +33,15 @@ def safe_text(value: Any, style: str = "", limit: int | None = None) -> Text:
     return Text(text if limit is None else shortened(text, limit), style=style)
 
 
-def run_view(record: RunRecord) -> RenderableType:
-    """All of a run: verdict, edits with reasons, rows worse and better, cost, what to do next."""
+def run_view(record: RunRecord, *, show_rows: bool = True) -> RenderableType:
+    """All of a run: verdict, edits with reasons, rows worse and better, cost, what to do next.
+
+    Without `show_rows`, rows are told by id and score only.
+    """
     parts: list[RenderableType] = [verdict_view(record), *edit_views(record)]
     for rows in record.rows.values():
         if rows.split == "test" or "test" not in record.rows:
-            parts.append(rows_view(rows))
+            parts.append(rows_view(rows if show_rows else rows.without_text()))
     parts.append(usage_view(record))
     if facts := wording.health_facts(record.health):
         table = Table.grid(padding=(0, 2))

@@ -108,7 +108,7 @@ def test_every_error_becomes_its_exit_code_and_an_object(project, capfd, monkeyp
     assert found == data["exit_code"] == code
     outcomes = {4: "budget", 130: "interrupted", 143: "interrupted"}
     assert data["outcome"] == outcomes.get(code, "failed")
-    assert set(data["error"]) == {"role", "kind", "retryable", "retry_after_s", "message"}
+    assert set(data["error"]) == {"role", "kind", "retryable", "retry_after_s", "message", "public"}
     assert err.startswith("promptopt: x")
     assert answer(capfd, "show", RUN)[:2] == (code, "")
 

@@ -486,3 +486,46 @@ def test_the_second_of_two_steps_on_one_run_may_come_again(config, tmp_path):
     assert (busy["error"]["kind"], busy["error"]["retryable"]) == ("busy", True)
     again = run_step(config, root=tmp_path)
     assert (again["replayed"], again["test"]) == (True, first["test"])
+
+
+def test_what_a_row_says_stays_out_of_what_a_pipeline_publishes(tmp_path, monkeypatch, capfd):
+    """A baseline that is always wrong shows a row: here, and not in comment, JUnit, annotation or a workflow's log."""
+    monkeypatch.chdir(tmp_path)
+    config = write_task(tmp_path, data=[row | {"outputs": {"label": "none of them"}} for row in rows()])
+    config["output"] = {"summary": "c.md", "junit": "j.xml"}
+    (tmp_path / "promptopt.toml").write_text(toml_text(config))
+    row_text = ("wrong sum", "my parcel", "my password", "none of them")
+
+    def shown(text):
+        return any(words in text.lower() for words in row_text)
+
+    def files():
+        return (tmp_path / "c.md").read_text() + (tmp_path / "j.xml").read_text()
+
+    assert run(["optimize"]) == 2
+    assert shown(capfd.readouterr().err)
+    assert not shown(files())
+    assert "whose text is left out here" in files()
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert run(["optimize", "--json"]) == 2
+    said = capfd.readouterr()
+    assert "::error title=promptopt::the baseline scores 0 on all" in said.err
+    assert not shown(said.err)
+    error = json.loads(said.out)["error"]
+    assert shown(error["message"])
+    assert not shown(error["public"])
+    assert run(["optimize", "--show-rows"]) == 2
+    assert shown(files())
+
+
+def test_a_workflow_log_tells_rows_by_id_and_score(config, tmp_path, monkeypatch, capfd):
+    (tmp_path / "promptopt.toml").write_text(toml_text(config))
+    assert run(["optimize"]) == 0
+    assert "My parcel never came" in capfd.readouterr().out
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert run(["optimize"]) == 0
+    told = capfd.readouterr().out
+    assert "test-1" in told
+    assert "My parcel" not in told
+    assert run(["optimize", "--show-rows"]) == 0
+    assert "My parcel never came" in capfd.readouterr().out

@@ -86,7 +86,7 @@ def step(config: dict[str, Any], root: str | None = None, shard_size: int = 0) -
         output = dict(config.get("output", {}))
         summary = Path(root or ".") / output.setdefault("summary", str(Path(folder) / "report.md"))
         answer = run_step({**config, "output": output}, root=root, shards=shards)
-        told = summary.read_text(encoding="utf-8") if summary.is_file() else str((answer["error"] or {}).get("message"))
+        told = summary.read_text(encoding="utf-8") if summary.is_file() else str((answer["error"] or {}).get("public"))
     publish(answer, told)
     return checked(answer)
 

@@ -19,7 +19,8 @@ class StepFailed(RuntimeError):  # noqa: N818 - reads like Prefect's states
     """A step ended without a verdict; `answer` is the machine output of `run_step`."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
-        message = (answer["error"] or {}).get("message", answer["outcome"])
+        error = answer["error"] or {}
+        message = error.get("public") or error.get("message") or answer["outcome"]  # Prefect keeps and shows it
         super().__init__(f"exit code {answer['exit_code']}: {message}")
         self.answer = dict(answer)
 
