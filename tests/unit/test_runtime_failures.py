@@ -287,12 +287,13 @@ def test_exit_codes(server):
         assert error.as_json()["role"] == "optimizer"
     quota = classify(_raised(lambda: _model(server).invoke("quota"))).as_error("task")
     assert isinstance(quota, UnavailableError)
-    assert quota.as_json() | {"message": ""} == {
+    assert quota.as_json() | {"message": "", "public": ""} == {
         "role": "task",
         "kind": "insufficient_quota",
         "retryable": False,
         "retry_after_s": None,
         "message": "",
+        "public": "",
     }
     assert isinstance(classify(_raised(lambda: _model(server).invoke("key"))).as_error("task"), CredentialsError)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[3]), str(Path(__file__).resolve().parent)]
 
@@ -22,6 +24,9 @@ from langchain_promptopt.pipeline import rollback_run
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.openai_server import OpenAIServer, brain_of
 from tests.support.pipeline_task import PROMPT, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def add_rows(client: Client, name: str, data: list[dict[str, Any]]) -> None:
@@ -49,10 +54,34 @@ def standing(client: Client) -> str:
     return text.split('mentions "refund", answer ')[1].split(".")[0]
 
 
-def main() -> None:
-    """Play the three nights, and a rollback in the morning."""
-    from promotion import promotion
+@dataclass
+class World:
+    """The platform with a wrong rule in production, and the models; `night` runs the flow on fresh rows."""
 
+    client: Client
+    models: OpenAIServer
+    folder: str
+
+    def night(self, number: int, title: str, data: list[dict[str, Any]], retries: int = 1) -> Any:
+        """One night's flow run, told."""
+        from promotion import promotion
+
+        print(f"night {number}: {title}")
+        add_rows(self.client, f"triage-night-{number}", data)
+        config = {
+            "task": {"model": "openai:task", "base_url": self.models.base_url},
+            "data": {"source": f"triage-night-{number}"},
+            "evaluate": {"evaluators": ["exact_match"]},
+            "optimize": {"model": "offline"},
+        }
+        state = promotion(config, "-/triage", "triage-smoke", self.folder, retries=retries, return_state=True)
+        print(f"  flow run: {state.name} ({state.type.value}); refunds go to {standing(self.client)!r}")
+        return state
+
+
+@contextmanager
+def world(smoke: list[dict[str, Any]]) -> Iterator[World]:
+    """Servers on 127.0.0.1, gone at the end; `smoke` are the rows of the smoke evaluation."""
     folder = tempfile.mkdtemp()
     os.environ["PROMPTOPT_RUNS_DIR"] = str(Path(folder) / "runs")
     models = OpenAIServer({"task": brain_of(offline_model("task"))})
@@ -60,37 +89,27 @@ def main() -> None:
         os.environ.update(LANGSMITH_ENDPOINT=platform.url, LANGSMITH_API_KEY="k", LANGSMITH_TRACING="false")
         client = Client()
         client.push_prompt("triage", object=ChatPromptTemplate.from_template(PROMPT), commit_tags=["production"])
-        add_rows(client, "triage-smoke", rows(train=0, dev=0, test=24, start=500))
-        config = {
-            "task": {"model": "openai:task", "base_url": models.base_url},
-            "evaluate": {"evaluators": ["exact_match"]},
-            "optimize": {"model": "offline"},
-        }
+        add_rows(client, "triage-smoke", smoke)
+        yield World(client, models, folder)
 
-        def night(number: int, title: str, data: list[dict[str, Any]], retries: int = 1) -> Any:
-            print(f"night {number}: {title}")
-            name = f"triage-night-{number}"
-            add_rows(client, name, data)
-            state = promotion(
-                {**config, "data": {"source": name}},
-                "-/triage",
-                "triage-smoke",
-                folder,
-                retries=retries,
-                return_state=True,
-            )
-            print(f"  flow run: {state.name} ({state.type.value}); refunds go to {standing(client)!r}")
-            return state
 
-        first = night(1, "a wrong rule in production", rows(start=40))
-        night(2, "errors that no edit mends", muddled(rows(start=80)))
-        models.stop()
-        down = night(3, "models down", muddled(rows(start=120)), retries=0)
+def smoke_rows() -> list[dict[str, Any]]:
+    """Rows that no night has."""
+    return rows(train=0, dev=0, test=24, start=500)
+
+
+def main() -> None:
+    """Play the three nights, and a rollback in the morning."""
+    with world(smoke_rows()) as here:
+        first = here.night(1, "a wrong rule in production", rows(start=40))
+        here.night(2, "errors that no edit mends", muddled(rows(start=80)))
+        here.models.stop()
+        down = here.night(3, "models down", muddled(rows(start=120)), retries=0)
         error = down.result(raise_on_failure=False)
         print(f"  {type(error).__name__}: exit code {error.answer['exit_code']}, {error.answer['error']['kind']}")
         print("morning: somebody wants the old prompt back")
         run = Path(os.environ["PROMPTOPT_RUNS_DIR"]) / first.result()["run_id"]
-        print(f"  rolled back to {rollback_run(run)[:8]}; refunds go to {standing(client)!r}")
+        print(f"  rolled back to {rollback_run(run)[:8]}; refunds go to {standing(here.client)!r}")
 
 
 if __name__ == "__main__":
