@@ -177,6 +177,7 @@ CLOSED = {
     "prices": tuple({"a:b": {"input": n, "output": 1.0}} for n in (1.0, 2.0, 3.0)),
     "limits": tuple({"a:b": {"concurrency": n}} for n in (1, 2, 3)),
     "evaluate.judge_cost": tuple({"x": {"calls": n}} for n in (1, 2, 3)),
+    "evaluate.values": tuple({"x": {"good": n}} for n in (0.5, 0.25, 0.125)),
     "evaluate.ranges": tuple({"x": [0, n]} for n in (2, 3, 4)),
 }
 KINDS = [

@@ -387,7 +387,7 @@ def test_compare_leaves_the_same_files(config, tmp_path, capfd, monkeypatch):
     assert (code, said["outcome"]) == (0, "improved")
     comment = (tmp_path / "c.md").read_text()
     assert comment.startswith(MARKER)
-    assert "- billing\n+ delivery" in comment
+    assert '"refund", answer billing.\n+ - If the message mentions "refund", answer delivery.' in comment
     assert 'failures="0"' in (tmp_path / "j.xml").read_text()
     assert "outcome=improved" in (tmp_path / "out.txt").read_text()
     back = run(["compare", "new.txt", "prompt.txt", "--json", "--summary", "d.md"])

@@ -108,7 +108,7 @@ def test_compare_approves_a_better_prompt(repo, tmp_path):
     assert ran.outputs == {"outcome": "improved", "compared": "1"}
     comment = (repo / "promptopt-comment.md").read_text()
     assert comment.startswith(MARKER)
-    assert "- billing\n+ delivery" in comment
+    assert '"refund", answer billing.\n+ - If the message mentions "refund", answer delivery.' in comment
     assert "Prompt comparison: improved" in comment
     assert "How to roll back" in comment
     assert "No reason was given" not in comment
