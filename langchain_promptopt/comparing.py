@@ -176,6 +176,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, verdict: Verdict, *,
         warnings=(*plan.notes, *verdict.warnings),
         gate_passed=verdict.may_apply,
         events=lambda: list(ready.journal.events()),
+        data=plan.data,
     )
 
 

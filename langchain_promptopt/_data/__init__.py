@@ -1,7 +1,16 @@
 """Rows from files, folders, Hugging Face, memory or LangSmith, checked before anything is paid for."""
 
-from langchain_promptopt._data._load import Inspected, inspect_rows, load_data, version_of
+from langchain_promptopt._data._load import Inspected, examples_of, inspect_rows, load_data, version_of
 from langchain_promptopt._data._rows import Columns
 from langchain_promptopt._data._source import Source, describe_source
 
-__all__ = ["Columns", "Inspected", "Source", "describe_source", "inspect_rows", "load_data", "version_of"]
+__all__ = [
+    "Columns",
+    "Inspected",
+    "Source",
+    "describe_source",
+    "examples_of",
+    "inspect_rows",
+    "load_data",
+    "version_of",
+]

@@ -92,6 +92,13 @@ def load_data(  # noqa: PLR0913 - the facade of this room; each is a setting of 
     return DataSet(ordered, source.name, version_of(ordered), seen.problems, tuple(notes))
 
 
+def examples_of(data: DataSet) -> dict[str, dict[str, Any]]:
+    """Inputs and expected outputs by example id, for showing rows beside verdicts."""
+    return {
+        e.id: {"inputs": dict(e.inputs), "expected": dict(e.outputs)} for rows in data.splits.values() for e in rows
+    }
+
+
 def inspect_rows(rows: Sequence[Any], *, columns: Columns, variables: Sequence[str] | None = None) -> Inspected:
     """Check rows one by one, without a limit on how many may be unusable."""
     reader = Reader(columns, variables)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from langchain_promptopt._engine.gating import Verdict
+    from langchain_promptopt.protocols import DataSet
     from langchain_promptopt.report.health import Health
     from langchain_promptopt.types import Edit, PromptSet
 
@@ -53,6 +54,8 @@ class Result:
     """Pages about this run in LangSmith, by what they show."""
     events: Callable[[], Iterable[Mapping[str, Any]]] = field(default=tuple, repr=False)
     judged: Callable[[Sequence[int]], Result] | None = field(default=None, repr=False)
+    data: DataSet | None = field(default=None, repr=False)
+    """The rows of the run; reports show their texts."""
     _written: list[Any] = field(default_factory=list, repr=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -121,11 +124,16 @@ class Result:
         save_prompts(self.best, Path(folder))
         return Path(folder)
 
-    def report(self, path: str | Path) -> Path:
-        """Write the report: HTML, or Markdown or JUnit by the file's ending."""
+    def report(self, path: str | Path, *, show_rows: bool = False) -> Path:
+        """Write the report: HTML, or Markdown or JUnit by the file's ending.
+
+        HTML shows the rows' texts. Markdown, which is read by more people, shows them with `show_rows`.
+        """
+        from langchain_promptopt._data import examples_of
         from langchain_promptopt.report.render import write_report
 
-        return write_report(list(self.events()), Path(path))
+        examples = None if self.data is None else examples_of(self.data)
+        return write_report(list(self.events()), Path(path), examples=examples, show_rows=show_rows)
 
     def push(self, name: str, *, tag: str | None = None, force: bool = False) -> str:
         """Commit the best prompts to LangSmith under `name` and move `tag` to the commit."""

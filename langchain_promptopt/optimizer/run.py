@@ -123,6 +123,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         warnings=warnings,
         gate_passed=verdict is not None and verdict.may_apply,
         events=_reader(ready),
+        data=plan.data,
         judged=lambda keep: run_sync(lambda: _judge_part(plan, edits, keep)),
     )
 

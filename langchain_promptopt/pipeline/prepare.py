@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._data import Columns
+from langchain_promptopt._data import Columns, examples_of
 from langchain_promptopt._langsmith.options import LangSmithOptions
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.limiter import RateLimit
@@ -85,8 +85,6 @@ class Prepared:
 
     def examples(self) -> dict[str, dict[str, Any]]:
         """Inputs and expected outputs by example id, for showing rows beside verdicts."""
-        from langchain_promptopt.pipeline.recalled import examples_of
-
         return examples_of(data_of(self.settings))
 
 

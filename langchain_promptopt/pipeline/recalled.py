@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._data import load_data
+from langchain_promptopt._data import examples_of, load_data
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.pipeline.prepare import columns_of
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from langchain_promptopt.protocols import DataSet
 
 _ASK = "Name them with --data to see their texts."
-
-
-def examples_of(data: DataSet) -> dict[str, dict[str, Any]]:
-    """Inputs and expected outputs by example id, for showing rows beside verdicts."""
-    return {
-        e.id: {"inputs": dict(e.inputs), "expected": dict(e.outputs)} for rows in data.splits.values() for e in rows
-    }
 
 
 def recalled(config: Config, started: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]] | None, str]:

@@ -275,6 +275,16 @@ def test_a_candidate_that_breaks_the_chain_scores_zero_and_loses(openings):
     assert result.outcome == "no_gain"
 
 
+def test_the_report_of_a_result_shows_its_rows(openings, tmp_path):
+    result = run(openings=openings)
+    html = result.report(tmp_path / "report.html").read_text()
+    for row in ("cat-test-1", "train-3", "stone"):
+        assert row in html
+    assert "cat-test-1" in html, "a row that got better is shown with its text"
+    assert "cat-test-1" not in result.report(tmp_path / "pr.md").read_text()
+    assert "cat-test-1" in result.report(tmp_path / "pr.md", show_rows=True).read_text()
+
+
 def test_an_unknown_argument_names_the_nearest():
     with pytest.raises(ConfigError, match=r"no argument 'optimiser_model'.*Did you mean 'optimizer_model'"):
         run(optimiser_model=optimizer())
