@@ -196,24 +196,35 @@ async def gepa_runner(case: Case) -> float:
     return lap.seconds()
 
 
+def right(outputs: dict[str, Any], reference_outputs: dict[str, Any]) -> bool:
+    return bool(outputs["answer"] == reference_outputs["answer"])
+
+
+def examples(words: list[str]) -> list[Any]:
+    from uuid import uuid4
+
+    from langsmith.schemas import Example
+
+    return [Example(id=uuid4(), inputs={"word": w}, outputs={"answer": "x"}, dataset_id=uuid4()) for w in words]
+
+
+async def warmed(case: Case, run: Callable[[list[str]], Awaitable[None]]) -> float:
+    """Seconds of all calls, after a warm-up of one a place."""
+    await run([f"warm-{i}" for i in range(case.in_flight)])
+    lap = Lap()
+    await run(case.words())
+    return lap.seconds()
+
+
 async def aevaluate(case: Case) -> float:
     """LangSmith's `aevaluate` without upload."""
     from langsmith import Client
     from langsmith import aevaluate as evaluate
-    from langsmith.schemas import Example
 
     made, local = chain(case), Client(api_url=case.url, api_key="unused", info={}, auto_batch_tracing=False)
 
     async def target(inputs: dict[str, Any]) -> dict[str, Any]:
         return {"answer": await made.ainvoke(inputs)}
-
-    def right(outputs: dict[str, Any], reference_outputs: dict[str, Any]) -> bool:
-        return bool(outputs["answer"] == reference_outputs["answer"])
-
-    def examples(words: list[str]) -> list[Any]:
-        from uuid import uuid4
-
-        return [Example(id=uuid4(), inputs={"word": w}, outputs={"answer": "x"}, dataset_id=uuid4()) for w in words]
 
     async def run(words: list[str]) -> None:
         await evaluate(
@@ -225,17 +236,35 @@ async def aevaluate(case: Case) -> float:
             client=local,
         )
 
-    await run([f"warm-{i}" for i in range(case.in_flight)])
-    lap = Lap()
-    await run(case.words())
-    return lap.seconds()
+    return await warmed(case, run)
 
 
 async def promptim_runner(case: Case) -> float:
-    """The way promptim evaluates: LangSmith's `aevaluate` under its own trainer."""
-    import promptim  # noqa: F401 - present or not
+    """The trainer of promptim evaluating a prompt; it sets no limit of its own, so the target does."""
+    import httpx2
+    from langchain_openai import ChatOpenAI
+    from langsmith import Client
+    from promptim import types as kinds
+    from promptim.trainer import PromptTrainer
 
-    return await aevaluate(case)
+    http = httpx2.AsyncClient(limits=httpx2.Limits(max_connections=case.in_flight), timeout=None)
+    model = ChatOpenAI(
+        model="any", base_url=case.base_url, api_key="unused", max_retries=0, temperature=0, http_async_client=http
+    )
+    gate = asyncio.Semaphore(case.in_flight)
+
+    async def system(prompt: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        async with gate:
+            return {"answer": (await model.ainvoke(prompt.invoke(inputs))).content}
+
+    trainer = PromptTrainer(optimizer=None, client=Client(api_url=case.url, api_key="unused", info={}))  # type: ignore[arg-type]  # evaluation asks no optimizer
+    prompt = kinds.PromptWrapper(prompt_str=f"{SYSTEM} {HUMAN}")
+    task = kinds.Task(name="t", dataset="d", initial_prompt=prompt, evaluators=[right], system=system)
+
+    async def run(words: list[str]) -> None:
+        await trainer._evaluate_prompt(prompt, task, examples(words), upload_results=False)
+
+    return await warmed(case, run)
 
 
 RUNNERS: dict[str, Runner] = {
