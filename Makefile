@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types imports campaign build check clean
+.PHONY: help demo test lowest lint format types imports campaign build check clean
 
 help: ## List the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,15 @@ test: .venv/.dev ## All tests but the long campaigns
 campaign: .venv/.dev ## The long generated campaigns
 	$(BIN)/python -m pytest -q -n $(JOBS) -m campaign
 
+.venv-lowest/.made: pyproject.toml .ci/lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --upgrade pip
+	.venv-lowest/bin/python -m pip install --quiet --constraint .ci/lowest.txt --editable . --group dev
+	@touch $@
+
+lowest: .venv-lowest/.made ## All tests on the lowest versions that are promised
+	.venv-lowest/bin/python -m pytest -q -n $(JOBS)
+
 lint: .venv/.dev ## Ruff, both halves
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,4 +58,4 @@ build: .venv/.dev ## Wheel and source distribution
 check: lint types imports test ## What a commit must pass
 
 clean: ## Remove the environment and everything made
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lowest dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

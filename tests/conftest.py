@@ -7,6 +7,10 @@ import socket
 import sys
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # benchmarks measure, tests decide
+settings.load_profile("untimed")
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost", "0.0.0.0"}
 

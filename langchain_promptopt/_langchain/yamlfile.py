@@ -115,6 +115,8 @@ def _block(text: str, new: str, newline: str) -> Iterator[str]:
     first = next((line for line in body.splitlines() if line.strip()), "")
     indent = first[: len(first) - len(first.lstrip(" "))] or "  "
     digits = re.sub(r"[^0-9]", "", header[2])
+    if new.lstrip("\n ").startswith("\t") and not digits:
+        return  # libyaml, and with it PyYAML, takes a tab that opens a block for broken indentation
     breaks = len(new) - len(new.rstrip("\n"))
     for chomp in dict.fromkeys((header[2].replace(digits, "", 1) if digits else header[2], _chomp(breaks))):
         lines = (new if chomp == "+" else new.rstrip("\n")).split("\n")

@@ -316,6 +316,12 @@ def test_yaml_changes_the_scalar_alone(old, new, was, now):
         assert made == YAML_FILE.replace(was, now)
 
 
+def test_yaml_a_block_never_begins_with_a_tab():
+    """Parsers built on libyaml refuse it, whatever ours says."""
+    made = rewrite_yaml("p: |\n  some words\nq: 1\n", "some words\n", "\tsome more\n", "f")
+    assert made == 'p: "\\tsome more\\n"\nq: 1\n'
+
+
 @given(old=lines, new=lines, style=st.sampled_from(["|", "|-", "|+", '"', "'", "plain"]), crlf=st.booleans())
 def test_yaml_any_text(old, new, style, crlf):
     old = f"a{old}"
