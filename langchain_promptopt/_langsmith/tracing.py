@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("langchain_promptopt")
 _FLUSH = 30.0
 """Seconds the end of a run waits for its traces; what is not sent by then is kept and sent by the next run."""
+_OPEN = 30 * 24 * 3600
+"""Seconds an OpenTelemetry span may be open. The SDK ends those of an hour ago, and the root of a run lasts longer."""
 _NOWHERE = "http://127.0.0.1:9"
 
 
@@ -89,7 +91,8 @@ def make_client(project: str | None, spool: Path | None) -> TraceClient:
     client = TraceClient(spool=spool, **more)
     if client.otel_exporter is not None:
         queue = client.tracing_queue
-        client.ordered = InOrder(client.otel_exporter, queue.qsize if queue is not None else int)
+        patient = type(client.otel_exporter)(tracer_provider=more["otel_tracer_provider"], span_ttl_seconds=_OPEN)
+        client.ordered = InOrder(patient, queue.qsize if queue is not None else int)
         client.otel_exporter = client.ordered
     client.spans = spans.provider if spans is not None and spans.ours else None
     return client

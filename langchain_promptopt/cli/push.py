@@ -35,10 +35,11 @@ def push(
     if target is None:
         msg = "no LangSmith prompt is named"
         raise UsageError(msg, mend='Write `promptopt push RUN owner/name`, or output.push = "owner/name".')
-    commit = push_run(find_run(config, run), target, tag=tag or config.output.tag, force=force)
+    tag = tag or config.output.tag
+    commit = push_run(find_run(config, run), target, tag=tag, force=force)
     said(
         {"run": run, "target": target, "commit": commit, "tag": tag},
-        f"pushed {target} as {commit}",
+        f"pushed {target} as {commit}" + (f"; the tag {tag!r} stands on it" if tag else ""),
         as_json=given.as_json,
     )
     return 0
@@ -49,7 +50,11 @@ def rollback(*, given: Given, run: RunName) -> int:
     """Take back what a run pushed: the tag moves to the commit it stood on before."""
     from langchain_promptopt.cli.journals import find_run
     from langchain_promptopt.pipeline import rollback_run
+    from langchain_promptopt.store import read_events
 
-    commit = rollback_run(find_run(given.load(), run))
-    said({"run": run, "commit": commit}, f"rolled back to {commit}", as_json=given.as_json)
+    folder = find_run(given.load(), run)
+    commit = rollback_run(folder)
+    target = [e["data"]["target"] for e in read_events(folder / "journal.jsonl") if e["type"] == "rolled_back"][-1]
+    told = f"rolled back: {target} stands on {commit}" if commit else f"rolled back: {target} is gone again"
+    said({"run": run, "target": target, "commit": commit}, told, as_json=given.as_json)
     return 0

@@ -81,7 +81,7 @@ def push_once(result: Result, name: str, *, tag: str | None = None, hub: PromptH
 
 
 def rollback_recorded(folder: Path, *, hub: PromptHub | None = None) -> str:
-    """Take back what a run pushed; returns the commit that stands now.
+    """Take back what a run pushed; returns the commit that stands now, "" where a tag was made and is gone again.
 
     A tag moves back to where it stood. Without a tag, the prompt as it was becomes a new commit on top.
 
@@ -238,7 +238,7 @@ def _undo(hub: PromptHub, place: Address, push: _Push, run_id: str) -> str:
 
 
 def _untag(hub: PromptHub, place: Address, push: _Push, ours: Commit) -> str:
-    now, stands = hub.tags(place), ours.parent or ""
+    now, stands = hub.tags(place), ""
     for tag, before in push.tags.items():
         if now.get(tag) not in {ours.hash, before}:
             msg = f"the tag {tag!r} of {place.name!r} was moved by somebody else meanwhile"

@@ -246,7 +246,8 @@ def how_to(record: RunRecord) -> list[tuple[str, str]]:
         ("write the new prompt into a file", f"promptopt apply {run} --to FILE{force}"),
         ("write only some of the edits", f"promptopt apply {run} --edits 1,3 --to FILE{force}"),
         ("undo it in the file", f"promptopt apply --revert {run}"),
-        ("undo a push", f"promptopt rollback {run}"),
+        ("put it into LangSmith", f"promptopt push {run} OWNER/NAME --tag staging{force}"),
+        ("undo that", f"promptopt rollback {run}"),
     ]
     return out[: 1 if is_comparison(record) else None] if record.edits else []
 

@@ -6,7 +6,9 @@ import builtins
 import contextlib
 import io
 import json
+import time
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 from langchain_core.prompts import ChatPromptTemplate
@@ -25,6 +27,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from langchain_promptopt import Gate, optimize
 from langchain_promptopt._langsmith.otel import InOrder, provider
 from langchain_promptopt._langsmith.sending import TraceClient
+from langchain_promptopt._langsmith.tracing import make_client
 from langchain_promptopt.errors import ConfigError, CredentialsError
 from tests.support.guard import SocketGuard
 from tests.support.http_kit import LoopbackServer
@@ -242,6 +245,16 @@ def test_opentelemetry_gets_the_tree_and_neither_the_key_nor_langsmith_anything(
     assert json.loads(plain(root)["output.value"])["outcome"] == "improved"
 
 
+def test_hidden_inputs_and_templates_are_hidden_from_opentelemetry_too(server, monkeypatch, collector):
+    switch(monkeypatch, TRACING="true", TRACING_MODE="otel", HIDE_INPUTS="true", HIDE_OUTPUTS="true")
+    run()
+    assert server.count == 0
+    told = json.dumps([plain(s) for s in collector.spans], default=str)
+    assert "promptopt_run_id" in told
+    assert "You sort words" not in told
+    assert "PLANT" not in told.replace("promptopt", "")
+
+
 def test_hybrid_mode_sends_to_both_and_the_key_to_one(server, monkeypatch, collector):
     switch(monkeypatch, TRACING="true", TRACING_MODE="hybrid", PROJECT="both")
     run()
@@ -297,6 +310,27 @@ def test_spans_are_whole_however_the_queue_cuts_them(end_first):
     spans = {s.name: s for s in kept.get_finished_spans()}
     assert spans.keys() == {"root", "child"}
     assert spans["child"].parent.span_id == spans["root"].context.span_id
+
+
+def test_the_root_of_a_run_of_many_hours_is_whole(monkeypatch, collector):
+    """The SDK ends what has been open for an hour, without its outputs."""
+    switch(monkeypatch, TRACING="true", TRACING_MODE="otel")
+    later, now = time.time() + 30 * 3600, datetime.now(UTC)
+    client = make_client("p", None)
+    mine, other = (
+        {"id": uid, "trace_id": uid, "dotted_order": f"20260101T000000000000Z{uid}"}
+        for uid in (uuid.uuid4(), uuid.uuid4())
+    )
+    client.create_run("promptopt", {"q": 1}, "chain", start_time=now, project_name="p", **mine)
+    client.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: later)
+        client.create_run("other", {"q": 1}, "chain", start_time=now, project_name="p", **other)
+        client.flush()
+    client.update_run(mine.pop("id"), outputs={"a": 1}, end_time=now, **mine)
+    client.end(10)
+    (span,) = (s for s in collector.spans if s.name == "promptopt")
+    assert plain(span)["output.value"]
 
 
 def test_a_provider_of_the_application_is_used_and_its_spans_show_kinds(server, monkeypatch):
