@@ -72,6 +72,13 @@ _REASONING = re.compile(
     r"|here(?:['’]s| is) (?:the|an?|my) (?:\w{1,20} ){0,2}(?:prompt|version|replacement|edit)\b)",
     re.IGNORECASE,
 )
+_TO_FILL = re.compile(
+    r"<(?P<tag>[A-Z][\w-]{0,30}(?: [A-Za-z][\w-]{0,20}){0,3})>(?!(?s:.{0,4000})</(?P=tag)>)"
+    r"|<<[^<>\n]{1,40}>>"
+    r"|[<\[](?i:insert|your|fill in|placeholder|todo|tbd)\b[^<>\[\]\n]{0,40}[>\]]"
+    r"|\b(?:TODO|TBD|XXX)\b|(?i:lorem ipsum)"
+)
+"""Places left for someone to fill in; a lower-case <label> in the description of a reply's form is none."""
 _NUMBER_OF_WORDS = re.compile(r"\b(\d{1,5})[ -]words?\b", re.IGNORECASE)
 _SHARED_RUN = 8
 _SHARED_PART = 0.3
@@ -111,6 +118,7 @@ def lint(  # noqa: PLR0913
         _leaked("meta_talk", _META, said, parent_text),
         None if "score" in parent_text.lower() else _leaked("meta_talk", _META_SCORE, said, parent_text),
         next((r for t in new_texts if (r := _leaked("reasoning", _REASONING, t, parent_text))), None),
+        _leaked("placeholder", _TO_FILL, said, parent_text),
         _budget_echo(said, parent_text, budget_words),
         _copied_example(said, parent_text, examples, others),
         _foreign(said, parent_text, child_text),

@@ -117,6 +117,19 @@ def test_induction_writes_instructions_from_examples_alone():
     assert result.usage["by_role"]["optimizer"]["calls"] == 50
 
 
+def test_induced_instructions_are_linted_like_any_child():
+    """Published loops kept prompts that copy an exemplar or hold a literal placeholder (spec 2.6)."""
+    good = "Call every animal an animal. Call every stone a stone. Answer with one word."
+    said = iter([good, f"{good} Mind the <Entity>.", f"{good} As the improved prompt says."] * 20)
+    result = run("ape", optimizer(lambda _: f"<START>{next(said)}<END>"))
+    refused = {e["rule"] for e in of_type(result, "rejected")}
+    assert {"placeholder", "meta_talk"} <= refused
+    texts = {p["messages"][0]["template"] for e in of_type(result, "proposed") for p in e["prompts"]}
+    assert not any("<Entity>" in t or "improved" in t for t in texts)
+    assert result.outcome == "improved"
+    assert {r.rule for r in result.health.rules} == refused
+
+
 # ------------------------------------------------------------------ APO
 
 

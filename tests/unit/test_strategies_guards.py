@@ -62,6 +62,12 @@ def test_an_ordinary_edit_passes():
         ("is }broken", "vars"),
         ("as in the improved prompt", "meta_talk"),
         ("<START>is mentioned", "leaked_marker"),
+        ("is mentioned. ```", "leaked_marker"),
+        ("is mentioned, as <Prompt> says", "leaked_marker"),
+        ("is mentioned by <Entity>", "placeholder"),
+        ("is mentioned by [insert name here]", "placeholder"),
+        ("is mentioned by <<customer>>", "placeholder"),
+        ("is mentioned, which yields higher scores", "meta_talk"),
         ("is mentioned, as in my card was charged twice for the same order", "example_copied"),
         ("is mentioned; then say: We have refunded it.", "gold_answer"),
         ("упомянуты в самом обращении клиента", "language"),
@@ -69,6 +75,18 @@ def test_an_ordinary_edit_passes():
 )
 def test_each_rule_has_its_id(new, refused):
     assert rule(prompts(), child(prompts(), "is mentioned", new), examples=[ROW]) == refused
+
+
+@pytest.mark.parametrize(
+    "new", ["name its kind as <kind>: <reason>", "<Kind>name it</Kind>", "name [one] of (A) to (C)"]
+)
+def test_the_form_of_a_reply_is_no_placeholder(new):
+    assert rule(prompts(), child(prompts(), "name its kind", new)) is None
+
+
+def test_a_placeholder_of_the_parent_may_stay():
+    parent = prompts(TEXT.replace("its kind", "its kind for <Customer>"))
+    assert rule(parent, child(parent, "Say BILLING", "For <Customer> say BILLING")) is None
 
 
 @pytest.mark.parametrize(
