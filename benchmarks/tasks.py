@@ -1,6 +1,6 @@
 """Paper tasks with a model: `python benchmarks/tasks.py --model offline --folder DATA banking77 clinc150`.
 
-Takes any model spec. Rows come from `--folder` (<task>/train.jsonl ...) or, for gsm8k and mmlu, from the hub.
+Takes any model spec. Rows come from `--folder` (<task>/train.jsonl ...) or, for all but wsc and webnlg, from the hub.
 """
 
 from __future__ import annotations

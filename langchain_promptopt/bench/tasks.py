@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,13 +29,23 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Hub:
-    """Where a task is on the hub, and how one of its records becomes question and answer."""
+    """Where a task is on the hub, and how one of its records becomes question and answer.
+
+    Args:
+        path: Repository of the hub, or a folder of its files.
+        name: Its configuration; a task name such as "bbh/navigate" gives its own.
+        kind: Kind of answer, or a function of the answer that tells it.
+        row: Question and answer of a record.
+        splits: Split here -> split there; splits that share one are dealt out of it in turn.
+        decoded: Columns of class numbers that are read as class names.
+    """
 
     path: str
     name: str | None
-    kind: str
+    kind: str | Callable[[str], str]
     row: Callable[[Mapping[str, Any]], tuple[str, str]]
     splits: Mapping[str, str]
+    decoded: tuple[str, ...] = ()
 
 
 def _gsm8k(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -46,11 +57,34 @@ def _lettered(record: Mapping[str, Any]) -> tuple[str, str]:
     return f"{record['question']}\n{options}", f"({chr(65 + int(record['answer']))})"
 
 
+def _columns(question: str, answer: str) -> Callable[[Mapping[str, Any]], tuple[str, str]]:
+    return lambda record: (str(record[question]), str(record[answer]).strip())
+
+
+def _bbh_kind(answer: str) -> str:
+    """By the form of the answer: a lettered option, a number, or one of a few words."""
+    if re.fullmatch(r"\([A-Z]\)", answer):
+        return "choice"
+    return "number" if re.fullmatch(r"-?\d+", answer) else "words"
+
+
+_TRAIN_TWICE = {"train": "train", "dev": "train", "test": "test"}
 HUB: Mapping[str, Hub] = {
-    "gsm8k": Hub("openai/gsm8k", "main", "number", _gsm8k, {"train": "train", "dev": "train", "test": "test"}),
+    "gsm8k": Hub("openai/gsm8k", "main", "number", _gsm8k, _TRAIN_TWICE),
+    "multiarith": Hub("ChilleD/MultiArith", None, "number", _columns("question", "final_ans"), _TRAIN_TWICE),
+    "bbh": Hub("lukaemon/bbh", None, _bbh_kind, _columns("input", "target"), dict.fromkeys(SIZES, "test")),
     "mmlu": Hub("cais/mmlu", None, "choice", _lettered, {"train": "validation", "dev": "validation", "test": "test"}),
+    "banking77": Hub("mteb/banking77", None, "label", _columns("text", "label_text"), _TRAIN_TWICE),
+    "clinc150": Hub(
+        "clinc/clinc_oos",
+        "small",
+        "label",
+        _columns("text", "intent"),
+        {"train": "train", "dev": "validation", "test": "test"},
+        ("intent",),
+    ),
 }
-"""Tasks whose hub records are mapped here; the others need a folder."""
+"""Tasks whose hub records are mapped here; WSC and WebNLG need a folder."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +144,35 @@ def _from_hub(name: str) -> dict[str, list[Row]]:
     if hub is None:
         msg = f"task {name!r} is not mapped to the hub"
         raise DataError(msg, mend=f"Give a folder with its rows, or use one of {', '.join(HUB)}.")
-    from datasets import load_dataset
+    return rows_of(hub, config)
 
+
+def rows_of(hub: Hub, config: str = "") -> dict[str, list[Row]]:
+    """The rows of a hub task by split."""
+    records = {theirs: _records(hub, config or hub.name, theirs) for theirs in dict.fromkeys(hub.splits.values())}
     out: dict[str, list[Row]] = {}
     for split, theirs in hub.splits.items():
-        records = list(load_dataset(hub.path, config or hub.name, split=theirs))
         shared = [s for s, t in hub.splits.items() if t == theirs]
-        mine = records[shared.index(split) :: len(shared)]
-        pairs = [hub.row(r) for r in mine]
-        out[split] = [
-            {"inputs": {"question": q}, "outputs": {"answer": a}, "metadata": {"answer_type": hub.kind}}
-            for q, a in pairs
-        ]
+        out[split] = [_row(hub, r) for r in records[theirs][shared.index(split) :: len(shared)]]
     return out
+
+
+def _records(hub: Hub, config: str | None, split: str) -> list[dict[str, Any]]:
+    from datasets import load_dataset
+
+    found = load_dataset(hub.path, config, split=split)
+    named = {c: found.features[c].int2str for c in hub.decoded if hasattr(found.features.get(c), "int2str")}
+    return [{c: named[c](v) if c in named else v for c, v in record.items()} for record in found]
+
+
+def _row(hub: Hub, record: Mapping[str, Any]) -> Row:
+    try:
+        question, answer = hub.row(record)
+    except KeyError as missing:
+        msg = f"a record of {hub.path} has no column {missing}"
+        raise DataError(msg, mend=f"It has {', '.join(record)}. Give a folder with the rows instead.") from None
+    kind = hub.kind if isinstance(hub.kind, str) else hub.kind(answer)
+    return {"inputs": {"question": question}, "outputs": {"answer": answer}, "metadata": {"answer_type": kind}}
 
 
 def run_task_once(task: Task, method: str, seed: int, search_calls: int, model: str, optimizer: str) -> dict[str, Any]:

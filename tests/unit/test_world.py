@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from datasets import ClassLabel, Dataset, Features, Value
 
 from langchain_promptopt.bench import run_bench
 from langchain_promptopt.bench.matchers import dyck_match, word_order_match
@@ -16,7 +17,7 @@ from langchain_promptopt.bench.planted_report import calls_to, steps_to_best
 from langchain_promptopt.bench.plots import line_chart
 from langchain_promptopt.bench.running import as_markdown
 from langchain_promptopt.bench.spans import faulty_ranges
-from langchain_promptopt.bench.tasks import task_of
+from langchain_promptopt.bench.tasks import HUB, rows_of, task_of
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.presets import PRESETS, recipe_of
 from langchain_promptopt.testing.planted import World, needs, prompts_of, reading_of, text_of
@@ -231,3 +232,25 @@ def test_bench_runs_a_folder_with_a_model(tmp_path, monkeypatch):
         run_bench(["nowhere"], ["lpo-pe2"], seeds=1, model="offline", folder=tmp_path)
     untested = {**row, "start": None, "test": None, "outcomes": ["no_gain"]}
     assert "| - | not tested |" in as_markdown({**table, "rows": [untested]})
+
+
+def test_hub_records_become_rows(tmp_path, monkeypatch):
+    """Files as the hub has them, read from a folder: no network."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    names = ClassLabel(names=["pay", "oos"])
+    intents = Dataset.from_dict(
+        {"text": ["a", "b"], "intent": [1, 0]}, features=Features({"text": Value("string"), "intent": names})
+    )
+    for split in ("train", "validation", "test"):
+        intents.to_parquet(tmp_path / "clinc" / f"{split}.parquet")
+    found = rows_of(replace(HUB["clinc150"], path=str(tmp_path / "clinc"), name=None))
+    assert [r["outputs"]["answer"] for r in found["dev"]] == ["oos", "pay"]
+    tasks = Dataset.from_dict({"input": [f"q{i}" for i in range(6)], "target": ["(A)", "3", "Yes"] * 2})
+    tasks.to_parquet(tmp_path / "bbh" / "test.parquet")
+    dealt = rows_of(replace(HUB["bbh"], path=str(tmp_path / "bbh")))
+    assert {s: [r["inputs"]["question"] for r in rows] for s, rows in dealt.items()} == {
+        "train": ["q0", "q3"], "dev": ["q1", "q4"], "test": ["q2", "q5"]
+    }  # fmt: skip
+    assert [dealt[s][0]["metadata"]["answer_type"] for s in dealt] == ["choice", "number", "words"]
+    with pytest.raises(DataError, match="no column 'question'"):
+        rows_of(replace(HUB["multiarith"], path=str(tmp_path / "bbh"), splits={"test": "test"}))
