@@ -25,12 +25,14 @@ from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support.faults import PLATFORM, FaultPlan
 from tests.support.langsmith_env import client, dataset, point_at
 from tests.support.langsmith_server import LangSmithServer
-from tests.support.tasks import ANIMALS, PROMPT, STONES, answer, optimizer
+from tests.support.tasks import ANIMALS, PROMPT, STONES, answer, improve, optimizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 SCHEMA = {"title": "V", "description": "d", "type": "object", "properties": {"right": {"type": "boolean"}}}
 MAPPING = {"answer": "output.output", "wanted": "referenceOutput.answer"}
 JUDGE = {"prompt_repo_handle": "judge", "commit_hash_or_tag": "latest", "variable_mapping": MAPPING}
+REVIEWED = "emu-0"
+"""A row that falls into train, whose answer is wrong, so that it is evidence."""
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<=/)[0-9a-f]{64}(?=/|$)")
 ENDPOINTS = {
     "GET /annotation-queues", "GET /annotation-queues/ID/runs", "GET /feedback", "GET /settings", "GET /datasets",
@@ -71,7 +73,8 @@ def set_up(url):
     made = dataset(url, "words", {"": words()})
     there.push_prompt("words", object=ChatPromptTemplate.from_template(PROMPT), commit_tags="staging")
     there.push_prompt("judge", object=StructuredPrompt([("human", "{answer}|{wanted}")], schema_=SCHEMA))
-    row, now, run = next(there.list_examples(dataset_id=made.id)), datetime.now(UTC), uuid.uuid4()
+    row = next(e for e in there.list_examples(dataset_id=made.id) if e.inputs == {"word": REVIEWED})
+    now, run = datetime.now(UTC), uuid.uuid4()
     more = {"start_time": now, "end_time": now, "outputs": {}, "project_name": "live"}
     there.create_run("r", {}, "chain", id=run, reference_example_id=row.id, **more)
     queue = there.create_annotation_queue(name="review")
@@ -81,16 +84,22 @@ def set_up(url):
     )
     said = {"id": str(uuid.uuid4()), "run_id": str(run), "key": "k", "comment": "a beast", "score": 0}
     there.request_with_retries("POST", "/feedback", json={**said, "feedback_source": {"type": "app"}})
-    return made, str(row.id)
+    return made
 
 
-def story(folder, judge):
-    """Everything the package does with LangSmith, as a user asks for it."""
+def story(folder, judge, read):
+    """Everything the package does with LangSmith, as a user asks for it; `read` gets what the optimizer model reads."""
+
+    def improves(messages):
+        read.append(str(messages[-1].text))
+        return improve(messages)
+
     pulled = pull_template("acme/words:staging")
     chain = pulled | ScriptedModel(fn=answer, model_name="task") | StrOutputParser()
     result = optimize(
         chain, data="words", evaluators=["exact_match", "langsmith:right"], method="lpo-pe2",
-        optimizer_model=optimizer(), runs_dir=folder / "runs", openings=folder / "openings.jsonl", max_concurrency=8,
+        optimizer_model=optimizer(improves), runs_dir=folder / "runs", openings=folder / "openings.jsonl",
+        max_concurrency=8,
         langsmith={"experiments": True, "write_splits": True, "queues": ["review"], "judge_model": judge},
     )  # fmt: skip
     place = folder / "runs" / result.run_id
@@ -107,7 +116,7 @@ def asked(requests):
     return {f"{r.method} {ID.sub('ID', r.path.rstrip('/'))}" for r in requests}
 
 
-def check(server, made, reviewed, result, again, fresh):
+def check(server, made, read, result, again, fresh):
     """Rows, splits, notes, runs, feedback, experiments and commits: each there, and there once."""
     there = client(server.url)
     assert result.outcome == "improved", result.warnings
@@ -144,7 +153,7 @@ def check(server, made, reviewed, result, again, fresh):
     assert hub.tags(hub.address("acme/words")) == {"staging": again}
     assert hub.tags(hub.address("acme/fresh")) == {}
     assert server.unserved == []
-    assert reviewed
+    assert any("a beast" in text for text in read), "what a person wrote in the queue reaches the optimizer model"
 
 
 def run(monkeypatch, tmp_path, faults):
@@ -152,15 +161,15 @@ def run(monkeypatch, tmp_path, faults):
     monkeypatch.setattr(sending, "_FIRST_PAUSE", 0.0)
     with LangSmithServer() as server:
         point_at(monkeypatch, server.url)
-        made, reviewed = set_up(server.url)
+        made, read = set_up(server.url), []
         server.evaluators.add("right", type="llm", llm_evaluator=JUDGE, feedback_keys=["right"])
         point_at(monkeypatch, server.url, TRACING="true")
         first = len(server.requests)
         server.faults = faults
-        done = story(tmp_path, Judge(fn=lambda _: "", model_name="judge"))
+        done = story(tmp_path, Judge(fn=lambda _: "", model_name="judge"), read)
         server.faults = None
         requests = list(server.requests)[first:]
-        check(server, made, reviewed, *done)
+        check(server, made, read, *done)
     return requests
 
 
