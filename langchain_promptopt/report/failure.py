@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from langchain_promptopt.report.discretion import reserved
 from langchain_promptopt.report.junit import clean
 from langchain_promptopt.report.markdown import LIMIT, MARKER, prose, render_markdown
 
@@ -27,6 +28,7 @@ def failure_markdown(answer: Mapping[str, Any], record: RunRecord | None = None,
     head = "\n\n".join(lines) + "\n"
     if record is None:
         return head
+    record = record if show_rows or record.examples else reserved(record)
     rest = render_markdown(record, show_rows=show_rows, limit=LIMIT - 2 * _ROOM).removeprefix(MARKER)
     return head + rest.replace("\n## ", "\n### ", 1)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.report import wording
+from langchain_promptopt.report.discretion import discreet
 from langchain_promptopt.report.text import as_text
 from langchain_promptopt.report.visible import shortened, visible
 
@@ -46,7 +47,7 @@ _ROOMS = (_Room(50, 500, 4000), _Room(20, 100, 1200), _Room(10, 40, 500), _Room(
 
 def render_markdown(record: RunRecord, *, show_rows: bool = False, limit: int = LIMIT) -> str:
     """The report in GitHub's Markdown, at most `limit` characters long."""
-    text = ""
+    text, record = "", record if show_rows else discreet(record)
     for room in _ROOMS:
         text = "\n\n".join(block for block in _blocks(record, room, show_rows=show_rows) if block) + "\n"
         if _size(text) <= limit:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from langchain_promptopt.report import wording
+from langchain_promptopt.report.discretion import discreet
 from langchain_promptopt.report.text import as_text
 from langchain_promptopt.report.visible import shortened, visible
 
@@ -36,8 +37,9 @@ def safe_text(value: Any, style: str = "", limit: int | None = None) -> Text:
 def run_view(record: RunRecord, *, show_rows: bool = True) -> RenderableType:
     """All of a run: verdict, edits with reasons, rows worse and better, cost, what to do next.
 
-    Without `show_rows`, rows are told by id and score only.
+    Without `show_rows`, rows are told by id and score only, and reasons without what they quote from them.
     """
+    record = record if show_rows else discreet(record)
     parts: list[RenderableType] = [verdict_view(record), *edit_views(record)]
     for rows in record.rows.values():
         if rows.split == "test" or "test" not in record.rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from langchain_promptopt.errors import ConfigError
+from langchain_promptopt.report.discretion import without_quotes
+from langchain_promptopt.report.failure import failure_markdown
 from langchain_promptopt.report.github import error_line, output_lines, write_outputs, write_summary
 from langchain_promptopt.report.junit import render_junit
 from langchain_promptopt.report.markdown import LIMIT, MARKER, block, code, prose, render_markdown
@@ -133,6 +136,32 @@ def test_the_comment_is_never_too_long(edits, rows):
         assert out.startswith(MARKER)
         assert "No gain" in out or "no gain" in out
         assert out.count("```") % 2 == 0
+
+
+def test_a_reason_does_not_carry_row_text_either(record):
+    """A model that quotes the row it learned from must not publish it; labels and ids stay."""
+    said = 'In test-7 "Where is my refund? (test-7)" should be billing, as in dev-1 and everywhere.'
+    record = replace(record, edits=tuple(replace(e, reasons=(said,)) for e in record.edits))
+    text = render_markdown(record)
+    assert "Where is my refund" not in text
+    assert "row text" in text
+    assert "should be billing, as in dev-1" in text
+    assert "Where is my refund" not in drawn(run_view(record, show_rows=False))
+    assert "Where is my refund" in drawn(run_view(record))
+    answer = {"outcome": "budget", "error": {"message": "spent", "retryable": True}}
+    blind = failure_markdown(answer, replace(record, examples={}))
+    assert "Where is my refund" not in blind
+    assert "The reason is in the full report" in blind
+
+
+@given(st.lists(st.sampled_from(["my", "parcel", "never", "came", "is", "late"]), min_size=2, max_size=14))
+def test_no_five_words_of_a_row_in_a_row_are_left(words):
+    row = "my parcel never came and it is late my parcel never came"
+    left = without_quotes(" ".join(words), [(row, 2)]).split()
+    held = row.split()
+    runs = {tuple(held[i : i + 5]) for i in range(len(held) - 4)}
+    assert not any(tuple(left[i : i + 5]) in runs for i in range(len(left) - 4))
+    assert without_quotes(" ".join(words), []) == " ".join(words)
 
 
 # --------------------------------------------------------------------- JUnit

@@ -49,9 +49,10 @@ def muddled(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def standing(client: Client) -> str:
-    """The label that the prompt in production gives for a refund."""
-    text = client.pull_prompt("triage:production", skip_cache=True).messages[0].prompt.template
-    return text.split('mentions "refund", answer ')[1].split(".")[0]
+    """Where the prompt in production sends somebody whose parcel is missing and who wants a refund."""
+    prompt = client.pull_prompt("triage:production", skip_cache=True)
+    answer = prompt | offline_model("task")
+    return str(answer.invoke({"ticket": "My parcel is missing, I want a refund"}).text)
 
 
 @dataclass
