@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import urlsplit, urlunsplit
 
 _HIDDEN = "[hidden]"
 _LONGEST = 500
@@ -39,6 +40,18 @@ def redact(text: str) -> str:
     text = _NAMED.sub(rf"\1{_HIDDEN}", text)
     text = _SCHEME.sub(rf"\1\2{_HIDDEN}", text)
     return _TOKENS.sub(_HIDDEN, text)
+
+
+def public_url(text: str) -> str:
+    """An address without user, password, query and fragment; any other text as it is.
+
+    >>> public_url("https://me:pw@host.example:8/v1?key=x"), public_url("rows.jsonl")
+    ('https://host.example:8/v1', 'rows.jsonl')
+    """
+    if "://" not in text:
+        return text
+    parts = urlsplit(text)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def message_of(error: BaseException) -> str:

@@ -1,6 +1,12 @@
 """Settings: `promptopt.toml`, `PROMPTOPT_*` variables, flags; from weak to strong."""
 
-from langchain_promptopt.config.loading import CONFIG_NAME, config_for_failures, config_from_dict, load_config
+from langchain_promptopt.config.loading import (
+    CONFIG_NAME,
+    config_for_failures,
+    config_from_dict,
+    load_config,
+    with_values,
+)
 from langchain_promptopt.config.models import (
     BudgetConfig,
     Config,
@@ -31,4 +37,5 @@ __all__ = [
     "config_from_dict",
     "load_config",
     "toml_text",
+    "with_values",
 ]

@@ -57,7 +57,19 @@ def load_config(
     origins = Origins(str(file) if file else "", text)
     _add_environment(data, env or {}, origins)
     _add_overrides(data, overrides or {}, origins)
-    return _validated(data, origins, root=file.parent if file else Path.cwd(), file=file)
+    config = _validated(data, origins, root=file.parent if file else Path.cwd(), file=file)
+    config._flags = tuple(key for key, value in (overrides or {}).items() if value is not None and value != ())
+    return config
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """`config` with these dotted keys set, as flags would set them."""
+    data = config.model_dump(mode="json", exclude_unset=True)
+    origins = Origins("the run's own settings", "")
+    for dotted, value in values.items():
+        section, _, name = dotted.partition(".")
+        _put(data, (section, name), value, origins, "the flags the run was started with")
+    return _validated(data, origins, root=config.root, file=config.file)
 
 
 def config_from_dict(

@@ -223,6 +223,7 @@ class Config(BaseModel):
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
     _file: Path | None = PrivateAttr(default=None)
+    _flags: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def root(self) -> Path:
@@ -233,6 +234,11 @@ class Config(BaseModel):
     def file(self) -> Path | None:
         """The file these settings came from, if any."""
         return self._file
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Dotted keys that were set outside file and environment, by flags: a resumed run takes them again."""
+        return self._flags
 
     def path(self, value: str | Path) -> Path:
         """`value` as a path, relative ones taken from `root`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +21,7 @@ from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.summing import summarise
 from langchain_promptopt.optimizer.tracing import traced
 from langchain_promptopt.report.lineage import compose
-from langchain_promptopt.store import read_events
+from langchain_promptopt.store import RunFolder, read_events
 from langchain_promptopt.types import Candidate, Edit
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer.settings import Settings
 
 T = TypeVar("T")
+_DECISIVE = ("method", "seed", "gate", "models", "evaluators", "data", "seed_candidate_id", "recipe")
+"""Fields of `run.started` that the run id is made of."""
+_LONGEST = 160
 
 
 async def run_task(task: Any, settings: Settings, config: RunnableConfig | None = None) -> Result:
@@ -96,7 +100,29 @@ async def until_signal(work: Coroutine[Any, Any, T], plan: Plan) -> T:
 
 def _changed(plan: Plan) -> ConfigError:
     msg = f"this configuration gives run {plan.run_id}, not {plan.settings.expected_run}"
+    if found := _differences(plan):
+        msg += f": {'; '.join(found)}"
     return ConfigError(msg, mend="Resume with the configuration the run was started with.")
+
+
+def _differences(plan: Plan) -> list[str]:
+    """What decides a result and is not as the run to go on with has recorded it."""
+    settings = plan.settings
+    if settings.runs_dir is None or settings.expected_run is None:
+        return []
+    first = next(iter(read_events(RunFolder(settings.runs_dir, settings.expected_run).journal)), None)
+    known = {} if first is None or first["type"] != "run.started" else first["data"]
+    now = json.loads(json.dumps(plan.started.as_json(), default=str))
+    return [
+        f"{name} was {_short(known[name])} and is {_short(now[name])}"
+        for name in _DECISIVE
+        if name in known and known[name] != now.get(name)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> Result:

@@ -18,7 +18,7 @@ from langchain_promptopt.optimizer.loading import load_rows
 from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.earlier import past_edits
 from langchain_promptopt.pipeline.models import configured_model, forced_sampling
-from langchain_promptopt.pipeline.resuming import recorded_config, recorded_version, refuse_changes
+from langchain_promptopt.pipeline.resuming import recorded, recorded_config, recorded_version, refuse_changes
 from langchain_promptopt.pipeline.tasks import importing_from, load_task
 from langchain_promptopt.recipe import Budget, Gate
 
@@ -176,7 +176,7 @@ def settings_from(config: Config) -> Settings:
         openings=config.root / FILE_NAME,
         prices={name: Price(p.input, p.output, p.cache_read, p.cache_write) for name, p in config.prices.items()},
         limits={name: RateLimit(**limit.model_dump()) for name, limit in config.limits.items()},
-        config_json=config.model_dump(mode="json"),
+        config_json=recorded(config),
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.config import config_from_dict
+from langchain_promptopt._runtime.redact import public_url
+from langchain_promptopt.config import config_from_dict, with_values
 from langchain_promptopt.errors import ResumeError
 from langchain_promptopt.store import read_events
 
@@ -19,6 +20,23 @@ _FREE = {"budget", "output", "langsmith", "prices", "limits"}
 """Sections that decide nothing about the result."""
 _FREE_KEYS = {("optimize", "max_concurrency"), ("optimize", "requests_per_second"), ("optimize", "max_failure_rate")}
 _FREE_KEYS |= {("optimize", "cache"), ("evaluate", "judge_cost")}
+_FLAGS = "flags"
+"""Stands beside the sections of a recorded configuration: what flags had set, by dotted key."""
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """A configuration as the journal keeps it: no password in an address, and what came by flags told apart."""
+    sections: dict[str, Any] = _public(config.model_dump(mode="json"))
+    values = {key: sections[section][name] for key in config.flags for section, _, name in [key.partition(".")]}
+    return sections | ({_FLAGS: values} if values else {})
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _public(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_public(inner) for inner in value]
+    return public_url(value) if isinstance(value, str) else value
 
 
 def started(folder: Path) -> Mapping[str, Any]:
@@ -32,15 +50,19 @@ def started(folder: Path) -> Mapping[str, Any]:
 
 
 def recorded_config(config: Config, folder: Path) -> Config:
-    """The configuration a run was started with, under the budget and output of the present one.
+    """The present configuration with the flags the run was started with, where they are not given anew.
 
-    Used where the present configuration names no task: the run was started by flags alone.
+    Where that names no task the run was started from a configuration without a file: then it is the
+    recorded one, under the budget and output of the present one.
     """
+    known = dict(started(folder).get("config") or {})
+    flags = {key: value for key, value in known.pop(_FLAGS, {}).items() if key not in config.flags}
+    flags.pop("output.runs_dir", None)
+    config = with_values(config, flags) if flags else config
     if config.task.chain is not None or config.task.prompt is not None:
         return config
-    recorded = dict(started(folder).get("config") or {})
     present = config.model_dump(mode="json")
-    merged = recorded | {name: present[name] for name in ("budget", "output")}
+    merged = known | {name: present[name] for name in ("budget", "output")}
     return config_from_dict(merged, root=config.root)
 
 
@@ -52,12 +74,12 @@ def recorded_version(config: Config, folder: Path) -> str | None:
 
 def refuse_changes(config: Config, folder: Path) -> None:
     """Raise ResumeError with the difference when a setting that decides the result has changed."""
-    recorded = started(folder).get("config") or {}
-    present = config.model_dump(mode="json")
+    known = started(folder).get("config") or {}
+    present = recorded(config)
     changed = [
         f"{section}.{key}: {value!r} became {present.get(section, {}).get(key)!r}"
-        for section, values in recorded.items()
-        if section not in _FREE and isinstance(values, Mapping)
+        for section, values in known.items()
+        if section not in {*_FREE, _FLAGS} and isinstance(values, Mapping)
         for key, value in values.items()
         if (section, key) not in _FREE_KEYS and present.get(section, {}).get(key) != value
     ]

@@ -49,8 +49,13 @@ def _strict(value: Any) -> Any:
 
 
 def fingerprint(kind: str, data: Mapping[str, Any]) -> bytes:
-    """Equal for two events that differ in nothing but how long calls took, in memory or read back."""
+    """Equal for two events that differ in nothing but how long calls took, in memory or read back.
+
+    Nor is the start of a run another one when it goes on under another budget or output.
+    """
     plain = _timeless(data)
+    if kind == "run.started":
+        plain = {k: v for k, v in plain.items() if k != "config"}
     try:
         text = _CANONICAL.encode(plain)
     except (TypeError, ValueError):

@@ -7,6 +7,8 @@ import os
 import resource
 import signal
 import sys
+import time
+import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -112,12 +114,21 @@ class Recovered:
         return self.same and self.whole and again and self.paid_twice(plain) <= in_flight
 
 
+def settled(up: OpenAIServer) -> int:
+    """The calls the server saw, once it has read all that a dead client had sent: they were in flight at the kill."""
+    with urllib.request.urlopen(f"{up.url}/_kit") as reply:  # whoever came earlier is accepted by now
+        reply.read()
+    while up.connections:
+        time.sleep(0.005)
+    return up.count - 1  # without the question above
+
+
 def killed_at(n: int, folder: Path, up: OpenAIServer, plain: Whole, **more: Any) -> Recovered:
     """Kill the run after its n-th event, resume it in another process of its own memory, compare."""
     before = up.count
     code = in_child(lambda: run_in(folder, up, observers=[DieAt(n)], **more))
     assert code == -signal.SIGKILL, f"the child ended with {code}"
-    return resumed(folder, up, plain, up.count - before, **more)
+    return resumed(folder, up, plain, settled(up) - before, **more)
 
 
 def cut_at(size: int, folder: Path, up: OpenAIServer, plain: Whole, **more: Any) -> Recovered:
@@ -139,7 +150,7 @@ def full_disk_at(size: int, folder: Path, up: OpenAIServer, plain: Whole, **more
     before = up.count
     code = in_child(work)
     assert code == 5, f"the child ended with {code}"
-    return resumed(folder, up, plain, up.count - before, **more)
+    return resumed(folder, up, plain, settled(up) - before, **more)
 
 
 def resumed(folder: Path, up: OpenAIServer, plain: Whole, asked_before: int, **more: Any) -> Recovered:

@@ -413,6 +413,40 @@ def test_a_flag_is_as_strong_as_promised(task, capfd, monkeypatch):
     assert "the flag for optimize.seed" in err
 
 
+def test_a_run_started_with_flags_is_resumed_by_its_id_alone(task, capfd):
+    """The budget that was given holds until another one is; every other flag is taken as it was."""
+    flags = ("--seed", "5", "--method", "pe2", "--search-calls", "40")
+    code, out, err = answer(capfd, "optimize", *flags, "--json")
+    first = json.loads(out)
+    assert (code, first["outcome"]) == (4, "budget"), err
+    code, out, _ = answer(capfd, "resume", first["run_id"], "--json")
+    again = json.loads(out)
+    assert (code, again["run_id"], again["usage"]["calls"]) == (4, first["run_id"], first["usage"]["calls"])
+    code, out, err = answer(capfd, "resume", first["run_id"], "--search-calls", "5000", "--json")
+    last = json.loads(out)
+    assert code in {0, 3}, err
+    assert last["run_id"] == first["run_id"]
+    events = list(read_events(task / ".promptopt" / "runs" / first["run_id"] / "journal.jsonl"))
+    assert [e["data"]["run_id"] for e in events if e["type"] == "run.started"] == [first["run_id"]]
+
+
+def test_a_run_is_not_resumed_under_another_configuration(task, capfd):
+    run_id = json.loads(answer(capfd, "optimize", "--search-calls", "40", "--json")[1])["run_id"]
+    text = (task / "promptopt.toml").read_text()
+    (task / "promptopt.toml").write_text(text + 'method = "ape"\nseed = 9\n')
+    code, _, err = answer(capfd, "resume", run_id)
+    assert code == 2
+    assert "optimize.method: 'robust' became 'ape'" in err
+    assert "optimize.seed: 0 became 9" in err
+    (task / "promptopt.toml").write_text(text)
+    rows = (task / "rows.jsonl").read_text()
+    (task / "rows.jsonl").write_text(rows.replace("late number 3", "very late number 3"))
+    code, _, err = answer(capfd, "resume", run_id)
+    assert code == 2
+    assert "data was" in err
+    assert "as_of" in err
+
+
 def test_init_lists_and_writes_a_file_that_check_takes(task, capfd):
     (task / "promptopt.toml").unlink()
     code, out, err = answer(
