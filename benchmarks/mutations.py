@@ -44,6 +44,11 @@ class Mutant:
         """Guarantee and deed, for test ids."""
         return f"{self.guarantee}: {self.does}"
 
+    @property
+    def source(self) -> Path:
+        """The file it changes, where it is not changed."""
+        return ROOT / "langchain_promptopt" / self.file
+
 
 MUTANTS = (
     Mutant(

@@ -31,7 +31,7 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from benchmarks.gate_simulation import ALPHA, FIRST, wilson
 from langchain_promptopt import Gate, optimize
-from langchain_promptopt.errors import PromptOptError
+from langchain_promptopt.errors import DataError
 from langchain_promptopt.testing.scripted import ScriptedModel
 
 PROMPT = "You sort the words you are given. Look at each word with care. Answer with one label only.\nWord: {word}"
@@ -158,7 +158,7 @@ def whole_run(world: World, data: list[dict[str, Any]], seed: str, openings: Pat
             openings=openings,
             apply="never",
         )
-    except PromptOptError as error:
+    except DataError as error:  # a baseline that is all right or all wrong on dev
         print(f"{world.name}/{seed}: {error}", file=sys.stderr)
         return False, False
     return result.outcome == "improved", result.best.id != result.baseline.id

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import SecretBytes, SecretStr
+
 from langchain_promptopt.errors import ConfigError, CredentialsError
 
 if TYPE_CHECKING:
@@ -143,6 +145,31 @@ def endpoint_of(model: Any) -> str:
             parts = urlsplit(str(value))
             return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
     return ""
+
+
+def secrets_of(model: Any) -> set[str]:
+    """Keys, header and query values, and the password of the address that a model was made with."""
+    inner = _unwrapped(model)
+    found: set[str] = set()
+    for value in list(getattr(inner, "__dict__", {}).values()):
+        if isinstance(value, SecretStr | SecretBytes):
+            found.add(str(_plain(value)))
+    for name in ("default_headers", "default_query", "headers", "client_kwargs"):
+        found |= _texts(getattr(inner, name, None))
+    for name in _ENDPOINTS:
+        found.add(urlsplit(str(getattr(inner, name, None) or "")).password or "")
+    return found - {""}
+
+
+def _plain(value: SecretStr | SecretBytes) -> str:
+    plain = value.get_secret_value()
+    return plain if isinstance(plain, str) else plain.decode("utf-8", "replace")
+
+
+def _texts(value: Any) -> set[str]:
+    if isinstance(value, Mapping):
+        return {text for inner in value.values() for text in _texts(inner)}
+    return {value} if isinstance(value, str) else set()
 
 
 def model_name(model: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.tracers.base import BaseTracer
 
+from langchain_promptopt._runtime.redact import redact
 from langchain_promptopt.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -76,9 +77,22 @@ def _shown(run: Run) -> dict[str, Any]:
         "end": None if run.end_time is None else run.end_time.isoformat(),
         "metadata": dict((run.extra or {}).get("metadata") or {}),
         "inputs": run.inputs,
-        "outputs": run.outputs,
-        "error": run.error,
+        "outputs": run.outputs if run.error is None else _without_keys(_as_json(run.outputs)),
+        "error": None if run.error is None else redact(run.error),
     }
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=_plain))
+
+
+def _without_keys(value: Any) -> Any:
+    """What a failed call left behind: its client may have put the whole request there."""
+    if isinstance(value, dict):
+        return {key: _without_keys(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_keys(inner) for inner in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

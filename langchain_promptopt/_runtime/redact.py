@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _HIDDEN = "[hidden]"
 _LONGEST = 500
@@ -17,18 +21,33 @@ _TOKENS = re.compile(
 )
 _NAMED = re.compile(
     r"""(?i)((?:api[ _-]?key|(?:proxy-)?authorization|(?:access|auth)[_-]?token|secret(?:[_-]?key)?|passw(?:or)?d"""
-    r"""|x-[a-z0-9-]{0,30}key)(?: provided)?["']?\s?[:=]\s?["']?(?:bearer |basic |token )?)[^\s"',;&}\])]+"""
+    r"""|x-[a-z0-9-]{0,30}key)(?: provided)?\\{0,4}["']?\s?[:=]\s?+\\{0,4}+["']?+(?:bearer |basic |token )?+)"""
+    r"""(?!\[hidden\])[^\s"'\\,;&}\])]+"""
 )
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)(\s)[A-Za-z0-9+/=_\-.~*]{6,}")
 _USERINFO = re.compile(r"(://)[^/\s:@]{0,200}:[^/\s@]{1,200}@")
+_QUERY = re.compile(
+    r"(?i)([?&;](?:code|sid|pwd|auth|session|sig|[a-z0-9_.\-]{0,40}(?:key|token|secret|password|signature|credential))=)"
+    r"(?!\[hidden\])[^&;#\s\"'<>)\]}]+"
+)
+_COOKIE = re.compile(r"""(?i)(\b(?:set-)?cookie\\{0,4}["']?\s?[:=]\s?+\\{0,4}+["']?+)(?!\[hidden\])[^"'\\\r\n}\]]+""")
 _SECRET_NAME = re.compile(r"(?i)(?:key|token|secret|password|credentials?)$")
+
+
+_told: set[str] = set()
+"""Credentials of the models at work: whatever their shape, they are in no message."""
+
+
+def keep_secret(values: Iterable[str]) -> None:
+    """Have `redact` hide these values wherever they stand, for as long as the process lives."""
+    _told.update(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
 def redact(text: str) -> str:
     """`text` without keys, tokens, authorization values and passwords in addresses.
 
-    Values of environment variables with a secret's name are removed wherever they stand, so keys
-    of an unknown shape go too.
+    Values of environment variables with a secret's name, and credentials of the models at work, are
+    removed wherever they stand, so keys of an unknown shape go too.
 
     >>> redact("Incorrect API key provided: sk-abcdef123456. Authorization: Bearer abc.def-123")
     'Incorrect API key provided: [hidden] Authorization: Bearer [hidden]'
@@ -36,7 +55,11 @@ def redact(text: str) -> str:
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name) and value in text:
             text = text.replace(value, _HIDDEN)
+    for value in tuple(_told):
+        text = text.replace(value, _HIDDEN)
     text = _USERINFO.sub(rf"\1{_HIDDEN}@", text)
+    text = _QUERY.sub(rf"\1{_HIDDEN}", text)
+    text = _COOKIE.sub(rf"\1{_HIDDEN}", text)
     text = _NAMED.sub(rf"\1{_HIDDEN}", text)
     text = _SCHEME.sub(rf"\1\2{_HIDDEN}", text)
     return _TOKENS.sub(_HIDDEN, text)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._engine.context import Objective
 from langchain_promptopt._langchain.freeze import resolve_freeze
-from langchain_promptopt._langchain.models import model_id, model_name, resolve_model
+from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._langsmith.tracing import untraced
 from langchain_promptopt._runtime.prices import PriceTable
+from langchain_promptopt._runtime.redact import keep_secret
 from langchain_promptopt._text.templates import find_edit_marks
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
 from langchain_promptopt.evaluators import know_labels, resolve_evaluators, resolve_summaries
@@ -101,7 +102,9 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
     try:
         prompts = _checked_prompts(target, data, settings, searches=searches)
-        prices = _prices([*target.models, optimizer, *judge_models(evaluators)], settings)
+        used = [m for m in (*target.models, optimizer, *judge_models(evaluators)) if m is not None]
+        keep_secret(secret for m in used for secret in secrets_of(m))
+        prices = _prices(used, settings)
     except BaseException:
         target.close()
         raise
@@ -176,7 +179,7 @@ def _prices(models: Sequence[Any], settings: Settings) -> PriceTable:
     prices = PriceTable(settings.prices)
     if settings.budget.usd is not None:
         judged = [cost.model for cost in settings.judges.values() if cost.calls]
-        prices.require(sorted({*(model_name(m) for m in models if m is not None), *judged}))
+        prices.require(sorted({*map(model_name, models), *judged}))
     return prices
 
 

@@ -20,7 +20,15 @@ from tests.support.faults import FaultPlan, Rule
 from tests.support.online import KEY, QUICK, chain, model, run, server
 from tests.support.tasks import PROMPT, answer, improve, rows
 
-SECRETS = (KEY, "hunter2-userinfo", "hdr-4711-very-secret-value", "sk-env-99887766554433221100")
+SECRETS = (
+    KEY,
+    "hunter2-userinfo",
+    "hdr-4711-very-secret-value",
+    "sk-env-99887766554433221100",
+    "qk-in-a-query-4711",
+    "sid-in-a-cookie-4711",
+    "odd-header-value-4711",
+)
 
 
 class Leaky(Exception):
@@ -29,7 +37,8 @@ class Leaky(Exception):
     def __init__(self):
         self.headers = {"Authorization": f"Bearer {KEY}"}
         super().__init__(
-            f"POST https://me:hunter2-userinfo@host/v1 failed, headers {{'Authorization': 'Bearer {KEY}'}}"
+            f"POST https://me:hunter2-userinfo@host/v1?key={SECRETS[4]}&alt=sse failed, headers"
+            f" {{'Authorization': 'Bearer {KEY}', 'Cookie': 'sid={SECRETS[5]}', 'X-Tenant': '{SECRETS[6]}'}}"
         )
 
 
@@ -56,8 +65,10 @@ def test_keys_are_in_nothing_that_a_run_writes(secretive, tmp_path):
             raise Leaky
         return answer(messages)
 
-    with server(faults=FaultPlan(rate=0.2, kinds=["500", "429-retry-after"], retry_after="0.01")) as up:
-        target = chain(up.base_url, default_headers={"X-Secret": SECRETS[2]})
+    with server(task=talkative, faults=FaultPlan(rate=0.2, kinds=["500", "429-retry-after"], retry_after="0.01")) as up:
+        place = up.base_url.replace("http://", f"http://me:{SECRETS[1]}@")
+        headers = {"X-Secret": SECRETS[2], "X-Tenant": SECRETS[6]}
+        target = chain(place, default_headers=headers, default_query={"key": SECRETS[4]})
         quick = {"clock": FakeClock(), "policy": RetryPolicy(timeout=None)}
         result = run(
             up.base_url, target=target, runs_dir=tmp_path / "runs", trace_file=tmp_path / "trace.jsonl", **quick

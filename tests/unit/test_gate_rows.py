@@ -119,6 +119,15 @@ def test_sides_served_by_different_models_void_it_unless_that_is_the_question():
     assert not pair_outcomes(left, right, clusters("a"), same_model=False).void(["em"])
 
 
+def test_a_chain_of_several_models_is_no_drift_until_one_more_replies():
+    """A router sends rows to either model, and a row may need both; a third name is another model."""
+    left = [outcome("a", 1.0, served="big-1"), outcome("b", 1.0, served="small-1")]
+    right = [outcome("a", 1.0, served="big-1, small-1"), outcome("b", 1.0, served="big-1")]
+    assert not pair_outcomes(left, right, clusters("a", "b"), models=2).void(["em"])
+    drifted = [outcome("a", 1.0, served="big-2"), outcome("b", 1.0, served="big-1")]
+    assert pair_outcomes(left, drifted, clusters("a", "b"), models=2).void(["em"])
+
+
 def test_a_model_that_does_not_say_its_name_is_no_change():
     left, right = [outcome("a", 1.0, served=None)], [outcome("a", 1.0, served="m-1")]
     assert not pair_outcomes(left, right, clusters("a")).void(["em"])
