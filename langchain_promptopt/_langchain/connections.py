@@ -23,7 +23,8 @@ _KEPT_SECONDS = 5.0  # as in the default pool
 def own_client(root: Any) -> Any | None:
     """An HTTP client like the default one of this `AsyncOpenAI`, on aiohttp; it belongs to one event loop.
 
-    None where its client is anybody else's, speaks through a proxy, or was instrumented: those stay.
+    None where its client is anybody else's, speaks through a proxy, or was instrumented, and where the
+    address names a user, which aiohttp takes for a second authorization: those stay.
     """
     default = getattr(root, "_client", None)
     transport = getattr(default, "_transport", None)
@@ -31,7 +32,7 @@ def own_client(root: Any) -> Any | None:
     plain = library is not None and type(transport) is getattr(library, "AsyncHTTPTransport", None)
     if type(default).__name__ != _DEFAULT_CLIENT or not plain or getattr(default, "_mounts", None):
         return None
-    if "create" in vars(root.chat.completions):
+    if "create" in vars(root.chat.completions) or getattr(root.base_url, "userinfo", b""):
         return None
     options = getattr(getattr(transport, "_pool", None), "_socket_options", None)
     return _client(library, default, options or ())
