@@ -11,6 +11,7 @@ import socket
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ def own_client(root: Any) -> Any | None:
     plain = library is not None and type(transport) is getattr(library, "AsyncHTTPTransport", None)
     if type(default).__name__ != _DEFAULT_CLIENT or not plain or getattr(default, "_mounts", None):
         return None
-    if "create" in vars(root.chat.completions) or getattr(root.base_url, "userinfo", b""):
+    if "create" in vars(root.chat.completions) or urlsplit(str(root.base_url)).username is not None:
         return None
     options = getattr(getattr(transport, "_pool", None), "_socket_options", None)
     return _client(library, default, options or ())
