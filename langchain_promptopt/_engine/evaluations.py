@@ -35,7 +35,7 @@ class Evaluations:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._pending: dict[Cell, asyncio.Future[Outcome]] = {}
         self._held: list[Outcome] = []
-        self._reported: set[tuple[str, str, int]] = set()
+        self._reported: set[tuple[str, str, int | frozenset[str]]] = set()
         self._streak = self._dropped = self._asked = 0
 
     def known(self, candidate: Candidate, split: str) -> dict[str, list[Outcome]]:
@@ -52,9 +52,12 @@ class Evaluations:
         return places[example_id]
 
     async def ensure(
-        self, candidate: Candidate, split: str, example_ids: Iterable[str], repeats: int = 1
+        self, candidate: Candidate, split: str, example_ids: Iterable[str], repeats: int = 1, *, alone: bool = False
     ) -> list[Outcome]:
         """Outcomes of these rows in the order asked; missing ones are evaluated now.
+
+        What is reported covers all rows known so far, or with `alone` these only: where several ask for
+        rows of one candidate at once, what else is known by then would be a matter of luck.
 
         Raises TooManyFailures past the failure limits; the dropped rows are then not journaled,
         so that a resumed run asks for them again.
@@ -63,7 +66,7 @@ class Evaluations:
         out = await self.ensure_cells(
             [(candidate, Cell(candidate.id, split, i, r)) for i in ids for r in range(repeats)]
         )
-        self._report(candidate, split)
+        self._report(candidate, split, frozenset(ids) if alone else None)
         return out
 
     async def ensure_cells(self, wanted: Sequence[tuple[Candidate, Cell]]) -> list[Outcome]:
@@ -159,11 +162,13 @@ class Evaluations:
                 )
             )
 
-    def _report(self, candidate: Candidate, split: str) -> None:
-        rows = [o for found in self.known(candidate, split).values() for o in found]
-        if (candidate.id, split, len(rows)) in self._reported:
+    def _report(self, candidate: Candidate, split: str, only: frozenset[str] | None = None) -> None:
+        known = self.known(candidate, split).items()
+        rows = [o for i, found in known for o in found if only is None or i in only]
+        mark = (candidate.id, split, only or len(rows))
+        if mark in self._reported:
             return
-        self._reported.add((candidate.id, split, len(rows)))
+        self._reported.add(mark)
         scores = [self._run.objective.value(o.scores) for o in rows if not o.dropped]
         self._run.emit(
             Evaluated(

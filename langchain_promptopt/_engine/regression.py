@@ -27,7 +27,7 @@ async def unbroken(run: Run, evaluations: Evaluations, line: Line, made: Sequenc
     if not rows or not made:
         return tuple(made)
     distinct = {c.id: c for c in made}.values()
-    await together(evaluations.ensure(c, "train", rows) for c in distinct)
+    await together(evaluations.ensure(c, "train", rows, alone=True) for c in distinct)
     before = {s.example_id: s.score for s in line.batch.correct}
     kept = []
     for child in made:
