@@ -279,8 +279,24 @@ def paper(recipe: Recipe) -> Recipe:
     )
 
 
+def indexed(recipe: Recipe) -> Recipe:
+    """The suffix `:index`: marks as numbers of words, which weak models handle best (spec 1.3)."""
+    scope = recipe.scope
+    if isinstance(scope, Spans):
+        scope = replace(scope, protocol="index")
+    elif isinstance(scope, Hedged) and isinstance(scope.inner, Spans):
+        scope = replace(scope, inner=replace(scope.inner, protocol="index"))
+    else:
+        msg = f"':index' goes with a local method, and {recipe.name!r} is not one"
+        raise RecipeError(msg, mend="Use it as in 'robust:index' or 'lpo-pe2:index'.")
+    return replace(recipe, name=f"{recipe.name}:index", scope=scope)
+
+
+_SUFFIXES: dict[str, Callable[[Recipe], Recipe]] = {"paper": paper, "index": indexed}
+
+
 def recipe_of(method: str | Recipe) -> Recipe:
-    """A Recipe by preset name (with an optional `:paper`), or the Recipe itself.
+    """A Recipe by preset name (with an optional `:paper` or `:index`), or the Recipe itself.
 
     Raises RecipeError for an unknown name and for strategies that do not go together.
     """
@@ -291,7 +307,7 @@ def recipe_of(method: str | Recipe) -> Recipe:
 
 def _preset(method: str) -> Recipe:
     name, _, suffix = method.partition(":")
-    if name not in PRESETS or suffix not in {"", "paper"}:
+    if name not in PRESETS or suffix not in {"", *_SUFFIXES}:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         if name.lower() in METHODS:
@@ -299,4 +315,4 @@ def _preset(method: str) -> Recipe:
         msg = f"unknown method {method!r}"
         raise RecipeError(msg, mend=f"{hint}Known: {', '.join(PRESETS)}.")
     recipe = PRESETS[name]()
-    return paper(recipe) if suffix else recipe
+    return _SUFFIXES[suffix](recipe) if suffix else recipe

@@ -38,7 +38,10 @@ def methods(*, name: Name = None, train: Rows = 50, dev: Rows = 100, as_json: Js
     ]
     print_table(("method", *_WHAT, "source"), what)
     print_table(("method", "children", *_HOW, "calls to the task model", "to the optimizer"), how, numbers=(5, 6))
-    print_view(f"The default is {DEFAULT}. `promptopt methods {DEFAULT}` shows every axis of one method.")
+    print_view(
+        f"The default is {DEFAULT}. `promptopt methods {DEFAULT}` shows every axis of one method. Local methods also go"
+        " with `:index` (marks by number, for weak models), those called lpo-* with `:paper` (echo, reply, audit)."
+    )
     return 0
 
 

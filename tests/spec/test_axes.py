@@ -137,6 +137,15 @@ def test_what_every_preset_holds_of_the_table():
     assert (robust.evidence.size, robust.evidence.correct, robust.proposals.m, robust.memory.k) == (4, 2, 4, 3)
 
 
+def test_suffixes_choose_how_marks_are_given():
+    assert recipe_of("lpo-pe2:paper").scope.protocol == "echo"
+    assert recipe_of("lpo-pe2:index").scope.protocol == "index"
+    assert recipe_of("robust:index").scope.inner.protocol == "index"
+    for wrong in ("pe2:index", "gpo:paper", "robust:nothing"):
+        with pytest.raises(RecipeError):
+            recipe_of(wrong)
+
+
 def test_marks_of_lpo_gpo_follow_the_word_budget():
     recipe = recipe_of("lpo-gpo")
     for t in range(1, 19):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from langchain_core.runnables import RunnableLambda
@@ -78,6 +79,18 @@ def test_a_proposal_that_does_not_help_is_no_gain_and_changes_nothing(openings):
     result = run(live, optimizer_model=optimizer(useless), openings=openings)
     assert (result.outcome, result.exit_code, result.edits) == ("no_gain", 3, ())
     assert live.invoke({"word": "dog-new"}) == "PLANT"
+
+
+def test_marks_by_number_find_the_fault(openings):
+    def by_number(messages):
+        request = str(messages[-1].text)
+        if "words numbered" not in request:
+            return improve(messages)
+        n = int(re.search(r"(\d+)\D{1,3}PLANT", request).group(1))
+        return json.dumps([{"first": n, "last": n, "reason": "animals are no plants"}])
+
+    result = run(optimizer_model=optimizer(by_number), method="lpo-pe2:index", openings=openings)
+    assert result.outcome == "improved"
 
 
 @pytest.mark.parametrize("method", ["lpo-apo", "apo-pe2", "lpo-pe2", "pe2", "lpo-pe2:paper"])
