@@ -106,7 +106,7 @@ MUTANTS = (
         '_ACTIVE: ContextVar[Overlay | None] = ContextVar("promptopt_overlay", default=None)',
         "class _Shared:\n    value = None\n    def get(self): return self.value\n"
         "    def set(self, new): self.value = new\n    def reset(self, token): pass\n_ACTIVE = _Shared()",
-        RULES + "test_7_3_candidates_at_the_same_time_never_mix",
+        UNIT + "test_langchain_target.py::test_candidates_never_mix",
     ),
     Mutant(
         4,
@@ -118,7 +118,7 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "p-values are half of what they are",
+        "p-values are a quarter of what they are",
         "gate/statistics.py",
         'return _agreeing(Comparison(1.0, lower, upper, ""), sign_flip_p(values), alpha, "sign test")',
         'return _agreeing(Comparison(1.0, lower, upper, ""), sign_flip_p(values) / 4, alpha, "sign test")',
@@ -130,7 +130,7 @@ MUTANTS = (
         "gate/rows.py",
         "value = outcome.scores.get(metric, None if outcome.failure is None else 0.0)",
         "value = None if outcome.failure is not None else outcome.scores.get(metric)",
-        "tests/spec/test_gate_campaign.py::test_gate_does_not_pass_a_candidate_that_crashes_right_rows",
+        UNIT + "test_gate_rows.py::test_a_failure_of_the_prompt_scores_zero",
     ),
     Mutant(
         4,

@@ -79,6 +79,10 @@ def test_7_3_in_place_only_on_success_and_back_byte_for_byte(up):
         unmoved = chain(other.base_url)
         run(other.base_url, target=unmoved)
         assert _template(unmoved) == PROMPT
+    unmoved = chain(up.base_url)
+    found = run(up.base_url, target=unmoved, openings=None)  # better on every row, and no record to prove it by
+    assert (found.outcome, found.best.id != found.baseline.id, found.gate_passed) == ("improved", True, False)
+    assert _template(unmoved) == PROMPT
 
 
 def test_7_3_candidates_at_the_same_time_never_mix():
@@ -102,6 +106,12 @@ def test_7_3_candidates_at_the_same_time_never_mix():
 
 
 def test_7_5_ledger_counts_what_the_server_saw_and_a_budget_is_not_exceeded(up):
+    before = up.count
+    used = run(up.base_url).usage
+    asked = Counter(r.json()["model"] for r in list(up.requests)[before - up.count :])
+    assert {role: n["calls"] for role, n in used["by_role"].items()} == asked
+    assert min(asked["task"], asked["optimizer"]) > 0
+    assert used["calls"] == up.count - before
     before = up.count
     result = run(up.base_url, budget=Budget(calls=120))
     assert result.usage["calls"] == up.count - before <= 120
