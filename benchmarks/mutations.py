@@ -246,11 +246,11 @@ MUTANTS = (
     ),
     Mutant(
         9,
-        "rows are taken in the order of their replies",
-        "_engine/evaluations.py",
-        "if len(found) > 1:  # rows in the split's order, whatever the order of replies",
-        "if False:",
-        RULES + "test_7_9_deterministic_whatever_the_concurrency",
+        "what is paid meanwhile decides whether work still fits the budget",
+        "_runtime/ledger.py",
+        "settled = self._settled if self._open else self._used() - self._test_paid",
+        "settled = self._used() - self._test_paid",
+        UNIT + "test_runtime_ledger.py::test_what_is_paid_meanwhile_changes_no_answer",
     ),
     Mutant(
         10,
