@@ -138,7 +138,7 @@ def endpoint_of(model: Any) -> str:
     >>> endpoint_of(M())
     'https://host.example:8/v1'
     """
-    inner = _unwrapped(model)
+    inner = unbound(model)
     for name in _ENDPOINTS:
         value = getattr(inner, name, None)
         if value and "://" in str(value):
@@ -149,7 +149,7 @@ def endpoint_of(model: Any) -> str:
 
 def secrets_of(model: Any) -> set[str]:
     """Keys, header and query values, and the password of the address that a model was made with."""
-    inner = _unwrapped(model)
+    inner = unbound(model)
     found: set[str] = set()
     for value in list(getattr(inner, "__dict__", {}).values()):
         if isinstance(value, SecretStr | SecretBytes):
@@ -174,7 +174,7 @@ def _texts(value: Any) -> set[str]:
 
 def model_name(model: Any) -> str:
     """The name a model asks its provider for, else its class."""
-    inner = _unwrapped(model)
+    inner = unbound(model)
     for name in ("model_name", "model", "model_id", "deployment_name"):
         value = getattr(inner, name, None)
         if isinstance(value, str) and value:
@@ -184,7 +184,7 @@ def model_name(model: Any) -> str:
 
 def model_id(model: Any) -> str:
     """What decides a model's answers, for the run id: class, name, endpoint, sampling settings. Never keys."""
-    inner = _unwrapped(model)
+    inner = unbound(model)
     found = {name: getattr(inner, name, None) for name in _SAMPLING} | {"bound": getattr(model, "kwargs", None)}
     cleaned = {name: _without_secrets(value) for name, value in found.items()}
     settings = {name: value for name, value in cleaned.items() if value not in (None, {}, [])}
@@ -192,7 +192,7 @@ def model_id(model: Any) -> str:
     return f"{type(inner).__name__}:{model_name(model)}@{endpoint_of(model)}{text if settings else ''}"
 
 
-def _unwrapped(model: Any) -> Any:
+def unbound(model: Any) -> Any:
     """The model inside bindings such as `model.bind(stop=...)`."""
     while hasattr(model, "bound"):
         model = model.bound

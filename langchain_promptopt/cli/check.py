@@ -41,4 +41,4 @@ def show_check(report: Any, *, as_json: bool) -> int:
         from langchain_promptopt.report.check_view import check_view
 
         print_view(check_view(data))
-    return 0 if data.get("ok", True) else 2
+    return int(data.get("exit_code", 0))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._langchain.models import endpoint_of, model_name
+from langchain_promptopt._langchain.probing import probe
+from langchain_promptopt._langsmith.probing import probe_langsmith
 from langchain_promptopt.optimizer.estimating import estimate_of, retries_seen
 from langchain_promptopt.optimizer.plan import Plan, make_plan
+from langchain_promptopt.optimizer.roles import models_by_role
 from langchain_promptopt.pipeline.tasks import importing_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from langchain_promptopt._runtime.probe import Probe
+    from langchain_promptopt.config import Config
     from langchain_promptopt.pipeline.prepare import Prepared
 
 
@@ -24,10 +31,19 @@ class CheckReport:
     problems: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     pilot: Mapping[str, Any] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
+    """What each model's endpoint, and LangSmith where it is used, said about our key."""
+
+    @property
+    def exit_code(self) -> int:
+        """0; 2 where a run would be refused, 5 where an endpoint is out of reach."""
+        return max((p.exit_code for p in self.probes), default=0) or (0 if self.ok else 2)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        found = {"ok": self.ok, **self.facts, "problems": list(self.problems), "notes": list(self.notes)}
+        found = {"ok": self.exit_code == 0, "exit_code": self.exit_code, **self.facts}
+        found |= {"probes": [p.as_json() for p in self.probes]}
+        found |= {"problems": list(self.problems), "notes": list(self.notes)}
         return found | ({"pilot": dict(self.pilot)} if self.pilot else {})
 
 
@@ -37,15 +53,27 @@ async def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
     with importing_from(prepared.config.root):
         plan = await make_plan(prepared.task, prepared.settings, searches=searches)
     try:
-        facts = _facts(plan)
+        facts, probes = _facts(plan), await _probes(plan, prepared.config)
         found: Mapping[str, Any] = {}
-        if pilot:
+        if pilot and not any(p.exit_code for p in probes):
             from langchain_promptopt.pipeline.pilot import run_pilot
 
             found = await run_pilot(plan, pilot)
     finally:
         await plan.aclose()
-    return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), (*plan.notes, *retries_seen(plan)), found)
+    notes = (*plan.notes, *retries_seen(plan))
+    return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), notes, found, probes)
+
+
+async def _probes(plan: Plan, config: Config) -> tuple[Probe, ...]:
+    """One question an endpoint and model, and one to LangSmith where the run would use it."""
+    asked: dict[tuple[str, str], Any] = {}
+    for role, models in models_by_role(plan).items():
+        for model in models:
+            asked.setdefault((model_name(model), endpoint_of(model)), (role, model))
+    writes = config.output.push is not None or config.langsmith.experiments
+    wanted = [probe(role, model) for role, model in asked.values()]
+    return (*await asyncio.gather(*wanted), *await asyncio.to_thread(probe_langsmith, wanted=writes))
 
 
 def _facts(plan: Plan) -> dict[str, Any]:

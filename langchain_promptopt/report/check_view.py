@@ -29,6 +29,7 @@ def check_view(data: Mapping[str, Any]) -> RenderableType:
         "rendered": rest.pop("rendered", ""),
     }
     parts: list[RenderableType] = [facts_view(facts), _prompts(rest.pop("prompts", ()))]
+    parts += _probes(rest.pop("probes", ()))
     parts += _estimate(rest.pop("estimate", {}))
     parts += _power(rest.pop("test", {}))
     parts += _pilot(rest.pop("pilot", {}))
@@ -36,7 +37,8 @@ def check_view(data: Mapping[str, Any]) -> RenderableType:
         lines = rest.pop(name, ())
         parts += [Text(f"\n{name.capitalize()}", style="bold")] if lines else []
         parts += [facts_view(line) if isinstance(line, dict) else safe_text(f"- {line}") for line in lines]
-    rest.pop("ok", None)
+    for name in ("ok", "exit_code"):
+        rest.pop(name, None)
     if rest:
         parts += [Text(), facts_view(rest)]
     return Group(*parts)
@@ -45,6 +47,14 @@ def check_view(data: Mapping[str, Any]) -> RenderableType:
 def _prompts(prompts: Any) -> RenderableType:
     rows = [[p["name"], p["messages"], ", ".join(p["variables"]), p.get("source", "")] for p in prompts]
     return Group(Text(), table_view(("prompt", "messages", "variables", "source"), rows, numbers=[1]))
+
+
+def _probes(probes: Any) -> list[RenderableType]:
+    """What the endpoints said, each with its place."""
+    if not probes:
+        return []
+    rows = [[p["role"], p["name"], p["state"], p["where"], p["detail"]] for p in probes]
+    return [Text(), table_view(("asked for free", "name", "said", "where", "detail"), rows)]
 
 
 def _estimate(levels: Mapping[str, Mapping[str, Any]]) -> list[RenderableType]:
