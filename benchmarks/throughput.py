@@ -28,6 +28,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ["LANGSMITH_TRACING"] = "false"
+os.environ["LANGSMITH_ENDPOINT"] = "http://127.0.0.1:9"  # promptim's own client sends traces all the same
+os.environ["LANGSMITH_TRACING_SAMPLING_RATE"] = "0"
 
 SYSTEM, HUMAN = "You sort words. Answer with one word.", "Word: {word}"
 Runner = Callable[["Case"], Awaitable[float]]
@@ -208,6 +210,14 @@ def examples(words: list[str]) -> list[Any]:
     return [Example(id=uuid4(), inputs={"word": w}, outputs={"answer": "x"}, dataset_id=uuid4()) for w in words]
 
 
+def silent_client() -> Any:
+    """A LangSmith client that sends nothing: `upload_results=False` alone would post the chain's runs."""
+    from langsmith import Client
+
+    nowhere = "http://127.0.0.1:9"
+    return Client(api_url=nowhere, api_key="unused", info={}, tracing_sampling_rate=0.0, auto_batch_tracing=False)
+
+
 async def warmed(case: Case, run: Callable[[list[str]], Awaitable[None]]) -> float:
     """Seconds of all calls, after a warm-up of one a place."""
     await run([f"warm-{i}" for i in range(case.in_flight)])
@@ -218,10 +228,9 @@ async def warmed(case: Case, run: Callable[[list[str]], Awaitable[None]]) -> flo
 
 async def aevaluate(case: Case) -> float:
     """LangSmith's `aevaluate` without upload."""
-    from langsmith import Client
     from langsmith import aevaluate as evaluate
 
-    made, local = chain(case), Client(api_url=case.url, api_key="unused", info={}, auto_batch_tracing=False)
+    made, local = chain(case), silent_client()
 
     async def target(inputs: dict[str, Any]) -> dict[str, Any]:
         return {"answer": await made.ainvoke(inputs)}
@@ -243,7 +252,6 @@ async def promptim_runner(case: Case) -> float:
     """The trainer of promptim evaluating a prompt; it sets no limit of its own, so the target does."""
     import httpx2
     from langchain_openai import ChatOpenAI
-    from langsmith import Client
     from promptim import types as kinds
     from promptim.trainer import PromptTrainer
 
@@ -257,7 +265,7 @@ async def promptim_runner(case: Case) -> float:
         async with gate:
             return {"answer": (await model.ainvoke(prompt.invoke(inputs))).content}
 
-    trainer = PromptTrainer(optimizer=None, client=Client(api_url=case.url, api_key="unused", info={}))  # type: ignore[arg-type]  # evaluation asks no optimizer
+    trainer = PromptTrainer(optimizer=None, client=silent_client())  # type: ignore[arg-type]  # evaluation asks no optimizer
     prompt = kinds.PromptWrapper(prompt_str=f"{SYSTEM} {HUMAN}")
     task = kinds.Task(name="t", dataset="d", initial_prompt=prompt, evaluators=[right], system=system)
 
