@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from langchain_promptopt.optimizer.plan import Plan
-    from langchain_promptopt.protocols import Job
+    from langchain_promptopt.ports import Job
 
 ANSWER = "an answer of ordinary length, as a model would give it to a question of this kind " * 4
 

@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant(
         1,
         "a splice trims the blank before an edit",
-        "types.py",
+        "types/prompts.py",
         "out += [text[at:start], new]",
         "out += [text[at:start].rstrip(), new]",
         RULES + "test_7_1_LOCAL_text_outside_the_spans_and_frozen_text_is_kept_byte_for_byte",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt.optimizer.settings import Settings
-    from langchain_promptopt.protocols import Executor, Job
+    from langchain_promptopt.ports import Executor, Job
 
 _EXIT: Mapping[str, int] = {"improved": 0, "inconclusive": 3, "no_gain": 3}
 

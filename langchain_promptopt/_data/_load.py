@@ -13,7 +13,7 @@ from langchain_promptopt._data._rows import Columns, Reader
 from langchain_promptopt._data._source import Source, describe_source, near
 from langchain_promptopt._data._splits import Placed, Splits, as_named, carve_val, name_map
 from langchain_promptopt.errors import DataError, UnavailableError, UsageError
-from langchain_promptopt.protocols import DataSet
+from langchain_promptopt.ports import DataSet
 from langchain_promptopt.types import SPLITS, Example, content_hash
 
 MAX_UNUSABLE = 0.1

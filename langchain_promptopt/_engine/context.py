@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.ledger import Ledger
     from langchain_promptopt._runtime.spans import Traces
     from langchain_promptopt.events import Event
-    from langchain_promptopt.protocols import DataSet, Executor, Observer
+    from langchain_promptopt.ports import DataSet, Executor, Observer
     from langchain_promptopt.recipe import Gate, Recipe
     from langchain_promptopt.types import Candidate, Cell, Example, Outcome, PromptSet, Rejection
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from langchain_promptopt._engine.spending import book
 from langchain_promptopt.errors import TooManyFailures
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
-from langchain_promptopt.protocols import Job
+from langchain_promptopt.ports import Job
 from langchain_promptopt.types import Candidate, Cell, Outcome, Usage
 
 if TYPE_CHECKING:

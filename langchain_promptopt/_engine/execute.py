@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler
 
     from langchain_promptopt._runtime.ledger import Flight
-    from langchain_promptopt.protocols import Job
+    from langchain_promptopt.ports import Job
 
 
 class Target(Protocol):

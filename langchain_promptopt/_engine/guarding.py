@@ -9,7 +9,7 @@ from langchain_promptopt._runtime.failures import CallError, Verdict, classify_r
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.usage import UsageCollector, with_handler
 from langchain_promptopt.events import Event, Incident
-from langchain_promptopt.protocols import Job, rng_at
+from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Usage, content_hash
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.lanes import Lane
     from langchain_promptopt._runtime.ledger import Flight, Ledger
+    from langchain_promptopt.ports import Job
 
 _FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0}
 """Calls an attempt is known to make; a judge may be plain code."""

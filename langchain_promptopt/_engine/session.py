@@ -16,7 +16,7 @@ from langchain_promptopt.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from langchain_promptopt.protocols import Job
+    from langchain_promptopt.ports import Job
     from langchain_promptopt.types import Cell, Outcome
 
 _SETTLE = 25

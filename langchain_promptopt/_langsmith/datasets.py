@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from langsmith.schemas import Dataset, Example
 
-    from langchain_promptopt.protocols import DataSet
+    from langchain_promptopt.ports import DataSet
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 _AT_ONCE = 500

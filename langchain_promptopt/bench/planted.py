@@ -17,7 +17,7 @@ from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt.errors import BudgetSpent
-from langchain_promptopt.protocols import DataSet
+from langchain_promptopt.ports import DataSet
 from langchain_promptopt.recipe import Budget, Gate, Recipe
 from langchain_promptopt.testing.planted import World, WorldExecutor
 from langchain_promptopt.testing.planted_optimizer import PlantedOptimizer

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from langchain_promptopt.events import Event
-    from langchain_promptopt.protocols import Observer
+    from langchain_promptopt.ports import Observer
 
 _WIDTH = 24
 """Characters of the bar."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._engine.execute import LocalExecutor
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt.optimizer.plan import Plan
-    from langchain_promptopt.protocols import Executor, Job
+    from langchain_promptopt.ports import Executor, Job
 
 
 @dataclass

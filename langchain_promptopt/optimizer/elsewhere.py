@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.events import ScoredRow
-from langchain_promptopt.protocols import Job
+from langchain_promptopt.ports import Job
 from langchain_promptopt.store.lines import cell_of, outcome_of
 from langchain_promptopt.types import Candidate, Example, PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from langchain_promptopt.protocols import Executor
+    from langchain_promptopt.ports import Executor
     from langchain_promptopt.types import Cell, Outcome
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.ledger import Flight
     from langchain_promptopt.evaluators import EvalResult, Evaluator
     from langchain_promptopt.optimizer.plan import Plan
-    from langchain_promptopt.protocols import Job
+    from langchain_promptopt.ports import Job
 
 _UNSEEN = "unseen"
 """Stands for models that cannot be found in a chain or an evaluator."""

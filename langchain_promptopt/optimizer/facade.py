@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
 
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.settings import Apply, Settings
-    from langchain_promptopt.protocols import Observer
+    from langchain_promptopt.ports import Observer
     from langchain_promptopt.recipe import Budget, Gate, Recipe
 
 HERE = "here"

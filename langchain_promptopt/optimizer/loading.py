@@ -12,7 +12,7 @@ from langchain_promptopt.types import content_hash
 
 if TYPE_CHECKING:
     from langchain_promptopt.optimizer.settings import Settings
-    from langchain_promptopt.protocols import DataSet
+    from langchain_promptopt.ports import DataSet
 
 _BY_HASH = "unsplit data"
 """How `load_data` begins the note that it made the splits itself."""

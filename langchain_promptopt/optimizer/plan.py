@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.evaluators import Evaluator, SummaryEvaluator
     from langchain_promptopt.gate.outlook import Feasibility
     from langchain_promptopt.optimizer.settings import Settings
-    from langchain_promptopt.protocols import DataSet
+    from langchain_promptopt.ports import DataSet
     from langchain_promptopt.recipe import Recipe
 
 _DRY_ROWS = 8

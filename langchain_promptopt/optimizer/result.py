@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from langchain_promptopt._engine.gating import Verdict
-    from langchain_promptopt.protocols import DataSet
+    from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.health import Health
     from langchain_promptopt.types import Edit, PromptSet
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.settings import Settings
-    from langchain_promptopt.protocols import Job
+    from langchain_promptopt.ports import Job
     from langchain_promptopt.types import Cell, Outcome
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.prices import Price
     from langchain_promptopt.optimizer.earlier import PastEdit
     from langchain_promptopt.optimizer.judging import JudgeCost
-    from langchain_promptopt.protocols import Executor, Observer
+    from langchain_promptopt.ports import Executor, Observer
 
 Apply = Literal["if_improved", "never", "always"]
 

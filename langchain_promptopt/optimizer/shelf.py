@@ -17,7 +17,7 @@ from langchain_promptopt.types import Outcome
 
 if TYPE_CHECKING:
     from langchain_promptopt.optimizer.plan import Plan
-    from langchain_promptopt.protocols import Job
+    from langchain_promptopt.ports import Job
 
 _DEPTH = 12
 

@@ -11,7 +11,7 @@ from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._runtime.estimate import CallCost
 from langchain_promptopt.optimizer.assemble import assemble, evaluate_here
 from langchain_promptopt.optimizer.estimating import estimate_of
-from langchain_promptopt.protocols import Job
+from langchain_promptopt.ports import Job
 from langchain_promptopt.types import Cell
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer import Result
     from langchain_promptopt.pipeline.checking import CheckReport
     from langchain_promptopt.pipeline.shards import Shards
-    from langchain_promptopt.protocols import DataSet, Observer
+    from langchain_promptopt.ports import DataSet, Observer
     from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.types import PromptSet
 

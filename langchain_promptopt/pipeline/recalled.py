@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_promptopt.config import Config
-    from langchain_promptopt.protocols import DataSet
+    from langchain_promptopt.ports import DataSet
 
 _ASK = "Name them with --data to see their texts."
 

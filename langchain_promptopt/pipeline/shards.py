@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.events import Event
     from langchain_promptopt.pipeline.prepare import Prepared
-    from langchain_promptopt.protocols import Job
+    from langchain_promptopt.ports import Job
 
 _IN_A_ROW = 10  # product contract, guarantee 7: the run will stop, so the worker need not ask the other rows
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer import Result
     from langchain_promptopt.pipeline.prepare import Prepared
     from langchain_promptopt.pipeline.shards import Shards
-    from langchain_promptopt.protocols import Observer
+    from langchain_promptopt.ports import Observer
 
 NEEDED = ("task", "data.source", "evaluate.evaluators", "optimize.model")
 """Settings without which no optimization can start."""

@@ -24,16 +24,7 @@ from langchain_promptopt.testing.samples import (
 from langchain_promptopt.types import Attempt, Candidate, Draft, PromptSet
 
 if TYPE_CHECKING:
-    from langchain_promptopt.protocols import (
-        Final,
-        Guards,
-        Incumbent,
-        Proposals,
-        Refinement,
-        Scoring,
-        Search,
-        Stopping,
-    )
+    from langchain_promptopt.protocols import Final, Guards, Incumbent, Proposals, Refinement, Scoring, Search, Stopping
 
 
 class AlwaysYes:

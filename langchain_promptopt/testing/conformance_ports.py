@@ -13,7 +13,7 @@ import pytest
 
 from langchain_promptopt.errors import ConflictError
 from langchain_promptopt.events import Called, Evaluated, FeedbackGiven, Incident, Rejected, RunFinished, ScoredRow
-from langchain_promptopt.protocols import Executor, Job
+from langchain_promptopt.ports import Executor, Job
 from langchain_promptopt.testing.samples import sample_candidate, sample_examples, sample_prompts
 from langchain_promptopt.types import SPLITS, Cell, Outcome, Usage
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_promptopt.events import Event
-    from langchain_promptopt.protocols import ExampleSource, Observer, PromptSink, Store
+    from langchain_promptopt.ports import ExampleSource, Observer, PromptSink, Store
 
 
 def sample_events() -> tuple[Event, ...]:

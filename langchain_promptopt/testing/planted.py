@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from langchain_promptopt.protocols import Job, rng_at
+from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.testing import planted_constants as c
 from langchain_promptopt.testing.planted_text import (
     DECOYS,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from random import Random
 
+    from langchain_promptopt.ports import Job
     from langchain_promptopt.testing.planted_constants import WorldSettings
 
 _WORDS_A_RULE = 7

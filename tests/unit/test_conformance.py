@@ -16,8 +16,8 @@ from langchain_promptopt.errors import ConflictError
 from langchain_promptopt.optimizer.assemble import assemble
 from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.settings import Settings
+from langchain_promptopt.ports import Job
 from langchain_promptopt.presets import PRESETS
-from langchain_promptopt.protocols import Job
 from langchain_promptopt.store import MemoryStore
 from langchain_promptopt.store.journal import Journal
 from langchain_promptopt.strategies import (
@@ -345,7 +345,7 @@ class _Everywhere(scopes.Global):
 
 
 def test_each_protocol_has_a_class():
-    from langchain_promptopt import protocols
+    from langchain_promptopt import ports, protocols
 
     classes = [n for n, c in vars(base).items() if inspect.isclass(c)]
     axes = "Seeding Evidence Reflection Memory Scope Control Refinement"
@@ -353,4 +353,5 @@ def test_each_protocol_has_a_class():
     five = "ExampleSource Executor Store Observer PromptSink"
     names = [*axes.split(), *five.split()]
     assert {f"{p}Tests" for p in names} == {n for n in classes if n.endswith("Tests")}
-    assert all(hasattr(protocols, p) for p in names)
+    assert all(hasattr(protocols, p) for p in axes.split())
+    assert all(hasattr(ports, p) for p in five.split())

@@ -157,7 +157,7 @@ def test_answers_survive_a_torn_line(tmp_path):
 
 def test_a_worker_gives_up_when_models_stay_out_of_reach():
     from langchain_promptopt.pipeline.shards import Worker
-    from langchain_promptopt.protocols import Job
+    from langchain_promptopt.ports import Job
     from langchain_promptopt.types import Candidate, Example, PromptSet
 
     asked = []

@@ -1,30 +1,23 @@
-"""The central values: prompt, span, edit, example, outcome, candidate, trajectory. All frozen.
-
-Identity comes from content: two candidates with the same text are one candidate, so
-caching, deduplication and resuming need no bookkeeping.
-"""
+"""Prompt, span, edit, candidate: the text under optimization. All frozen; identity comes from content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_promptopt._text.document import Document, Piece
-from langchain_promptopt._text.rejection import Range as Range  # noqa: TC001 - re-exported for everybody above
-from langchain_promptopt._text.rejection import Rejection as Rejection  # noqa: TC001
 from langchain_promptopt._text.templates import Template, TemplateFormat, parse_template
 from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-Split: TypeAlias = Literal["train", "dev", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "val", "test")
+    from langchain_promptopt._text.rejection import Range
+
 ScopeName: TypeAlias = Literal["global", "section", "message", "spans", "random_spans", "fixed_spans"]
-Outcomes: TypeAlias = Literal["improved", "inconclusive", "no_gain", "budget", "interrupted"]
 
 
 def content_hash(value: object, length: int = 16) -> str:
@@ -264,225 +257,3 @@ class Candidate:
     def id(self) -> str:
         """Content hash of the prompts."""
         return content_hash([self.prompts.id, self.salt]) if self.salt else self.prompts.id
-
-
-@dataclass(frozen=True)
-class Example:
-    """One row. `outputs` are the reference outputs; `group` keeps related rows in one split and cluster."""
-
-    id: str
-    inputs: Mapping[str, Any]
-    outputs: Mapping[str, Any]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    group: str | None = None
-    note: str | None = None
-
-    @property
-    def cluster(self) -> str:
-        """What the gate treats as one independent unit."""
-        return self.group if self.group is not None else self.id
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What calls cost. `usd` is None where a price is unknown."""
-
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    usd: float | None = 0.0
-    seconds: float = 0.0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.calls + other.calls,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cache_read_tokens + other.cache_read_tokens,
-            None if self.usd is None or other.usd is None else self.usd + other.usd,
-            self.seconds + other.seconds,
-        )
-
-    def __sub__(self, part: Usage) -> Usage:
-        known = None if self.usd is None else max(0.0, self.usd - (part.usd or 0.0))
-        return Usage(
-            self.calls - part.calls,
-            self.input_tokens - part.input_tokens,
-            self.output_tokens - part.output_tokens,
-            self.cache_read_tokens - part.cache_read_tokens,
-            known,
-            max(0.0, self.seconds - part.seconds),
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """Numbers by name."""
-        return {
-            "calls": self.calls,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cache_read_tokens": self.cache_read_tokens,
-            "usd": self.usd,
-            "seconds": round(self.seconds, 6),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any] | None) -> Usage:
-        """The inverse of `as_json`; None is no usage."""
-        return cls(**data) if data else cls()
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Cell:
-    """One evaluation: which candidate on which example of which split, for the how many-th time."""
-
-    candidate_id: str
-    split: str
-    example_id: str
-    repeat: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a cell has no ordinary score. `scored_zero` when the prompt is to blame, else the row is dropped."""
-
-    kind: str
-    message: str
-    scored_zero: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one cell. `scores` is empty for a dropped row."""
-
-    cell: Cell
-    scores: Mapping[str, float]
-    output: Any = None
-    comments: Mapping[str, str] = field(default_factory=dict)
-    failure: Failure | None = None
-    usage: Usage = field(default_factory=Usage)
-    model_served: str | None = None
-    cached: bool = False
-    judge: Usage = field(default_factory=Usage)
-    """The part of `usage` that evaluators' own model calls took."""
-    tries: int = 1
-    """Target calls it took, failed ones included."""
-
-    @property
-    def dropped(self) -> bool:
-        """True when infrastructure failed: no score, never a zero."""
-        return self.failure is not None and not self.failure.scored_zero
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A candidate with its search score. `by_example` maps example id to the primary score (mean over repeats)."""
-
-    candidate: Candidate
-    score: float
-    by_example: Mapping[str, float] = field(default_factory=dict)
-    feedback: str = ""
-    gain: float = 0.0
-    chosen: bool = False
-    """Whether the search once went on from it (GPO's history holds these alone)."""
-    out: bool = False
-    """Whether a race dropped it before it had seen all rows; its score is then no score to rank by."""
-
-    @property
-    def n(self) -> int:
-        """Rows behind the score."""
-        return len(self.by_example)
-
-
-Trajectory: TypeAlias = tuple[Attempt, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """What the optimizer model (or a human) said about a candidate's errors."""
-
-    text: str
-    example_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One scored row as the optimizer sees it: what went in, what was wanted, what came out."""
-
-    example_id: str
-    inputs: Mapping[str, Any]
-    expected: Mapping[str, Any]
-    output: Any
-    score: float
-    comment: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Evidence for one proposal: rows that went wrong, rows that went right."""
-
-    errors: tuple[Shown, ...] = ()
-    correct: tuple[Shown, ...] = ()
-    formats: tuple[Shown, ...] = ()
-
-    @property
-    def example_ids(self) -> tuple[str, ...]:
-        """Ids of all rows shown."""
-        return tuple(s.example_id for s in (*self.errors, *self.correct, *self.formats))
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A past attempt chosen for the proposer; `similarity` to the current one where it was the reason."""
-
-    attempt: Attempt
-    similarity: float | None = None
-    summary: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """How many words (or spans) a proposal may change, and whether that is told, checked, or both. None is no limit."""
-
-    words: int | None = None
-    stated: bool = False
-    enforced: bool = False
-    temperature: float | None = None
-    spans: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """One child before the guards. `leak` is the share of fixed text the reply did not keep."""
-
-    prompts: PromptSet
-    edits: tuple[Edit, ...]
-    leak: float | None = None
-    raw: str = ""
-
-
-@dataclass(frozen=True)
-class Workpiece:
-    """A proposal in the making. Each step Runnable takes one and returns it with something added.
-
-    `turns` is the conversation with the optimizer model so far, as (role, text) pairs; `spans`
-    None means the whole editable text. `stalled` counts the steps since the best score last rose.
-    `astray` says that marks so far have helped no more than chance would; `remarks` are failure
-    signatures that refuse nothing (spec 1.6): rule and detail.
-    """
-
-    prompts: PromptSet
-    batch: Batch = Batch()
-    feedback: Feedback | None = None
-    memory: tuple[Remembered, ...] = ()
-    allowance: Allowance = Allowance()
-    turns: tuple[tuple[str, str], ...] = ()
-    spans: tuple[Span, ...] | None = None
-    span_reasons: tuple[str, ...] = ()
-    tagged: str = ""
-    children: int = 1
-    stalled: int = 0
-    astray: bool = False
-    drafts: tuple[Draft, ...] = ()
-    rejections: tuple[Rejection, ...] = ()
-    remarks: tuple[Rejection, ...] = ()

@@ -1,0 +1,83 @@
+"""The five ports to the outside: where rows come from, cells run, a run is kept, watched and published.
+
+Each has a conformance class in `langchain_promptopt.testing`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from langchain_promptopt.events import Event
+    from langchain_promptopt.types import Candidate, Cell, Example, Outcome, PromptSet
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Rows by split, and what was noticed while loading them."""
+
+    splits: Mapping[str, tuple[Example, ...]]
+    source: str
+    as_of: str | None = None
+    problems: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, split: str) -> tuple[Example, ...]:
+        return self.splits.get(split, ())
+
+
+class ExampleSource(Protocol):
+    """Port 1. Where rows come from."""
+
+    def load(self) -> DataSet:
+        """All rows, checked. Raises DataError with position and field."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell with what is needed to run it anywhere."""
+
+    cell: Cell
+    candidate: Candidate
+    example: Example
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Port 2. Runs cells: here, in threads, or on other machines."""
+
+    async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        """Run every job, in any order, calling `done` once for each as soon as it is known."""
+        ...
+
+
+class Store(Protocol):
+    """Port 3. The append-only record of a run."""
+
+    def append(self, event: Event) -> None:
+        """Add one event; on return it survives the death of this process."""
+        ...
+
+    def events(self) -> Iterable[Mapping[str, Any]]:
+        """All lines so far as {"seq", "time", "type", "data"}."""
+        ...
+
+
+class Observer(Protocol):
+    """Port 4. Watches; cannot steer."""
+
+    def on_event(self, event: Event) -> None:
+        """Called after the event was stored. Exceptions are logged once and ignored."""
+        ...
+
+
+class PromptSink(Protocol):
+    """Port 5. Where a winner is published."""
+
+    def push(self, prompts: PromptSet, *, message: str, parent: str | None, tag: str | None) -> str:
+        """Commit the prompts and return the commit. Raises ConflictError if `parent` is not the head."""
+        ...

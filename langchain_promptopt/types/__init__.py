@@ -1,0 +1,68 @@
+"""The central values: prompt, span, edit, example, outcome, candidate, trajectory. All frozen.
+
+Identity comes from content: two candidates with the same text are one candidate, so
+caching, deduplication and resuming need no bookkeeping.
+"""
+
+from langchain_promptopt._text.rejection import Range, Rejection
+from langchain_promptopt.types.outcomes import (
+    SPLITS,
+    Attempt,
+    Cell,
+    Example,
+    Failure,
+    Outcome,
+    Outcomes,
+    Split,
+    Trajectory,
+    Usage,
+)
+from langchain_promptopt.types.pieces import (
+    Allowance,
+    Batch,
+    Draft,
+    Feedback,
+    Remembered,
+    Shown,
+    Workpiece,
+)
+from langchain_promptopt.types.prompts import (
+    Candidate,
+    Edit,
+    Message,
+    Prompt,
+    PromptSet,
+    ScopeName,
+    Span,
+    content_hash,
+)
+
+__all__ = [
+    "SPLITS",
+    "Allowance",
+    "Attempt",
+    "Batch",
+    "Candidate",
+    "Cell",
+    "Draft",
+    "Edit",
+    "Example",
+    "Failure",
+    "Feedback",
+    "Message",
+    "Outcome",
+    "Outcomes",
+    "Prompt",
+    "PromptSet",
+    "Range",
+    "Rejection",
+    "Remembered",
+    "ScopeName",
+    "Shown",
+    "Span",
+    "Split",
+    "Trajectory",
+    "Usage",
+    "Workpiece",
+    "content_hash",
+]

@@ -1,0 +1,146 @@
+"""Rows, what became of them, and what that cost; scored candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_promptopt.types.prompts import Candidate
+
+Split: TypeAlias = Literal["train", "dev", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "val", "test")
+Outcomes: TypeAlias = Literal["improved", "inconclusive", "no_gain", "budget", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row. `outputs` are the reference outputs; `group` keeps related rows in one split and cluster."""
+
+    id: str
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    note: str | None = None
+
+    @property
+    def cluster(self) -> str:
+        """What the gate treats as one independent unit."""
+        return self.group if self.group is not None else self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What calls cost. `usd` is None where a price is unknown."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    usd: float | None = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            None if self.usd is None or other.usd is None else self.usd + other.usd,
+            self.seconds + other.seconds,
+        )
+
+    def __sub__(self, part: Usage) -> Usage:
+        known = None if self.usd is None else max(0.0, self.usd - (part.usd or 0.0))
+        return Usage(
+            self.calls - part.calls,
+            self.input_tokens - part.input_tokens,
+            self.output_tokens - part.output_tokens,
+            self.cache_read_tokens - part.cache_read_tokens,
+            known,
+            max(0.0, self.seconds - part.seconds),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Numbers by name."""
+        return {
+            "calls": self.calls,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cache_read_tokens": self.cache_read_tokens,
+            "usd": self.usd,
+            "seconds": round(self.seconds, 6),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | None) -> Usage:
+        """The inverse of `as_json`; None is no usage."""
+        return cls(**data) if data else cls()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """One evaluation: which candidate on which example of which split, for the how many-th time."""
+
+    candidate_id: str
+    split: str
+    example_id: str
+    repeat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a cell has no ordinary score. `scored_zero` when the prompt is to blame, else the row is dropped."""
+
+    kind: str
+    message: str
+    scored_zero: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one cell. `scores` is empty for a dropped row."""
+
+    cell: Cell
+    scores: Mapping[str, float]
+    output: Any = None
+    comments: Mapping[str, str] = field(default_factory=dict)
+    failure: Failure | None = None
+    usage: Usage = field(default_factory=Usage)
+    model_served: str | None = None
+    cached: bool = False
+    judge: Usage = field(default_factory=Usage)
+    """The part of `usage` that evaluators' own model calls took."""
+    tries: int = 1
+    """Target calls it took, failed ones included."""
+
+    @property
+    def dropped(self) -> bool:
+        """True when infrastructure failed: no score, never a zero."""
+        return self.failure is not None and not self.failure.scored_zero
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A candidate with its search score. `by_example` maps example id to the primary score (mean over repeats)."""
+
+    candidate: Candidate
+    score: float
+    by_example: Mapping[str, float] = field(default_factory=dict)
+    feedback: str = ""
+    gain: float = 0.0
+    chosen: bool = False
+    """Whether the search once went on from it (GPO's history holds these alone)."""
+    out: bool = False
+    """Whether a race dropped it before it had seen all rows; its score is then no score to rank by."""
+
+    @property
+    def n(self) -> int:
+        """Rows behind the score."""
+        return len(self.by_example)
+
+
+Trajectory: TypeAlias = tuple[Attempt, ...]
