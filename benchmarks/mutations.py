@@ -154,7 +154,7 @@ MUTANTS = (
         "_runtime/ledger.py",
         "if getattr(used, name) >= limit:",
         "if getattr(used, name) > limit:",
-        UNIT + "test_engine_ledger.py::test_a_mixed_budget_is_kept",
+        UNIT + "test_runtime_ledger.py::test_calls_are_never_exceeded_whatever_is_in_flight",
     ),
     Mutant(
         5,
