@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+import threading
 
 import pytest
 from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)  # benchmarks measure, tests decide
 settings.load_profile("untimed")
+
+if threading.current_thread() is threading.main_thread():
+    # a shell's job in the background ignores Ctrl-C, and so would all it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost", "0.0.0.0"}
 
