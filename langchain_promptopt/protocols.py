@@ -253,6 +253,10 @@ class Scoring(Protocol):
         """True when every fresh candidate gets all rows, so evaluation may start at once."""
         ...
 
+    def baseline_rows(self, rows: int) -> int:
+        """Of `rows` dev rows, how many the baseline is run on before the first step."""
+        ...
+
     def least(self, rows: int) -> int:
         """Of `rows` dev rows, how many a fresh candidate sees at the least: what a step must be able to pay."""
         ...
@@ -261,6 +265,10 @@ class Scoring(Protocol):
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
         """Attempts for `fresh` (and for incumbents that were measured further), in their order."""
+        ...
+
+    def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:
+        """The attempts with scores that may be ranked beside the leader's, whichever rows each has seen."""
         ...
 
 

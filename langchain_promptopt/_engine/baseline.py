@@ -23,14 +23,21 @@ def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
         EvaluatorError: Evaluators gave no score for too many rows.
         DataError: With one row, its answer and what went wrong on it.
     """
+    problem = baseline_problem(run, outcomes)
+    if problem is not None:
+        raise problem
+
+
+def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | DataError | None:
+    """What looks broken about these outcomes; None where nothing does."""
     broken = [o for o in outcomes if o.failure is not None and o.failure.kind == "evaluator_error"]
     if len(broken) > _UNSCORABLE * len(outcomes):
         msg = f"evaluators failed on {len(broken)} of {len(outcomes)} baseline rows"
         mend = "Call the evaluator once by hand on this row; rows it cannot judge should be left out of the data."
-        raise EvaluatorError(msg, **_shown(run, broken[0]), mend=mend)
+        return EvaluatorError(msg, **_shown(run, broken[0]), mend=mend)
     scores = {run.objective.value(o.scores) for o in outcomes if not o.dropped}
     if len(outcomes) < 2 or len(scores) != 1 or next(iter(scores)) not in {0.0, 1.0}:
-        return
+        return None
     value = next(iter(scores))
     msg = f"the baseline scores {value:g} on all {len(outcomes)} dev rows"
     mend = (
@@ -38,7 +45,7 @@ def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
         if not value
         else "There is nothing to improve on these rows; use harder ones."
     )
-    raise DataError(msg, **_shown(run, outcomes[0]), mend=mend)
+    return DataError(msg, **_shown(run, outcomes[0]), mend=mend)
 
 
 def _shown(run: Run, outcome: Outcome) -> dict[str, str]:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from langchain_core.runnables.config import merge_configs
-
-from langchain_promptopt._engine.baseline import check_baseline
+from langchain_promptopt._engine.baseline import baseline_problem, check_baseline
 from langchain_promptopt._engine.bench import DevBench
 from langchain_promptopt._engine.line import Line, ask_for, run_line
-from langchain_promptopt._engine.regression import rows_to_keep, unbroken
+from langchain_promptopt._engine.regression import unbroken
 from langchain_promptopt._engine.screening import Screen
 from langchain_promptopt._engine.seeds import admitted
-from langchain_promptopt._engine.signs import marks_astray, tell_astray, tell_stop
+from langchain_promptopt._engine.signs import tell_stop
+from langchain_promptopt._engine.stepplan import StepPlanner, Where
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._runtime.spans import marks, span
 from langchain_promptopt.events import Incident, Selected
 from langchain_promptopt.protocols import Progress, rng_at
-from langchain_promptopt.types import Allowance, Attempt, Candidate, Example, Outcome, Shown, Trajectory
+from langchain_promptopt.types import Attempt, Candidate, Outcome, Trajectory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +51,11 @@ class Search:
     kept: tuple[Attempt, ...] = ()
     best: list[Attempt] = field(default_factory=list)
     dev_val: list[tuple[float, float]] = field(default_factory=list)
-    train_errors: int | None = None
     dropped: list[dict[str, str]] = field(default_factory=list)
     """Who did not survive the last step, and why."""
+
+    def __post_init__(self) -> None:
+        self.planner = StepPlanner(self.run, self.evaluations, self.spending)
 
     async def found(self, config: RunnableConfig) -> Found:
         """Run to the end. A spent budget ends the search early with the best so far (N7)."""
@@ -88,9 +89,7 @@ class Search:
         base = self.run.baseline
         where = marks(base, step=0, split="dev")
         async with span(config, "baseline", {"candidate_id": base.id}, where) as (inner, end):
-            ids = DevBench(self.run, self.evaluations, 0).examples
-            self.spending.claim(0, cells=len(ids))
-            outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids)
+            outcomes = await self._measure_baseline()
             self.spending.learn(outcomes)
             self.spending.release(0)
             check_baseline(self.run, outcomes)
@@ -100,6 +99,17 @@ class Search:
             self._choose(sorted(self.trajectory, key=lambda a: -a.score))
             self.best = [max(self.trajectory, key=lambda a: a.score)]
             end({"score": first.score, "n": first.n, "traces": self._traces([base])})
+
+    async def _measure_baseline(self) -> list[Outcome]:
+        """Its first rows; all of them where those look as if the set-up were broken."""
+        ids = DevBench(self.run, self.evaluations, 0).examples
+        rows = self.run.recipe.scoring.baseline_rows(len(ids))
+        self.spending.claim(0, cells=rows)
+        outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids[:rows])
+        if rows < len(ids) and baseline_problem(self.run, outcomes) is not None:
+            self.spending.claim(0, cells=len(ids) - rows)
+            outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids)
+        return outcomes
 
     async def _seeds(self, config: RunnableConfig) -> list[Attempt]:
         ask = ask_for(self.run, config, 0, "seeding")
@@ -123,16 +133,17 @@ class Search:
         recipe = self.run.recipe
         async with span(config, f"step {t}", {"step": t}, {"promptopt_step": t}) as (inner, end):
             parents = recipe.search.parents(tuple(self.trajectory), self.kept, t, rng_at(self.run.seed, "parents", t))
-            plan = await self._plan(parents, t, total, inner)
+            where = Where(t, total, tuple(self.trajectory), self.best[-1].candidate.id, self._stalled())
+            plan = await self.planner.plan(parents, where, inner)
             if plan is None or not plan:
                 return None if plan is None else False
             families = await together(self._family(p, lines) for p, lines in plan)
-            if not self._early:
+            if not self.planner.early:
                 self.spending.release(t)  # from here on each row is claimed when it is asked for
             fresh = await self._screened(self._fresh(families, t), plan, t)
             tried = {"candidates": [c.id for c in fresh]}
             async with span(inner, "evaluate", tried, {"promptopt_split": "dev"}) as (_, done):
-                bench = DevBench(self.run, self.evaluations, t, None if self._early else self.spending)
+                bench = DevBench(self.run, self.evaluations, t, None if self.planner.early else self.spending)
                 scored = await recipe.scoring.score(fresh, self.kept, bench)
                 done({"scores": {a.candidate.id: a.score for a in scored}, "traces": self._traces(fresh)})
             self.spending.release(t)
@@ -141,119 +152,6 @@ class Search:
                 chosen({"kept": [a.candidate.id for a in self.kept], "dropped": self.dropped})
             end({"best": self.best[-1].candidate.id, "score": self.best[-1].score})
         return True
-
-    async def _plan(
-        self, parents: Sequence[Attempt], t: int, total: int, config: RunnableConfig
-    ) -> list[tuple[Attempt, list[Line]]] | None:
-        """Lines that fit the budget, in canonical order, with the evidence they start from."""
-        allowance = self.run.recipe.control.allowance(t, total)
-        affordable = [p for p in parents if self._claim_evidence(p, t)]
-        if parents and not affordable:
-            return None
-        rows = await together(self._evidence(p, t) for p in affordable)
-        self.spending.release(t)
-        plan, cut = [], 0
-        for parent, shown in zip(affordable, rows, strict=True):
-            lines = []
-            for line in self._lines(parent, shown, t, allowance, config):
-                children = self._claim_line(line)
-                cut += children < self.run.recipe.proposals.per_call
-                if children:
-                    lines.append(replace(line, children=children))
-            if lines:
-                plan.append((parent, lines))
-        if cut and plan:
-            detail = f"step {t}: {cut} proposals do not fit the budget"
-            self.run.emit(Incident(role="engine", kind="budget", retryable=True, action="leave out", detail=detail))
-        return None if cut and not plan else plan
-
-    def _claim_evidence(self, parent: Attempt, t: int) -> bool:
-        wanted = self._wanted(parent, t)
-        missing = len(wanted) - len(set(wanted) & set(self.evaluations.known(parent.candidate, "train")))
-        return self.spending.claim(t, cells=missing)
-
-    @property
-    def _early(self) -> bool:
-        """Whether children are scored on all rows as soon as they are there."""
-        return self.run.recipe.scoring.eager and self.run.recipe.proposals.keeps_all
-
-    def _claim_line(self, line: Line) -> int:
-        """How many children of a line the budget bears, each with the rows it must see and all its model calls.
-
-        Where every row is used that is an upper bound; a race claims its later rows as it goes.
-        """
-        recipe, dev = self.run.recipe, len(self.run.data["dev"])
-        rows = dev if self._early else recipe.scoring.least(dev)
-        tried = min(recipe.proposals.screening, len(line.batch.errors) + len(line.batch.correct))
-        rows += max(tried, len(rows_to_keep(self.run, line)))
-        most = recipe.proposals.per_call
-        for n in range(most, 0, -1):
-            if self.spending.claim(line.step, cells=n * rows, optimizer_calls=4 + 2 * n):
-                return n
-        return 0
-
-    def _wanted(self, parent: Attempt, t: int) -> tuple[str, ...]:
-        ids = tuple(e.id for e in self.run.data["train"])
-        rng = rng_at(self.run.seed, "evidence", t, parent.candidate.id, "rows")
-        return self.run.recipe.evidence.wanted(ids, rng, self._known_before(parent.candidate))
-
-    def _known_before(self, candidate: Candidate) -> dict[str, tuple[float, ...]]:
-        """Train scores of a candidate and its ancestors, nearest first."""
-        by_id = {a.candidate.id: a.candidate for a in self.trajectory}
-        out: dict[str, tuple[float, ...]] = {}
-        at: Candidate | None = candidate
-        while at is not None:
-            for i, score in self.evaluations.primary(at, "train").items():
-                out[i] = (*out.get(i, ()), score)
-            at = by_id.get(at.parents[0]) if at.parents else None
-        return out
-
-    async def _evidence(self, parent: Attempt, t: int) -> list[Shown]:
-        wanted = self._wanted(parent, t)
-        outcomes = await self.evaluations.ensure(parent.candidate, "train", wanted) if wanted else []
-        examples = self.run.examples("train")
-        shown = [self._shown(examples[o.cell.example_id], o) for o in outcomes if not o.dropped]
-        if parent.candidate.id == self.best[-1].candidate.id and outcomes:
-            self.train_errors = sum(s.score < 1.0 for s in shown)
-        return shown
-
-    def _shown(self, example: Example, outcome: Outcome | None) -> Shown:
-        if outcome is None:
-            return Shown(example.id, example.inputs, example.outputs, None, 0.0, example.note or "")
-        comment = "; ".join(c for c in (*outcome.comments.values(), example.note or "", _why(outcome)) if c)
-        return Shown(
-            example.id,
-            example.inputs,
-            example.outputs,
-            outcome.output,
-            self.run.objective.value(outcome.scores),
-            comment,
-        )
-
-    def _lines(
-        self, parent: Attempt, rows: list[Shown], t: int, allowance: Allowance, config: RunnableConfig
-    ) -> list[Line]:
-        recipe = self.run.recipe
-        bare = [self._shown(e, None) for e in self.run.data["train"]]
-        rng = rng_at(self.run.seed, "evidence", t, parent.candidate.id)
-        batches = recipe.evidence.batches(rows, bare, recipe.proposals.per_parent, rng)
-        trajectory = tuple(self.trajectory)
-        astray = tell_astray(self.run, marks_astray(trajectory))
-        marked = merge_configs(config, {"metadata": marks(parent.candidate, step=t, split="train")})
-        return [
-            Line(
-                t,
-                parent,
-                batch,
-                i,
-                trajectory,
-                allowance,
-                ask_for(self.run, marked, t, parent.candidate.id, i),
-                self._stalled(),
-                astray=astray,
-            )
-            for i, batch in enumerate(batches)
-        ]
 
     def _stalled(self) -> int:
         return (
@@ -267,7 +165,7 @@ class Search:
     async def _children(self, line: Line) -> tuple[Candidate, ...]:
         """A line's children; where all of them will be scored in full, their rows start at once."""
         made = await unbroken(self.run, self.evaluations, line, await run_line(self.run, line))
-        if self._early:
+        if self.planner.early:
             ids = DevBench(self.run, self.evaluations, line.step).examples
             await together(self.evaluations.ensure(c, "dev", ids) for c in _distinct(made))
         return made
@@ -310,13 +208,21 @@ class Search:
         self.trajectory += fresh
         selection = self.run.recipe.search.admit(refreshed, fresh, t, self.run.recipe.incumbent)
         self._choose(selection.kept)
-        leader = self.best[-1]
+        leader = self.trajectory[at[self.best[-1].candidate.id]]
         for challenger in sorted(fresh, key=lambda a: -a.score):
             if self.run.recipe.incumbent.accepts(challenger, leader):
                 leader = challenger
         self.best.append(leader)
+        self._compare_with(leader)
         self.dropped = [{"candidate_id": i, "why": why} for i, why in selection.dropped.items()]
         self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=self.dropped))
+
+    def _compare_with(self, leader: Attempt) -> None:
+        """Bring all scores on the leader's scale: attempts may have seen different rows."""
+        self.trajectory = list(self.run.recipe.scoring.comparable(self.trajectory, leader))
+        by_id = {a.candidate.id: a for a in self.trajectory}
+        self.best = [by_id[a.candidate.id] for a in self.best]
+        self.kept = tuple(by_id[a.candidate.id] for a in self.kept)
 
     def _choose(self, kept: Sequence[Attempt]) -> None:
         """The survivors, the first of them marked as the one the search goes on from."""
@@ -344,7 +250,7 @@ class Search:
             val = await self._val(self.best[-1])
             self.dev_val.append((self.best[-1].score, _mean(val.values())))
         self.spending.release(t)
-        return Progress(t, tuple(self.best), tuple(self.dev_val), self.train_errors, len(self.run.data["dev"]))
+        return Progress(t, tuple(self.best), tuple(self.dev_val), self.planner.errors, len(self.run.data["dev"]))
 
     def _claim_val(self, attempt: Attempt) -> bool:
         known = self.evaluations.known(attempt.candidate, "val")
@@ -365,10 +271,6 @@ class Search:
                     val[attempt.candidate.id] = await self._val(attempt)
                 self.spending.release(self.run.step)
         return final.pick(tuple(self.trajectory), val, self.run.baseline.id)
-
-
-def _why(outcome: Outcome) -> str:
-    return f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure is not None else ""
 
 
 def _mean(values: object) -> float:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 _LIKELY_NEW = 0.85  # share of proposals that survive guards and are new; the rest are duplicates or rejected
 _LOW_NEW = 0.5
 _LIKELY_DEV = 0.6  # share of dev rows a racing candidate costs on average
-_FIRST_RUNG = 16  # rows before a racing candidate may be dropped (algorithms 6.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +33,8 @@ class Shape:
         calls_per_child: Optimizer calls for one child; 0 where one call gives all k.
         train_outcomes: Whether a parent is run on all train rows first.
         races: Whether candidates may be dropped before they have seen all dev rows.
+        first_rung: Rows a racing candidate sees at the least (algorithms 6.2).
+        baseline_rows: Dev rows the baseline sees at the least; None for all.
         top: Candidates confirmed on val.
         repeats: Test evaluations a row and side.
         target_calls: Model calls of one target call.
@@ -54,6 +55,8 @@ class Shape:
     calls_per_child: float = 0.0
     train_outcomes: bool = True
     races: bool = False
+    first_rung: int = 16
+    baseline_rows: int | None = None
     top: int = 1
     repeats: int = 1
     target_calls: float = 1.0
@@ -120,6 +123,7 @@ class _Assumed:
     new: float
     dev: float
     steps: int
+    baseline: int
     costs: Mapping[str, CallCost] = field(default_factory=dict)
 
 
@@ -132,12 +136,13 @@ def estimate_calls(shape: Shape, costs: Mapping[str, CallCost] | None = None) ->
     (37, 3700, 450, 72)
     """
     costs = costs or {}
-    first_rung = min(1.0, _FIRST_RUNG / shape.n_dev) if shape.races and shape.n_dev else 1.0
+    first_rung = min(1.0, shape.first_rung / shape.n_dev) if shape.races and shape.n_dev else 1.0
     race = max(first_rung, _LIKELY_DEV) if shape.races else 1.0
+    least = shape.n_dev if shape.baseline_rows is None else min(shape.baseline_rows, shape.n_dev)
     return Estimate(
-        low=_level(shape, _Assumed(_LOW_NEW, first_rung, min(1, shape.steps), costs)),
-        likely=_level(shape, _Assumed(_LIKELY_NEW, race, shape.steps, costs)),
-        high=_level(shape, _Assumed(1.0, 1.0, shape.steps, costs)),
+        low=_level(shape, _Assumed(_LOW_NEW, first_rung, min(1, shape.steps), least, costs)),
+        likely=_level(shape, _Assumed(_LIKELY_NEW, race, shape.steps, shape.n_dev, costs)),
+        high=_level(shape, _Assumed(1.0, 1.0, shape.steps, shape.n_dev, costs)),
     )
 
 
@@ -155,7 +160,7 @@ def _level(shape: Shape, assumed: _Assumed) -> Level:
         pool += new
     evaluations = {
         "train": parents * shape.n_train if shape.train_outcomes else 0,
-        "dev": shape.seeds * shape.n_dev + math.ceil(fresh * shape.n_dev * assumed.dev),
+        "dev": assumed.baseline + (shape.seeds - 1) * shape.n_dev + math.ceil(fresh * shape.n_dev * assumed.dev),
         "val": min(shape.top + 1, 1 + fresh) * shape.n_val,  # the baseline is confirmed beside them
         "test": 2 * shape.n_test * shape.repeats,
     }

@@ -29,6 +29,11 @@ def normal_upper(differences: Sequence[float], z: float = 1.2816) -> float:
     return mean + z * math.sqrt(variance / max(n, 1))
 
 
+def normal_lower(differences: Sequence[float], z: float = 1.2816) -> float:
+    """Lower 90 % bound on the mean difference, with the same pseudo-counts."""
+    return -normal_upper([-d for d in differences], z)
+
+
 def ucb(mean: float, n: int, total: int, c: float) -> float:
     """UCB1 with all pulls counted (the released code counted rounds, which starves arms; spec 3.2)."""
     return math.inf if not n else mean + c * math.sqrt(math.log(max(total, 2)) / n)
@@ -52,19 +57,6 @@ def rejects_schedule(arms: int, budget: int, keep: int) -> list[int]:
 def halving_samples(alive: int, arms: int, budget: int) -> int:
     """Samples per arm in one round of successive halving."""
     return max(1, budget // (alive * max(1, math.ceil(math.log2(max(arms, 2))))))
-
-
-PSEUDO_ROWS = 8
-"""Rows without a difference that are added to a sample cut short."""
-
-
-def shrunk(differences: Sequence[float]) -> float:
-    """The mean difference of a sample cut short, drawn towards none.
-
-    >>> shrunk([1.0] * 8), shrunk([])
-    (0.5, 0.0)
-    """
-    return sum(differences) / (len(differences) + PSEUDO_ROWS)
 
 
 def shared_differences(a: Mapping[str, float], b: Mapping[str, float]) -> list[float]:

@@ -14,32 +14,33 @@ from langchain_promptopt.recipe import Recipe
 from langchain_promptopt.strategies.combining import check_recipe
 from langchain_promptopt.strategies.unbuilt import refuse_option
 
-AXES: dict[str, str] = {
-    "seeding": "seeding",
-    "evidence": "evidence",
-    "feedback": "feedback",
-    "memory": "memory",
-    "scope": "scope",
-    "control": "control",
-    "refine": "refine",
-    "proposals": "proposals",
-    "guards": "guards",
-    "scoring": "scoring",
-    "search": "search",
-    "incumbent": "incumbent",
-    "stop": "stopping",
-    "final": "final",
+AXES: dict[str, tuple[str, ...]] = {
+    "seeding": ("seeding",),
+    "evidence": ("evidence",),
+    "feedback": ("feedback",),
+    "memory": ("memory",),
+    "scope": ("scope",),
+    "control": ("control",),
+    "refine": ("refine",),
+    "proposals": ("proposals",),
+    "guards": ("guards",),
+    "scoring": ("scoring", "race"),
+    "search": ("search",),
+    "incumbent": ("incumbent",),
+    "stop": ("stopping",),
+    "final": ("final",),
 }
-"""Field of Recipe -> module of `strategies`, in the order A1..A14."""
+"""Field of Recipe -> modules of `strategies`, in the order A1..A14."""
 _MODEL_NAMES = ("model", "model_name", "model_id", "repo_id")
 
 
 @cache
 def options(axis: str) -> dict[str, type]:
     """The strategies of an axis by class name."""
-    module = import_module(f"langchain_promptopt.strategies.{AXES[axis]}")
+    modules = [import_module(f"langchain_promptopt.strategies.{name}") for name in AXES[axis]]
     return {
         name: cls
+        for module in modules
         for name, cls in vars(module).items()
         if isinstance(cls, type)
         and not name.startswith("_")

@@ -6,15 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from langchain_promptopt.strategies.racing import (
-    halving_samples,
-    normal_upper,
-    rejects_schedule,
-    shared_differences,
-    shrunk,
-    ucb,
-    ucb_e,
-)
+from langchain_promptopt.strategies.racing import halving_samples, rejects_schedule, ucb, ucb_e
 from langchain_promptopt.types import Attempt, Candidate
 
 if TYPE_CHECKING:
@@ -28,8 +20,20 @@ def attempt_of(candidate: Candidate, scores: Mapping[str, float]) -> Attempt:
     return Attempt(candidate, sum(scores.values()) / len(scores) if scores else 0.0, dict(scores))
 
 
+class _AsMeasured:
+    """Scores are means of the rows an attempt has seen, as in the papers."""
+
+    def baseline_rows(self, rows: int) -> int:
+        """All of them."""
+        return rows
+
+    def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:  # noqa: ARG002
+        """As they are."""
+        return tuple(attempts)
+
+
 @dataclass(frozen=True)
-class FullDev:
+class FullDev(_AsMeasured):
     """Every candidate on every dev row."""
 
     @property
@@ -54,7 +58,7 @@ class FullDev:
 
 
 @dataclass(frozen=True)
-class Bandit:
+class Bandit(_AsMeasured):
     """APO's best-arm selection: `rounds` x `samples` x `arms` pulls shared among new candidates and incumbents.
 
     "ucb" and "ucb-e" pull the arms with the highest bonus, "uniform" all alike; counts are total
@@ -116,7 +120,7 @@ class Bandit:
 
 
 @dataclass(frozen=True)
-class SuccessiveRejects:
+class SuccessiveRejects(_AsMeasured):
     """SR: phases that each drop the worst arm, down to `keep` (spec 3.2)."""
 
     budget: int = 2048
@@ -143,11 +147,11 @@ class SuccessiveRejects:
             alive.remove(worst)
             dropped.append(worst)
         await purse.up_to(alive, len(bench.examples), bench)
-        return _told(alive, dropped, bench)
+        return told(alive, dropped, bench)
 
 
 @dataclass(frozen=True)
-class SuccessiveHalving:
+class SuccessiveHalving(_AsMeasured):
     """SH: rounds that drop every arm below the mean, as the released code does (spec 3.2); `keep` always stay."""
 
     budget: int = 2048
@@ -176,7 +180,7 @@ class SuccessiveHalving:
             dropped += [c for c in alive if c.id not in stay]
             alive = [c for c in alive if c.id in stay]
         await purse.up_to(alive, len(bench.examples), bench)
-        return _told(alive, dropped, bench)
+        return told(alive, dropped, bench)
 
     def _stay(self, alive: Sequence[Candidate], bench: Bench) -> set[str]:
         """Arms at or above the mean, at least `keep`; where that drops nobody, the better half."""
@@ -185,79 +189,6 @@ class SuccessiveHalving:
         order = sorted(scores, key=lambda i: -scores[i])
         stay = {i for place, i in enumerate(order) if scores[i] >= mean or place < self.keep}
         return stay if len(stay) < len(alive) else set(order[: max(self.keep, len(order) // 2)])
-
-
-@dataclass(frozen=True)
-class Race:
-    """Paired race on shared rows: those clearly behind the `beam`-th best are dropped early (spec 6.2).
-
-    All fresh candidates see the first `first` rows of the shared order, then `grow` times as many
-    and so on; a candidate whose paired difference to the beam's last has an upper bound (`z`
-    standard errors) below `slack` is out. Survivors have seen every row, unless the budget ends
-    the race: then their score is the best incumbent's plus the paired difference on shared rows,
-    drawn towards it by `PSEUDO_ROWS`, so that few lucky rows do not win.
-    """
-
-    first: int = 16
-    beam: int = 4
-    slack: float = 0.0
-    grow: float = 2
-    z: float = 1.2816
-
-    @property
-    def eager(self) -> bool:
-        """Rows are dealt out rung by rung."""
-        return False
-
-    def least(self, rows: int) -> int:
-        """The first rung."""
-        return min(self.first, rows)
-
-    async def score(
-        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
-    ) -> tuple[Attempt, ...]:
-        """Attempts of `fresh`, those dropped early marked as out."""
-        alive, dropped, rung = list(fresh), list[Candidate](), float(self.first)
-        total = len(bench.examples)
-        while alive:
-            seen = min(round(rung), total)
-            await _up_to(alive, seen, bench)
-            if seen >= total or any(bench.withheld(c) for c in alive):
-                break
-            bar = self._bar(alive, incumbents, bench)
-            behind = {c.id for c in alive if bar is not None and self._behind(c, bar, bench)}
-            dropped += [c for c in alive if c.id in behind]
-            alive = [c for c in alive if c.id not in behind]
-            rung *= self.grow
-        told = {a.candidate.id: a for a in _told((), dropped, bench)}
-        told |= {c.id: self._measured(c, incumbents, bench) for c in alive}
-        return tuple(told[c.id] for c in fresh)
-
-    def _bar(
-        self, alive: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
-    ) -> Mapping[str, float] | None:
-        """Row scores of the beam's last by the rows seen so far, incumbents included."""
-        shown = set(bench.known(alive[0]))
-        entrants = [bench.known(c) for c in alive] + [
-            {i: s for i, s in a.by_example.items() if i in shown} for a in incumbents
-        ]
-        entrants = [e for e in entrants if e]
-        order = sorted(entrants, key=lambda e: -sum(e.values()) / len(e))
-        return order[self.beam - 1] if len(order) >= self.beam else (order[-1] if incumbents else None)
-
-    def _behind(self, candidate: Candidate, bar: Mapping[str, float], bench: Bench) -> bool:
-        differences = shared_differences(bench.known(candidate), bar)
-        return bool(differences) and normal_upper(differences, self.z) < self.slack
-
-    def _measured(self, candidate: Candidate, incumbents: Sequence[Attempt], bench: Bench) -> Attempt:
-        known = bench.known(candidate)
-        attempt = attempt_of(candidate, known)
-        if not bench.withheld(candidate) or not incumbents:
-            return attempt
-        if len(known) < self.least(len(bench.examples)):
-            return replace(attempt, out=True)
-        best = max(incumbents, key=lambda a: a.score)
-        return replace(attempt, score=best.score + shrunk(shared_differences(known, best.by_example)))
 
 
 @dataclass
@@ -275,7 +206,7 @@ class _Purse:
         await _all_of(wanted, bench)
 
 
-async def _up_to(alive: Sequence[Candidate], n: int, bench: Bench) -> None:
+async def up_to(alive: Sequence[Candidate], n: int, bench: Bench) -> None:
     """Every arm sees the first n rows of the shared order."""
     await _all_of({c.id: (c, bench.examples[:n]) for c in alive}.values(), bench)
 
@@ -286,6 +217,7 @@ async def _all_of(wanted: Iterable[tuple[Candidate, Sequence[str]]], bench: Benc
     await asyncio.gather(*(bench.evaluate(c, rows) for c, rows in missing if rows))
 
 
-def _told(alive: Sequence[Candidate], dropped: Sequence[Candidate], bench: Bench) -> tuple[Attempt, ...]:
+def told(alive: Sequence[Candidate], dropped: Sequence[Candidate], bench: Bench) -> tuple[Attempt, ...]:
+    """Attempts of those left, then of those dropped, marked as out."""
     stay = [attempt_of(c, bench.known(c)) for c in alive]
     return (*stay, *(replace(attempt_of(c, bench.known(c)), out=True) for c in dropped))

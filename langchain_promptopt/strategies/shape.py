@@ -45,6 +45,8 @@ def shape_of(recipe: Recipe, sizes: Sizes) -> Shape:
         calls_per_batch=_optimizer_calls(recipe),
         calls_per_child=0.0,
         races=not recipe.scoring.eager,
+        first_rung=recipe.scoring.least(sizes.dev),
+        baseline_rows=recipe.scoring.baseline_rows(sizes.dev),
         top=recipe.final.top,
         repeats=sizes.repeats,
     )

@@ -27,8 +27,9 @@ def gap_reason(progress: Progress) -> str | None:
 
 def saturation_reason(progress: Progress, least_errors: int = 2) -> str | None:
     """Dev cannot show more, or the train rows hold too few errors to learn from."""
-    if progress.best and progress.best[-1].score >= 0.99:
-        return f"dev is saturated at {progress.best[-1].score:.3f}"
+    best = progress.best[-1] if progress.best else None
+    if best is not None and best.score >= 0.99 and best.n >= progress.dev_size:  # a few lucky rows saturate nothing
+        return f"dev is saturated at {best.score:.3f}"
     if progress.train_errors is not None and progress.train_errors < least_errors:
         return f"only {progress.train_errors} train errors are left"
     return None

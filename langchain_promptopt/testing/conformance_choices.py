@@ -152,6 +152,15 @@ class ScoringTests:
         assert not scoring.eager or all(a.n == bench.n for a in found)
         assert 0 < scoring.least(bench.n) <= bench.n
 
+    def test_scores_are_brought_on_the_scale_of_the_leader(self, scoring: Scoring) -> None:
+        """Nobody is lost, the leader stays as it is, and the baseline sees a row at the least."""
+        _, found, bench = self.score(scoring)
+        leader = max((a for a in found if not a.out), key=lambda a: a.score)
+        again = scoring.comparable(found, leader)
+        assert [a.candidate.id for a in again] == [a.candidate.id for a in found]
+        assert leader in again
+        assert 0 < scoring.baseline_rows(bench.n) <= bench.n
+
     def test_nothing_fresh_is_nothing_to_do(self, scoring: Scoring) -> None:
         """No candidates, no attempts of them."""
         assert asyncio.run(scoring.score([], [], SampleBench({}))) == ()

@@ -29,6 +29,7 @@ from langchain_promptopt.strategies import (
     incumbent,
     memory,
     proposals,
+    race,
     stopping,
 )
 from langchain_promptopt.strategies import refine as refining
@@ -85,7 +86,8 @@ MADE = {
         scorings.Bandit(rule="uniform", rounds=3, samples=8, arms=4),
         scorings.SuccessiveRejects(budget=200, keep=2),
         scorings.SuccessiveHalving(budget=200, keep=2),
-        scorings.Race(),
+        race.Race(),
+        race.Race(first=8, lazy=True, z_ahead=1.6449),
     ],
     "search": [searches.Beam(), searches.Beam(back_track=False), searches.Greedy(), searches.Pool()],
     "incumbent": [incumbent.Elitist(), incumbent.FreeWalk(), incumbent.PairedGate()],

@@ -12,7 +12,8 @@ from langchain_promptopt.protocols import Ask, Trial
 from langchain_promptopt.strategies.evidence import ErrorBatches
 from langchain_promptopt.strategies.proposals import PerParent, Screened, apart
 from langchain_promptopt.strategies.scope import FixedSpans, Hedged
-from langchain_promptopt.strategies.scoring import FullDev, Race
+from langchain_promptopt.strategies.race import Race
+from langchain_promptopt.strategies.scoring import FullDev
 from langchain_promptopt.testing.planted_constants import LOCAL_LONG, LOCAL_MEDIUM
 from langchain_promptopt.types import Allowance, Attempt, Candidate, Edit, Message, Prompt, PromptSet, Span, Workpiece
 
@@ -108,7 +109,7 @@ def test_a_race_that_the_budget_ends_scores_by_paired_differences():
     incumbent = Attempt(Candidate(PROMPTS.apply([edit(0, 3)])), 0.5, easy)
     told = asyncio.run(Race(first=8, beam=1).score([fresh], [incumbent], Short(easy, 20)))[0]
     assert told.n == 20
-    assert told.score == 0.5  # as good as the incumbent on the same rows, not 20 of 20
+    assert 0.45 < told.score < 0.5  # at most as good as the incumbent on the same rows, not 20 of 20
     assert not told.out
     few = asyncio.run(Race(first=8, beam=1).score([fresh], [incumbent], Short(easy, 5)))[0]
     assert few.out

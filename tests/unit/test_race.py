@@ -1,0 +1,146 @@
+"""The paired race: how few rows it takes, and that rows nobody needed are never asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_promptopt.strategies.race import CAUTION, Race
+from langchain_promptopt.strategies.racing import normal_lower, normal_upper
+from langchain_promptopt.strategies.search import ranked
+from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet
+
+IDS = tuple(f"r{i:03d}" for i in range(100))
+LAZY = Race(first=24, beam=1, grow=1.5, lazy=True, z_ahead=1.6449)
+
+
+def candidate(n):
+    return Candidate(PromptSet((Prompt("main", (Message("human", f"variant {n}"),)),)))
+
+
+OLD, NEW, OTHER = (candidate(n) for n in range(3))
+
+
+class Table:
+    """A bench that answers from a table of scores, and gives at most `left` rows."""
+
+    def __init__(self, scores, left=10_000):
+        self.examples = IDS
+        self.scores, self.left = {c.id: s for c, s in scores.items()}, left
+        self.seen = {c.id: {} for c in scores}
+        self.cut = set()
+
+    def known(self, candidate):
+        return dict(self.seen[candidate.id])
+
+    async def evaluate(self, candidate, example_ids):
+        missing = [i for i in example_ids if i not in self.seen[candidate.id]]
+        paid, self.left = missing[: self.left], max(0, self.left - len(missing))
+        if len(paid) < len(missing):
+            self.cut.add(candidate.id)
+        self.seen[candidate.id] |= {i: self.scores[candidate.id][i] for i in paid}
+        return self.known(candidate)
+
+    def withheld(self, candidate):
+        return candidate.id in self.cut
+
+    def attempt(self, candidate, rows):
+        asyncio.run(self.evaluate(candidate, IDS[:rows]))
+        known = self.known(candidate)
+        return Attempt(candidate, sum(known.values()) / len(known), known)
+
+
+def right_on(rule):
+    return {i: float(rule(n)) for n, i in enumerate(IDS)}
+
+
+def race(race_, bench, incumbent, *fresh):
+    told = asyncio.run(race_.score(fresh, [incumbent], bench))
+    return {a.candidate.id: a for a in told}
+
+
+def test_a_clear_winner_ends_the_race_and_nobody_is_run_further():
+    bench = Table({OLD: right_on(lambda n: n % 4 == 0), NEW: right_on(lambda n: n % 4 < 3)})
+    told = race(LAZY, bench, bench.attempt(OLD, 24), NEW)
+    assert list(told) == [NEW.id]  # the incumbent saw nothing new
+    assert len(bench.known(NEW)) == len(bench.known(OLD)) == 24
+    assert not told[NEW.id].out
+    assert told[NEW.id].score == pytest.approx(0.25 + normal_lower([0.0, 1.0, 1.0, 0.0] * 6, CAUTION))
+
+
+def test_without_a_clear_winner_both_see_every_row_and_scores_are_means():
+    bench = Table({OLD: right_on(lambda n: n % 2), NEW: right_on(lambda n: n % 2 or n == 98)})
+    told = race(LAZY, bench, bench.attempt(OLD, 24), NEW)
+    assert {i: (a.n, a.score) for i, a in told.items()} == {OLD.id: (100, 0.5), NEW.id: (100, 0.51)}
+
+
+def test_only_a_lazy_race_runs_the_incumbent_on_further_rows():
+    bench = Table({OLD: right_on(lambda n: n % 2), NEW: right_on(lambda n: n % 2)})
+    told = race(Race(first=24, beam=1), bench, bench.attempt(OLD, 24), NEW)
+    assert list(told) == [NEW.id]
+    assert len(bench.known(OLD)) == 24
+    assert (Race().baseline_rows(100), LAZY.baseline_rows(100), LAZY.baseline_rows(9)) == (100, 24, 9)
+
+
+def test_one_of_two_close_candidates_does_not_win_early():
+    better = right_on(lambda n: n % 4 < 3)
+    bench = Table({OLD: right_on(lambda n: n % 4 == 0), NEW: better, OTHER: better})
+    told = race(LAZY, bench, bench.attempt(OLD, 24), NEW, OTHER)
+    assert told[NEW.id].n == told[OTHER.id].n == 100
+
+
+def test_a_loser_is_dropped_on_the_rows_it_lost():
+    bench = Table({OLD: right_on(lambda n: n % 4 < 3), NEW: right_on(lambda n: n % 4 == 0)})
+    told = race(LAZY, bench, bench.attempt(OLD, 24), NEW)
+    assert told[NEW.id].out
+    assert len(bench.known(OLD)) == 24
+
+
+def test_rows_that_are_easy_do_not_bring_an_overtaken_prompt_back():
+    """The old prompt has seen 24 easy rows, its better successor all: on the same rows it is behind."""
+    easy = {i: float(n < 24) for n, i in enumerate(IDS)}
+    old = Attempt(OLD, 20 / 24, {i: float(n < 20) for n, i in enumerate(IDS[:24])})
+    new = Attempt(NEW, 0.24, easy)
+    assert ranked([old, new])[0] is old
+    found = LAZY.comparable([old, new], new)
+    assert ranked(found)[0].candidate.id == NEW.id
+    assert found[1] == new
+    assert found[0].score < 0.24
+
+
+def test_a_few_lucky_rows_at_the_end_of_the_budget_do_not_win():
+    odd = right_on(lambda n: n % 2 == 1)
+    lucky = right_on(lambda n: (n % 2 == 1) != (n < 7))  # of the first seven rows four won, three lost
+    bench = Table({OLD: odd, NEW: lucky})
+    incumbent = bench.attempt(OLD, 100)
+    bench.left = 30
+    told = race(LAZY, bench, incumbent, NEW)
+    assert told[NEW.id].n == 30
+    assert not told[NEW.id].out
+    assert told[NEW.id].score < incumbent.score
+    again = LAZY.comparable([incumbent, told[NEW.id]], incumbent)
+    assert ranked(again)[0].candidate.id == OLD.id
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1), st.floats(0.1, 3.0))
+def test_bounds_stand_on_both_sides_of_the_mean_and_mirror_each_other(differences, z):
+    mean = sum(differences) / len(differences)
+    assert normal_lower(differences, z) <= mean <= normal_upper(differences, z)
+    assert normal_lower(differences, z) == -normal_upper([-d for d in differences], z)
+
+
+@pytest.mark.parametrize("z", [1.6449, 2.0])
+def test_a_prompt_that_is_no_better_seldom_wins_early(z):
+    """Four looks at a fair coin: the chance to pass one of them stays within four times that of a single look."""
+    wins = 0
+    for seed in range(300):
+        rng = Random(seed)
+        bench = Table({c: {i: float(rng.random() < 0.6) for i in IDS} for c in (OLD, NEW)})
+        strategy = Race(first=24, beam=1, grow=1.5, lazy=True, z_ahead=z)
+        told = race(strategy, bench, bench.attempt(OLD, 24), NEW)
+        wins += not told[NEW.id].out and told[NEW.id].n < 100
+    assert wins / 300 < 4 * {1.6449: 0.05, 2.0: 0.023}[z]
