@@ -235,12 +235,12 @@ def robust() -> Recipe:
         scope=Hedged(Spans(k_max=8), after=1, every=2),
         control=Cosine(start=50, end=10, mode="enforced"),
         refine=Refine(goal="edit"),
-        proposals=Screened(m=4, k=1, rows=6),
+        proposals=Screened(m=3, k=1, rows=6),
         guards=Standard(keep_right=True),
-        scoring=Race(first=32, beam=1),
+        scoring=Race(first=24, beam=1, grow=1.5, lazy=True, z_ahead=1.6449),
         search=Beam(width=1, back_track=True),
         incumbent=PairedGate(alpha=0.4),
-        stop=Steps(limit=24, patience=6, least_errors=0),
+        stop=Steps(limit=24, patience=10, least_errors=0),
         source="ours",
     )
 

@@ -59,7 +59,7 @@ class Experiment:
     title: str
     says: str
     arms: tuple[Arm, ...] = field(repr=False)
-    seeds: int = 8
+    seeds: int = 20
 
 
 def presets_table(worlds: tuple[str, ...] = tuple(WORLDS)) -> Experiment:
@@ -125,7 +125,7 @@ def gpo_axes() -> Experiment:
     arms += [
         Arm(name, replace(base, **axes), WORLDS["medium"], (2000,), against="gpo") for name, axes in changes.items()
     ]
-    return Experiment("GPO: memory, control, refinement, trajectory length", "R3 and R4 in direction", tuple(arms), 6)
+    return Experiment("GPO: memory, control, refinement, trajectory length", "R3 and R4 in direction", tuple(arms))
 
 
 def temperatures() -> Experiment:
@@ -136,7 +136,7 @@ def temperatures() -> Experiment:
         if isinstance((r := recipe_of(m)).refine, Refine)
         for t in (0.0, 0.4, 0.7, 1.0, 1.3)
     ]
-    return Experiment("Optimizer temperature", "how hot to write", tuple(arms), 6)
+    return Experiment("Optimizer temperature", "how hot to write", tuple(arms), 12)
 
 
 _SWEEPS: Mapping[str, tuple[WorldSettings, ...]] = {
@@ -157,7 +157,7 @@ def sweeps(methods: tuple[str, ...] = ("robust", "lpo-apo", "lpo-pe2", "pe2", "g
                 Arm(f"{level} / {m}", recipe_of(m), world, against="" if m == "robust" else f"{level} / robust")
                 for m in methods
             ]
-    return Experiment("One factor at a time", "whether a method stays good when proposals are bad", tuple(arms), 6)
+    return Experiment("One factor at a time", "whether a method stays good when proposals are bad", tuple(arms))
 
 
 def overfitting() -> Experiment:
@@ -199,17 +199,21 @@ def options_table() -> Experiment:
             Arm(f"{w} / lpo-pe2, {name}", replace(lpo, **axes), WORLDS[w], against=f"{w} / lpo-pe2")
             for name, axes in again.items()
         ]
-    return Experiment("Options no preset takes", "what scoring rules and a global step on a plateau do", tuple(arms), 6)
+    return Experiment(
+        "Options no preset takes", "what scoring rules and a global step on a plateau do", tuple(arms), 12
+    )
 
 
 def robust_parts() -> Experiment:
     """The default without each of its parts."""
     ours = recipe_of("robust")
     without: dict[str, dict[str, Any]] = {
-        "trials on own errors": {"proposals": PerParent(m=4, k=1)},
+        "trials on own errors": {"proposals": PerParent(m=3, k=1)},
         "each edit earning its place": {"proposals": replace(ours.proposals, each=False)},  # type: ignore[type-var]
         "passing rows kept": {"guards": Standard()},
         "the race": {"scoring": FullDev()},
+        "the lazy baseline": {"scoring": replace(ours.scoring, lazy=False)},  # type: ignore[type-var]
+        "the early end of a race": {"scoring": replace(ours.scoring, z_ahead=None)},  # type: ignore[type-var]
         "a sample of train": {"evidence": ErrorBatches(size=4, correct=2)},
         "the hedge": {"scope": Spans(k_max=8)},
         "the gradient": {"feedback": NoFeedback()},
@@ -222,7 +226,7 @@ def robust_parts() -> Experiment:
             Arm(f"{w} / without {part}", replace(ours, **axes), WORLDS[w], (500,), against=f"{w} / robust")
             for part, axes in without.items()
         ]
-    return Experiment("What each part of `robust` does", "which parts earn their place", tuple(arms), 6)
+    return Experiment("What each part of `robust` does", "which parts earn their place", tuple(arms))
 
 
 EXPERIMENTS = {
