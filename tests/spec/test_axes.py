@@ -134,7 +134,8 @@ def test_what_every_preset_holds_of_the_table():
     assert (p["lpo-opro"].memory.k, p["lpo-opro"].stop.limit) == (20, 50)
     assert all(p[n].scope.w_max == 5 for n in p if n.startswith("lpo-"))
     robust = p["robust"]
-    assert (robust.evidence.size, robust.evidence.correct, robust.proposals.m, robust.memory.k) == (4, 2, 4, 3)
+    # m = 4 in the table; why ours is 3: docs/design/004-robust.md
+    assert (robust.evidence.size, robust.evidence.correct, robust.proposals.m, robust.memory.k) == (4, 2, 3, 3)
 
 
 def test_suffixes_choose_how_marks_are_given():
