@@ -1,16 +1,14 @@
 """The user's chain as evaluations run it: the same objects, with less work around each call.
 
-Four things cost a chain of prompt, model and parser most beside the model itself: `StrOutputParser`
+Some things cost a chain of prompt, model and parser most beside the model itself: `StrOutputParser`
 hops to a thread to return a string, the sequence opens a task and a callback manager for each step
 even where nobody listens, the default HTTP pool looks at every connection it has before each
-request, and the SDK walks through every message of the body. Evaluations run a shallow copy of the
-sequence in which these are replaced; the user's own objects, and clients the user passed, are left
-as they are.
+request, and what `lean` tells. Evaluations run a shallow copy of the sequence in which these are
+replaced; the user's own objects, and clients the user passed, are left as they are.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,10 +22,9 @@ from langchain_core.runnables.base import RunnableBinding
 from langchain_core.runnables.config import ensure_config, get_async_callback_manager_for_config
 
 from langchain_promptopt._langchain.connections import own_client
+from langchain_promptopt._langchain.lean import lean_completions, lean_model
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-
     from langchain_core.outputs import Generation
     from langchain_core.runnables import Runnable, RunnableConfig
 
@@ -80,49 +77,11 @@ def _model(model: Any, made: Quick) -> Any:
         return model
     made.clients.append(client)
     root = model.root_async_client.copy(http_client=client)
-    completions = root.chat.completions
-    asked = _Completions(completions) if _is_the_sdks_own(completions) else completions
-    return model.model_copy(update={"root_async_client": root, "async_client": asked})
-
-
-def _is_the_sdks_own(completions: Any) -> bool:
-    """Whether nobody has put an instrument around the request: it would see a body without messages."""
-    create = type(completions).create
-    openai = sys.modules["openai"]
-    return inspect.isfunction(create) and create.__code__.co_filename.startswith(str(openai.__path__[0]))
-
-
-class _Completions:
-    """The SDK's chat completions; messages go as `extra_body`, which the SDK sends as it is.
-
-    Otherwise it looks up the declared type of every key of every message, an eighth of a call's
-    processor time, and changes nothing in them. What goes over the wire is the same.
-    """
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    @property
-    def with_raw_response(self) -> _Completions:
-        """The same for replies with their headers."""
-        return _Completions(self._inner.with_raw_response)
-
-    @property
-    def create(self) -> Callable[..., Awaitable[Any]]:
-        """The SDK's `create`."""
-        create = self._inner.create
-
-        def asked(
-            *, messages: Iterable[Any], extra_body: Mapping[str, Any] | None = None, **more: Any
-        ) -> Awaitable[Any]:
-            whole = {"messages": list(messages), **(extra_body or {})}
-            answer: Awaitable[Any] = create(messages=[], extra_body=whole, **more)
-            return answer
-
-        return asked
+    completions = lean_completions(root)
+    plain: Any = type(model)
+    copy = model.model_copy(update={"root_async_client": root, "async_client": completions})
+    object.__setattr__(copy, "__class__", lean_model(plain))
+    return copy
 
 
 def _is_straight(steps: list[Any]) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import openai
 import pytest
 from langchain_core.output_parsers import StrOutputParser
@@ -11,11 +9,17 @@ from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.base import BaseTracer
 from langchain_openai import ChatOpenAI
+from langchain_openai.chat_models import base
+from openai.resources.chat.completions import completions as sdk
+from pydantic import BaseModel
 
-from langchain_promptopt._langchain.quick import _Completions, quick
+from langchain_promptopt._langchain import lean
+from langchain_promptopt._langchain.quick import Quick, quick
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.failures import classify
 from tests.support.faults import FaultPlan
+from tests.support.http_kit import LoopbackServer
+from tests.support.http_messages import Response
 from tests.support.openai_server import serve
 
 PROMPT = ChatPromptTemplate([("system", "Sort {what}."), ("ai", "Yes."), ("human", "Word: {word}")])
@@ -24,6 +28,12 @@ PICTURE = ChatPromptTemplate(
 )
 GIVEN = {"what": "wörter", "word": "{sea}"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+
+
+class Colour(BaseModel):
+    """Something that is no JSON yet."""
+
+    name: str
 
 
 @pytest.fixture(scope="module")
@@ -150,15 +160,95 @@ def test_an_instrumented_sdk_keeps_its_instruments(server, monkeypatch):
     assert seen[0][0]["content"] == "Sort wörter."
 
 
-def test_messages_in_a_users_extra_body_win_as_they_always_did():
-    sent = {}
+@pytest.mark.parametrize(
+    "bound",
+    [
+        {"extra_body": {"messages": [{"role": "user", "content": "mine"}]}},
+        {"stop": ("x", "y")},
+        {"prediction": Colour(name="red")},
+        {"tools": iter([TOOL])},
+        {"temperature": openai.omit, "seed": openai.NOT_GIVEN},
+    ],
+    ids=["messages of the user", "a tuple", "a pydantic model", "a generator", "nothing given"],
+)
+def test_what_is_not_plain_json_is_sent_as_the_sdk_sends_it(server, bound):
+    chains = []
+    for _ in range(2):  # a generator is read once
+        fresh = {k: iter([TOOL]) if k == "tools" else v for k, v in bound.items()}
+        chains.append(PROMPT | model(server).bind(**fresh) | StrOutputParser())
 
-    class Inner:
-        async def create(self, **payload):
-            sent.update(payload)
+    async def both():
+        made = quick(chains[1])
+        await chains[0].ainvoke(GIVEN)
+        await made.chain.ainvoke(GIVEN)
+        await made.aclose()
 
-    asyncio.run(_Completions(Inner()).create(messages=[{"role": "user"}], extra_body={"messages": "mine", "a": 1}))
-    assert sent == {"messages": [], "extra_body": {"messages": "mine", "a": 1}}
+    before = len(server.requests)
+    run_sync(both)
+    one, two = (r.body for r in list(server.requests)[before:])
+    assert one == two
+
+
+def test_replies_are_read_without_a_thread_and_plain_bodies_without_a_look_at_types(server, monkeypatch):
+    """Otherwise all of `lean` could be switched off without a test to tell."""
+    hops, looks = [], []
+    run_in_executor, transform = base.run_in_executor, sdk.async_maybe_transform
+    monkeypatch.setattr(base, "run_in_executor", lambda *a, **k: hops.append(a) or run_in_executor(*a, **k))
+    monkeypatch.setattr(sdk, "async_maybe_transform", lambda *a: looks.append(a) or transform(*a))
+    made = lean._lean_model, lean._lean_completions
+    for cached in made:
+        cached.cache_clear()
+    try:
+        asked(server, CHAINS["plain"](model(server)))
+    finally:
+        for cached in made:
+            cached.cache_clear()
+    assert (len(hops), len(looks)) == (1, 1)  # those of the chain as it was
+
+
+@pytest.mark.parametrize("name", ["a reply without choices", "null choices", "no JSON object", "a refusal", "an error"])
+def test_odd_replies_read_as_they_always_did(name):
+    body = {
+        "a reply without choices": {"id": "x"},
+        "null choices": {"choices": None},
+        "no JSON object": [1, 2],
+        "a refusal": {
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": None, "refusal": "No."}}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        },
+        "an error": {"error": {"message": "overloaded"}, "choices": None},
+    }[name]
+    said = []
+    with LoopbackServer(lambda _: Response.of(body)) as odd:
+        m = ChatOpenAI(model="any", base_url=f"{odd.url}/v1", api_key="k", max_retries=0)
+        for make in (Quick, quick):
+            made = make(m)
+
+            async def once(made=made):
+                try:
+                    return await made.chain.ainvoke("x")
+                finally:
+                    await made.aclose()
+
+            try:
+                answer = run_sync(once)
+                said.append((answer.content, answer.additional_kwargs, answer.response_metadata))
+            except Exception as error:  # noqa: BLE001 - both must be alike, whatever they are
+                said.append((type(error), str(error)))
+    assert said[0] == said[1]
+
+
+def test_an_instrumented_model_keeps_its_instruments(server, monkeypatch):
+    seen, plain = [], ChatOpenAI._agenerate
+
+    async def watched(self, *args, **kwargs):
+        seen.append(args)
+        return await plain(self, *args, **kwargs)
+
+    asked(server, CHAINS["plain"](model(server)))
+    monkeypatch.setattr(ChatOpenAI, "_agenerate", watched)
+    asked(server, CHAINS["plain"](model(server)))
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize(
