@@ -35,13 +35,13 @@ class DevBench:
         return tuple(ids)
 
     def known(self, candidate: Candidate) -> Mapping[str, float]:
-        """Primary scores already there."""
-        return self._evaluations.primary(candidate, "dev")
+        """Primary scores already there, read-only."""
+        return self._evaluations.primary_view(candidate, "dev")
 
     async def evaluate(self, candidate: Candidate, example_ids: Sequence[str]) -> Mapping[str, float]:
         """Primary scores of these rows, in their order as far as the budget reaches."""
         ids = self._affordable(candidate, example_ids)
-        await self._evaluations.ensure(candidate, "dev", ids)
+        await self._evaluations.settle(candidate, "dev", ids)
         scores = self.known(candidate)
         return {i: scores[i] for i in ids if i in scores}
 
@@ -53,7 +53,7 @@ class DevBench:
         """Claims are made before anything is awaited, so in the order in which a strategy asks."""
         if self._spending is None:
             return example_ids
-        there = self._evaluations.known(candidate, "dev")
+        there = set(self._evaluations.ids(candidate, "dev"))
         missing = [i for i in example_ids if i not in there]
         paid = set(missing[: self._spending.claim_part(self._step, cells=len(missing))])
         if len(paid) == len(missing):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from langchain_promptopt.events import ScoredRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +36,14 @@ class Journal(Protocol):
     @property
     def cells(self) -> Mapping[Cell, Outcome]:
         """Journaled outcomes by cell."""
+
+
+@runtime_checkable
+class Replayed(Protocol):
+    """What a Journal whose `cells` were there before the run has besides."""
+
+    def again(self, cell: Cell) -> None:
+        """The journaled row of this cell is used: it counts as appended again, and nothing is written."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,20 @@ class Run:
     def emit(self, event: Event) -> None:
         """Store the event, then show it to the observers; an observer that raises is logged once and left out."""
         self.journal.append(event)
+        self._show(event)
+
+    def again(self, outcome: Outcome) -> None:
+        """As `emit` for a row that came from the journal, so is there already."""
+        if self._replayed is not None:
+            self._replayed.again(outcome.cell)
+        if self.observers:
+            self._show(ScoredRow.of(outcome))
+
+    @cached_property
+    def _replayed(self) -> Replayed | None:
+        return self.journal if isinstance(self.journal, Replayed) else None
+
+    def _show(self, event: Event) -> None:
         for i, observer in enumerate(self.observers):
             if i in self._deaf:
                 continue

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._engine.kept import Kept
 from langchain_promptopt._engine.spending import book
 from langchain_promptopt.errors import TooManyFailures
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
 from langchain_promptopt.ports import Job
-from langchain_promptopt.types import Candidate, Cell, Outcome, Usage
+from langchain_promptopt.types import Candidate, Cell, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,28 +28,20 @@ class Evaluations:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._known: dict[Cell, Outcome] = {}
-        self._rows: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
-        self._places: dict[str, dict[str, int]] = {}
-        self._primary: dict[tuple[str, str], tuple[int, dict[str, float]]] = {}
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._kept = Kept(run.examples)
+        self._primary: dict[tuple[str, str], tuple[int, Mapping[str, float]]] = {}
         self._pending: dict[Cell, asyncio.Future[Outcome]] = {}
         self._held: list[Outcome] = []
         self._reported: set[tuple[str, str, int | frozenset[str]]] = set()
         self._streak = self._dropped = self._asked = 0
 
     def known(self, candidate: Candidate, split: str) -> dict[str, list[Outcome]]:
-        """Outcomes so far by example id."""
-        found = self._rows.get((candidate.id, split), {})
-        if len(found) > 1:  # rows in the split's order, whatever the order of replies
-            found = dict(sorted(found.items(), key=lambda item: self._place(split, item[0])))
-        return {i: rows if len(rows) == 1 else sorted(rows, key=lambda o: o.cell.repeat) for i, rows in found.items()}
+        """Outcomes so far by example id, rows in the split's order."""
+        return {i: self._kept.outcomes(candidate.id, split, i) for i in self._kept.ids(candidate.id, split)}
 
-    def _place(self, split: str, example_id: str) -> int:
-        places = self._places.get(split)
-        if places is None:
-            places = self._places[split] = {i: n for n, i in enumerate(self._run.examples(split))}
-        return places[example_id]
+    def ids(self, candidate: Candidate, split: str) -> list[str]:
+        """Rows with an outcome so far, in the split's order."""
+        return self._kept.ids(candidate.id, split)
 
     async def ensure(
         self, candidate: Candidate, split: str, example_ids: Iterable[str], repeats: int = 1, *, alone: bool = False
@@ -63,31 +55,39 @@ class Evaluations:
         so that a resumed run asks for them again.
         """
         ids = list(example_ids)
-        out = await self.ensure_cells(
-            [(candidate, Cell(candidate.id, split, i, r)) for i in ids for r in range(repeats)]
-        )
+        await self.settle(candidate, split, ids, repeats, alone=alone)
+        return [self._kept[Cell(candidate.id, split, i, r)] for i in ids for r in range(repeats)]
+
+    async def settle(
+        self, candidate: Candidate, split: str, example_ids: Iterable[str], repeats: int = 1, *, alone: bool = False
+    ) -> None:
+        """As `ensure`, for whoever asks for the scores afterwards."""
+        ids = list(example_ids)
+        await self._settle([(candidate, Cell(candidate.id, split, i, r)) for i in ids for r in range(repeats)])
         self._report(candidate, split, frozenset(ids) if alone else None)
-        return out
 
     async def ensure_cells(self, wanted: Sequence[tuple[Candidate, Cell]]) -> list[Outcome]:
         """Outcomes of these cells, evaluated in this order where missing."""
+        await self._settle(wanted)
+        return [self._kept[cell] for _, cell in wanted]
+
+    async def _settle(self, wanted: Sequence[tuple[Candidate, Cell]]) -> None:
         jobs = []
         for candidate, cell in wanted:
-            if cell in self._known or cell in self._pending:
+            if cell in self._kept or cell in self._pending:
                 continue
             if (replayed := self._run.journal.cells.get(cell)) is not None:
                 book(self._run.ledger, self._run.step, replayed)
-                self._keep(replayed)
+                self._run.again(replayed)
+                self._kept.add(replayed)
                 continue
             self._pending[cell] = asyncio.get_running_loop().create_future()
             example = self._run.examples(cell.split)[cell.example_id]
             jobs.append(Job(cell, candidate, example))
         if jobs:
             await self._evaluate(jobs)
-        waiting = [self._pending[cell] for _, cell in wanted if cell not in self._known]
-        if waiting:
-            await asyncio.gather(*waiting)
-        return [self._known[cell] for _, cell in wanted]
+        if self._pending:  # somebody else's, asked for before us
+            await asyncio.gather(*(self._pending[cell] for _, cell in wanted if cell not in self._kept))
 
     async def _evaluate(self, jobs: list[Job]) -> None:
         try:
@@ -108,25 +108,13 @@ class Evaluations:
             self._streak += 1
             self._held.append(outcome)
             self._check_failures(outcome)
-            self._remember(outcome)
         else:
             self._streak = 0
-            self._keep(outcome)
+            self._run.emit(ScoredRow.of(outcome))
+        self._kept.add(outcome)
         future = self._pending.pop(outcome.cell, None)
         if future is not None and not future.done():
             future.set_result(outcome)
-
-    def _keep(self, outcome: Outcome) -> None:
-        self._run.emit(ScoredRow.of(outcome))
-        self._remember(outcome)
-
-    def _remember(self, outcome: Outcome) -> None:
-        """Outputs stay in memory only where evidence is drawn from; the journal has them all."""
-        cell = outcome.cell
-        kept = outcome if cell.split == "train" else _lean(outcome)
-        self._known[cell] = kept
-        self._rows.setdefault((cell.candidate_id, cell.split), {}).setdefault(cell.example_id, []).append(kept)
-        self._counts[cell.candidate_id, cell.split] += 1
 
     def _check_failures(self, last: Outcome) -> None:
         limit = self._run.max_failure_rate
@@ -163,44 +151,52 @@ class Evaluations:
             )
 
     def _report(self, candidate: Candidate, split: str, only: frozenset[str] | None = None) -> None:
-        known = self.known(candidate, split).items()
-        rows = [o for i, found in known for o in found if only is None or i in only]
-        mark = (candidate.id, split, only or len(rows))
+        mark = (candidate.id, split, only or self._kept.count(candidate.id, split))
         if mark in self._reported:
             return
         self._reported.add(mark)
-        scores = [self._run.objective.value(o.scores) for o in rows if not o.dropped]
+        scores = self._values(candidate, split, only)
+        told = self._kept.totals(candidate.id, split, only)
         self._run.emit(
             Evaluated(
                 candidate_id=candidate.id,
                 split=split,
                 n=len(scores),
                 score=sum(scores) / len(scores) if scores else 0.0,
-                failures=sum(o.failure is not None for o in rows),
-                cached=sum(o.cached for o in rows),
-                usage=sum((o.usage for o in rows), Usage()),
+                failures=told.failures,
+                cached=told.cached,
+                usage=told.usage,
             )
         )
 
+    def _values(self, candidate: Candidate, split: str, only: frozenset[str] | None) -> list[float]:
+        """Primary scores of all outcomes, or of those of `only` these rows."""
+        if self._kept.repeats(candidate.id, split) <= 1:
+            means = self.primary_view(candidate, split)
+            return [v for i, v in means.items() if only is None or i in only]
+        rows = self._kept.scores(candidate.id, split)
+        return [self._run.objective.value(o) for i, found in rows for o in found if only is None or i in only]
+
     def primary(self, candidate: Candidate, split: str) -> dict[str, float]:
-        """Mean primary score by example id over repeats, dropped rows left out."""
-        rows = self._counts.get((candidate.id, split), 0)
-        seen, out = self._primary.get((candidate.id, split), (0, {}))
-        if seen != rows:
-            out = {}
-            for example_id, found in self.known(candidate, split).items():
-                values = [self._run.objective.value(o.scores) for o in found if not o.dropped]
-                if values:
-                    out[example_id] = sum(values) / len(values)
-            self._primary[candidate.id, split] = (rows, out)
-        return dict(out)
+        """Mean primary score by example id over repeats, dropped rows left out; a dict of its own for the caller."""
+        return dict(self.primary_view(candidate, split))
+
+    def primary_view(self, candidate: Candidate, split: str) -> Mapping[str, float]:
+        """As `primary`, read-only and without a copy; later outcomes do not change it."""
+        count = self._kept.count(candidate.id, split)
+        seen, view = self._primary.get((candidate.id, split), (0, _NO_SCORES))
+        if seen != count:
+            value = self._run.objective.value
+            means = {
+                i: _mean([value(o) for o in found]) for i, found in self._kept.scores(candidate.id, split) if found
+            }
+            view = MappingProxyType(means)
+            self._primary[candidate.id, split] = (count, view)
+        return view
 
 
-_NOTHING = Usage()
-_SILENT: Mapping[str, str] = {}
+_NO_SCORES: Mapping[str, float] = MappingProxyType({})
 
 
-def _lean(outcome: Outcome) -> Outcome:
-    """What decisions need: no answer, no comments, and shared values for what is mostly empty."""
-    judge = outcome.judge if outcome.judge.calls else _NOTHING
-    return replace(outcome, output=None, comments=_SILENT, judge=judge)
+def _mean(values: list[float]) -> float:
+    return values[0] if len(values) == 1 else sum(values) / len(values)

@@ -82,7 +82,8 @@ def book(ledger: Ledger, step: int, outcome: Outcome) -> None:
     """An outcome that was paid for elsewhere or earlier, on the ledger by role; a kept one cost nothing."""
     if outcome.cached:
         return
-    split = outcome.cell.split
-    ledger.record("task", step, outcome.usage - outcome.judge, split=split, cells=outcome.tries)
-    if outcome.judge.calls:
+    split, judged = outcome.cell.split, outcome.judge.calls > 0
+    task = outcome.usage - outcome.judge if judged else outcome.usage
+    ledger.record("task", step, task, split=split, cells=outcome.tries)
+    if judged:
         ledger.record("judge", step, outcome.judge, split=split)

@@ -9,62 +9,30 @@ content and not written again.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ResumeError, RunBusy, UnavailableError
 from langchain_promptopt.store.folder import private_dir
-from langchain_promptopt.store.lines import cell_of, encode, fingerprint, now, outcome_of
+from langchain_promptopt.store.lines import cell_of, decode, encode, fingerprint, now
+from langchain_promptopt.store.places import Cells
 from langchain_promptopt.store.reading import parse_line
 from langchain_promptopt.store.syncing import Syncer
-from langchain_promptopt.types import Cell, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from langchain_promptopt.events import Event
+    from langchain_promptopt.types import Cell, Outcome
 
 VERDICTS = frozenset({"improved", "inconclusive", "no_gain"})
 """Outcomes after which nothing is left to do; a spent budget and an interruption can be resumed."""
 
 _ALWAYS_WRITTEN = frozenset({"incident", "pushed", "tagged", "rolled_back"})
 """News even in the same words: an outage met again, a prompt pushed once more after a rollback."""
-
-
-class Cells(Mapping[Cell, Outcome]):
-    """Outcomes by cell, kept as places in the file: 100,000 rows with long outputs stay small in memory."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._at: dict[Cell, tuple[int, int]] = {}
-        self._names: dict[str, str] = {}
-
-    def note(self, cell: Cell, offset: int, size: int) -> None:
-        """Remember the line of this cell; a later line of the same cell counts."""
-        name = self._names.setdefault
-        shared = Cell(
-            name(cell.candidate_id, cell.candidate_id),
-            name(cell.split, cell.split),
-            name(cell.example_id, cell.example_id),
-            cell.repeat,
-        )
-        self._at[shared] = (offset, size)
-
-    def __getitem__(self, cell: Cell) -> Outcome:
-        offset, size = self._at[cell]
-        return outcome_of(json.loads(os.pread(self._fd, size, offset))["data"])
-
-    def __contains__(self, cell: object) -> bool:
-        return cell in self._at
-
-    def __iter__(self) -> Iterator[Cell]:
-        return iter(self._at)
-
-    def __len__(self) -> int:
-        return len(self._at)
 
 
 class Journal:
@@ -122,7 +90,7 @@ class Journal:
     @property
     def pending(self) -> int:
         """Loaded events that have not been re-emitted: 0 once a resumed run has caught up."""
-        return self._known.total()
+        return self._known.total() + self._cells.waiting
 
     @property
     def finished(self) -> bool:
@@ -139,16 +107,29 @@ class Journal:
             if self._closed:
                 msg = f"journal {self.path} is closed"
                 raise ValueError(msg)
-            if self._known and self._repeats(event.type, data):
+            if self._repeats(event.type, data):
                 return
             line = encode(self._seq + 1, now(), event.type, data)
             self._write(line)
-            self._index(event.type, data if event.type != "called" else json.loads(line)["data"], len(line))
+            self._index(event.type, data if event.type != "called" else decode(line)["data"], len(line))
         if event.paid:
             self._syncer.soon()
 
+    def again(self, cell: Cell) -> None:
+        """A resumed run uses the row of this cell: as `append` of the event it was read from, without comparing."""
+        with self._mutex:
+            self.replayed += self._cells.pass_by(cell)
+
     def _repeats(self, kind: str, data: Mapping[str, Any]) -> bool:
-        mark = fingerprint(kind, data)
+        if kind == "scored" and self._cells.waiting:
+            cell = cell_of(data)
+            there = self._cells.loaded(cell)
+            if there is not None and fingerprint(kind, there) == fingerprint(kind, data):
+                self.replayed += self._cells.pass_by(cell)
+                return True
+        return bool(self._known) and self._repeats_known(fingerprint(kind, data))
+
+    def _repeats_known(self, mark: bytes) -> bool:
         left = self._known.get(mark, 0)
         if not left:
             return False
@@ -177,12 +158,14 @@ class Journal:
         mend = "The journal is whole up to here: free some space and resume."
         return UnavailableError(f"cannot write the journal: {why}", where=str(self.path), mend=mend)
 
-    def _index(self, kind: str, data: Mapping[str, Any], size: int) -> None:
+    def _index(self, kind: str, data: Mapping[str, Any], size: int, *, loaded: bool = False) -> None:
         self._seq += 1
         if kind == "called":
             self._calls.setdefault(data["key"], data)
         elif kind == "scored":
-            self._cells.note(cell_of(data), self._end, size)
+            older = self._cells.note(cell_of(data), self._end, size, loaded=loaded)
+            if older is not None:  # rare: a dropped row made good later
+                self._known[fingerprint(kind, older)] += 1
         self._end += size
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -193,7 +176,7 @@ class Journal:
                 if left <= 0:
                     return
                 left -= len(line)
-                yield json.loads(line)
+                yield decode(line)
 
     def flush(self) -> None:
         """Return once everything appended would survive a power cut."""
@@ -261,11 +244,16 @@ class Journal:
                     return
                 event = parse_line(line, number, self.path)
                 kind, data = event["type"], event["data"]
-                if kind not in _ALWAYS_WRITTEN or data.get("role") == "method":  # signatures recur in the same words
-                    self._known[fingerprint(kind, data)] += 1
-                if kind == "run.finished":
-                    self._outcome = str(data.get("outcome"))
-                self._index(kind, data, len(line) + (not line.endswith(b"\n")))
+                self._recall(kind, data)
+                self._index(kind, data, len(line) + (not line.endswith(b"\n")), loaded=True)
+
+    def _recall(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Note a loaded event, so that it is known when it comes again; rows are known by their cell."""
+        signature = kind == "incident" and data.get("role") == "method"  # these recur in the same words
+        if kind != "scored" and (kind not in _ALWAYS_WRITTEN or signature):
+            self._known[fingerprint(kind, data)] += 1
+        if kind == "run.finished":
+            self._outcome = str(data.get("outcome"))
 
     def _finish(self, line: bytes, number: int) -> bool:
         """Mend a last line without its end: keep it if only the newline is missing, else cut it off."""

@@ -13,6 +13,8 @@ from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 
 _LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
 _CANONICAL = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str, sort_keys=True)
+_READER = json.JSONDecoder()
+_ENDS = frozenset({"", "\n"})
 
 
 def now() -> str:
@@ -35,6 +37,13 @@ def encode(seq: int, time: str, kind: str, data: Mapping[str, Any]) -> bytes:
         return text.encode() + b"\n"
     except UnicodeEncodeError:  # half of a surrogate pair: only an escape can carry it
         return json.dumps(json.loads(text), separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Any:
+    """The value on a line of a journal. Raises ValueError where it is not JSON in UTF-8."""
+    text = line.decode()
+    value, end = _READER.raw_decode(text)  # as `decode`, without looking for white space we never write
+    return value if text[end:] in _ENDS else _READER.decode(text)
 
 
 def _strict(value: Any) -> Any:
@@ -73,11 +82,11 @@ def _without_seconds(usage: dict[str, Any]) -> dict[str, Any]:
     return {k: _without_seconds(v) if isinstance(v, dict) else v for k, v in plain.items()}
 
 
-def outcome_of(data: Mapping[str, Any]) -> Outcome:
-    """The outcome a `scored` event records."""
+def outcome_of(data: Mapping[str, Any], cell: Cell | None = None) -> Outcome:
+    """The outcome a `scored` event records; its `cell`, where that is known already."""
     failure = data.get("failure")
     return Outcome(
-        cell=cell_of(data),
+        cell=cell_of(data) if cell is None else cell,
         scores=data["scores"],
         output=data.get("output"),
         comments=data.get("comments") or {},

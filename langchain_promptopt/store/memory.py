@@ -41,6 +41,10 @@ class Record(Protocol):
         """Add one event; on return it survives the death of this process."""
         ...
 
+    def again(self, cell: Cell) -> None:
+        """The row of this cell is used by a resumed run; nothing is written."""
+        ...
+
     def events(self) -> Iterator[Mapping[str, Any]]:
         """All lines so far as {"seq", "time", "type", "data"}."""
         ...
@@ -93,6 +97,9 @@ class MemoryStore:
             self._calls.setdefault(data["key"], data)
         else:
             self._cells[cell_of(data)] = outcome_of(data)
+
+    def again(self, cell: Cell) -> None:
+        """Nothing to do: what is here was written by this process."""
 
     def events(self) -> Iterator[Mapping[str, Any]]:
         """All lines so far."""

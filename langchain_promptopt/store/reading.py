@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ResumeError
+from langchain_promptopt.store.lines import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FIELDS = (("seq", int), ("time", str), ("type", str), ("data", dict))
 _SEALED = {"scored", "evaluated"}
 
 
 def parse_line(line: bytes, number: int, path: Path) -> dict[str, Any]:
     """The event on a whole line. Raises ResumeError naming file and line."""
     try:
-        event: Any = json.loads(line)
+        event: Any = decode(line)
     except ValueError as error:
         msg = f"line {number} of the journal is not JSON: {str(error)[:120]}"
         raise ResumeError(msg, where=f"{path}:{number}", mend=_MEND) from error
-    if not isinstance(event, dict) or not all(isinstance(event.get(k), t) for k, t in _FIELDS):
+    if not isinstance(event, dict) or not _is_event(event):
         msg = f"line {number} of the journal is no event: {line[:80]!r}"
         raise ResumeError(msg, where=f"{path}:{number}", mend=_MEND)
     if event["seq"] != number:
         msg = f"line {number} of the journal has seq {event['seq']}: a line was lost, added or moved"
         raise ResumeError(msg, where=f"{path}:{number}", mend=_MEND)
     return event
+
+
+def _is_event(line: dict[str, Any]) -> bool:
+    get = line.get
+    texts = isinstance(get("time"), str) and isinstance(get("type"), str)
+    return texts and isinstance(get("seq"), int) and isinstance(get("data"), dict)
 
 
 _MEND = "Restore the file from a copy, or start the run anew in another folder."

@@ -177,6 +177,27 @@ def test_equal_events_are_counted(tmp_path):
     assert len(bodies(path)) == 3
 
 
+def test_a_row_that_is_used_again_is_not_written_and_counts_once(tmp_path):
+    path = write(tmp_path / "journal.jsonl", [scored(1), scored(2)])
+    before = path.read_bytes()
+    with Journal(path) as journal:
+        for cell in (Cell("c0", "dev", "e1"), Cell("c0", "dev", "e1"), Cell("c0", "dev", "unknown")):
+            journal.again(cell)
+        assert (journal.replayed, journal.pending) == (1, 1)
+    assert path.read_bytes() == before
+
+
+def test_another_outcome_of_a_journaled_row_is_written_and_counts(tmp_path):
+    path = write(tmp_path / "journal.jsonl", [scored(1, output="first")])
+    with Journal(path) as journal:
+        journal.append(scored(1, output="second"))
+        journal.append(scored(1, output="first"))
+        assert (journal.replayed, journal.pending) == (1, 0)
+        assert journal.cells[Cell("c0", "dev", "e1")].output == "second"
+        assert len(journal.cells) == 1
+    assert [data["output"] for _, data in bodies(path)] == ["first", "second"]
+
+
 def test_how_long_calls_took_does_not_matter(tmp_path):
     path = write(tmp_path / "journal.jsonl", [evaluated(0.5), replace(CALL, usage=replace(CALL.usage, seconds=9.0))])
     write(path, [evaluated(0.7), CALL, replace(CALL, usage=replace(CALL.usage, calls=2))])
