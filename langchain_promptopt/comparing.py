@@ -106,7 +106,7 @@ async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
         ready.run.executor = TwoSides({left.baseline.id: ready.run.executor, rival.id: mine})
         replayed = ready.journal.finished
         work = traced(plan, ready, config, lambda inner: _tested(plan, ready, rival, inner), mine)
-        verdict = await until_signal(work, plan)
+        verdict = await until_signal(work, plan, ready.guarded.stopping)
         return _result(plan, ready, rival, verdict, replayed=replayed)
     finally:
         ready.close()

@@ -37,6 +37,9 @@ class Guard(Protocol):
     async def cell(self, role: str, attempt: Callable[[Flight], Awaitable[Any]], job: Job) -> Any:
         """The value of the last attempt, or the Failure it ended as. What ends the run is raised."""
 
+    def over(self, job: Job) -> None:
+        """The outcome of this job is kept, or will never be."""
+
 
 class Shelf(Protocol):
     """Outcomes kept between runs."""
@@ -118,7 +121,10 @@ class LocalExecutor:
         with self.isolate():
             heard = listened({"callbacks": list(self.handlers)})
             for job in todo:
-                await done(await self._one(job, heard=heard))
+                try:
+                    await done(await self._one(job, heard=heard))
+                finally:
+                    self.guard.over(job)
 
     async def _one(self, job: Job, *, heard: bool) -> Outcome:
         if self.shelf is not None and (kept := self.shelf.get(job)) is not None:
@@ -206,7 +212,10 @@ class LocalExecutor:
 
     async def judge(self, job: Job, output: Any) -> Scores | Failure:
         """What the evaluators say about an answer that is there already: asked again, booked and limited as ever."""
-        return await self._judged(job, output, {}, _Tab())
+        try:
+            return await self._judged(job, output, {}, _Tab())
+        finally:
+            self.guard.over(job)
 
     def _outcome(self, job: Job, output: Any, found: Scores | Failure, tab: _Tab) -> Outcome:
         usage = tab.target + tab.judge

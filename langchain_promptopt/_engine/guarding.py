@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._runtime.failures import CallError, Verdict, classify_reply
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
+from langchain_promptopt._runtime.stopping import Stopping
 from langchain_promptopt._runtime.usage import UsageCollector, with_handler
 from langchain_promptopt.events import Event, Incident
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Usage, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._runtime.clock import Clock
-    from langchain_promptopt._runtime.lanes import Lane
+    from langchain_promptopt._runtime.lanes import Lane, Slots
     from langchain_promptopt._runtime.ledger import Flight, Ledger
+    from langchain_promptopt._runtime.limiter import Slot
     from langchain_promptopt.ports import Job
 
 _FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0}
@@ -40,6 +42,7 @@ class Guarded:
         emit: Where incidents go.
         models: Model id by role, as prices know it.
         deadline: Moment of `clock` at which budget.seconds ends.
+        stopping: Says what may still begin once a stop was asked for.
     """
 
     lanes: Mapping[str, Lane]
@@ -50,6 +53,7 @@ class Guarded:
     emit: Callable[[Event], None]
     models: Mapping[str, str]
     deadline: float | None = None
+    stopping: Stopping = field(default_factory=Stopping)
     _patient: RetryPolicy = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,11 +64,15 @@ class Guarded:
         cell = job.cell
         place = (cell.candidate_id, cell.split, cell.example_id, cell.repeat)
         try:
-            return await self._call(role, attempt, cell.split, place)
+            return await self._call(role, attempt, cell.split, place, cell)
         except CallError as failed:
             if failed.verdict.action == "stop":
                 raise failed.verdict.as_error(role) from failed
             return _of_role(failed.verdict, role).as_failure()
+
+    def over(self, job: Job) -> None:
+        """The outcome of this job is kept, or will never be."""
+        self.stopping.end(job.cell)
 
     async def optimizer(
         self, model: Any, messages: Any, config: RunnableConfig, kwargs: Mapping[str, Any], step: int = 0
@@ -74,6 +82,7 @@ class Guarded:
         Raises what ends the run.
         """
         total: list[Usage] = []
+        work = object()
 
         async def attempt(flight: Flight) -> AIMessage:
             meter, started = UsageCollector(self.models["optimizer"], flight.another), self.clock.time()
@@ -85,9 +94,11 @@ class Guarded:
             return message
 
         try:
-            message: AIMessage = await self._call("optimizer", attempt, None, (content_hash(str(messages)),))
+            message: AIMessage = await self._call("optimizer", attempt, None, (content_hash(str(messages)),), work)
         except CallError as failed:
             raise failed.verdict.as_error("optimizer") from failed  # noqa: EM101 - the role, no message
+        finally:  # the caller journals the reply before anything else can run
+            self.stopping.end(work)
         if (odd := classify_reply(message)) is not None:
             self.emit(
                 Incident(role="optimizer", kind=odd.kind, retryable=False, action="reply kept", detail=odd.detail)
@@ -101,21 +112,32 @@ class Guarded:
         return usage
 
     async def _call(
-        self, role: str, attempt: Callable[[Flight], Awaitable[Any]], split: str | None, place: tuple[str | int, ...]
+        self,
+        role: str,
+        attempt: Callable[[Flight], Awaitable[Any]],
+        split: str | None,
+        place: tuple[str | int, ...],
+        work: Hashable,
     ) -> Any:
-        lane = self.lanes[role]
-
         async def limited() -> Any:
-            async with lane.slot() as slot:  # waiting in line is no hung call: the time-out is inside
-                with self.ledger.flight(role, split, calls=_FIRST_CALLS[role]) as flight:
-                    try:
-                        async with self.clock.timeout(self.policy.timeout):
-                            return await attempt(flight)
-                    finally:
-                        slot.told(flight.used)
+            async with self.lanes[role].slot() as slot:  # waiting in line is no hung call: the time-out is inside
+                if self.stopping.lets(work):
+                    return await started(slot)
+            await self.stopping.bar()  # out of the slot, which a judge's call may need
+
+        async def started(slot: Slot | Slots) -> Any:
+            self.stopping.begin(work)
+            with self.ledger.flight(role, split, calls=_FIRST_CALLS[role]) as flight:
+                try:
+                    async with self.clock.timeout(self.policy.timeout):
+                        return await attempt(flight)
+                finally:
+                    slot.told(flight.used)
 
         def retried(retry: Retry) -> None:
             v = retry.verdict
+            if role != "judge":  # which is asked about an answer that is paid for already
+                self.stopping.end(work)
             action = f"try {retry.attempt + 1} in {retry.pause:.1f} s"
             self.emit(Incident(role=role, kind=v.kind, retryable=True, action=action, detail=v.detail))
 

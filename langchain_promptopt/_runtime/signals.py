@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _Handler: TypeAlias = "Callable[[int, FrameType | None], object] | int | signal.Handlers | None"
+
+
+_AT_A_TERMINAL = 10.0
+_UNATTENDED = 5.0
+"""Seconds for calls in flight where nobody can press Ctrl-C again: GitHub's runner gives a job 7.5 s
+to end, Docker 10 s, and the run still has to write its files."""
+
+
+def grace(timeout: float | None) -> float:
+    """Seconds that calls in flight get after the first signal; never more than a call may take."""
+    patience = _AT_A_TERMINAL if sys.stderr is not None and sys.stderr.isatty() else _UNATTENDED
+    return patience if timeout is None else min(patience, timeout)
 
 
 class Cancel:

@@ -72,7 +72,7 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
         baseline=plan.baseline,
         objective=plan.objective,
         journal=journal,
-        executor=executor or _booked(settings.executor, ledger, run_box) or local,
+        executor=executor or _booked(settings.executor, guarded, run_box) or local,
         optimizer=_optimizer(plan, guarded, journal, run_box),
         ledger=ledger,
         renders=_renders(plan, _rows(plan)),
@@ -134,10 +134,10 @@ def _optimizer(plan: Plan, guarded: Guarded, journal: Journal | MemoryStore, run
     )
 
 
-def _booked(foreign: Executor | None, ledger: Ledger, run_box: Sequence[Run]) -> Executor | None:
+def _booked(foreign: Executor | None, guarded: Guarded, run_box: Sequence[Run]) -> Executor | None:
     if foreign is None:
         return None
-    return Booked(foreign, lambda outcome: book(ledger, run_box[0].step, outcome))
+    return Booked(foreign, lambda outcome: book(guarded.ledger, run_box[0].step, outcome), guarded.stopping)
 
 
 def _renders(plan: Plan, rows: Sequence[Example]) -> Any:

@@ -14,6 +14,7 @@ from langchain_promptopt.types import Candidate, Example, PromptSet
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.ports import Executor
     from langchain_promptopt.types import Cell, Outcome
 
@@ -24,15 +25,25 @@ class Booked:
 
     inner: Executor
     book: Callable[[Outcome], None]
+    stopping: Stopping
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Run every job elsewhere."""
+        if not self.stopping.lets(None):
+            await self.stopping.bar()
 
         async def booked(outcome: Outcome) -> None:
             self.book(outcome)
             await done(outcome)
+            self.stopping.end(outcome.cell)
 
-        await self.inner.evaluate(jobs, booked)
+        for job in jobs:
+            self.stopping.begin(job.cell)
+        try:
+            await self.inner.evaluate(jobs, booked)
+        finally:
+            for job in jobs:
+                self.stopping.end(job.cell)
 
 
 def jobs_json(jobs: Iterable[Job], run_id: str) -> list[dict[str, Any]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._runtime.bridge import run_sync
-from langchain_promptopt._runtime.signals import cancel_on_signals
+from langchain_promptopt._runtime.signals import Cancel, cancel_on_signals, grace
 from langchain_promptopt.errors import ConfigError, Interrupted, PromptOptError
 from langchain_promptopt.events import Applied
 from langchain_promptopt.optimizer.assemble import Assembled, assemble
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._engine.engine import Ended
+    from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.optimizer.settings import Settings
 
 T = TypeVar("T")
+_log = logging.getLogger("langchain_promptopt")
 _DECISIVE = ("method", "seed", "gate", "models", "evaluators", "data", "seed_candidate_id", "recipe")
 """Fields of `run.started` that the run id is made of."""
 _LONGEST = 160
@@ -53,7 +56,9 @@ async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
         raise _changed(plan)
     ready = assemble(plan)
     try:
-        return await concluded(plan, ready, until_signal(engine_work(plan, ready, config), plan))
+        return await concluded(
+            plan, ready, until_signal(engine_work(plan, ready, config), plan, ready.guarded.stopping)
+        )
     finally:
         ready.close()
 
@@ -78,24 +83,44 @@ async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ende
     return result
 
 
-async def until_signal(work: Coroutine[Any, Any, T], plan: Plan) -> T:
-    """The end of the run; the first SIGINT or SIGTERM ends it in order with Interrupted."""
+async def until_signal(work: Coroutine[Any, Any, T], plan: Plan, stopping: Stopping) -> T:
+    """The end of the run; the first SIGINT or SIGTERM ends it in order with Interrupted.
+
+    What is in flight then may come in for a short while. Where that was all that was missing, the
+    run ends as if nobody had asked it to stop.
+    """
+    lost = 0
     async with cancel_on_signals() as cancel:
-        task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(cancel.wait())
+        task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(_settled(cancel, plan, stopping))
         try:
             await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
+            lost = signalled.result()
         finally:
             signalled.cancel()
             if not task.done():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+    raise _interrupted(plan, cancel.number or 2, lost)
+
+
+async def _settled(cancel: Cancel, plan: Plan, stopping: Stopping) -> int:
+    """Once a signal came and calls in flight had their time: how many of them were given up."""
+    await cancel.wait()
+    patience = grace(plan.settings.policy.timeout)
+    if stopping.in_flight:
+        calls = "1 call" if stopping.in_flight == 1 else f"{stopping.in_flight} calls"
+        _log.warning("stopping: waiting up to %g s for %s in flight; again to quit now", patience, calls)
+    return await stopping.settle(patience)
+
+
+def _interrupted(plan: Plan, number: int, lost: int) -> Interrupted:
     mend = f"The journal is whole; go on with: promptopt resume {plan.run_id}"
     if plan.settings.runs_dir is None:
         mend = "Set runs_dir to be able to resume a run."
-    msg = f"run {plan.run_id} was interrupted"
-    raise Interrupted(msg, signal=cancel.number or 2, mend=mend, run_id=plan.run_id)
+    given_up = f"; {lost} in flight did not come in and will be asked again" if lost else ""
+    return Interrupted(f"run {plan.run_id} was interrupted{given_up}", signal=number, mend=mend, run_id=plan.run_id)
 
 
 def _changed(plan: Plan) -> ConfigError:
