@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.prompts.base import BasePromptTemplate
-
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.gating import Verdict, run_gate
 from langchain_promptopt._engine.spending import Spending
 from langchain_promptopt._engine.tasks import together
+from langchain_promptopt._langchain.identity import chain_identity
+from langchain_promptopt._runtime.amounts import Tally
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.spans import span
-from langchain_promptopt.errors import DataError
+from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.events import Proposed, RunFinished
 from langchain_promptopt.optimizer.assemble import Assembled, assemble
 from langchain_promptopt.optimizer.evaluating import local_executor
@@ -25,7 +25,7 @@ from langchain_promptopt.optimizer.tracing import traced
 from langchain_promptopt.types import Attempt, Candidate, Edit, Outcome, PromptSet, Span, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -37,14 +37,24 @@ _EXIT: Mapping[str, int] = {"improved": 0, "inconclusive": 3, "no_gain": 3}
 
 @dataclass
 class TwoSides:
-    """An Executor that sends each cell to the side its candidate belongs to, both at once."""
+    """An Executor that runs each cell on the side its candidate belongs to, both sides by turns.
+
+    Args:
+        sides: Executors of this process, by candidate id.
+        at_once: Cells in flight over both.
+    """
 
     sides: Mapping[str, Executor]
+    at_once: int
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
-        """Run the cells of all sides; they take turns at the shared limiter."""
-        split = {side: [j for j in jobs if j.cell.candidate_id == side] for side in self.sides}
-        await together(self.sides[side].evaluate(mine, done) for side, mine in split.items() if mine)
+        """Run all cells in the order given, so that drift meets both sides alike."""
+        todo = iter(jobs)
+        await together(self._work(todo, done) for _ in range(min(self.at_once, len(jobs))))
+
+    async def _work(self, todo: Iterator[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        for job in todo:
+            await self.sides[job.cell.candidate_id].evaluate([job], done)
 
 
 def compare(old: Any, new: Any, *, data: Any, evaluators: Any, new_model: Any = None, **settings: Any) -> Result:
@@ -94,30 +104,39 @@ def _task(task: Any) -> Any:
 
 async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
     rival = Candidate(right.baseline.prompts, origin="compare", parents=(left.baseline.id,), salt=_salt(left, right))
+    _check(left, rival)
+    plan = _named(left, rival)
+    ready = assemble(plan)
+    try:
+        others = replace(ready.guarded, lanes=ready.ways.lanes(right))
+        theirs = local_executor(right, others, [ready.run])
+        sides = {left.baseline.id: ready.local, rival.id: theirs}
+        ready.run.executor = TwoSides(sides, left.settings.max_concurrency)
+        ready.judge.same_model = left.models == right.models
+        replayed = ready.journal.finished
+        work = traced(plan, ready, config, lambda inner: _tested(plan, ready, rival, inner), theirs)
+        ended = await until_signal(work, plan, ready.guarded.stopping)
+        return _result(plan, ready, rival, ended, replayed=replayed)
+    finally:
+        ready.close()
+
+
+def _check(left: Plan, rival: Candidate) -> None:
+    """Raise where there is nothing to decide, or nothing to decide it on or with."""
+    if left.settings.executor is not None:
+        msg = "a comparison runs both sides in this process"
+        raise ConfigError(msg, mend="Leave `executor` out.")
     if rival.id == left.baseline.id:
         msg = "old and new are the same prompts on the same model"
         raise DataError(msg, where=f"candidate {rival.id}", mend="Compare two different prompts, chains or models.")
     if not left.shows.possible:
         raise DataError(left.shows.reason, mend="Add test rows; the gate cannot decide on these.")
-    plan = _named(left, rival)
-    ready = assemble(plan)
-    try:
-        mine = local_executor(right, ready.guarded, [ready.run])
-        ready.run.executor = TwoSides({left.baseline.id: ready.run.executor, rival.id: mine})
-        replayed = ready.journal.finished
-        work = traced(plan, ready, config, lambda inner: _tested(plan, ready, rival, inner), mine)
-        verdict = await until_signal(work, plan, ready.guarded.stopping)
-        return _result(plan, ready, rival, verdict, replayed=replayed)
-    finally:
-        ready.close()
 
 
 def _salt(left: Plan, right: Plan) -> str:
-    """What tells the sides apart beside their prompts: the model, and the chain's own parts where code differs."""
-    same_chain = isinstance(left.task, BasePromptTemplate) or left.task is right.task
-    if left.models == right.models and same_chain:
-        return ""
-    return content_hash([right.models["task"], type(right.task).__name__, repr(getattr(right.task, "steps", ""))])
+    """What tells the sides apart beside their prompts: models and code. Nothing where these are the same."""
+    mine, theirs = chain_identity(left.target), chain_identity(right.target)
+    return "" if mine == theirs else theirs
 
 
 def _named(left: Plan, rival: Candidate) -> Plan:
@@ -126,20 +145,40 @@ def _named(left: Plan, rival: Candidate) -> Plan:
     return replace(left, started=started)
 
 
-async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: RunnableConfig) -> Verdict:
+@dataclass(frozen=True)
+class Ended:
+    """The gate's verdict, and the run's usage with what each side took."""
+
+    verdict: Verdict
+    usage: Mapping[str, Any]
+
+
+async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: RunnableConfig) -> Ended:
     run = ready.run
     metadata = {"promptopt_run_id": plan.run_id, "promptopt_method": "compare"}
     async with span(config, "promptopt", {"method": "compare"}, metadata) as (inner, end):
         run.emit(plan.started)
         run.emit(_shown(plan.baseline.prompts, rival))
         Spending(run.ledger).reserve_test(2 * run.gate.repeats * len(plan.data["test"]))
-        ready.judge.same_model = not rival.salt
-        verdict = await run_gate(run, Evaluations(run), ready.judge, Attempt(rival, 0.0), inner)
+        evaluations = Evaluations(run)
+        verdict = await run_gate(run, evaluations, ready.judge, Attempt(rival, 0.0), inner)
         outcome = _outcome(verdict)
-        usage = run.ledger.as_json()
+        sides = {"old": plan.baseline, "new": rival}
+        by_side = {side: _spent(evaluations, candidate) for side, candidate in sides.items()}
+        usage = {**run.ledger.as_json(), "by_side": by_side}
         run.emit(RunFinished(outcome=outcome, exit_code=_EXIT[outcome], best_candidate_id=rival.id, usage=usage))
         end({"verdict": verdict.verdict, "test": table_of(verdict)})
-    return verdict
+    return Ended(verdict, usage)
+
+
+def _spent(evaluations: Evaluations, candidate: Candidate) -> dict[str, Any]:
+    """Calls, tokens and money of one side's rows, its judge's calls included; exact sums, as on the ledger."""
+    tally = Tally()
+    for outcomes in evaluations.known(candidate, "test").values():
+        for outcome in outcomes:
+            tally.add(outcome.usage)
+    usage = tally.usage()
+    return {**usage.as_json(), "tokens": usage.input_tokens + usage.output_tokens}
 
 
 def _shown(old: PromptSet, rival: Candidate) -> Proposed:
@@ -160,7 +199,8 @@ def _outcome(verdict: Verdict) -> str:
     return "inconclusive" if verdict.verdict == "void" else verdict.verdict
 
 
-def _result(plan: Plan, ready: Assembled, rival: Candidate, verdict: Verdict, *, replayed: bool) -> Result:
+def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, replayed: bool) -> Result:
+    verdict = ended.verdict
     outcome = _outcome(verdict)
     return Result(
         run_id=plan.run_id,
@@ -170,7 +210,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, verdict: Verdict, *,
         edits=_differences(plan.baseline.prompts, rival.prompts),
         best=rival.prompts,
         baseline=plan.baseline.prompts,
-        usage=ready.run.ledger.as_json(),
+        usage=ended.usage,
         folder=ready.folder,
         replayed=replayed,
         warnings=(*plan.notes, *verdict.warnings),

@@ -22,10 +22,12 @@ def compare(
     ok: Ok = None,
 ) -> int:
     """Decide on held-out rows whether NEW is better than OLD."""
+    from rich.console import Group
+
     from langchain_promptopt.cli.progress import watching
     from langchain_promptopt.pipeline import prepare
     from langchain_promptopt.pipeline.delivering import failures_told
-    from langchain_promptopt.report.terminal import test_view
+    from langchain_promptopt.report.terminal import sides_view, test_view
 
     given.target(old)
     config = given.load_step()
@@ -34,4 +36,5 @@ def compare(
         prepared = prepare(config)
         with watching() as observers:
             result = prepared.compare(old, new, observers=observers)
-    return tell(result, test_view(result.outcome, result.test), ok=ok, as_json=given.as_json)
+    view = Group(test_view(result.outcome, result.test), sides_view(result.usage["by_side"]))
+    return tell(result, view, ok=ok, as_json=given.as_json)

@@ -96,27 +96,27 @@ def _held(function: Any) -> dict[str, Any]:
     return held
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as configuration: simple values by content, others by type only, since reprs hold addresses."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, list | tuple | set | frozenset):
-        members = [_plain(v) for v in value]
+        members = [plain(v) for v in value]
         return sorted(members, key=repr) if isinstance(value, set | frozenset) else members
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     return _code(value) if inspect.isfunction(value) else type(value).__qualname__
 
 
 def _code(evaluator: Any) -> Any:
     if isinstance(evaluator, functools.partial):
-        return ["partial", _code(evaluator.func), _plain(evaluator.args), _plain(evaluator.keywords)]
+        return ["partial", _code(evaluator.func), plain(evaluator.args), plain(evaluator.keywords)]
     function = _function_of(evaluator)
     if inspect.isroutine(function):
-        held = {n: type(v).__qualname__ if inspect.isfunction(v) else _plain(v) for n, v in _held(function).items()}
-        defaults = _plain(getattr(function, "__defaults__", None) or ())
+        held = {n: type(v).__qualname__ if inspect.isfunction(v) else plain(v) for n, v in _held(function).items()}
+        defaults = plain(getattr(function, "__defaults__", None) or ())
         return [function.__qualname__, _source(function), defaults, held]
     kind = type(evaluator)
     names = [f.name for f in fields(kind)] if is_dataclass(kind) else getattr(evaluator, "__dict__", {})
     state = {name: getattr(evaluator, name, None) for name in names}
-    return [kind.__qualname__, _source(kind), {n: _plain(v) for n, v in state.items() if not n.startswith("_")}]
+    return [kind.__qualname__, _source(kind), {n: plain(v) for n, v in state.items() if not n.startswith("_")}]

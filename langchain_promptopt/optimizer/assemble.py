@@ -17,7 +17,7 @@ from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.optimizer.elsewhere import Booked
-from langchain_promptopt.optimizer.evaluating import lanes, local_executor
+from langchain_promptopt.optimizer.evaluating import Ways, local_executor
 from langchain_promptopt.optimizer.judge import GateJudge
 from langchain_promptopt.optimizer.shelf import CacheShelf
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
@@ -44,6 +44,7 @@ class Assembled:
     folder: Path | None
     local: LocalExecutor
     guarded: Guarded
+    ways: Ways
     shelf: CacheShelf | None = None
 
     def close(self) -> None:
@@ -61,7 +62,8 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
     clock: Clock = settings.clock or RealClock()
     ledger = Ledger(settings.budget, plan.prices, clock)
     run_box: list[Run] = []
-    guarded, shelf = _guarded(plan, clock, ledger, run_box), _shelf(plan, run_box)
+    ways = Ways(settings, clock)
+    guarded, shelf = _guarded(plan, clock, ledger, run_box, ways), _shelf(plan, run_box)
     local = local_executor(plan, guarded, run_box, shelf)
     run = Run(
         run_id=plan.run_id,
@@ -82,7 +84,7 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
     run_box.append(run)
     judge, place = _judge(plan), folder.path if folder else None
     engine = Engine(run, judge, plan.shows.possible)
-    return Assembled(run, engine, judge, journal, place, local, guarded, shelf)
+    return Assembled(run, engine, judge, journal, place, local, guarded, ways, shelf)
 
 
 def _rows(plan: Plan) -> list[Example]:
@@ -103,11 +105,11 @@ def _shelf(plan: Plan, run_box: Sequence[Run]) -> CacheShelf | None:
     return CacheShelf(plan, EvaluationCache(plan.settings.cache, lambda incident: run_box[0].emit(incident)))
 
 
-def _guarded(plan: Plan, clock: Clock, ledger: Ledger, run_box: Sequence[Run]) -> Guarded:
+def _guarded(plan: Plan, clock: Clock, ledger: Ledger, run_box: Sequence[Run], ways: Ways) -> Guarded:
     """Every call's way out: limits, retries, budget."""
     settings = plan.settings
     return Guarded(
-        lanes=lanes(plan, clock),
+        lanes=ways.lanes(plan),
         ledger=ledger,
         policy=settings.policy,
         clock=clock,

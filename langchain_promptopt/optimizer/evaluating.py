@@ -29,34 +29,45 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.ledger import Flight
     from langchain_promptopt.evaluators import EvalResult, Evaluator
     from langchain_promptopt.optimizer.plan import Plan
+    from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.ports import Job
 
 _UNSEEN = "unseen"
 """Stands for models that cannot be found in a chain or an evaluator."""
 
 
-def lanes(plan: Plan, clock: Clock) -> dict[str, Lane]:
-    """The limiters each role passes: one a model and endpoint whoever calls it, and one ceiling over all roles."""
-    settings = plan.settings
-    limits, first = Limits(settings.limits), first_tokens(plan)
+class Ways:
+    """One limiter for each model and endpoint whoever calls it, and one ceiling over all roles.
 
-    def made(name: str, _endpoint: str) -> Limiter:
-        limit = limits.of(name)
+    Plans that run side by side share one of these, so a model's limits hold over all of them.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._limits = Limits(settings.limits)
+        self._most = settings.max_concurrency
+        self._clock = clock
+        self._first: dict[str, float] = {}
+        self._known = Limiters(self._made)
+        rate = settings.requests_per_second
+        self._ceiling = None if rate is None else Limiter(self._most, clock, requests_per_minute=60 * rate)
+
+    def lanes(self, plan: Plan) -> dict[str, Lane]:
+        """The limiters that each role of this plan passes."""
+        self._first |= first_tokens(plan)
+        return {
+            role: self._known.lane([(model_name(m), endpoint_of(m)) for m in found] or [(_UNSEEN, role)], self._ceiling)
+            for role, found in models_by_role(plan).items()
+        }
+
+    def _made(self, name: str, _endpoint: str) -> Limiter:
+        limit = self._limits.of(name)
         return Limiter(
-            min(settings.max_concurrency, limit.concurrency or settings.max_concurrency),
-            clock,
+            min(self._most, limit.concurrency or self._most),
+            self._clock,
             requests_per_minute=limit.requests_per_minute,
             tokens_per_minute=limit.tokens_per_minute,
-            tokens=first.get(name, 0.0),
+            tokens=self._first.get(name, 0.0),
         )
-
-    rate = settings.requests_per_second
-    ceiling = None if rate is None else Limiter(settings.max_concurrency, clock, requests_per_minute=60 * rate)
-    models, known = models_by_role(plan), Limiters(made)
-    return {
-        role: known.lane([(model_name(m), endpoint_of(m)) for m in found] or [(_UNSEEN, role)], ceiling)
-        for role, found in models.items()
-    }
 
 
 def local_executor(plan: Plan, guarded: Guarded, run_box: Sequence[Run], shelf: Shelf | None = None) -> LocalExecutor:

@@ -97,7 +97,8 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     evaluators = know_labels(evaluators, [e for rows in data.splits.values() for e in rows])
     judges = (*judge_notes(evaluators, settings), *shared_model_note(evaluators, optimizer))
     model = None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
-    rows = [dict(e.inputs) for split in ("dev", "train") for e in data[split]][:_DRY_ROWS]
+    looked_at = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
+    rows = [dict(e.inputs) for split in looked_at for e in data[split]][:_DRY_ROWS]
     with untraced():  # a dry run is nobody's evaluation
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
     try:
@@ -132,7 +133,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
             *judges,
             *_prompt_notes(prompts),
             *remarks,
-            *_method_notes(recipe, data, settings),
+            *(_method_notes(recipe, data) if searches else ()),
         ),
         openings=openings,
     )
@@ -161,10 +162,8 @@ def _prompt_notes(prompts: PromptSet) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _method_notes(recipe: Recipe, data: DataSet, settings: Settings) -> tuple[str, ...]:
-    """What of the method does not apply to data of this size; nothing where nothing is searched."""
-    if settings.optimizer_model is None:
-        return ()
+def _method_notes(recipe: Recipe, data: DataSet) -> tuple[str, ...]:
+    """What of the method does not apply to data of this size."""
     return recipe_notes(recipe, n_dev=len(data["dev"]), n_val=len(data["val"]))
 
 

@@ -149,6 +149,22 @@ def usage_view(record: RunRecord) -> RenderableType:
     return Group(Text("\nWhat it cost", style="bold"), table_view(columns, rows, numbers=range(2, 6)))
 
 
+def sides_view(by_side: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """Calls, tokens and money of the two sides of a comparison."""
+    columns = ("side", "calls", "input tokens", "output tokens", "cost")
+    rows = [
+        (
+            side,
+            wording.number(used["calls"]),
+            wording.number(used["input_tokens"]),
+            wording.number(used["output_tokens"]),
+            wording.money(used["usd"]),
+        )
+        for side, used in by_side.items()
+    ]
+    return Group(Text("\nWhat it cost", style="bold"), table_view(columns, rows, numbers=range(1, 5)))
+
+
 def table_view(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()) -> Table:
     """A plain table of values from outside; `numbers` are the columns that stand to the right."""
     table = Table(box=None, header_style="dim", pad_edge=False)

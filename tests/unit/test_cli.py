@@ -476,7 +476,11 @@ def test_compare_decides_between_two_files(task, capfd):
     data = json.loads(out)
     assert code == data["exit_code"], err
     assert data["test"][0]["difference"] > 0
-    assert "better / worse" in answer(capfd, "compare", "prompt.txt", "new.txt")[1]
+    assert {side: used["calls"] > 0 for side, used in data["usage"]["by_side"].items()} == {"old": True, "new": True}
+    _, out, err = answer(capfd, "compare", "prompt.txt", "new.txt")
+    assert "better / worse" in out
+    assert "What it cost" in out
+    assert "chosen on dev" not in err
     code, _, err = answer(capfd, "compare", "prompt.txt", "prompt.txt")
     assert code == 2, err
 

@@ -1,0 +1,248 @@
+"""`compare`: each model within its own limits, both sides at once and by turns, what each took, a stable run id."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
+from rich.console import Console
+
+from langchain_promptopt import compare
+from langchain_promptopt._langchain.identity import chain_identity
+from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt._runtime.prices import Price
+from langchain_promptopt.errors import ConfigError, DataError
+from langchain_promptopt.report.terminal import sides_view
+from langchain_promptopt.testing.scripted import ScriptedModel
+from tests.support import online
+from tests.support.openai_server import serve
+
+OLD, NEW = "Sort {word}.", "Sort this: {word}."
+
+
+class Watched:
+    """Brains that note how many calls each model has in flight."""
+
+    def __init__(self):
+        self.now, self.peak, self.order = Counter(), Counter(), []
+
+    def brain(self, name):
+        async def answer(messages):
+            self.order.append(name)
+            self.now[name] += 1
+            self.peak[name] = max(self.peak[name], self.now[name])
+            self.peak["both"] = max(self.peak["both"], sum(self.now.values()))
+            await asyncio.sleep(0.02)
+            self.now[name] -= 1
+            return name
+
+        return answer
+
+
+def rows(n=24):
+    return [
+        {"inputs": {"word": f"w{i}"}, "outputs": {"answer": "b"}, "metadata": {"id": f"t{i}", "split": "test"}}
+        for i in range(n)
+    ]
+
+
+@pytest.fixture
+def watched():
+    return Watched()
+
+
+@pytest.fixture
+def up(watched):
+    with serve({name: watched.brain(name) for name in ("a", "b")}) as server:
+        yield server
+
+
+def compared(up, tmp_path, old=OLD, new=NEW, models=("a", "b"), **more):
+    given = {"max_concurrency": 6, "openings": tmp_path / "openings.jsonl", "policy": online.QUICK} | more
+    task_model, new_model = (online.model(up.base_url, name) for name in models)
+    return compare(
+        old, new, data=rows(), evaluators=["exact_match"], task_model=task_model, new_model=new_model, **given
+    )
+
+
+# ------------------------------------------------------------ limits
+
+
+@pytest.mark.parametrize(("narrow", "wide"), [("a", "b"), ("b", "a")])
+def test_each_model_has_its_own_limit(narrow, wide, watched, up, tmp_path):
+    compared(up, tmp_path, limits={narrow: {"concurrency": 1}})
+    assert watched.peak[narrow] == 1
+    assert watched.peak[wide] > 1
+
+
+def test_one_model_on_both_sides_has_one_limit(watched, up, tmp_path):
+    compared(up, tmp_path, models=("a", "a"), limits={"a": {"concurrency": 2}})
+    assert watched.peak["both"] == 2
+
+
+def test_a_chain_of_two_models_passes_the_limits_of_both(watched, up, tmp_path):
+    def chain(name, words):
+        again = ChatPromptTemplate.from_template("Again: {said}") | online.model(up.base_url, name)
+        first = ChatPromptTemplate.from_template(words) | online.model(up.base_url, "a") | StrOutputParser()
+        return first | (lambda said: {"said": said}) | again | StrOutputParser()
+
+    compare(
+        chain("a", OLD), chain("b", NEW), data=rows(), evaluators=["exact_match"], limits={"a": {"concurrency": 1}},
+        openings=tmp_path / "openings.jsonl", policy=online.QUICK,
+    )  # fmt: skip
+    assert watched.peak["a"] == 1
+
+
+def test_both_sides_share_the_concurrency_and_take_turns(watched, up, tmp_path):
+    compared(up, tmp_path, max_concurrency=4)
+    assert watched.peak["both"] == 4
+    lead = [abs(watched.order[:n].count("a") - watched.order[:n].count("b")) for n in range(len(watched.order))]
+    assert max(lead) <= 4
+
+
+def test_another_executor_is_refused(up, tmp_path):
+    with pytest.raises(ConfigError, match="both sides in this process"):
+        compared(up, tmp_path, executor=object())
+    assert up.count == 0
+
+
+# ------------------------------------------------------------ what it took
+
+
+def test_what_each_side_took_is_told_and_adds_up(up, tmp_path):
+    price = {"a": Price(input=1.0, output=2.0), "b": Price(input=3.0, output=4.0)}
+    given = {"prices": price, "runs_dir": tmp_path / "runs"}
+    result = compared(up, tmp_path, **given)
+    old, new = (result.usage["by_side"][side] for side in ("old", "new"))
+    assert old["calls"] == new["calls"] == 24
+    assert 0 < old["usd"] < new["usd"]
+    for name in ("calls", "input_tokens", "output_tokens", "tokens", "usd"):
+        assert old[name] + new[name] == pytest.approx(result.usage[name])
+    again = compared(up, tmp_path, **given)
+    assert again.replayed
+    assert up.count == 48
+    assert again.as_json()["usage"]["by_side"] == result.as_json()["usage"]["by_side"]
+
+
+def test_the_terminal_tells_the_cost_of_each_side():
+    used = {"calls": 24, "input_tokens": 1200, "output_tokens": 48, "usd": 12.5}
+    console = Console(width=100, file=io.StringIO())
+    console.print(sides_view({"old": used, "new": used | {"usd": None}}))
+    *_, old, new = console.file.getvalue().splitlines()
+    assert old.split() == ["old", "24", "1", "200", "48", "$12.50"]  # a thin space between thousands
+    assert new.split() == ["new", "24", "1", "200", "48", "unknown"]
+
+
+def test_a_comparison_says_nothing_about_a_search(up, tmp_path):
+    searched = "the winner is chosen on dev"
+    result = compared(up, tmp_path, optimizer_model="offline", method="robust")
+    assert not [note for note in result.warnings if searched in note]
+
+
+# ------------------------------------------------------------ which two
+
+
+IDENTITY = """
+import asyncio, sys
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda, RunnableParallel, RunnablePassthrough
+from langchain_promptopt._langchain.identity import chain_identity
+from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt.testing.scripted import ScriptedModel
+
+class Held:
+    pass
+
+held, names = Held(), {"x", "y", "z"}
+def shout(text):
+    return text.upper() if held and names else text
+
+chain = (
+    RunnablePassthrough.assign(more=lambda row: row["word"] * 2)
+    | ChatPromptTemplate.from_template("Sort {word} {more}")
+    | ScriptedModel(fn=lambda messages: "a")
+    | StrOutputParser()
+    | RunnableLambda(shout)
+)
+target = asyncio.run(open_target(chain, dry_inputs={"word": "w"}))
+print(chain_identity(target))
+"""
+
+
+def test_the_identity_of_a_chain_is_the_same_in_every_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(IDENTITY)
+    root = str(Path(__file__).resolve().parents[2])
+    found = {
+        subprocess.run(
+            [sys.executable, script], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONPATH": root, "PYTHONHASHSEED": seed, "PAD": "x" * int(seed)},
+        ).stdout
+        for seed in ("1", "2", "77")
+    }  # fmt: skip
+    assert len(found) == 1
+    assert len(found.pop()) > 10
+
+
+def identity(*after, words=OLD, model=None):
+    chain = ChatPromptTemplate.from_template(words) | (model or ScriptedModel(fn=lambda messages: "a"))
+    for step in after:
+        chain = chain | step
+
+    async def look():
+        target = await open_target(chain, dry_inputs={"word": "w"})
+        try:
+            return chain_identity(target)
+        finally:
+            target.close()
+
+    return asyncio.run(look())
+
+
+def upper(message):
+    return message.text.upper()
+
+
+def lower(message):
+    return message.text.lower()
+
+
+def test_code_and_settings_tell_chains_apart_and_prompts_do_not():
+    one = identity(RunnableLambda(upper))
+    assert one == identity(RunnableLambda(upper), words=NEW)
+    assert one != identity(RunnableLambda(lower))
+    assert one != identity()
+    assert identity(RunnableLambda(upper).with_retry(stop_after_attempt=2)) != identity(
+        RunnableLambda(upper).with_retry(stop_after_attempt=3)
+    )
+
+
+def test_the_same_two_sides_are_refused_however_they_were_made(up, tmp_path):
+    with pytest.raises(DataError, match="same prompts on the same model"):
+        compared(up, tmp_path, old=OLD, new=OLD, models=("a", "a"))
+    assert up.count == 0
+
+
+def test_two_runs_of_one_comparison_are_one_run(up, tmp_path):
+    """A chain of code beside a prompt: the run is found again, though every object of it is new."""
+
+    def chain():
+        model = online.model(up.base_url, "b")
+        return ChatPromptTemplate.from_template(OLD) | model | RunnableLambda(lower)
+
+    given = {
+        "data": rows(), "evaluators": ["exact_match"], "runs_dir": tmp_path / "runs", "policy": online.QUICK,
+        "openings": tmp_path / "openings.jsonl", "task_model": online.model(up.base_url, "a"),
+    }  # fmt: skip
+    first, second = (compare(OLD, chain(), **given) for _ in range(2))
+    assert (first.run_id, second.replayed, up.count) == (second.run_id, True, 48)
