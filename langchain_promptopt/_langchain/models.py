@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretBytes, SecretStr
 
+from langchain_promptopt._langchain.keyless import NO_KEY, note_missing
 from langchain_promptopt.errors import ConfigError, CredentialsError
 
 if TYPE_CHECKING:
@@ -78,7 +79,10 @@ def _openai(name: str, role: str, given: str | None) -> BaseChatModel:
         return ChatOpenAI(model=name, base_url=base_url, max_retries=0, stream_usage=True, **key)  # type: ignore[arg-type]  # api_key takes a plain string
     except openai.OpenAIError as error:
         msg = "OPENAI_API_KEY is not set"
-        raise CredentialsError(msg, where=f"{role} model", mend="Export it; a local server takes any text.") from error
+        missing = CredentialsError(msg, where=f"{role} model", mend="Export it; a local server takes any text.")
+        if not note_missing(missing):
+            raise missing from error
+        return ChatOpenAI(model=name, max_retries=0, stream_usage=True, api_key=SecretStr(NO_KEY))
 
 
 def _other_provider(spec: str, role: str, base_url: str | None) -> BaseChatModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from langchain_promptopt._langchain.keyless import has_no_key
 from langchain_promptopt._langchain.models import endpoint_of, model_name, unbound
 from langchain_promptopt._langchain.quick import quick
 from langchain_promptopt._runtime.failures import classify
@@ -22,6 +23,8 @@ async def probe(role: str, model: Any) -> Probe:
     name, where = model_name(model), endpoint_of(model)
     openai = sys.modules.get("openai")
     model = unbound(model)
+    if has_no_key(model):
+        return Probe(role, name, "no key", "OPENAI_API_KEY is not set", where)
     client = getattr(model, "root_async_client", None)
     if openai is None or type(client) is not openai.AsyncOpenAI:
         return Probe(role, name, "not asked", "this kind of model cannot be asked without paying", where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-State = Literal["answers", "unlisted", "refused", "unreachable", "not asked"]
+State = Literal["answers", "unlisted", "refused", "unreachable", "not asked", "no key"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Probe:
     @property
     def exit_code(self) -> int:
         """The code that a run would end with (product section 4); 0 where nothing speaks against it."""
-        return {"refused": 2, "unreachable": 5}.get(self.state, 0)
+        return {"refused": 2, "no key": 2, "unreachable": 5}.get(self.state, 0)
 
     def as_json(self) -> dict[str, str]:
         """Plain values."""

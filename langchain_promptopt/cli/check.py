@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from langchain_promptopt.cli.answers import print_json, print_view
+from langchain_promptopt.cli.answers import note, print_json, print_view
 from langchain_promptopt.cli.flags import OPTIMIZE, Given, with_settings
 
 
@@ -26,10 +26,9 @@ def check(
     given.target(target)
     config = given.load()
     config.require("task", "data.source", "evaluate.evaluators")
-    from langchain_promptopt.pipeline import prepare
+    from langchain_promptopt.pipeline.checking import check_config
 
-    prepared = prepare(config)
-    return show_check(prepared.check(pilot=pilot) if pilot else prepared.check(), as_json=given.as_json)
+    return show_check(check_config(config, pilot), as_json=given.as_json)
 
 
 def show_check(report: Any, *, as_json: bool) -> int:
@@ -41,4 +40,6 @@ def show_check(report: Any, *, as_json: bool) -> int:
         from langchain_promptopt.report.check_view import check_view
 
         print_view(check_view(data))
+    for error in report.missing:
+        note(f"promptopt: {error}")
     return int(data.get("exit_code", 0))

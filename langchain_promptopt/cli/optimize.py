@@ -40,14 +40,15 @@ def optimize(
     given.target(target)
     config = given.load_step()
     from langchain_promptopt.cli.check import show_check
+    from langchain_promptopt.pipeline.checking import check_config
     from langchain_promptopt.pipeline.delivering import failures_told
-    from langchain_promptopt.pipeline.step import start
+    from langchain_promptopt.pipeline.step import NEEDED, start
 
     with failures_told(config):
-        prepared = start(config)
         if dry_run:
-            return show_check(prepared.check(), as_json=given.as_json)
-        return run_and_tell(prepared, ok=ok, as_json=given.as_json)
+            config.require(*NEEDED)
+            return show_check(check_config(config), as_json=given.as_json)
+        return run_and_tell(start(config), ok=ok, as_json=given.as_json)
 
 
 def run_and_tell(prepared: Any, *, ok: list[NoGain] | None, as_json: bool) -> int:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._langchain.keyless import without_keys
 from langchain_promptopt._langchain.models import endpoint_of, model_name
 from langchain_promptopt._langchain.probing import probe
 from langchain_promptopt._langsmith.probing import probe_langsmith
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._runtime.probe import Probe
     from langchain_promptopt.config import Config
+    from langchain_promptopt.errors import CredentialsError
     from langchain_promptopt.pipeline.prepare import Prepared
 
 
@@ -33,6 +35,8 @@ class CheckReport:
     pilot: Mapping[str, Any] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
     """What each model's endpoint, and LangSmith where it is used, said about our key."""
+    missing: tuple[CredentialsError, ...] = ()
+    """Keys that a run would want and that are not set."""
 
     @property
     def exit_code(self) -> int:
@@ -47,10 +51,21 @@ class CheckReport:
         return found | ({"pilot": dict(self.pilot)} if self.pilot else {})
 
 
+def check_config(config: Config, pilot: int = 0) -> CheckReport:
+    """`prepare` and `check` of a configuration, whether or not the keys of its models are set."""
+    from langchain_promptopt.pipeline.prepare import prepare
+
+    with without_keys():
+        return prepare(config).check(pilot)
+
+
 async def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
-    """Resolve everything as a run would. Raises UsageError for what a run would refuse."""
+    """Resolve everything as a run would. Raises UsageError for what a run would refuse.
+
+    A key that is not set is told beside all that can be said without it; the pilot is then left out.
+    """
     searches = prepared.settings.optimizer_model is not None
-    with importing_from(prepared.config.root):
+    with importing_from(prepared.config.root), without_keys() as missing:
         plan = await make_plan(prepared.task, prepared.settings, searches=searches)
     try:
         facts, probes = _facts(plan), await _probes(plan, prepared.config)
@@ -62,7 +77,7 @@ async def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
     finally:
         await plan.aclose()
     notes = (*plan.notes, *retries_seen(plan))
-    return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), notes, found, probes)
+    return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), notes, found, probes, tuple(missing))
 
 
 async def _probes(plan: Plan, config: Config) -> tuple[Probe, ...]:

@@ -485,6 +485,24 @@ def test_compare_decides_between_two_files(task, capfd):
     assert code == 2, err
 
 
+def test_check_without_a_key_shows_what_is_free_and_then_the_key(task, capfd, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    asked = ("--task-model", "openai:gpt-4o-mini", "--set", "optimize.model=openai:gpt-4o")
+    for verb in (["check"], ["check", "--pilot", "2"], ["optimize", "--dry-run"]):
+        code, out, err = answer(capfd, *verb, *asked)
+        assert code == 2, err
+        assert "What the test can show" in out
+        assert "all calls" in out
+        assert "no key" in out
+        assert err.count("OPENAI_API_KEY is not set") == 2
+    data = json.loads(answer(capfd, "check", *asked, "--json")[1])
+    assert (data["ok"], data["exit_code"], data["splits"]["test"] > 0) == (False, 2, True)
+    assert [(p["role"], p["state"]) for p in data["probes"]] == [("task", "no key"), ("optimizer", "no key")]
+    code, out, err = answer(capfd, "optimize", *asked)  # a run still ends before it begins
+    assert (code, out) == (2, "")
+    assert "OPENAI_API_KEY is not set (optimizer model)" in err
+
+
 def test_a_stopped_run_says_how_to_go_on(task):
     """SIGTERM while the run is going: 143, machine output, a journal that can be resumed."""
     slow = (
