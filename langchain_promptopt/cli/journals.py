@@ -27,6 +27,11 @@ def find_run(config: Config, name: str) -> Path:
     return finding.find_run(config.runs_dir, name)
 
 
+def unfinished_run(config: Config) -> Path:
+    """The folder of the one run that has not come to its verdict. Raises UsageError where that is none or several."""
+    return finding.unfinished_run(config.runs_dir)
+
+
 def events_of(folder: Path) -> list[Mapping[str, Any]]:
     """The journal's lines as anybody may see them: test rows stay hidden until the test is decided."""
     from langchain_promptopt.store import visible_events

@@ -485,6 +485,32 @@ def test_compare_decides_between_two_files(task, capfd):
     assert code == 2, err
 
 
+def test_resume_without_a_run_takes_the_only_unfinished_one(task, capfd):
+    code, out, err = answer(capfd, "resume")
+    assert (code, out) == (2, "")
+    assert "there is no unfinished run" in err
+    assert answer(capfd, "optimize")[0] in {0, 3}  # a verdict: nothing to go on with
+    (task / "new.txt").write_text(PROMPT + "!")
+    answer(capfd, "compare", "prompt.txt", "new.txt")
+    assert "there is no unfinished run" in answer(capfd, "resume")[2]
+
+    def stopped(seed):
+        flags = ("--method", "pe2", "--search-calls", "40", "--seed", seed)
+        found = json.loads(answer(capfd, "optimize", *flags, "--json")[1])
+        assert found["outcome"] == "budget"
+        return found["run_id"]
+
+    one = stopped("1")
+    code, out, err = answer(capfd, "resume", "--search-calls", "5000", "--json")
+    assert f"resuming run {one}, the only unfinished one" in err
+    assert (json.loads(out)["run_id"], code in {0, 3}) == (one, True)
+    several = [stopped("2"), stopped("3")]
+    code, out, err = answer(capfd, "resume")
+    assert (code, out) == (2, "")
+    assert "2 runs are unfinished" in err
+    assert err.index(several[1]) < err.index(several[0])  # the latest first
+
+
 def test_check_without_a_key_shows_what_is_free_and_then_the_key(task, capfd, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     asked = ("--task-model", "openai:gpt-4o-mini", "--set", "optimize.model=openai:gpt-4o")
