@@ -49,7 +49,12 @@ _ALL = (
         list,
     ),
     Flag("--method", "optimize.method", "Preset; `promptopt methods` lists them.", "NAME"),
-    Flag("--model", "optimize.model", 'Model that proposes edits, "provider:name" or "offline".', "MODEL"),
+    Flag(
+        "--model",
+        "optimize.model",
+        'Model that proposes edits, "provider:name", "module:object" or "offline".',
+        "MODEL",
+    ),
     Flag("--seed", "optimize.seed", "Seed of all randomness.", "N"),
     Flag("--max-concurrency", "optimize.max_concurrency", "Evaluations in flight.", "N"),
     Flag("--cache", "optimize.cache", "File of evaluations that runs share.", "FILE"),

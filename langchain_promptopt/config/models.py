@@ -117,7 +117,9 @@ class OptimizeConfig(BaseModel):
     model_config = _STRICT
 
     method: str = Field(default="robust", description="a preset; `promptopt methods` lists them")
-    model: str | None = Field(default=None, description='the model that proposes edits, as "provider:name"')
+    model: str | None = Field(
+        default=None, description='the model that proposes edits, as "provider:name", or "module:object" of your code'
+    )
     seed: int = Field(default=0, description="of all randomness")
     max_concurrency: Count = Field(default=32, description="evaluations in flight")
     max_failure_rate: Share = Field(default=0.05, description="share of rows an outage may cost before the run stops")

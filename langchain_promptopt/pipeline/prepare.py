@@ -17,7 +17,7 @@ from langchain_promptopt.optimizer.judging import JudgeCost
 from langchain_promptopt.optimizer.loading import load_rows
 from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.earlier import past_edits
-from langchain_promptopt.pipeline.models import configured_model, forced_sampling
+from langchain_promptopt.pipeline.models import configured_model, forced_sampling, optimizer_of
 from langchain_promptopt.pipeline.resuming import recorded, recorded_config, recorded_version, refuse_changes
 from langchain_promptopt.pipeline.tasks import importing_from, load_task
 from langchain_promptopt.recipe import Budget, Gate
@@ -138,7 +138,7 @@ def columns_of(data: DataConfig) -> Columns:
 def settings_from(config: Config) -> Settings:
     """A configuration as the optimizer's own settings."""
     data, opt, out = config.data, config.optimize, config.output
-    optimizer = configured_model(opt, "optimizer")
+    optimizer = optimizer_of(config)
     return Settings(
         data=None if data.source is None else config.located(data.source),
         columns=columns_of(data),

@@ -29,20 +29,20 @@ def importing_from(folder: Path) -> Iterator[None]:
             sys.path.remove(path)
 
 
-def import_object(name: str, folder: Path) -> Any:
-    """The object `module:attribute` (dots allowed). Raises ConfigError with what is wrong with it."""
+def import_object(name: str, folder: Path, key: str = "task.chain") -> Any:
+    """The object `module:attribute` (dots allowed) that the setting `key` names. Raises ConfigError."""
     module_name, _, attribute = name.partition(":")
     with importing_from(folder):
         try:
             found: Any = importlib.import_module(module_name)
         except ImportError as error:
             msg = f"cannot import {module_name!r}: {error}"
-            raise ConfigError(msg, where=f"task.chain = {name!r}", mend=f"Imports start in {folder}.") from error
+            raise ConfigError(msg, where=f"{key} = {name!r}", mend=f"Imports start in {folder}.") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             msg = f"{module_name!r} has no {attribute!r}"
             known = ", ".join(n for n in dir(found) if not n.startswith("_"))
-            raise ConfigError(msg, where=f"task.chain = {name!r}", mend=f"It has: {known[:300]}.")
+            raise ConfigError(msg, where=f"{key} = {name!r}", mend=f"It has: {known[:300]}.")
         found = getattr(found, part)
     return found
 
@@ -63,6 +63,16 @@ def is_code(name: str) -> bool:
     """
     module, colon, attribute = name.partition(":")
     return bool(colon) and all(p.isidentifier() for p in (*module.split("."), *attribute.split(".")))
+
+
+def is_own_code(name: str, folder: Path) -> bool:
+    """Whether `name` means code and not "provider:model": its module is dotted, or lies in `folder`.
+
+    >>> is_own_code("openai:o3", Path()), is_own_code("my_app.models:editor", Path())
+    (False, True)
+    """
+    module = name.partition(":")[0]
+    return is_code(name) and ("." in module or (folder / f"{module}.py").is_file() or (folder / module).is_dir())
 
 
 def load_task(config: Config, name: str | None = None) -> Any:

@@ -529,3 +529,43 @@ def test_a_workflow_log_tells_rows_by_id_and_score(config, tmp_path, monkeypatch
     assert "My parcel" not in told
     assert run(["optimize", "--show-rows"]) == 0
     assert "My parcel never came" in capfd.readouterr().out
+
+
+# ------------------------------------------------------------ an optimizer model out of the user's own code
+
+MODELS = """
+from langchain_promptopt.offline import OfflineOptimizerModel
+editor = OfflineOptimizerModel()
+no_model = {"editor": editor}
+"""
+
+
+@pytest.mark.parametrize("place", ["models_of_ours.py", "app_of_ours/models.py"])
+def test_an_optimizer_model_is_imported_like_a_chain(config, tmp_path, place):
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(MODELS)
+    name = place.removesuffix(".py").replace("/", ".") + ":editor"
+    plain = run_step(config, root=tmp_path)
+    answer = run_step(with_(config, optimize={**config["optimize"], "model": name}), root=tmp_path)
+    assert answer["error"] is None
+    assert answer["run_id"] == plain["run_id"]  # the same model, whoever made it
+    assert answer["replayed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "told"),
+    [
+        ("models_of_ours:no_model", {}, "a dict is no model"),
+        ("models_of_ours:nothing", {}, "'models_of_ours' has no 'nothing'"),
+        ("gone.models:editor", {}, "cannot import 'gone.models'"),
+        ("models_of_ours:editor", {"base_url": "http://127.0.0.1:1"}, "has its own endpoint"),
+    ],
+)
+def test_what_is_no_optimizer_model_is_refused_by_its_key(config, tmp_path, name, more, told):
+    (tmp_path / "models_of_ours.py").write_text(MODELS)
+    optimize = {**config["optimize"], "model": name, **more}
+    answer = run_step(with_(config, optimize=optimize), root=tmp_path)
+    assert answer["exit_code"] == 2
+    assert told in answer["error"]["message"]
+    assert f"optimize.model = {name!r}" in answer["error"]["message"]
