@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, ClassVar
 
 from langchain_promptopt.types import Edit, Outcome, Span, Usage
@@ -28,6 +29,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    """Field names of an event class."""
+    return tuple(f.name for f in fields(kind))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Base: `type` names the event, `as_json` is its `data`."""
@@ -38,7 +45,8 @@ class Event:
 
     def as_json(self) -> dict[str, Any]:
         """The `data` object of the journal line."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        kind: Any = type(self)
+        return {name: _plain(getattr(self, name)) for name in _names(kind)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,8 +64,18 @@ class Tally:
         self.output_tokens += usage.output_tokens
         self.cache_read_tokens += usage.cache_read_tokens
         self.unpriced = self.unpriced or usage.usd is None
-        self.pico += 0 if usage.usd is None else to_pico(usage.usd)
+        self.pico += to_pico(usage.usd) if usage.usd else 0
         self.micros += round(usage.seconds * 1_000_000)
+
+    def join(self, other: Tally) -> None:
+        """Add what another adds up to."""
+        self.calls += other.calls
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cache_read_tokens += other.cache_read_tokens
+        self.unpriced = self.unpriced or other.unpriced
+        self.pico += other.pico
+        self.micros += other.micros
 
     def usage(self) -> Usage:
         """The sums."""

@@ -111,8 +111,10 @@ class Ledger:
 
         `cells` is how many target calls it was: one for the role "task" unless said, else none.
         """
+        added = Tally()
+        added.add(usage)
         for tally in (self._total, self._by_role[role], self._by_step[step]):
-            tally.add(usage)
+            tally.join(added)
         searched = 0 if role != "task" or split == "test" else 1 if cells is None else cells
         self._search_calls += searched
         if split == "test":

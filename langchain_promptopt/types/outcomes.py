@@ -78,7 +78,10 @@ class Usage:
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> Usage:
         """The inverse of `as_json`; None is no usage."""
-        return cls(**data) if data else cls()
+        return cls(**data) if data else _NOTHING
+
+
+_NOTHING = Usage()
 
 
 @dataclass(frozen=True, slots=True, order=True)
