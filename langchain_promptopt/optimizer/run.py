@@ -116,7 +116,8 @@ async def _settled(cancel: Cancel, plan: Plan, stopping: Stopping) -> int:
 
 
 def _interrupted(plan: Plan, number: int, lost: int) -> Interrupted:
-    mend = f"The journal is whole; go on with: promptopt resume {plan.run_id}"
+    again = "the same comparison" if plan.started.method == "compare" else f"promptopt resume {plan.run_id}"
+    mend = f"The journal is whole; go on with: {again}"
     if plan.settings.runs_dir is None:
         mend = "Set runs_dir to be able to resume a run."
     given_up = f"; {lost} in flight did not come in and will be asked again" if lost else ""

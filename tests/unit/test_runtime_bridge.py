@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import io
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import threading
 import pytest
 
 from langchain_promptopt._runtime.bridge import run_sync
-from langchain_promptopt._runtime.signals import cancel_on_signals
+from langchain_promptopt._runtime.signals import cancel_on_signals, grace
 
 COLOUR = contextvars.ContextVar("colour", default="none")
 
@@ -138,6 +139,15 @@ def test_the_second_signal_quits(number):
     out, _ = child.communicate(timeout=30)
     assert out == ""
     assert child.returncode == -number
+
+
+@pytest.mark.parametrize(("terminal", "seconds"), [(True, 10.0), (False, 5.0)])
+def test_calls_in_flight_get_longer_where_somebody_can_press_ctrl_c_again(terminal, seconds, monkeypatch):
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert grace(None) == grace(120.0) == seconds
+    assert grace(2.0) == 2.0
 
 
 def test_off_the_main_thread_signals_stay_the_programs():

@@ -21,7 +21,7 @@ from tests.support import online
 from tests.support.faults import FaultPlan, Rule
 from tests.support.killing import PAID, in_child, resumed, run_in, whole
 from tests.support.openai_server import OpenAIServer, brain_of
-from tests.support.pipeline_task import write_task
+from tests.support.pipeline_task import GOOD, write_task
 
 CONFIG = """
 [task]
@@ -124,6 +124,21 @@ def test_calls_in_flight_come_in_and_are_not_paid_again(count, number, model, pl
         code, answer, err = ended(started(tmp_path, "resume", "latest"))
         assert code == 0, err
         assert (told(answer), server.count) == plain
+
+
+def test_a_comparison_stops_in_the_same_way(tmp_path):
+    process = None
+    with models(delay=at(10, lambda: process, signal.SIGTERM)) as server:
+        job(tmp_path, server)
+        (tmp_path / "new.txt").write_text(GOOD)
+        words = ("compare", "prompt.txt", "new.txt")
+        process = started(tmp_path, *words)
+        code, answer, err = ended(process)
+        assert (code, answer["outcome"]) == (143, "interrupted"), err
+        assert "go on with: the same comparison" in err
+        assert journaled(tmp_path) == server.count < 48
+        code, answer, err = ended(started(tmp_path, *words))
+        assert (code, answer["outcome"], server.count) == (0, "improved", 48), err
 
 
 def test_a_hung_server_is_cut_off(plain, tmp_path):
