@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Expected:
-    """Rows that are likely to be scored in the search, rows of the test (both sides), and the most steps."""
+    """Rows that are likely to be scored in the search, rows of the test (both sides), and the most steps.
+
+    `races` says whether candidates see as many rows as it takes, each its own number of them.
+    """
 
     search: int
     test: int
     steps: int
+    races: bool = False
 
     def share(self, searched: int, tested: int, *, testing: bool) -> float:
         """How much is done, from 0 to 1; the test's part is never shown before it begins."""
@@ -48,4 +52,4 @@ def expected_of(started: Mapping[str, Any]) -> Expected | None:
     likely = estimate_calls(shape).likely
     limit = (started.get("config", {}).get("budget") or {}).get("search_calls")
     search = likely.search if limit is None else min(limit, likely.search)
-    return Expected(search, likely.evaluations["test"], shape.steps)
+    return Expected(search, likely.evaluations["test"], shape.steps, shape.races)

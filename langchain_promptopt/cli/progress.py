@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.cli.expected import Expected, expected_of
@@ -40,6 +40,11 @@ class Tally:
     searched: int = 0
     tested: int = 0
     expected: Expected | None = None
+    races: bool = False
+    """Whether candidates see as many rows as it takes, each its own number of them."""
+    best_rows: int = 0
+    seen: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Score so far and rows behind it, by candidate."""
 
     def take(self, kind: str, data: dict[str, Any]) -> str | None:
         """Count one event; returns a line worth saying, if it is."""
@@ -57,7 +62,7 @@ class Tally:
     def line(self) -> str:
         """The state in one line."""
         score = f"best {points(self.best)}" if self.best is not None else "no score yet"
-        gain = f" ({signed(self.best - self.base)})" if self.best is not None and self.base is not None else ""
+        gain = f" ({signed(self._gain)})" if self._gain is not None else ""
         return f"{self.phase}  {score}{gain}  {number(self.calls)} calls  {self._cost()}"
 
     @property
@@ -73,6 +78,7 @@ class Tally:
         self.seed_id = data["seed_candidate_id"]
         self.free = simulated_roles(data)
         self.expected = expected_of(data)
+        self.races = self.expected is not None and self.expected.races
         splits = ", ".join(f"{name} {n}" for name, n in data["data"].get("splits", {}).items())
         return f"run {data['run_id']}: {data['method']} on {data['data'].get('source', '?')} ({splits})"
 
@@ -104,23 +110,34 @@ class Tally:
     def _evaluated(self, data: dict[str, Any]) -> str | None:
         if data["split"] != "dev":
             return None
-        score = data["score"]
-        if data["candidate_id"] == self.seed_id:
+        score, n, candidate = data["score"], data["n"], data["candidate_id"]
+        self.seen[candidate] = (score, n)
+        if candidate == self.seed_id:
             first = self.base is None
             self.base = score
             self.best = score if self.best is None else max(self.best, score)
-            return f"baseline {points(score)} on {data['n']} search rows" if first else None
-        if self.best is None or score > self.best:
+            return f"baseline {points(score)} on {n} search rows" if first else None
+        if not self.races and (self.best is None or score > self.best):
             self.best = score
-            return f"new best {points(score)} (candidate {data['candidate_id'][:8]})"
+            return f"new best {points(score)} (candidate {candidate[:8]})"
         return None
 
     def _selected(self, data: dict[str, Any]) -> str:
         self.step = max(self.step, data["step"])
+        kept = [self.seen[i] for i in data.get("kept", ()) if i in self.seen]
+        if self.races and kept:  # scores of a race that goes on are of few rows: who was kept counts
+            self.best, self.best_rows = max(kept)
         line = f"step {data['step']} done: {self.line().partition('  ')[2]}"
         more = self.expected is None or self.step < self.expected.steps
         self.phase = self._step(self.step + 1) if more else "choosing"
         return line
+
+    @property
+    def _gain(self) -> float | None:
+        """Best minus baseline, where both were measured on as many rows."""
+        if self.best is None or self.base is None:
+            return None
+        return None if self.races and self.best_rows != self.seen[self.seed_id][1] else self.best - self.base
 
     def _incident(self, data: dict[str, Any]) -> str:
         detail = f" ({data['detail']})" if data.get("detail") else ""

@@ -29,6 +29,25 @@ def replay(lines) -> tuple[Tally, list[str]]:
     return tally, said
 
 
+def dev(candidate, score, n):
+    return {"type": "evaluated", "data": {"candidate_id": candidate, "split": "dev", "score": score, "n": n}}
+
+
+def selected(step, *kept):
+    return {"type": "selected", "data": {"step": step, "kept": list(kept), "dropped": []}}
+
+
+def test_in_a_race_a_few_lucky_rows_are_no_new_best_and_gains_are_of_as_many_rows():
+    tally = Tally(seed_id="seed", races=True)
+    said = [dev("seed", 0.5, 24), dev("lucky", 0.9, 24), dev("lucky", 0.6, 60), dev("seed", 0.55, 60)]
+    assert [tally.take(e["type"], e["data"]) for e in said] == ["baseline 50.0 on 24 search rows", None, None, None]
+    tally.take("selected", selected(1, "lucky")["data"])
+    assert tally.line().startswith("step 2  best 60.0 (+5.0)")
+    tally.take("evaluated", dev("clear", 0.8, 24)["data"])
+    tally.take("selected", selected(2, "clear")["data"])
+    assert tally.line().startswith("step 3  best 80.0  ")  # 24 rows beside the baseline's 60: no gain to tell
+
+
 def test_a_run_is_told_in_a_few_lines():
     tally, said = replay(improved_run())
     assert said[0] == "run c0ffee12ab34cd56: lpo-pe2 on support-triage (train 60, dev 60, test 80)"
