@@ -45,7 +45,7 @@ def tell_global_step(run: Run, step: int, stalled: int) -> None:
     """A local method that takes a global step, told once a step whichever proposal comes first."""
     if ("global", step) not in run.told:
         run.told.add(("global", step))
-        detail = f"step {step}: no gain for {stalled} steps"
+        detail = f"step {step}: no gain for {stalled} {'step' if stalled == 1 else 'steps'}"
         run.emit(method_incident("plateau", "one global step", detail))
 
 

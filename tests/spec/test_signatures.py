@@ -168,7 +168,7 @@ def test_a_plateau_gets_one_global_step_which_is_told():
     scopes = {e["step"]: e["scope"] for e in of_type(result, "proposed")}
     assert scopes == {1: "spans", 2: "global"}
     told = [s for s in signs(result) if s["kind"] == "plateau"]
-    assert [(s["action"], s["detail"]) for s in told] == [("one global step", "step 2: no gain for 1 steps")]
+    assert [(s["action"], s["detail"]) for s in told] == [("one global step", "step 2: no gain for 1 step")]
     assert result.outcome == "improved"
 
 
