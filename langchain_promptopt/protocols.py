@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from langchain_core.runnables import Runnable, RunnableConfig
 
@@ -39,21 +39,27 @@ def rng_at(seed: int, *place: str | int) -> Random:
     return Random("/".join(map(str, (seed, *place))))
 
 
+def _unheard(refused: Iterable[Rejection]) -> None:
+    """Where nobody keeps count of replies that were of no use."""
+
+
 @dataclass(frozen=True)
 class Ask:
     """Leave to call the optimizer model at one address; narrower addresses come from `at`.
 
-    `model` is a Runnable from messages to an AIMessage: metered, journaled and retried.
+    `model` is a Runnable from messages to an AIMessage: metered, journaled and retried. `refused`
+    takes the replies that were of no use, where a verb has no other way to tell of them.
     """
 
     model: Callable[[tuple[str | int, ...]], Runnable[Any, Any]]
     config: RunnableConfig
     seed: int
     place: tuple[str | int, ...] = ()
+    refused: Callable[[Iterable[Rejection]], None] = _unheard
 
     def at(self, *place: str | int) -> Ask:
         """The same leave at a narrower address."""
-        return Ask(self.model, self.config, self.seed, (*self.place, *place))
+        return Ask(self.model, self.config, self.seed, (*self.place, *place), self.refused)
 
     def runnable(self) -> Runnable[Any, Any]:
         """The model bound to this address."""

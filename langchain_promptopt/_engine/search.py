@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._engine.baseline import baseline_problem, check_baseline
@@ -10,7 +11,7 @@ from langchain_promptopt._engine.bench import DevBench
 from langchain_promptopt._engine.line import Line, ask_for, run_line
 from langchain_promptopt._engine.regression import unbroken
 from langchain_promptopt._engine.screening import Screen
-from langchain_promptopt._engine.seeds import admitted
+from langchain_promptopt._engine.seeds import admitted, say_refused
 from langchain_promptopt._engine.signs import tell_stop
 from langchain_promptopt._engine.stepplan import StepPlanner, Where
 from langchain_promptopt._engine.tasks import together
@@ -112,7 +113,7 @@ class Search:
         return outcomes
 
     async def _seeds(self, config: RunnableConfig) -> list[Attempt]:
-        ask = ask_for(self.run, config, 0, "seeding")
+        ask = replace(ask_for(self.run, config, 0, "seeding"), refused=partial(say_refused, self.run))
         self.run.busy += 1
         try:
             extra = await self.run.recipe.seeding.seeds(self.run.baseline, self.run.data["train"], ask)

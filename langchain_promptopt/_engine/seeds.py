@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from langchain_promptopt.types import Candidate, Rejection
 
 
+def say_refused(run: Run, refused: Iterable[Rejection]) -> None:
+    """Replies that made no seed, journaled so that they count in the rates."""
+    for r in refused:
+        run.emit(Rejected(parent_id=run.baseline.id, step=0, rule=r.rule, detail=r.detail))
+
+
 def admitted(run: Run, spending: Spending, seeds: Iterable[Candidate]) -> list[Candidate]:
     """The seeds that pass the guards, render on every row and fit the budget, in their order; each is journaled."""
     cells = len(run.data["dev"]) if run.recipe.scoring.eager else 0
@@ -23,7 +29,7 @@ def admitted(run: Run, spending: Spending, seeds: Iterable[Candidate]) -> list[C
     for seed in seeds:
         refusal = _refused(run, seed, {run.baseline.id, *(c.id for c in out)}) or run.renders(seed.prompts)
         if refusal is not None:
-            run.emit(Rejected(parent_id=run.baseline.id, step=0, rule=refusal.rule, detail=refusal.detail))
+            say_refused(run, [refusal])
             continue
         if not spending.claim(0, cells=cells):
             break

@@ -45,6 +45,7 @@ class Induction:
             step = InduceInstruction(model=ask.at(i).runnable(), temperature=self.temperature)
             piece = Workpiece(seed.prompts, batch=Batch(formats=formats), children=self.each)
             out = await step.ainvoke(piece, ask.config)
+            ask.refused(out.rejections)
             for draft in out.drafts:
                 made = Candidate(
                     draft.prompts, origin="induction", scope="global", parents=(seed.id,), edits=draft.edits

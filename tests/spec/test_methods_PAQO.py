@@ -130,6 +130,15 @@ def test_induced_instructions_are_linted_like_any_child():
     assert {r.rule for r in result.health.rules} == refused
 
 
+def test_replies_that_induce_nothing_are_counted_as_refused():
+    good = "Call every animal an animal. Call every stone a stone. Answer with one word."
+    said = iter([f"<START>{good}<END>", "I would rather not."] * 25)
+    result = run("ape", optimizer(lambda _: next(said)))
+    missing = [e for e in of_type(result, "rejected") if e["step"] == 0 and e["rule"] not in {"known", "no_op"}]
+    assert len(missing) == 25
+    assert {e["rule"] for e in missing} & {r.rule for r in result.health.rules}
+
+
 # ------------------------------------------------------------------ APO
 
 
