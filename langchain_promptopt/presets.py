@@ -237,7 +237,7 @@ def robust() -> Recipe:
         refine=Refine(goal="edit"),
         proposals=Screened(m=3, k=1, rows=6),
         guards=Standard(keep_right=True),
-        scoring=Race(first=24, beam=1, grow=1.5, lazy=True, z_ahead=1.6449),
+        scoring=Race(first=16, beam=1, grow=1.5, lazy=True, z_ahead=1.6449, narrow=True),
         search=Beam(width=1, back_track=True),
         incumbent=PairedGate(alpha=0.4),
         stop=Steps(limit=24, patience=10, least_errors=0),

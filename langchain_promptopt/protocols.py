@@ -277,6 +277,14 @@ class Scoring(Protocol):
         """The attempts with scores that may be ranked beside the leader's, whichever rows each has seen."""
         ...
 
+    def owes(self, leader: Attempt, rows: int) -> bool:
+        """Whether the leader should meet the one before it again, once nothing gains any more."""
+        ...
+
+    async def rematch(self, leader: Attempt, rival: Attempt, bench: Bench) -> tuple[Attempt, ...]:
+        """Both measured further."""
+        ...
+
 
 @dataclass(frozen=True)
 class Selection:

@@ -13,10 +13,11 @@ from langchain_promptopt._engine.regression import unbroken
 from langchain_promptopt._engine.screening import Screen
 from langchain_promptopt._engine.seeds import admitted, say_refused
 from langchain_promptopt._engine.signs import tell_stop
+from langchain_promptopt._engine.standing import Standing
 from langchain_promptopt._engine.stepplan import StepPlanner, Where
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._runtime.spans import marks, span
-from langchain_promptopt.events import Incident, Selected
+from langchain_promptopt.events import Incident
 from langchain_promptopt.protocols import Progress, rng_at
 from langchain_promptopt.types import Attempt, Candidate, Outcome, Trajectory
 
@@ -48,15 +49,11 @@ class Search:
     run: Run
     evaluations: Evaluations
     spending: Spending
-    trajectory: list[Attempt] = field(default_factory=list)
-    kept: tuple[Attempt, ...] = ()
-    best: list[Attempt] = field(default_factory=list)
     dev_val: list[tuple[float, float]] = field(default_factory=list)
-    dropped: list[dict[str, str]] = field(default_factory=list)
-    """Who did not survive the last step, and why."""
 
     def __post_init__(self) -> None:
         self.planner = StepPlanner(self.run, self.evaluations, self.spending)
+        self.standing = Standing(self.run)
 
     async def found(self, config: RunnableConfig) -> Found:
         """Run to the end. A spent budget ends the search early with the best so far (N7)."""
@@ -77,7 +74,7 @@ class Search:
                 stopped = why
                 break
         self._note(stopped)
-        return Found(await self._pick(), self.trajectory[0], tuple(self.trajectory), t, stopped)
+        return Found(await self._pick(), self.standing.trajectory[0], tuple(self.standing.trajectory), t, stopped)
 
     def _note(self, stopped: str) -> None:
         if stopped.startswith("budget"):
@@ -96,9 +93,7 @@ class Search:
             check_baseline(self.run, outcomes)
             first = self._attempt(self.run.baseline)
             seeds = await self._seeds(inner)
-            self.trajectory = [first, *seeds]
-            self._choose(sorted(self.trajectory, key=lambda a: -a.score))
-            self.best = [max(self.trajectory, key=lambda a: a.score)]
+            self.standing.begin(first, seeds)
             end({"score": first.score, "n": first.n, "traces": self._traces([base])})
 
     async def _measure_baseline(self) -> list[Outcome]:
@@ -131,12 +126,15 @@ class Search:
 
     async def _step(self, t: int, total: int, config: RunnableConfig) -> bool | None:
         """One step; None when its work does not fit the budget, False when there was nothing to do."""
-        recipe = self.run.recipe
+        recipe, standing = self.run.recipe, self.standing
         async with span(config, f"step {t}", {"step": t}, {"promptopt_step": t}) as (inner, end):
-            parents = recipe.search.parents(tuple(self.trajectory), self.kept, t, rng_at(self.run.seed, "parents", t))
-            where = Where(t, total, tuple(self.trajectory), self.best[-1].candidate.id, self._stalled())
+            parents = recipe.search.parents(
+                tuple(standing.trajectory), standing.kept, t, rng_at(self.run.seed, "parents", t)
+            )
+            where = Where(t, total, tuple(standing.trajectory), standing.leader.candidate.id, standing.stalled)
             plan = await self.planner.plan(parents, where, inner)
-            if plan is None or not plan:
+            rival = standing.rival(idle=not plan)
+            if plan is None or not (plan or rival):
                 return None if plan is None else False
             families = await together(self._family(p, lines) for p, lines in plan)
             if not self.planner.early:
@@ -145,19 +143,16 @@ class Search:
             tried = {"candidates": [c.id for c in fresh]}
             async with span(inner, "evaluate", tried, {"promptopt_split": "dev"}) as (_, done):
                 bench = DevBench(self.run, self.evaluations, t, None if self.planner.early else self.spending)
-                scored = await recipe.scoring.score(fresh, self.kept, bench)
+                scored = await recipe.scoring.score(fresh, standing.kept, bench)
+                if rival is not None:
+                    scored = (*scored, *await recipe.scoring.rematch(standing.leader, rival, bench))
                 done({"scores": {a.candidate.id: a.score for a in scored}, "traces": self._traces(fresh)})
             self.spending.release(t)
             async with span(inner, "select", {"scored": [a.candidate.id for a in scored]}) as (_, chosen):
-                self._admit(scored, t)
-                chosen({"kept": [a.candidate.id for a in self.kept], "dropped": self.dropped})
-            end({"best": self.best[-1].candidate.id, "score": self.best[-1].score})
+                standing.admit(scored, t, rival)
+                chosen({"kept": [a.candidate.id for a in standing.kept], "dropped": standing.dropped})
+            end({"best": standing.leader.candidate.id, "score": standing.leader.score})
         return True
-
-    def _stalled(self) -> int:
-        return (
-            len(self.best) - 1 - max(i for i, a in enumerate(self.best) if i == 0 or a.score > self.best[i - 1].score)
-        )
 
     async def _family(self, parent: Attempt, lines: list[Line]) -> tuple[Attempt, list[Candidate]]:
         children = await together(self._children(line) for line in lines)
@@ -179,11 +174,11 @@ class Search:
             return fresh
         passed = await Screen(self.run, self.evaluations, self.spending, t).passed(fresh, plan)
         self.spending.release(t)
-        known = {a.candidate.id for a in self.trajectory}
+        known = {a.candidate.id for a in self.standing.trajectory}
         return [c for c in _distinct(passed) if c.id not in known]
 
     def _fresh(self, families: Sequence[tuple[Attempt, list[Candidate]]], t: int) -> list[Candidate]:
-        known = {a.candidate.id for a in self.trajectory}
+        known = {a.candidate.id for a in self.standing.trajectory}
         fresh: list[Candidate] = []
         for parent, children in families:
             new = [c for c in _distinct(children) if c.id not in known]
@@ -196,50 +191,6 @@ class Search:
         """Ids of the evaluation traces on dev rows, by candidate."""
         return {c.id: self.run.traces.get((c.id, "dev"), []) for c in candidates}
 
-    def _admit(self, scored: Sequence[Attempt], t: int) -> None:
-        at = {a.candidate.id: i for i, a in enumerate(self.trajectory)}
-        fresh = []
-        for attempt in scored:
-            measured = self._with_gain(attempt)
-            if measured.candidate.id in at:
-                self.trajectory[at[measured.candidate.id]] = measured
-            else:
-                fresh.append(measured)
-        refreshed = tuple(self.trajectory[at[a.candidate.id]] for a in self.kept)
-        self.trajectory += fresh
-        selection = self.run.recipe.search.admit(refreshed, fresh, t, self.run.recipe.incumbent)
-        self._choose(selection.kept)
-        leader = self.trajectory[at[self.best[-1].candidate.id]]
-        for challenger in sorted(fresh, key=lambda a: -a.score):
-            if self.run.recipe.incumbent.accepts(challenger, leader):
-                leader = challenger
-        self.best.append(leader)
-        self._compare_with(leader)
-        self.dropped = [{"candidate_id": i, "why": why} for i, why in selection.dropped.items()]
-        self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=self.dropped))
-
-    def _compare_with(self, leader: Attempt) -> None:
-        """Bring all scores on the leader's scale: attempts may have seen different rows."""
-        self.trajectory = list(self.run.recipe.scoring.comparable(self.trajectory, leader))
-        by_id = {a.candidate.id: a for a in self.trajectory}
-        self.best = [by_id[a.candidate.id] for a in self.best]
-        self.kept = tuple(by_id[a.candidate.id] for a in self.kept)
-
-    def _choose(self, kept: Sequence[Attempt]) -> None:
-        """The survivors, the first of them marked as the one the search goes on from."""
-        lead = kept[0].candidate.id if kept else None
-        self.trajectory = [replace(a, chosen=True) if a.candidate.id == lead else a for a in self.trajectory]
-        by_id = {a.candidate.id: a for a in self.trajectory}
-        self.kept = tuple(by_id[a.candidate.id] for a in kept)
-
-    def _with_gain(self, attempt: Attempt) -> Attempt:
-        parents = [a for a in self.trajectory if a.candidate.id in attempt.candidate.parents]
-        if not parents:
-            return attempt
-        shared = [i for i in attempt.by_example if i in parents[0].by_example]
-        gain = sum(attempt.by_example[i] - parents[0].by_example[i] for i in shared) / len(shared) if shared else 0.0
-        return replace(attempt, gain=gain)
-
     def _attempt(self, candidate: Candidate) -> Attempt:
         scores = self.evaluations.primary(candidate, "dev")
         return Attempt(candidate, sum(scores.values()) / len(scores) if scores else 0.0, scores)
@@ -247,11 +198,13 @@ class Search:
     # ------------------------------------------------------------ progress and choice
 
     async def _progress(self, t: int) -> Progress:
-        if self.run.data["val"] and self._claim_val(self.best[-1]):
-            val = await self._val(self.best[-1])
-            self.dev_val.append((self.best[-1].score, _mean(val.values())))
+        if self.run.data["val"] and self._claim_val(self.standing.leader):
+            val = await self._val(self.standing.leader)
+            self.dev_val.append((self.standing.leader.score, _mean(val.values())))
         self.spending.release(t)
-        return Progress(t, tuple(self.best), tuple(self.dev_val), self.planner.errors, len(self.run.data["dev"]))
+        return Progress(
+            t, tuple(self.standing.best), tuple(self.dev_val), self.planner.errors, len(self.run.data["dev"])
+        )
 
     def _claim_val(self, attempt: Attempt) -> bool:
         known = self.evaluations.known(attempt.candidate, "val")
@@ -265,13 +218,13 @@ class Search:
     async def _pick(self) -> Attempt:
         final, val = self.run.recipe.final, {}
         if self.run.data["val"] and final.top:
-            measured = [a for a in self.trajectory[1:] if not a.out]
+            measured = [a for a in self.standing.trajectory[1:] if not a.out]
             ranked = sorted(measured, key=lambda a: -a.score)[: final.top]
-            for attempt in (self.trajectory[0], *ranked):
+            for attempt in (self.standing.trajectory[0], *ranked):
                 if self._claim_val(attempt):
                     val[attempt.candidate.id] = await self._val(attempt)
                 self.spending.release(self.run.step)
-        return final.pick(tuple(self.trajectory), val, self.run.baseline.id)
+        return final.pick(tuple(self.standing.trajectory), val, self.run.baseline.id)
 
 
 def _mean(values: object) -> float:

@@ -214,6 +214,7 @@ def robust_parts() -> Experiment:
         "the race": {"scoring": FullDev()},
         "the lazy baseline": {"scoring": replace(ours.scoring, lazy=False)},  # type: ignore[type-var]
         "the early end of a race": {"scoring": replace(ours.scoring, z_ahead=None)},  # type: ignore[type-var]
+        "bounds that narrow": {"scoring": replace(ours.scoring, narrow=False)},  # type: ignore[type-var]
         "a sample of train": {"evidence": ErrorBatches(size=4, correct=2)},
         "the hedge": {"scope": Spans(k_max=8)},
         "the gradient": {"feedback": NoFeedback()},

@@ -107,7 +107,7 @@ async def arun_in_world(recipe: Recipe, world: World, search_calls: int | None) 
         found = await search.found({})
         best, stopped = found.best, found.stopped
     except BudgetSpent:
-        best, stopped = search.best[-1], "budget: hard stop"
+        best, stopped = search.standing.best[-1], "budget: hard stop"
     return _trace(world, search, watch, best, stopped, time.perf_counter() - started)
 
 
@@ -121,10 +121,11 @@ class StepWatch(Search):
         await super()._baseline(config)
         self.calls_at.append(self.run.ledger.search_calls)
 
-    def _admit(self, scored: Any, t: int) -> Any:
-        told = super()._admit(scored, t)
-        self.calls_at.append(self.run.ledger.search_calls)
-        return told
+    async def _step(self, t: int, total: int, config: RunnableConfig) -> bool | None:
+        went_on = await super()._step(t, total, config)
+        if went_on:
+            self.calls_at.append(self.run.ledger.search_calls)
+        return went_on
 
 
 def _run(recipe: Recipe, world: World, search_calls: int | None) -> tuple[Run, Watch]:
@@ -186,11 +187,11 @@ def _trace(world: World, search: StepWatch, watch: Watch, best: Attempt, stopped
         search_calls=search.run.ledger.search_calls,
         optimizer_calls=optimizer.calls,
         tokens=optimizer.input_tokens + optimizer.output_tokens + search.run.ledger.search_calls * (task_words + 30),
-        steps=len(search.best) - 1,
+        steps=len(search.standing.best) - 1,
         seconds=seconds,
         stopped=stopped,
-        steps_test=tuple(world.held_out(a.candidate.prompts) for a in search.best),
-        steps_dev=tuple(a.score for a in search.best),
+        steps_test=tuple(world.held_out(a.candidate.prompts) for a in search.standing.best),
+        steps_dev=tuple(a.score for a in search.standing.best),
         steps_calls=tuple(search.calls_at),
         precision=precision,
         recall=recall,

@@ -29,7 +29,7 @@ def faulty_ranges(world: World, text: str) -> list[tuple[int, int]]:
 
 def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | None, float | None]:
     """Precision and recall of all marks of a run; None without any mark or fault."""
-    prompts = {a.candidate.id: a.candidate.prompts for a in search.trajectory}
+    prompts = {a.candidate.id: a.candidate.prompts for a in search.standing.trajectory}
     hits = marks = found = there = 0
     for event in watch.identified:
         data: Any = event

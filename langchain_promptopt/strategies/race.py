@@ -29,7 +29,8 @@ class Race:
     and so on; a candidate whose paired difference to the beam's last has an upper bound (`z`
     standard errors) below `slack` is out. With `lazy` the baseline, too, is run no further than
     the races go. With `z_ahead` a race ends as soon as the only candidate left is that many
-    standard errors above every incumbent.
+    standard errors above every incumbent. With `narrow` both bounds close in proportion to the rows
+    seen, as in a triangular test, so that a race between equals does not go on to the last row.
 
     Where a race ends before every row was seen, early or by the budget, a score is the best
     incumbent's plus the paired difference on shared rows less `CAUTION` standard errors, so that
@@ -43,6 +44,7 @@ class Race:
     z: float = 1.2816
     lazy: bool = False
     z_ahead: float | None = None
+    narrow: bool = False
 
     @property
     def eager(self) -> bool:
@@ -89,6 +91,15 @@ class Race:
         differences = shared_differences(attempt.by_example, leader.by_example)
         return replace(attempt, score=leader.score + normal_lower(differences, CAUTION)) if differences else attempt
 
+    def owes(self, leader: Attempt, rows: int) -> bool:
+        """Whether the leader was chosen on a part of the rows."""
+        return self.lazy and leader.n < rows
+
+    async def rematch(self, leader: Attempt, rival: Attempt, bench: Bench) -> tuple[Attempt, ...]:
+        """Both on every row, as far as the budget reaches."""
+        await up_to([leader.candidate, rival.candidate], len(bench.examples), bench)
+        return _further(leader, bench), _further(rival, bench)
+
     def _bar(self, alive: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench) -> Scores | None:
         """Row scores of the beam's last by the rows seen so far, incumbents included."""
         shown = set(bench.known(alive[0]))
@@ -101,15 +112,19 @@ class Race:
 
     def _behind(self, candidate: Candidate, bar: Scores, bench: Bench) -> bool:
         differences = shared_differences(bench.known(candidate), bar)
-        return bool(differences) and normal_upper(differences, self.z) < self.slack
+        return bool(differences) and normal_upper(differences, self.z * self._open(differences, bench)) < self.slack
+
+    def _open(self, differences: Sequence[float], bench: Bench) -> float:
+        """How far the bounds still stand apart: 1 at the start, 0 when every row was seen."""
+        return 1.0 - len(differences) / len(bench.examples) if self.narrow else 1.0
 
     def _won(self, alive: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench) -> bool:
         """Whether one candidate is left and clearly ahead of all incumbents."""
         if self.z_ahead is None or len(alive) != 1 or not incumbents:
             return False
         rows = bench.known(alive[0])
-        differences = (shared_differences(rows, _rows(a, bench)) for a in incumbents)
-        return all(normal_lower(d, self.z_ahead) > self.slack for d in differences)
+        differences = [shared_differences(rows, _rows(a, bench)) for a in incumbents]
+        return all(normal_lower(d, self.z_ahead * self._open(d, bench)) > self.slack for d in differences)
 
     def _measured(self, candidate: Candidate, incumbents: Sequence[Attempt], bench: Bench, *, early: bool) -> Attempt:
         known = bench.known(candidate)

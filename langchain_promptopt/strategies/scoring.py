@@ -31,6 +31,14 @@ class _AsMeasured:
         """As they are."""
         return tuple(attempts)
 
+    def owes(self, leader: Attempt, rows: int) -> bool:  # noqa: ARG002
+        """Never: an attempt is what it is."""
+        return False
+
+    async def rematch(self, leader: Attempt, rival: Attempt, bench: Bench) -> tuple[Attempt, ...]:  # noqa: ARG002
+        """Nothing further."""
+        return ()
+
 
 @dataclass(frozen=True)
 class FullDev(_AsMeasured):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langchain_promptopt._engine.standing import Standing
+from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.strategies.race import CAUTION, Race
 from langchain_promptopt.strategies.racing import normal_lower, normal_upper
+from langchain_promptopt.strategies.scoring import FullDev
 from langchain_promptopt.strategies.search import ranked
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet
 
@@ -144,3 +148,71 @@ def test_a_prompt_that_is_no_better_seldom_wins_early(z):
         told = race(strategy, bench, bench.attempt(OLD, 24), NEW)
         wins += not told[NEW.id].out and told[NEW.id].n < 100
     assert wins / 300 < 4 * {1.6449: 0.05, 2.0: 0.023}[z]
+
+
+def test_bounds_that_narrow_end_a_race_between_equals_sooner():
+    def rows_seen(narrow):
+        seen = 0
+        for seed in range(60):
+            rng = Random(seed)
+            bench = Table({c: {i: float(rng.random() < 0.6) for i in IDS} for c in (OLD, NEW)})
+            strategy = Race(first=24, beam=1, grow=1.5, lazy=True, z_ahead=1.6449, narrow=narrow)
+            race(strategy, bench, bench.attempt(OLD, 24), NEW)
+            seen += len(bench.known(NEW))
+        return seen
+
+    assert rows_seen(narrow=True) < 0.8 * rows_seen(narrow=False)
+
+
+# ------------------------------------------------------------------ a leader that few rows chose
+
+
+class Silent:
+    """A run that only holds its recipe and its sizes."""
+
+    def __init__(self, recipe):
+        self.recipe, self.data, self.said = recipe, {"dev": IDS}, []
+
+    def emit(self, event):
+        self.said.append(event)
+
+
+def led(scoring):
+    """A standing in which NEW took the lead from OLD by 24 lucky rows."""
+    recipe = replace(recipe_of("robust"), scoring=scoring)
+    standing = Standing(Silent(recipe))
+    bench = Table({OLD: right_on(lambda n: n % 10 > 2), NEW: right_on(lambda n: n < 24 or n % 10 > 6)})
+    standing.begin(bench.attempt(OLD, 24), [])
+    told = asyncio.run(scoring.score([NEW], standing.kept, bench))
+    standing.admit(told, 1)
+    assert standing.leader.candidate == NEW
+    return standing, bench
+
+
+def test_a_leader_that_few_rows_chose_meets_the_one_before_it_once_nothing_gains():
+    standing, bench = led(LAZY)
+    assert standing.rival(idle=False) is None
+    for t in (2, 3, 4):
+        standing.admit((), t)
+    rival = standing.rival(idle=False)
+    assert rival.candidate == OLD
+    standing.admit(asyncio.run(LAZY.rematch(standing.leader, rival, bench)), 5, rival)
+    assert (standing.leader.candidate, standing.leader.n) == (OLD, 100)
+    assert [a.candidate for a in standing.kept] == [OLD]
+    assert standing.stalled == 0  # a better one leads again: the search goes on from there
+    assert standing.dropped == [{"candidate_id": NEW.id, "why": "score 0.480 is below the kept 0.700"}]
+    assert standing.rival(idle=True) is None  # it has seen every row
+
+
+def test_a_search_with_nothing_else_to_do_plays_the_rematch_at_once_and_only_once():
+    standing, _ = led(LAZY)
+    assert standing.rival(idle=True).candidate == OLD
+    assert standing.rival(idle=True) is None
+
+
+def test_methods_that_measure_everybody_in_full_know_no_rematch():
+    full = FullDev()
+    bench = Table({OLD: right_on(lambda n: n % 2), NEW: right_on(lambda n: n % 2)})
+    old, new = bench.attempt(OLD, 24), bench.attempt(NEW, 24)
+    assert not full.owes(old, 100)
+    assert asyncio.run(full.rematch(new, old, bench)) == ()

@@ -1,0 +1,109 @@
+"""Who was tried, who is left, and who leads: all that a search knows at the end of a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from langchain_promptopt.events import Selected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_promptopt._engine.context import Run
+    from langchain_promptopt.types import Attempt
+
+STILL = 3
+"""Steps without gain before a leader that few rows chose meets the one before it again."""
+
+
+@dataclass
+class Standing:
+    """Attempts of one search. `best` holds the leader after each step, the baseline's step first."""
+
+    run: Run
+    trajectory: list[Attempt] = field(default_factory=list)
+    kept: tuple[Attempt, ...] = ()
+    best: list[Attempt] = field(default_factory=list)
+    dropped: list[dict[str, str]] = field(default_factory=list)
+    """Who did not survive the last step, and why."""
+    _met: set[tuple[str, str]] = field(default_factory=set)
+    """Leaders that met the one before them again."""
+
+    def begin(self, first: Attempt, seeds: Sequence[Attempt]) -> None:
+        """The baseline and the candidates beside it."""
+        self.trajectory = [first, *seeds]
+        self._choose(sorted(self.trajectory, key=lambda a: -a.score))
+        self.best = [max(self.trajectory, key=lambda a: a.score)]
+
+    @property
+    def leader(self) -> Attempt:
+        """The best so far."""
+        return self.best[-1]
+
+    @property
+    def stalled(self) -> int:
+        """Steps since the leader last changed for a better one."""
+        gains = [i for i, a in enumerate(self.best) if i == 0 or a.score > self.best[i - 1].score]
+        return len(self.best) - 1 - gains[-1]
+
+    def rival(self, *, idle: bool) -> Attempt | None:
+        """The leader before this one, to be met again where few rows chose and nothing was gained since.
+
+        `idle` says that there is nothing else to do. Each pair meets once.
+        """
+        before = [a for a in self.best if a.candidate.id != self.leader.candidate.id]
+        owes = self.run.recipe.scoring.owes(self.leader, len(self.run.data["dev"]))
+        if not before or not owes or not (idle or self.stalled >= STILL):
+            return None
+        pair = (self.leader.candidate.id, before[-1].candidate.id)
+        if pair in self._met:
+            return None
+        self._met.add(pair)
+        return before[-1]
+
+    def admit(self, scored: Sequence[Attempt], t: int, rival: Attempt | None = None) -> None:
+        """Take the attempts of step `t`, and whoever was measured further; decide who stays and who leads."""
+        at = {a.candidate.id: i for i, a in enumerate(self.trajectory)}
+        fresh = []
+        for attempt in scored:
+            measured = self._with_gain(attempt)
+            if measured.candidate.id in at:
+                self.trajectory[at[measured.candidate.id]] = measured
+            else:
+                fresh.append(measured)
+        met = [self.trajectory[at[rival.candidate.id]]] if rival is not None else []
+        old = {a.candidate.id: self.trajectory[at[a.candidate.id]] for a in (*self.kept, *met)}
+        self.trajectory += fresh
+        selection = self.run.recipe.search.admit(tuple(old.values()), fresh, t, self.run.recipe.incumbent)
+        self._choose(selection.kept)
+        leader = self.trajectory[at[self.leader.candidate.id]]
+        for challenger in sorted([*fresh, *met], key=lambda a: -a.score):
+            if self.run.recipe.incumbent.accepts(challenger, leader):
+                leader = challenger
+        self.best.append(leader)
+        self._compare_with(leader)
+        self.dropped = [{"candidate_id": i, "why": why} for i, why in selection.dropped.items()]
+        self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=self.dropped))
+
+    def _compare_with(self, leader: Attempt) -> None:
+        """Bring all scores on the leader's scale: attempts may have seen different rows."""
+        self.trajectory = list(self.run.recipe.scoring.comparable(self.trajectory, leader))
+        by_id = {a.candidate.id: a for a in self.trajectory}
+        self.best = [by_id[a.candidate.id] for a in self.best]
+        self.kept = tuple(by_id[a.candidate.id] for a in self.kept)
+
+    def _choose(self, kept: Sequence[Attempt]) -> None:
+        """The survivors, the first of them marked as the one the search goes on from."""
+        lead = kept[0].candidate.id if kept else None
+        self.trajectory = [replace(a, chosen=True) if a.candidate.id == lead else a for a in self.trajectory]
+        by_id = {a.candidate.id: a for a in self.trajectory}
+        self.kept = tuple(by_id[a.candidate.id] for a in kept)
+
+    def _with_gain(self, attempt: Attempt) -> Attempt:
+        parents = [a for a in self.trajectory if a.candidate.id in attempt.candidate.parents]
+        if not parents:
+            return attempt
+        shared = [i for i in attempt.by_example if i in parents[0].by_example]
+        gain = sum(attempt.by_example[i] - parents[0].by_example[i] for i in shared) / len(shared) if shared else 0.0
+        return replace(attempt, gain=gain)
