@@ -40,7 +40,7 @@ SHUFFLED = "shuffled-labels"
 NAMES = (*EXPERIMENTS, SHUFFLED)
 _CURVES = {"presets", "local-global", "gap"}
 _READ: dict[str, Callable[[Sequence[Line]], list[Row]]] = {
-    "presets": half_rows,
+    "half": half_rows,
     "local-global": local_rows,
     "gpo": gpo_rows,
     "gap": gap_rows,
@@ -69,7 +69,8 @@ def measure(
                 tell(f"shuffled labels: {method}: {out.shuffled[method].passed} of {len(picked)} passed")
             continue
         experiment = EXPERIMENTS[name]()
-        picked = out.seeds[name] = range(first_seed, first_seed + (seeds or experiment.seeds))
+        first = first_seed + experiment.first
+        picked = out.seeds[name] = range(first, first + (seeds or experiment.seeds))
         out.lines[name] = run_experiment(experiment, picked, traces, tell)
     return out
 

@@ -60,12 +60,29 @@ class Experiment:
     says: str
     arms: tuple[Arm, ...] = field(repr=False)
     seeds: int = 20
+    first: int = 0
+    """The first of its seeds."""
 
 
 def presets_table(worlds: tuple[str, ...] = tuple(WORLDS)) -> Experiment:
     """Every preset in every world at equal search calls."""
     arms = tuple(Arm(f"{w} / {m}", recipe_of(m), WORLDS[w], BUDGETS) for w in worlds for m in PRESETS)
     return Experiment("Presets at equal search calls", "which method to take with so many target calls", arms)
+
+
+_RIVALS = ("lpo-apo", "lpo-pe2", "lpo-ape", "pe2", "pe2-hist", "apo", "apo-pe2")
+"""The loops of the literature that come first anywhere in the table of presets."""
+
+
+def half_the_calls() -> Experiment:
+    """The default at half the calls of the loops that do best, on seeds of its own and more of them."""
+    arms = [
+        Arm(f"{w} / {m}", recipe_of(m), WORLDS[w], tuple(b // 2 for b in BUDGETS[1:]) if m == "robust" else BUDGETS[1:])
+        for w in WORLDS
+        for m in ("robust", *_RIVALS)
+    ]
+    says = "whether the default needs half the calls of the best published loop"
+    return Experiment("Half the calls", says, tuple(arms), seeds=48, first=100)
 
 
 def edit_words() -> Experiment:
@@ -232,6 +249,7 @@ def robust_parts() -> Experiment:
 
 EXPERIMENTS = {
     "presets": presets_table,
+    "half": half_the_calls,
     "local-global": local_global,
     "edit-words": edit_words,
     "controls": controls,
