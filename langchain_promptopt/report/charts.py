@@ -9,7 +9,7 @@ from langchain_promptopt.report.wording import points, signed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_promptopt.report.record import StepScore
+    from langchain_promptopt.report.course import StepScore
 
 _WIDTH, _HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 18, 34

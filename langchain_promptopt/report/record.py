@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._text.words import count_words, words_changed
 from langchain_promptopt.errors import DataError
+from langchain_promptopt.report.course import StepScore, Tried, course, uneven
 from langchain_promptopt.report.health import Health, health_of
 from langchain_promptopt.report.lineage import FinalEdit, journal_edits
 from langchain_promptopt.report.places import Place, place_of
@@ -18,30 +19,6 @@ from langchain_promptopt.report.rows import CallCost, Rows, Scorer, call_cost, l
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One candidate: where it came from, how it scored in the search, what became of it."""
-
-    id: str
-    parent_id: str | None
-    step: int
-    scope: str
-    edits: tuple[Mapping[str, Any], ...]
-    prompts: Sequence[Mapping[str, Any]]
-    score: float | None = None
-    n: int = 0
-    dropped_why: str = ""
-
-
-@dataclass(frozen=True)
-class StepScore:
-    """A step of the search: scores of its new candidates, and the best so far."""
-
-    step: int
-    scores: tuple[float, ...]
-    best: float
 
 
 @dataclass(frozen=True)
@@ -97,6 +74,8 @@ class RunRecord:
     health: Health = field(default_factory=Health)
     damaged: tuple[str, ...] = ()
     """Candidates whose recorded text is not what parent and edits make."""
+    leads: Mapping[int, str] = field(default_factory=dict)
+    """The candidate that the search went on from after each step."""
 
     @classmethod
     def from_events(
@@ -142,6 +121,7 @@ class RunRecord:
             examples=examples or {},
             health=health_of(known),
             damaged=damaged,
+            leads={d["step"]: d["kept"][0] for d in by_type["selected"] if d["kept"]},
         )
 
     @property
@@ -185,15 +165,12 @@ class RunRecord:
     @cached_property
     def steps(self) -> tuple[StepScore, ...]:
         """Search scores by step, the baseline as step 0."""
-        by_step: dict[int, list[float]] = defaultdict(list)
-        for tried in self.candidates.values():
-            if tried.score is not None:
-                by_step[tried.step].append(tried.score)
-        out: list[StepScore] = []
-        for step in sorted(by_step):
-            best = max([*by_step[step], *(s.best for s in out[-1:])])
-            out.append(StepScore(step, tuple(by_step[step]), best))
-        return tuple(out)
+        return course(self.candidates, self.leads)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether search scores are of different numbers of rows."""
+        return uneven(self.candidates)
 
     @cached_property
     def costs(self) -> tuple[CallCost, CallCost] | None:

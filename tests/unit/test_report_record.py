@@ -6,6 +6,7 @@ import pytest
 
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.report import wording
+from langchain_promptopt.report.course import Tried, course
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.rows import Scorer, paired_rows
 from tests.support.journals import Journal, edit, improved_run, rows_of, usage
@@ -140,3 +141,23 @@ def test_watched_numbers_are_shown_in_their_own_unit():
     metric = {"metric": "output_length", "role": "warning", "baseline": 200.0, "best": 260.0, "difference": 60.0}
     cells = wording.metric_cells(metric | {"interval": [10.0, 90.0], "p_value": 0.01, "n": 5, "verdict": "warning"})
     assert (cells.old, cells.new, cells.difference, cells.interval) == ("200", "260", "+30 %", "–")
+
+
+def tried(name, step, score, n):
+    return Tried(name, "seed", step, "spans", (), (), score, n)
+
+
+def test_the_best_so_far_is_the_highest_score_where_all_saw_the_same_rows():
+    found = course({t.id: t for t in (tried("seed", 0, 0.5, 80), tried("a", 1, 0.6, 80), tried("b", 2, 0.4, 80))}, {})
+    assert [(s.step, s.scores, s.best) for s in found] == [(0, (0.5,), 0.5), (1, (0.6,), 0.6), (2, (0.4,), 0.6)]
+
+
+def test_few_lucky_rows_of_a_race_are_no_best_so_far():
+    everyone = [tried("seed", 0, 0.5, 80), tried("lucky", 1, 0.9, 16), tried("good", 2, 0.6, 80)]
+    found = course({t.id: t for t in everyone}, {1: "seed", 2: "good", 3: "good"})
+    assert [(s.step, s.scores, s.best) for s in found] == [
+        (0, (0.5,), 0.5),
+        (1, (0.9,), 0.5),
+        (2, (0.6,), 0.6),
+        (3, (), 0.6),
+    ]
