@@ -74,7 +74,7 @@ def _faster(lines: Sequence[Line]) -> list[Row]:
     ]
     if not needs:
         return [("local sooner at global's final score in `long`", "no host left its start", "not measured")]
-    asked = "local sooner at global's final held-out score in `long`, all hosts (claimed by a summary: 3.4)"
+    asked = "local sooner (a ratio above 1; a summary claims 3.4) at global's final held-out score in `long`, all hosts"
     steps, calls = speed(needs, 0), speed(needs, 1)
     out = [(f"{asked}: steps", f"{steps} times fewer, {len(needs)} runs", verdict(steps, above=1.0))]
     return [*out, (f"{asked}: calls", f"{calls} times fewer", verdict(calls, above=1.0))]
