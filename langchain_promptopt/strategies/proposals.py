@@ -121,51 +121,26 @@ def _stand_apart(a: Span, b: Span) -> bool:
 
 
 @dataclass(frozen=True)
-class Paraphrased:
+class Paraphrased(PerParent):
     """APO's expansion: every rewrite, and the parent itself, gets `q` paraphrases; at most `keep` go on (spec 3.2).
 
     `m` groups x `k` rewrites x (1 + q) + q children before the cut: 14 by default (A1). Local
     scopes paraphrase the text of the spans alone, so that LOCAL holds.
     """
 
-    m: int = 4
-    k: int = 1
     q: int = 2
     keep: int = 8
     temperature: float = 0.7
 
     def __post_init__(self) -> None:
-        for name, least in (("m", 1), ("k", 1), ("q", 0), ("keep", 1)):
-            at_least(f"proposals.{name}", getattr(self, name), least)
-
-    @property
-    def per_parent(self) -> int:
-        """Error groups m per parent."""
-        return self.m
-
-    @property
-    def per_call(self) -> int:
-        """Rewrites k per reason."""
-        return self.k
+        super().__post_init__()
+        at_least("proposals.q", self.q, 0)
+        at_least("proposals.keep", self.keep, 1)
 
     @property
     def keeps_all(self) -> bool:
         """At most `keep` go on."""
         return False
-
-    @property
-    def screening(self) -> int:
-        """Children go to dev untried."""
-        return 0
-
-    @property
-    def earns(self) -> bool:
-        """No edit is tried by itself."""
-        return False
-
-    def screened(self, trials: Sequence[Trial]) -> Screening:
-        """All of them."""
-        return Screening(tuple(t.candidate for t in trials))
 
     async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:
         """Paraphrases of each draft, and once per parent of the parent itself."""
