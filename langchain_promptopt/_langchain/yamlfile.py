@@ -15,6 +15,8 @@ from langchain_promptopt.errors import PromptError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_BREAKS = " \n\r\x85\u2028\u2029"
+"""A blank, and what YAML takes for the end of a line."""
 _HEADER = re.compile(r"([|>])([+\-0-9]*)([ \t]*(?:#[^\r\n]*)?)(\r?\n)")
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 _PLAIN = re.compile(r"[A-Za-z0-9_](?:[\w .,;!?()/+=*-]*[\w.,;!?()/+=*-])?")
@@ -115,7 +117,7 @@ def _block(text: str, new: str, newline: str) -> Iterator[str]:
     first = next((line for line in body.splitlines() if line.strip()), "")
     indent = first[: len(first) - len(first.lstrip(" "))] or "  "
     digits = re.sub(r"[^0-9]", "", header[2])
-    if new.lstrip("\n ").startswith("\t") and not digits:
+    if new.lstrip(_BREAKS).startswith("\t") and not digits:
         return  # libyaml, and with it PyYAML, takes a tab that opens a block for broken indentation
     breaks = len(new) - len(new.rstrip("\n"))
     for chomp in dict.fromkeys((header[2].replace(digits, "", 1) if digits else header[2], _chomp(breaks))):

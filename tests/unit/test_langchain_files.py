@@ -316,10 +316,11 @@ def test_yaml_changes_the_scalar_alone(old, new, was, now):
         assert made == YAML_FILE.replace(was, now)
 
 
-def test_yaml_a_block_never_begins_with_a_tab():
+@pytest.mark.parametrize(("before", "told"), [("", ""), ("\u2028\n", "\\U00002028\\n")])
+def test_yaml_a_block_never_begins_with_a_tab(before, told):
     """Parsers built on libyaml refuse it, whatever ours says."""
-    made = rewrite_yaml("p: |\n  some words\nq: 1\n", "some words\n", "\tsome more\n", "f")
-    assert made == 'p: "\\tsome more\\n"\nq: 1\n'
+    made = rewrite_yaml("p: |\n  some words\nq: 1\n", "some words\n", f"{before}\tsome more\n", "f")
+    assert made == f'p: "{told}\\tsome more\\n"\nq: 1\n'
 
 
 @given(old=lines, new=lines, style=st.sampled_from(["|", "|-", "|+", '"', "'", "plain"]), crlf=st.booleans())
