@@ -92,8 +92,8 @@ class Search:
             self.spending.release(0)
             check_baseline(self.run, outcomes)
             first = self._attempt(self.run.baseline)
-            seeds = await self._seeds(inner)
-            self.standing.begin(first, seeds)
+            self.standing.begin(first, await self._seeds(first, inner))
+            first = self.standing.trajectory[0]
             end({"score": first.score, "n": first.n, "traces": self._traces([base])})
 
     async def _measure_baseline(self) -> list[Outcome]:
@@ -107,7 +107,8 @@ class Search:
             outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids)
         return outcomes
 
-    async def _seeds(self, config: RunnableConfig) -> list[Attempt]:
+    async def _seeds(self, first: Attempt, config: RunnableConfig) -> list[Attempt]:
+        """Attempts of the seeds; where the baseline has seen a part of the rows only, they race with it."""
         ask = replace(ask_for(self.run, config, 0, "seeding"), refused=partial(say_refused, self.run))
         self.run.busy += 1
         try:
@@ -118,7 +119,8 @@ class Search:
         if not self.run.recipe.scoring.eager:
             self.spending.release(0)
         bench = DevBench(self.run, self.evaluations, 0, None if self.run.recipe.scoring.eager else self.spending)
-        scored = list(await self.run.recipe.scoring.score(fresh, [], bench)) if fresh else []
+        beside = [first] if self.run.recipe.scoring.owes(first, len(self.run.data["dev"])) else []
+        scored = list(await self.run.recipe.scoring.score(fresh, beside, bench)) if fresh else []
         self.spending.release(0)
         return scored
 

@@ -31,10 +31,13 @@ class Standing:
     """Leaders that met the one before them again."""
 
     def begin(self, first: Attempt, seeds: Sequence[Attempt]) -> None:
-        """The baseline and the candidates beside it."""
-        self.trajectory = [first, *seeds]
-        self._choose(sorted(self.trajectory, key=lambda a: -a.score))
-        self.best = [max(self.trajectory, key=lambda a: a.score)]
+        """The baseline and the candidates beside it; `seeds` may hold the baseline again, measured further."""
+        tried = {a.candidate.id: a for a in (first, *seeds)}
+        self.trajectory = list(tried.values())
+        left = sorted((a for a in self.trajectory if not a.out), key=lambda a: -a.score)
+        self._choose(left)
+        self.best = left[:1]
+        self._compare_with(left[0])
 
     @property
     def leader(self) -> Attempt:

@@ -204,6 +204,18 @@ def test_a_leader_that_few_rows_chose_meets_the_one_before_it_once_nothing_gains
     assert standing.rival(idle=True) is None  # it has seen every row
 
 
+def test_seeds_race_with_a_baseline_that_has_seen_a_part_of_the_rows():
+    """The baseline's first rows are easy; on the same rows the seed is better."""
+    bench = Table({OLD: right_on(lambda n: n < 16), NEW: right_on(lambda n: n < 60), OTHER: right_on(lambda _: False)})
+    first = bench.attempt(OLD, 16)
+    found = asyncio.run(LAZY.score([NEW, OTHER], [first], bench))
+    standing = Standing(Silent(replace(recipe_of("robust"), scoring=LAZY)))
+    standing.begin(first, found)
+    assert standing.leader.candidate == NEW
+    assert [a.candidate for a in standing.trajectory] == [OLD, NEW, OTHER]
+    assert OTHER not in [a.candidate for a in standing.kept]  # dropped by the race
+
+
 def test_a_search_with_nothing_else_to_do_plays_the_rematch_at_once_and_only_once():
     standing, _ = led(LAZY)
     assert standing.rival(idle=True).candidate == OLD
