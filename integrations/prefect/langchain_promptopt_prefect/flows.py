@@ -91,7 +91,10 @@ def step(config: dict[str, Any], root: str | None = None, shard_size: int = 0) -
     return checked(answer)
 
 
-@flow(name="promptopt", task_runner=ProcessPoolTaskRunner(max_workers=2), persist_result=False)
+_RUNNER = ProcessPoolTaskRunner(max_workers=2, initializer=end_with_parent)  # a worker without work must end, too
+
+
+@flow(name="promptopt", task_runner=_RUNNER, persist_result=False)
 def optimize_flow(config: dict[str, Any], root: str | None = None, shard_size: int = 0) -> Any:
     """Run, resume or replay the run that `config` describes; see `step`."""
     answer = step(config, root, shard_size)
