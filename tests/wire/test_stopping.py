@@ -108,7 +108,12 @@ def plain(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("count", "number", "model"),
-    [(3, signal.SIGINT, ""), (20, signal.SIGTERM, ""), (1, signal.SIGINT, '"optimizer"'), (60, signal.SIGTERM, "")],
+    [
+        (3, signal.SIGINT, ""),
+        (1, signal.SIGINT, '"optimizer"'),
+        (60, signal.SIGTERM, ""),
+        pytest.param(20, signal.SIGTERM, "", marks=pytest.mark.campaign),
+    ],
 )
 def test_calls_in_flight_come_in_and_are_not_paid_again(count, number, model, plain, tmp_path):
     process = None
@@ -192,7 +197,7 @@ class StopAt:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("n", [5, 40, 90])
+@pytest.mark.parametrize("n", [40, *(pytest.param(n, marks=pytest.mark.campaign) for n in (5, 90))])
 def test_an_answer_is_still_judged_where_the_judge_is_a_model(n, tmp_path):
     with online.server(delay=0.02) as up:
 
