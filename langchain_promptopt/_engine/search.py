@@ -130,11 +130,9 @@ class Search:
         """One step; None when its work does not fit the budget, False when there was nothing to do."""
         recipe, standing = self.run.recipe, self.standing
         async with span(config, f"step {t}", {"step": t}, {"promptopt_step": t}) as (inner, end):
-            parents = recipe.search.parents(
-                tuple(standing.trajectory), standing.kept, t, rng_at(self.run.seed, "parents", t)
-            )
-            where = Where(t, total, tuple(standing.trajectory), standing.leader.candidate.id, standing.stalled)
-            plan = await self.planner.plan(parents, where, inner)
+            rng = rng_at(self.run.seed, "parents", t)
+            parents = recipe.search.parents(tuple(standing.trajectory), standing.kept, t, rng)
+            plan = await self.planner.plan(parents, Where(t, total, standing), inner)
             rival = standing.rival(idle=not plan)
             if plan is None or not (plan or rival):
                 return None if plan is None else False

@@ -24,20 +24,16 @@ if TYPE_CHECKING:
     from langchain_promptopt._engine.context import Run
     from langchain_promptopt._engine.evaluations import Evaluations
     from langchain_promptopt._engine.spending import Spending
-    from langchain_promptopt.types import Trajectory
+    from langchain_promptopt._engine.standing import Standing
 
 
 @dataclass(frozen=True)
 class Where:
-    """The place of a step in the search: step `t` of `total`, and all that went before."""
+    """The place of a step in the search: step `t` of `total`, after all that is in `standing`."""
 
     t: int
     total: int
-    trajectory: Trajectory
-    best: str
-    """Id of the best prompt so far."""
-    stalled: int
-    """Steps since the best prompt last changed for a better one."""
+    standing: Standing
 
 
 @dataclass
@@ -102,9 +98,11 @@ class StepPlanner:
     def _wanted(self, parent: Attempt, where: Where) -> tuple[str, ...]:
         ids = tuple(e.id for e in self.run.data["train"])
         rng = rng_at(self.run.seed, "evidence", where.t, parent.candidate.id, "rows")
-        return self.run.recipe.evidence.wanted(ids, rng, self._known_before(parent.candidate, where.trajectory))
+        return self.run.recipe.evidence.wanted(
+            ids, rng, self._known_before(parent.candidate, where.standing.trajectory)
+        )
 
-    def _known_before(self, candidate: Candidate, trajectory: Trajectory) -> dict[str, tuple[float, ...]]:
+    def _known_before(self, candidate: Candidate, trajectory: Sequence[Attempt]) -> dict[str, tuple[float, ...]]:
         """Train scores of a candidate and its ancestors, nearest first."""
         by_id = {a.candidate.id: a.candidate for a in trajectory}
         out: dict[str, tuple[float, ...]] = {}
@@ -120,7 +118,7 @@ class StepPlanner:
         outcomes = await self.evaluations.ensure(parent.candidate, "train", wanted) if wanted else []
         examples = self.run.examples("train")
         shown = [self._shown(examples[o.cell.example_id], o) for o in outcomes if not o.dropped]
-        if outcomes and parent.candidate.id == where.best:
+        if outcomes and parent.candidate.id == where.standing.leader.candidate.id:
             self.errors = sum(s.score < 1.0 for s in shown)
         return shown
 
@@ -138,12 +136,12 @@ class StepPlanner:
         )
 
     def _lines(self, parent: Attempt, rows: list[Shown], where: Where, config: RunnableConfig) -> list[Line]:
-        recipe, t = self.run.recipe, where.t
+        recipe, t, trajectory = self.run.recipe, where.t, tuple(where.standing.trajectory)
         allowance = recipe.control.allowance(t, where.total)
         bare = [self._shown(e, None) for e in self.run.data["train"]]
         rng = rng_at(self.run.seed, "evidence", t, parent.candidate.id)
         batches = recipe.evidence.batches(rows, bare, recipe.proposals.per_parent, rng)
-        astray = tell_astray(self.run, marks_astray(where.trajectory))
+        astray = tell_astray(self.run, marks_astray(trajectory))
         marked = merge_configs(config, {"metadata": marks(parent.candidate, step=t, split="train")})
         return [
             Line(
@@ -151,10 +149,10 @@ class StepPlanner:
                 parent,
                 batch,
                 i,
-                where.trajectory,
+                trajectory,
                 allowance,
                 ask_for(self.run, marked, t, parent.candidate.id, i),
-                where.stalled,
+                where.standing.stalled,
                 astray=astray,
             )
             for i, batch in enumerate(batches)
