@@ -161,6 +161,14 @@ class ScoringTests:
         assert leader in again
         assert 0 < scoring.baseline_rows(bench.n) <= bench.n
 
+    def test_after_a_rematch_nothing_is_owed(self, scoring: Scoring) -> None:
+        """Whoever led and whoever is met again have then seen every row that scoring wants of them."""
+        _, found, bench = self.score(scoring)
+        leader, rival = found[-1], found[0]
+        again = {a.candidate.id: a for a in asyncio.run(scoring.rematch(leader, rival, bench))}
+        assert set(again) <= {leader.candidate.id, rival.candidate.id}
+        assert not scoring.owes(again.get(leader.candidate.id, leader), bench.n)
+
     def test_nothing_fresh_is_nothing_to_do(self, scoring: Scoring) -> None:
         """No candidates, no attempts of them."""
         assert asyncio.run(scoring.score([], [], SampleBench({}))) == ()

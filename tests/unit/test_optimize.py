@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from langchain_core.runnables import RunnableLambda
@@ -19,6 +20,9 @@ from langchain_promptopt.errors import (
     TooManyFailures,
     UsageError,
 )
+from langchain_promptopt.presets import recipe_of
+from langchain_promptopt.protocols import rng_at
+from langchain_promptopt.strategies.stopping import Steps
 from tests.support.tasks import PROMPT, chain, improve, optimizer, rows
 
 FAST = {"evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "openings": None}
@@ -214,6 +218,29 @@ def test_a_baseline_that_is_always_wrong_stops_and_shows_a_row():
     with pytest.raises(DataError, match=r"scores 0 on all 16 dev rows.*inputs") as caught:
         run(chain(lambda _: "nonsense"))
     assert caught.value.exit_code == 2
+
+
+def after_the_first_rows(right):
+    """A task program that is wrong on the 16 dev rows a lazy baseline begins with, and `right` on all later ones."""
+    ids = sorted(f"dev-{i}" for i in range(40))
+    rng_at(0, "dev-order").shuffle(ids)
+
+    def told(messages):
+        word = str(messages[-1].text).rsplit("Word: ", 1)[1]
+        kind = "animal" if int(word.rsplit("-", 1)[1]) % 2 else "stone"
+        first = any(word.endswith(f"-{i}") for i in ids[:16])
+        return kind if right and not first else "nonsense"
+
+    return told
+
+
+def test_a_baseline_that_looks_broken_on_its_first_rows_is_run_on_all_before_it_is_refused():
+    short = replace(recipe_of("robust"), stop=Steps(limit=1))
+    result = run(chain(after_the_first_rows(right=True)), method=short, data=rows(dev=40), seed=0)
+    base = [e["data"] for e in result.events() if e["type"] == "evaluated" and e["data"]["split"] == "dev"]
+    assert [(e["n"], e["score"]) for e in base[:2]] == [(16, 0.0), (40, 0.6)]
+    with pytest.raises(DataError, match="scores 0 on all 40 dev rows"):
+        run(chain(after_the_first_rows(right=False)), method=short, data=rows(dev=40), seed=0)
 
 
 def test_too_few_test_rows_give_no_gate_and_no_application(openings):

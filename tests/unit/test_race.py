@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from langchain_promptopt._engine.standing import Standing
 from langchain_promptopt.presets import recipe_of
+from langchain_promptopt.protocols import Progress
 from langchain_promptopt.strategies.race import CAUTION, Race
 from langchain_promptopt.strategies.racing import normal_lower, normal_upper
 from langchain_promptopt.strategies.scoring import FullDev
 from langchain_promptopt.strategies.search import ranked
+from langchain_promptopt.strategies.stopping import saturation_reason
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet
 
 IDS = tuple(f"r{i:03d}" for i in range(100))
@@ -228,3 +230,9 @@ def test_methods_that_measure_everybody_in_full_know_no_rematch():
     old, new = bench.attempt(OLD, 24), bench.attempt(NEW, 24)
     assert not full.owes(old, 100)
     assert asyncio.run(full.rematch(new, old, bench)) == ()
+
+
+def test_few_rows_without_an_error_do_not_saturate_dev():
+    few, all_rows = (Attempt(NEW, 1.0, dict.fromkeys(IDS[:n], 1.0)) for n in (16, 100))
+    assert saturation_reason(Progress(1, (few,), dev_size=100)) is None
+    assert "saturated" in saturation_reason(Progress(1, (all_rows,), dev_size=100))
