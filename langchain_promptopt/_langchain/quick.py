@@ -63,11 +63,16 @@ def quick(chain: Runnable[Any, Any]) -> Quick:
 def _step(step: Any, made: Quick) -> Any:
     if type(step) is StrOutputParser:
         return _inline(step)
-    if type(step) is RunnableBinding:
+    if _is_binding(step):
         bound = _step(step.bound, made)
         return step if bound is step.bound else step.model_copy(update={"bound": bound})
     openai = sys.modules.get("langchain_openai")
     return _model(step, made) if openai is not None and type(step) is openai.ChatOpenAI else step
+
+
+def _is_binding(step: Any) -> bool:
+    """Whether this is a binding of langchain-core's own; that of a chat model is of a class of its own there."""
+    return isinstance(step, RunnableBinding) and type(step).__module__.startswith("langchain_core.")
 
 
 def _model(model: Any, made: Quick) -> Any:
@@ -87,7 +92,7 @@ def _model(model: Any, made: Quick) -> Any:
 def _is_straight(steps: list[Any]) -> bool:
     """A prompt, a chat model (with arguments bound to it, or not) and perhaps our parser, each running as is."""
     prompt, model, *rest = steps
-    inner = model.bound if type(model) is RunnableBinding else model
+    inner = model.bound if _is_binding(model) else model
     return (
         isinstance(prompt, BasePromptTemplate)
         and type(prompt).ainvoke is BasePromptTemplate.ainvoke

@@ -22,7 +22,9 @@ from langchain_promptopt.errors import (
 )
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.protocols import rng_at
+from langchain_promptopt.strategies.seeding import Earlier
 from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.types import Edit, Span
 from tests.support.tasks import PROMPT, chain, improve, optimizer, rows
 
 FAST = {"evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "openings": None}
@@ -241,6 +243,17 @@ def test_a_baseline_that_looks_broken_on_its_first_rows_is_run_on_all_before_it_
     assert [(e["n"], e["score"]) for e in base[:2]] == [(16, 0.0), (40, 0.6)]
     with pytest.raises(DataError, match="scores 0 on all 40 dev rows"):
         run(chain(after_the_first_rows(right=False)), method=short, data=rows(dev=40), seed=0)
+
+
+def test_an_earlier_edit_races_with_the_baseline_and_neither_is_run_further_than_that():
+    start = PROMPT.index("PLANT")
+    edit = Edit(Span("main", 0, start, start + 5), "PLANT", "animal", "found earlier", ("train-1",))
+    begun = replace(recipe_of("robust"), seeding=Earlier(edits=(json.dumps(edit.as_json()),)), stop=Steps(limit=1))
+    result = run(method=begun, data=rows(dev=40))
+    seen = [e["data"] for e in result.events() if e["type"] == "evaluated" and e["data"]["split"] == "dev"]
+    assert {e["n"] for e in seen} == {16}
+    assert len({e["candidate_id"] for e in seen}) == 2
+    assert result.outcome == "improved"
 
 
 def test_too_few_test_rows_give_no_gate_and_no_application(openings):

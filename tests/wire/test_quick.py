@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import openai
 import pytest
 from langchain_core.output_parsers import StrOutputParser
@@ -149,6 +151,7 @@ def test_an_instrumented_sdk_keeps_its_instruments(server, monkeypatch):
     """Whoever wraps the SDK's `create` sees whole requests, as without us."""
     seen, plain = [], openai.resources.chat.AsyncCompletions.create
 
+    @functools.wraps(plain)  # as good instruments do: what is wrapped can be seen through them
     async def watched(self, **payload):
         seen.append(payload["messages"])
         return await plain(self, **payload)
@@ -200,10 +203,12 @@ def test_replies_are_read_without_a_thread_and_plain_bodies_without_a_look_at_ty
         cached.cache_clear()
     try:
         asked(server, CHAINS["plain"](model(server)))
+        assert (len(hops), len(looks)) == (1, 1)  # those of the chain as it was
+        asked(server, PROMPT | model(server).bind(stop=("x",)) | StrOutputParser())
+        assert (len(hops), len(looks)) == (2, 3)  # a tuple is no plain JSON: the SDK looks at it
     finally:
         for cached in made:
             cached.cache_clear()
-    assert (len(hops), len(looks)) == (1, 1)  # those of the chain as it was
 
 
 @pytest.mark.parametrize("name", ["a reply without choices", "null choices", "no JSON object", "a refusal", "an error"])
@@ -241,6 +246,7 @@ def test_odd_replies_read_as_they_always_did(name):
 def test_an_instrumented_model_keeps_its_instruments(server, monkeypatch):
     seen, plain = [], ChatOpenAI._agenerate
 
+    @functools.wraps(plain)
     async def watched(self, *args, **kwargs):
         seen.append(args)
         return await plain(self, *args, **kwargs)
