@@ -10,13 +10,7 @@ from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.recipe import Recipe
 from langchain_promptopt.strategies.combining import check_recipe
 from langchain_promptopt.strategies.control import Cosine, Fixed, NoControl
-from langchain_promptopt.strategies.evidence import (
-    ErrorBatches,
-    ErrorGroups,
-    FormatExamples,
-    NoEvidence,
-    RandomBatches,
-)
+from langchain_promptopt.strategies.evidence import ErrorBatches, ErrorGroups, FormatExamples, NoEvidence, RandomBatches
 from langchain_promptopt.strategies.feedback import Gradient, NoFeedback, Reasoning
 from langchain_promptopt.strategies.final import BestDev, BestVal
 from langchain_promptopt.strategies.guards import Standard

@@ -1,4 +1,12 @@
-"""Spans: from what a model marked to places that may lawfully change, and back into text.
+"""The two ways of naming a place without repeating the prompt: quotes, and numbers of words.
+
+Whole lines and list items: a rule that is taken out takes its list mark and its line with it.
+
+A span over all words of a line is widened to its *frame*: list mark, text and line break. What is
+shown to a model and comes back from it is the text alone, the *core*; an empty core removes the
+frame, any other stands in the old frame again. A span that is not such a line has no frame.
+
+Spans: from what a model marked to places that may lawfully change, and back into text.
 
 Everything works on one flat text with ranges in code points. `legalise` is steps 3-6 of spec 1.4;
 children are built by `splice` and nothing else, so text outside the spans is kept by construction.
@@ -6,32 +14,193 @@ children are built by `splice` and nothing else, so text outside the spans is ke
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import regex
 
 from langchain_promptopt._text.align import diff_edits as diff_edits
 from langchain_promptopt._text.align import project as project
-from langchain_promptopt._text.lines import BULLET
-from langchain_promptopt._text.quotes import find_quote as find_quote
-from langchain_promptopt._text.quotes import index_ranges as index_ranges
-from langchain_promptopt._text.quotes import numbered as numbered
-from langchain_promptopt._text.ranges import editable_words, gaps, normal_ranges, subtract
+from langchain_promptopt._text.document import editable_words, gaps, normal_ranges, subtract
 from langchain_promptopt._text.rejection import Range
-from langchain_promptopt._text.words import (
-    count_words,
-    snap_point,
-    snap_range,
-    solid_tokens,
-    word_limit,
-    words_inside,
-)
+from langchain_promptopt._text.words import count_words, snap_point, snap_range, solid_tokens, word_limit, words_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from langchain_promptopt._text.rejection import Range
+
+_QUOTE_MARKS = "\"'`“”„‘’«»「」『』"
+
+
+def find_quote(text: str, quote: str, occurrence: int = 1, frozen: Sequence[Range] = ()) -> Range | None:
+    """Where the `occurrence`-th `quote` (from 1) stands: exactly, else with other white space, else other case.
+
+    A place inside frozen text gives way to the first one that is not; None when there is none.
+
+    >>> find_quote("Be brief.  Be kind.", "be kind")
+    (11, 18)
+    """
+    walls = normal_ranges(frozen, len(text))
+    for wanted in dict.fromkeys((quote, quote.strip(), quote.strip().strip(_QUOTE_MARKS).strip())):
+        if not wanted.strip():
+            continue
+        for pattern in (re.escape(wanted), _flexible(wanted)):
+            for flags in (0, re.IGNORECASE):
+                places = [m.span() for m in re.finditer(pattern, text, flags)]
+                if places:
+                    return _choose(places, occurrence, walls)
+    return None
+
+
+def _flexible(wanted: str) -> str:
+    """Possessive blanks between escaped words: nothing to backtrack into."""
+    return r"\s++".join(re.escape(part) for part in wanted.split())
+
+
+def _choose(places: list[Range], occurrence: int, frozen: Sequence[Range]) -> Range | None:
+    wanted = places[occurrence - 1] if 1 <= occurrence <= len(places) else places[0]
+    if subtract(*wanted, frozen):
+        return wanted
+    return next((p for p in places if subtract(*p, frozen)), None)
+
+
+def numbered(text: str, frozen: Sequence[Range] = ()) -> str:
+    """`text` with a number before each word that may change; frozen words carry none.
+
+    >>> numbered("Be brief, {name}.", [(10, 16)])
+    '[1]Be [2]brief, {name}.'
+    """
+    out, at = [], 0
+    for n, (start, end) in enumerate(editable_words(text, normal_ranges(frozen, len(text))), 1):
+        out += [text[at:start], f"[{n}]", text[start:end]]
+        at = end
+    return "".join((*out, text[at:]))
+
+
+def index_ranges(text: str, frozen: Sequence[Range], items: Sequence[Mapping[str, Any]]) -> tuple[Range, ...]:
+    """Ranges of items {"first": 12, "last": 14} or {"after": 20} over the words of `numbered`.
+
+    Numbers outside the text drop their item; `last` may be missing; 0 is the place before the first word.
+
+    >>> index_ranges("Be brief and kind.", (), [{"first": 2, "last": 4}, {"after": 1}])
+    ((3, 17), (2, 2))
+    """
+    words = editable_words(text, normal_ranges(frozen, len(text)))
+    found = (_indexed(item, words) for item in items)
+    return tuple(r for r in found if r is not None)
+
+
+def _indexed(item: Mapping[str, Any], words: Sequence[Range]) -> Range | None:
+    after = _number(item.get("after"))
+    if after is not None and "first" not in item:
+        if after == 0 and words:
+            return (words[0][0],) * 2
+        return (words[after - 1][1],) * 2 if 1 <= after <= len(words) else None
+    first = _number(item.get("first"))
+    last = _number(item.get("last", first))
+    if first is None or last is None:
+        return None
+    first, last = min(first, last), max(first, last)
+    if not 1 <= first <= last <= len(words):
+        return None
+    return (words[first - 1][0], words[last - 1][1])
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value.strip()) < 10:
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+# ------------------------------------------------------------ Whole lines and list items: a rule that is taken out
+
+BULLET = regex.compile(r"\s*+(?:[-*+•–]|\(?\d{1,3}[.):]|\(?[A-Za-z][.)])\s++")
+_MARGIN = regex.compile(r"[^\S\r\n]*+(?:(?:[-*+•–]|\(?\d{1,3}[.):]|\(?[A-Za-z][.)])[^\S\r\n]++)?+")
+_BREAK = regex.compile(r"\r?\n")
+
+
+def framed(ranges: Sequence[Range], text: str, bounds: Sequence[Range], frozen: Sequence[Range]) -> tuple[Range, ...]:
+    r"""The ranges, those over whole lines widened to their frames, wherever all of a frame may change.
+
+    Args:
+        ranges: Lawful spans, sorted.
+        text: The flat text.
+        bounds: Where each message begins and ends in it; a frame stays inside one.
+        frozen: What may not change.
+
+    >>> framed([(2, 11)], "- Be brief\n- Be kind\n", [(0, 22)], [])
+    ((2, 11),)
+    >>> framed([(2, 10)], "- Be brief\n- Be kind\n", [(0, 21)], [])
+    ((0, 11),)
+    """
+    out: list[Range] = []
+    for start, end in ranges:
+        low, high = next(((a, b) for a, b in bounds if a <= start and end <= b), (start, end))
+        wide = _frame(text, start, end, low, high)
+        after = [s for s, _ in ranges if s >= end and (s, _) != (start, end)]
+        free = wide is not None and subtract(*wide, frozen) == [wide]
+        if wide is None or not free or (out and wide[0] < out[-1][1]) or (after and wide[1] > min(after)):
+            out.append((start, end))
+        else:
+            out.append(wide)
+    return tuple(out)
+
+
+def unframed(text: str) -> tuple[str, str, str]:
+    r"""What stands before the core of a span's text, the core, and what stands behind it.
+
+    >>> unframed("- Be brief.\n"), unframed("Be brief."), unframed("\n2. Be kind.")
+    (('- ', 'Be brief.', '\n'), ('', 'Be brief.', ''), ('\n2. ', 'Be kind.', ''))
+    """
+    lead, tail = _BREAK.match(text), _BREAK.search(text, pos=max(0, len(text.rstrip("\r\n"))))
+    if lead is None and (tail is None or tail.end() != len(text)):
+        return "", text, ""
+    at = lead.end() if lead is not None else 0
+    margin = _MARGIN.match(text, at)
+    start = margin.end() if margin is not None else at
+    stop = len(text) if lead is not None or tail is None else tail.start()
+    core = text[start:stop]
+    return text[:start], core.rstrip(), core[len(core.rstrip()) :] + text[stop:]
+
+
+def reframed(old: str, core: str) -> str:
+    """The text of a span whose core became `core`: nothing at all where nothing is left of it."""
+    before, was, after = unframed(old)
+    if not before + after:
+        return core
+    if not core.strip():
+        return ""
+    margin = before.lstrip("\r\n").strip()
+    kept = core.strip("\r\n")
+    if margin and not was.startswith(margin) and kept.lstrip().startswith(f"{margin} "):
+        kept = kept.lstrip()[len(margin) + 1 :]  # the model repeated the list mark that stays anyway
+    return f"{before}{kept}{after}"
+
+
+def _frame(text: str, start: int, end: int, low: int, high: int) -> Range | None:
+    """The frame of a range that holds all words of its lines; None where it does not."""
+    first = max(low, text.rfind("\n", 0, start) + 1)
+    stop = text.find("\n", end, high)
+    last = high if stop < 0 else stop
+    margin = _MARGIN.match(text, first, last)
+    if start == end or margin is None or not start <= margin.end() < end or text[end:last].strip():
+        return None
+    if stop >= 0:
+        return first, stop + 1
+    if first > low:
+        return first - 1 - (text[max(low, first - 2) : first] == "\r\n"), last
+    return None
+
+
+# ------------------------------------------------------------ Spans: from what a model marked to places that may l
 
 LONG_PROMPT = 100
 """Above this many words a span may also be a whole line or list item (product section 9)."""

@@ -17,16 +17,7 @@ from langchain_promptopt._runtime.spans import span
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.steps.metaprompts import fill, load
 from langchain_promptopt.steps.views import opening
-from langchain_promptopt.types import (
-    Batch,
-    Feedback,
-    Message,
-    Prompt,
-    PromptSet,
-    Rejection,
-    Shown,
-    Workpiece,
-)
+from langchain_promptopt.types import Batch, Feedback, Message, Prompt, PromptSet, Rejection, Shown, Workpiece
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage

@@ -5,16 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from langchain_promptopt._text.lines import framed
-from langchain_promptopt._text.ranges import editable_words, normal_ranges
-from langchain_promptopt._text.spans import (
-    SpanLimits,
-    find_quote,
-    index_ranges,
-    legalise,
-    numbered,
-    project,
-)
+from langchain_promptopt._text.document import editable_words, normal_ranges
+from langchain_promptopt._text.spans import SpanLimits, find_quote, framed, index_ranges, legalise, numbered, project
 from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.words import is_unspaced, word_limit
 from langchain_promptopt.steps.base import Step, rejected

@@ -10,13 +10,12 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from langchain_promptopt._text.fitting import pad_insertion
-from langchain_promptopt._text.guards import check_replacement
-from langchain_promptopt._text.lines import reframed, unframed
+from langchain_promptopt._text.lint import check_replacement
 from langchain_promptopt._text.recover import Recovered, recover
-from langchain_promptopt._text.spans import diff_edits
+from langchain_promptopt._text.spans import diff_edits, reframed, unframed
 from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.templates import check_new_text
+from langchain_promptopt._text.words import pad_insertion
 from langchain_promptopt.steps.base import Step, rejected, second_try
 from langchain_promptopt.steps.metaprompts import fill, section
 from langchain_promptopt.steps.replies import between_markers, slot_texts

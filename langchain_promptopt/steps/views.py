@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._text.lines import unframed
+from langchain_promptopt._text.spans import unframed
 from langchain_promptopt._text.tags import insert_tags, pick_tag
 from langchain_promptopt._text.words import shorten
 from langchain_promptopt.steps.metaprompts import fill, section

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_promptopt._text.guards import lint, lint_answers
+from langchain_promptopt._text.lint import lint, lint_answers
 from langchain_promptopt._text.templates import same_code
 from langchain_promptopt._text.words import count_words, word_limit, words_changed
 from langchain_promptopt.strategies.bounds import at_least

@@ -15,16 +15,7 @@ from typing import TYPE_CHECKING
 
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.testing import planted_constants as c
-from langchain_promptopt.testing.planted_text import (
-    DECOYS,
-    POISON,
-    TOPICS,
-    VALUES,
-    Unit,
-    sentence,
-    topics_in,
-    units_of,
-)
+from langchain_promptopt.testing.planted_text import DECOYS, POISON, TOPICS, VALUES, Unit, sentence, topics_in, units_of
 from langchain_promptopt.types import Example, Message, Outcome, Prompt, PromptSet, Usage
 
 if TYPE_CHECKING:

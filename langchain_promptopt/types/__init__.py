@@ -17,25 +17,8 @@ from langchain_promptopt.types.outcomes import (
     Trajectory,
     Usage,
 )
-from langchain_promptopt.types.pieces import (
-    Allowance,
-    Batch,
-    Draft,
-    Feedback,
-    Remembered,
-    Shown,
-    Workpiece,
-)
-from langchain_promptopt.types.prompts import (
-    Candidate,
-    Edit,
-    Message,
-    Prompt,
-    PromptSet,
-    ScopeName,
-    Span,
-    content_hash,
-)
+from langchain_promptopt.types.pieces import Allowance, Batch, Draft, Feedback, Remembered, Shown, Workpiece
+from langchain_promptopt.types.prompts import Candidate, Edit, Message, Prompt, PromptSet, ScopeName, Span, content_hash
 
 __all__ = [
     "SPLITS",

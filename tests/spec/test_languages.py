@@ -11,7 +11,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_promptopt import optimize
-from langchain_promptopt._text.language import dominant_script
+from langchain_promptopt._text.lint import dominant_script
 from langchain_promptopt._text.words import count_words, words_changed
 from langchain_promptopt.presets import PRESETS, lpo_pe2, pe2, recipe_of
 from langchain_promptopt.strategies.scope import Spans

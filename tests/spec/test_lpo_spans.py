@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_promptopt._text.ranges import editable_words, gaps, normal_ranges
+from langchain_promptopt._text.document import editable_words, gaps, normal_ranges
 from langchain_promptopt._text.recover import Recovered, recover
 from langchain_promptopt._text.rejection import Rejection
 from langchain_promptopt._text.spans import SpanLimits, legalise, legalise_premerge, marked, merge_spans, splice

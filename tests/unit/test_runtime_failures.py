@@ -14,12 +14,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import JsonOutputParser
 
 from langchain_promptopt._runtime.failures import TABLE, CallError, classify, classify_reply, verdict_of_finish
-from langchain_promptopt.errors import (
-    BudgetSpent,
-    CredentialsError,
-    UnavailableError,
-    exit_code_of,
-)
+from langchain_promptopt.errors import BudgetSpent, CredentialsError, UnavailableError, exit_code_of
 
 JSON, HTML = "application/json", "text/html"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt._text.guards import check_replacement, lint, lint_answers
+from langchain_promptopt._text.lint import check_replacement, lint, lint_answers
 
 PARENT = "You sort support mails for a bicycle shop. Read the mail with care and give one label. Mail: {mail}"
 

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_promptopt import IdentifyTokens, LocalProposal
-from langchain_promptopt._text.lines import framed, reframed, unframed
-from langchain_promptopt._text.ranges import subtract
-from langchain_promptopt._text.spans import splice
+from langchain_promptopt._text.document import subtract
+from langchain_promptopt._text.spans import framed, reframed, splice, unframed
 from langchain_promptopt.testing.scripted import ScriptedModel
 
 LIST = "## Rules\n- Be brief.\n* Be kind\n  to all.\n(3) Never lie.\n{x}\n- Last one."

@@ -9,17 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt._text.align import diff_edits, match, project
-from langchain_promptopt._text.fitting import fit, pad_insertion, strip_talk
-from langchain_promptopt._text.placeholders import placeholders
-from langchain_promptopt._text.quotes import find_quote, index_ranges, numbered
-from langchain_promptopt._text.ranges import gaps, normal_ranges, subtract
-from langchain_promptopt._text.recover import Recovered, recover
+from langchain_promptopt._text.document import gaps, normal_ranges, subtract
+from langchain_promptopt._text.recover import Recovered, Squeezed, recover
 from langchain_promptopt._text.rejection import Rejection
-from langchain_promptopt._text.spans import marked, splice
-from langchain_promptopt._text.squeeze import Squeezed
+from langchain_promptopt._text.spans import find_quote, index_ranges, marked, numbered, splice
 from langchain_promptopt._text.tags import insert_tags, parse_tags, pick_tag, strip_wrapping
-from langchain_promptopt._text.templates import parse_template
-from langchain_promptopt._text.words import word_ranges
+from langchain_promptopt._text.templates import parse_template, placeholders
+from langchain_promptopt._text.words import fit, pad_insertion, strip_talk, word_ranges
 
 RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=8)
 PROSE = st.lists(

@@ -7,7 +7,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt._text.language import dominant_script, guess_language, without_code
+from langchain_promptopt._text.lint import dominant_script, guess_language, without_code
 from langchain_promptopt._text.words import (
     count_words,
     is_unspaced,
