@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.bench.planted import run_in_world
-from langchain_promptopt.gate.rows import pair_outcomes
+from langchain_promptopt.gate.pairs import pair_outcomes
 from langchain_promptopt.gate.verdict import decide
 from langchain_promptopt.recipe import Gate, Recipe
 from langchain_promptopt.testing.planted import World, text_of

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from langchain_promptopt.gate.entries import TestEntry
 from langchain_promptopt.gate.openings import FILE_NAME as OPENINGS_FILE
 from langchain_promptopt.gate.openings import Opening, Openings, row_hash
-from langchain_promptopt.gate.outlook import Chance, Feasibility, feasibility
-from langchain_promptopt.gate.planning import clean_sweep_possible, minimum_detectable_effect, power, rows_needed
+from langchain_promptopt.gate.pairs import Missing, PairedRow, Pairs, pair_outcomes
+from langchain_promptopt.gate.planning import (
+    Chance,
+    Feasibility,
+    clean_sweep_possible,
+    feasibility,
+    minimum_detectable_effect,
+    power,
+    rows_needed,
+)
 from langchain_promptopt.gate.rendering import evidence, power_table, verdict_line, what_it_can_show
-from langchain_promptopt.gate.rows import Missing, PairedRow, Pairs, pair_outcomes
 from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds
-from langchain_promptopt.gate.verdict import Decision, GateVerdict, decide, deciding_metrics, refuse_same
+from langchain_promptopt.gate.verdict import Decision, GateVerdict, TestEntry, decide, deciding_metrics, refuse_same
 
 __all__ = [
     "OPENINGS_FILE",

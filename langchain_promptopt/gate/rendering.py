@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_promptopt.gate.entries import TestEntry
-    from langchain_promptopt.gate.outlook import Feasibility
-    from langchain_promptopt.gate.verdict import Decision
+    from langchain_promptopt.gate.planning import Feasibility
+    from langchain_promptopt.gate.verdict import Decision, TestEntry
 
 _VERDICTS = {
     "improved": "Improved",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from langchain_promptopt._engine.gating import Verdict
 from langchain_promptopt.gate.openings import Openings, row_hash
-from langchain_promptopt.gate.outlook import Feasibility, feasibility
-from langchain_promptopt.gate.rows import pair_outcomes
+from langchain_promptopt.gate.pairs import pair_outcomes
+from langchain_promptopt.gate.planning import Feasibility, feasibility
 from langchain_promptopt.gate.verdict import Decision, decide
 
 if TYPE_CHECKING:

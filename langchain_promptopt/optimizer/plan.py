@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._langchain.quick import Quick
     from langchain_promptopt._langchain.target import ChainTarget
     from langchain_promptopt.evaluators import Evaluator, SummaryEvaluator
-    from langchain_promptopt.gate.outlook import Feasibility
+    from langchain_promptopt.gate.planning import Feasibility
     from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.recipe import Recipe

@@ -9,7 +9,7 @@ import string
 
 import pytest
 
-from langchain_promptopt.gate.signflip import sign_flip_p
+from langchain_promptopt.gate.statistics import sign_flip_p
 from langchain_promptopt.offline import demo_prompt, demo_rows, label_prompt
 from langchain_promptopt.offline.reading import read
 from tests.support.offline_loop import Task, hits, search

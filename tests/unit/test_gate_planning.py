@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from langchain_promptopt.gate import planning
-from langchain_promptopt.gate.binomial import sign_test
-from langchain_promptopt.gate.outlook import feasibility
+from langchain_promptopt.gate.planning import feasibility
 from langchain_promptopt.gate.rendering import power_table, what_it_can_show
+from langchain_promptopt.gate.statistics import sign_test
 from langchain_promptopt.recipe import Gate
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from langchain_promptopt.errors import DataError
-from langchain_promptopt.gate.rows import Missing, pair_outcomes
+from langchain_promptopt.gate.pairs import Missing, pair_outcomes
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 
 OUTAGE = Failure("timeout", "no answer")

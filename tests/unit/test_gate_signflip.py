@@ -11,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from langchain_promptopt.gate.binomial import binomial_tail, critical_wins, normal_quantile, normal_tail, sign_test
-from langchain_promptopt.gate.signflip import sign_flip_p, whole_steps
+from langchain_promptopt.gate.statistics import (
+    binomial_tail,
+    critical_wins,
+    normal_quantile,
+    normal_tail,
+    sign_flip_p,
+    sign_test,
+    whole_steps,
+)
 
 quarters = st.integers(-4, 4).map(lambda k: k / 4)
 thirds = st.integers(-3, 3).map(lambda k: k / 3)

@@ -1,24 +1,98 @@
-"""Paired rows: what both sides did on the same example, repeat by repeat.
+"""What the gate watches and warns about but never decides by: length, refusals, parse failures, cost.
+
+Paired rows: what both sides did on the same example, repeat by repeat.
 
 Rules (product contract, section 8). A cell that infrastructure lost removes its pair; a failure the
 prompt caused scores 0. Cells lost on one side only are remembered: when one side lost clearly more of
 them than the other there is no verdict, and a gain must survive counting the candidate's as 0. Served
 model names must not change during the test, nor differ between sides unless models are what is compared.
+
+One metric of all pairs, reduced to a mean difference for each cluster.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import fsum, isfinite
 from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_promptopt.errors import DataError
-from langchain_promptopt.gate.binomial import sign_test
-from langchain_promptopt.gate.watched import side_metrics
+from langchain_promptopt.gate.statistics import sign_test
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
     from langchain_promptopt.types import Outcome
+
+    pass
+
+REFUSALS = frozenset({"refusal", "content_filter"})
+PARSE_FAILURES = frozenset({"unparsable", "truncated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One watched number: when its rise is worth a warning, and how to say it."""
+
+    metric: str
+    label: str
+    rises: Callable[[float, float], bool]
+    relative: bool
+
+
+def _by_a_quarter(baseline: float, best: float) -> bool:
+    return best > 1.25 * baseline and best > 0  # spec section 8: +25 %
+
+
+def _by_two_points(baseline: float, best: float) -> bool:
+    return best - baseline > 0.02
+
+
+WATCHED = (
+    Watch("output_length", "output length", _by_a_quarter, relative=True),
+    Watch("refusals", "refusals", _by_two_points, relative=False),
+    Watch("parse_failures", "parse failures", _by_two_points, relative=False),
+    Watch("cost", "cost per call", _by_a_quarter, relative=True),
+)
+
+
+def side_metrics(outcomes: Sequence[Outcome]) -> Mapping[str, tuple[float, ...]]:
+    """The watched numbers of one row on one side; a number nobody knows is left out."""
+    lengths = tuple(float(_length(o.output)) for o in outcomes if o.failure is None and o.output is not None)
+    costs = tuple(o.usage.usd / o.usage.calls for o in outcomes if o.usage.usd and o.usage.calls)
+    found = {
+        "output_length": lengths,
+        "refusals": tuple(float(_failed(o, REFUSALS)) for o in outcomes),
+        "parse_failures": tuple(float(_failed(o, PARSE_FAILURES)) for o in outcomes),
+        "cost": costs,
+    }
+    return {name: values for name, values in found.items() if values}
+
+
+def _failed(outcome: Outcome, kinds: frozenset[str]) -> bool:
+    return outcome.failure is not None and outcome.failure.kind in kinds
+
+
+def _length(output: object) -> int:
+    """Characters of a text, or of the JSON of anything else."""
+    return len(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, default=str))
+
+
+def warning_text(watch: Watch, baseline: float, best: float) -> str:
+    """One sentence about a watched number that rose.
+
+    >>> warning_text(WATCHED[0], 100.0, 150.0)
+    'output length rose by 50 % (100 to 150)'
+    """
+    if watch.relative:
+        rise = f"by {(best / baseline - 1) * 100:.0f} %" if baseline else "from nothing"
+        return f"{watch.label} rose {rise} ({baseline:.4g} to {best:.4g})"
+    return f"{watch.label} rose from {baseline * 100:.1f} % to {best * 100:.1f} % of the calls"
+
+
+# ------------------------------------------------------------ Paired rows: what both sides did on the same example
 
 Scores: TypeAlias = Mapping[str, tuple[float, ...]]
 
@@ -226,3 +300,98 @@ def _kind(outcome: Outcome) -> str | None:
 
 def _served(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return tuple(sorted({name for o in outcomes if o.model_served is not None for name in o.model_served.split(", ")}))
+
+
+# ------------------------------------------------------------ One metric of all pairs, reduced to a mean differenc
+
+RowMeans: TypeAlias = tuple[float, float]
+"""Mean score of one row over its repeats: (baseline, candidate)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Cluster means of both sides. Rows weigh equally inside a cluster, clusters equally in the mean."""
+
+    metric: str
+    baselines: tuple[float, ...]
+    candidates: tuple[float, ...]
+    rows: int
+
+    @property
+    def clusters(self) -> int:
+        """Independent units."""
+        return len(self.baselines)
+
+    @property
+    def baseline(self) -> float:
+        """Mean of the baseline over clusters."""
+        return fsum(self.baselines) / max(1, self.clusters)
+
+    @property
+    def best(self) -> float:
+        """Mean of the candidate over clusters."""
+        return fsum(self.candidates) / max(1, self.clusters)
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Candidate minus baseline for each cluster, freed of rounding noise so that ties are ties."""
+        return tuple(round(b - a, 12) for a, b in zip(self.baselines, self.candidates, strict=True))
+
+    @property
+    def difference(self) -> float:
+        """Mean difference over clusters."""
+        return fsum(self.differences) / max(1, self.clusters)
+
+    @property
+    def discordance(self) -> float:
+        """Share of clusters on which the sides differ."""
+        return sum(d != 0 for d in self.differences) / max(1, self.clusters)
+
+
+def contrast(rows: Iterable[PairedRow], metric: str, of_row: Callable[[PairedRow], RowMeans | None]) -> Contrast:
+    """Average rows into clusters; rows for which `of_row` gives None are left out."""
+    by_cluster: dict[str, list[RowMeans]] = {}
+    for row in rows:
+        means = of_row(row)
+        if means is not None:
+            by_cluster.setdefault(row.cluster, []).append(means)
+    many = list(by_cluster.values())
+    return Contrast(
+        metric,
+        tuple(_mean(a for a, _ in cluster) for cluster in many),
+        tuple(_mean(b for _, b in cluster) for cluster in many),
+        sum(map(len, many)),
+    )
+
+
+def by_metric(metric: str) -> Callable[[PairedRow], RowMeans | None]:
+    """Rows by one score."""
+    return lambda row: _means(row.baseline.get(metric), row.candidate.get(metric))
+
+
+def by_weights(weights: Mapping[str, float]) -> Callable[[PairedRow], RowMeans | None]:
+    """Rows by the weighted mean of several scores; a row that lacks one of them is left out."""
+    total = fsum(weights.values())
+
+    def of_row(row: PairedRow) -> RowMeans | None:
+        parts = [(w, _means(row.baseline.get(m), row.candidate.get(m))) for m, w in weights.items()]
+        known = [(w, p) for w, p in parts if p is not None]
+        if len(known) < len(parts):
+            return None
+        return fsum(w * p[0] for w, p in known) / total, fsum(w * p[1] for w, p in known) / total
+
+    return of_row
+
+
+def by_side(name: str) -> Callable[[PairedRow], RowMeans | None]:
+    """Rows by something watched."""
+    return lambda row: _means(row.baseline_side.get(name), row.candidate_side.get(name))
+
+
+def _means(left: tuple[float, ...] | None, right: tuple[float, ...] | None) -> RowMeans | None:
+    return (_mean(left), _mean(right)) if left and right else None
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return fsum(listed) / len(listed)
