@@ -10,7 +10,7 @@ from langchain_promptopt._engine.line import Line, made_from
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt.events import Identified
 from langchain_promptopt.protocols import Trial
-from langchain_promptopt.steps.views import tagged
+from langchain_promptopt.steps.base import tagged
 from langchain_promptopt.types import Attempt, Candidate, Draft, Edit, Workpiece
 
 if TYPE_CHECKING:

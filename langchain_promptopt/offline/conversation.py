@@ -13,7 +13,7 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from langchain_promptopt.steps.metaprompts import load
+from langchain_promptopt.steps.base import load
 
 if TYPE_CHECKING:
     from langchain_promptopt.offline.manual import Place

@@ -25,7 +25,7 @@ from langchain_promptopt.optimizer.judging import judge_models, judge_notes, sha
 from langchain_promptopt.optimizer.loading import load_rows, notes_hash
 from langchain_promptopt.optimizer.stored import with_stored
 from langchain_promptopt.presets import recipe_of
-from langchain_promptopt.steps.metaprompts import versions
+from langchain_promptopt.steps.base import versions
 from langchain_promptopt.strategies.combining import recipe_notes
 from langchain_promptopt.strategies.registry import dump
 from langchain_promptopt.types import SPLITS, Candidate, PromptSet, content_hash

@@ -1,11 +1,27 @@
-"""What the steps share: input coercion, one traced span, one way to call the model."""
+"""Meta-prompts are content: one text file each, loaded once, versioned by hash.
+
+A file's `$name` places are filled with values that are never parsed again, so rows and
+replies with braces, dollars or tags arrive as they are.
+
+How prompts, rows and past attempts are shown to the optimizer model: pure rendering.
+
+Rows are one JSON object a line, so that nothing in a row can look like an instruction's markup.
+
+Reading what an optimizer model sent back: pure, never raises, never guesses.
+
+What the steps share: input coercion, one traced span, one way to call the model.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_core.runnables.base import RunnableSerializable
@@ -14,14 +30,258 @@ from pydantic import ConfigDict
 
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.spans import span
+from langchain_promptopt._text.spans import unframed
+from langchain_promptopt._text.tags import insert_tags, pick_tag, strip_wrapping
+from langchain_promptopt._text.words import shorten
 from langchain_promptopt.errors import PromptError
-from langchain_promptopt.steps.metaprompts import fill, load
-from langchain_promptopt.steps.views import opening
-from langchain_promptopt.types import Batch, Feedback, Message, Prompt, PromptSet, Rejection, Shown, Workpiece
+from langchain_promptopt.types import (
+    Batch,
+    Feedback,
+    Message,
+    Prompt,
+    PromptSet,
+    Rejection,
+    Remembered,
+    Shown,
+    Span,
+    Workpiece,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import Runnable, RunnableConfig
+
+
+@cache
+def load(name: str) -> str:
+    """The text of `metaprompts/<name>.txt`."""
+    return (resources.files("langchain_promptopt") / "metaprompts" / f"{name}.txt").read_text("utf-8").strip()
+
+
+def fill(name: str, **values: object) -> str:
+    """The meta-prompt with its `$places` filled once; a missing value is a KeyError."""
+    return Template(load(name)).substitute({k: str(v) for k, v in values.items()})
+
+
+def section(name: str, body: str) -> str:
+    r"""`body` between markers that cannot occur in it.
+
+    >>> section("prompt", "Be brief.")
+    '<prompt>\nBe brief.\n</prompt>'
+    """
+    tag = name
+    while f"</{tag}>" in body.lower():
+        tag = f"{name}-{hashlib.sha256((tag + body).encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    return f"<{tag}>\n{body}\n</{tag}>"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Content hash of every meta-prompt, for the run record."""
+    folder = resources.files("langchain_promptopt") / "metaprompts"
+    names = sorted(f.name.removesuffix(".txt") for f in folder.iterdir() if f.name.endswith(".txt"))
+    return {n: hashlib.sha256(load(n).encode()).hexdigest()[:12] for n in names}
+
+
+# ------------------------------------------------------------ How prompts, rows and past attempts are shown to the
+
+_LONGEST_VALUE = 2_000
+"""Code points of one value of a row that are shown; the middle of a longer one is cut out."""
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _LONGEST_VALUE:
+        half = _LONGEST_VALUE // 2
+        return f"{shorten(value, half)} [... {len(value) - 2 * half} characters left out ...] {value[-half:]}"
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(v) for v in value]
+    return value
+
+
+def _row(shown: Shown, *, answered: bool) -> str:
+    row: dict[str, Any] = {"id": shown.example_id, "inputs": dict(shown.inputs), "expected": dict(shown.expected)}
+    if answered:
+        row |= {"answer": shown.output, "score": round(shown.score, 3)}
+        if shown.comment:
+            row["comment"] = shown.comment
+    return json.dumps({k: _short(v) for k, v in row.items()}, ensure_ascii=False, default=str)
+
+
+def rows(shown: Sequence[Shown], *, answered: bool = True) -> str:
+    """One JSON object a line; without `answered` only inputs and expected."""
+    return "\n".join(_row(s, answered=answered) for s in shown)
+
+
+def evidence(piece: Workpiece) -> str:
+    """The sections about rows that went wrong, right, or show the format."""
+    parts = []
+    if piece.batch.errors:
+        parts.append("Rows the prompt got wrong:\n" + section("errors", rows(piece.batch.errors)))
+    if piece.batch.correct:
+        parts.append("Rows it got right, which must stay right:\n" + section("correct", rows(piece.batch.correct)))
+    if piece.batch.formats:
+        parts.append("Rows that show the task:\n" + section("examples", rows(piece.batch.formats, answered=False)))
+    return "\n\n".join(parts)
+
+
+def memory(items: Sequence[Remembered]) -> str:
+    """Past attempts in the order given, with integer scores 0-100 (G6)."""
+    shown = []
+    for item in items:
+        if item.summary:
+            shown.append(item.summary)
+            continue
+        attempt = item.attempt
+        body: dict[str, Any] = {"score": round(100 * attempt.score), "prompt": attempt.candidate.prompts.document.text}
+        shown.append(json.dumps(body, ensure_ascii=False))
+    return "\n".join(shown)
+
+
+def edit_memory(items: Sequence[Remembered]) -> str:
+    """Past edits with the change of score they brought, one JSON object a line."""
+    return "\n".join(
+        json.dumps(
+            {
+                "gain": round(100 * item.attempt.gain),
+                "score": round(100 * item.attempt.score),
+                "old": e.old,
+                "new": e.new,
+            },
+            ensure_ascii=False,
+        )
+        for item in items
+        for e in item.attempt.candidate.edits
+    )
+
+
+def past(piece: Workpiece) -> str:
+    """The section about earlier attempts, edits where the attempts carry them."""
+    if not piece.memory:
+        return ""
+    if any(m.attempt.candidate.edits for m in piece.memory) and piece.spans is not None:
+        return "Earlier edits and what they did to the score (0-100):\n" + section("history", edit_memory(piece.memory))
+    return "Earlier prompts and their scores (0-100):\n" + section("history", memory(piece.memory))
+
+
+def opening(piece: Workpiece) -> str:
+    """Prompt, evidence, feedback and history: what the first turn of a conversation carries."""
+    parts = [fill("task"), "The current prompt:\n" + section("prompt", piece.prompts.document.text)]
+    parts += [p for p in (evidence(piece), past(piece)) if p]
+    if piece.feedback is not None and piece.feedback.text:
+        parts.append("What was found out about the errors:\n" + section("feedback", piece.feedback.text))
+    return "\n\n".join(parts)
+
+
+def flat_range(prompts: PromptSet, span: Span) -> tuple[int, int]:
+    """The place of a span in the flat document."""
+    document = prompts.document
+    for piece, start in zip(document.pieces, document.starts, strict=True):
+        if (piece.prompt, piece.message) == (span.prompt, span.message):
+            return start + span.start, start + span.end
+    raise KeyError(span)
+
+
+def spans_of(prompts: PromptSet, ranges: Sequence[tuple[int, int]]) -> tuple[Span, ...]:
+    """Flat ranges as spans."""
+    document = prompts.document
+    out = []
+    for start, end in ranges:
+        i, a, b = document.locate(start, end)
+        out.append(Span(document.pieces[i].prompt, document.pieces[i].message, a, b))
+    return tuple(out)
+
+
+def core_range(prompts: PromptSet, span: Span) -> tuple[int, int]:
+    """The place in the flat document of what is shown of a span: its text without list mark and line break."""
+    start, end = flat_range(prompts, span)
+    before, _, after = unframed(prompts.text_at(span))
+    return start + len(before), end - len(after)
+
+
+def tagged(prompts: PromptSet, spans: Sequence[Span]) -> tuple[str, str]:
+    """The document with the spans tagged, and the tag's name (a nonce where the text holds the literal tag)."""
+    text = prompts.document.text
+    tag = pick_tag(text)
+    return insert_tags(text, [core_range(prompts, s) for s in spans], tag), tag
+
+
+def limits_line(piece: Workpiece) -> str:
+    """The sentence that states the word allowance, or nothing."""
+    allowance = piece.allowance
+    if allowance.words is None or not allowance.stated:
+        return ""
+    return fill("allowance", words=allowance.words)
+
+
+# ------------------------------------------------------------ Reading what an optimizer model sent back: pure, nev
+
+_TRIES = 50
+"""How many opening brackets are tried before a reply counts as holding no JSON."""
+
+
+def find_json(reply: str, kind: type) -> Any | None:
+    """The first JSON value of `kind` (list or dict) in the reply, whatever stands around it.
+
+    >>> find_json('Sure: [{"quote": "x"}] done', list)
+    [{'quote': 'x'}]
+    """
+    text = strip_wrapping(reply)
+    opener, decoder, at = ("[" if kind is list else "{"), json.JSONDecoder(strict=False), -1
+    for _ in range(_TRIES):
+        at = text.find(opener, at + 1)
+        if at < 0:
+            return None
+        try:
+            value, _end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):  # a thousand brackets are no JSON either
+            continue
+        if isinstance(value, kind):
+            return value
+    return None
+
+
+def between_markers(reply: str, start: str = "<START>", end: str = "<END>") -> str | Rejection:
+    """The text between exactly one pair of markers; the line ends next to them are dropped (GPO format).
+
+    A missing or doubled marker is a rejection: the whole reply is never taken instead.
+    """
+    text = strip_wrapping(reply)
+    if text.count(start) != 1 or text.count(end) != 1:
+        return Rejection("markers", f"found {text.count(start)} {start} and {text.count(end)} {end}")
+    a, b = text.index(start) + len(start), text.index(end)
+    if b < a:
+        return Rejection("markers", f"{end} stands before {start}")
+    return text[a:b].strip("\r\n")
+
+
+def slot_texts(reply: str, count: int) -> dict[int, tuple[str, str]] | Rejection:
+    """Replacement and reason by slot number (from 1); unknown slots are a rejection."""
+    value = find_json(reply, dict)
+    if value is None:
+        return Rejection("no_json", "the reply holds no JSON object")
+    out: dict[int, tuple[str, str]] = {}
+    for key, item in value.items():
+        digits = "".join(c for c in str(key) if c.isdigit())
+        if not digits or not 1 <= int(digits) <= count:
+            return Rejection("unknown_slot", f"slot {key!r}; there are {count}")
+        new, reason = (item, "") if isinstance(item, str) else _slot(item)
+        if new is None:
+            return Rejection("no_text", f"slot {key!r} has no text")
+        out[int(digits)] = (new, reason)
+    return out if out else Rejection("empty_reply", "no slot was filled")
+
+
+def _slot(item: Any) -> tuple[str | None, str]:
+    if isinstance(item, dict) and isinstance(item.get("new"), str):
+        return item["new"], str(item.get("reason", ""))
+    return None, ""
+
+
+# ------------------------------------------------------------ What the steps share: input coercion, one traced spa
 
 _FIXED_TEMPERATURE = re.compile(r"(^|/)(o\d|gpt-5)")
 

@@ -1,12 +1,14 @@
-"""Textual gradients: APO's reasons and PE2's two-step inspection of the rows that went wrong."""
+"""Textual gradients: APO's reasons and PE2's two-step inspection of the rows that went wrong.
+
+Condense what was tried and how it scored into a few sentences (GPO's summarised trajectory).
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from langchain_promptopt.steps.base import Step
-from langchain_promptopt.steps.metaprompts import fill
+from langchain_promptopt.steps.base import Step, fill
 from langchain_promptopt.types import Feedback, Workpiece
 
 if TYPE_CHECKING:
@@ -53,3 +55,20 @@ class TextualGradient(Step):
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
         feedback = out.feedback or Feedback("")
         return {"feedback": feedback.text, "example_ids": list(feedback.example_ids)}
+
+
+# ------------------------------------------------------------ Condense what was tried and how it scored into a few
+
+
+class SummariseTrajectory(Step):
+    """Adds the summary of `memory` as `feedback`."""
+
+    run_name: ClassVar[str] = "summarise_trajectory"
+    temperature: float | None = 0.0
+
+    async def _work(self, piece: Workpiece, config: RunnableConfig) -> Workpiece:
+        reply, out = await self._say(piece, fill("summarise"), config)
+        return replace(out, feedback=Feedback(reply.strip()))
+
+    def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
+        return {"summary": out.feedback.text if out.feedback else ""}

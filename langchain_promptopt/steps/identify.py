@@ -9,10 +9,7 @@ from langchain_promptopt._text.document import editable_words, normal_ranges
 from langchain_promptopt._text.spans import SpanLimits, find_quote, framed, index_ranges, legalise, numbered, project
 from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.words import is_unspaced, word_limit
-from langchain_promptopt.steps.base import Step, rejected
-from langchain_promptopt.steps.metaprompts import fill, load, section
-from langchain_promptopt.steps.replies import find_json
-from langchain_promptopt.steps.views import spans_of, tagged
+from langchain_promptopt.steps.base import Step, fill, find_json, load, rejected, section, spans_of, tagged
 from langchain_promptopt.types import PromptSet, Rejection, Workpiece
 
 if TYPE_CHECKING:

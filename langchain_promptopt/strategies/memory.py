@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from langchain_promptopt.errors import RecipeError
-from langchain_promptopt.steps.summarise import SummariseTrajectory
+from langchain_promptopt.steps.gradient import SummariseTrajectory
 from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.strategies.embedding import HashedEmbeddings, cosine
 from langchain_promptopt.types import Attempt, Remembered, Trajectory, Workpiece

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_promptopt.steps.induce import InduceInstruction
+from langchain_promptopt.steps.propose import InduceInstruction
 from langchain_promptopt.types import Batch, Candidate, Edit, Example, Shown, Workpiece
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.steps.metaprompts import load
+from langchain_promptopt.steps.base import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

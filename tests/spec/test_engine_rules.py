@@ -16,8 +16,8 @@ from langchain_promptopt.errors import PromptOptError, RecipeError
 from langchain_promptopt.presets import PRESETS, gpo, lpo_pe2, pe2, recipe_of
 from langchain_promptopt.recipe import Recipe
 from langchain_promptopt.steps import GlobalProposal, LocalProposal
+from langchain_promptopt.steps.base import spans_of
 from langchain_promptopt.steps.propose import editable_ranges
-from langchain_promptopt.steps.views import spans_of
 from langchain_promptopt.strategies.memory import Recency
 from langchain_promptopt.strategies.registry import dump, load
 from langchain_promptopt.strategies.scope import RandomSpans, Spans

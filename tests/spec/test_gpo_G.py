@@ -19,7 +19,7 @@ from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.presets import gpo, gpo_code, lpo_gpo
 from langchain_promptopt.protocols import Ask
 from langchain_promptopt.steps import TrajectoryRetriever
-from langchain_promptopt.steps.views import memory as shown_memory
+from langchain_promptopt.steps.base import memory as shown_memory
 from langchain_promptopt.strategies.control import Cosine, Fixed, Linear
 from langchain_promptopt.strategies.memory import Importance, Recency, Relevance
 from langchain_promptopt.strategies.registry import dump, load

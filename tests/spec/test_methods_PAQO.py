@@ -13,7 +13,7 @@ import pytest
 from langchain_promptopt import optimize
 from langchain_promptopt.presets import apo, pe2
 from langchain_promptopt.protocols import Ask, rng_at
-from langchain_promptopt.steps.views import memory as shown_memory
+from langchain_promptopt.steps.base import memory as shown_memory
 from langchain_promptopt.strategies.evidence import ErrorBatches, ErrorGroups
 from langchain_promptopt.strategies.memory import TopByScore
 from langchain_promptopt.strategies.proposals import Paraphrased

@@ -16,9 +16,8 @@ from langchain_promptopt.offline.conversation import understand
 from langchain_promptopt.offline.patches import Patch, fitted, patched
 from langchain_promptopt.offline.reading import read
 from langchain_promptopt.steps import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient
-from langchain_promptopt.steps.base import as_workpiece
-from langchain_promptopt.steps.induce import InduceInstruction
-from langchain_promptopt.steps.metaprompts import load
+from langchain_promptopt.steps.base import as_workpiece, load
+from langchain_promptopt.steps.propose import InduceInstruction
 from langchain_promptopt.types import Allowance, Batch, Shown, Span, Workpiece
 
 PROMPT = """You sort notes about colours for a museum. Be calm, read the note twice and decide what it is about.
@@ -153,7 +152,7 @@ def test_words_that_brought_nothing_before_are_not_tried_again():
 
 
 def conversation(extra: str) -> list[tuple[str, str]]:
-    from langchain_promptopt.steps.views import opening
+    from langchain_promptopt.steps.base import opening
 
     step = IdentifyTokens(model=None)
     request = step._request(piece((HARBOUR,), ()), "edit")

@@ -146,7 +146,7 @@ def test_rewrites_lose_sentences_at_the_drop_rate():
 
 
 def _rewrite_request(text):
-    from langchain_promptopt.steps.metaprompts import fill
+    from langchain_promptopt.steps.base import fill
 
     goal = fill("global.edit", goal=fill("global.goal-edit"), allowance="", cap="", keep="")
     return f"The current prompt:\n<prompt>\n{text}\n</prompt>\n\n{goal}"
