@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from langchain_promptopt._langchain.discover import walk
 from langchain_promptopt._langchain.leaves import concrete_type, read_leaves
 from langchain_promptopt._langchain.models import model_id
-from langchain_promptopt.evaluators._identity import hash_of, plain
+from langchain_promptopt.evaluators._resolve import hash_of, plain
 from langchain_promptopt.types import content_hash
 
 if TYPE_CHECKING:

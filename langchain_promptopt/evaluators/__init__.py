@@ -4,9 +4,15 @@ Built-ins have LangSmith's shape, `f(outputs, reference_outputs) -> {"key", "sco
 and work alone, in `langsmith.evaluate`, and here. `metadata["parse_ok"]` is False when no answer could be read.
 """
 
-from langchain_promptopt.evaluators._adapter import EvalResult, Evaluator, EvaluatorFailed, score_all
-from langchain_promptopt.evaluators._choices import options_of, parse_choice
-from langchain_promptopt.evaluators._labels import parse_label
+from langchain_promptopt.evaluators._adapter import (
+    ANSWER_NAMES,
+    Call,
+    EvalResult,
+    Evaluator,
+    EvaluatorFailed,
+    reply_of,
+    score_all,
+)
 from langchain_promptopt.evaluators._matchers import (
     LabelMatch,
     choice_match,
@@ -16,12 +22,18 @@ from langchain_promptopt.evaluators._matchers import (
     number_match,
     rouge_l,
 )
-from langchain_promptopt.evaluators._normal import as_text, folded, normal_form, visible
-from langchain_promptopt.evaluators._numbers import parse_number
+from langchain_promptopt.evaluators._read import (
+    as_text,
+    folded,
+    normal_form,
+    options_of,
+    parse_choice,
+    parse_label,
+    parse_number,
+    visible,
+)
 from langchain_promptopt.evaluators._resolve import Declared, declare, know_labels, resolve_evaluators
-from langchain_promptopt.evaluators._signature import Call
 from langchain_promptopt.evaluators._summary import SummaryEvaluator, resolve_summaries
-from langchain_promptopt.evaluators._values import ANSWER_NAMES, reply_of
 
 __all__ = [
     "ANSWER_NAMES",

@@ -1,19 +1,18 @@
-"""The built-in evaluators. LangSmith-shaped: `f(outputs, reference_outputs)` gives a dict with key and score."""
+"""ROUGE-L as an F measure over words; scripts without blanks count by character.
+
+The built-in evaluators. LangSmith-shaped: `f(outputs, reference_outputs)` gives a dict with key and score.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import EvaluatorError
-from langchain_promptopt.evaluators._choices import options_of, parse_choice
-from langchain_promptopt.evaluators._labels import is_label, known_opposites, parse_label
-from langchain_promptopt.evaluators._normal import as_text, folded, shown, trimmed
-from langchain_promptopt.evaluators._numbers import is_only_number, parse_number
-from langchain_promptopt.evaluators._rouge import mean_rouge_l
-from langchain_promptopt.evaluators._values import (
+from langchain_promptopt.evaluators._adapter import (
     json_of,
     references_of,
     reply_of,
@@ -21,6 +20,57 @@ from langchain_promptopt.evaluators._values import (
     same_json,
     text_references,
 )
+from langchain_promptopt.evaluators._read import (
+    as_text,
+    folded,
+    is_label,
+    is_only_number,
+    known_opposites,
+    options_of,
+    parse_choice,
+    parse_label,
+    parse_number,
+    shown,
+    trimmed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WORD = re.compile(
+    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+"
+)
+
+
+def words(text: str) -> list[str]:
+    """The words a score counts: case folded, punctuation left out.
+
+    >>> words("The cat's 猫.")
+    ['the', 'cat', 's', '猫']
+    """
+    return _WORD.findall(folded(text))
+
+
+def rouge_l_f(reply: str, reference: str) -> float:
+    """F1 of the longest common subsequence of words. Texts without a word score 0 unless both have none.
+
+    >>> rouge_l_f("the cat sat", "the black cat sat")
+    0.8571428571428571
+    """
+    from rapidfuzz.distance import LCSseq
+
+    ours, theirs = words(reply), words(reference)
+    if not ours or not theirs:
+        return float(ours == theirs)
+    return 2 * LCSseq.similarity(ours, theirs) / (len(ours) + len(theirs))
+
+
+def mean_rouge_l(reply: str, references: Sequence[str]) -> float:
+    """The mean over all references, as GPO scores WebNLG; the maximum is another number."""
+    return sum(rouge_l_f(reply, reference) for reference in references) / len(references)
+
+
+# ------------------------------------------------------------ The built-in evaluators. LangSmith-shaped: `f(output
 
 
 def _verdict(key: str, *, right: bool, parsed: str | None, expected: object, reply: object) -> dict[str, Any]:

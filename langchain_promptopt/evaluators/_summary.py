@@ -11,11 +11,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import EvaluatorError
-from langchain_promptopt.evaluators._adapter import Blame, is_async_callable
-from langchain_promptopt.evaluators._identity import key_of
-from langchain_promptopt.evaluators._resolve import loaded
-from langchain_promptopt.evaluators._returns import Returned, results_of
-from langchain_promptopt.evaluators._signature import OF_ALL_ROWS, Call, Calls, Plan, plan_of
+from langchain_promptopt.evaluators._adapter import (
+    OF_ALL_ROWS,
+    Blame,
+    Call,
+    Calls,
+    Plan,
+    Returned,
+    is_async_callable,
+    plan_of,
+    results_of,
+)
+from langchain_promptopt.evaluators._resolve import key_of, loaded
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from langchain_core.prompts.base import BasePromptTemplate
 
 from langchain_promptopt._langchain.models import endpoint_of, model_id
 from langchain_promptopt._runtime.cache import Address, EvaluationCache
-from langchain_promptopt.evaluators._identity import hash_of
+from langchain_promptopt.evaluators._resolve import hash_of
 from langchain_promptopt.types import Outcome
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from langchain_promptopt.evaluators import (
     resolve_evaluators,
     score_all,
 )
-from langchain_promptopt.evaluators._signature import Call, RunView
+from langchain_promptopt.evaluators._adapter import Call, RunView
 from langchain_promptopt.types import Example
 
 ROW = Example("r1", {"q": "2+2?"}, {"answer": "4"}, {"attachments": {"a": "b"}, "lang": "en"})

@@ -20,8 +20,8 @@ from langchain_promptopt.evaluators import (
     rouge_l,
     visible,
 )
-from langchain_promptopt.evaluators._normal import shown
-from langchain_promptopt.evaluators._rouge import rouge_l_f
+from langchain_promptopt.evaluators._matchers import rouge_l_f
+from langchain_promptopt.evaluators._read import shown
 
 
 class Person(BaseModel):
