@@ -1,8 +1,8 @@
 """Rows from files, folders, Hugging Face, memory or LangSmith, checked before anything is paid for."""
 
+from langchain_promptopt._data._files import Source, describe_source
 from langchain_promptopt._data._load import Inspected, examples_of, inspect_rows, load_data, version_of
 from langchain_promptopt._data._rows import Columns
-from langchain_promptopt._data._source import Source, describe_source
 
 __all__ = [
     "Columns",
