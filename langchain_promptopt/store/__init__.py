@@ -2,8 +2,8 @@
 
 from langchain_promptopt.store.folder import RunFolder, list_runs, runs_dir
 from langchain_promptopt.store.journal import Journal
+from langchain_promptopt.store.lines import read_events, visible_events
 from langchain_promptopt.store.memory import MemoryStore, Record
-from langchain_promptopt.store.reading import read_events, visible_events
 
 __all__ = [
     "Journal",

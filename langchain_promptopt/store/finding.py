@@ -8,8 +8,7 @@ from typing import Any
 
 from langchain_promptopt.errors import ResumeError, UsageError
 from langchain_promptopt.store.journal import VERDICTS
-from langchain_promptopt.store.lines import decode
-from langchain_promptopt.store.reading import read_events
+from langchain_promptopt.store.lines import decode, read_events
 
 JOURNAL = "journal.jsonl"
 _FINISHED = b'"type":"run.finished"'

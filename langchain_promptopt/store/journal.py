@@ -1,4 +1,8 @@
-"""The journal on disk: one line an event, written with one system call, synced where money was spent.
+"""Group commit: many appended lines, one sync to disk.
+
+Where in the file each cell's line stands: all a journal keeps of its rows in memory.
+
+The journal on disk: one line an event, written with one system call, synced where money was spent.
 
 A line survives `kill -9` as soon as `append` returns, because it is with the operating system by
 then; paid lines survive a power cut soon after, because a background thread syncs them in groups.
@@ -12,21 +16,184 @@ import fcntl
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ResumeError, RunBusy, UnavailableError
 from langchain_promptopt.store.folder import private_dir
-from langchain_promptopt.store.lines import cell_of, decode, encode, fingerprint, now
-from langchain_promptopt.store.places import Cells
-from langchain_promptopt.store.reading import parse_line
-from langchain_promptopt.store.syncing import Syncer
+from langchain_promptopt.store.lines import cell_of, decode, encode, fingerprint, now, outcome_of, parse_line
+from langchain_promptopt.types import Cell, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from langchain_promptopt.events import Event
     from langchain_promptopt.types import Cell, Outcome
+
+_EVERY = 0.05  # seconds between syncs at most as often; one fsync a row would cost more than the row
+
+
+class Syncer:
+    """Syncs a file soon after it was asked to, on a thread that starts with the first request."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self._fd = fd
+        self._name = name
+        self._asked = 0
+        self._done = 0
+        self._stop = False
+        self._error: OSError | None = None
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def soon(self) -> None:
+        """Have what is written by now on disk within about 50 ms. Raises what an earlier sync met."""
+        with self._changed:
+            self._raise()
+            self._asked += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="promptopt-journal", daemon=True)
+                self._thread.start()
+            elif self._asked == self._done + 1:
+                self._changed.notify()
+
+    def flush(self) -> None:
+        """Have what is written by now on disk. Raises UnavailableError where the disk refuses."""
+        with self._changed:
+            self._raise()
+            self._sync()
+            self._raise()
+
+    def close(self) -> None:
+        """Flush and end the thread."""
+        with self._changed:
+            self._stop = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._stop:
+                while self._asked == self._done and not self._stop:
+                    self._changed.wait()
+                self._gather()
+                if not self._stop:
+                    self._sync()
+
+    def _gather(self) -> None:
+        """Wait for company, unless the end comes first."""
+        self._changed.wait_for(lambda: self._stop, timeout=_EVERY)
+
+    def _sync(self) -> None:
+        """Sync without holding up those who append meanwhile."""
+        asked = self._asked
+        self._changed.release()
+        try:
+            os.fsync(self._fd)
+            error = None
+        except OSError as failed:
+            error = failed
+        finally:
+            self._changed.acquire()
+        self._error = error or self._error
+        self._done = max(self._done, asked)
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            msg = f"cannot sync the journal: {self._error.strerror}"
+            raise UnavailableError(msg, where=self._name, mend="Check the disk, then resume.") from self._error
+
+
+# ------------------------------------------------------------ Where in the file each cell's line stands: all a jou
+
+_SIZE_BITS = 40
+
+
+class Cells(Mapping[Cell, Outcome]):
+    """Outcomes by cell, read from the file when asked for: 100,000 rows with long outputs stay small in memory.
+
+    A place is one number (offset, size, and whether a resumed run has still to come by), and names
+    are shared, so a cell costs about 100 bytes.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._at: dict[tuple[str, str, int], dict[str, int]] = {}
+        self._names: dict[str, str] = {}
+        self._size = 0
+        self.waiting = 0
+        """Loaded lines that no resumed run has come by."""
+
+    def note(self, cell: Cell, offset: int, size: int, *, loaded: bool = False) -> Mapping[str, Any] | None:
+        """Remember the line of this cell; a later line of the same cell counts.
+
+        Returns the data of the line that thereby counts no more, if a resumed run might still repeat it.
+        """
+        part = (cell.candidate_id, cell.split, cell.repeat)
+        rows = self._at.get(part)
+        if rows is None:
+            rows = self._at[part] = {}
+        name = self._names.setdefault(cell.example_id, cell.example_id)
+        before = rows.get(name)
+        rows[name] = (offset << _SIZE_BITS | size) << 1 | loaded
+        self.waiting += loaded
+        self._size += before is None
+        if before is None or not before & 1:
+            return None
+        self.waiting -= 1
+        return self._read(before)
+
+    def loaded(self, cell: Cell) -> Mapping[str, Any] | None:
+        """The data of this cell's line, if a resumed run has still to come by it."""
+        place = self._place(cell)
+        return self._read(place) if place is not None and place & 1 else None
+
+    def pass_by(self, cell: Cell) -> bool:
+        """A resumed run has come by the line of this cell; False where there is none or it had before."""
+        place = self._place(cell)
+        if place is None or not place & 1:
+            return False
+        self._at[cell.candidate_id, cell.split, cell.repeat][cell.example_id] = place & ~1
+        self.waiting -= 1
+        return True
+
+    def _place(self, cell: Cell) -> int | None:
+        rows = self._at.get((cell.candidate_id, cell.split, cell.repeat))
+        return None if rows is None else rows.get(cell.example_id)
+
+    def _read(self, place: int) -> Mapping[str, Any]:
+        at = place >> 1
+        line = os.pread(self._fd, at & ((1 << _SIZE_BITS) - 1), at >> _SIZE_BITS)
+        data: Mapping[str, Any] = decode(line)["data"]
+        return data
+
+    def __getitem__(self, cell: Cell) -> Outcome:
+        place = self._place(cell)
+        if place is None:
+            raise KeyError(cell)
+        return outcome_of(self._read(place), cell)
+
+    def get(self, cell: Cell, default: Any = None) -> Any:
+        """The outcome of this cell, or `default`: most cells asked for are not there, and a raise is slow."""
+        place = self._place(cell)
+        return default if place is None else outcome_of(self._read(place), cell)
+
+    def __contains__(self, cell: object) -> bool:
+        return isinstance(cell, Cell) and self._place(cell) is not None
+
+    def __iter__(self) -> Iterator[Cell]:
+        for (candidate_id, split, repeat), rows in self._at.items():
+            for example_id in rows:
+                yield Cell(candidate_id, split, example_id, repeat)
+
+    def __len__(self) -> int:
+        return self._size
+
+
+# ------------------------------------------------------------ The journal on disk: one line an event, written with
 
 VERDICTS = frozenset({"improved", "inconclusive", "no_gain"})
 """Outcomes after which nothing is left to do; a spent budget and an interruption can be resumed."""
