@@ -10,9 +10,9 @@ from langchain_promptopt._engine.gating import Verdict, run_gate
 from langchain_promptopt._engine.spending import Spending
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._langchain.identity import chain_identity
-from langchain_promptopt._runtime.amounts import Tally
 from langchain_promptopt._runtime.bridge import run_sync
-from langchain_promptopt._runtime.spans import span
+from langchain_promptopt._runtime.ledger import Tally
+from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.events import Proposed, RunFinished
 from langchain_promptopt.optimizer.assemble import Assembled, assemble

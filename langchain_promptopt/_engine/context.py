@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._engine.models import OptimizerModel
     from langchain_promptopt._runtime.ledger import Ledger
-    from langchain_promptopt._runtime.spans import Traces
+    from langchain_promptopt._runtime.tracing import Traces
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import DataSet, Executor, Observer
     from langchain_promptopt.recipe import Gate, Recipe

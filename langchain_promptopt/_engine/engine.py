@@ -9,7 +9,7 @@ from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.gating import Judge, Verdict, run_gate
 from langchain_promptopt._engine.search import Found, Search
 from langchain_promptopt._engine.spending import Spending
-from langchain_promptopt._runtime.spans import marks, span
+from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.events import Incident, RunFinished, RunStarted
 from langchain_promptopt.report.lineage import final_edits

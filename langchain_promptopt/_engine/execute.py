@@ -11,7 +11,7 @@ from langchain_core.runnables.config import RunnableConfig, var_child_runnable_c
 
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._runtime.failures import CallError, verdict_of_finish
-from langchain_promptopt._runtime.spans import Traces, listened, marks, run_id_of, span
+from langchain_promptopt._runtime.tracing import Traces, listened, marks, run_id_of, span
 from langchain_promptopt._runtime.usage import with_handler
 from langchain_promptopt.types import Example, Failure, Outcome, PromptSet, Usage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_promptopt._runtime.spans import marks, span
+from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.events import Tested
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome

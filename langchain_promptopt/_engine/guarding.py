@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._runtime.clock import Clock
-    from langchain_promptopt._runtime.lanes import Lane, Slots
     from langchain_promptopt._runtime.ledger import Flight, Ledger
-    from langchain_promptopt._runtime.limiter import Slot
+    from langchain_promptopt._runtime.limiter import Lane, Slot, Slots
     from langchain_promptopt.ports import Job
 
 _FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0}

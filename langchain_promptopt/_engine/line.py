@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._engine.signs import tell_global_step, tell_remarks
-from langchain_promptopt._runtime.spans import span
+from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt.events import FeedbackGiven, Identified, Proposed, Rejected, Retrieved
 from langchain_promptopt.protocols import Ask, GuardContext
 from langchain_promptopt.steps.retriever import TrajectoryRetriever

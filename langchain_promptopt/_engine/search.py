@@ -16,7 +16,7 @@ from langchain_promptopt._engine.signs import tell_stop
 from langchain_promptopt._engine.standing import Standing
 from langchain_promptopt._engine.stepplan import StepPlanner, Where
 from langchain_promptopt._engine.tasks import together
-from langchain_promptopt._runtime.spans import marks, span
+from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.events import Incident
 from langchain_promptopt.protocols import Progress, rng_at
 from langchain_promptopt.types import Attempt, Candidate, Outcome, Trajectory

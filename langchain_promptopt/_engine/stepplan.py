@@ -11,7 +11,7 @@ from langchain_promptopt._engine.line import Line, ask_for
 from langchain_promptopt._engine.regression import rows_to_keep
 from langchain_promptopt._engine.signs import marks_astray, tell_astray
 from langchain_promptopt._engine.tasks import together
-from langchain_promptopt._runtime.spans import marks
+from langchain_promptopt._runtime.tracing import marks
 from langchain_promptopt.events import Incident
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Attempt, Candidate, Example, Outcome, Shown

@@ -1,4 +1,6 @@
-"""The one table of what is retried, scored 0, or ends the run (product 8, 10.18).
+"""How kinds of failure look from outside, over all providers, without importing any of them.
+
+The one table of what is retried, scored 0, or ends the run (product 8, 10.18).
 
 | action | meaning |
 |---|---|
@@ -13,19 +15,15 @@ baseline of all 0, and that stops the run and shows the row (product 7.7).
 
 from __future__ import annotations
 
+import errno
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_promptopt._runtime.redact import message_of, redact
-from langchain_promptopt._runtime.symptoms import (
-    body_kind,
-    builtin_kind,
-    inner_errors,
-    malformed_kind,
-    named_kind,
-    retry_after,
-    status_kind,
-)
 from langchain_promptopt.errors import (
     ConfigError,
     CredentialsError,
@@ -38,6 +36,279 @@ from langchain_promptopt.types import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# Codes and types in a JSON body; OpenAI, Azure, Anthropic, Groq, Together and OpenRouter spell them so.
+_CODES = {
+    "insufficient_quota": "insufficient_quota",
+    "billing_hard_limit_reached": "insufficient_quota",
+    "billing_not_active": "insufficient_quota",
+    "billing_error": "insufficient_quota",
+    "context_length_exceeded": "context_overflow",
+    "string_above_max_length": "context_overflow",
+    "request_too_large": "context_overflow",
+    "content_filter": "content_filter",
+    "content_policy_violation": "content_filter",
+    "responsibleaipolicyviolation": "content_filter",
+    "invalid_prompt": "content_filter",
+    "rate_limit_exceeded": "rate_limited",
+    "rate_limit_error": "rate_limited",
+    "overloaded_error": "server_error",
+}
+_OVERFLOW = re.compile(
+    r"(?i)maximum context length|context (?:length|window|size)|prompt is too long|input is too long"
+    r"|too many (?:input )?tokens|exceeds the (?:maximum|available) (?:number of )?(?:input )?(?:tokens|context)"
+)
+_OTHER_LOOP = re.compile(r"Event loop is closed|attached to a different loop|bound to a different event loop")
+_NO_CREDIT = re.compile(r"(?i)insufficient_quota|credit balance is too low|insufficient (?:credits|balance|funds)")
+
+# Class names, looked up along the inheritance of an error.
+_NAMES = {
+    "ContextOverflowError": "context_overflow",
+    "OutputParserException": "unparsable",
+    "LengthFinishReasonError": "truncated",
+    "ContentFilterFinishReasonError": "content_filter",
+    "OpenAIRefusalError": "refusal",
+    "ModelRateLimitError": "rate_limited",
+    "ModelTimeoutError": "timeout",
+    "ModelConnectionError": "connection",
+    "ModelAPIError": "server_error",
+    "ModelAuthenticationError": "unauthorized",
+    "ModelPermissionDeniedError": "forbidden",
+    "ModelNotFoundError": "not_found",
+    "ModelInvalidRequestError": "bad_request",
+    "APITimeoutError": "timeout",
+    "APIConnectionError": "connection",
+    "ResourceExhausted": "rate_limited",
+    "ServiceUnavailable": "server_error",
+    "DeadlineExceeded": "timeout",
+    "TimeoutException": "timeout",  # httpx
+    "Timeout": "timeout",  # requests
+    "ConnectionError": "connection",  # requests, whose class is no builtin one
+    "TransportError": "connection",  # httpx: connect, read, write, protocol
+    "ClientConnectionError": "connection",  # aiohttp
+    "ClientPayloadError": "connection",
+    "ChunkedEncodingError": "connection",
+    "IncompleteRead": "connection",
+    "RemoteDisconnected": "connection",
+    "LangSmithRateLimitError": "rate_limited",
+    "LangSmithConnectionError": "connection",
+    "LangSmithAPIError": "server_error",
+}
+_STATUS = {
+    400: "bad_request",
+    401: "unauthorized",
+    402: "insufficient_quota",
+    403: "forbidden",
+    404: "not_found",
+    408: "timeout",
+    409: "conflict",
+    413: "context_overflow",
+    422: "bad_request",
+    425: "conflict",
+    429: "rate_limited",
+}
+_SERVER_ERRORS = range(500, 600)
+_MODEL_ONLY = {"bad_request", "unauthorized", "forbidden", "not_found", "insufficient_quota", "context_overflow"}
+_CLIENTS = (
+    "openai",
+    "langchain_openai",
+    "anthropic",
+    "langchain_anthropic",
+    "google",
+    "langchain_google_genai",
+    "langchain_google_vertexai",
+    "mistralai",
+    "langchain_mistralai",
+    "groq",
+    "langchain_groq",
+    "cohere",
+    "langchain_cohere",
+    "botocore",
+    "langchain_aws",
+    "ollama",
+    "langchain_ollama",
+    "langsmith",
+)
+_MODEL_CALL = "langchain_core.language_models"
+_PLUMBING = ("json", "asyncio", "concurrent", "contextlib", "threading", "httpx", "httpx2", "httpcore", "pydantic")
+_BUSY = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ETIMEDOUT}
+
+
+def body_kind(error: BaseException) -> str | None:
+    """The kind a JSON error body names by code or type, or, in a refused request, by its text."""
+    body = _body(error)
+    for name in ("code", "type"):
+        if (kind := _CODES.get(str(body.get(name)).lower())) is not None:
+            return kind
+    status = _status(error)
+    text = f"{body.get('message', '')} {error}"
+    if status in {400, 402, 403, 429} and _NO_CREDIT.search(text):
+        return "insufficient_quota"
+    return "context_overflow" if status == 400 and _OVERFLOW.search(text) else None
+
+
+def _body(error: BaseException) -> Mapping[str, Any]:
+    """The error object of the reply. Some gateways send it with status 200: the client raises it in a ValueError."""
+    body = getattr(error, "body", None)
+    if body is None and isinstance(error, ValueError) and error.args and _within(_origin(error), _CLIENTS):
+        body = error.args[0]
+    if isinstance(body, Mapping):
+        body = body.get("error", body)
+    return body if isinstance(body, Mapping) else {}
+
+
+def named_kind(error: BaseException) -> str | None:
+    """The kind by class name, the most derived class first."""
+    names = (_NAMES.get(cls.__name__) for cls in type(error).__mro__)
+    kind = next((k for k in names if k is not None), None)
+    if kind == "timeout" and any(_was_cut(inner) for inner in inner_errors(error)):
+        return "connection"  # the openai SDK's client on aiohttp tells a connection that was cut as a time-out
+    refused = kind == "bad_request" and _status(error) not in {None, 400, 422}
+    return None if refused else kind
+
+
+def _was_cut(error: BaseException) -> bool:
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return "ClientConnectionError" in names and "TimeoutError" not in names
+
+
+def status_kind(error: BaseException) -> str | None:
+    """The kind by HTTP status. That a page is missing for a tool of the chain says nothing about our key."""
+    status = _status(error)
+    if status is None:
+        return None
+    kind = "server_error" if status in _SERVER_ERRORS else _STATUS.get(status)
+    about_model = _within(type(error).__module__, _CLIENTS) or _inside_model_call(error)
+    return kind if about_model or kind not in _MODEL_ONLY else None
+
+
+def builtin_kind(error: BaseException) -> str | None:
+    """The kind of Python's own connection, time-out and operating system errors."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, RuntimeError) and _OTHER_LOOP.search(str(error)):
+        return "connection"  # a client kept a connection of an event loop that has ended; a new one is made next time
+    if isinstance(error, ConnectionError):
+        return "connection"
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in _FULL:
+        return "disk_full"
+    if error.errno in _BUSY:
+        return "busy"
+    # gaierror and ssl errors carry numbers of their own
+    network = type(error).__module__ in {"socket", "ssl"} or error.errno in _UNREACHABLE
+    return "connection" if network else None
+
+
+def malformed_kind(error: BaseException) -> str | None:
+    """`malformed_reply` when a plain Python error came out of a model client's own code.
+
+    Broken JSON, an empty body, HTML and a reply without choices surface as such errors; the same
+    errors out of the user's functions are theirs.
+    """
+    if not isinstance(error, ValueError | LookupError | TypeError | AttributeError):
+        return None
+    origin = _origin(error)
+    if origin.startswith(_MODEL_CALL):
+        # elsewhere in there a ValueError means that the chain fed the model something impossible
+        return "malformed_reply" if isinstance(error, IndexError) else None
+    return "malformed_reply" if _within(origin, _CLIENTS) else None
+
+
+def inner_errors(error: BaseException) -> Iterator[BaseException]:
+    """What is behind `error`: its causes, and what was being handled, nearest first."""
+    seen, queue = {id(error)}, [error]
+    while queue:
+        current = queue.pop(0)
+        context = None if current.__suppress_context__ else current.__context__
+        for found in (current.__cause__, context):
+            if found is not None and id(found) not in seen:
+                seen.add(id(found))
+                queue.append(found)
+                yield found
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Seconds the service asks to wait, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
+    headers = _headers(error)
+    millis = _number(headers.get("retry-after-ms"))
+    if millis is not None:
+        return millis / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    return seconds if seconds is not None else _until(value, headers.get("date"))
+
+
+def _headers(error: BaseException) -> Mapping[str, str]:
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    if headers is None:
+        headers = getattr(error, "headers", None)
+    return {str(k).lower(): str(v) for k, v in headers.items()} if isinstance(headers, Mapping) else {}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return value if value is not None and 0 <= value < float("inf") else None
+
+
+def _until(when: str | None, now: str | None) -> float | None:
+    """Seconds between two HTTP dates; the server's own `Date` spares us a wrong clock."""
+    try:
+        end = parsedate_to_datetime(when) if when else None
+        start = parsedate_to_datetime(now) if now else datetime.now(UTC)
+        return None if end is None else max(0.0, (end - start).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def _status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    for holder, name in ((error, "status_code"), (response, "status_code"), (error, "status"), (error, "code")):
+        value: Any = getattr(holder, name, None)
+        if isinstance(value, int) and 100 <= value < 600:
+            return int(value)
+    in_body = _body(error).get("code")
+    if isinstance(in_body, int) and 400 <= in_body < 600:
+        return in_body
+    if isinstance(response, Mapping):  # botocore
+        value = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return value if isinstance(value, int) else None
+    return None
+
+
+def _modules(error: BaseException) -> list[str]:
+    """Module names of the traceback's frames, the outermost first."""
+    names, tb = [], error.__traceback__
+    while tb is not None:
+        names.append(str(tb.tb_frame.f_globals.get("__name__", "")))
+        tb = tb.tb_next
+    return names
+
+
+def _origin(error: BaseException) -> str:
+    """The innermost module that is not plumbing both sides use."""
+    for name in reversed(_modules(error)):
+        if not _within(name, _PLUMBING):
+            return name
+    return ""
+
+
+def _within(module: str, packages: tuple[str, ...]) -> bool:
+    """Whether `module` is one of `packages` or inside one; a common prefix is not enough."""
+    return any(module == name or module.startswith(name + ".") for name in packages)
+
+
+def _inside_model_call(error: BaseException) -> bool:
+    return any(name.startswith(_MODEL_CALL) for name in _modules(error))
+
+
+# ------------------------------------------------------------ The one table of what is retried, scored 0, or ends
 
 Action: TypeAlias = Literal["retry", "zero", "stop", "drop"]
 

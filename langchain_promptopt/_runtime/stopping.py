@@ -1,13 +1,21 @@
-"""An orderly stop: calls in flight may come in, since they are paid for, and nothing new begins."""
+"""An orderly stop: calls in flight may come in, since they are paid for, and nothing new begins.
+
+Ctrl-C and SIGTERM end a run in order: the first asks, the second quits.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+import os
+import signal
+import sys
+import threading
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import AsyncIterator, Callable, Hashable
+    from types import FrameType
 
 
 class Stopping:
@@ -54,3 +62,82 @@ class Stopping:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), seconds)
         return self.in_flight
+
+
+# ------------------------------------------------------------ Ctrl-C and SIGTERM end a run in order: the first ask
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_Handler: TypeAlias = "Callable[[int, FrameType | None], object] | int | signal.Handlers | None"
+
+
+_AT_A_TERMINAL = 10.0
+_UNATTENDED = 5.0
+"""Seconds for calls in flight where nobody can press Ctrl-C again: GitHub's runner gives a job 7.5 s
+to end, Docker 10 s, and the run still has to write its files."""
+
+
+def grace(timeout: float | None) -> float:
+    """Seconds that calls in flight get after the first signal; never more than a call may take."""
+    patience = _AT_A_TERMINAL if sys.stderr is not None and sys.stderr.isatty() else _UNATTENDED
+    return patience if timeout is None else min(patience, timeout)
+
+
+class Cancel:
+    """Set by the first signal; `number` says which, 2 for Ctrl-C and 15 for SIGTERM."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._event = asyncio.Event()
+
+    @property
+    def requested(self) -> bool:
+        """Whether the run should come to an end."""
+        return self.number is not None
+
+    def request(self, number: int = signal.SIGINT) -> None:
+        """Ask for the end, as the first signal does."""
+        if self.number is None:
+            self.number = int(number)
+        self._event.set()
+
+    async def wait(self) -> int:
+        """Return the signal's number once one came."""
+        await self._event.wait()
+        return int(self.number or signal.SIGINT)
+
+
+def die_by(number: int) -> None:
+    """End this process at once, the way the signal ends one that does not handle it.
+
+    The journal needs no good-bye: every line on it is already with the operating system.
+    """
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+@asynccontextmanager
+async def cancel_on_signals(quit_now: Callable[[int], object] = die_by) -> AsyncIterator[Cancel]:
+    """A block in which the first SIGINT or SIGTERM sets the yielded `Cancel`, and the second quits.
+
+    The handlers that stood before are put back. Off the main thread, where Python allows no
+    handlers, the signals stay the program's own and `Cancel` is set by `request` alone.
+    """
+    cancel = Cancel()
+    if threading.current_thread() is not threading.main_thread():
+        yield cancel
+        return
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if cancel.requested:
+            quit_now(number)
+        else:
+            cancel.number = number  # at once, so that a second signal finds it even when the loop is busy
+            loop.call_soon_threadsafe(cancel.request, number)
+
+    before: dict[signal.Signals, _Handler] = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    try:
+        yield cancel
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -10,9 +10,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_promptopt._engine.execute import LocalExecutor, Scores
 from langchain_promptopt._langchain.models import endpoint_of, model_name
 from langchain_promptopt._runtime.failures import TABLE, CallError, Verdict, classify
-from langchain_promptopt._runtime.lanes import Lane, Limiters, Limits
-from langchain_promptopt._runtime.limiter import Limiter
-from langchain_promptopt._runtime.spans import span, within
+from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
+from langchain_promptopt._runtime.tracing import span, within
 from langchain_promptopt._runtime.usage import UsageCollector
 from langchain_promptopt.errors import UsageError
 from langchain_promptopt.evaluators import EvaluatorFailed, score_all

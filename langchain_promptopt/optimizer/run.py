@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._runtime.bridge import run_sync
-from langchain_promptopt._runtime.signals import Cancel, cancel_on_signals, grace
+from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
 from langchain_promptopt.errors import ConfigError, Interrupted, PromptOptError
 from langchain_promptopt.events import Applied
 from langchain_promptopt.optimizer.assemble import Assembled, assemble

@@ -29,7 +29,7 @@ from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict
 
 from langchain_promptopt._runtime.bridge import run_sync
-from langchain_promptopt._runtime.spans import span
+from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt._text.spans import unframed
 from langchain_promptopt._text.tags import insert_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.words import shorten

@@ -15,7 +15,7 @@ import threading
 import pytest
 
 from langchain_promptopt._runtime.bridge import run_sync
-from langchain_promptopt._runtime.signals import cancel_on_signals, grace
+from langchain_promptopt._runtime.stopping import cancel_on_signals, grace
 
 COLOUR = contextvars.ContextVar("colour", default="none")
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt._runtime.clock import FakeClock, RealClock
-from langchain_promptopt._runtime.lanes import Limiters, Limits
-from langchain_promptopt._runtime.limiter import Bucket, Limiter, RateLimit
+from langchain_promptopt._runtime.limiter import Bucket, Limiter, Limiters, Limits, RateLimit
 from langchain_promptopt.errors import ConfigError
 
 
