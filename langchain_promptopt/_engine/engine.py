@@ -12,7 +12,7 @@ from langchain_promptopt._engine.spending import Spending
 from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.events import Incident, RunFinished, RunStarted
-from langchain_promptopt.report.lineage import final_edits
+from langchain_promptopt.report.record import final_edits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

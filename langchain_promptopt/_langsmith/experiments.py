@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_promptopt._langsmith.service import Service
-    from langchain_promptopt.report.course import Tried
-    from langchain_promptopt.report.record import RunRecord
+    from langchain_promptopt.report.record import RunRecord, Tried
     from langchain_promptopt.types import Example
 
 _OURS = uuid5(NAMESPACE_URL, "langchain-promptopt/experiments")

@@ -37,7 +37,7 @@ def show_check(report: Any, *, as_json: bool) -> int:
     if as_json:
         print_json(data)
     else:
-        from langchain_promptopt.report.check_view import check_view
+        from langchain_promptopt.report.terminal import check_view
 
         print_view(check_view(data))
     for error in report.missing:

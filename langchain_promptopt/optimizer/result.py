@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._engine.gating import Verdict
     from langchain_promptopt.ports import DataSet
-    from langchain_promptopt.report.health import Health
+    from langchain_promptopt.report.record import Health
     from langchain_promptopt.types import Edit, PromptSet
 
 
@@ -80,7 +80,7 @@ class Result:
     @property
     def health(self) -> Health:
         """Refusals by rule, obedience of the optimizer model, rows whose label is in doubt: read from the record."""
-        from langchain_promptopt.report.health import health_of
+        from langchain_promptopt.report.record import health_of
 
         return health_of(self.events())
 

@@ -21,7 +21,7 @@ from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.summing import summarise
 from langchain_promptopt.optimizer.tracing import traced
-from langchain_promptopt.report.lineage import compose
+from langchain_promptopt.report.record import compose
 from langchain_promptopt.store import RunFolder, read_events
 from langchain_promptopt.types import Candidate, Edit
 

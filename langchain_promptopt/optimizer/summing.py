@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.evaluators import Call, EvaluatorFailed
-from langchain_promptopt.report.record import RunRecord
-from langchain_promptopt.report.rows import latest_cells
+from langchain_promptopt.report.record import RunRecord, latest_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

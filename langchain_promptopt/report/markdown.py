@@ -17,10 +17,7 @@ from langchain_promptopt.report.text import as_text
 from langchain_promptopt.report.visible import shortened, visible
 
 if TYPE_CHECKING:
-    from langchain_promptopt.report.lineage import FinalEdit
-    from langchain_promptopt.report.places import Place
-    from langchain_promptopt.report.record import RunRecord
-    from langchain_promptopt.report.rows import Row, Rows
+    from langchain_promptopt.report.record import FinalEdit, Place, Row, Rows, RunRecord
 
 MARKER = "<!-- promptopt-gate -->"
 LIMIT = 65_000

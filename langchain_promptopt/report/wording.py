@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from langchain_promptopt.report.health import Health, SuspectRow
-    from langchain_promptopt.report.record import RunRecord
+    from langchain_promptopt.report.record import Health, RunRecord, SuspectRow
 
 _HEADLINES = {
     "improved": ("good", "Improved", "The new prompt does better on rows nobody optimized on."),

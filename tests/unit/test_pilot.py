@@ -10,7 +10,7 @@ import pytest
 
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.pipeline import prepare
-from langchain_promptopt.report.check_view import check_view
+from langchain_promptopt.report.terminal import check_view
 from tests.support.tasks import PROMPT, rows
 
 APP = """

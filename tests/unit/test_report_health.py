@@ -8,8 +8,7 @@ import pytest
 
 from langchain_promptopt import optimize
 from langchain_promptopt.presets import lpo_pe2
-from langchain_promptopt.report.health import Health, SuspectRow, health_of
-from langchain_promptopt.report.record import RunRecord
+from langchain_promptopt.report.record import Health, RunRecord, SuspectRow, health_of
 from langchain_promptopt.report.render import render
 from langchain_promptopt.report.wording import health_facts
 from langchain_promptopt.strategies.stopping import Steps

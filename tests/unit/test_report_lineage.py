@@ -9,8 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt.errors import DataError
-from langchain_promptopt.report.lineage import FinalEdit, compose, differences, final_edits, journal_edits
-from langchain_promptopt.report.rebuild import rebuild, splice
+from langchain_promptopt.report.record import (
+    FinalEdit,
+    compose,
+    differences,
+    final_edits,
+    journal_edits,
+    rebuild,
+    splice,
+)
 from langchain_promptopt.types import Candidate, Edit, Message, Prompt, PromptSet
 from tests.support.journals import SYSTEM, Journal, edit, improved_run
 

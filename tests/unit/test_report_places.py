@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt.report.lineage import FinalEdit
-from langchain_promptopt.report.places import place_of
+from langchain_promptopt.report.record import FinalEdit, place_of
 
 TEMPLATE = """Sort the ticket.
 

@@ -6,9 +6,7 @@ import pytest
 
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.report import wording
-from langchain_promptopt.report.course import Tried, course
-from langchain_promptopt.report.record import RunRecord
-from langchain_promptopt.report.rows import Scorer, paired_rows
+from langchain_promptopt.report.record import RunRecord, Scorer, Tried, course, paired_rows
 from tests.support.journals import Journal, edit, improved_run, rows_of, usage
 
 
