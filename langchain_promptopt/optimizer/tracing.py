@@ -9,8 +9,7 @@ from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tracers.base import BaseTracer
 
-from langchain_promptopt._langsmith.tracefile import TraceFile
-from langchain_promptopt._langsmith.tracing import tracing
+from langchain_promptopt._langsmith.tracing import TraceFile, tracing
 from langchain_promptopt.store import RunFolder
 
 if TYPE_CHECKING:

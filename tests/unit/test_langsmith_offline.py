@@ -26,8 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from langchain_promptopt import Gate, optimize
 from langchain_promptopt._langsmith.otel import InOrder, provider
-from langchain_promptopt._langsmith.sending import TraceClient
-from langchain_promptopt._langsmith.tracing import make_client
+from langchain_promptopt._langsmith.tracing import TraceClient, make_client
 from langchain_promptopt.errors import ConfigError, CredentialsError
 from tests.support.guard import SocketGuard
 from tests.support.http_kit import LoopbackServer

@@ -18,7 +18,8 @@ from langchain_core.prompts.structured import StructuredPrompt
 from langchain_core.runnables import RunnableLambda
 
 from langchain_promptopt import optimize
-from langchain_promptopt._langsmith import sending, service
+from langchain_promptopt._langsmith import service
+from langchain_promptopt._langsmith import tracing as sending
 from langchain_promptopt._langsmith.hub import PromptHub, pull_template
 from langchain_promptopt.optimizer.publishing import push_recorded, rollback_recorded
 from langchain_promptopt.testing.scripted import ScriptedModel
