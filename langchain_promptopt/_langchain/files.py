@@ -14,7 +14,7 @@ from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt, PromptSet
 
 if TYPE_CHECKING:
-    from langchain_promptopt._langchain.writeback import Snapshot
+    from langchain_promptopt._langchain.templates import Snapshot
 
 VERSION = 1
 """Of the files `save_prompts` writes, under the key `promptopt`."""

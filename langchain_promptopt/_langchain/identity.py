@@ -11,8 +11,8 @@ from langchain_core.prompts.base import BasePromptTemplate
 from pydantic import BaseModel
 
 from langchain_promptopt._langchain.discover import walk
-from langchain_promptopt._langchain.leaves import concrete_type, read_leaves
 from langchain_promptopt._langchain.models import model_id
+from langchain_promptopt._langchain.templates import concrete_type, read_leaves
 from langchain_promptopt.evaluators._resolve import hash_of, plain
 from langchain_promptopt.types import content_hash
 

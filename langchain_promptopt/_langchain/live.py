@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._langchain.discover import Found, find_prompts, name_places
-from langchain_promptopt._langchain.prompts import from_prompt, to_prompt
+from langchain_promptopt._langchain.templates import Snapshot, from_prompt, to_prompt, write_all
 from langchain_promptopt._langchain.tunable import Tunable
-from langchain_promptopt._langchain.writeback import Snapshot, write_all
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.types import Prompt, PromptSet
 

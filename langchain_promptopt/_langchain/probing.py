@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from langchain_promptopt._langchain.keyless import has_no_key
-from langchain_promptopt._langchain.models import endpoint_of, model_name, unbound
+from langchain_promptopt._langchain.models import endpoint_of, has_no_key, model_name, unbound
 from langchain_promptopt._langchain.quick import quick
 from langchain_promptopt._runtime.failures import classify
 from langchain_promptopt._runtime.probe import Probe

@@ -1,4 +1,18 @@
-"""The user's chain as evaluations run it: the same objects, with less work around each call.
+"""Connections for many calls at once.
+
+httpx's pool walks over all its connections before and after each request, asking the operating
+system about every idle one, and reads replies in Python; with 64 in flight that is a third of a
+call's processor time. The openai SDK brings a client on aiohttp, which does neither.
+
+The code of langchain-openai and of the openai SDK, with two helpers of theirs replaced where they do nothing.
+
+A call of `ChatOpenAI` hops to a thread to read a reply that is already there: a tenth of its
+processor time, and with many calls in flight each waits twice for the interpreter. The SDK looks up
+the declared type of every key of every message, as much again, and leaves plain JSON as it is. So a
+subclass runs the very same code with another `run_in_executor` and another `async_maybe_transform`.
+Where that code is written otherwise, or somebody has put an instrument around it, the class stays.
+
+The user's chain as evaluations run it: the same objects, with less work around each call.
 
 Some things cost a chain of prompt, model and parser most beside the model itself: `StrOutputParser`
 hops to a thread to return a string, the sequence opens a task and a callback manager for each step
@@ -9,9 +23,14 @@ replaced; the user's own objects, and clients the user passed, are left as they 
 
 from __future__ import annotations
 
+import inspect
+import socket
 import sys
 from dataclasses import dataclass, field
+from functools import cache
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.output_parsers import StrOutputParser
@@ -21,12 +40,157 @@ from langchain_core.runnables import RunnableSequence
 from langchain_core.runnables.base import RunnableBinding
 from langchain_core.runnables.config import ensure_config, get_async_callback_manager_for_config
 
-from langchain_promptopt._langchain.connections import own_client
-from langchain_promptopt._langchain.lean import lean_completions, lean_model
-
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
     from langchain_core.outputs import Generation
     from langchain_core.runnables import Runnable, RunnableConfig
+
+_DEFAULT_CLIENT = "_AsyncHttpxClientWrapper"
+"""What langchain-openai makes when nobody passes a client."""
+_KEPT_SECONDS = 5.0  # as in the default pool
+
+
+def own_client(root: Any) -> Any | None:
+    """An HTTP client like the default one of this `AsyncOpenAI`, on aiohttp; it belongs to one event loop.
+
+    None where its client is anybody else's, speaks through a proxy, or was instrumented, and where the
+    address names a user, which aiohttp takes for a second authorization: those stay.
+    """
+    default = getattr(root, "_client", None)
+    transport = getattr(default, "_transport", None)
+    library = sys.modules.get(type(transport).__module__.partition(".")[0])
+    plain = library is not None and type(transport) is getattr(library, "AsyncHTTPTransport", None)
+    if type(default).__name__ != _DEFAULT_CLIENT or not plain or getattr(default, "_mounts", None):
+        return None
+    if "create" in vars(root.chat.completions) or urlsplit(str(root.base_url)).username is not None:
+        return None
+    options = getattr(getattr(transport, "_pool", None), "_socket_options", None)
+    return _client(library, default, options or ())
+
+
+@cache
+def _certificates(library: Any) -> Any:
+    """Reading the certificates takes longer than a call: once is enough."""
+    return library.create_ssl_context()
+
+
+def _client(library: Any, default: Any, options: Sequence[tuple[Any, ...]]) -> Any:
+    from openai import DefaultAioHttpClient
+
+    client = DefaultAioHttpClient(
+        base_url=default.base_url,
+        timeout=default.timeout,
+        follow_redirects=default.follow_redirects,
+        verify=_certificates(library),
+    )
+    transport: Any = client._transport
+    transport.client = _session(_certificates(library), options)  # made on the first request, in its event loop
+    return client
+
+
+def _session(certificates: Any, options: Sequence[tuple[Any, ...]]) -> Callable[[], Any]:
+    """Makes a session whose sockets have `options`: langchain-openai's keep long calls alive behind firewalls."""
+
+    def opened(address: Any) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        for option in options:
+            made.setsockopt(*option)
+        return made
+
+    def session() -> Any:
+        from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+
+        connector = TCPConnector(ssl=certificates, limit=0, keepalive_timeout=_KEPT_SECONDS, socket_factory=opened)
+        return ClientSession(connector=connector, cookie_jar=DummyCookieJar())
+
+    return session
+
+
+# ------------------------------------------------------------ The code of langchain-openai and of the openai SDK,
+
+
+def lean_model(cls: Any) -> Any:
+    """`ChatOpenAI`, reading replies where it is."""
+    return _lean_model(cls, cls._agenerate)
+
+
+@cache  # by its code too: an instrument may be put around it between two runs
+def _lean_model(cls: Any, ask: Any) -> Any:
+    if not inspect.isfunction(ask) or "run_in_executor" not in ask.__code__.co_names:
+        return cls
+    return _with(cls, "_agenerate", _in_a_world(ask, run_in_executor=_now))
+
+
+def lean_completions(root: Any) -> Any:
+    """The chat completions of an `AsyncOpenAI`, which send a body of plain JSON as it is."""
+    completions = root.chat.completions
+    plain: Any = type(completions)
+    cls = _lean_completions(plain, plain.create)
+    return completions if cls is plain else cls(root)
+
+
+@cache
+def _lean_completions(cls: Any, create: Any) -> Any:
+    ask = inspect.unwrap(create)
+    if not inspect.isfunction(ask) or "async_maybe_transform" not in ask.__code__.co_names or not _the_sdks_own(create):
+        return cls
+    transform = ask.__globals__["async_maybe_transform"]
+    return _with(cls, "create", _in_a_world(ask, async_maybe_transform=_plainly(transform)))
+
+
+def _the_sdks_own(create: Any) -> bool:
+    """Whether nobody has put an instrument around the request."""
+    home = str(sys.modules["openai"].__path__[0])
+    return inspect.isfunction(create) and create.__code__.co_filename.startswith(home)
+
+
+def _in_a_world(function: Any, **names: Any) -> FunctionType:
+    """The function with these globals in place of its own."""
+    world = {**function.__globals__, **names}
+    made = FunctionType(function.__code__, world, function.__name__, function.__defaults__, function.__closure__)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
+
+
+def _with(cls: Any, name: str, function: FunctionType) -> Any:
+    made = type(cls.__name__, (cls,), {name: function, "__module__": cls.__module__})
+    made.__qualname__ = cls.__qualname__  # traces read as always
+    return made
+
+
+async def _now(_executor: Any, do: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return do(*args, **kwargs)
+
+
+def _plainly(transform: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """The SDK's transform, for what is not plain JSON alone."""
+    import openai
+
+    left_out = (openai.NotGiven, openai.Omit)
+
+    async def plainly(data: Mapping[str, Any], declared: Any) -> Any:
+        given = {k: v for k, v in data.items() if not isinstance(v, left_out)}
+        return given if _is_json(given) else await transform(data, declared)
+
+    return plainly
+
+
+def _is_json(value: Any) -> bool:
+    """Whether the SDK would send the value as it is: what json writes, and no file, date, model or generator."""
+    if type(value) is dict:
+        return all(_is_json(v) for v in value.values())
+    if type(value) is list:
+        return all(_is_json(v) for v in value)
+    return value is None or type(value) in _PLAIN
+
+
+_PLAIN = {str, int, float, bool}
+
+
+# ------------------------------------------------------------ The user's chain as evaluations run it: the same obj
 
 
 @dataclass

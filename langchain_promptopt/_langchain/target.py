@@ -1,4 +1,8 @@
-"""What is optimized: a chain, a bare prompt with a model, or a plain function.
+"""A model's answer as text.
+
+Rendering templates on rows, without a model, to find what would fail before it is paid for.
+
+What is optimized: a chain, a bare prompt with a model, or a plain function.
 
 A target finds the prompts, runs the chain under a candidate, checks that candidates render,
 and writes a winner into the live objects. It holds slots on them from `open` to `close`.
@@ -11,6 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
@@ -19,16 +24,68 @@ from langchain_promptopt._langchain.discover import Found, find_models, find_pro
 from langchain_promptopt._langchain.dryrun import Proof, dry_run
 from langchain_promptopt._langchain.overlay import Overlay, install, overlaid, rendered_outside
 from langchain_promptopt._langchain.quick import quick
-from langchain_promptopt._langchain.rendering import render_all
-from langchain_promptopt._langchain.textof import TextOf
+from langchain_promptopt._langchain.templates import chooses_examples, template_errors
 from langchain_promptopt._langchain.tunable import Tunable, registered
 from langchain_promptopt.errors import ConfigError, PromptError
 
 if TYPE_CHECKING:
-    from langchain_core.language_models.base import BaseLanguageModel
+    from collections.abc import Iterable, Mapping
 
-    from langchain_promptopt._langchain.writeback import Snapshot
+    from langchain_core.language_models.base import BaseLanguageModel
+    from langchain_core.prompts.base import BasePromptTemplate
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_promptopt._langchain.templates import Snapshot
     from langchain_promptopt.types import Example, PromptSet
+
+
+class TextOf(Runnable[Any, Any]):
+    """The text of a message; anything else as it is.
+
+    As `StrOutputParser`, without its span and its thread hop a call.
+    """
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002, ARG002  # LangChain's signature
+        """The text of `input`."""
+        return str(input.text) if isinstance(input, BaseMessage) else input
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002  # LangChain's signature
+        """The text of `input`."""
+        return self.invoke(input, config)
+
+
+# ------------------------------------------------------------ Rendering templates on rows, without a model, to fin
+
+
+def render_all(name: str, template: BasePromptTemplate[Any], rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Render one prompt on labelled rows.
+
+    A template that lets a selector choose its few-shot examples is only checked for missing
+    values: choosing may call a paid embedding model.
+
+    Raises:
+        PromptError: Naming prompt, row and variable.
+    """
+    refusals = template_errors()
+    alone = template.input_variables[0] if len(template.input_variables) == 1 else None
+    dry = chooses_examples(template)
+    for label, row in rows:
+        missing = sorted(set(template.input_variables) - row.keys())
+        if missing:
+            msg = f"{label} has no value for the variable {missing[0]!r}"
+            mend = f'Map a column to it: inputs = {{ {missing[0]} = "column" }}; the row has {", ".join(sorted(row))}.'
+            raise PromptError(msg, where=f"prompt {name!r}", mend=mend, variable=missing[0])
+        if dry:
+            continue
+        try:
+            template.format_prompt(**row)
+        except refusals as error:
+            named = f" with the variable {alone!r}" if alone else ""
+            msg = f"the prompt does not render on {label}{named}: {type(error).__name__}: {error}"
+            raise PromptError(msg, where=f"prompt {name!r}") from error
+
+
+# ------------------------------------------------------------ What is optimized: a chain, a bare prompt with a mod
 
 Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 

@@ -6,8 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._langchain.keyless import without_keys
-from langchain_promptopt._langchain.models import endpoint_of, model_name
+from langchain_promptopt._langchain.models import endpoint_of, model_name, without_keys
 from langchain_promptopt._langchain.probing import probe
 from langchain_promptopt._langsmith.probing import probe_langsmith
 from langchain_promptopt.optimizer.estimating import estimate_of, retries_seen

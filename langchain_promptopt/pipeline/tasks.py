@@ -98,6 +98,6 @@ def load_task(config: Config, name: str | None = None) -> Any:
 
 def template_of(prompt: Prompt) -> Any:
     """A live template of a prompt read from a file. Raises PromptError for marks that cannot be meant."""
-    from langchain_promptopt._langchain.prompts import build_template
+    from langchain_promptopt._langchain.templates import build_template
 
     return build_template(prompt)

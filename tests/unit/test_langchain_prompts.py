@@ -23,8 +23,14 @@ from langchain_core.prompts import (
 )
 from langchain_core.prompts.few_shot_with_templates import FewShotPromptWithTemplates
 
-from langchain_promptopt._langchain.prompts import build_template, from_prompt, to_prompt
-from langchain_promptopt._langchain.writeback import Snapshot, write_all, write_back
+from langchain_promptopt._langchain.templates import (
+    Snapshot,
+    build_template,
+    from_prompt,
+    to_prompt,
+    write_all,
+    write_back,
+)
 from langchain_promptopt.errors import PromptError
 
 EXAMPLE = ChatPromptTemplate([("human", "{i}"), ("ai", "{o}")])

@@ -15,7 +15,7 @@ from langchain_openai.chat_models import base
 from openai.resources.chat.completions import completions as sdk
 from pydantic import BaseModel
 
-from langchain_promptopt._langchain import lean
+from langchain_promptopt._langchain import quick as lean
 from langchain_promptopt._langchain.quick import Quick, quick
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.failures import classify
