@@ -17,10 +17,9 @@ from langchain_promptopt.strategies.guards import Standard
 from langchain_promptopt.strategies.incumbent import Elitist, FreeWalk, PairedGate
 from langchain_promptopt.strategies.memory import NoMemory, Recency, Relevance, Summary, TopByScore, TopEdits
 from langchain_promptopt.strategies.proposals import Paraphrased, PerParent, Screened
-from langchain_promptopt.strategies.race import Race
 from langchain_promptopt.strategies.refine import Refine
 from langchain_promptopt.strategies.scope import Global, Hedged, Sections, Spans
-from langchain_promptopt.strategies.scoring import Bandit, FullDev
+from langchain_promptopt.strategies.scoring import Bandit, FullDev, Race
 from langchain_promptopt.strategies.search import Beam, Greedy, Pool
 from langchain_promptopt.strategies.seeding import Induction, Manual
 from langchain_promptopt.strategies.stopping import Epochs, Steps

@@ -13,10 +13,9 @@ from langchain_promptopt.strategies.guards import Standard
 from langchain_promptopt.strategies.incumbent import Elitist
 from langchain_promptopt.strategies.memory import Importance, NoMemory, Recency, Relevance, Summary
 from langchain_promptopt.strategies.proposals import PerParent
-from langchain_promptopt.strategies.race import Race
 from langchain_promptopt.strategies.refine import Refine
 from langchain_promptopt.strategies.scope import Alternating, FixedSpans, RandomSpans, Spans
-from langchain_promptopt.strategies.scoring import Bandit, FullDev, SuccessiveHalving, SuccessiveRejects
+from langchain_promptopt.strategies.scoring import Bandit, FullDev, Race, SuccessiveHalving, SuccessiveRejects
 from langchain_promptopt.testing.planted_constants import LOCAL_LONG, WORLDS, WorldSettings
 
 if TYPE_CHECKING:

@@ -29,11 +29,11 @@ from langchain_promptopt.strategies import (
     incumbent,
     memory,
     proposals,
-    race,
     stopping,
 )
 from langchain_promptopt.strategies import refine as refining
 from langchain_promptopt.strategies import scope as scopes
+from langchain_promptopt.strategies import scoring as race
 from langchain_promptopt.strategies import scoring as scorings
 from langchain_promptopt.strategies import search as searches
 from langchain_promptopt.strategies import seeding as seedings

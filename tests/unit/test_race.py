@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from langchain_promptopt._engine.standing import Standing
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.protocols import Progress
-from langchain_promptopt.strategies.race import CAUTION, Race
-from langchain_promptopt.strategies.racing import normal_lower, normal_upper
-from langchain_promptopt.strategies.scoring import FullDev
+from langchain_promptopt.strategies.scoring import CAUTION, FullDev, Race, normal_lower, normal_upper
 from langchain_promptopt.strategies.search import ranked
 from langchain_promptopt.strategies.stopping import saturation_reason
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet
