@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["LANGSMITH_TRACING"] = "false"
 
-from langchain_promptopt._engine.bench import DevBench
-from langchain_promptopt._engine.evaluations import Evaluations
+from langchain_promptopt._engine.evaluations import DevBench, Evaluations
 from langchain_promptopt.optimizer.assemble import assemble
 from langchain_promptopt.optimizer.facade import settings_of
 from langchain_promptopt.optimizer.plan import make_plan

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt._engine.gating import Verdict, run_gate
+from langchain_promptopt._engine.gate import Verdict, run_gate
 from langchain_promptopt._engine.spending import Spending
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._langchain.identity import chain_identity

@@ -1,22 +1,263 @@
-"""Every score of a run: what is known, what is under way, and what has to be asked for."""
+"""An outcome in about a hundred bytes, for the many rows of which decisions need figures only.
+
+Outcomes a run knows, by candidate, split and row.
+
+Every score of a run: what is known, what is under way, and what has to be asked for.
+
+What a scoring strategy may do: evaluate candidates on dev rows, cached and metered.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import struct
+from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from langchain_promptopt._engine.kept import Kept
 from langchain_promptopt._engine.spending import book
 from langchain_promptopt.errors import TooManyFailures
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
 from langchain_promptopt.ports import Job
-from langchain_promptopt.types import Candidate, Cell, Outcome
+from langchain_promptopt.protocols import rng_at
+from langchain_promptopt.types import Candidate, Cell, Failure, Outcome, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from langchain_promptopt._engine.context import Run
+    pass
+    from collections.abc import Sequence
+    from random import Random
+
+    from langchain_promptopt._engine.run import Run
+    from langchain_promptopt._engine.spending import Spending
+    from langchain_promptopt.types import Candidate
+
+_USAGE = struct.Struct("<IQQQdd")
+_KIND = struct.Struct("<I")
+_SCORES_AT = _KIND.size + _USAGE.size
+_NO_USAGE = Usage()
+Figures: TypeAlias = tuple[int, int, int, int, float, float]
+"""Fields of a Usage in their order; not-a-number stands for an unknown price."""
+
+_COMMON = {0.0: 0.0, 1.0: 1.0}
+"""Scores of most rows of most evaluators, each one object instead of one a row."""
+
+
+class _Kind(NamedTuple):
+    """What an outcome shares with many others; there are few of these in a run."""
+
+    names: tuple[str, ...]
+    failure: Failure | None
+    model_served: str | None
+    cached: bool
+    tries: int
+    judged: bool
+    layout: struct.Struct
+
+    @property
+    def dropped(self) -> bool:
+        return self.failure is not None and not self.failure.scored_zero
+
+
+class Packer:
+    """Packs outcomes without their answers and comments, and gives back all the rest.
+
+    Numbers of scores and money are kept to the last bit; an unknown price stays unknown.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: list[_Kind] = []
+        self._numbers: dict[tuple[object, ...], int] = {}
+        self._layouts: dict[int, struct.Struct] = {}
+
+    def pack(self, outcome: Outcome) -> bytes:
+        """The figures of an outcome."""
+        scores = outcome.scores
+        judge = outcome.judge if outcome.judge.calls else None
+        number = self._number(outcome, tuple(scores), judged=judge is not None)
+        tail = b"" if judge is None else _USAGE.pack(*figures_of(judge))
+        return (
+            _KIND.pack(number)
+            + _USAGE.pack(*figures_of(outcome.usage))
+            + self._kinds[number].layout.pack(*scores.values())
+            + tail
+        )
+
+    def unpack(self, cell: Cell, packed: bytes) -> Outcome:
+        """The outcome of `cell` again: no answer, no comments."""
+        kind = self._kinds[_KIND.unpack_from(packed)[0]]
+        judge = usage_of(_USAGE.unpack_from(packed, len(packed) - _USAGE.size)) if kind.judged else _NO_USAGE
+        return Outcome(
+            cell=cell,
+            scores=self._scores(kind, packed),
+            failure=kind.failure,
+            usage=usage_of(_USAGE.unpack_from(packed, _KIND.size)),
+            model_served=kind.model_served,
+            cached=kind.cached,
+            judge=judge,
+            tries=kind.tries,
+        )
+
+    def scores(self, packed: bytes) -> dict[str, float]:
+        """The scores that count: none of a dropped row."""
+        kind = self._kinds[_KIND.unpack_from(packed)[0]]
+        return {} if kind.dropped else self._scores(kind, packed)
+
+    def spent(self, packed: bytes) -> tuple[bool, bool, Figures]:
+        """Whether it failed, whether it was kept from an earlier run, and the figures of its usage."""
+        kind = self._kinds[_KIND.unpack_from(packed)[0]]
+        return kind.failure is not None, kind.cached, _USAGE.unpack_from(packed, _KIND.size)
+
+    def _scores(self, kind: _Kind, packed: bytes) -> dict[str, float]:
+        values = kind.layout.unpack_from(packed, _SCORES_AT)
+        return {name: _COMMON.get(value, value) for name, value in zip(kind.names, values, strict=True)}
+
+    def _number(self, outcome: Outcome, names: tuple[str, ...], *, judged: bool) -> int:
+        key = (names, outcome.failure, outcome.model_served, outcome.cached, outcome.tries, judged)
+        number = self._numbers.get(key)
+        if number is None:
+            layout = self._layouts.setdefault(len(names), struct.Struct(f"<{len(names)}d"))
+            number = self._numbers[key] = len(self._kinds)
+            self._kinds.append(
+                _Kind(
+                    names,
+                    outcome.failure,
+                    outcome.model_served,
+                    outcome.cached,
+                    outcome.tries,
+                    judged=judged,
+                    layout=layout,
+                )
+            )
+        return number
+
+
+def figures_of(usage: Usage) -> Figures:
+    """A usage as plain numbers."""
+    usd = math.nan if usage.usd is None else usage.usd
+    return usage.calls, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usd, usage.seconds
+
+
+def usage_of(figures: Figures) -> Usage:
+    """The inverse of `figures_of`."""
+    calls, tokens_in, tokens_out, read, usd, seconds = figures
+    return Usage(calls, tokens_in, tokens_out, read, None if math.isnan(usd) else usd, seconds)
+
+
+# ------------------------------------------------------------ Outcomes a run knows, by candidate, split and row
+
+_Rows: TypeAlias = dict[str, bytes | Outcome]
+
+
+_NONE: tuple[tuple[()], ...] = ((),) * 6
+
+
+class Totals(NamedTuple):
+    """What several rows add up to. `failures` has those that score 0 and those that are dropped."""
+
+    failures: int
+    cached: int
+    usage: Usage
+
+
+class Kept:
+    """Each cell once. Rows of `train`, from which evidence is drawn, whole; of others the figures.
+
+    A row of figures costs about 150 bytes, its name and its place in the table included; answers
+    and comments are in the journal.
+
+    Args:
+        order: The rows of a split, in their order.
+    """
+
+    def __init__(self, order: Callable[[str], Iterable[str]]) -> None:
+        self._order = order
+        self._packer = Packer()
+        self._parts: dict[tuple[str, str], list[_Rows]] = {}
+        self._places: dict[str, dict[str, tuple[int, str]]] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep what became of a cell; a later outcome of the same cell counts."""
+        cell = outcome.cell
+        repeats = self._parts.setdefault((cell.candidate_id, cell.split), [])
+        while len(repeats) <= cell.repeat:
+            repeats.append({})
+        name = self._placed(cell.split)[cell.example_id][1]
+        repeats[cell.repeat][name] = outcome if cell.split == "train" else self._packer.pack(outcome)
+
+    def __contains__(self, cell: Cell) -> bool:
+        repeats = self._parts.get((cell.candidate_id, cell.split), ())
+        return cell.repeat < len(repeats) and cell.example_id in repeats[cell.repeat]
+
+    def __getitem__(self, cell: Cell) -> Outcome:
+        return self._whole(cell, self._parts[cell.candidate_id, cell.split][cell.repeat][cell.example_id])
+
+    def count(self, candidate_id: str, split: str) -> int:
+        """Outcomes known, repeats included."""
+        return sum(map(len, self._parts.get((candidate_id, split), ())))
+
+    def repeats(self, candidate_id: str, split: str) -> int:
+        """How often rows were evaluated, at most."""
+        return len(self._parts.get((candidate_id, split), ()))
+
+    def ids(self, candidate_id: str, split: str) -> list[str]:
+        """Rows with an outcome, in the split's order, whatever the order of replies."""
+        repeats = self._parts.get((candidate_id, split), ())
+        found = repeats[0].keys() if len(repeats) == 1 else {i for rows in repeats for i in rows}
+        placed = self._placed(split)
+        if len(found) == len(placed):
+            return list(placed)
+        return sorted(found, key=lambda i: placed[i])
+
+    def outcomes(self, candidate_id: str, split: str, example_id: str) -> list[Outcome]:
+        """What is known of one row, in the order of the repeats."""
+        repeats = self._parts.get((candidate_id, split), ())
+        return [
+            self._whole(Cell(candidate_id, split, example_id, n), rows[example_id])
+            for n, rows in enumerate(repeats)
+            if example_id in rows
+        ]
+
+    def scores(self, candidate_id: str, split: str) -> Iterator[tuple[str, list[Mapping[str, float]]]]:
+        """Rows in the split's order, each with its scores by repeat; a dropped one has none."""
+        repeats = self._parts.get((candidate_id, split), ())
+        for i in self.ids(candidate_id, split):
+            found = [self._scores(rows[i]) for rows in repeats if i in rows]
+            yield i, [scores for scores in found if scores]
+
+    def totals(self, candidate_id: str, split: str, only: frozenset[str] | None = None) -> Totals:
+        """Failures and usage of all rows known, or of `only` these, added up in the split's order."""
+        repeats = self._parts.get((candidate_id, split), ())
+        ids = [i for i in self.ids(candidate_id, split) if only is None or i in only]
+        spent = [self._spent(rows[i]) for i in ids for rows in repeats if i in rows]
+        calls, tokens_in, tokens_out, read, usd, seconds = zip(*(s[2] for s in spent), strict=True) if spent else _NONE
+        usage = usage_of((sum(calls), sum(tokens_in), sum(tokens_out), sum(read), sum(usd), sum(seconds)))
+        return Totals(sum(s[0] for s in spent), sum(s[1] for s in spent), usage)
+
+    def _placed(self, split: str) -> dict[str, tuple[int, str]]:
+        """Rows by id, with their place and the one string that stands for the id everywhere."""
+        placed = self._places.get(split)
+        if placed is None:
+            placed = self._places[split] = {i: (n, i) for n, i in enumerate(self._order(split))}
+        return placed
+
+    def _whole(self, cell: Cell, row: bytes | Outcome) -> Outcome:
+        return row if isinstance(row, Outcome) else self._packer.unpack(cell, row)
+
+    def _scores(self, row: bytes | Outcome) -> Mapping[str, float]:
+        if isinstance(row, Outcome):
+            return {} if row.dropped else row.scores
+        return self._packer.scores(row)
+
+    def _spent(self, row: bytes | Outcome) -> tuple[bool, bool, Figures]:
+        if isinstance(row, Outcome):
+            return row.failure is not None, row.cached, figures_of(row.usage)
+        return self._packer.spent(row)
+
+
+# ------------------------------------------------------------ Every score of a run: what is known, what is under w
 
 _IN_A_ROW = 10  # product contract, guarantee 7
 _FEW = 20
@@ -200,3 +441,55 @@ _NO_SCORES: Mapping[str, float] = MappingProxyType({})
 
 def _mean(values: list[float]) -> float:
     return values[0] if len(values) == 1 else sum(values) / len(values)
+
+
+# ------------------------------------------------------------ What a scoring strategy may do: evaluate candidates
+
+
+class DevBench:
+    """Implements protocols.Bench on the dev split of one run at one step."""
+
+    def __init__(self, run: Run, evaluations: Evaluations, step: int, spending: Spending | None = None) -> None:
+        self._run = run
+        self._evaluations = evaluations
+        self._step = step
+        self._spending = spending
+        self._withheld: set[str] = set()
+
+    @cached_property
+    def examples(self) -> Sequence[str]:
+        """Ids of the dev rows in one shared order, drawn once per run."""
+        ids = sorted(self._run.examples("dev"))
+        rng_at(self._run.seed, "dev-order").shuffle(ids)
+        return tuple(ids)
+
+    def known(self, candidate: Candidate) -> Mapping[str, float]:
+        """Primary scores already there, read-only."""
+        return self._evaluations.primary_view(candidate, "dev")
+
+    async def evaluate(self, candidate: Candidate, example_ids: Sequence[str]) -> Mapping[str, float]:
+        """Primary scores of these rows, in their order as far as the budget reaches."""
+        ids = self._affordable(candidate, example_ids)
+        await self._evaluations.settle(candidate, "dev", ids)
+        scores = self.known(candidate)
+        return {i: scores[i] for i in ids if i in scores}
+
+    def withheld(self, candidate: Candidate) -> bool:
+        """Whether the budget did not reach for all rows asked of this candidate."""
+        return candidate.id in self._withheld
+
+    def _affordable(self, candidate: Candidate, example_ids: Sequence[str]) -> Sequence[str]:
+        """Claims are made before anything is awaited, so in the order in which a strategy asks."""
+        if self._spending is None:
+            return example_ids
+        there = set(self._evaluations.ids(candidate, "dev"))
+        missing = [i for i in example_ids if i not in there]
+        paid = set(missing[: self._spending.claim_part(self._step, cells=len(missing))])
+        if len(paid) == len(missing):
+            return example_ids
+        self._withheld.add(candidate.id)
+        return [i for i in example_ids if i in there or i in paid]
+
+    def rng(self, *place: str | int) -> Random:
+        """Randomness of this step."""
+        return rng_at(self._run.seed, "scoring", self._step, *place)

@@ -1,4 +1,9 @@
-"""The search: baseline, steps, choice. One loop for every recipe (algorithms 5.1)."""
+"""The baseline's scores looked at before anything else is paid for (product 7.7, 10.3).
+
+First candidates beside the user's own prompt: checked, journaled and paid for like any other.
+
+The search: baseline, steps, choice. One loop for every recipe (algorithms 5.1).
+"""
 
 from __future__ import annotations
 
@@ -6,29 +11,120 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from langchain_promptopt._engine.baseline import baseline_problem, check_baseline
-from langchain_promptopt._engine.bench import DevBench
-from langchain_promptopt._engine.line import Line, ask_for, run_line
-from langchain_promptopt._engine.regression import unbroken
-from langchain_promptopt._engine.screening import Screen
-from langchain_promptopt._engine.seeds import admitted, say_refused
-from langchain_promptopt._engine.signs import tell_stop
-from langchain_promptopt._engine.standing import Standing
-from langchain_promptopt._engine.stepplan import StepPlanner, Where
+from langchain_promptopt._engine.evaluations import DevBench
+from langchain_promptopt._engine.standing import Standing, tell_stop
+from langchain_promptopt._engine.step import Line, Screen, StepPlanner, Where, ask_for, run_line, unbroken
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._runtime.tracing import marks, span
-from langchain_promptopt.events import Incident
-from langchain_promptopt.protocols import Progress, rng_at
-from langchain_promptopt.types import Attempt, Candidate, Outcome, Trajectory
+from langchain_promptopt.errors import DataError, EvaluatorError
+from langchain_promptopt.events import Incident, Proposed, Rejected
+from langchain_promptopt.protocols import GuardContext, Progress, rng_at
+from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Outcome, Shown, Trajectory, Workpiece
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_promptopt._engine.context import Run
     from langchain_promptopt._engine.evaluations import Evaluations
+    from langchain_promptopt._engine.run import Run
     from langchain_promptopt._engine.spending import Spending
+    from langchain_promptopt.types import Candidate, Outcome, Rejection
+
+_UNSCORABLE = 0.1
+"""Share of rows an evaluator may break on before the run is refused."""
+
+
+def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
+    """Raise where the set-up is broken: evaluators that fail, or scores that are all 0 or all 1.
+
+    Raises:
+        EvaluatorError: Evaluators gave no score for too many rows.
+        DataError: With one row, its answer and what went wrong on it.
+    """
+    problem = baseline_problem(run, outcomes)
+    if problem is not None:
+        raise problem
+
+
+def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | DataError | None:
+    """What looks broken about these outcomes; None where nothing does."""
+    broken = [o for o in outcomes if o.failure is not None and o.failure.kind == "evaluator_error"]
+    if len(broken) > _UNSCORABLE * len(outcomes):
+        msg = f"evaluators failed on {len(broken)} of {len(outcomes)} baseline rows"
+        mend = "Call the evaluator once by hand on this row; rows it cannot judge should be left out of the data."
+        return EvaluatorError(msg, **_shown(run, broken[0]), mend=mend)
+    scores = {run.objective.value(o.scores) for o in outcomes if not o.dropped}
+    if len(outcomes) < 2 or len(scores) != 1 or next(iter(scores)) not in {0.0, 1.0}:
+        return None
+    value = next(iter(scores))
+    msg = f"the baseline scores {value:g} on all {len(outcomes)} dev rows"
+    mend = (
+        "Look at this row: is the evaluator reading the right field, and does the chain answer at all?"
+        if not value
+        else "There is nothing to improve on these rows; use harder ones."
+    )
+    return DataError(msg, **_shown(run, outcomes[0]), mend=mend)
+
+
+def _shown(run: Run, outcome: Outcome) -> dict[str, str]:
+    """One row with its answer, which only the journal still has, and its failure."""
+    example = run.examples(outcome.cell.split)[outcome.cell.example_id]
+    answer = run.journal.cells.get(outcome.cell, outcome).output
+    told = f"inputs {dict(example.inputs)!r:.300}, expected {dict(example.outputs)!r:.200}, answer {answer!r:.300}"
+    failed = f", {outcome.failure.kind}: {outcome.failure.message:.300}" if outcome.failure is not None else ""
+    return {"where": f"row {example.id!r}", "row_text": f": {told}{failed}"}
+
+
+# ------------------------------------------------------------ First candidates beside the user's own prompt: check
+
+
+def say_refused(run: Run, refused: Iterable[Rejection]) -> None:
+    """Replies that made no seed, journaled so that they count in the rates."""
+    for r in refused:
+        run.emit(Rejected(parent_id=run.baseline.id, step=0, rule=r.rule, detail=r.detail))
+
+
+def admitted(run: Run, spending: Spending, seeds: Iterable[Candidate]) -> list[Candidate]:
+    """The seeds that pass the guards, render on every row and fit the budget, in their order; each is journaled."""
+    cells = len(run.data["dev"]) if run.recipe.scoring.eager else 0
+    out: list[Candidate] = []
+    for seed in seeds:
+        refusal = _refused(run, seed, {run.baseline.id, *(c.id for c in out)}) or run.renders(seed.prompts)
+        if refusal is not None:
+            say_refused(run, [refusal])
+            continue
+        if not spending.claim(0, cells=cells):
+            break
+        run.emit(_proposed(run, seed))
+        out.append(seed)
+    return out
+
+
+def _refused(run: Run, seed: Candidate, known: set[str]) -> Rejection | None:
+    """What the guards say of a seed that is told as edits of the user's prompt, as of any other child (spec 5.4)."""
+    if not seed.edits:
+        return None
+    rows = (*run.data["train"], *run.data["dev"])
+    ids = {i for e in seed.edits for i in e.example_ids}
+    shown = tuple(Shown(e.id, e.inputs, e.outputs, None, 0.0) for e in rows if e.id in ids)
+    piece = Workpiece(run.baseline.prompts, batch=Batch(formats=shown))
+    context = GuardContext(piece, seed.scope or "global", frozenset(known), rows)
+    return run.recipe.guards.check(run.baseline.prompts, Draft(seed.prompts, seed.edits), context)
+
+
+def _proposed(run: Run, seed: Candidate) -> Proposed:
+    return Proposed(
+        parent_id=seed.parents[0] if seed.parents else run.baseline.id,
+        candidate_id=seed.id,
+        step=0,
+        scope=seed.scope or "global",
+        edits=seed.edits,
+        prompts=seed.prompts.as_json(),
+    )
+
+
+# ------------------------------------------------------------ The search: baseline, steps, choice. One loop for ev
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._engine.context import Objective, Run
 from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt._engine.models import OptimizerModel
+from langchain_promptopt._engine.run import Objective, OptimizerModel, Run
 from langchain_promptopt._engine.search import Search
 from langchain_promptopt._engine.spending import Spending
 from langchain_promptopt._runtime.clock import RealClock

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._engine.context import Run
-from langchain_promptopt._engine.engine import Engine
-from langchain_promptopt._engine.guarding import Guarded
-from langchain_promptopt._engine.models import OptimizerModel
+from langchain_promptopt._engine.executor import Guarded
+from langchain_promptopt._engine.gate import Engine
+from langchain_promptopt._engine.run import OptimizerModel, Run
 from langchain_promptopt._engine.spending import book
 from langchain_promptopt._langchain.models import endpoint_of, model_name
 from langchain_promptopt._langchain.quick import quick
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from langchain_promptopt._engine.execute import LocalExecutor
+    from langchain_promptopt._engine.executor import LocalExecutor
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.ports import Executor, Job

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import var_child_runnable_config
 
-from langchain_promptopt._engine.execute import LocalExecutor, Scores
+from langchain_promptopt._engine.executor import LocalExecutor, Scores
 from langchain_promptopt._langchain.models import endpoint_of, model_name
 from langchain_promptopt._runtime.failures import TABLE, CallError, Verdict, classify
 from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
@@ -21,9 +21,8 @@ from langchain_promptopt.types import Example, Usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_promptopt._engine.context import Run
-    from langchain_promptopt._engine.execute import Shelf
-    from langchain_promptopt._engine.guarding import Guarded
+    from langchain_promptopt._engine.executor import Guarded, Shelf
+    from langchain_promptopt._engine.run import Run
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight
     from langchain_promptopt.evaluators import EvalResult, Evaluator

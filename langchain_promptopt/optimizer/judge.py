@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_promptopt._engine.gating import Verdict
+from langchain_promptopt._engine.gate import Verdict
 from langchain_promptopt.gate.openings import Openings, row_hash
 from langchain_promptopt.gate.pairs import pair_outcomes
 from langchain_promptopt.gate.planning import Feasibility, feasibility

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._engine.context import Objective
+from langchain_promptopt._engine.run import Objective
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.target import open_target

@@ -11,7 +11,7 @@ from langchain_promptopt.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from langchain_promptopt._engine.gating import Verdict
+    from langchain_promptopt._engine.gate import Verdict
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import Health
     from langchain_promptopt.types import Edit, PromptSet

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_promptopt._engine.engine import Ended
+    from langchain_promptopt._engine.gate import Ended
     from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.optimizer.settings import Settings
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_promptopt._engine.execute import LocalExecutor
+    from langchain_promptopt._engine.executor import LocalExecutor
     from langchain_promptopt.optimizer.assemble import Assembled
     from langchain_promptopt.optimizer.plan import Plan
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._engine.execute import Scores
+from langchain_promptopt._engine.executor import Scores
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._runtime.estimate import CallCost
 from langchain_promptopt.optimizer.assemble import assemble, evaluate_here

@@ -10,7 +10,7 @@ import json
 import pytest
 
 from langchain_promptopt._data import load_data
-from langchain_promptopt._engine.execute import Scores
+from langchain_promptopt._engine.executor import Scores
 from langchain_promptopt._engine.session import ParkedExecutor
 from langchain_promptopt.errors import ConflictError
 from langchain_promptopt.optimizer.assemble import assemble

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt._engine.kept import Kept
-from langchain_promptopt._engine.packing import Packer
+from langchain_promptopt._engine.evaluations import Kept, Packer
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 
 COUNTS = st.integers(0, 2**40)

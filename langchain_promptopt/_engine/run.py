@@ -1,0 +1,239 @@
+"""What a run works with, and the one place where events leave the engine.
+
+The optimizer model as the engine calls it: addressed, journaled, metered, limited, retried.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_promptopt.events import Called, ScoredRow
+from langchain_promptopt.types import Usage, content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    pass
+    from langchain_promptopt._runtime.ledger import Ledger
+    from langchain_promptopt._runtime.tracing import Traces
+    from langchain_promptopt.events import Event
+    from langchain_promptopt.ports import DataSet, Executor, Observer
+    from langchain_promptopt.recipe import Gate, Recipe
+    from langchain_promptopt.types import Candidate, Cell, Example, Outcome, PromptSet, Rejection
+
+_log = logging.getLogger("langchain_promptopt")
+
+
+class Journal(Protocol):
+    """A Store that can also say what it already holds, for replay."""
+
+    def append(self, event: Event) -> None:
+        """Add one event, or recognise it as replayed."""
+
+    @property
+    def calls(self) -> Mapping[str, Mapping[str, object]]:
+        """Journaled optimizer replies by key."""
+
+    @property
+    def cells(self) -> Mapping[Cell, Outcome]:
+        """Journaled outcomes by cell."""
+
+
+@runtime_checkable
+class Replayed(Protocol):
+    """What a Journal whose `cells` were there before the run has besides."""
+
+    def again(self, cell: Cell) -> None:
+        """The journaled row of this cell is used: it counts as appended again, and nothing is written."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How several evaluator scores become the one number the search looks at."""
+
+    primary: str | None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def value(self, scores: Mapping[str, float]) -> float:
+        """The primary metric, or the weighted mean."""
+        if self.weights:
+            total = sum(self.weights.values())
+            return sum(w * scores[m] for m, w in self.weights.items()) / total
+        return scores[self.primary] if self.primary is not None else next(iter(scores.values()))
+
+
+@dataclass
+class Run:
+    """Everything one run needs; built once, then only read (the archive lives in the loop)."""
+
+    run_id: str
+    recipe: Recipe
+    seed: int
+    gate: Gate
+    data: DataSet
+    baseline: Candidate
+    objective: Objective
+    journal: Journal
+    executor: Executor
+    optimizer: OptimizerModel
+    ledger: Ledger
+    renders: Callable[[PromptSet], Rejection | None]
+    observers: Sequence[Observer] = ()
+    max_failure_rate: float = 0.05
+    test_open: bool = False
+    step: int = 0
+    traces: Traces = field(default_factory=dict)
+    """Evaluation traces made by this process, by candidate and split; empty where nobody listens."""
+    busy: int = 0
+    """Pieces of work under way that need no outcomes: proposals being written."""
+    told: set[tuple[str, int]] = field(default_factory=set)
+    """Signatures that were told already, by kind and step."""
+    _deaf: set[int] = field(default_factory=set)
+    _by_id: dict[str, Mapping[str, Example]] = field(default_factory=dict)
+
+    def emit(self, event: Event) -> None:
+        """Store the event, then show it to the observers; an observer that raises is logged once and left out."""
+        self.journal.append(event)
+        self._show(event)
+
+    def again(self, outcome: Outcome) -> None:
+        """As `emit` for a row that came from the journal, so is there already."""
+        if self._replayed is not None:
+            self._replayed.again(outcome.cell)
+        if self.observers:
+            self._show(ScoredRow.of(outcome))
+
+    @cached_property
+    def _replayed(self) -> Replayed | None:
+        return self.journal if isinstance(self.journal, Replayed) else None
+
+    def _show(self, event: Event) -> None:
+        for i, observer in enumerate(self.observers):
+            if i in self._deaf:
+                continue
+            try:
+                observer.on_event(event)
+            except Exception:  # noqa: BLE001 - style H8: observers watch, they cannot stop a run
+                self._deaf.add(i)
+                _log.exception("observer %r raised and is not called again", observer)
+
+    def examples(self, split: str) -> Mapping[str, Example]:
+        """Rows of a split by id, in their order. The test split is sealed until the gate opens it (N6)."""
+        if split == "test" and not self.test_open:
+            from langchain_promptopt.errors import PromptOptError
+
+            msg = "the test split was read before the gate opened it"
+            raise PromptOptError(msg)
+        known = self._by_id.get(split)
+        if known is None:
+            known = self._by_id[split] = {e.id: e for e in self.data[split]}
+        return known
+
+
+# ------------------------------------------------------------ The optimizer model as the engine calls it: addresse
+
+Place = tuple[str | int, ...]
+SECOND = "r"
+"""Stands behind the number of a call that was a second try."""
+Transport = Callable[[Any, RunnableConfig, dict[str, Any], int], Awaitable[tuple[AIMessage, Usage]]]
+"""Sends messages to the real model: metered, booked, limited, retried. Injected, so that tests need no patching."""
+
+
+class OptimizerModel:
+    """Hands out models bound to an address and remembers every reply under it.
+
+    The k-th of identical requests at one address is its own call; a journaled reply is never
+    paid for again.
+    """
+
+    def __init__(
+        self,
+        inner: Any,
+        transport: Transport,
+        journal: Journal,
+        emit: Callable[[Event], None],
+        book: Callable[[int, Usage], None],
+    ) -> None:
+        self.inner = inner
+        self._transport = transport
+        self._journal = journal
+        self._emit = emit
+        self._book = book
+        self.paid = 0
+
+    def at(self, place: Place) -> AddressedModel:
+        """The model at `place`: (step, parent, batch, k, ...)."""
+        return AddressedModel(self, place)
+
+    async def call(
+        self, key: str, step: int, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
+    ) -> AIMessage:
+        """The reply under `key`: from the journal, or from the model and then journaled."""
+        known = self._journal.calls.get(key)
+        if known is not None:
+            usage = Usage.from_json(known.get("usage"))  # type: ignore[arg-type]  # journal data is JSON
+            reply, served, finish = str(known["reply"]), known.get("model_served"), known.get("finish_reason")
+            self._book(step, usage)
+        else:
+            message, usage = await self._transport(messages, config, kwargs, step)
+            self.paid += 1
+            meta = message.response_metadata or {}
+            reply, served, finish = str(message.text), meta.get("model_name"), meta.get("finish_reason")
+        event = Called(
+            key=key,
+            role="optimizer",
+            step=step,
+            reply=reply,
+            usage=usage,
+            model_served=served if isinstance(served, str) else None,
+            finish_reason=finish if isinstance(finish, str) else None,
+        )
+        self._emit(event)
+        return AIMessage(
+            reply, response_metadata={"finish_reason": event.finish_reason, "model_name": event.model_served}
+        )
+
+
+class AddressedModel(Runnable[Any, AIMessage]):
+    """A model at one address; successive calls there are numbered."""
+
+    def __init__(self, hub: OptimizerModel, place: Place, mark: str = "", count: list[int] | None = None) -> None:
+        self.hub = hub
+        self.place = place
+        self.mark = mark
+        self.count = [0] if count is None else count
+
+    def again(self) -> AddressedModel:
+        """The same model, counting on, for a second try: its calls are marked in the journal."""
+        return AddressedModel(self.hub, self.place, SECOND, self.count)
+
+    @property
+    def inner(self) -> Any:
+        """The user's model, for asking what it takes."""
+        return self.hub.inner
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
+        """Synchronous form of `ainvoke`."""
+        from langchain_promptopt._runtime.bridge import run_sync
+
+        return run_sync(lambda: self.ainvoke(input, config, **kwargs))
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
+        """Ask the model; the same address and number gives the same reply on a resumed run."""
+        number = self.count[0]
+        self.count[0] += 1
+        digest = content_hash(
+            [[str(role), str(text)] for role, text in input] if isinstance(input, list) else str(input), 12
+        )
+        key = "/".join(map(str, (*self.place, f"{number}{self.mark}:{digest}")))
+        step = self.place[0] if self.place and isinstance(self.place[0], int) else 0
+        if getattr(self.inner, "seed", None) is not None:  # a seeded model: the k-th of equal requests is its own draw
+            kwargs["seed"] = self.inner.seed + int(content_hash([*map(str, self.place), number], 7), 16)
+        return await self.hub.call(key, step, input, config or {}, kwargs)
