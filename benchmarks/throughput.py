@@ -142,9 +142,9 @@ async def ours(case: Case) -> float:
     import tempfile
 
     from langchain_promptopt._engine.evaluations import Evaluations
-    from langchain_promptopt.optimizer.assemble import assemble
     from langchain_promptopt.optimizer.facade import settings_of
     from langchain_promptopt.optimizer.plan import make_plan
+    from langchain_promptopt.optimizer.wiring import assemble
 
     def row(split: str, word: str) -> dict[str, Any]:
         return {

@@ -15,13 +15,11 @@ from langchain_promptopt._runtime.ledger import Tally
 from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.events import Proposed, RunFinished
-from langchain_promptopt.optimizer.assemble import Assembled, assemble
-from langchain_promptopt.optimizer.evaluating import local_executor
 from langchain_promptopt.optimizer.facade import settings_of
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
-from langchain_promptopt.optimizer.run import until_signal
-from langchain_promptopt.optimizer.tracing import traced
+from langchain_promptopt.optimizer.run import traced, until_signal
+from langchain_promptopt.optimizer.wiring import Assembled, assemble, local_executor
 from langchain_promptopt.types import Attempt, Candidate, Edit, Outcome, PromptSet, Span, content_hash
 
 if TYPE_CHECKING:

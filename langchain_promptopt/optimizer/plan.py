@@ -1,34 +1,46 @@
-"""Everything resolved, checked and addressed before the first paid call."""
+"""Edits of an earlier run on a prompt that may have changed since: the ones whose text still stands go first.
+
+`evaluators=["langsmith:helpful"]`: evaluators kept in LangSmith, with the model they are to use.
+
+The rows of a run: from files and memory, or from LangSmith at one version that is recorded.
+
+Everything resolved, checked and addressed before the first paid call.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from langchain_promptopt._data import load_data
 from langchain_promptopt._engine.run import Objective
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt._langsmith.datasets import LangSmithRows
+from langchain_promptopt._langsmith.evaluators import PREFIX, stored
+from langchain_promptopt._langsmith.hub import PromptHub
 from langchain_promptopt._langsmith.tracing import untraced
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.redact import keep_secret
 from langchain_promptopt._text.templates import find_edit_marks
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
-from langchain_promptopt.evaluators import know_labels, resolve_evaluators, resolve_summaries
+from langchain_promptopt.evaluators import Declared, know_labels, resolve_evaluators, resolve_summaries
 from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings
 from langchain_promptopt.offline import factories
-from langchain_promptopt.optimizer.earlier import with_past
-from langchain_promptopt.optimizer.judge import what_the_split_shows
 from langchain_promptopt.optimizer.judging import judge_models, judge_notes, shared_model_note
-from langchain_promptopt.optimizer.loading import load_rows, notes_hash
-from langchain_promptopt.optimizer.stored import with_stored
+from langchain_promptopt.optimizer.wiring import what_the_split_shows
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.steps.base import versions
 from langchain_promptopt.strategies.combining import recipe_notes
 from langchain_promptopt.strategies.registry import dump
-from langchain_promptopt.types import SPLITS, Candidate, PromptSet, content_hash
+from langchain_promptopt.strategies.seeding import Earlier
+from langchain_promptopt.types import SPLITS, Candidate, Edit, PromptSet, Span, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +52,167 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.recipe import Recipe
+    from langchain_promptopt.types import PromptSet
+
+_AROUND = 24
+"""Characters on each side by which an edit's place is recognised in a changed prompt."""
+
+
+@dataclass(frozen=True)
+class PastEdit:
+    """An edit and the text it stood in."""
+
+    edit: Edit
+    template: str
+
+    def placed(self, prompts: PromptSet) -> Edit | None:
+        """The edit at its place in `prompts`; None where its text is gone, ambiguous or may not be touched."""
+        span = self.edit.span
+        if span.prompt not in {p.name for p in prompts} or span.message >= len(prompts[span.prompt].messages):
+            return None
+        start = self._found(prompts[span.prompt].messages[span.message].template)
+        if start is None:
+            return None
+        moved = replace(self.edit, span=Span(span.prompt, span.message, start, start + len(self.edit.old)))
+        return moved if _allowed(moved, prompts) else None
+
+    def _found(self, text: str) -> int | None:
+        """Where the old text stands now: with its surroundings, else alone, and only once."""
+        span, old = self.edit.span, self.edit.old
+        if text == self.template:
+            return span.start
+        head = self.template[max(0, span.start - _AROUND) : span.start]
+        for before, wanted in ((len(head), head + old + self.template[span.end : span.end + _AROUND]), (0, old)):
+            if wanted and text.count(wanted) == 1 and (before or old):
+                return text.index(wanted) + before
+        return None
+
+
+def _allowed(edit: Edit, prompts: PromptSet) -> bool:
+    """Whether the edit keeps frozen text and variables."""
+    span = edit.span
+    message = prompts[span.prompt].messages[span.message]
+    held = (*message.frozen, *message.parsed.atom_ranges)
+    if not message.editable or any(span.start < b and a < max(span.end, span.start + 1) for a, b in held):
+        return False
+    try:
+        made = prompts.apply([edit])
+        return all(a.signature == b.signature for a, b in zip(prompts, made, strict=True))
+    except PromptError:
+        return False
+
+
+def with_past(recipe: Recipe, prompts: PromptSet, past: Sequence[PastEdit]) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe that tries the edits which still fit before anything else, and a remark about the others."""
+    if not past:
+        return recipe, ()
+    chosen: list[Edit] = []
+    for edit in (e for p in past if (e := p.placed(prompts)) is not None):
+        if not any(_overlap(edit.span, other.span) for other in chosen):
+            chosen.append(edit)
+    remark = f"{len(chosen)} of {len(past)} edits of the earlier run still fit this prompt and are tried first"
+    if not chosen:
+        return recipe, (remark,)
+    texts = tuple(json.dumps(e.as_json(), sort_keys=True, ensure_ascii=False) for e in chosen)
+    return replace(recipe, seeding=Earlier(recipe.seeding, texts)), (remark,)
+
+
+def _overlap(one: Span, two: Span) -> bool:
+    if (one.prompt, one.message) != (two.prompt, two.message):
+        return False
+    return one.start == two.start or (one.start < two.end and two.start < one.end)
+
+
+# ------------------------------------------------------------ `evaluators=["langsmith:helpful"]`: evaluators kept
+
+_MAY_NAME = (str, Mapping, Declared)
+
+
+def with_stored(specs: Any, settings: Settings) -> Any:
+    """The evaluators as given, those named "langsmith:..." replaced by what LangSmith keeps under the name.
+
+    LangSmith is asked only when there is such a name. Raises EvaluatorError for what cannot be run here.
+    """
+    if isinstance(specs, str):
+        return _judge(specs, settings) if specs.startswith(PREFIX) else specs
+    if isinstance(specs, Mapping):
+        return {k: with_stored(v, settings) if isinstance(v, _MAY_NAME) else v for k, v in specs.items()}
+    if isinstance(specs, Declared):
+        return replace(specs, evaluator=with_stored(specs.evaluator, settings))
+    if isinstance(specs, Iterable):
+        return [with_stored(s, settings) if isinstance(s, _MAY_NAME) else s for s in specs]
+    return specs
+
+
+def _judge(spec: str, settings: Settings) -> Any:
+    name = spec.removeprefix(PREFIX)
+    given = settings.langsmith.judge_model
+
+    def model_of(kept: str | None) -> tuple[str, Any]:
+        wanted = given if given is not None else kept
+        if wanted is None:
+            msg = f"the LangSmith evaluator {name!r} has no model beside its prompt"
+            raise EvaluatorError(msg, mend='Give one: langsmith={"judge_model": "provider:name"}.', key=name)
+        model = resolve_model(wanted, "judge", factories=factories())
+        return model_id(model), model
+
+    return stored(name, PromptHub(), model_of)
+
+
+# ------------------------------------------------------------ The rows of a run: from files and memory, or from La
+
+_BY_HASH = "unsplit data"
+"""How `load_data` begins the note that it made the splits itself."""
+
+
+def load_rows(settings: Settings, *, write: bool = True) -> DataSet:
+    """All rows, checked. LangSmith is asked only when `settings.data` names nothing here.
+
+    With `write`, splits made here go back to a dataset that has none, where the settings ask for it.
+    """
+    options = settings.langsmith
+    remote = settings.remote
+    if remote is None:
+        remote = LangSmithRows(options.as_of, options.metadata, options.queues)
+    data = load_data(
+        settings.data,
+        columns=settings.columns,
+        splits=settings.splits,
+        drop_leaks=settings.drop_leaks,
+        skip_bad_lines=settings.skip_bad_lines,
+        remote=remote,
+    )
+    if not isinstance(remote, LangSmithRows) or remote.version is None:
+        return data
+    notes = list(data.notes)
+    if write and options.write_splits and any(note.startswith(_BY_HASH) for note in notes):
+        notes.append(_write_splits(remote, data))
+    return replace(data, as_of=remote.version, notes=tuple(notes))
+
+
+def _write_splits(remote: LangSmithRows, data: DataSet) -> str:
+    if not all(is_uuid(e.id) for rows in data.splits.values() for e in rows):
+        return "the splits were not written back: rows carry ids of their own (data.id)"
+    remote.split_back(data)
+    return "the splits were written to the LangSmith dataset"
+
+
+def notes_hash(data: DataSet) -> dict[str, Any]:
+    """What people's notes add to the identity of a run; nothing where there are none."""
+    notes = {e.id: e.note for rows in data.splits.values() for e in rows if e.note}
+    return {"notes": content_hash(notes)} if notes else {}
+
+
+def is_uuid(text: str) -> bool:
+    """Whether an id can be one of LangSmith's."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+# ------------------------------------------------------------ Everything resolved, checked and addressed before th
 
 _DRY_ROWS = 8
 """Rows shown to the dry run: enough to take different branches of a chain."""

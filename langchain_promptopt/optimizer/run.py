@@ -1,38 +1,197 @@
-"""From a plan to a result: replay a finished run, or run it to its end."""
+"""What summary evaluators say about candidates, from the journal's outputs: no model of ours is called.
+
+After a run: its candidates as LangSmith experiments, where the settings ask for them.
+
+The decision trace of a run and the evaluation traces beside it, in whichever ways they are watched.
+
+From a plan to a result: replay a finished run, or run it to its end.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.runnables.config import merge_configs
+from langchain_core.tracers.base import BaseTracer
+
 from langchain_promptopt._engine.evaluations import Evaluations
+from langchain_promptopt._langsmith.datasets import LangSmithRows
+from langchain_promptopt._langsmith.experiments import publish, winners
+from langchain_promptopt._langsmith.service import Service
+from langchain_promptopt._langsmith.tracing import TraceFile, tracing
 from langchain_promptopt._runtime.bridge import run_sync
 from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
 from langchain_promptopt.errors import ConfigError, Interrupted, PromptOptError
+from langchain_promptopt.evaluators import Call, EvaluatorFailed
 from langchain_promptopt.events import Applied
-from langchain_promptopt.optimizer.assemble import Assembled, assemble
-from langchain_promptopt.optimizer.estimating import estimate_of
-from langchain_promptopt.optimizer.experiments import publish_experiments
-from langchain_promptopt.optimizer.plan import Plan, make_plan
+from langchain_promptopt.optimizer.costs import estimate_of
+from langchain_promptopt.optimizer.plan import Plan, is_uuid, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
-from langchain_promptopt.optimizer.summing import summarise
-from langchain_promptopt.optimizer.tracing import traced
-from langchain_promptopt.report.record import compose
+from langchain_promptopt.optimizer.wiring import Assembled, assemble
+from langchain_promptopt.report.record import RunRecord, compose, latest_cells
 from langchain_promptopt.store import RunFolder, read_events
 from langchain_promptopt.types import Candidate, Edit
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_promptopt._engine.executor import LocalExecutor
     from langchain_promptopt._engine.gate import Ended
     from langchain_promptopt._runtime.stopping import Stopping
+    from langchain_promptopt.evaluators import SummaryEvaluator
+    from langchain_promptopt.optimizer.plan import Plan
+    from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.optimizer.wiring import Assembled
+    from langchain_promptopt.types import Example
+
+
+async def summarise(plan: Plan, result: Result) -> None:
+    """Put on the result what the summary evaluators say of baseline and winner, for each split both were run on.
+
+    One that fails is a warning: it decides nothing.
+    """
+    if not plan.summaries:
+        return
+    try:
+        told = await summaries_of(
+            plan.summaries, list(result.events()), examples_of(plan), (result.baseline.id, result.best.id)
+        )
+    except EvaluatorFailed as error:
+        result.warnings += (str(error),)
+        return
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for candidate, entries in told.items():
+        for e in entries:
+            entry = found.setdefault((e["metric"], e["split"]), {"metric": e["metric"], "split": e["split"]})
+            for side, which in (("baseline", result.baseline.id), ("best", result.best.id)):
+                if candidate == which:
+                    entry |= {side: e["value"], "n": e["n"]}
+    result.summary = [entry for entry in found.values() if entry.keys() >= {"baseline", "best"}]
+
+
+async def summaries_of(
+    evaluators: Iterable[SummaryEvaluator],
+    events: Sequence[Mapping[str, Any]],
+    examples: Mapping[str, Example],
+    candidates: Iterable[str],
+) -> dict[str, list[dict[str, Any]]]:
+    """{metric, split, value, comment, n} by candidate; test rows only where the test came to its end.
+
+    Raises EvaluatorFailed where a summary evaluator does.
+    """
+    tested = RunRecord.from_events(events).tested is not None
+    wanted = set(candidates)
+    rows: dict[tuple[str, str], list[Call]] = {}
+    for data in latest_cells(events):
+        known = data["candidate_id"] in wanted and data["example_id"] in examples
+        if known and (tested or data["split"] != "test"):
+            rows.setdefault((data["candidate_id"], data["split"]), []).append(_call(data, examples))
+    told: dict[str, list[dict[str, Any]]] = {}
+    for (candidate, split), calls in sorted(rows.items()):
+        for evaluator in evaluators:
+            for found in await evaluator.score(calls):
+                value = found.score if found.score is not None else found.value
+                entry = {"metric": found.key, "split": split, "value": value, "comment": found.comment, "n": len(calls)}
+                told.setdefault(candidate, []).append(entry)
+    return told
+
+
+def examples_of(plan: Plan) -> dict[str, Example]:
+    """All rows of a plan by id."""
+    return {e.id: e for rows in plan.data.splits.values() for e in rows}
+
+
+def _call(data: Mapping[str, Any], examples: Mapping[str, Example]) -> Call:
+    call = Call.of(examples[data["example_id"]], data.get("output"))
+    if failure := data.get("failure"):
+        call.run.error = f"{failure['kind']}: {failure['message']}"
+    return call
+
+
+# ------------------------------------------------------------ After a run: its candidates as LangSmith experiments
+
+
+async def publish_experiments(plan: Plan, result: Result) -> None:
+    """Publish what `langsmith.experiments` asks for and put the link on the result.
+
+    A failure is a warning: the verdict stands, and the same call again publishes without paying.
+    """
+    if not plan.settings.langsmith.experiments:
+        return
+    if not is_remote(plan.data.as_of):
+        result.warnings += ("experiments need a LangSmith dataset; these rows come from elsewhere",)
+        return
+    remote = plan.settings.remote
+    service = (remote.service if isinstance(remote, LangSmithRows) else None) or Service()
+    events = list(result.events())
+    record = RunRecord.from_events(events)
+    examples = {i: e for i, e in examples_of(plan).items() if is_uuid(i)}
+    try:
+        told = await summaries_of(plan.summaries, events, examples, [t.id for t in winners(record, events).values()])
+        done = await asyncio.to_thread(publish, service, plan.data.source, record, events, examples, told)
+    except PromptOptError as error:
+        result.warnings += (f"experiments were not published: {error} Run the same again to publish them.",)
+        return
+    result.links = {**result.links, "experiments": done.url}
+
+
+def is_remote(as_of: str | None) -> bool:
+    """Whether a data version is one of LangSmith's: a time, where ours are hashes."""
+    return as_of is not None and not as_of.startswith("sha256:")
+
+
+# ------------------------------------------------------------ The decision trace of a run and the evaluation trace
+
+T = TypeVar("T")
+SPOOL = "traces"
+"""Folder beside the journal for traces that could not be sent."""
+
+
+async def traced(
+    plan: Plan,
+    ready: Assembled,
+    config: RunnableConfig,
+    work: Callable[[RunnableConfig], Awaitable[T]],
+    *more: LocalExecutor,
+) -> T:
+    """Do a run's work under its tracers: LangSmith or OpenTelemetry where that is on, the trace file, the caller's.
+
+    `more` are further executors of the run, such as the other side of a comparison.
+    """
+    settings = plan.settings
+    spool = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id).path / SPOOL
+    async with AsyncExitStack() as stack:
+        made = await stack.enter_async_context(tracing(settings.langsmith.project, spool))
+        if settings.trace_file is not None:
+            config = merge_configs(config, {"callbacks": [stack.enter_context(TraceFile(settings.trace_file))]})
+        for executor in (ready.local, *more):
+            executor.isolate = made.isolate
+            executor.handlers = tracers_of(config)
+            executor.traces = ready.run.traces
+        return await work(config)
+
+
+def tracers_of(config: RunnableConfig) -> list[BaseTracer]:
+    """The tracers among a caller's callbacks: each sees evaluations too, as traces of their own.
+
+    Other handlers stay with the run itself: a web page that streams its events has no use for rows.
+    """
+    given = config.get("callbacks")
+    handlers = given.inheritable_handlers if isinstance(given, BaseCallbackManager) else given or []
+    return [h for h in handlers if isinstance(h, BaseTracer)]
+
+
+# ------------------------------------------------------------ From a plan to a result: replay a finished run, or r
 
 T = TypeVar("T")
 _log = logging.getLogger("langchain_promptopt")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from langchain_promptopt._engine.session import ParkedExecutor, settled
 from langchain_promptopt._engine.spending import book
-from langchain_promptopt.optimizer.assemble import Assembled, assemble
 from langchain_promptopt.optimizer.elsewhere import jobs_json, outcomes_from_json
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.run import concluded, engine_work
+from langchain_promptopt.optimizer.wiring import Assembled, assemble
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
@@ -74,7 +74,7 @@ class Session:
 
     def evaluate(self, jobs: Iterable[Job]) -> list[Outcome]:
         """Outcomes of these cells, evaluated here as the engine itself would."""
-        from langchain_promptopt.optimizer.assemble import evaluate_here
+        from langchain_promptopt.optimizer.wiring import evaluate_here
 
         outcomes = self._on_loop(evaluate_here(self._ready, list(jobs)))
         self._paid_here |= {o.cell for o in outcomes}

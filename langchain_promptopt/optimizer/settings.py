@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.limiter import RateLimit
     from langchain_promptopt._runtime.prices import Price
-    from langchain_promptopt.optimizer.earlier import PastEdit
     from langchain_promptopt.optimizer.judging import JudgeCost
+    from langchain_promptopt.optimizer.plan import PastEdit
     from langchain_promptopt.ports import Executor, Observer
 
 Apply = Literal["if_improved", "never", "always"]

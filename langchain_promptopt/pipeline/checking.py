@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._langchain.models import endpoint_of, model_name, without_keys
 from langchain_promptopt._langchain.probing import probe
 from langchain_promptopt._langsmith.probing import probe_langsmith
-from langchain_promptopt.optimizer.estimating import estimate_of, retries_seen
+from langchain_promptopt.optimizer.costs import estimate_of, models_by_role, retries_seen
 from langchain_promptopt.optimizer.plan import Plan, make_plan
-from langchain_promptopt.optimizer.roles import models_by_role
 from langchain_promptopt.pipeline.tasks import importing_from
 
 if TYPE_CHECKING:

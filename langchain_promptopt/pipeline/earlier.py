@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.errors import UsageError
-from langchain_promptopt.optimizer.earlier import PastEdit
+from langchain_promptopt.optimizer.plan import PastEdit
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.store import visible_events
 from langchain_promptopt.store.finding import JOURNAL, find_run, run_folders

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._engine.executor import Scores
 from langchain_promptopt._engine.tasks import together
 from langchain_promptopt._runtime.estimate import CallCost
-from langchain_promptopt.optimizer.assemble import assemble, evaluate_here
-from langchain_promptopt.optimizer.estimating import estimate_of
+from langchain_promptopt.optimizer.costs import estimate_of
+from langchain_promptopt.optimizer.wiring import assemble, evaluate_here
 from langchain_promptopt.ports import Job
 from langchain_promptopt.types import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from langchain_promptopt.optimizer.assemble import Assembled
     from langchain_promptopt.optimizer.plan import Plan
+    from langchain_promptopt.optimizer.wiring import Assembled
     from langchain_promptopt.types import Outcome, Usage
 
 _REPEATS = 2

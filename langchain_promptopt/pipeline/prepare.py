@@ -14,7 +14,7 @@ from langchain_promptopt.evaluators import declare
 from langchain_promptopt.gate.openings import FILE_NAME
 from langchain_promptopt.optimizer import Settings
 from langchain_promptopt.optimizer.judging import JudgeCost
-from langchain_promptopt.optimizer.loading import load_rows
+from langchain_promptopt.optimizer.plan import load_rows
 from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.earlier import past_edits
 from langchain_promptopt.pipeline.models import configured_model, forced_sampling, optimizer_of

@@ -12,7 +12,7 @@ from langchain_promptopt._langsmith.options import LangSmithOptions
 from langchain_promptopt._langsmith.service import Service, make_client
 from langchain_promptopt.errors import ConfigError, CredentialsError, DataError, UnavailableError
 from langchain_promptopt.optimizer import Settings
-from langchain_promptopt.optimizer.loading import load_rows
+from langchain_promptopt.optimizer.plan import load_rows
 from tests.support.faults import PLATFORM, FaultPlan, Rule
 from tests.support.guard import SocketGuard
 from tests.support.langsmith_env import client, dataset, forget, point_at

@@ -1,0 +1,499 @@
+"""Evaluations kept between runs: what an evaluation's address is, and when one may be taken from the shelf.
+
+The engine's judge: openings counted beside the config, decisions by the gate's statistics.
+
+Evaluation in this process: chain and evaluators under limits, metered by role.
+
+A plan with its journal becomes a run that the engine can finish.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models.base import BaseLanguageModel
+from langchain_core.prompts.base import BasePromptTemplate
+from langchain_core.runnables.config import var_child_runnable_config
+
+from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Scores
+from langchain_promptopt._engine.gate import Engine, Verdict
+from langchain_promptopt._engine.run import OptimizerModel, Run
+from langchain_promptopt._engine.spending import book
+from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name
+from langchain_promptopt._langchain.quick import quick
+from langchain_promptopt._runtime.cache import Address, EvaluationCache
+from langchain_promptopt._runtime.clock import RealClock
+from langchain_promptopt._runtime.failures import TABLE, CallError, classify
+from langchain_promptopt._runtime.failures import Verdict as Verdict_evaluating
+from langchain_promptopt._runtime.ledger import Ledger
+from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
+from langchain_promptopt._runtime.tracing import span, within
+from langchain_promptopt._runtime.usage import UsageCollector
+from langchain_promptopt.errors import PromptError, UsageError
+from langchain_promptopt.evaluators import EvaluatorFailed, score_all
+from langchain_promptopt.evaluators._resolve import hash_of
+from langchain_promptopt.gate.openings import Openings, row_hash
+from langchain_promptopt.gate.pairs import pair_outcomes
+from langchain_promptopt.gate.planning import Feasibility, feasibility
+from langchain_promptopt.gate.verdict import Decision, decide
+from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
+from langchain_promptopt.optimizer.elsewhere import Booked
+from langchain_promptopt.store import Journal, MemoryStore, RunFolder
+from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Rejection, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Shelf
+    from langchain_promptopt._engine.run import Run
+    from langchain_promptopt._runtime.clock import Clock
+    from langchain_promptopt._runtime.ledger import Flight
+    from langchain_promptopt.evaluators import EvalResult, Evaluator
+    from langchain_promptopt.optimizer.plan import Plan
+    from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.ports import Executor, Job
+    from langchain_promptopt.recipe import Gate
+    from langchain_promptopt.types import Example, Outcome
+
+_DEPTH = 12
+
+
+class CacheShelf:
+    """The evaluations of one plan's chain, models, rows and evaluators.
+
+    The test split is always asked afresh, and so is a chain whose models cannot be seen: nothing
+    would tell two endpoints apart.
+    """
+
+    def __init__(self, plan: Plan, cache: EvaluationCache) -> None:
+        self._cache = cache
+        self._seen = bool(plan.target.models)
+        self._models = [model_id(model) for model in plan.target.models]
+        self._endpoints = [endpoint_of(model) for model in plan.target.models]
+        self._evaluators = {e.key: f"{e.hash}/{hash_of_parts(e.origin)}" for e in plan.evaluators}
+        self._chain = hash_of_parts(plan.task)
+        self._version = plan.started.version
+
+    def get(self, job: Job) -> Outcome | None:
+        """What an earlier run found for the same cell; it costs nothing now."""
+        found = self._cache.get(self._address(job).key) if self._allowed(job) else None
+        if found is None:
+            return None
+        return Outcome(
+            job.cell,
+            found["scores"],
+            found["output"],
+            found["comments"],
+            model_served=found["model_served"],
+            cached=True,
+        )
+
+    def put(self, job: Job, outcome: Outcome) -> None:
+        """Keep an outcome, unless it is a failure or its answer would not come back as it is."""
+        if not self._allowed(job) or outcome.failure is not None or not _survives(outcome.output):
+            return
+        value = {
+            "scores": dict(outcome.scores),
+            "output": outcome.output,
+            "comments": dict(outcome.comments),
+            "model_served": outcome.model_served,
+        }
+        self._cache.put(self._address(job).key, value)
+
+    def close(self) -> None:
+        """Write what is pending."""
+        self._cache.close()
+
+    def _allowed(self, job: Job) -> bool:
+        return self._seen and job.cell.split != "test"
+
+    def _address(self, job: Job) -> Address:
+        return Address(
+            rendered=job.candidate.id,  # with the row's inputs and the chain's code it decides the rendered text
+            inputs=job.example.inputs,
+            model=", ".join(self._models),
+            endpoint=", ".join(self._endpoints),
+            parameters={},  # part of the model's id
+            evaluators=self._evaluators,
+            repeat=job.cell.repeat,
+            more={
+                "expected": dict(job.example.outputs),
+                "metadata": dict(job.example.metadata),
+                "chain": self._chain,
+                "version": self._version,
+            },
+        )
+
+
+def _survives(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
+def hash_of_parts(thing: Any) -> str:
+    """A hash of what an object does: code of its functions, ids of its models, plain settings.
+
+    Prompts are left out: a candidate has its own.
+    """
+    return hash_of(_parts, {"parts": json.dumps(_parts(thing, _DEPTH, set()), sort_keys=True, default=str)})
+
+
+def _parts(thing: Any, depth: int, above: set[int]) -> Any:
+    if thing is None or isinstance(thing, str | int | float | bool):
+        return thing
+    if isinstance(thing, BasePromptTemplate):
+        return "prompt"
+    if isinstance(thing, BaseLanguageModel):
+        return model_id(thing)
+    if depth == 0 or id(thing) in above:
+        return type(thing).__qualname__
+    inside = above | {id(thing)}
+    if isinstance(thing, Mapping):
+        return {str(k): _parts(v, depth - 1, inside) for k, v in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [_parts(v, depth - 1, inside) for v in thing]
+    if inspect.isroutine(thing):
+        held = inspect.getclosurevars(thing).nonlocals if inspect.isfunction(thing) else {}
+        return [hash_of(thing, {}), _parts(dict(held), depth - 1, inside)]
+    return [type(thing).__qualname__, _parts(_state(thing), depth - 1, inside)]
+
+
+def _state(thing: Any) -> dict[str, Any]:
+    return {name: value for name, value in getattr(thing, "__dict__", {}).items() if not name.startswith("__")}
+
+
+# ------------------------------------------------------------ The engine's judge: openings counted beside the conf
+
+
+@dataclass
+class GateJudge:
+    """Decides for one run and one candidate."""
+
+    run_id: str
+    gate: Gate
+    metrics: Sequence[str]
+    clusters: Mapping[str, str]
+    openings: Openings
+    persistent: bool = True
+    problem: str = ""
+    same_model: bool = True
+    """False where two models are compared: then two names served are no drift."""
+    models: int = 1
+    """Models the chain has: more names served than that are drift."""
+
+    def open(self, rows: Sequence[Example], candidate_id: str) -> int:
+        """Record the opening before its first paid call."""
+        opening = self.openings.record(self.run_id, candidate_id, [row_hash(e.inputs) for e in rows])
+        self.persistent, self.problem = opening.persistent, opening.problem
+        return opening.number
+
+    def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
+        """The gate's table. Without a record of openings nothing applies by itself."""
+        pairs = pair_outcomes(
+            baseline,
+            candidate,
+            self.clusters,
+            metrics=self.metrics,
+            same_model=self.same_model,
+            models=self.models,
+        )
+        decision = decide(pairs, self.gate, opening=opening, metrics=self.metrics)
+        return self._verdict(decision, opening)
+
+    def _verdict(self, decision: Decision, opening: int) -> Verdict:
+        warnings = decision.warnings + ((self.problem,) if self.problem else ())
+        return Verdict(
+            verdict=decision.verdict,
+            metrics=tuple(e.as_json() for e in decision.entries),
+            opening=opening,
+            reason=decision.reason,
+            warnings=warnings,
+            may_apply=decision.verdict == "improved" and self.persistent,
+            detail=decision.detail,
+        )
+
+
+def what_the_split_shows(rows: Sequence[Example], gate: Gate, openings: Openings, run_id: str) -> Feasibility:
+    """Whether these rows can reach the level at all. A resumed run's own opening does not count."""
+    opening = openings.number([row_hash(e.inputs) for e in rows], run_id=run_id)
+    return feasibility(len({e.cluster for e in rows}), gate, opening)
+
+
+# ------------------------------------------------------------ Evaluation in this process: chain and evaluators und
+
+_UNSEEN = "unseen"
+"""Stands for models that cannot be found in a chain or an evaluator."""
+
+
+class Ways:
+    """One limiter for each model and endpoint whoever calls it, and one ceiling over all roles.
+
+    Plans that run side by side share one of these, so a model's limits hold over all of them.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._limits = Limits(settings.limits)
+        self._most = settings.max_concurrency
+        self._clock = clock
+        self._first: dict[str, float] = {}
+        self._known = Limiters(self._made)
+        rate = settings.requests_per_second
+        self._ceiling = None if rate is None else Limiter(self._most, clock, requests_per_minute=60 * rate)
+
+    def lanes(self, plan: Plan) -> dict[str, Lane]:
+        """The limiters that each role of this plan passes."""
+        self._first |= first_tokens(plan)
+        return {
+            role: self._known.lane([(model_name(m), endpoint_of(m)) for m in found] or [(_UNSEEN, role)], self._ceiling)
+            for role, found in models_by_role(plan).items()
+        }
+
+    def _made(self, name: str, _endpoint: str) -> Limiter:
+        limit = self._limits.of(name)
+        return Limiter(
+            min(self._most, limit.concurrency or self._most),
+            self._clock,
+            requests_per_minute=limit.requests_per_minute,
+            tokens_per_minute=limit.tokens_per_minute,
+            tokens=self._first.get(name, 0.0),
+        )
+
+
+def local_executor(plan: Plan, guarded: Guarded, run_box: Sequence[Run], shelf: Shelf | None = None) -> LocalExecutor:
+    """Runs the plan's own target in this process; `run_box` holds the run once it is there."""
+    return LocalExecutor(
+        target=plan.target,
+        score=_scorer(plan.evaluators),
+        meter=_meter(plan),
+        guard=guarded,
+        charge=_charge(plan, guarded, run_box),
+        keys=[e.key for e in plan.evaluators],
+        max_concurrency=plan.settings.max_concurrency,
+        judges=any(not e.inline for e in plan.evaluators),
+        shelf=shelf,
+        metadata={"promptopt_run_id": plan.run_id, "promptopt_method": plan.recipe.name},
+    )
+
+
+def _meter(plan: Plan) -> Callable[[str, Flight], UsageCollector]:
+    told = sum(cost.calls for cost in plan.settings.judges.values())
+
+    def meter(role: str, flight: Flight) -> UsageCollector:
+        if role == "judge":
+            for _ in range(told):  # calls nobody sees begin now, as far as the budget is concerned
+                flight.another()
+        flight.meter = made = UsageCollector(before_call=flight.another)
+        return made
+
+    return meter
+
+
+def _charge(plan: Plan, guarded: Guarded, run_box: Sequence[Run]) -> Callable[[str, Job, Any, float], Usage]:
+    ledger = guarded.ledger
+    blind = not plan.target.models
+
+    def charge(role: str, job: Job, meter: UsageCollector, seconds: float) -> Usage:
+        seen = meter.collected
+        usage = seen.usage(ledger, seconds=seconds)
+        if role == "judge":
+            for cost in plan.settings.judges.values():
+                usage += ledger.priced(cost.model, cost.usage_metadata, calls=cost.calls)
+            if not usage.calls:
+                return usage
+        elif blind and not seen.started and not seen.cache_hits:
+            usage = Usage(calls=1, usd=None, seconds=seconds)  # plain code calls a model nobody sees: one call at least
+        ledger.record(role, run_box[0].step, usage, split=job.cell.split)
+        ledger.require_known(usage, role)
+        return usage
+
+    return charge
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """An evaluator that shows as a run beside the chain, its judge's calls below it."""
+
+    evaluator: Evaluator
+
+    @property
+    def key(self) -> str:
+        return self.evaluator.key
+
+    async def score(self, example: Example, output: Any, **more: Any) -> EvalResult:
+        if var_child_runnable_config.get() is None:  # nobody listens
+            return await self.evaluator.score(example, output, **more)
+        given = {"outputs": output, "reference_outputs": dict(example.outputs)}
+        async with span(None, self.key, given) as (inner, end):
+            found = await within(inner, lambda: self.evaluator.score(example, output, **more))
+            end({"scores": dict(found.scores), "comments": dict(found.comments)})
+        return found
+
+
+def _scorer(evaluators: Sequence[Evaluator]) -> Callable[[Example, Any], Any]:
+    watched: Any = [_Watched(e) for e in evaluators]
+
+    async def score(example: Example, output: Any) -> Scores:
+        try:
+            found = await score_all(watched, example, output)
+        except EvaluatorFailed as failed:
+            raise _told_apart(failed) from failed
+        return Scores(found.scores, found.comments)
+
+    return score
+
+
+def _told_apart(failed: EvaluatorFailed) -> BaseException:
+    """What an evaluator's failure is: an outage of its model, a wrong set-up, or code that this answer breaks.
+
+    The last scores 0 and is counted, as when the chain itself breaks: an answer must not win by
+    being unreadable.
+    """
+    error = failed.error
+    if error is None or isinstance(error, UsageError):
+        return failed
+    verdict = classify(error, "judge")
+    if verdict.action != "zero":
+        return error
+    kind = verdict.kind if verdict.kind != "target_error" else "evaluator_error"
+    return CallError(Verdict_evaluating(kind, TABLE[kind][0], f"{failed.key}: {verdict.detail}"))
+
+
+# ------------------------------------------------------------ A plan with its journal becomes a run that the engin
+
+
+@dataclass
+class Assembled:
+    """A run ready for the engine, and what must be closed after it."""
+
+    run: Run
+    engine: Engine
+    judge: GateJudge
+    journal: Journal | MemoryStore
+    folder: Path | None
+    local: LocalExecutor
+    guarded: Guarded
+    ways: Ways
+    shelf: CacheShelf | None = None
+
+    def close(self) -> None:
+        """Flush and release journal and cache."""
+        if self.shelf is not None:
+            self.shelf.close()
+        self.journal.close()
+
+
+def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
+    """Open the journal and wire everything; still nothing is paid for."""
+    settings = plan.settings
+    folder = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id)
+    journal: Journal | MemoryStore = MemoryStore() if folder is None else Journal(folder.journal)
+    clock: Clock = settings.clock or RealClock()
+    ledger = Ledger(settings.budget, plan.prices, clock)
+    run_box: list[Run] = []
+    ways = Ways(settings, clock)
+    guarded, shelf = _guarded(plan, clock, ledger, run_box, ways), _shelf(plan, run_box)
+    local = local_executor(plan, guarded, run_box, shelf)
+    run = Run(
+        run_id=plan.run_id,
+        recipe=plan.recipe,
+        seed=settings.seed,
+        gate=settings.gate,
+        data=plan.data,
+        baseline=plan.baseline,
+        objective=plan.objective,
+        journal=journal,
+        executor=executor or _booked(settings.executor, guarded, run_box) or local,
+        optimizer=_optimizer(plan, guarded, journal, run_box),
+        ledger=ledger,
+        renders=_renders(plan, _rows(plan)),
+        observers=settings.observers,
+        max_failure_rate=settings.max_failure_rate,
+    )
+    run_box.append(run)
+    judge, place = _judge(plan), folder.path if folder else None
+    engine = Engine(run, judge, plan.shows.possible)
+    return Assembled(run, engine, judge, journal, place, local, guarded, ways, shelf)
+
+
+def _rows(plan: Plan) -> list[Example]:
+    return [e for split in SPLITS for e in plan.data[split]]
+
+
+def _judge(plan: Plan) -> GateJudge:
+    keys = [e.key for e in plan.evaluators]
+    clusters = {e.id: e.cluster for e in _rows(plan)}
+    models = len({(model_name(m), endpoint_of(m)) for m in plan.target.models})
+    return GateJudge(plan.run_id, plan.settings.gate, keys, clusters, plan.openings, models=max(1, models))
+
+
+def _shelf(plan: Plan, run_box: Sequence[Run]) -> CacheShelf | None:
+    """Outcomes kept between runs, where the settings ask for it."""
+    if plan.settings.cache is None:
+        return None
+    return CacheShelf(plan, EvaluationCache(plan.settings.cache, lambda incident: run_box[0].emit(incident)))
+
+
+def _guarded(plan: Plan, clock: Clock, ledger: Ledger, run_box: Sequence[Run], ways: Ways) -> Guarded:
+    """Every call's way out: limits, retries, budget."""
+    settings = plan.settings
+    return Guarded(
+        lanes=ways.lanes(plan),
+        ledger=ledger,
+        policy=settings.policy,
+        clock=clock,
+        seed=settings.seed,
+        emit=lambda event: run_box[0].emit(event),
+        models={"optimizer": model_name(plan.optimizer)},
+        deadline=None if settings.budget.seconds is None else clock.time() + settings.budget.seconds,
+    )
+
+
+def _optimizer(plan: Plan, guarded: Guarded, journal: Journal | MemoryStore, run_box: Sequence[Run]) -> OptimizerModel:
+    """The optimizer model behind the journal: a reply that is there already is not asked for again."""
+    asked = quick(plan.optimizer)
+    plan.opened.append(asked)
+    forced = plan.settings.optimizer_kwargs
+    return OptimizerModel(
+        plan.optimizer,
+        lambda messages, config, kwargs, step: guarded.optimizer(
+            asked.chain, messages, config, {**kwargs, **forced}, step
+        ),
+        journal,
+        lambda event: run_box[0].emit(event),
+        lambda step, usage: guarded.ledger.record("optimizer", step, usage),
+    )
+
+
+def _booked(foreign: Executor | None, guarded: Guarded, run_box: Sequence[Run]) -> Executor | None:
+    if foreign is None:
+        return None
+    return Booked(foreign, lambda outcome: book(guarded.ledger, run_box[0].step, outcome), guarded.stopping)
+
+
+def _renders(plan: Plan, rows: Sequence[Example]) -> Any:
+    def renders(prompts: PromptSet) -> Rejection | None:
+        try:
+            plan.target.render_check(prompts, rows)
+        except PromptError as error:
+            return Rejection("render", str(error))
+        return None
+
+    return renders
+
+
+async def evaluate_here(ready: Assembled, jobs: Sequence[Job]) -> list[Outcome]:
+    """Outcomes of these cells by the local executor, whoever asked for them."""
+    outcomes: list[Outcome] = []
+
+    async def done(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+
+    await ready.local.evaluate(jobs, done)
+    return outcomes
