@@ -97,6 +97,6 @@ def _failed(error: PromptOptError, *, as_json: bool) -> int:
 
 def _print_failure(error: BaseException) -> None:
     """The same object as `run_step` gives."""
-    from langchain_promptopt.pipeline.answers import failure_json
+    from langchain_promptopt.pipeline.step import failure_json
 
     print_json(failure_json(error))

@@ -26,7 +26,7 @@ def check(
     given.target(target)
     config = given.load()
     config.require("task", "data.source", "evaluate.evaluators")
-    from langchain_promptopt.pipeline.checking import check_config
+    from langchain_promptopt.pipeline.check import check_config
 
     return show_check(check_config(config, pilot), as_json=given.as_json)
 

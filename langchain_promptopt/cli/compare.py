@@ -26,7 +26,7 @@ def compare(
 
     from langchain_promptopt.cli.progress import watching
     from langchain_promptopt.pipeline import prepare
-    from langchain_promptopt.pipeline.delivering import failures_told
+    from langchain_promptopt.pipeline.step import failures_told
     from langchain_promptopt.report.terminal import sides_view, test_view
 
     given.target(old)

@@ -106,7 +106,7 @@ class Given:
 
     def load_step(self) -> Config:
         """The same for a verb that runs: settings that cannot be used are told to summary, JUnit and GitHub too."""
-        from langchain_promptopt.pipeline.delivering import unusable_told
+        from langchain_promptopt.pipeline.step import unusable_told
 
         with unusable_told(self.config, overrides=self.overrides):
             return self.load()

@@ -40,9 +40,8 @@ def optimize(
     given.target(target)
     config = given.load_step()
     from langchain_promptopt.cli.check import show_check
-    from langchain_promptopt.pipeline.checking import check_config
-    from langchain_promptopt.pipeline.delivering import failures_told
-    from langchain_promptopt.pipeline.step import NEEDED, start
+    from langchain_promptopt.pipeline.check import check_config
+    from langchain_promptopt.pipeline.step import NEEDED, failures_told, start
 
     with failures_told(config):
         if dry_run:

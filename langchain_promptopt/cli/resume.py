@@ -26,8 +26,7 @@ def resume(
 ) -> int:
     """Go on with a run. The configuration must be the one it was started with; the budget may differ."""
     from langchain_promptopt.cli.journals import find_run, unfinished_run
-    from langchain_promptopt.pipeline.delivering import failures_told
-    from langchain_promptopt.pipeline.step import start
+    from langchain_promptopt.pipeline.step import failures_told, start
 
     config = given.load_step()
     with failures_told(config):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.config import Config
     from langchain_promptopt.config.models import DataConfig
     from langchain_promptopt.optimizer import Result
-    from langchain_promptopt.pipeline.checking import CheckReport
+    from langchain_promptopt.pipeline.check import CheckReport
     from langchain_promptopt.pipeline.shards import Shards
     from langchain_promptopt.ports import DataSet, Observer
     from langchain_promptopt.report.record import RunRecord
@@ -57,13 +57,13 @@ class Prepared:
 
     def check(self, pilot: int = 0) -> CheckReport:
         """All that is free, and with `pilot` a little that is not."""
-        from langchain_promptopt.pipeline.checking import check
+        from langchain_promptopt.pipeline.check import check
 
         return run_sync(lambda: check(self, pilot))
 
     def optimize(self, observers: Sequence[Observer] = (), *, shards: Shards | None = None) -> Result:
         """Run (or replay, or resume) and write what was proven where the config says."""
-        from langchain_promptopt.pipeline.delivering import deliver_result
+        from langchain_promptopt.pipeline.step import deliver_result
 
         watching = (*observers, shards) if shards is not None else tuple(observers)
         settings = replace(self.settings, observers=watching, executor=shards or self.settings.executor)
@@ -75,7 +75,7 @@ class Prepared:
     def compare(self, old: str, new: str, *, observers: Sequence[Observer] = ()) -> Result:
         """The gate on two tasks named in the config's terms, and its report where the config says."""
         from langchain_promptopt.comparing import acompare
-        from langchain_promptopt.pipeline.delivering import deliver_report
+        from langchain_promptopt.pipeline.step import deliver_report
 
         settings = replace(self.settings, observers=tuple(observers), apply="never")
         with importing_from(self.config.root):

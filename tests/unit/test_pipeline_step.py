@@ -271,9 +271,7 @@ def _impatiently(config, root):
 
     from langchain_promptopt._runtime.retry import RetryPolicy
     from langchain_promptopt.errors import PromptOptError
-    from langchain_promptopt.pipeline.answers import failure_json
-    from langchain_promptopt.pipeline.delivering import failures_told
-    from langchain_promptopt.pipeline.step import start
+    from langchain_promptopt.pipeline.step import failure_json, failures_told, start
 
     loaded = config_from_dict(config, root=root)
     try:
