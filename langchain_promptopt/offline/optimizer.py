@@ -10,14 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 
-from langchain_promptopt.offline.cases import evidence_of
-from langchain_promptopt.offline.conversation import Request, Turns, understand
-from langchain_promptopt.offline.fixes import Bench
-from langchain_promptopt.offline.inducing import induced, summarised
-from langchain_promptopt.offline.marks import Mark, MarkLimits, as_echo, as_numbers, as_quotes, marks_of
-from langchain_promptopt.offline.patches import Fix, Patch, patched
-from langchain_promptopt.offline.repair import Limits, Mood, explorations, ranked_fixes, repairs
-from langchain_promptopt.offline.rewriting import careless, condensed, reworded
+from langchain_promptopt.offline.edits import (
+    Bench,
+    Fix,
+    Limits,
+    Mark,
+    MarkLimits,
+    Mood,
+    Patch,
+    as_echo,
+    as_numbers,
+    as_quotes,
+    explorations,
+    marks_of,
+    patched,
+    ranked_fixes,
+    repairs,
+)
+from langchain_promptopt.offline.requests import Request, Turns, evidence_of, understand
+from langchain_promptopt.offline.rewriting import careless, condensed, induced, reworded, summarised
 from langchain_promptopt.offline.task import result_of, text_of
 from langchain_promptopt.offline.words import stems
 
