@@ -10,8 +10,8 @@ import argparse
 import time
 from pathlib import Path
 
-from langchain_promptopt.bench.document import NAMES, measure, write
-from langchain_promptopt.bench.traces import Traces
+from benchmarks.planted_world.document import NAMES, measure, write
+from benchmarks.planted_world.traces import Traces
 
 OUT = Path("docs/benchmarks")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from langchain_promptopt.bench.document import SHUFFLED_METHODS
-from langchain_promptopt.bench.shuffled import as_markdown, false_positives
+from benchmarks.planted_world.document import SHUFFLED_METHODS
+from benchmarks.planted_world.shuffled import as_markdown, false_positives
 from langchain_promptopt.presets import recipe_of
 
 

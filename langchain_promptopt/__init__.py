@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_promptopt._langchain.files import load_prompts
-    from langchain_promptopt._langchain.tunable import tunable
-    from langchain_promptopt.comparing import compare
+    from langchain_promptopt._files.saved import load_prompts
+    from langchain_promptopt._langchain.overlay import tunable
     from langchain_promptopt.optimizer import PromptOptimizer, Result, aoptimize, optimize
+    from langchain_promptopt.optimizer.comparison import compare
     from langchain_promptopt.pipeline import run_step
     from langchain_promptopt.recipe import Budget, Gate, Recipe
     from langchain_promptopt.steps import (

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.recipe import Recipe
-from langchain_promptopt.strategies.combining import check_recipe
 from langchain_promptopt.strategies.control import Cosine, Fixed, NoControl
 from langchain_promptopt.strategies.evidence import ErrorBatches, ErrorGroups, FormatExamples, NoEvidence, RandomBatches
 from langchain_promptopt.strategies.feedback import Gradient, NoFeedback, Reasoning
@@ -18,12 +17,12 @@ from langchain_promptopt.strategies.incumbent import Elitist, FreeWalk, PairedGa
 from langchain_promptopt.strategies.memory import NoMemory, Recency, Relevance, Summary, TopByScore, TopEdits
 from langchain_promptopt.strategies.proposals import Paraphrased, PerParent, Screened
 from langchain_promptopt.strategies.refine import Refine
+from langchain_promptopt.strategies.registry import METHODS, check_recipe
 from langchain_promptopt.strategies.scope import Global, Hedged, Sections, Spans
 from langchain_promptopt.strategies.scoring import Bandit, FullDev, Race
 from langchain_promptopt.strategies.search import Beam, Greedy, Pool
 from langchain_promptopt.strategies.seeding import Induction, Manual
 from langchain_promptopt.strategies.stopping import Epochs, Steps
-from langchain_promptopt.strategies.unbuilt import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""What decides a run: the recipe (one field per axis A1..A14), the gate and the budget. All frozen values."""
+"""Bounds of strategy settings, checked when the value is made, before anything is paid for.
+
+What decides a run: the recipe (one field per axis A1..A14), the gate and the budget. All frozen values.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.errors import ConfigError
+from langchain_promptopt.errors import ConfigError, RecipeError
 
 if TYPE_CHECKING:
     from langchain_promptopt.protocols import (
@@ -26,6 +29,23 @@ if TYPE_CHECKING:
         Seeding,
         Stopping,
     )
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raise RecipeError unless `value` is `least` or more."""
+    if not value >= least:
+        msg = f"{name} must be at least {least:g}, got {value!r}"
+        raise RecipeError(msg)
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Raise RecipeError unless `low` < `value` <= `high`."""
+    if not low < value <= high:
+        msg = f"{name} must be above {low:g} and at most {high:g}, got {value!r}"
+        raise RecipeError(msg)
+
+
+# ------------------------------------------------------------ What decides a run: the recipe (one field per axis A
 
 
 @dataclass(frozen=True, kw_only=True)

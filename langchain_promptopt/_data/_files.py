@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from langchain_promptopt.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
 Kind: TypeAlias = Literal["folder", "file", "url", "uuid", "hf", "name", "splits", "rows"]
 REMOTE: frozenset[Kind] = frozenset({"url", "uuid", "name"})

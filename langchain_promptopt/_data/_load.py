@@ -22,7 +22,7 @@ from langchain_promptopt.ports import DataSet
 from langchain_promptopt.types import SPLITS, Example, Split, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from langchain_promptopt._data._rows import Row
 

@@ -15,7 +15,7 @@ from langchain_promptopt.evaluators import ANSWER_NAMES
 from langchain_promptopt.types import Example, Split, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from langchain_promptopt._data._files import Raw
     from langchain_promptopt._data._load import Placed, Splits

@@ -16,7 +16,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from langchain_promptopt._engine.spending import book
+from langchain_promptopt._engine.budget import book
 from langchain_promptopt.errors import TooManyFailures
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
 from langchain_promptopt.ports import Job
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
+    from langchain_promptopt._engine.budget import Spending
     from langchain_promptopt._engine.run import Run
-    from langchain_promptopt._engine.spending import Spending
     from langchain_promptopt.types import Candidate
 
 _USAGE = struct.Struct("<IQQQdd")

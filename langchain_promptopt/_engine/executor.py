@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
-from langchain_promptopt._engine.tasks import together
+from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import CallError, Verdict, classify_reply, verdict_of_finish
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import Stopping

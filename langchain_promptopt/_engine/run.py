@@ -18,7 +18,7 @@ from langchain_promptopt.events import Called, ScoredRow
 from langchain_promptopt.types import Usage, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     pass
     from langchain_promptopt._runtime.ledger import Ledger
@@ -221,7 +221,7 @@ class AddressedModel(Runnable[Any, AIMessage]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """Synchronous form of `ainvoke`."""
-        from langchain_promptopt._runtime.bridge import run_sync
+        from langchain_promptopt._runtime.concurrency import run_sync
 
         return run_sync(lambda: self.ainvoke(input, config, **kwargs))
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._engine.archive import Standing, tell_stop
 from langchain_promptopt._engine.evaluations import DevBench
-from langchain_promptopt._engine.standing import Standing, tell_stop
 from langchain_promptopt._engine.step import Line, Screen, StepPlanner, Where, ask_for, run_line, unbroken
-from langchain_promptopt._engine.tasks import together
+from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.errors import DataError, EvaluatorError
 from langchain_promptopt.events import Incident, Proposed, Rejected
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_promptopt._engine.budget import Spending
     from langchain_promptopt._engine.evaluations import Evaluations
     from langchain_promptopt._engine.run import Run
-    from langchain_promptopt._engine.spending import Spending
     from langchain_promptopt.types import Candidate, Outcome, Rejection
 
 _UNSCORABLE = 0.1

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import merge_configs
 
-from langchain_promptopt._engine.standing import marks_astray, tell_astray, tell_global_step, tell_remarks
-from langchain_promptopt._engine.tasks import together
+from langchain_promptopt._engine.archive import marks_astray, tell_astray, tell_global_step, tell_remarks
+from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.events import FeedbackGiven, Identified, Incident, Proposed, Rejected, Retrieved
 from langchain_promptopt.protocols import Ask, GuardContext, Trial, rng_at
@@ -49,9 +49,8 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_promptopt._engine.spending import Spending
-    from langchain_promptopt._engine.standing import Standing
-    from langchain_promptopt.types import Candidate
+    from langchain_promptopt._engine.archive import Standing
+    from langchain_promptopt._engine.budget import Spending
 
 
 def rows_to_keep(run: Run, line: Line) -> list[str]:

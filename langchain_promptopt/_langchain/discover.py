@@ -20,7 +20,7 @@ from typing import Any
 from langchain_core.language_models.base import BaseLanguageModel
 from langchain_core.prompts.base import BasePromptTemplate
 
-from langchain_promptopt._langchain.tunable import Tunable
+from langchain_promptopt._langchain.overlay import Tunable
 
 MAX_VISITED = 50_000
 """Objects looked at before the walk gives up; chains have hundreds."""

@@ -43,7 +43,6 @@ from langchain_promptopt.types import Message, Prompt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_core.prompts.base import BasePromptTemplate
 
 Model = TypeVar("Model", bound=BaseModel)
 

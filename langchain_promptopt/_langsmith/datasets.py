@@ -21,11 +21,9 @@ from langchain_promptopt.errors import CredentialsError, DataError, UnavailableE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from uuid import UUID
 
     from langsmith.schemas import Dataset, Example
 
-    from langchain_promptopt._langsmith.service import Service
     from langchain_promptopt.ports import DataSet
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

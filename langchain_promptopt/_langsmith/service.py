@@ -1,25 +1,79 @@
-"""The LangSmith API behind our own retries and our own errors.
+"""What a run reads from and writes to LangSmith. Everything that writes is off unless asked for.
+
+The LangSmith API behind our own retries and our own errors.
 
 The SDK repeats POSTs blindly and tells a masked key in its error texts. Here a request is repeated
 only where that is safe: it reads, its ids are ours, or what became of it is read back first.
+
+Whether LangSmith takes our key, asked where a run would need it.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 from langsmith import Client
-from langsmith.utils import LangSmithConflictError, LangSmithError, LangSmithNotFoundError, LangSmithUserError
+from langsmith.utils import (
+    LangSmithConflictError,
+    LangSmithError,
+    LangSmithNotFoundError,
+    LangSmithUserError,
+    tracing_is_enabled,
+)
 from urllib3.util.retry import Retry
 
-from langchain_promptopt.errors import CredentialsError, PromptOptError, UnavailableError, UsageError
+from langchain_promptopt._langsmith.otel import tracing_mode
+from langchain_promptopt._runtime.failures import Probe, State
+from langchain_promptopt.errors import ConfigError, CredentialsError, PromptOptError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class LangSmithOptions:
+    """The `langsmith=` argument of `optimize`, and `[langsmith]` of a config file.
+
+    Attributes:
+        as_of: Version of the dataset: a tag, or a time in ISO form; None fixes the latest.
+        metadata: Only examples whose metadata holds all of this.
+        queues: Annotation queues whose reviewed runs give notes to their examples.
+        write_splits: Write the splits made here back, when the dataset has none.
+        experiments: Publish baseline, step winners and final as experiments of the dataset.
+        judge_model: Model of judges named "langsmith:..."; None is the one stored with them.
+        project: Project of the traces, where tracing is on; None is LANGSMITH_PROJECT.
+    """
+
+    as_of: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    queues: tuple[str, ...] = ()
+    write_splits: bool = False
+    experiments: bool = False
+    judge_model: Any = None
+    project: str | None = None
+
+    @classmethod
+    def of(cls, given: LangSmithOptions | Mapping[str, Any] | None) -> LangSmithOptions:
+        """Options from a mapping. Raises ConfigError for unknown names."""
+        if isinstance(given, LangSmithOptions):
+            return given
+        values = dict(given or {})
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(values.keys() - known):
+            msg = f"langsmith has no option {unknown[0]!r}"
+            raise ConfigError(msg, mend=f"It has: {', '.join(sorted(known))}.")
+        if "queues" in values:
+            queues = values["queues"]
+            values["queues"] = (queues,) if isinstance(queues, str) else tuple(queues)
+        return cls(**values)
+
+
+# ------------------------------------------------------------ The LangSmith API behind our own retries and our own
 
 T = TypeVar("T")
 
@@ -216,3 +270,23 @@ def asked_pause(error: Exception) -> float | None:
 def _body(error: Exception) -> str:
     response = _response(error)
     return response.text[:200] if response is not None else type(error).__name__
+
+
+# ------------------------------------------------------------ Whether LangSmith takes our key, asked where a run w
+
+_TRIES_probing = 2
+
+
+def probe_langsmith(*, wanted: bool) -> tuple[Probe, ...]:
+    """The workspace our key belongs to; nothing is asked unless it is `wanted` or traces would go there."""
+    if not wanted and not (tracing_is_enabled() is True and tracing_mode() != "otel"):
+        return ()
+    where = ""
+    try:
+        service = Service(tries=_TRIES_probing)
+        where = service.client.api_url
+        name = str(service.workspace.get("display_name") or "")
+    except PromptOptError as error:
+        state: State = "refused" if isinstance(error, CredentialsError) else "unreachable"
+        return (Probe("langsmith", "", state, str(error), where),)
+    return (Probe("langsmith", name, "answers", where=where),)

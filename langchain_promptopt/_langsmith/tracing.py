@@ -44,11 +44,9 @@ from langchain_promptopt.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
-    from pathlib import Path
     from types import TracebackType
 
     from langchain_core.tracers.schemas import Run
-    from langsmith import Client
 
 
 class TraceFile(BaseTracer):

@@ -11,6 +11,8 @@ The one table of what is retried, scored 0, or ends the run (product 8, 10.18).
 An exception out of the user's own functions scores 0 as `target_error`: a candidate that makes the
 chain crash must not win by having its rows dropped. A chain that crashes by itself gives a
 baseline of all 0, and that stops the run and shows the row (product 7.7).
+
+What an endpoint said to a question that costs nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -471,3 +473,28 @@ _FINISH = {
     "spii": "content_filter",
     "refusal": "refusal",
 }
+
+
+# ------------------------------------------------------------ What an endpoint said to a question that costs nothi
+
+State = Literal["answers", "unlisted", "refused", "unreachable", "not asked", "no key"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What an endpoint said, for one role. A refusal or silence would end the run at its first call."""
+
+    role: str
+    name: str
+    state: State
+    detail: str = ""
+    where: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """The code that a run would end with (product section 4); 0 where nothing speaks against it."""
+        return {"refused": 2, "no key": 2, "unreachable": 5}.get(self.state, 0)
+
+    def as_json(self) -> dict[str, str]:
+        """Plain values."""
+        return asdict(self)

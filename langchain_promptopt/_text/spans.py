@@ -25,13 +25,12 @@ import regex
 from langchain_promptopt._text.align import diff_edits as diff_edits
 from langchain_promptopt._text.align import project as project
 from langchain_promptopt._text.document import editable_words, gaps, normal_ranges, subtract
-from langchain_promptopt._text.rejection import Range
+from langchain_promptopt._text.ranges import Range
 from langchain_promptopt._text.words import count_words, snap_point, snap_range, solid_tokens, word_limit, words_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_promptopt._text.rejection import Range
 
 _QUOTE_MARKS = "\"'`“”„‘’«»「」『』"
 

@@ -1,4 +1,9 @@
-"""One method in one planted world: the engine's own search, with cells answered by the world."""
+"""Means with bootstrap intervals over seeds: pure arithmetic.
+
+Tags against planted faults: which marks stood on a fault, and which faults were marked.
+
+One method in one planted world: the engine's own search, with cells answered by the world.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +11,128 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.run import Objective, OptimizerModel, Run
 from langchain_promptopt._engine.search import Search
-from langchain_promptopt._engine.spending import Spending
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt._runtime.prices import PriceTable
+from langchain_promptopt.bench.optimizer import PlantedOptimizer
+from langchain_promptopt.bench.world import World, WorldExecutor, units_of
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.ports import DataSet
 from langchain_promptopt.recipe import Budget, Gate, Recipe
-from langchain_promptopt.testing.planted import World, WorldExecutor
-from langchain_promptopt.testing.planted_optimizer import PlantedOptimizer
 from langchain_promptopt.types import Attempt, Candidate, PromptSet, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    pass
     from collections.abc import Mapping
 
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_promptopt.bench.world import WorldSettings
     from langchain_promptopt.events import Event
-    from langchain_promptopt.testing.planted_constants import WorldSettings
     from langchain_promptopt.types import Cell, Outcome
+
+_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean (or ratio) with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def as_json(self) -> dict[str, float]:
+        """Plain values."""
+        return {"mean": self.mean, "low": self.low, "high": self.high, "n": self.n}
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean; 0 of nothing."""
+    return sum(values) / len(values) if values else 0.0
+
+
+def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
+    """Percentile bootstrap of the mean over seeds.
+
+    >>> str(bootstrap([1.0, 1.0]))
+    '1.000 [1.000, 1.000]'
+    """
+    return _resampled(len(values), lambda picks: mean([values[i] for i in picks]), seed)
+
+
+def ratio(above: Sequence[float], below: Sequence[float], seed: int = 0) -> Interval:
+    """Sum of `above` over sum of `below`, resampled in pairs.
+
+    >>> str(ratio([6.0, 6.0], [2.0, 2.0]))
+    '3.000 [3.000, 3.000]'
+    """
+
+    def of(picks: Sequence[int]) -> float:
+        return sum(above[i] for i in picks) / max(sum(below[i] for i in picks), 1e-9)
+
+    return _resampled(len(above), of, seed)
+
+
+def _resampled(n: int, statistic: Callable[[Sequence[int]], float], seed: int) -> Interval:
+    if not n:
+        return Interval(0.0, 0.0, 0.0, 0)
+    rng = Random(seed)
+    draws = sorted(statistic([rng.randrange(n) for _ in range(n)]) for _ in range(_DRAWS))
+    return Interval(statistic(range(n)), draws[int(0.025 * _DRAWS)], draws[int(0.975 * _DRAWS) - 1], n)
+
+
+# ------------------------------------------------------------ Tags against planted faults: which marks stood on a
+
+
+def faulty_ranges(world: World, text: str) -> list[tuple[int, int]]:
+    """Where the faults of a text stand: wrong values, stray topics, garbled words, the wrong frame."""
+    out = []
+    for unit in units_of(text):
+        truth = world.truth.get(unit.topic)
+        if unit.poison:
+            out.append(unit.poisoned)
+        elif unit.decoy and not unit.topic:
+            out.append(unit.place(unit.decoy))
+        elif truth is not None and unit.value and unit.value != truth:
+            out.append(unit.place(unit.value))
+        if unit.old_frame:
+            out.append(unit.place("ledger"))
+    return out
+
+
+def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | None, float | None]:
+    """Precision and recall of all marks of a run; None without any mark or fault."""
+    prompts = {a.candidate.id: a.candidate.prompts for a in search.standing.trajectory}
+    hits = marks = found = there = 0
+    for event in watch.identified:
+        data: Any = event
+        if data.candidate_id not in prompts or data.protocol == "joined":
+            continue
+        faults = faulty_ranges(world, prompts[data.candidate_id].document.text)
+        spans = [(s["start"], s["end"]) for s in data.spans if s["end"] > s["start"]]
+        marks += len(spans)
+        hits += sum(any(a < d and c < b for c, d in faults) for a, b in spans)
+        there += len(faults)
+        found += sum(any(a < d and c < b for a, b in spans) for c, d in faults)
+    return (hits / marks if marks else None), (found / there if there else None)
+
+
+# ------------------------------------------------------------ One method in one planted world: the engine's own se
 
 
 @dataclass
@@ -171,7 +273,7 @@ def _run(recipe: Recipe, world: World, search_calls: int | None) -> tuple[Run, W
 
 
 def _trace(world: World, search: StepWatch, watch: Watch, best: Attempt, stopped: str, seconds: float) -> Trace:
-    from langchain_promptopt.bench.spans import tag_quality
+    pass
 
     precision, recall = tag_quality(world, search, watch)
     optimizer = search.run.ledger.by_role.get("optimizer", Usage())
@@ -203,14 +305,14 @@ def _trace(world: World, search: StepWatch, watch: Watch, best: Attempt, stopped
 
 def ceiling(world: World) -> float:
     """What the good prompt scores, in the frame that helps."""
-    from langchain_promptopt.testing.planted import prompts_of
+    from langchain_promptopt.bench.world import prompts_of
 
     return world.held_out(prompts_of(world.good))
 
 
 def regressions(world: World, best: PromptSet) -> int:
     """Test rows that the start could answer and the best prompt cannot."""
-    from langchain_promptopt.testing.planted import text_of
+    from langchain_promptopt.bench.world import text_of
 
     old, new = text_of(world.prompts), text_of(best)
     return sum(world.chance(new, r) < world.chance(old, r) - 0.1 for r in world.rows["test"])

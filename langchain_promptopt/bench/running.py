@@ -64,10 +64,9 @@ def run_bench(  # noqa: PLR0913
 
 
 def _planted(task: str, methods: Sequence[str], seeds: int, search_calls: int) -> list[dict[str, Any]]:
-    from langchain_promptopt.bench.numbers import bootstrap, mean
-    from langchain_promptopt.bench.planted import run_in_world
+    from langchain_promptopt.bench.planted import bootstrap, mean, run_in_world
+    from langchain_promptopt.bench.world import WORLDS
     from langchain_promptopt.presets import recipe_of
-    from langchain_promptopt.testing.planted_constants import WORLDS
 
     name = task.partition(":")[2]
     if name and name not in WORLDS:
@@ -93,7 +92,7 @@ def _planted(task: str, methods: Sequence[str], seeds: int, search_calls: int) -
 def _with_model(
     task: str, methods: Sequence[str], seeds: int, search_calls: int, who: tuple[str, str, str | Path | None]
 ) -> list[dict[str, Any]]:
-    from langchain_promptopt.bench.numbers import bootstrap, mean
+    from langchain_promptopt.bench.planted import bootstrap, mean
     from langchain_promptopt.bench.tasks import run_task_once, task_of
 
     model, optimizer, folder = who

@@ -1,21 +1,66 @@
-"""Benchmark tasks with a model: rows from a folder or the hub, the task's matcher, a plain first prompt."""
+"""Matchers of single benchmark tasks, which no user's data needs (algorithms 4.1).
+
+Benchmark tasks with a model: rows from a folder or the hub, the task's matcher, a plain first prompt.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.bench.matchers import dyck_match, word_order_match
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.recipe import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
+
+_BRACKETS = re.compile(r"[\]\)\}>](?:[ \t]*[\]\)\}>])*")
+
+
+def dyck_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
+    """1 when the last run of closing brackets is the expected one.
+
+    >>> dyck_match("So the rest is ] ) >", {"answer": "] ) >"})["score"]
+    1.0
+    """
+    runs = _BRACKETS.findall(_text(outputs))
+    said = "".join(runs[-1].split()) if runs else ""
+    return {"key": "dyck_match", "score": float(said == "".join(_text(reference_outputs).split()))}
+
+
+def word_order_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
+    r"""1 when the words stand in the expected order: one a line, or all in a line of the reply.
+
+    >>> word_order_match("Sorted:\nant bee cow", {"answer": "ant bee cow"})["score"]
+    1.0
+    """
+    wanted = _words(_text(reference_outputs))
+    lines = [_words(line) for line in _text(outputs).splitlines()]
+    single = [line[-1] for line in lines if line]
+    right = wanted in lines or single[-len(wanted) :] == wanted
+    return {"key": "word_order_match", "score": float(right)}
+
+
+def _words(text: str) -> list[str]:
+    return [
+        w.strip(".,;:'\"()").lower() for w in re.sub(r"^\s*(?:[-*]|\d+[.)])\s+", "", text).replace(",", " ").split()
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _text(value.get("answer", value.get("output", next(iter(value.values()), ""))))
+    content = getattr(value, "content", value)
+    return content if isinstance(content, str) else str(content)
+
+
+# ------------------------------------------------------------ Benchmark tasks with a model: rows from a folder or
 
 SIZES = {"train": 100, "dev": 100, "test": 300}
 """Most rows of a split (GPO's sizes for GSM8K)."""

@@ -8,24 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from langchain_promptopt.cli import (
-    apply,
-    bench,
-    check,
-    compare,
-    demo,
-    diff,
-    export,
-    init,
-    methods,
-    optimize,
-    push,
-    report,
-    resume,
-    runs,
-    show,
-)
-from langchain_promptopt.cli.answers import ensure_text, log_is_public, print_json
+from langchain_promptopt.cli import changes, methods, optimize, runs
+from langchain_promptopt.cli.flags import EXAMPLES
+from langchain_promptopt.cli.output import ensure_text, log_is_public, print_json
 from langchain_promptopt.errors import Interrupted, PromptOptError, UsageError, exit_code_of
 
 if TYPE_CHECKING:
@@ -42,10 +27,12 @@ app = typer.Typer(
     "5 models or platform unavailable, 130 and 143 interrupted.",
     epilog="Example: promptopt demo",
 )
-for _module in (demo, init, check, optimize, compare, resume, runs, show, diff, report, export, apply, push):
-    _module.register(app)
-for _module in (methods, bench):
-    _module.register(app)
+for _verb in (
+    *(optimize.demo, optimize.init, optimize.check, optimize.optimize, optimize.compare, optimize.resume),
+    *(runs.runs, runs.show, changes.diff, runs.report, runs.export, changes.apply, changes.push, changes.rollback),
+    *(methods.methods, methods.bench),
+):
+    app.command(epilog=EXAMPLES[_verb])(_verb)
 
 _CLICK_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """Typer carries its own copy of click in newer versions; either way this is the base of its usage errors."""
@@ -83,8 +70,8 @@ def _usage(error: Any, *, as_json: bool) -> int:
 
 def _failed(error: PromptOptError, *, as_json: bool) -> int:
     """What, where and mend on stderr; the same as an object on stdout where machine output was asked for."""
-    from langchain_promptopt.report.github import error_line
-    from langchain_promptopt.report.visible import visible
+    from langchain_promptopt.report.privacy import visible
+    from langchain_promptopt.report.render import error_line
 
     said = visible(error.public if log_is_public() else str(error))
     sys.stderr.write(f"promptopt: {said}\n")

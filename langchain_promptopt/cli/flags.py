@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from langchain_promptopt.cli.answers import Json
+from langchain_promptopt.cli.output import Json
 
 if TYPE_CHECKING:
     from langchain_promptopt.config import Config
@@ -116,6 +116,20 @@ class Given:
         if value is not None:
             chain = re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", value) and not Path(value).exists()
             self.overrides["task.chain" if chain else "task.prompt"] = value
+
+
+EXAMPLES: dict[Verb, str] = {}
+"""Each verb and the line that its help ends with."""
+
+
+def verb(example: str) -> Callable[[Verb], Verb]:
+    """Make a function a verb of the command line; its name is the verb, its docstring the help."""
+
+    def add(function: Verb) -> Verb:
+        EXAMPLES[function] = f"Example: {example}"
+        return function
+
+    return add
 
 
 def with_settings(*names: str) -> Callable[[Verb], Verb]:

@@ -1,11 +1,16 @@
-"""`promptopt methods`: the presets, what each does on the axes that matter, and the calls it expects to make."""
+"""`promptopt methods`: the presets, what each does on the axes that matter, and the calls it expects to make.
+
+`promptopt bench`: how good the methods are at the same number of target calls.
+"""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from langchain_promptopt.cli.answers import Json, print_json, print_table, print_view
+from langchain_promptopt.cli.flags import verb
+from langchain_promptopt.cli.output import Json, print_json, print_table, print_view
 
 _WHAT = ("evidence", "feedback", "memory", "scope", "control")
 _HOW = ("scoring", "search", "stop")
@@ -13,11 +18,7 @@ Rows = Annotated[int, typer.Option(min=1, help="Rows to reckon with.")]
 Name = Annotated[str | None, typer.Argument(metavar="[METHOD]", help="Show every axis of this one.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog="Example: promptopt methods robust --train 50 --dev 100")(methods)
-
-
+@verb("promptopt methods robust --train 50 --dev 100")
 def methods(*, name: Name = None, train: Rows = 50, dev: Rows = 100, as_json: Json = False) -> int:
     """List the methods of `--method`: axes, source, and expected calls for that many rows (the test comes on top)."""
     from langchain_promptopt.presets import DEFAULT, PRESETS, recipe_of
@@ -93,8 +94,8 @@ def _plain(value: Any) -> str:
 
 def _method(name: str, recipe: Any, train: int, dev: int) -> dict[str, Any]:
     from langchain_promptopt._runtime.estimate import estimate_calls
+    from langchain_promptopt.strategies.cost import Sizes, shape_of
     from langchain_promptopt.strategies.registry import dump
-    from langchain_promptopt.strategies.shape import Sizes, shape_of
 
     levels = estimate_calls(shape_of(recipe, Sizes(train=train, dev=dev)))
     return {
@@ -129,3 +130,44 @@ def _short(strategy: Any) -> str:
     values = [getattr(strategy, f.name) for f in dataclasses.fields(strategy)]
     numbers = [str(v) for v in values if isinstance(v, int) and not isinstance(v, bool)]
     return " ".join([name.lower(), *numbers[:1]])
+
+
+# ------------------------------------------------------------ `promptopt bench`: how good the methods are at the s
+
+
+@verb("promptopt bench --task planted:long --method robust --method lpo-pe2 --seeds 5")
+def bench(  # noqa: PLR0913
+    *,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help='"planted[:world]" or a benchmark task; may be repeated.')
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help="Preset; may be repeated.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Runs of each method.")] = 3,
+    budget: Annotated[int, typer.Option("--budget", help="Search calls of each run.")] = 1000,
+    model: Annotated[
+        str | None, typer.Option("--model", help='Task model of benchmark tasks: "offline" or "provider:name".')
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option("--optimizer", help="Optimizer model; --model unless given.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Folder with <task>/train.jsonl, dev.jsonl, test.jsonl.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Run methods with the same seeds and search calls, and compare their held-out scores."""
+    from langchain_promptopt.bench import run_bench
+    from langchain_promptopt.bench.running import as_markdown
+
+    table = run_bench(
+        task or ["planted"],
+        method or ["robust", "lpo-pe2", "pe2"],
+        seeds=seeds,
+        search_calls=budget,
+        model=model,
+        optimizer=optimizer,
+        folder=folder,
+    )
+    if as_json:
+        print_json(table)
+    else:
+        typer.echo(as_markdown(table))
+    return 0

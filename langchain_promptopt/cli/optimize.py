@@ -1,13 +1,204 @@
-"""`promptopt optimize`: search, decide on held-out rows, write back what was proven."""
+"""How many rows a run will score, for the progress bar: the closed forms of the estimate, read from `run.started`.
+
+`promptopt demo`: the main job on built-in data and offline models, free and without an account.
+
+`promptopt init`: look at a chain and its data, and write `promptopt.toml`.
+
+`promptopt check`: everything that costs nothing, and with `--pilot` a little that does.
+
+`promptopt optimize`: search, decide on held-out rows, write back what was proven.
+
+`promptopt compare`: the gate without a search, for any two prompts.
+
+`promptopt resume`: go on with an interrupted run; nothing that was answered is paid again.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_promptopt.cli.answers import log_is_public, note, print_json, print_view
-from langchain_promptopt.cli.flags import OPTIMIZE, Given, with_settings
+from langchain_promptopt.cli.flags import BUDGET, DATA, GATE, OPTIMIZE, OUTPUT, TASK, Given, verb, with_settings
+from langchain_promptopt.cli.output import log_is_public, note, print_json, print_table, print_view
+from langchain_promptopt.errors import PromptOptError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_promptopt.config import Config
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Rows that are likely to be scored in the search, rows of the test (both sides), and the most steps.
+
+    `races` says whether candidates see as many rows as it takes, each its own number of them.
+    """
+
+    search: int
+    test: int
+    steps: int
+    races: bool = False
+
+    def share(self, searched: int, tested: int, *, testing: bool) -> float:
+        """How much is done, from 0 to 1; the test's part is never shown before it begins."""
+        done = self.search + min(tested, self.test) if testing else min(searched, self.search)
+        return done / max(1, self.search + self.test)
+
+
+def expected_of(started: Mapping[str, Any]) -> Expected | None:
+    """What is to be expected of a run; None for a comparison, or a method whose strategies are not ours."""
+    from langchain_promptopt._runtime.estimate import estimate_calls
+    from langchain_promptopt.strategies.cost import Sizes, shape_of
+    from langchain_promptopt.strategies.registry import load
+
+    if "optimizer" not in started.get("models", {}):
+        return None
+    rows = started["data"].get("splits", {})
+    sizes = Sizes(
+        train=rows.get("train", 0),
+        dev=rows.get("dev", 0),
+        val=rows.get("val", 0),
+        test=rows.get("test", 0),
+        repeats=started.get("gate", {}).get("repeats") or 1,
+    )
+    try:
+        shape = shape_of(load(started["recipe"]), sizes)
+    except PromptOptError:
+        return None
+    likely = estimate_calls(shape).likely
+    limit = (started.get("config", {}).get("budget") or {}).get("search_calls")
+    search = likely.search if limit is None else min(limit, likely.search)
+    return Expected(search, likely.evaluations["test"], shape.steps, shape.races)
+
+
+# ------------------------------------------------------------ `promptopt demo`: the main job on built-in data and
+
+
+@verb("promptopt demo")
+@with_settings("runs_dir", "method", "seed")
+def demo(*, given: Given) -> int:
+    """Optimize a support-ticket prompt offline: what changed, why, rows better and worse, the held-out result."""
+    pass
+    from langchain_promptopt.pipeline import demo_task
+
+    config = given.load()
+    if not given.as_json:
+        note(
+            "Models: built-in offline programs, free and without a network; their scores say nothing about real models."
+        )
+    return run_and_tell(demo_task(config), ok=None, as_json=given.as_json)
+
+
+# ------------------------------------------------------------ `promptopt init`: look at a chain and its data, and
+
+
+@verb("promptopt init my_app.chain:chain --data tickets.jsonl")
+@with_settings(*DATA, "task_model", "template_format", "evaluator", "method", "model", "usd")
+def init(
+    *,
+    given: Given,
+    target: Annotated[str, typer.Argument(help="module:chain, a prompt file, or owner/prompt:tag.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("promptopt.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> int:
+    """List prompts, variables and splits, and write a commented promptopt.toml."""
+    from langchain_promptopt.config import toml_text
+    from langchain_promptopt.pipeline import survey
+
+    if out.exists() and not force:
+        msg = f"{out} exists"
+        raise UsageError(msg, mend="Add --force to replace it, or --out FILE for another name.")
+    given.target(target)
+    config = given.load()
+    config.require("task", "data.source")
+    found = survey(config)
+    out.write_text(toml_text(proposal(config, given.overrides)), encoding="utf-8")
+    data: dict[str, Any] = {
+        "file": str(out),
+        "prompts": found.prompts.as_json(),
+        "splits": {name: len(rows) for name, rows in found.data.splits.items()},
+    }
+    if given.as_json:
+        print_json(data)
+        return 0
+    print_table(("prompt", "messages", "variables"), [_line(p) for p in data["prompts"]])
+    print_view("")
+    print_table(("split", "rows"), list(data["splits"].items()), numbers=[1])
+    print_view(f"\nwrote {out}; next: promptopt check")
+    return 0
+
+
+def _line(prompt: Mapping[str, Any]) -> list[str]:
+    roles = ", ".join(m["role"] for m in prompt["messages"])
+    return [prompt["name"], roles, ", ".join(prompt["variables"])]
+
+
+def proposal(config: Config, overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings to write: what was given on the command line, and a usable start for the rest."""
+    evaluators = list(config.evaluate.evaluators) or ["exact_match"]
+    offline = config.task.model == config.optimize.model == "offline"
+    out: dict[str, dict[str, Any]] = {
+        "task": {"freeze": []},
+        "data": {},
+        "evaluate": {"evaluators": evaluators},
+        "gate": {"primary": evaluators[0], "alpha": config.gate.alpha},
+        "optimize": {"method": config.optimize.method, "model": "openai:gpt-4o", "seed": config.optimize.seed},
+        "budget": {} if offline else {"usd": 5.0},
+        "output": {"prompts": "prompts/", "apply": config.output.apply},
+    }
+    if config.task.prompt is not None:
+        out["task"] |= {"model": "openai:gpt-4o-mini", "template_format": config.task.template_format}
+    for dotted in overrides:
+        section, _, key = dotted.partition(".")
+        value = getattr(getattr(config, section), key)
+        given = overrides[dotted]  # a path stays as it was typed; the config has made it absolute
+        out.setdefault(section, {})[key] = given if isinstance(value, str) else value
+    return {section: keys for section, keys in out.items() if keys}
+
+
+# ------------------------------------------------------------ `promptopt check`: everything that costs nothing, an
+
+
+@verb("promptopt check")
+@with_settings(*OPTIMIZE)
+def check(
+    *,
+    given: Given,
+    target: Annotated[str | None, typer.Argument(help="module:chain, a prompt file, or owner/prompt:tag.")] = None,
+    pilot: Annotated[
+        int, typer.Option("--pilot", min=0, metavar="N", help="Also run N search rows twice; this costs.")
+    ] = 0,
+) -> int:
+    """Render every row, count splits, estimate cost, and say what the held-out rows can prove."""
+    given.target(target)
+    config = given.load()
+    config.require("task", "data.source", "evaluate.evaluators")
+    from langchain_promptopt.pipeline.check import check_config
+
+    return show_check(check_config(config, pilot), as_json=given.as_json)
+
+
+def show_check(report: Any, *, as_json: bool) -> int:
+    """Print a check; returns the exit code it asks for."""
+    data = report.as_json()
+    if as_json:
+        print_json(data)
+    else:
+        from langchain_promptopt.report.terminal import check_view
+
+        print_view(check_view(data))
+    for error in report.missing:
+        note(f"promptopt: {error}")
+    return int(data.get("exit_code", 0))
+
+
+# ------------------------------------------------------------ `promptopt optimize`: search, decide on held-out row
 
 
 class NoGain(StrEnum):
@@ -21,13 +212,7 @@ Ok = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(
-        epilog="Example: promptopt optimize my_app.chain:chain --data tickets.jsonl --evaluator exact_match --usd 5"
-    )(optimize)
-
-
+@verb("promptopt optimize my_app.chain:chain --data tickets.jsonl --evaluator exact_match --usd 5")
 @with_settings(*OPTIMIZE)
 def optimize(
     *,
@@ -39,7 +224,7 @@ def optimize(
     """Improve a prompt by small edits and prove them on held-out rows."""
     given.target(target)
     config = given.load_step()
-    from langchain_promptopt.cli.check import show_check
+    pass
     from langchain_promptopt.pipeline.check import check_config
     from langchain_promptopt.pipeline.step import NEEDED, failures_told, start
 
@@ -52,7 +237,7 @@ def optimize(
 
 def run_and_tell(prepared: Any, *, ok: list[NoGain] | None, as_json: bool) -> int:
     """Run what was prepared, with progress on stderr and the answer on stdout; returns the exit code."""
-    from langchain_promptopt.cli.progress import watching
+    from langchain_promptopt.cli.output import watching
 
     with watching() as observers:
         result = prepared.optimize(observers=observers)
@@ -91,3 +276,60 @@ def against_estimate(usage: Mapping[str, Any], low: Mapping[str, Any], high: Map
         used += f", {money(usage['usd'])}"
         first += f" calls, {money(low['usd'])} to {money(high['usd'])}" if high["usd"] is not None else ""
     return f"{used}; estimated before the run: {first}"
+
+
+# ------------------------------------------------------------ `promptopt compare`: the gate without a search, for
+
+
+@verb("promptopt compare old.txt new.txt --task-model offline --data tickets.jsonl")
+@with_settings(*TASK, *GATE, "max_concurrency", "usd", "calls", "tokens", "summary", "junit", "show_rows")
+def compare(
+    *,
+    given: Given,
+    old: Annotated[str, typer.Argument(help="What runs now: a prompt file, owner/prompt:tag, or module:chain.")],
+    new: Annotated[str, typer.Argument(help="What might replace it.")],
+    ok: Ok = None,
+) -> int:
+    """Decide on held-out rows whether NEW is better than OLD."""
+    from rich.console import Group
+
+    from langchain_promptopt.cli.output import watching
+    from langchain_promptopt.pipeline import prepare
+    from langchain_promptopt.pipeline.step import failures_told
+    from langchain_promptopt.report.terminal import sides_view, test_view
+
+    given.target(old)
+    config = given.load_step()
+    with failures_told(config):
+        config.require("data.source", "evaluate.evaluators")
+        prepared = prepare(config)
+        with watching() as observers:
+            result = prepared.compare(old, new, observers=observers)
+    view = Group(test_view(result.outcome, result.test), sides_view(result.usage["by_side"]))
+    return tell(result, view, ok=ok, as_json=given.as_json)
+
+
+# ------------------------------------------------------------ `promptopt resume`: go on with an interrupted run; n
+
+
+@verb("promptopt resume --usd 10")
+@with_settings("runs_dir", "max_concurrency", *BUDGET, *OUTPUT)
+def resume(
+    *,
+    given: Given,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help='A run id, a folder, or "latest"; without it, the only unfinished run.'),
+    ] = None,
+    ok: Ok = None,
+) -> int:
+    """Go on with a run. The configuration must be the one it was started with; the budget may differ."""
+    from langchain_promptopt.cli.runs import find_run, unfinished_run
+    from langchain_promptopt.pipeline.step import failures_told, start
+
+    config = given.load_step()
+    with failures_told(config):
+        folder = unfinished_run(config) if run is None else find_run(config, run)
+        if run is None:
+            note(f"resuming run {folder.name}, the only unfinished one in {config.runs_dir}")
+        return run_and_tell(start(config, resume=folder), ok=ok, as_json=given.as_json)

@@ -1,23 +1,107 @@
-"""`promptopt runs`: what was run, the latest first."""
+"""Finding runs on disk and reading them.
 
+`promptopt runs`: what was run, the latest first.
+
+`promptopt show`: one run, in the terminal.
+
+`promptopt report`: a run as HTML, Markdown or JUnit XML.
+
+`promptopt export`: the events of a run, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from langchain_promptopt.cli.answers import note, print_json, print_table
-from langchain_promptopt.cli.flags import Given, with_settings
+from langchain_promptopt.cli.flags import DATA, Given, verb, with_settings
+from langchain_promptopt.cli.output import RunName, note, print_json, print_table, print_view, said
+from langchain_promptopt.store import runs as finding
+from langchain_promptopt.store.runs import JOURNAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_promptopt.cli.flags import Given
+    from langchain_promptopt.config import Config
+    from langchain_promptopt.report.record import RunRecord
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command(epilog="Example: promptopt runs --runs-dir /var/lib/promptopt")(runs)
+def run_folders(config: Config) -> list[Path]:
+    """All run folders, the latest first."""
+    return finding.run_folders(config.runs_dir)
 
 
+def find_run(config: Config, name: str) -> Path:
+    """The folder of a run: by id, a beginning of it, a path, or "latest". Raises UsageError."""
+    return finding.find_run(config.runs_dir, name)
+
+
+def unfinished_run(config: Config) -> Path:
+    """The folder of the one run that has not come to its verdict. Raises UsageError where that is none or several."""
+    return finding.unfinished_run(config.runs_dir)
+
+
+def events_of(folder: Path) -> list[Mapping[str, Any]]:
+    """The journal's lines as anybody may see them: test rows stay hidden until the test is decided."""
+    from langchain_promptopt.store import visible_events
+
+    return list(visible_events(folder / JOURNAL))
+
+
+def record_of(folder: Path, examples: Mapping[str, Mapping[str, Any]] | None = None) -> RunRecord:
+    """A run as a value."""
+    from langchain_promptopt.report.record import RunRecord
+
+    return RunRecord.from_events(events_of(folder), examples)
+
+
+def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
+    """The record with the rows' texts: from `--data`, else from where the run had them, if that is here."""
+    from langchain_promptopt.cli.output import note
+
+    if "data.source" in given.overrides:
+        from langchain_promptopt.pipeline import prepare
+
+        return replace(record, examples=prepare(config).examples())
+    from langchain_promptopt.pipeline.prepare import recalled
+
+    examples, why_not = recalled(config, record.started)
+    if why_not:
+        note(f"note: {why_not}")
+    return replace(record, examples=examples or {})
+
+
+def summary_json(record: RunRecord) -> dict[str, Any]:
+    """A recorded run as machine output, with the keys of `optimize --json`."""
+    finished = record.finished or {}
+    return {
+        "outcome": record.outcome,
+        "exit_code": finished.get("exit_code"),
+        "run_id": record.run_id,
+        "replayed": False,
+        "prompts": record.candidates[record.best_id].prompts,
+        "test": list(record.metrics),
+        "edits": [e.as_json() for e in record.edits],
+        "usage": finished.get("usage", {}),
+        "health": record.health.as_json(),
+        "error": None,
+    }
+
+
+# ------------------------------------------------------------ `promptopt runs`: what was run, the latest first
+
+
+@verb("promptopt runs --runs-dir /var/lib/promptopt")
 @with_settings("runs_dir")
 def runs(*, given: Given) -> int:
     """List runs with their outcome, gain and cost."""
-    from langchain_promptopt.cli.journals import run_folders
+    pass
 
     config = given.load()
     found = [_line(folder) for folder in run_folders(config)]
@@ -32,7 +116,7 @@ def runs(*, given: Given) -> int:
 
 
 def _line(folder: Path) -> dict[str, Any]:
-    from langchain_promptopt.cli.journals import events_of
+    pass
     from langchain_promptopt.errors import PromptOptError
     from langchain_promptopt.report.record import RunRecord
 
@@ -68,3 +152,68 @@ def _cells(line: dict[str, Any]) -> list[Any]:
         wording.number(line["calls"]),
         wording.money(line["usd"]),
     ]
+
+
+# ------------------------------------------------------------ `promptopt show`: one run, in the terminal
+
+
+@verb("promptopt show latest")
+@with_settings("runs_dir")
+def show(*, given: Given, run: RunName = "latest") -> int:
+    """Show a run: verdict, edits with reasons, rows that got worse and better, cost."""
+    pass
+    from langchain_promptopt.report.terminal import run_view
+
+    config = given.load()
+    record = record_of(find_run(config, run))
+    if given.as_json:
+        print_json(summary_json(record))
+    else:
+        print_view(run_view(with_rows(record, config, given)))
+    return 0
+
+
+# ------------------------------------------------------------ `promptopt report`: a run as HTML, Markdown or JUnit
+
+Format = Annotated[Literal["html", "markdown", "junit"], typer.Option("--format", help="What to write.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help='File; "-" is stdout. HTML goes beside the journal.')]
+
+
+@verb("promptopt report latest --format markdown")
+@with_settings(*DATA, "show_rows")
+def report(
+    *,
+    given: Given,
+    run: RunName = "latest",
+    fmt: Format = "html",
+    out: Out = None,
+) -> int:
+    """Write the report of a run. HTML becomes a file, Markdown and JUnit go to stdout unless --out says otherwise."""
+    pass
+    from langchain_promptopt.report.render import render, write_text
+
+    config = given.load()
+    folder = find_run(config, run)
+    record = with_rows(record_of(folder), config, given)
+    text = render(record, fmt, show_rows=config.output.show_rows)
+    file = out or (folder / "report.html" if fmt == "html" else None)
+    if file is None or str(file) == "-":
+        print_view(text)
+    else:
+        write_text(file, text)
+        said({"run_id": record.run_id, "format": fmt, "file": str(file)}, str(file), as_json=given.as_json)
+    return 0
+
+
+# ------------------------------------------------------------ `promptopt export`: the events of a run, one JSON ob
+
+
+@verb("promptopt export latest > run.jsonl")
+@with_settings("runs_dir")
+def export(*, given: Given, run: RunName = "latest") -> int:
+    """Print {"seq","time","type","data"} lines. Held-out rows are left out until the test is decided."""
+    pass
+
+    for event in events_of(find_run(given.load(), run)):
+        sys.stdout.write(json.dumps(event) + "\n")
+    return 0

@@ -5,6 +5,7 @@ from langchain_promptopt.config.loading import (
     config_for_failures,
     config_from_dict,
     load_config,
+    toml_text,
     with_values,
 )
 from langchain_promptopt.config.models import (
@@ -19,7 +20,6 @@ from langchain_promptopt.config.models import (
     PriceConfig,
     TaskConfig,
 )
-from langchain_promptopt.config.writing import toml_text
 
 __all__ = [
     "CONFIG_NAME",

@@ -32,8 +32,14 @@ from langchain_promptopt.evaluators._read import (
     parse_number,
     visible,
 )
-from langchain_promptopt.evaluators._resolve import Declared, declare, know_labels, resolve_evaluators
-from langchain_promptopt.evaluators._summary import SummaryEvaluator, resolve_summaries
+from langchain_promptopt.evaluators._resolve import (
+    Declared,
+    SummaryEvaluator,
+    declare,
+    know_labels,
+    resolve_evaluators,
+    resolve_summaries,
+)
 
 __all__ = [
     "ANSWER_NAMES",

@@ -22,7 +22,7 @@ from langchain_promptopt.errors import DataError
 from langchain_promptopt.gate.statistics import sign_test
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from langchain_promptopt.types import Outcome
 

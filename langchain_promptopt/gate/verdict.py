@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from langchain_promptopt.gate.pairs import Contrast, PairedRow, Pairs
-    from langchain_promptopt.gate.statistics import Comparison
     from langchain_promptopt.recipe import Gate
 
 Role: TypeAlias = Literal["primary", "guard", "warning"]

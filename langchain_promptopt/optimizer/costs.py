@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._langchain.models import model_name
 from langchain_promptopt._runtime.estimate import CallCost, estimate_calls
 from langchain_promptopt._runtime.prices import to_usd
-from langchain_promptopt.optimizer.judging import judge_models
-from langchain_promptopt.strategies.shape import Sizes, shape_of
+from langchain_promptopt.optimizer.judges import judge_models
+from langchain_promptopt.strategies.cost import Sizes, shape_of
 from langchain_promptopt.types import SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from langchain_promptopt._runtime.estimate import CallCost
     from langchain_promptopt.optimizer.plan import Plan
 
 _BYTES = 4  # UTF-8 bytes a token, a common rule of thumb

@@ -33,19 +33,18 @@ from langchain_promptopt.evaluators import Declared, know_labels, resolve_evalua
 from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings
 from langchain_promptopt.offline import factories
-from langchain_promptopt.optimizer.judging import judge_models, judge_notes, shared_model_note
+from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shared_model_note
 from langchain_promptopt.optimizer.wiring import what_the_split_shows
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.steps.base import versions
-from langchain_promptopt.strategies.combining import recipe_notes
-from langchain_promptopt.strategies.registry import dump
+from langchain_promptopt.strategies.registry import dump, recipe_notes
 from langchain_promptopt.strategies.seeding import Earlier
 from langchain_promptopt.types import SPLITS, Candidate, Edit, PromptSet, Span, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from langchain_promptopt._langchain.quick import Quick
+    from langchain_promptopt._langchain.fast import Quick
     from langchain_promptopt._langchain.target import ChainTarget
     from langchain_promptopt.evaluators import Evaluator, SummaryEvaluator
     from langchain_promptopt.gate.planning import Feasibility

@@ -11,7 +11,7 @@ from langchain_promptopt.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from langchain_promptopt._engine.gate import Verdict
+    from langchain_promptopt._engine.engine import Verdict
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import Health
     from langchain_promptopt.types import Edit, PromptSet
@@ -106,7 +106,7 @@ class Result:
         if not self.gate_passed and not force:
             msg = f"the gate did not pass (outcome {self.outcome!r}), so nothing proves these edits"
             raise UsageError(msg, mend="Pass force=True to apply them all the same.")
-        from langchain_promptopt._langchain.live import write_into
+        from langchain_promptopt._langchain.target import write_into
 
         self._written.append(write_into(chain, self.best))
         self.applied = True
@@ -119,7 +119,7 @@ class Result:
 
     def save(self, folder: str | Path) -> Path:
         """Write the best prompts to a folder that `load_prompts(chain, folder)` reads."""
-        from langchain_promptopt._langchain.files import save_prompts
+        from langchain_promptopt._files.saved import save_prompts
 
         save_prompts(self.best, Path(folder))
         return Path(folder)
@@ -140,7 +140,7 @@ class Result:
         if not self.gate_passed and not force:
             msg = f"the gate did not pass (outcome {self.outcome!r}), so nothing proves these edits"
             raise UsageError(msg, mend="Pass force=True to push them all the same.")
-        from langchain_promptopt.optimizer.publishing import push_result
+        from langchain_promptopt._langsmith.publish import push_result
 
         return push_result(self, name, tag=tag)
 

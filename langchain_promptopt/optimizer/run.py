@@ -26,7 +26,7 @@ from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.experiments import publish, winners
 from langchain_promptopt._langsmith.service import Service
 from langchain_promptopt._langsmith.tracing import TraceFile, tracing
-from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
 from langchain_promptopt.errors import ConfigError, Interrupted, PromptOptError
 from langchain_promptopt.evaluators import Call, EvaluatorFailed
@@ -44,12 +44,11 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_promptopt._engine.engine import Ended
     from langchain_promptopt._engine.executor import LocalExecutor
-    from langchain_promptopt._engine.gate import Ended
     from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.evaluators import SummaryEvaluator
     from langchain_promptopt.optimizer.plan import Plan
-    from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.optimizer.wiring import Assembled
     from langchain_promptopt.types import Example
@@ -193,7 +192,6 @@ def tracers_of(config: RunnableConfig) -> list[BaseTracer]:
 
 # ------------------------------------------------------------ From a plan to a result: replay a finished run, or r
 
-T = TypeVar("T")
 _log = logging.getLogger("langchain_promptopt")
 _DECISIVE = ("method", "seed", "gate", "models", "evaluators", "data", "seed_candidate_id", "recipe")
 """Fields of `run.started` that the run id is made of."""

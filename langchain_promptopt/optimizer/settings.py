@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_promptopt._data import Columns
-from langchain_promptopt._langsmith.options import LangSmithOptions
+from langchain_promptopt._langsmith.service import LangSmithOptions
 from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt.recipe import Budget, Gate, Recipe
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.limiter import RateLimit
     from langchain_promptopt._runtime.prices import Price
-    from langchain_promptopt.optimizer.judging import JudgeCost
+    from langchain_promptopt.optimizer.judges import JudgeCost
     from langchain_promptopt.optimizer.plan import PastEdit
     from langchain_promptopt.ports import Executor, Observer
 

@@ -19,12 +19,12 @@ from langchain_core.language_models.base import BaseLanguageModel
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables.config import var_child_runnable_config
 
+from langchain_promptopt._engine.budget import book
+from langchain_promptopt._engine.engine import Engine, Verdict
 from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Scores
-from langchain_promptopt._engine.gate import Engine, Verdict
 from langchain_promptopt._engine.run import OptimizerModel, Run
-from langchain_promptopt._engine.spending import book
+from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name
-from langchain_promptopt._langchain.quick import quick
 from langchain_promptopt._runtime.cache import Address, EvaluationCache
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.failures import TABLE, CallError, classify
@@ -41,16 +41,15 @@ from langchain_promptopt.gate.pairs import pair_outcomes
 from langchain_promptopt.gate.planning import Feasibility, feasibility
 from langchain_promptopt.gate.verdict import Decision, decide
 from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
-from langchain_promptopt.optimizer.elsewhere import Booked
+from langchain_promptopt.optimizer.session import Booked
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Rejection, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Shelf
-    from langchain_promptopt._engine.run import Run
+    from langchain_promptopt._engine.executor import Shelf
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight
     from langchain_promptopt.evaluators import EvalResult, Evaluator
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.ports import Executor, Job
     from langchain_promptopt.recipe import Gate
-    from langchain_promptopt.types import Example, Outcome
+    from langchain_promptopt.types import Example
 
 _DEPTH = 12
 

@@ -11,22 +11,21 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._engine.executor import Scores
-from langchain_promptopt._engine.tasks import together
-from langchain_promptopt._langchain.models import endpoint_of, model_name, without_keys
-from langchain_promptopt._langchain.probing import probe
-from langchain_promptopt._langsmith.probing import probe_langsmith
+from langchain_promptopt._langchain.models import endpoint_of, model_name, probe, without_keys
+from langchain_promptopt._langsmith.service import probe_langsmith
+from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.estimate import CallCost
 from langchain_promptopt.optimizer.costs import estimate_of, models_by_role, retries_seen
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.wiring import assemble, evaluate_here
-from langchain_promptopt.pipeline.tasks import importing_from
+from langchain_promptopt.pipeline.prepare import importing_from
 from langchain_promptopt.ports import Job
 from langchain_promptopt.types import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from langchain_promptopt._runtime.probe import Probe
+    from langchain_promptopt._runtime.failures import Probe
     from langchain_promptopt.config import Config
     from langchain_promptopt.errors import CredentialsError
     from langchain_promptopt.optimizer.plan import Plan

@@ -13,14 +13,13 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.errors import ConfigError
-from langchain_promptopt.optimizer.elsewhere import jobs_from_json, jobs_json, outcomes_from_json, outcomes_json
 from langchain_promptopt.optimizer.plan import make_plan
+from langchain_promptopt.optimizer.session import jobs_from_json, jobs_json, outcomes_from_json, outcomes_json
 from langchain_promptopt.optimizer.wiring import assemble
-from langchain_promptopt.pipeline.prepare import prepare
-from langchain_promptopt.pipeline.tasks import importing_from
+from langchain_promptopt.pipeline.prepare import importing_from, prepare
 from langchain_promptopt.store.folder import private_dir
 from langchain_promptopt.store.lines import cell_of
 from langchain_promptopt.types import Cell, Outcome

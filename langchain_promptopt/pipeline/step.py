@@ -1,4 +1,6 @@
-"""Machine output of a run that did not end with a result (product contract, 4 and 10.8).
+"""Recorded runs to LangSmith and back: `promptopt push` and `promptopt rollback`.
+
+Machine output of a run that did not end with a result (product contract, 4 and 10.8).
 
 What a step leaves behind: winner, result and report, and the files that its pipeline reads.
 
@@ -16,12 +18,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._runtime.redact import message_of, redact
 from langchain_promptopt.config import config_for_failures, config_from_dict
 from langchain_promptopt.errors import Interrupted, PromptOptError, exit_code_of
-from langchain_promptopt.pipeline.prepare import prepare
-from langchain_promptopt.pipeline.tasks import is_code
-from langchain_promptopt.report.failure import failure_junit, failure_markdown
-from langchain_promptopt.report.github import write_outputs, write_summary
+from langchain_promptopt.pipeline.prepare import is_code, prepare
+from langchain_promptopt.report.markdown import failure_junit, failure_markdown
 from langchain_promptopt.report.record import RunRecord
-from langchain_promptopt.report.render import deliver, render, step_outputs, write_text
+from langchain_promptopt.report.render import deliver, render, step_outputs, write_outputs, write_summary, write_text
 from langchain_promptopt.store import RunFolder, visible_events
 
 if TYPE_CHECKING:
@@ -33,6 +33,23 @@ if TYPE_CHECKING:
     from langchain_promptopt.pipeline.prepare import Prepared
     from langchain_promptopt.pipeline.shards import Shards
     from langchain_promptopt.ports import Observer
+
+
+def push_run(folder: Path, target: str, *, tag: str | None = None, force: bool = False) -> str:
+    """Commit a recorded run's winner to LangSmith; returns the commit."""
+    from langchain_promptopt._langsmith.publish import push_recorded
+
+    return push_recorded(folder, target, tag=tag, force=force)
+
+
+def rollback_run(folder: Path) -> str:
+    """Take back what a recorded run pushed; returns the commit that stands now."""
+    from langchain_promptopt._langsmith.publish import rollback_recorded
+
+    return rollback_recorded(folder)
+
+
+# ------------------------------------------------------------ Machine output of a run that did not end with a resu
 
 _OUTCOMES = {4: "budget", 130: "interrupted", 143: "interrupted"}
 
@@ -83,7 +100,7 @@ def deliver_result(config: Config, result: Result, examples: Mapping[str, Mappin
     if out.prompts is not None and proven and out.apply != "never":
         result.save(config.path(out.prompts))
     if out.push is not None and result.gate_passed:
-        from langchain_promptopt.optimizer.publishing import push_once
+        from langchain_promptopt._langsmith.publish import push_once
 
         push_once(result, out.push, tag=out.tag)
     return deliver_report(config, result, examples)

@@ -21,9 +21,8 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from langchain_promptopt.report import wording
-from langchain_promptopt.report.text import as_text
-from langchain_promptopt.report.visible import parts
-from langchain_promptopt.report.wording import points, signed
+from langchain_promptopt.report.privacy import parts
+from langchain_promptopt.report.wording import as_text, points, signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from langchain_promptopt.report import wording
-from langchain_promptopt.report.visible import visible
+from langchain_promptopt.report.privacy import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -29,7 +29,7 @@ from langchain_promptopt.errors import DataError
 from langchain_promptopt.types import Candidate, Edit, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     pass
 

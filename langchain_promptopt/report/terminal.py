@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from langchain_promptopt.report import wording
-from langchain_promptopt.report.discretion import discreet
-from langchain_promptopt.report.text import as_text
-from langchain_promptopt.report.visible import shortened, visible
+from langchain_promptopt.report.privacy import discreet, shortened, visible
+from langchain_promptopt.report.wording import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,7 +1,11 @@
-"""Numbers and verdicts in plain words, said once for every format."""
+"""Values from rows as text for display.
+
+Numbers and verdicts in plain words, said once for every format.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_promptopt.report.record import Health, RunRecord, SuspectRow
+
+
+def as_text(value: Any) -> str:
+    """A row's value for people: texts as they are, a single field by itself, the rest as JSON.
+
+    >>> as_text({"label": "billing"}), as_text({"a": 1, "b": None}), as_text(None)
+    ('billing', '{"a": 1, "b": null}', '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        return as_text(next(iter(value.values())))
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+# ------------------------------------------------------------ Numbers and verdicts in plain words, said once for e
 
 _HEADLINES = {
     "improved": ("good", "Improved", "The new prompt does better on rows nobody optimized on."),

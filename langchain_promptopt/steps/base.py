@@ -28,7 +28,7 @@ from langchain_core.runnables.base import RunnableSerializable
 from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict
 
-from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt._text.spans import unframed
 from langchain_promptopt._text.tags import insert_tags, pick_tag, strip_wrapping
@@ -48,8 +48,6 @@ from langchain_promptopt.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import Runnable, RunnableConfig
 

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.runnables.config import RunnableConfig
 from pydantic import ConfigDict
 
-from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.protocols import Ask
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet, Remembered

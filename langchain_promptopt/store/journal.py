@@ -26,10 +26,9 @@ from langchain_promptopt.store.lines import cell_of, decode, encode, fingerprint
 from langchain_promptopt.types import Cell, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from langchain_promptopt.events import Event
-    from langchain_promptopt.types import Cell, Outcome
 
 _EVERY = 0.05  # seconds between syncs at most as often; one fsync a row would cost more than the row
 

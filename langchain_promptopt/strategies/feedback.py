@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from langchain_promptopt.recipe import at_least
 from langchain_promptopt.steps.gradient import TextualGradient, reasons_of
-from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.types import Feedback, Workpiece
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._text.words import count_words
-from langchain_promptopt.strategies.bounds import at_least
+from langchain_promptopt.recipe import at_least
 from langchain_promptopt.strategies.search import ranked
 
 if TYPE_CHECKING:

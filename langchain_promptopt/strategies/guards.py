@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from langchain_promptopt._text.lint import lint, lint_answers
 from langchain_promptopt._text.templates import same_code
 from langchain_promptopt._text.words import count_words, word_limit, words_changed
-from langchain_promptopt.strategies.bounds import at_least
+from langchain_promptopt.recipe import at_least
 from langchain_promptopt.strategies.refine import effective_cap
 from langchain_promptopt.types import Draft, PromptSet, Rejection
 

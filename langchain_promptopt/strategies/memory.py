@@ -15,14 +15,12 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_promptopt._text.words import word_ranges
 from langchain_promptopt.errors import RecipeError
+from langchain_promptopt.recipe import at_least
 from langchain_promptopt.steps.gradient import SummariseTrajectory
-from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.types import Attempt, Remembered, Trajectory, Workpiece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from langchain_core.embeddings import Embeddings
 
     from langchain_promptopt.protocols import Ask
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from langchain_promptopt.protocols import Screening
+from langchain_promptopt.recipe import at_least
 from langchain_promptopt.report.record import compose
-from langchain_promptopt.strategies.bounds import at_least
 from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Span, Workpiece
 
 if TYPE_CHECKING:

@@ -1,18 +1,161 @@
-"""Recipes as plain values and back: every strategy is a frozen dataclass known by its class name."""
+"""Options of the field that are not built, by name, each with what to use instead (algorithms 5.2).
+
+An option is finished when a preset or a bench row uses it; until then it is refused by name.
+
+Recipes as plain values and back: every strategy is a frozen dataclass known by its class name.
+
+Which strategies go together, said before any model is called (algorithms 5.3, orthogonality notes).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.recipe import Recipe
-from langchain_promptopt.strategies.combining import check_recipe
-from langchain_promptopt.strategies.unbuilt import refuse_option
+from langchain_promptopt.strategies.control import NoControl
+from langchain_promptopt.strategies.feedback import Gradient, Reasoning
+from langchain_promptopt.strategies.final import BestVal
+from langchain_promptopt.strategies.memory import TopEdits
+from langchain_promptopt.strategies.refine import Refine
+from langchain_promptopt.strategies.scoring import Bandit
+from langchain_promptopt.strategies.seeding import Manual
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+UNBUILT: dict[str, dict[str, str]] = {
+    "seeding": {
+        "empty": "Start from a short neutral prompt with seeding Manual.",
+        "file": "Load the prompt yourself and give it as the task; `start_edits` takes edits of an earlier run.",
+        "pool": "Run the search once for each start, or use Induction for many starts.",
+    },
+    "evidence": {
+        "accumulative": "ErrorBatches shows errors; rows that every candidate fails are listed in `result.health`.",
+        "mostwrong": "ErrorBatches shows errors; rows that every candidate fails are listed in `result.health`.",
+    },
+    "feedback": {
+        "summar": "Gradient(reasons=n) follows each reason by itself.",
+    },
+    "memory": {
+        "feedback": "Relevance, Recency, Importance and TopByScore remember prompts; TopEdits remembers edits.",
+        "display": "Scores are shown as whole numbers from 0 to 100 (OPRO's 100 buckets).",
+    },
+    "scope": {
+        "message": 'Freeze the other messages: freeze=["message:0", ...].',
+        "fence": "FixedSpans(quotes=...) takes places by their text.",
+    },
+    "control": {
+        "temperature": 'Cosine(unit="words") or unit="spans"; Refine(temperature=...) is fixed.',
+    },
+    "proposals": {
+        "errorscore": "Paraphrased(keep=...) keeps a random share; Screened tries children on their own evidence.",
+    },
+    "scoring": {
+        "sampledrejects": "SuccessiveRejects.",
+        "ssr": "SuccessiveRejects.",
+        "replicates": "The gate's `repeats` measures each side more than once.",
+    },
+    "search": {
+        "pareto": "Beam with back-tracking keeps the best of all steps.",
+        "evolution": "Beam with back-tracking; Screened joins edits of several children.",
+        "genetic": "Beam with back-tracking; Screened joins edits of several children.",
+        "banditover": "Beam expands the best of all steps.",
+        "parentbandit": "Beam expands the best of all steps.",
+        "mcts": "Beam with back-tracking.",
+    },
+    "incumbent": {"equal": "Elitist takes only a higher score, FreeWalk takes any, PairedGate asks for proof."},
+    "stop": {
+        "target": "Set a budget, or stop by hand: an interrupted run can be resumed.",
+    },
+    "final": {
+        "onestandarderror": "BestVal breaks ties by length.",
+        "simplest": "BestVal breaks ties by length.",
+    },
+}
+"""Axis -> part of a name (letters and digits only) -> what to use instead."""
+
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "feedback": {
+        "errorsraw": "NoFeedback with ErrorBatches shows the errors as they are.",
+        "scoreonly": "NoFeedback with a memory shows scores alone.",
+        "human": "A row's `note` field is shown beside its answer.",
+    },
+    "memory": {"all": "Recency(k=...) with a large k shows everything."},
+    "scope": {"user": "FixedSpans(quotes=...) takes places by their text; `freeze` keeps all others."},
+    "control": {"perspan": "Spans(w_max=...) bounds each span; the schedules bound the total."},
+    "refine": {
+        "taggedtext": 'Refine(protocol="reply") takes the whole prompt back, "slots" takes JSON.',
+        "paraphrase": 'Refine(goal="paraphrase").',
+        "generate": 'Refine(goal="generate").',
+        "edit": 'Refine(goal="edit").',
+        "slotfill": 'Refine(protocol="slots").',
+    },
+    "proposals": {
+        "lint": "The guards lint every child before it is scored.",
+        "novel": "Known prompts are always refused; Paraphrased(keep=...) keeps a random share.",
+    },
+    "guards": {"off": 'Refine(enforce="audit") or "off" ends span enforcement; VARS is never given up.'},
+    "scoring": {
+        "ladder": "Race deals rows out in growing rungs.",
+        "uniform": 'Bandit(rule="uniform").',
+        "ucb": 'Bandit(rule="ucb") or rule="ucb-e".',
+    },
+    "incumbent": {"strict": "Elitist takes only a higher score."},
+    "stop": {
+        "budget": "Budgets belong to the run: Budget(search_calls=...), usd, tokens, seconds.",
+        "plateau": "Steps(patience=...) and Epochs(patience=...) end on a plateau.",
+        "saturation": "Steps and Epochs end when dev is saturated.",
+        "gap": "Steps and Epochs end when dev runs away from val.",
+    },
+    "final": {
+        "paired": "The gate is the paired test.",
+        "reporttest": "The gate opens the test rows once.",
+    },
+}
+"""The same for options that are a setting of a strategy, or are always on."""
+
+METHODS: dict[str, str] = {
+    "gepa": "It needs Pareto selection, which is not built; 'robust' is the nearest.",
+    "protegi": "ProTeGi is 'apo'.",
+    "textgrad": "'apo-pe2' uses one textual gradient a batch.",
+    "mipro": "Demonstrations are not optimized; 'robust' edits instructions.",
+    "miprov2": "Demonstrations are not optimized; 'robust' edits instructions.",
+    "evoprompt": "Evolution is not built; 'ape-iter' varies the best prompts.",
+    "promptbreeder": "Evolution is not built; 'ape-iter' varies the best prompts.",
+    "lpo": "LPO is a change of scope: 'lpo-pe2', 'lpo-apo', 'lpo-gpo', or lpo(recipe).",
+}
+"""Methods people may ask for by a name that is no preset."""
+
+_SLIP = 0.9
+"""Names more alike than this are a slip of the finger."""
+_PLAIN = re.compile(r"[^a-z0-9]")
+
+
+def refuse_option(axis: str, got: str, known: Iterable[str]) -> RecipeError:
+    """The error for a strategy name that is not there: unbuilt, misspelt, or of another axis."""
+    names = sorted(known)
+    near = difflib.get_close_matches(got, names, n=1)
+    plain = _PLAIN.sub("", got.lower())
+    if not difflib.get_close_matches(got, names, n=1, cutoff=_SLIP):
+        for table, verdict in ((UNBUILT, "is not built"), (ELSEWHERE, "is no strategy of its own")):
+            for part, instead in table.get(axis, {}).items():
+                if part in plain:
+                    msg = f"the {axis} option {got!r} {verdict}"
+                    return RecipeError(msg, mend=f"{instead} Known: {', '.join(names)}.")
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    msg = f"unknown {axis} strategy {got!r}"
+    return RecipeError(msg, mend=f"{hint}Known: {', '.join(names)}.")
+
+
+# ------------------------------------------------------------ Recipes as plain values and back: every strategy is
 
 AXES: dict[str, tuple[str, ...]] = {
     "seeding": ("seeding",),
@@ -123,3 +266,107 @@ def _refuse(what: str, got: str, known: Any) -> None:
     hint = f"Did you mean {near[0]!r}? " if near else ""
     msg = f"unknown {what} {got!r}"
     raise RecipeError(msg, mend=f"{hint}Known: {', '.join(sorted(known))}.")
+
+
+# ------------------------------------------------------------ Which strategies go together, said before any model
+
+_WHOLE = {"global", "section"}
+BANDIT_ROWS = 50
+"""Fewer dev rows than this are all used: a bandit has nothing to save (spec 5.3, note 8)."""
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise RecipeError for a combination that cannot work, naming both axes and the way out."""
+    for check in _CHECKS:
+        found = check(recipe)
+        if found is not None:
+            problem, mend = found
+            msg = f"method {recipe.name!r}: {problem}"
+            raise RecipeError(msg, mend=mend)
+
+
+def shows_errors(recipe: Recipe) -> bool:
+    """Whether the evidence runs the parent on train rows, so that there are errors to talk about."""
+    return bool(recipe.evidence.wanted(("a", "b"), Random(0)))
+
+
+def _memory_of_edits(recipe: Recipe) -> tuple[str, str] | None:
+    if isinstance(recipe.memory, TopEdits) and recipe.scope.name == "global":
+        return (
+            "a memory of edits needs a local scope, and scope is global",
+            "Use scope Spans, or a memory of prompts (TopByScore, Relevance, Recency).",
+        )
+    return None
+
+
+def _feedback_without_errors(recipe: Recipe) -> tuple[str, str] | None:
+    if isinstance(recipe.feedback, Gradient | Reasoning) and not shows_errors(recipe):
+        kinds = type(recipe.feedback).__name__, type(recipe.evidence).__name__
+        return (
+            f"feedback {kinds[0]} explains errors, and evidence {kinds[1]} shows none",
+            "Use evidence ErrorBatches or ErrorGroups, or feedback NoFeedback.",
+        )
+    return None
+
+
+def _span_budget(recipe: Recipe) -> tuple[str, str] | None:
+    unit = "words" if isinstance(recipe.control, NoControl) else getattr(recipe.control, "unit", "words")
+    if unit == "spans" and recipe.scope.name in _WHOLE:
+        return (
+            f"control counts spans, and scope {recipe.scope.name} has none",
+            'Use unit="words", or scope Spans.',
+        )
+    return None
+
+
+def _enforcement(recipe: Recipe) -> tuple[str, str] | None:
+    refine = recipe.refine
+    if recipe.scope.name != "global" or not isinstance(refine, Refine):
+        return None
+    if refine.protocol != "slots" or refine.enforce != "strict":
+        return (
+            f"refine protocol {refine.protocol!r} with enforce {refine.enforce!r} is about spans, and scope is global",
+            "Use scope Spans, or leave protocol and enforce as they are.",
+        )
+    return None
+
+
+def _lone_reply(recipe: Recipe) -> tuple[str, str] | None:
+    refine = recipe.refine
+    if isinstance(refine, Refine) and refine.enforce != "strict" and refine.protocol == "slots":
+        return (
+            f"enforce {refine.enforce!r} takes a reply as it is, and protocol 'slots' has no such reply",
+            'Use protocol="reply" with it.',
+        )
+    return None
+
+
+def _nothing_to_do(recipe: Recipe) -> tuple[str, str] | None:
+    if isinstance(recipe.seeding, Manual) and recipe.stop.total(1_000) == 0:
+        return ("no step and no further seed: nothing would be tried", "Allow a step, or use seeding Induction.")
+    return None
+
+
+_CHECKS: tuple[Callable[[Recipe], tuple[str, str] | None], ...] = (
+    _memory_of_edits,
+    _feedback_without_errors,
+    _span_budget,
+    _enforcement,
+    _lone_reply,
+    _nothing_to_do,
+)
+
+
+def recipe_notes(recipe: Recipe, *, n_dev: int, n_val: int) -> tuple[str, ...]:
+    """What does not apply to data of this size, for the user to know before the run."""
+    return tuple(_notes(recipe, n_dev, n_val))
+
+
+def _notes(recipe: Recipe, n_dev: int, n_val: int) -> Iterator[str]:
+    if not n_val and isinstance(recipe.final, BestVal):
+        yield (
+            "there is no val split, so the stop on a dev-val gap is off and the winner is chosen on dev"
+            " (val is carved from dev at 100 rows or more)"
+        )
+    if isinstance(recipe.scoring, Bandit) and n_dev < BANDIT_ROWS:
+        yield f"dev has {n_dev} rows; a bandit saves nothing below {BANDIT_ROWS}, so every candidate sees all of them"

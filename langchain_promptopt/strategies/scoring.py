@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_promptopt.protocols import Bench
-    from langchain_promptopt.types import Attempt, Candidate
 
     Scores = Mapping[str, float]
 

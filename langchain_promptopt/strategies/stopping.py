@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_promptopt.strategies.bounds import at_least
+from langchain_promptopt.recipe import at_least
 
 if TYPE_CHECKING:
     from langchain_promptopt.protocols import Progress

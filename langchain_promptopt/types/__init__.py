@@ -4,7 +4,7 @@ Identity comes from content: two candidates with the same text are one candidate
 caching, deduplication and resuming need no bookkeeping.
 """
 
-from langchain_promptopt._text.rejection import Range, Rejection
+from langchain_promptopt._text.ranges import Range, Rejection
 from langchain_promptopt.types.outcomes import (
     SPLITS,
     Attempt,
@@ -17,8 +17,8 @@ from langchain_promptopt.types.outcomes import (
     Trajectory,
     Usage,
 )
-from langchain_promptopt.types.pieces import Allowance, Batch, Draft, Feedback, Remembered, Shown, Workpiece
 from langchain_promptopt.types.prompts import Candidate, Edit, Message, Prompt, PromptSet, ScopeName, Span, content_hash
+from langchain_promptopt.types.proposal import Allowance, Batch, Draft, Feedback, Remembered, Shown, Workpiece
 
 __all__ = [
     "SPLITS",

@@ -9,8 +9,8 @@ from string import Formatter
 
 from langchain_core.utils import mustache
 
+from langchain_promptopt._text.ranges import Rejection
 from langchain_promptopt._text.recover import recover
-from langchain_promptopt._text.rejection import Rejection
 from langchain_promptopt._text.spans import SpanLimits, legalise, splice
 from langchain_promptopt._text.tags import insert_tags, pick_tag
 from langchain_promptopt._text.templates import Template, TemplateFormat, check_new_text, parse_template, same_code

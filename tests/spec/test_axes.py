@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_promptopt.bench.experiments import EXPERIMENTS
+from benchmarks.planted_world.experiments import EXPERIMENTS
 from langchain_promptopt.bench.planted import run_in_world
+from langchain_promptopt.bench.world import LOCAL_MEDIUM
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.presets import PRESETS, lpo, recipe_of
 from langchain_promptopt.strategies.registry import AXES, dump_one, load_one, options
 from langchain_promptopt.strategies.scope import Spans
-from langchain_promptopt.testing.planted_constants import LOCAL_MEDIUM
 
 # each option as the specification names it: the strategy that does it, or None where it is refused
 OPTIONS: dict[str, dict[str, str | None]] = {

@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
+from benchmarks.planted_world.shuffled import false_positives
 from langchain_promptopt.bench.planted import run_in_world
-from langchain_promptopt.bench.shuffled import false_positives
+from langchain_promptopt.bench.world import LOCAL_LONG, REWRITE, WorldSettings
 from langchain_promptopt.presets import DEFAULT, recipe_of
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.strategies.scoring import Bandit, Race, SuccessiveHalving, SuccessiveRejects
-from langchain_promptopt.testing.planted_constants import LOCAL_LONG, REWRITE, WorldSettings
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet
 
 

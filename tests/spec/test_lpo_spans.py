@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt._text.document import editable_words, gaps, normal_ranges
+from langchain_promptopt._text.ranges import Rejection
 from langchain_promptopt._text.recover import Recovered, recover
-from langchain_promptopt._text.rejection import Rejection
 from langchain_promptopt._text.spans import SpanLimits, legalise, legalise_premerge, marked, merge_spans, splice
 from langchain_promptopt._text.tags import insert_tags, parse_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.templates import check_new_text, parse_template

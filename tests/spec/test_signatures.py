@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from langchain_promptopt import optimize
-from langchain_promptopt._engine.standing import PAIRS, marks_astray
+from langchain_promptopt._engine.archive import PAIRS, marks_astray
 from langchain_promptopt.presets import ape_iter, gpo_code, lpo_pe2, pe2, robust
 from langchain_promptopt.protocols import Progress
 from langchain_promptopt.steps import IdentifyTokens, LocalProposal

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from langchain_promptopt._text.ranges import Rejection
 from langchain_promptopt._text.recover import recover
-from langchain_promptopt._text.rejection import Rejection
 from langchain_promptopt._text.spans import SpanLimits, legalise, marked, splice
 from langchain_promptopt._text.tags import TAG, insert_tags, parse_tags, pick_tag
 from langchain_promptopt._text.templates import (

@@ -7,15 +7,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from langchain_promptopt.bench.directions import as_table, behind, gap_rows, half_rows, local_rows, shuffled_rows
-from langchain_promptopt.bench.document import document, measure, write
-from langchain_promptopt.bench.experiments import BUDGETS, EXPERIMENTS, PAIRS, Arm
-from langchain_promptopt.bench.planted_report import Line, difference, needs_of, speed_table
-from langchain_promptopt.bench.shuffled import FalsePositives
-from langchain_promptopt.bench.standings import best_published, standings
-from langchain_promptopt.bench.traces import Traces, key_of, run_arm
+from benchmarks.planted_world.directions import as_table, behind, gap_rows, half_rows, local_rows, shuffled_rows
+from benchmarks.planted_world.document import document, measure, write
+from benchmarks.planted_world.experiments import BUDGETS, EXPERIMENTS, PAIRS, Arm
+from benchmarks.planted_world.planted_report import Line, difference, needs_of, speed_table
+from benchmarks.planted_world.shuffled import FalsePositives
+from benchmarks.planted_world.standings import best_published, standings
+from benchmarks.planted_world.traces import Traces, key_of, run_arm
+from langchain_promptopt.bench.world import LOCAL_SHORT
 from langchain_promptopt.presets import recipe_of
-from langchain_promptopt.testing.planted_constants import LOCAL_SHORT
 
 ARM = Arm("short / pe2", recipe_of("pe2"), LOCAL_SHORT, (220,))
 

@@ -101,7 +101,7 @@ def test_every_error_becomes_its_exit_code_and_an_object(project, capfd, monkeyp
     def fail(*_args):
         raise error
 
-    monkeypatch.setattr("langchain_promptopt.cli.journals.find_run", fail)
+    monkeypatch.setattr("langchain_promptopt.cli.runs.find_run", fail)
     assert exit_code_of(error) == code
     found, out, err = answer(capfd, "show", RUN, "--json")
     data = json.loads(out)

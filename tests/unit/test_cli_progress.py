@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from langchain_promptopt import optimize
-from langchain_promptopt.cli.expected import expected_of
-from langchain_promptopt.cli.progress import Tally, Watcher, bar, watching
+from langchain_promptopt.cli.optimize import expected_of
+from langchain_promptopt.cli.output import Tally, Watcher, bar, watching
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
 from langchain_promptopt.presets import lpo_pe2
 from langchain_promptopt.strategies.registry import dump

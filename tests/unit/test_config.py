@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt.config import Config, config_from_dict, load_config, toml_text
-from langchain_promptopt.config.writing import toml_value
+from langchain_promptopt.config.loading import toml_value
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:

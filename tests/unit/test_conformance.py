@@ -11,7 +11,7 @@ import pytest
 
 from langchain_promptopt._data import load_data
 from langchain_promptopt._engine.executor import Scores
-from langchain_promptopt._engine.session import ParkedExecutor
+from langchain_promptopt._engine.parked import ParkedExecutor
 from langchain_promptopt.errors import ConflictError
 from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.settings import Settings

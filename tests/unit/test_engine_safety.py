@@ -171,7 +171,7 @@ def test_what_a_model_writes_adds_no_variable_and_no_code(style, method, tmp_pat
 def test_chains_are_imported_from_the_configs_folder_and_the_path_is_put_back(tmp_path, monkeypatch):
     import sys
 
-    from langchain_promptopt.pipeline.tasks import import_object
+    from langchain_promptopt.pipeline.prepare import import_object
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "app_of_the_user_4711.py").write_text("chain = 'here'\n")

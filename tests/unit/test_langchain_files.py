@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from langchain_core.prompts import ChatPromptTemplate, FewShotPromptTemplate, PromptTemplate
 from ruamel.yaml import YAML
 
-from langchain_promptopt._langchain.files import load_prompts, read_prompt_file, read_prompts, save_prompts
-from langchain_promptopt._langchain.filewrite import patch_for_file, write_to_file
-from langchain_promptopt._langchain.jsonfile import rewrite_json
-from langchain_promptopt._langchain.pyfile import rewrite_python
-from langchain_promptopt._langchain.respell import changes, respell
-from langchain_promptopt._langchain.yamlfile import rewrite_yaml
+from langchain_promptopt._files.python import rewrite_python
+from langchain_promptopt._files.rewrite import patch_for_file, rewrite_json, write_to_file
+from langchain_promptopt._files.saved import load_prompts, read_prompt_file, read_prompts, save_prompts
+from langchain_promptopt._files.yaml import changes, respell, rewrite_yaml
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt, PromptSet
 from tests.support.chat import EchoChat
@@ -89,7 +87,7 @@ def _chain():
 
 def test_saved_prompts_load_into_a_new_chain(tmp_path):
     from langchain_promptopt._langchain.discover import find_prompts, name_places
-    from langchain_promptopt._langchain.live import read_set
+    from langchain_promptopt._langchain.target import read_set
 
     prompts = read_set(name_places(find_prompts(_chain())))
     changed = PromptSet(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_promptopt._langchain.homes import find_home, module_file
+from langchain_promptopt._files.rewrite import find_home, module_file
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt
 

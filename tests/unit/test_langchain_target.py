@@ -30,12 +30,10 @@ from langchain_core.runnables import (
 )
 from langchain_core.tracers.base import BaseTracer
 
-from langchain_promptopt._langchain import tunable as registry
+from langchain_promptopt._langchain import overlay as registry
 from langchain_promptopt._langchain.discover import find_models, find_prompts, name_places
-from langchain_promptopt._langchain.live import write_into
-from langchain_promptopt._langchain.overlay import Overlay, install, overlaid
-from langchain_promptopt._langchain.target import ChainTarget, FunctionTarget, PromptTarget, open_target
-from langchain_promptopt._langchain.tunable import tunable
+from langchain_promptopt._langchain.overlay import Overlay, install, overlaid, tunable
+from langchain_promptopt._langchain.target import ChainTarget, FunctionTarget, PromptTarget, open_target, write_into
 from langchain_promptopt.errors import ConfigError, ConflictError, PromptError
 from langchain_promptopt.types import Example, PromptSet
 from tests.support.chat import EchoChat

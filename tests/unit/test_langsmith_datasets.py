@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from langchain_promptopt._langsmith.datasets import LangSmithRows
-from langchain_promptopt._langsmith.options import LangSmithOptions
-from langchain_promptopt._langsmith.service import Service, make_client
+from langchain_promptopt._langsmith.service import LangSmithOptions, Service, make_client
 from langchain_promptopt.errors import ConfigError, CredentialsError, DataError, UnavailableError
 from langchain_promptopt.optimizer import Settings
 from langchain_promptopt.optimizer.plan import load_rows

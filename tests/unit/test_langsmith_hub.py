@@ -7,10 +7,10 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.prompts.structured import StructuredPrompt
 
 from langchain_promptopt._langsmith.hub import Address, PromptHub, manifest_of, pull_template
+from langchain_promptopt._langsmith.publish import push_once, push_recorded, push_result, rollback_recorded
 from langchain_promptopt._langsmith.service import Service, make_client
 from langchain_promptopt.errors import ConflictError, CredentialsError, PromptError, UnavailableError, UsageError
 from langchain_promptopt.optimizer import Result
-from langchain_promptopt.optimizer.publishing import push_once, push_recorded, push_result, rollback_recorded
 from langchain_promptopt.store import read_events
 from langchain_promptopt.types import Edit, Message, Prompt, PromptSet, Span
 from tests.support.faults import AFTER, PLATFORM, FaultPlan, Rule

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt._engine.standing import Standing
+from langchain_promptopt._engine.archive import Standing
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.protocols import Progress
 from langchain_promptopt.strategies.scoring import CAUTION, FullDev, Race, normal_lower, normal_upper

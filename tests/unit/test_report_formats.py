@@ -13,15 +13,20 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from langchain_promptopt.errors import ConfigError
-from langchain_promptopt.report.discretion import without_quotes
-from langchain_promptopt.report.failure import failure_markdown
-from langchain_promptopt.report.github import error_line, output_lines, write_outputs, write_summary
 from langchain_promptopt.report.junit import render_junit
-from langchain_promptopt.report.markdown import LIMIT, MARKER, block, code, prose, render_markdown
+from langchain_promptopt.report.markdown import LIMIT, MARKER, block, code, failure_markdown, prose, render_markdown
+from langchain_promptopt.report.privacy import parts, shortened, visible, without_quotes
 from langchain_promptopt.report.record import RunRecord
-from langchain_promptopt.report.render import deliver, step_outputs, write_report
+from langchain_promptopt.report.render import (
+    deliver,
+    error_line,
+    output_lines,
+    step_outputs,
+    write_outputs,
+    write_report,
+    write_summary,
+)
 from langchain_promptopt.report.terminal import diff_view, facts_view, run_view, safe_text, test_view
-from langchain_promptopt.report.visible import parts, shortened, visible
 from tests.support.hostile import ALL, HOSTILE
 from tests.support.journals import Journal, edit, improved_run, rows_of
 from tests.unit.test_report_html import hostile_run

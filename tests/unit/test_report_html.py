@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt.report.html import render_html, segments, shown
+from langchain_promptopt.report.privacy import visible
 from langchain_promptopt.report.record import Message, RunRecord
-from langchain_promptopt.report.visible import visible
 from tests.support.hostile import ALL, HOSTILE
 from tests.support.journals import SYSTEM, Journal, edit, improved_run, rows_of, usage
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from random import Random
 
 from langchain_promptopt.bench.planted import run_in_world
+from langchain_promptopt.bench.world import LOCAL_LONG, LOCAL_MEDIUM
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.protocols import Ask, Trial
 from langchain_promptopt.strategies.evidence import ErrorBatches
 from langchain_promptopt.strategies.proposals import PerParent, Screened, apart
 from langchain_promptopt.strategies.scope import FixedSpans, Hedged
 from langchain_promptopt.strategies.scoring import FullDev, Race
-from langchain_promptopt.testing.planted_constants import LOCAL_LONG, LOCAL_MEDIUM
 from langchain_promptopt.types import Allowance, Attempt, Candidate, Edit, Message, Prompt, PromptSet, Span, Workpiece
 
 PROMPTS = PromptSet((Prompt("main", (Message("human", "One two three four five six seven {x}"),)),))

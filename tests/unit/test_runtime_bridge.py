@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.stopping import cancel_on_signals, grace
 
 COLOUR = contextvars.ContextVar("colour", default="none")

@@ -11,8 +11,8 @@ from langchain_promptopt import optimize
 from langchain_promptopt._runtime.estimate import estimate_calls
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.presets import PRESETS, ape, apo, gpo, lpo_gpo, lpo_opro, lpo_pe2, opro, pe2, recipe_of
-from langchain_promptopt.strategies.combining import check_recipe, recipe_notes
 from langchain_promptopt.strategies.control import Cosine
+from langchain_promptopt.strategies.cost import Sizes, shape_of
 from langchain_promptopt.strategies.evidence import ErrorBatches, FormatExamples, NoEvidence
 from langchain_promptopt.strategies.feedback import Gradient
 from langchain_promptopt.strategies.final import BestVal
@@ -20,11 +20,9 @@ from langchain_promptopt.strategies.guards import Standard
 from langchain_promptopt.strategies.memory import Importance, Recency, Relevance, Summary, TopByScore, TopEdits
 from langchain_promptopt.strategies.proposals import Paraphrased, PerParent
 from langchain_promptopt.strategies.refine import Refine
-from langchain_promptopt.strategies.registry import dump, load, load_one
+from langchain_promptopt.strategies.registry import UNBUILT, check_recipe, dump, load, load_one, recipe_notes
 from langchain_promptopt.strategies.scope import Alternating, Global, Sections, Spans
-from langchain_promptopt.strategies.shape import Sizes, shape_of
 from langchain_promptopt.strategies.stopping import Epochs, Steps
-from langchain_promptopt.strategies.unbuilt import UNBUILT
 from tests.support.tasks import chain, optimizer, rows
 
 

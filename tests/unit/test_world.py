@@ -9,21 +9,32 @@ from dataclasses import replace
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
+from benchmarks.planted_world.planted_report import calls_to, steps_to_best
+from benchmarks.planted_world.plots import line_chart
 from langchain_promptopt.bench import run_bench
-from langchain_promptopt.bench.matchers import dyck_match, word_order_match
-from langchain_promptopt.bench.numbers import bootstrap, ratio
-from langchain_promptopt.bench.planted import run_in_world
-from langchain_promptopt.bench.planted_report import calls_to, steps_to_best
-from langchain_promptopt.bench.plots import line_chart
+from langchain_promptopt.bench.optimizer import PlantedOptimizer
+from langchain_promptopt.bench.planted import bootstrap, faulty_ranges, ratio, run_in_world
 from langchain_promptopt.bench.running import as_markdown
-from langchain_promptopt.bench.spans import faulty_ranges
-from langchain_promptopt.bench.tasks import HUB, rows_of, task_of
+from langchain_promptopt.bench.tasks import HUB, dyck_match, rows_of, task_of, word_order_match
+from langchain_promptopt.bench.world import (
+    LOCAL_LONG,
+    LOCAL_MEDIUM,
+    REWRITE,
+    TOPICS,
+    VALUES,
+    WORLDS,
+    World,
+    WorldSettings,
+    needs,
+    prompts_of,
+    reading_of,
+    sentence,
+    text_of,
+    topics_in,
+    units_of,
+)
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.presets import PRESETS, recipe_of
-from langchain_promptopt.testing.planted import World, needs, prompts_of, reading_of, text_of
-from langchain_promptopt.testing.planted_constants import LOCAL_LONG, LOCAL_MEDIUM, REWRITE, WORLDS, WorldSettings
-from langchain_promptopt.testing.planted_optimizer import PlantedOptimizer
-from langchain_promptopt.testing.planted_text import TOPICS, VALUES, sentence, topics_in, units_of
 
 SEEDS = range(5)
 

@@ -21,7 +21,7 @@ from langchain_promptopt import optimize
 from langchain_promptopt._langsmith import service
 from langchain_promptopt._langsmith import tracing as sending
 from langchain_promptopt._langsmith.hub import PromptHub, pull_template
-from langchain_promptopt.optimizer.publishing import push_recorded, rollback_recorded
+from langchain_promptopt._langsmith.publish import push_recorded, rollback_recorded
 from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support.faults import PLATFORM, FaultPlan
 from tests.support.langsmith_env import client, dataset, point_at

@@ -10,7 +10,7 @@ from langchain_openai import ChatOpenAI
 
 from langchain_promptopt import Budget, Gate, IdentifyTokens, LocalProposal, TextualGradient, optimize
 from langchain_promptopt._langchain.models import resolve_model
-from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.errors import CredentialsError, TooManyFailures
 from langchain_promptopt.offline import OfflineOptimizerModel, OfflineTaskModel, demo_prompt, demo_rows
 from langchain_promptopt.testing.scripted import ScriptedModel

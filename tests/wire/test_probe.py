@@ -7,9 +7,9 @@ import json
 import pytest
 from langchain_openai import ChatOpenAI
 
-from langchain_promptopt._langchain.probing import probe
-from langchain_promptopt._langsmith.probing import probe_langsmith
-from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._langchain.models import probe
+from langchain_promptopt._langsmith.service import probe_langsmith
+from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.config import load_config
 from langchain_promptopt.offline import offline_model
 from langchain_promptopt.pipeline import prepare

@@ -15,9 +15,9 @@ from langchain_openai.chat_models import base
 from openai.resources.chat.completions import completions as sdk
 from pydantic import BaseModel
 
-from langchain_promptopt._langchain import quick as lean
-from langchain_promptopt._langchain.quick import Quick, quick
-from langchain_promptopt._runtime.bridge import run_sync
+from langchain_promptopt._langchain import fast as lean
+from langchain_promptopt._langchain.fast import Quick, quick
+from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.failures import classify
 from tests.support.faults import FaultPlan
 from tests.support.http_kit import LoopbackServer

@@ -1,0 +1,296 @@
+"""Prompts that are string literals in Python source.
+
+The literal is found by its value, wherever it stands; its tokens are taken apart so that prefix,
+quotes, line breaks and the spelling of untouched characters stay. The result is checked by
+evaluating it. Literals inside `dedent(...)` and `cleandoc(...)` keep their margin.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from langchain_promptopt._files.yaml import respell
+from langchain_promptopt.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+UNINDENT: Mapping[str, Callable[[str], str]] = {"dedent": textwrap.dedent, "cleandoc": inspect.cleandoc}
+"""Functions that take a margin off, by the name they are called by."""
+
+
+def unindented(tree: ast.AST) -> dict[int, str]:
+    """Literals (by id of their node) that are taken a margin off -> the function's name."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and len(node.args) == 1:
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in UNINDENT and isinstance(node.args[0], ast.Constant):
+                found[id(node.args[0])] = name
+    return found
+
+
+def indented(value: str, old: str, new: str, how: str) -> str | None:
+    r"""The literal's value that gives `new` where `value` gives `old`; None where no margin can say it.
+
+    >>> indented("  Be {x}.\n  So.\n", "Be {x}.\nSo.", "Go {x}.\nSo.", "dedent")
+    '  Go {x}.\n  So.\n'
+    """
+    lines, wanted = value.split("\n"), new.strip("\n").split("\n")
+    full = [i for i, line in enumerate(lines) if line.strip()]
+    if not full or not wanted[0].strip():
+        return None
+    first, last = full[0], full[-1]
+    bare_start = how == "cleandoc" and first == 0
+    with_margin = [lines[i] for i in full if i or not bare_start]
+    margin = min((line[: len(line) - len(line.lstrip())] for line in with_margin), key=len, default="")
+    body = [(margin if line.strip() and (i or not bare_start) else "") + line for i, line in enumerate(wanted)]
+    made = "\n".join([*lines[:first], *body, *lines[last + 1 :]])
+    before, _, after = UNINDENT[how](value).partition(old)
+    return made if UNINDENT[how](made) == f"{before}{new}{after}" else None
+
+
+# ------------------------------------------------------------ Prompts that are string literals in Python source
+
+_GAP = re.compile(r"(?:\s|\\\r?\n|#[^\r\n]*)*")
+_TOKEN = re.compile(
+    r'(?P<prefix>[A-Za-z]*)(?P<quote>"""|\'\'\'|"|\')(?P<body>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)', re.DOTALL
+)
+_PIECE = re.compile(
+    r"\\(?:\r\n|[0-7]{1,3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|N\{[^}]*\}|.)|\r\n|.", re.DOTALL
+)
+_RAW_PIECE = re.compile(r"\r\n|.", re.DOTALL)
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$")
+_KNOWN_ESCAPES = "\\'\"abfnrtvxuUN01234567"
+
+
+@dataclass(frozen=True)
+class _Literal:
+    """A string literal, all its joined tokens, in the source."""
+
+    start: int
+    end: int
+    value: str
+    line: int
+    margin: str = ""
+    """The function that takes a margin off it: dedent or cleandoc."""
+
+    def wanted(self, old: str, new: str) -> str | None:
+        """What the literal must mean so that the prompt becomes `new`."""
+        if self.margin:
+            return indented(self.value, old, new, self.margin)
+        at = self.value.index(old)
+        return self.value[:at] + new + self.value[at + len(old) :]
+
+
+@dataclass(frozen=True)
+class _Token:
+    """One of the joined literals; `gap` stands before it, `lead` is a joined line at its start."""
+
+    gap: str
+    prefix: str
+    quote: str
+    lead: str
+    spellings: list[str]
+    value: str
+
+    @property
+    def raw(self) -> bool:
+        return "r" in self.prefix.lower()
+
+
+def rewrite_python(source: str, old: str, new: str, where: str) -> str:
+    """The source with the one literal that means `old` meaning `new`.
+
+    White space around the prompt in the literal is allowed, as in `\"\"\"...\"\"\".strip()`, and so is
+    a margin that `dedent` or `cleandoc` takes off.
+
+    Args:
+        source: Python source text.
+        old: The template as it is live.
+        new: The template it shall become.
+        where: The file, for errors.
+
+    Raises:
+        PromptError: No literal or several have the value, or it is an f-string.
+    """
+    literal = _the_literal(source, old, where)
+    wanted = literal.wanted(old, new)
+    text = source[literal.start : literal.end]
+    newline = "\r\n" if "\r\n" in source else "\n"
+    for made in _spelled(text, literal.value, wanted, newline=newline) if wanted is not None else ():
+        if _value(made) == wanted:
+            return source[: literal.start] + made + source[literal.end :]
+    msg = "the new text cannot be written in the literal's style"
+    raise PromptError(msg, where=f"{where}, line {literal.line}", mend="Change it by hand.")
+
+
+def _spelled(text: str, old: str, new: str, *, newline: str) -> Iterator[str]:
+    """Ways to write it, the one nearest to the source first."""
+    yield _respelled(text, old, new, newline=newline, careful=False)
+    yield _respelled(text, old, new, newline=newline, careful=True)
+    yield _afresh(text, new, newline=newline)
+
+
+# ---------------------------------------------------------------- finding
+
+
+def _the_literal(source: str, old: str, where: str) -> _Literal:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        msg = f"the file is no Python: {error}"
+        raise PromptError(msg, where=where) from error
+    formatted = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    inside = {id(part) for node in formatted for part in ast.walk(node)}
+    strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    strings = [n for n in strings if id(n) not in inside]
+    found = [n for n in strings if n.value == old] or [n for n in strings if old and str(n.value).strip() == old]
+    margins = {} if found else unindented(tree)
+    found = found or [n for n in strings if _without_margin(n, margins) == old.strip() != ""]
+    found.sort(key=lambda node: (node.lineno, node.col_offset))
+    if len(found) == 1:
+        return replace(_place(source, found[0]), margin=margins.get(id(found[0]), ""))
+    if found:
+        lines = ", ".join(str(n.lineno) for n in found)
+        msg = f"{len(found)} string literals in the file are the prompt (lines {lines})"
+        raise PromptError(msg, where=where, mend="Keep one, and refer to it by name.", seen=True)
+    for node in formatted:
+        if _could_be(node, old):
+            msg = "the prompt is an f-string, whose text depends on values at run time"
+            mend = "Make it a plain literal with {variables}."
+            raise PromptError(msg, where=f"{where}, line {node.lineno}", mend=mend, seen=True)
+    msg = "no string literal in the file is the prompt"
+    raise PromptError(msg, where=where, mend="It is built at run time there, or has changed since.")
+
+
+def _without_margin(node: ast.Constant, margins: Mapping[int, str]) -> str | None:
+    how = margins.get(id(node))
+    return UNINDENT[how](str(node.value)).strip() if how else None
+
+
+def _place(source: str, node: ast.Constant) -> _Literal:
+    lines = _LINE.findall(source)  # as Python counts them: form feeds and Unicode separators end none
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+
+    def offset(line: int | None, column: int | None) -> int:
+        index = (line or 1) - 1
+        return starts[index] + len(lines[index].encode()[: column or 0].decode())
+
+    start, end = offset(node.lineno, node.col_offset), offset(node.end_lineno, node.end_col_offset)
+    return _Literal(start, end, str(node.value), node.lineno)
+
+
+def _could_be(node: ast.JoinedStr, text: str) -> bool:
+    """Whether the fixed parts of an f-string stand in `text`, in order."""
+    at = 0
+    fixed = [str(part.value) for part in node.values if isinstance(part, ast.Constant)]
+    for piece in fixed:
+        found = text.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return any(piece.strip() for piece in fixed)
+
+
+# ---------------------------------------------------------------- taking apart
+
+
+def _tokens(text: str) -> list[_Token]:
+    """The joined literals of `text`; none where it is anything else."""
+    tokens, at = [], 0
+    while at < len(text):
+        gap = _GAP.match(text, at)
+        start = gap.end() if gap else at
+        token = _TOKEN.match(text, start)
+        if token is None:
+            return []
+        decoded = _decode(token["body"], raw="r" in token["prefix"].lower())
+        tokens.append(_Token(text[at:start], token["prefix"], token["quote"], *decoded))
+        at = token.end()
+    return tokens
+
+
+def _decode(body: str, *, raw: bool) -> tuple[str, list[str], str]:
+    """What stands before the first character, the spelling of each character, and the text."""
+    lead = ""
+    spellings: list[str] = []
+    value: list[str] = []
+    for piece in (_RAW_PIECE if raw else _PIECE).findall(body):
+        meant = _meaning(piece, raw=raw)
+        if meant:
+            # An unknown escape means a backslash and a character.
+            spellings += [piece] if len(meant) == 1 else [piece[0], piece[1:]]
+            value += meant
+        elif spellings:
+            spellings[-1] += piece
+        else:
+            lead += piece
+    return lead, spellings, "".join(value)
+
+
+def _meaning(piece: str, *, raw: bool) -> str:
+    if piece in {"\r\n", "\r"}:
+        return "\n"
+    if raw or len(piece) == 1:
+        return piece
+    if piece[1] in "\r\n":
+        return ""
+    return str(ast.literal_eval(f'"{piece}"')) if piece[1] in _KNOWN_ESCAPES else piece
+
+
+def _value(text: str) -> str | None:
+    try:
+        value = ast.literal_eval(f"({text})")
+    except (SyntaxError, ValueError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+# ---------------------------------------------------------------- putting together
+
+
+def _respelled(text: str, old: str, new: str, *, newline: str, careful: bool) -> str:
+    tokens = _tokens(text)
+    owners = [token for token in tokens for _ in token.spellings]
+    if not owners or "".join(token.value for token in tokens) != old:
+        return ""
+    spelled = respell(
+        [spelling for token in tokens for spelling in token.spellings],
+        old,
+        new,
+        lambda added, at: _spell(added, owners[at], newline=newline, careful=careful),
+    )
+    out, at = "", 0
+    for token in tokens:
+        body = "".join(spelled[at : at + len(token.spellings)])
+        out += f"{token.gap}{token.prefix}{token.quote}{token.lead}{body}{token.quote}"
+        at += len(token.spellings)
+    return out
+
+
+def _afresh(text: str, new: str, *, newline: str) -> str:
+    """One ordinary literal in the first token's quotes, for text that its style cannot hold."""
+    tokens = _tokens(text)
+    quote = tokens[0].quote if tokens else '"'
+    plain = _Token("", "", quote, "", [], "")
+    return f"{quote}{_spell(new, plain, newline=newline, careful=True)}{quote}"
+
+
+def _spell(text: str, token: _Token, *, newline: str, careful: bool) -> str:
+    if token.raw:
+        return text.replace("\n", newline)
+    triple = len(token.quote) > 1
+    special = {"\\": "\\\\", "\n": newline if triple else "\\n"}
+    if careful or not triple:
+        special[token.quote[0]] = f"\\{token.quote[0]}"
+    if triple:
+        special["\t"] = "\t"
+    return "".join(special.get(c) or (c if c.isprintable() else repr(c)[1:-1]) for c in text)

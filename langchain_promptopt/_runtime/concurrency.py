@@ -1,0 +1,168 @@
+"""Structured concurrency with plain exceptions: the first failure ends the others and is raised itself.
+
+Event loops that outlive a call, because connections do.
+
+An HTTP client keeps its connections open, and they belong to the loop that opened them: with a
+new loop for each call the second step that uses the same client would fail. The loop used last is
+taken first, so calls that follow each other share one; calls inside a call get another.
+
+The one bridge from synchronous callers into the async engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+    from typing import Any
+
+T = TypeVar("T")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Results in the order given. On the first exception the rest is cancelled, awaited, and it is raised."""
+    tasks = [asyncio.ensure_future(w) for w in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+# ------------------------------------------------------------ Event loops that outlive a call, because connections
+
+
+_idle: list[asyncio.Runner] = []
+_lock = threading.Lock()
+_of_the_parent: list[asyncio.Runner] = []
+"""After a fork: loops whose file descriptors are the parent's, kept so that nothing closes them here."""
+
+
+def run_on_a_loop(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `coro_fn()` to its end in this thread, in which no loop runs, as `asyncio.run` would.
+
+    Tasks left over are cancelled and awaited. A loop that was interrupted is closed and not used again.
+    """
+    with _lock:
+        runner = _idle.pop() if _idle else asyncio.Runner(loop_factory=asyncio.new_event_loop)
+    try:
+        value = runner.run(_alone(coro_fn), context=contextvars.copy_context())
+    except Exception:
+        _keep(runner)
+        raise
+    except BaseException:
+        runner.close()
+        raise
+    _keep(runner)
+    return value
+
+
+async def _alone(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    try:
+        return await coro_fn()
+    finally:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+def _keep(runner: asyncio.Runner) -> None:
+    with _lock:
+        _idle.append(runner)
+
+
+def _close_all() -> None:
+    with _lock:
+        while _idle:
+            _idle.pop().close()
+
+
+def _forget_after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may hold the old one
+    _of_the_parent.extend(_idle)
+    _idle.clear()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+# ------------------------------------------------------------ The one bridge from synchronous callers into the asy
+
+
+def run_sync(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `coro_fn()` to its end and return its result, whether or not a loop runs in this thread.
+
+    Without a running loop it runs right here, so signals reach it. Inside one (a notebook, an async
+    web service) it runs on a thread with another loop, in a copy of the caller's context;
+    Ctrl-C then cancels the work, waits for its clean-up and is raised here.
+
+    >>> async def answer() -> int:
+    ...     return 42
+    >>> run_sync(answer)
+    42
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_on_a_loop(coro_fn)
+    return _Aside(coro_fn).result()
+
+
+class _Aside(Generic[T]):
+    """Work on a thread of its own, on a loop that is not the caller's."""
+
+    def __init__(self, coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._coro_fn = coro_fn
+        self._value: list[T] = []
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[T] | None = None
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="promptopt-bridge", daemon=True)
+        self._started = threading.Event()
+        self._done = threading.Event()
+
+    def result(self) -> T:
+        """Start, wait, and give back what came out."""
+        try:
+            self._thread.start()
+            self._done.wait()  # not `join`: interrupted once, CPython 3.11 takes the thread for dead
+        except KeyboardInterrupt:
+            self._started.wait()
+            self._cancel()
+            self._done.wait()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+    def _cancel(self) -> None:
+        if self._loop is not None and self._task is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _run(self) -> None:
+        try:
+            self._value.append(run_on_a_loop(self._main))
+        except BaseException as error:  # noqa: BLE001 - handed over to the waiting thread and raised there
+            self._error = error
+        finally:
+            self._started.set()
+            self._done.set()
+
+    async def _main(self) -> T:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._started.set()
+        return await self._coro_fn()

@@ -1,0 +1,282 @@
+"""Prompts of a recorded run as files: patches, writing some of the edits, taking them back.
+
+`promptopt diff`: what a run changed, as edits in place or as a patch.
+
+`promptopt apply`: write what a run found into a file, or take it back.
+
+`promptopt push` and `promptopt rollback`: LangSmith prompts, only when asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from langchain_promptopt.cli.flags import Given, verb, with_settings
+from langchain_promptopt.cli.output import Force, RunName, print_exact, print_json, print_view, said
+from langchain_promptopt.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_promptopt.config import Config
+    from langchain_promptopt.report.record import RunRecord
+    from langchain_promptopt.types import Prompt
+
+_UNDO = "applied.json"
+
+
+def prompt_of(data: Mapping[str, Any]) -> Prompt:
+    """A prompt as the journal carries it, as a value."""
+    from langchain_promptopt.types import Message, Prompt
+
+    messages = tuple(
+        Message(m["role"], m["template"], m.get("template_format", data["template_format"])) for m in data["messages"]
+    )
+    return Prompt(data["name"], messages, data.get("source", ""))
+
+
+def changed_prompts(record: RunRecord, numbers: Sequence[int]) -> list[tuple[Prompt, Prompt]]:
+    """Old and new of every prompt that the edits `numbers` (from 1) touch."""
+    from langchain_promptopt.report.record import splice
+
+    old = record.candidates[record.seed_id].prompts
+    new = splice(old, [record.edits[n - 1].as_json() for n in numbers])
+    return [(prompt_of(a), prompt_of(b)) for a, b in zip(old, new, strict=True) if a != b]
+
+
+def chosen_edits(text: str, count: int) -> list[int]:
+    """The numbers in "1,3"; all where nothing is said. Raises UsageError for a number there is no edit for."""
+    if not text:
+        return list(range(1, count + 1))
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    bad = [part for part in parts if not part.isascii() or not part.isdigit() or not 1 <= int(part) <= count]
+    if bad:
+        msg = f"there is no edit {bad[0]!r}"
+        raise UsageError(msg, where="--edits", mend=f"Edits are numbered 1 to {count}; `promptopt show` lists them.")
+    return sorted({int(part) for part in parts})
+
+
+def patch_of(record: RunRecord, config: Config, file: Path | None) -> str:
+    """A unified diff that `git apply` takes."""
+    from langchain_promptopt._files.rewrite import patch_for_file
+
+    numbers = list(range(1, len(record.edits) + 1))
+    return "".join(
+        patch_for_file(file or _found(old, new, record, config), old, new)
+        for old, new in changed_prompts(record, numbers)
+    )
+
+
+def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Path | None, config: Config) -> str:
+    """Write the edits into a file, remembering what stood there before; returns the file."""
+    from langchain_promptopt._files.rewrite import write_to_file
+
+    pairs = changed_prompts(record, numbers)
+    if not pairs:
+        msg = "there is nothing to write: the prompt is as it was"
+        raise UsageError(msg, where=f"run {record.run_id}")
+    files = {to or _named(old, new, record, config): (old, new) for old, new in pairs}
+    before = {
+        str(path.resolve()): path.read_bytes().decode("utf-8", "surrogateescape") for path in files if path.exists()
+    }
+    for path, (old, new) in files.items():
+        write_to_file(path, old, new)
+    _remember(folder, before)
+    return ", ".join(str(path) for path in files)
+
+
+def revert_files(record: RunRecord, folder: Path) -> list[str]:
+    """Put back what `apply` replaced, byte for byte. Raises UsageError where a file was changed since."""
+    note = folder / _UNDO
+    if not note.is_file():
+        msg = "this run wrote no file"
+        raise UsageError(msg, where=f"run {record.run_id}", mend="`promptopt rollback` undoes a push.")
+    undo = json.loads(note.read_text(encoding="utf-8"))
+    for name, state in undo.items():
+        if _text(Path(name)) != state["after"]:
+            msg = "the file was changed after the run wrote it"
+            raise UsageError(msg, where=name, mend="Undo it by hand; nothing was overwritten.")
+    for name, state in undo.items():
+        Path(name).write_bytes(state["before"].encode("utf-8", "surrogateescape"))
+    note.unlink()
+    return list(undo)
+
+
+def _remember(folder: Path, before: Mapping[str, str]) -> None:
+    """Keep the first state before any writing of this run, and the latest after it."""
+    note = folder / _UNDO
+    undo = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    for name, text in before.items():
+        first = undo.get(name, {}).get("before", text)
+        undo[name] = {"before": first, "after": _text(Path(name))}
+    note.write_text(json.dumps(undo), encoding="utf-8")
+    note.chmod(0o600)
+
+
+def _text(path: Path) -> str | None:
+    return path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else None
+
+
+def _named(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> Path:
+    """The file the run read a prompt from. A file that was only found is proposed, not written to."""
+    path = config.path(old.source) if old.source else None
+    if path is not None and path.is_file():
+        return path
+    found = os.path.relpath(_found(old, new, record, config))
+    msg = f"the run did not read prompt {old.name!r} from a file; its text stands in {found}"
+    raise UsageError(msg, where=old.source, mend=f"Write there with --to {found}.")
+
+
+def _found(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> Path:
+    """The file that holds a prompt: the one the run read, or the one in which its text is found."""
+    from langchain_promptopt._files.rewrite import find_home
+
+    path = config.path(old.source) if old.source else None
+    if path is None or not path.is_file():
+        path = find_home(old, new, config.root, _module(record, config))
+    if path is None:
+        msg = f"no file under {config.root} holds the text of prompt {old.name!r}"
+        raise UsageError(msg, where=old.source, mend="Name it: --to FILE for apply, --file FILE for diff --patch.")
+    return path
+
+
+def _module(record: RunRecord, config: Config) -> str:
+    """The module of the chain that was optimized, where it was named."""
+    recorded = record.started.get("config", {}).get("task", {}).get("chain")
+    return str(config.task.chain or recorded or "").partition(":")[0]
+
+
+# ------------------------------------------------------------ `promptopt diff`: what a run changed, as edits in pl
+
+
+@verb("promptopt diff latest --patch | git apply")
+@with_settings("runs_dir")
+def diff(
+    *,
+    given: Given,
+    run: RunName = "latest",
+    patch: Annotated[bool, typer.Option("--patch", help="A patch that `git apply` takes.")] = False,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="File that holds the prompt, where the run does not know.")
+    ] = None,
+) -> int:
+    """Show the edits between the old and the new prompt."""
+    from langchain_promptopt.cli.runs import find_run, record_of
+    from langchain_promptopt.report.terminal import diff_view
+
+    config = given.load()
+    record = record_of(find_run(config, run))
+    if patch:
+        pass
+
+        print_exact(patch_of(record, config, file))
+    elif given.as_json:
+        print_json({"run_id": record.run_id, "edits": [e.as_json() for e in record.edits], "prompts": _prompts(record)})
+    else:
+        print_view(diff_view(record))
+    return 0
+
+
+def _prompts(record: RunRecord) -> dict[str, Any]:
+    return {
+        "old": record.candidates[record.seed_id].prompts,
+        "new": record.candidates[record.best_id].prompts,
+    }
+
+
+# ------------------------------------------------------------ `promptopt apply`: write what a run found into a fil
+
+To = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Text, YAML, JSON or Python file to change.")]
+Edits = Annotated[str, typer.Option("--edits", metavar="1,3", help="Only these edits, numbered as `show` does.")]
+Revert = Annotated[bool, typer.Option("--revert", help="Undo what this run wrote.")]
+
+
+@verb("promptopt apply latest --edits 1,3 --to prompts/triage.yaml")
+@with_settings("runs_dir")
+def apply(
+    *,
+    given: Given,
+    run: RunName = "latest",
+    to: To = None,
+    edits: Edits = "",
+    revert: Revert = False,
+    force: Force = False,
+) -> int:
+    """Write the new prompt into FILE, keeping the file's formatting."""
+    from langchain_promptopt.cli.runs import find_run, record_of
+
+    pass
+
+    config = given.load()
+    folder = find_run(config, run)
+    record = record_of(folder)
+    if revert:
+        files = revert_files(record, folder)
+        said({"run_id": record.run_id, "reverted": files}, f"reverted: {', '.join(files)}", as_json=given.as_json)
+        return 0
+    if record.outcome != "improved" and not force:
+        msg = f"the gate did not pass (outcome {record.outcome or 'not finished'!r}), so nothing proves these edits"
+        raise UsageError(msg, where=f"run {record.run_id}", mend="Add --force to write them all the same.")
+    numbers = chosen_edits(edits, len(record.edits))
+    file = write_edits(record, folder, numbers, to, config)
+    said(
+        {"run_id": record.run_id, "edits": numbers, "file": file},
+        f"wrote {len(numbers)} edits to {file}",
+        as_json=given.as_json,
+    )
+    return 0
+
+
+# ------------------------------------------------------------ `promptopt push` and `promptopt rollback`: LangSmith
+
+
+@verb("promptopt push latest me/triage --tag staging")
+@with_settings("runs_dir")
+def push(
+    *,
+    given: Given,
+    run: RunName,
+    name: Annotated[
+        str | None, typer.Argument(metavar="OWNER/NAME", help="LangSmith prompt; default is output.push.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Commit tag to move to the new commit.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Push although the gate did not pass.")] = False,
+) -> int:
+    """Commit a run's new prompt to LangSmith."""
+    from langchain_promptopt.cli.runs import find_run
+    from langchain_promptopt.pipeline import push_run
+
+    config = given.load()
+    target = name or config.output.push
+    if target is None:
+        msg = "no LangSmith prompt is named"
+        raise UsageError(msg, mend='Write `promptopt push RUN owner/name`, or output.push = "owner/name".')
+    tag = tag or config.output.tag
+    commit = push_run(find_run(config, run), target, tag=tag, force=force)
+    said(
+        {"run": run, "target": target, "commit": commit, "tag": tag},
+        f"pushed {target} as {commit}" + (f"; the tag {tag!r} stands on it" if tag else ""),
+        as_json=given.as_json,
+    )
+    return 0
+
+
+@verb("promptopt rollback latest")
+@with_settings("runs_dir")
+def rollback(*, given: Given, run: RunName) -> int:
+    """Take back what a run pushed: the tag moves to the commit it stood on before."""
+    from langchain_promptopt.cli.runs import find_run
+    from langchain_promptopt.pipeline import rollback_run
+    from langchain_promptopt.store import read_events
+
+    folder = find_run(given.load(), run)
+    commit = rollback_run(folder)
+    target = [e["data"]["target"] for e in read_events(folder / "journal.jsonl") if e["type"] == "rolled_back"][-1]
+    told = f"rolled back: {target} stands on {commit}" if commit else f"rolled back: {target} is gone again"
+    said({"run": run, "target": target, "commit": commit}, told, as_json=given.as_json)
+    return 0

@@ -1,0 +1,285 @@
+"""Writing to the two streams: the answer to stdout, everything else to stderr.
+
+Watching a run: a live bar where stderr is a terminal, plain lines elsewhere. Only ever on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from langchain_promptopt.cli.optimize import Expected, expected_of
+from langchain_promptopt.report.privacy import visible
+from langchain_promptopt.report.record import simulated_roles
+from langchain_promptopt.report.wording import money, number, points, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from langchain_promptopt.events import Event
+    from langchain_promptopt.ports import Observer
+
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+RunName: TypeAlias = Annotated[
+    str, typer.Argument(metavar="RUN", help='A run id or its beginning, a folder, or "latest".')
+]
+
+_WIDEST = 10_000
+
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Do it although the gate did not pass.")]
+
+
+def ensure_text() -> None:
+    """A terminal that cannot show a character gets a question mark, never a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def log_is_public() -> bool:
+    """Whether what is printed becomes a workflow's log, which is read by more people than the rows are."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def print_json(data: Any) -> None:
+    """One JSON document. ASCII only, so that no pipe and no locale can spoil it."""
+    sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")
+
+
+def print_view(view: RenderableType) -> None:
+    """Something drawn by `report.terminal`; a plain `str` is printed as it is, without markup."""
+    if isinstance(view, str):
+        sys.stdout.write(view if view.endswith("\n") else view + "\n")
+        return
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    # Rich takes 80 columns for a pipe; there is nobody whose window is that narrow.
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), view).minimum
+    console.width = max(console.width, needed)  # ids and numbers run over the edge before they are cut
+    console.print(view)
+
+
+def print_exact(text: str) -> None:
+    """Text that another program reads byte for byte, such as a patch."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogatepass"))
+    sys.stdout.buffer.flush()
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()) -> None:
+    """A table of values from outside."""
+    from langchain_promptopt.report.terminal import table_view
+
+    print_view(table_view(columns, rows, numbers))
+
+
+def note(text: str) -> None:
+    """A remark for people, on stderr."""
+    from langchain_promptopt.report.privacy import visible
+
+    sys.stderr.write(visible(text) + "\n")
+
+
+def said(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """A short answer: one sentence, or the object."""
+    if as_json:
+        print_json(data)
+    else:
+        from langchain_promptopt.report.privacy import visible
+
+        print_view(visible(text))
+
+
+# ------------------------------------------------------------ Watching a run: a live bar where stderr is a termina
+
+_WIDTH = 24
+"""Characters of the bar."""
+
+
+@dataclass
+class Tally:
+    """What the events so far add up to. Held-out rows count as calls only; their scores are nobody's business yet."""
+
+    seed_id: str = ""
+    step: int = 0
+    phase: str = "baseline"
+    calls: int = 0
+    usd: float | None = 0.0
+    base: float | None = None
+    best: float | None = None
+    free: tuple[str, ...] = ()
+    searched: int = 0
+    tested: int = 0
+    expected: Expected | None = None
+    races: bool = False
+    """Whether candidates see as many rows as it takes, each its own number of them."""
+    best_rows: int = 0
+    seen: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Score so far and rows behind it, by candidate."""
+
+    def take(self, kind: str, data: dict[str, Any]) -> str | None:
+        """Count one event; returns a line worth saying, if it is."""
+        handlers: dict[str, Callable[[dict[str, Any]], str | None]] = {
+            "run.started": self._run_started,
+            "scored": self._scored,
+            "called": self._called,
+            "evaluated": self._evaluated,
+            "selected": self._selected,
+            "incident": self._incident,
+            "tested": self._tested,
+        }
+        return handlers[kind](data) if kind in handlers else None
+
+    def line(self) -> str:
+        """The state in one line."""
+        score = f"best {points(self.best)}" if self.best is not None else "no score yet"
+        gain = f" ({signed(self._gain)})" if self._gain is not None else ""
+        return f"{self.phase}  {score}{gain}  {number(self.calls)} calls  {self._cost()}"
+
+    @property
+    def share(self) -> float | None:
+        """How much of the run is likely to be done; None where nobody can tell."""
+        testing = self.phase == "test"
+        return None if self.expected is None else self.expected.share(self.searched, self.tested, testing=testing)
+
+    def _cost(self) -> str:
+        return "cost unknown" if self.usd is None else money(self.usd)
+
+    def _run_started(self, data: dict[str, Any]) -> str:
+        self.seed_id = data["seed_candidate_id"]
+        self.free = simulated_roles(data)
+        self.expected = expected_of(data)
+        self.races = self.expected is not None and self.expected.races
+        splits = ", ".join(f"{name} {n}" for name, n in data["data"].get("splits", {}).items())
+        return f"run {data['run_id']}: {data['method']} on {data['data'].get('source', '?')} ({splits})"
+
+    def _spend(self, role: str, usage: dict[str, Any]) -> None:
+        self.calls += usage.get("calls", 0)
+        usd = 0.0 if role in self.free else usage.get("usd")
+        self.usd = None if usd is None or self.usd is None else self.usd + usd
+
+    def _scored(self, data: dict[str, Any]) -> str | None:
+        if not data.get("cached"):
+            self._spend("task", data.get("usage") or {"usd": 0})
+            if data["split"] == "test":
+                self.tested += 1
+            else:
+                self.searched += 1
+        if data["split"] == "test":
+            self.phase = "test"
+        return None
+
+    def _called(self, data: dict[str, Any]) -> str | None:
+        self._spend(data["role"], data.get("usage") or {"usd": 0})
+        self.step = max(self.step, data.get("step", 0))
+        self.phase = self._step(self.step) if self.step else self.phase
+        return None
+
+    def _step(self, step: int) -> str:
+        return f"step {step}" if self.expected is None else f"step {step} of {self.expected.steps}"
+
+    def _evaluated(self, data: dict[str, Any]) -> str | None:
+        if data["split"] != "dev":
+            return None
+        score, n, candidate = data["score"], data["n"], data["candidate_id"]
+        self.seen[candidate] = (score, n)
+        if candidate == self.seed_id:
+            first = self.base is None
+            self.base = score
+            self.best = score if self.best is None else max(self.best, score)
+            return f"baseline {points(score)} on {n} search rows" if first else None
+        if not self.races and (self.best is None or score > self.best):
+            self.best = score
+            return f"new best {points(score)} (candidate {candidate[:8]})"
+        return None
+
+    def _selected(self, data: dict[str, Any]) -> str:
+        self.step = max(self.step, data["step"])
+        kept = [self.seen[i] for i in data.get("kept", ()) if i in self.seen]
+        if self.races and kept:  # scores of a race that goes on are of few rows: who was kept counts
+            self.best, self.best_rows = max(kept)
+        line = f"step {data['step']} done: {self.line().partition('  ')[2]}"
+        more = self.expected is None or self.step < self.expected.steps
+        self.phase = self._step(self.step + 1) if more else "choosing"
+        return line
+
+    @property
+    def _gain(self) -> float | None:
+        """Best minus baseline, where both were measured on as many rows."""
+        if self.best is None or self.base is None:
+            return None
+        return None if self.races and self.best_rows != self.seen[self.seed_id][1] else self.best - self.base
+
+    def _incident(self, data: dict[str, Any]) -> str:
+        detail = f" ({data['detail']})" if data.get("detail") else ""
+        return f"incident: {data['role']}: {data['kind']}; {data['action']}{detail}"
+
+    def _tested(self, data: dict[str, Any]) -> str:
+        return f"test decided: {data['verdict'].replace('_', ' ')}"
+
+
+class Watcher:
+    """An observer that tallies and says; `show` gets the state line and the share done, `say` the lines to keep."""
+
+    def __init__(self, say: Callable[[str], None], show: Callable[[str, float | None], None] | None = None) -> None:
+        self._tally = Tally()
+        self._say = say
+        self._show = show
+
+    def on_event(self, event: Event) -> None:
+        """Take one event."""
+        line = self._tally.take(event.type, event.as_json())
+        if line is not None:
+            self._say(visible(line))
+        if self._show is not None:
+            self._show(visible(self._tally.line()), self._tally.share)
+
+
+@contextmanager
+def watching() -> Iterator[list[Observer]]:
+    """Observers for one run; the live bar is gone afterwards."""
+    if not sys.stderr.isatty():
+        yield [Watcher(_write)]
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    start = time.monotonic()
+    with Live(Text("starting"), console=console, refresh_per_second=8, transient=True) as live:
+
+        def show(line: str, share: float | None) -> None:
+            minutes, seconds = divmod(int(time.monotonic() - start), 60)
+            live.update(bar(share) + Text(f"{line}  {minutes}:{seconds:02}", style="cyan", overflow="ellipsis"))
+
+        yield [Watcher(lambda line: live.console.print(Text(line, style="dim")), show)]
+
+
+def bar(share: float | None) -> Text:
+    """The bar with its share, or a sign that something runs where no share is known."""
+    from rich.text import Text
+
+    if share is None:
+        return Text("⏵ ", style="cyan")
+    full = round(share * _WIDTH)
+    return Text("━" * full, style="green") + Text("─" * (_WIDTH - full), style="dim") + Text(f" {share:4.0%}  ")
+
+
+def _write(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,231 @@
+"""`compare`: the gate without a search. Two prompts, chains or models on the same held-out rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._engine.budget import Spending
+from langchain_promptopt._engine.engine import Verdict, run_gate
+from langchain_promptopt._engine.evaluations import Evaluations
+from langchain_promptopt._langchain.identity import chain_identity
+from langchain_promptopt._runtime.concurrency import run_sync, together
+from langchain_promptopt._runtime.ledger import Tally
+from langchain_promptopt._runtime.tracing import span
+from langchain_promptopt.errors import ConfigError, DataError
+from langchain_promptopt.events import Proposed, RunFinished
+from langchain_promptopt.optimizer.facade import settings_of
+from langchain_promptopt.optimizer.plan import Plan, make_plan
+from langchain_promptopt.optimizer.result import Result, table_of
+from langchain_promptopt.optimizer.run import traced, until_signal
+from langchain_promptopt.optimizer.wiring import Assembled, assemble, local_executor
+from langchain_promptopt.types import Attempt, Candidate, Edit, Outcome, PromptSet, Span, content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.ports import Executor, Job
+
+_EXIT: Mapping[str, int] = {"improved": 0, "inconclusive": 3, "no_gain": 3}
+
+
+@dataclass
+class TwoSides:
+    """An Executor that runs each cell on the side its candidate belongs to, both sides by turns.
+
+    Args:
+        sides: Executors of this process, by candidate id.
+        at_once: Cells in flight over both.
+    """
+
+    sides: Mapping[str, Executor]
+    at_once: int
+
+    async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        """Run all cells in the order given, so that drift meets both sides alike."""
+        todo = iter(jobs)
+        await together(self._work(todo, done) for _ in range(min(self.at_once, len(jobs))))
+
+    async def _work(self, todo: Iterator[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        for job in todo:
+            await self.sides[job.cell.candidate_id].evaluate([job], done)
+
+
+def compare(old: Any, new: Any, *, data: Any, evaluators: Any, new_model: Any = None, **settings: Any) -> Result:
+    """Decide whether `new` beats `old` on the test rows, by the rules of a search's own gate.
+
+    Args:
+        old: A chain, a prompt template or a prompt string (these with `task_model`), or a callable.
+        new: The same; with equal prompts the models must differ.
+        data: Rows as for `optimize`; only the test split is read.
+        evaluators: As for `optimize`.
+        new_model: The model of `new` where it is not `task_model`.
+        **settings: Further arguments of `optimize`: task_model, gate, budget, seed, runs_dir ...
+
+    Returns:
+        A Result whose `test` is the gate's table; nothing is applied.
+
+    Raises:
+        UsageError: Bad input, or two sides that are the same; nothing was paid for.
+    """
+    given = {"data": data, "evaluators": evaluators, "apply": "never"} | settings
+    return run_sync(lambda: acompare(old, new, settings_of(given), new_model=new_model))
+
+
+async def acompare(
+    old: Any, new: Any, settings: Settings, *, new_model: Any = None, config: RunnableConfig | None = None
+) -> Result:
+    """`compare` on the running event loop, from Settings."""
+    left = await make_plan(_task(old), settings, searches=False)
+    try:
+        theirs = settings if new_model is None else replace(settings, task_model=new_model)
+        right = await make_plan(_task(new), theirs, searches=False)
+        try:
+            return await _decide(left, right, config or {})
+        finally:
+            await right.aclose()
+    finally:
+        await left.aclose()
+
+
+def _task(task: Any) -> Any:
+    if isinstance(task, str):
+        from langchain_core.prompts import PromptTemplate
+
+        return PromptTemplate.from_template(task)
+    return task
+
+
+async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
+    rival = Candidate(right.baseline.prompts, origin="compare", parents=(left.baseline.id,), salt=_salt(left, right))
+    _check(left, rival)
+    plan = _named(left, rival)
+    ready = assemble(plan)
+    try:
+        others = replace(ready.guarded, lanes=ready.ways.lanes(right))
+        theirs = local_executor(right, others, [ready.run])
+        sides = {left.baseline.id: ready.local, rival.id: theirs}
+        ready.run.executor = TwoSides(sides, left.settings.max_concurrency)
+        ready.judge.same_model = left.models == right.models
+        replayed = ready.journal.finished
+        work = traced(plan, ready, config, lambda inner: _tested(plan, ready, rival, inner), theirs)
+        ended = await until_signal(work, plan, ready.guarded.stopping)
+        return _result(plan, ready, rival, ended, replayed=replayed)
+    finally:
+        ready.close()
+
+
+def _check(left: Plan, rival: Candidate) -> None:
+    """Raise where there is nothing to decide, or nothing to decide it on or with."""
+    if left.settings.executor is not None:
+        msg = "a comparison runs both sides in this process"
+        raise ConfigError(msg, mend="Leave `executor` out.")
+    if rival.id == left.baseline.id:
+        msg = "old and new are the same prompts on the same model"
+        raise DataError(msg, where=f"candidate {rival.id}", mend="Compare two different prompts, chains or models.")
+    if not left.shows.possible:
+        raise DataError(left.shows.reason, mend="Add test rows; the gate cannot decide on these.")
+
+
+def _salt(left: Plan, right: Plan) -> str:
+    """What tells the sides apart beside their prompts: models and code. Nothing where these are the same."""
+    mine, theirs = chain_identity(left.target), chain_identity(right.target)
+    return "" if mine == theirs else theirs
+
+
+def _named(left: Plan, rival: Candidate) -> Plan:
+    run_id = content_hash(["compare", left.run_id, rival.id], 16)
+    started = replace(left.started, run_id=run_id, method="compare", recipe={"new_candidate_id": rival.id})
+    return replace(left, started=started)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The gate's verdict, and the run's usage with what each side took."""
+
+    verdict: Verdict
+    usage: Mapping[str, Any]
+
+
+async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: RunnableConfig) -> Ended:
+    run = ready.run
+    metadata = {"promptopt_run_id": plan.run_id, "promptopt_method": "compare"}
+    async with span(config, "promptopt", {"method": "compare"}, metadata) as (inner, end):
+        run.emit(plan.started)
+        run.emit(_shown(plan.baseline.prompts, rival))
+        Spending(run.ledger).reserve_test(2 * run.gate.repeats * len(plan.data["test"]))
+        evaluations = Evaluations(run)
+        verdict = await run_gate(run, evaluations, ready.judge, Attempt(rival, 0.0), inner)
+        outcome = _outcome(verdict)
+        sides = {"old": plan.baseline, "new": rival}
+        by_side = {side: _spent(evaluations, candidate) for side, candidate in sides.items()}
+        usage = {**run.ledger.as_json(), "by_side": by_side}
+        run.emit(RunFinished(outcome=outcome, exit_code=_EXIT[outcome], best_candidate_id=rival.id, usage=usage))
+        end({"verdict": verdict.verdict, "test": table_of(verdict)})
+    return Ended(verdict, usage)
+
+
+def _spent(evaluations: Evaluations, candidate: Candidate) -> dict[str, Any]:
+    """Calls, tokens and money of one side's rows, its judge's calls included; exact sums, as on the ledger."""
+    tally = Tally()
+    for outcomes in evaluations.known(candidate, "test").values():
+        for outcome in outcomes:
+            tally.add(outcome.usage)
+    usage = tally.usage()
+    return {**usage.as_json(), "tokens": usage.input_tokens + usage.output_tokens}
+
+
+def _shown(old: PromptSet, rival: Candidate) -> Proposed:
+    """The other side as the record shows it: as edits where the messages correspond, else as a text of its own."""
+    edits = _differences(old, rival.prompts)
+    alike = old.apply(edits).id == rival.prompts.id
+    return Proposed(
+        parent_id=rival.parents[0] if alike else "",
+        candidate_id=rival.id,
+        step=0,
+        scope="global",
+        edits=edits if alike else (),
+        prompts=rival.prompts.as_json(),
+    )
+
+
+def _outcome(verdict: Verdict) -> str:
+    return "inconclusive" if verdict.verdict == "void" else verdict.verdict
+
+
+def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, replayed: bool) -> Result:
+    verdict = ended.verdict
+    outcome = _outcome(verdict)
+    return Result(
+        run_id=plan.run_id,
+        outcome=outcome,
+        exit_code=_EXIT[outcome],
+        test=table_of(verdict),
+        edits=_differences(plan.baseline.prompts, rival.prompts),
+        best=rival.prompts,
+        baseline=plan.baseline.prompts,
+        usage=ended.usage,
+        folder=ready.folder,
+        replayed=replayed,
+        warnings=(*plan.notes, *verdict.warnings),
+        gate_passed=verdict.may_apply,
+        events=lambda: list(ready.journal.events()),
+        data=plan.data,
+    )
+
+
+def _differences(old: PromptSet, new: PromptSet) -> tuple[Edit, ...]:
+    """Word-level differences where both sides have the same messages; else none are told."""
+    from langchain_promptopt._text.align import diff_edits
+
+    out = []
+    for a, b in zip(old, new, strict=False):
+        if a.name != b.name or len(a.messages) != len(b.messages):
+            return ()
+        for i, (x, y) in enumerate(zip(a.messages, b.messages, strict=True)):
+            for start, end, text in diff_edits(x.template, y.template, ()):
+                out.append(Edit(Span(a.name, i, start, end), x.template[start:end], text))
+    return tuple(out)
