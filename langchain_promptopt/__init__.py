@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_promptopt._files.saved import load_prompts
     from langchain_promptopt._langchain.overlay import tunable
+    from langchain_promptopt._langchain.target import load_prompts
     from langchain_promptopt.optimizer import PromptOptimizer, Result, aoptimize, optimize
     from langchain_promptopt.optimizer.comparison import compare
     from langchain_promptopt.pipeline import run_step
@@ -29,19 +29,19 @@ _HOMES = {
     "GlobalProposal": "steps",
     "IdentifyTokens": "steps",
     "LocalProposal": "steps",
-    "PromptOptimizer": "optimizer.runnable",
+    "PromptOptimizer": "optimizer.facade",
     "Recipe": "recipe",
     "Result": "optimizer.result",
     "TextualGradient": "steps",
     "TrajectoryRetriever": "steps",
     "aoptimize": "optimizer.facade",
-    "compare": "comparing",
+    "compare": "optimizer.comparison",
     "evaluators": None,
-    "load_prompts": "_langchain.files",
+    "load_prompts": "_langchain.target",
     "optimize": "optimizer.facade",
     "presets": None,
     "run_step": "pipeline",
-    "tunable": "_langchain.tunable",
+    "tunable": "_langchain.overlay",
 }
 
 __all__ = [

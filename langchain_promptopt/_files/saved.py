@@ -1,4 +1,4 @@
-"""Prompts as files: saving a set, loading it into a live chain, reading a user's own prompt file."""
+"""Prompts as files: saving a set, reading a user's own prompt file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_promptopt._files.rewrite import read_text, replace_file
 from langchain_promptopt._text.templates import FORMATS, TemplateFormat
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt, PromptSet
-
-if TYPE_CHECKING:
-    from langchain_promptopt._langchain.templates import Snapshot
 
 VERSION = 1
 """Of the files `save_prompts` writes, under the key `promptopt`."""
@@ -73,27 +70,6 @@ def read_prompts(folder: str | Path) -> PromptSet:
         msg = f"two files hold a prompt named {twice[0]!r}"
         raise PromptError(msg, where=str(folder))
     return PromptSet(tuple(sorted(found, key=lambda p: p.name)))
-
-
-def load_prompts(chain: Any, folder: str | Path) -> Snapshot:
-    """Put saved prompts into a live chain: what a service does at start.
-
-    Prompts are matched by name; variables, roles and frozen blocks must be those of the chain,
-    or nothing is written.
-
-    Args:
-        chain: The chain, prompt or function.
-        folder: Where `save_prompts` (or `result.save`) wrote them.
-
-    Returns:
-        What was there before; its `restore()` takes the change back.
-
-    Raises:
-        PromptError: A prompt is missing in the chain, or does not fit.
-    """
-    from langchain_promptopt._langchain.target import write_into
-
-    return write_into(chain, read_prompts(folder))
 
 
 def read_prompt_file(path: str | Path, template_format: TemplateFormat = "f-string") -> Prompt:

@@ -23,6 +23,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
+from langchain_promptopt._files.saved import read_prompts
 from langchain_promptopt._langchain import target as live
 from langchain_promptopt._langchain.discover import Found, find_models, find_prompts, name_places
 from langchain_promptopt._langchain.dryrun import Proof, dry_run
@@ -41,6 +42,7 @@ from langchain_promptopt.types import Prompt, PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from langchain_core.language_models.base import BaseLanguageModel
     from langchain_core.runnables import RunnableConfig
@@ -84,6 +86,25 @@ def write(places: Mapping[str, Found], prompts: PromptSet) -> Snapshot:
     changed = PromptSet(tuple(p for p in prompts if p.name not in places or _texts(p) != _texts(now[p.name])))
     built = build(places, changed)
     return write_all([(template_of(places[name].template), new) for name, new in built.items()])
+
+
+def load_prompts(chain: Any, folder: str | Path) -> Snapshot:
+    """Put saved prompts into a live chain: what a service does at start.
+
+    Prompts are matched by name; variables, roles and frozen blocks must be those of the chain,
+    or nothing is written.
+
+    Args:
+        chain: The chain, prompt or function.
+        folder: Where `save_prompts` (or `result.save`) wrote them.
+
+    Returns:
+        What was there before; its `restore()` takes the change back.
+
+    Raises:
+        PromptError: A prompt is missing in the chain, or does not fit.
+    """
+    return write_into(chain, read_prompts(folder))
 
 
 def write_into(chain: Any, prompts: PromptSet) -> Snapshot:

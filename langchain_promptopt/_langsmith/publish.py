@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from langchain_core.prompts.base import BasePromptTemplate
 
-    from langchain_promptopt.optimizer.result import Result
-
 _JOURNAL = "journal.jsonl"
 _EDITS_TOLD = 8
 """Edits quoted in a commit's message; the run's journal has them all."""
@@ -45,14 +43,24 @@ class Winner:
         return pairs
 
 
-def push_result(result: Result, name: str, *, tag: str | None = None, hub: PromptHub | None = None) -> str:
-    """Commit a result's prompts under `name` and move `tag` there; returns the commit's hash.
+def winner_of(
+    run_id: str,
+    prompts: tuple[PromptSet, PromptSet],
+    test: Sequence[Mapping[str, Any]],
+    edits: Sequence[Mapping[str, Any]],
+    folder: Path | None,
+) -> Winner:
+    """What a finished run publishes: prompts before and after, with the test and the edits as the commit's message."""
+    primary = [m for m in test if m.get("role") == "primary"] or test
+    return Winner(run_id, *prompts, _message(run_id, primary, edits), folder)
+
+
+def push(winner: Winner, name: str, *, tag: str | None = None, hub: PromptHub | None = None) -> str:
+    """Commit a winner's prompts under `name` and move `tag` there; returns the commit's hash.
 
     Raises ConflictError, and writes nothing, where somebody else committed meanwhile.
     """
-    test = [m for m in result.test if m.get("role") == "primary"] or result.test
-    message = _message(result.run_id, test, [e.as_json() for e in result.edits])
-    return _push(Winner(result.run_id, result.baseline, result.best, message, result.folder), name, tag, hub)
+    return _push(winner, name, tag, hub)
 
 
 def push_recorded(
@@ -69,15 +77,22 @@ def push_recorded(
     return _push(Winner(record.run_id, baseline, best, message, folder), target, tag, hub)
 
 
-def push_once(result: Result, name: str, *, tag: str | None = None, hub: PromptHub | None = None) -> str | None:
-    """`push_result` after a run, unless its journal says that it was pushed, or taken back, before."""
+def push_once(
+    winner: Winner,
+    events: Iterable[Mapping[str, Any]],
+    name: str,
+    *,
+    tag: str | None = None,
+    hub: PromptHub | None = None,
+) -> str | None:
+    """`push` after a run, unless its journal's events say that it was pushed, or taken back, before."""
     plain = name.partition(":")[0]
-    told = [e["data"] for e in result.events() if e["type"] in {"pushed", "rolled_back"}]
+    told = [e["data"] for e in events if e["type"] in {"pushed", "rolled_back"}]
     known = [m for m in told if m["target"].partition(":")[0].startswith(plain)]
     if known:
         commit: str | None = known[-1]["commit"]
         return commit
-    return push_result(result, name, tag=tag, hub=hub)
+    return push(winner, name, tag=tag, hub=hub)
 
 
 def rollback_recorded(folder: Path, *, hub: PromptHub | None = None) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from langchain_promptopt.cli.optimize import Expected, expected_of
+from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.report.privacy import visible
 from langchain_promptopt.report.record import simulated_roles
 from langchain_promptopt.report.wording import money, number, points, signed
@@ -89,8 +89,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: 
 
 def note(text: str) -> None:
     """A remark for people, on stderr."""
-    from langchain_promptopt.report.privacy import visible
-
     sys.stderr.write(visible(text) + "\n")
 
 
@@ -99,12 +97,55 @@ def said(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
         print_json(data)
     else:
-        from langchain_promptopt.report.privacy import visible
-
         print_view(visible(text))
 
 
 # ------------------------------------------------------------ Watching a run: a live bar where stderr is a termina
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Rows that are likely to be scored in the search, rows of the test (both sides), and the most steps.
+
+    `races` says whether candidates see as many rows as it takes, each its own number of them.
+    """
+
+    search: int
+    test: int
+    steps: int
+    races: bool = False
+
+    def share(self, searched: int, tested: int, *, testing: bool) -> float:
+        """How much is done, from 0 to 1; the test's part is never shown before it begins."""
+        done = self.search + min(tested, self.test) if testing else min(searched, self.search)
+        return done / max(1, self.search + self.test)
+
+
+def expected_of(started: Mapping[str, Any]) -> Expected | None:
+    """What is to be expected of a run; None for a comparison, or a method whose strategies are not ours."""
+    from langchain_promptopt._runtime.estimate import estimate_calls
+    from langchain_promptopt.strategies.cost import Sizes, shape_of
+    from langchain_promptopt.strategies.registry import load
+
+    if "optimizer" not in started.get("models", {}):
+        return None
+    rows = started["data"].get("splits", {})
+    sizes = Sizes(
+        train=rows.get("train", 0),
+        dev=rows.get("dev", 0),
+        val=rows.get("val", 0),
+        test=rows.get("test", 0),
+        repeats=started.get("gate", {}).get("repeats") or 1,
+    )
+    try:
+        shape = shape_of(load(started["recipe"]), sizes)
+    except PromptOptError:
+        return None
+    likely = estimate_calls(shape).likely
+    limit = (started.get("config", {}).get("budget") or {}).get("search_calls")
+    search = likely.search if limit is None else min(limit, likely.search)
+    return Expected(search, likely.evaluations["test"], shape.steps, shape.races)
+
 
 _WIDTH = 24
 """Characters of the bar."""

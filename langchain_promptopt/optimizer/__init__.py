@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["PromptOptimizer", "Result", "Session", "Settings", "aoptimize", "optimize"]
 
 _HOMES = {
-    "PromptOptimizer": "runnable",
+    "PromptOptimizer": "facade",
     "Result": "result",
     "Session": "session",
     "Settings": "settings",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from langchain_promptopt._engine.engine import Verdict
+    from langchain_promptopt._langsmith.publish import Winner
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import Health
     from langchain_promptopt.types import Edit, PromptSet
@@ -140,9 +141,16 @@ class Result:
         if not self.gate_passed and not force:
             msg = f"the gate did not pass (outcome {self.outcome!r}), so nothing proves these edits"
             raise UsageError(msg, mend="Pass force=True to push them all the same.")
-        from langchain_promptopt._langsmith.publish import push_result
+        from langchain_promptopt._langsmith.publish import push
 
-        return push_result(self, name, tag=tag)
+        return push(self.winner(), name, tag=tag)
+
+    def winner(self) -> Winner:
+        """What `push` commits."""
+        from langchain_promptopt._langsmith.publish import winner_of
+
+        prompts = self.baseline, self.best
+        return winner_of(self.run_id, prompts, self.test, [e.as_json() for e in self.edits], self.folder)
 
 
 def table_of(verdict: Verdict | None) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ def deliver_result(config: Config, result: Result, examples: Mapping[str, Mappin
     if out.push is not None and result.gate_passed:
         from langchain_promptopt._langsmith.publish import push_once
 
-        push_once(result, out.push, tag=out.tag)
+        push_once(result.winner(), result.events(), out.push, tag=out.tag)
     return deliver_report(config, result, examples)
 
 

@@ -167,7 +167,7 @@ AXES: dict[str, tuple[str, ...]] = {
     "refine": ("refine",),
     "proposals": ("proposals",),
     "guards": ("guards",),
-    "scoring": ("scoring", "race"),
+    "scoring": ("scoring",),
     "search": ("search",),
     "incumbent": ("incumbent",),
     "stop": ("stopping",),

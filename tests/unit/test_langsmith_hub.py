@@ -7,7 +7,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.prompts.structured import StructuredPrompt
 
 from langchain_promptopt._langsmith.hub import Address, PromptHub, manifest_of, pull_template
-from langchain_promptopt._langsmith.publish import push_once, push_recorded, push_result, rollback_recorded
+from langchain_promptopt._langsmith.publish import push, push_once, push_recorded, rollback_recorded
 from langchain_promptopt._langsmith.service import Service, make_client
 from langchain_promptopt.errors import ConflictError, CredentialsError, PromptError, UnavailableError, UsageError
 from langchain_promptopt.optimizer import Result
@@ -229,7 +229,7 @@ def test_a_lost_answer_to_a_new_tag_is_no_conflict(monkeypatch):
 
 
 def test_a_push_says_which_edits_it_holds_and_moves_the_tag(server, hub):
-    commit = push_result(result(), "acme/triage", tag="staging", hub=hub)
+    commit = push(result().winner(), "acme/triage", tag="staging", hub=hub)
     (made,) = server.prompts.all["triage"].commits
     assert made["commit_hash"] == commit
     assert "'Be kind.' -> 'Be brief.': rows ask for short answers" in made["description"]
@@ -241,7 +241,7 @@ def test_a_push_keeps_the_kind_and_schema_of_what_stands_there(server, hub):
     schema = {"title": "Answer", "type": "object", "properties": {"label": {"type": "string"}}, "description": "d"}
     typed = StructuredPrompt([("system", "Be kind."), ("human", "{ticket}")], schema_=schema)
     client(server.url).push_prompt("triage", object=typed)
-    push_result(result(), "acme/triage", hub=hub)
+    push(result().winner(), "acme/triage", hub=hub)
     pulled = pull_template("acme/triage")
     assert isinstance(pulled, StructuredPrompt)
     assert pulled.schema_ == schema
@@ -251,7 +251,7 @@ def test_a_push_keeps_the_kind_and_schema_of_what_stands_there(server, hub):
 def test_a_prompt_the_run_did_not_begin_with_is_refused(server, hub):
     client(server.url).push_prompt("triage", object=chat("Something else."))
     with pytest.raises(ConflictError):
-        push_result(result(), "acme/triage", hub=hub)
+        push(result().winner(), "acme/triage", hub=hub)
     assert texts(server) == ["Something else."]
 
 
@@ -265,7 +265,7 @@ def test_without_a_passed_gate_nothing_is_pushed(server):
 
 def test_the_same_prompt_is_not_pushed(server, hub):
     with pytest.raises(UsageError, match="nothing to push"):
-        push_result(result(new="Be kind."), "acme/triage", hub=hub)
+        push(result(new="Be kind.").winner(), "acme/triage", hub=hub)
 
 
 # ---------------------------------------------------------------- a recorded run: push, rollback, push again
@@ -359,12 +359,12 @@ def test_an_unproven_recorded_run_needs_force(server, hub, tmp_path):
 def test_a_run_that_is_replayed_pushes_once_and_not_after_a_rollback(server, hub, folder):
     client(server.url).push_prompt("triage", object=chat("Be kind."))
     given = result(folder=folder, events=lambda: read_events(folder / "journal.jsonl"))
-    commit = push_once(given, "acme/triage", hub=hub)
+    commit = push_once(given.winner(), given.events(), "acme/triage", hub=hub)
     asked = len(server.requests)
-    assert push_once(given, "acme/triage", hub=hub) == commit
+    assert push_once(given.winner(), given.events(), "acme/triage", hub=hub) == commit
     assert len(server.requests) == asked
     stands = rollback_recorded(folder, hub=hub)
-    assert push_once(given, "acme/triage", hub=hub) == stands
+    assert push_once(given.winner(), given.events(), "acme/triage", hub=hub) == stands
     assert texts(server)[-1] == "Be kind."
 
 
