@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.base import BaseLanguageModel
@@ -38,28 +37,6 @@ _CLIENTS = frozenset(
 )
 """Packages that reach models past LangChain, so that no callback sees the call."""
 _DEPTH = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeCost:
-    """What one row costs an evaluator whose model calls cannot be seen.
-
-    Args:
-        calls: Model calls a row.
-        input_tokens: Input tokens a row, over its calls.
-        output_tokens: Output tokens a row, over its calls.
-        model: The model, as prices know it.
-    """
-
-    calls: int = 1
-    input_tokens: int = 0
-    output_tokens: int = 0
-    model: str = "unknown"
-
-    @property
-    def usage_metadata(self) -> dict[str, int]:
-        """In langchain-core's shape."""
-        return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
 
 
 def unseen(evaluators: Sequence[Evaluator]) -> tuple[str, ...]:

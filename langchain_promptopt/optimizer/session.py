@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from langchain_promptopt._engine.budget import book
@@ -22,40 +22,11 @@ from langchain_promptopt.store.lines import cell_of, outcome_of
 from langchain_promptopt.types import Candidate, Example, PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
-    from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.settings import Settings
-    from langchain_promptopt.ports import Executor
     from langchain_promptopt.types import Cell, Outcome
-
-
-@dataclass
-class Booked:
-    """A foreign Executor whose outcomes are booked when they arrive, as the local one does by itself."""
-
-    inner: Executor
-    book: Callable[[Outcome], None]
-    stopping: Stopping
-
-    async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
-        """Run every job elsewhere."""
-        if not self.stopping.lets(None):
-            await self.stopping.bar()
-
-        async def booked(outcome: Outcome) -> None:
-            self.book(outcome)
-            await done(outcome)
-            self.stopping.end(outcome.cell)
-
-        for job in jobs:
-            self.stopping.begin(job.cell)
-        try:
-            await self.inner.evaluate(jobs, booked)
-        finally:
-            for job in jobs:
-                self.stopping.end(job.cell)
 
 
 def jobs_json(jobs: Iterable[Job], run_id: str) -> list[dict[str, Any]]:

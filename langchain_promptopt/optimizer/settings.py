@@ -17,11 +17,32 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.limiter import RateLimit
     from langchain_promptopt._runtime.prices import Price
-    from langchain_promptopt.optimizer.judges import JudgeCost
-    from langchain_promptopt.optimizer.plan import PastEdit
+    from langchain_promptopt.optimizer.earlier import PastEdit
     from langchain_promptopt.ports import Executor, Observer
 
 Apply = Literal["if_improved", "never", "always"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeCost:
+    """What one row costs an evaluator whose model calls cannot be seen.
+
+    Args:
+        calls: Model calls a row.
+        input_tokens: Input tokens a row, over its calls.
+        output_tokens: Output tokens a row, over its calls.
+        model: The model, as prices know it.
+    """
+
+    calls: int = 1
+    input_tokens: int = 0
+    output_tokens: int = 0
+    model: str = "unknown"
+
+    @property
+    def usage_metadata(self) -> dict[str, int]:
+        """In langchain-core's shape."""
+        return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
 
 
 @dataclass(frozen=True, kw_only=True)

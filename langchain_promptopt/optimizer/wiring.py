@@ -38,20 +38,19 @@ from langchain_promptopt.evaluators import EvaluatorFailed, score_all
 from langchain_promptopt.evaluators._resolve import hash_of
 from langchain_promptopt.gate.openings import Openings, row_hash
 from langchain_promptopt.gate.pairs import pair_outcomes
-from langchain_promptopt.gate.planning import Feasibility, feasibility
 from langchain_promptopt.gate.verdict import Decision, decide
 from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
-from langchain_promptopt.optimizer.session import Booked
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Rejection, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from langchain_promptopt._engine.executor import Shelf
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight
+    from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.evaluators import EvalResult, Evaluator
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.optimizer.settings import Settings
@@ -219,10 +218,31 @@ class GateJudge:
         )
 
 
-def what_the_split_shows(rows: Sequence[Example], gate: Gate, openings: Openings, run_id: str) -> Feasibility:
-    """Whether these rows can reach the level at all. A resumed run's own opening does not count."""
-    opening = openings.number([row_hash(e.inputs) for e in rows], run_id=run_id)
-    return feasibility(len({e.cluster for e in rows}), gate, opening)
+@dataclass
+class Booked:
+    """A foreign Executor whose outcomes are booked when they arrive, as the local one does by itself."""
+
+    inner: Executor
+    book: Callable[[Outcome], None]
+    stopping: Stopping
+
+    async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        """Run every job elsewhere."""
+        if not self.stopping.lets(None):
+            await self.stopping.bar()
+
+        async def booked(outcome: Outcome) -> None:
+            self.book(outcome)
+            await done(outcome)
+            self.stopping.end(outcome.cell)
+
+        for job in jobs:
+            self.stopping.begin(job.cell)
+        try:
+            await self.inner.evaluate(jobs, booked)
+        finally:
+            for job in jobs:
+                self.stopping.end(job.cell)
 
 
 # ------------------------------------------------------------ Evaluation in this process: chain and evaluators und

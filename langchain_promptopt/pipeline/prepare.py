@@ -37,9 +37,10 @@ from langchain_promptopt.evaluators import declare
 from langchain_promptopt.gate.openings import FILE_NAME
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer import Settings
-from langchain_promptopt.optimizer.judges import JudgeCost
-from langchain_promptopt.optimizer.plan import PastEdit, load_rows
+from langchain_promptopt.optimizer.earlier import PastEdit
+from langchain_promptopt.optimizer.plan import load_rows
 from langchain_promptopt.optimizer.run import run_task
+from langchain_promptopt.optimizer.settings import JudgeCost
 from langchain_promptopt.recipe import Budget, Gate
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.steps.base import takes_temperature

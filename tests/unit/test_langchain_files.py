@@ -16,8 +16,9 @@ from ruamel.yaml import YAML
 
 from langchain_promptopt._files.python import rewrite_python
 from langchain_promptopt._files.rewrite import patch_for_file, rewrite_json, write_to_file
-from langchain_promptopt._files.saved import load_prompts, read_prompt_file, read_prompts, save_prompts
+from langchain_promptopt._files.saved import read_prompt_file, read_prompts, save_prompts
 from langchain_promptopt._files.yaml import changes, respell, rewrite_yaml
+from langchain_promptopt._langchain.target import load_prompts
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt, PromptSet
 from tests.support.chat import EchoChat

@@ -1,0 +1,85 @@
+"""Edits of an earlier run on a prompt that may have changed since: the ones whose text still stands go first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from langchain_promptopt.errors import PromptError
+from langchain_promptopt.strategies.seeding import Earlier
+from langchain_promptopt.types import Edit, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_promptopt.recipe import Recipe
+    from langchain_promptopt.types import PromptSet
+
+_AROUND = 24
+"""Characters on each side by which an edit's place is recognised in a changed prompt."""
+
+
+@dataclass(frozen=True)
+class PastEdit:
+    """An edit and the text it stood in."""
+
+    edit: Edit
+    template: str
+
+    def placed(self, prompts: PromptSet) -> Edit | None:
+        """The edit at its place in `prompts`; None where its text is gone, ambiguous or may not be touched."""
+        span = self.edit.span
+        if span.prompt not in {p.name for p in prompts} or span.message >= len(prompts[span.prompt].messages):
+            return None
+        start = self._found(prompts[span.prompt].messages[span.message].template)
+        if start is None:
+            return None
+        moved = replace(self.edit, span=Span(span.prompt, span.message, start, start + len(self.edit.old)))
+        return moved if _allowed(moved, prompts) else None
+
+    def _found(self, text: str) -> int | None:
+        """Where the old text stands now: with its surroundings, else alone, and only once."""
+        span, old = self.edit.span, self.edit.old
+        if text == self.template:
+            return span.start
+        head = self.template[max(0, span.start - _AROUND) : span.start]
+        for before, wanted in ((len(head), head + old + self.template[span.end : span.end + _AROUND]), (0, old)):
+            if wanted and text.count(wanted) == 1 and (before or old):
+                return text.index(wanted) + before
+        return None
+
+
+def _allowed(edit: Edit, prompts: PromptSet) -> bool:
+    """Whether the edit keeps frozen text and variables."""
+    span = edit.span
+    message = prompts[span.prompt].messages[span.message]
+    held = (*message.frozen, *message.parsed.atom_ranges)
+    if not message.editable or any(span.start < b and a < max(span.end, span.start + 1) for a, b in held):
+        return False
+    try:
+        made = prompts.apply([edit])
+        return all(a.signature == b.signature for a, b in zip(prompts, made, strict=True))
+    except PromptError:
+        return False
+
+
+def with_past(recipe: Recipe, prompts: PromptSet, past: Sequence[PastEdit]) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe that tries the edits which still fit before anything else, and a remark about the others."""
+    if not past:
+        return recipe, ()
+    chosen: list[Edit] = []
+    for edit in (e for p in past if (e := p.placed(prompts)) is not None):
+        if not any(_overlap(edit.span, other.span) for other in chosen):
+            chosen.append(edit)
+    remark = f"{len(chosen)} of {len(past)} edits of the earlier run still fit this prompt and are tried first"
+    if not chosen:
+        return recipe, (remark,)
+    texts = tuple(json.dumps(e.as_json(), sort_keys=True, ensure_ascii=False) for e in chosen)
+    return replace(recipe, seeding=Earlier(recipe.seeding, texts)), (remark,)
+
+
+def _overlap(one: Span, two: Span) -> bool:
+    if (one.prompt, one.message) != (two.prompt, two.message):
+        return False
+    return one.start == two.start or (one.start < two.end and two.start < one.end)
