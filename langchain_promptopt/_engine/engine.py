@@ -15,8 +15,8 @@ from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.events import Incident, RunFinished, RunStarted, Tested
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.report.record import final_edits
 from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome
+from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -42,7 +42,7 @@ def prompt_of(data: Mapping[str, Any]) -> Prompt:
 
 def changed_prompts(record: RunRecord, numbers: Sequence[int]) -> list[tuple[Prompt, Prompt]]:
     """Old and new of every prompt that the edits `numbers` (from 1) touch."""
-    from langchain_promptopt.report.record import splice
+    from langchain_promptopt.types.edits import splice
 
     old = record.candidates[record.seed_id].prompts
     new = splice(old, [record.edits[n - 1].as_json() for n in numbers])

@@ -35,9 +35,11 @@ from langchain_promptopt.optimizer.costs import estimate_of
 from langchain_promptopt.optimizer.plan import Plan, is_uuid, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.wiring import Assembled, assemble
-from langchain_promptopt.report.record import RunRecord, compose, latest_cells
+from langchain_promptopt.report.record import RunRecord
+from langchain_promptopt.report.rows import latest_cells
 from langchain_promptopt.store import RunFolder, read_events
 from langchain_promptopt.types import Candidate, Edit
+from langchain_promptopt.types.edits import compose
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence

@@ -27,7 +27,8 @@ from langchain_promptopt.report.wording import as_text, points, signed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from langchain_promptopt.report.record import FinalEdit, Message, RunRecord, StepScore
+    from langchain_promptopt.report.record import Message, RunRecord, StepScore
+    from langchain_promptopt.types.edits import FinalEdit
 
 _WIDTH, _HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 18, 34

@@ -22,7 +22,9 @@ from langchain_promptopt.report.wording import as_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langchain_promptopt.report.record import FinalEdit, Place, Row, Rows, RunRecord
+    from langchain_promptopt.report.record import RunRecord
+    from langchain_promptopt.report.rows import Place, Row, Rows
+    from langchain_promptopt.types.edits import FinalEdit
 
 _TITLES = {"interrupted": "⏸️ Prompt optimization: interrupted", "budget": "⏸️ Prompt optimization: budget spent"}
 _ROOM = 3_000

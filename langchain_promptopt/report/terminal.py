@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from langchain_promptopt.report.record import Place, Row, Rows, RunRecord
+    from langchain_promptopt.report.record import RunRecord
+    from langchain_promptopt.report.rows import Place, Row, Rows
 
 
 def check_view(data: Mapping[str, Any]) -> RenderableType:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from langchain_promptopt.protocols import Screening
 from langchain_promptopt.recipe import at_least
-from langchain_promptopt.report.record import compose
 from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Span, Workpiece
+from langchain_promptopt.types.edits import compose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -267,7 +267,7 @@ def test_presets_differ_from_their_bases_in_the_axes_they_say():
 
 
 def test_each_candidate_is_rebuilt_from_its_parent_and_edits_in_the_journal():
-    from langchain_promptopt.report.record import rebuild
+    from langchain_promptopt.types.edits import rebuild
 
     result = run("lpo-pe2")
     events = list(result.events())

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from langchain_promptopt.report.record import splice
+from langchain_promptopt.types.edits import splice
 
 SYSTEM = """You sort messages of the shop's customers.
 

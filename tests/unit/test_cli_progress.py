@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from langchain_promptopt import optimize
-from langchain_promptopt.cli.output import expected_of
-from langchain_promptopt.cli.output import Tally, Watcher, bar, watching
+from langchain_promptopt.cli.output import Tally, Watcher, bar, expected_of, watching
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
 from langchain_promptopt.presets import lpo_pe2
 from langchain_promptopt.strategies.registry import dump

@@ -186,7 +186,7 @@ def test_segments_hold_every_character(template, start, length):
     start = min(start, len(template))
     end = min(start + length, len(template))
     found = edit("x", "x", "y") | {"start": start, "end": end}
-    from langchain_promptopt.report.record import FinalEdit
+    from langchain_promptopt.types.edits import FinalEdit
 
     final = FinalEdit("main", 0, found["start"], found["end"], template[start:end], "new")
     parts = segments(Message("main", 0, "system", template, ((1, final),)))

@@ -9,16 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt.errors import DataError
-from langchain_promptopt.report.record import (
-    FinalEdit,
-    compose,
-    differences,
-    final_edits,
-    journal_edits,
-    rebuild,
-    splice,
-)
 from langchain_promptopt.types import Candidate, Edit, Message, Prompt, PromptSet
+from langchain_promptopt.types.edits import FinalEdit, compose, differences, final_edits, journal_edits, rebuild, splice
 from tests.support.journals import SYSTEM, Journal, edit, improved_run
 
 TEXTS = st.text(st.sampled_from("ab \n🙂é"), max_size=6)

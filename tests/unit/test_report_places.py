@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt.report.record import FinalEdit, place_of
+from langchain_promptopt.report.rows import place_of
+from langchain_promptopt.types.edits import FinalEdit
 
 TEMPLATE = """Sort the ticket.
 

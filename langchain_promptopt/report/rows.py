@@ -1,0 +1,253 @@
+"""What a report shows of examples: where the new prompt does better or worse, the cost of a call, the place of an edit."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from langchain_promptopt.types.edits import FinalEdit
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One number from a row's scores: the primary metric, or the weighted mean."""
+
+    primary: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def score(self, scores: Mapping[str, float]) -> float | None:
+        """The deciding score; None where the row has none."""
+        if self.weights:
+            found = {name: weight for name, weight in self.weights.items() if name in scores}
+            total = sum(found.values())
+            return sum(scores[n] * w for n, w in found.items()) / total if total else None
+        if self.primary is not None:
+            return scores.get(self.primary)
+        return next(iter(scores.values()), None)
+
+    @classmethod
+    def of(cls, started: Mapping[str, Any]) -> Scorer:
+        """What `run.started` says decides."""
+        gate = started.get("gate") or {}
+        names = [e["name"] for e in started.get("evaluators") or []]
+        return cls(gate.get("primary") or (names[0] if names else None), gate.get("weights") or {})
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one prompt did on one row, averaged over repeats."""
+
+    score: float | None
+    output: Any = None
+    comment: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example under both prompts. `inputs` and `expected` are None where the rows were not given."""
+
+    example_id: str
+    split: str
+    before: Side
+    after: Side
+    inputs: Mapping[str, Any] | None = None
+    expected: Mapping[str, Any] | None = None
+
+    @property
+    def change(self) -> float:
+        """After minus before; 0 where one side was dropped."""
+        if self.before.score is None or self.after.score is None:
+            return 0.0
+        return self.after.score - self.before.score
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The paired rows of a split."""
+
+    split: str
+    all: tuple[Row, ...]
+
+    def without_text(self) -> Rows:
+        """The same rows by id and score alone."""
+
+        def bare(row: Row) -> Row:
+            before, after = (replace(side, output=None, comment="", failure="") for side in (row.before, row.after))
+            return Row(row.example_id, row.split, before, after)
+
+        return Rows(self.split, tuple(map(bare, self.all)))
+
+    @property
+    def better(self) -> tuple[Row, ...]:
+        """Largest gain first."""
+        return tuple(sorted((r for r in self.all if r.change > 0), key=lambda r: (-r.change, r.example_id)))
+
+    @property
+    def worse(self) -> tuple[Row, ...]:
+        """Largest loss first."""
+        return tuple(sorted((r for r in self.all if r.change < 0), key=lambda r: (r.change, r.example_id)))
+
+    @property
+    def same(self) -> int:
+        """Rows without a difference."""
+        return len(self.all) - len(self.better) - len(self.worse)
+
+
+@dataclass(frozen=True)
+class CallCost:
+    """What one answer costs on average under a prompt."""
+
+    input_tokens: float
+    output_tokens: float
+    usd: float | None
+    n: int
+
+
+def latest_cells(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The data of `scored` events, one for each cell; a later line replaces an earlier one."""
+    cells = {}
+    for event in events:
+        if event["type"] == "scored":
+            data = event["data"]
+            cells[data["candidate_id"], data["split"], data["example_id"], data.get("repeat", 0)] = data
+    return list(cells.values())
+
+
+def paired_rows(
+    cells: Iterable[Mapping[str, Any]],
+    pair: tuple[str, str],
+    split: str,
+    scorer: Scorer,
+    examples: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Rows:
+    """Rows of `split` that both candidates of `pair` (old, new) were run on."""
+    sides: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for cell in cells:
+        if cell["split"] == split and cell["candidate_id"] in pair:
+            sides[cell["example_id"]][cell["candidate_id"]].append(cell)
+    known = examples or {}
+    rows = [
+        Row(
+            example_id,
+            split,
+            _side(found[pair[0]], scorer),
+            _side(found[pair[1]], scorer),
+            known.get(example_id, {}).get("inputs"),
+            _expected(known.get(example_id, {})),
+        )
+        for example_id, found in sides.items()
+        if all(found.get(candidate) for candidate in pair)
+    ]
+    return Rows(split, tuple(rows))
+
+
+def _expected(example: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    found: Mapping[str, Any] | None = example.get("outputs", example.get("expected"))
+    return found
+
+
+def _side(cells: list[Mapping[str, Any]], scorer: Scorer) -> Side:
+    scores = [s for cell in cells if (s := cell_score(cell, scorer)) is not None]
+    shown = cells[0]
+    failure = next((c["failure"] for c in cells if c.get("failure")), None)
+    return Side(
+        fmean(scores) if scores else None,
+        shown.get("output"),
+        "; ".join(f"{name}: {text}" for name, text in (shown.get("comments") or {}).items() if text),
+        f"{failure['kind']}: {failure.get('message', '')}" if failure else "",
+    )
+
+
+def cell_score(cell: Mapping[str, Any], scorer: Scorer) -> float | None:
+    """What a cell counts: 0 where the prompt is to blame for a failure, None where the row was dropped."""
+    failure = cell.get("failure")
+    if failure:
+        return 0.0 if failure.get("scored_zero") else None
+    return scorer.score(cell["scores"])
+
+
+def call_cost(cells: Iterable[Mapping[str, Any]], candidate_id: str, split: str) -> CallCost | None:
+    """Mean tokens and money of one answer, over the cells that were really run."""
+    used = [c["usage"] for c in cells if c["candidate_id"] == candidate_id and c["split"] == split and _was_run(c)]
+    if not used:
+        return None
+    prices = [u.get("usd") for u in used]
+    return CallCost(
+        fmean(u.get("input_tokens", 0) for u in used),
+        fmean(u.get("output_tokens", 0) for u in used),
+        None if None in prices else fmean(p for p in prices if p is not None),
+        len(used),
+    )
+
+
+def _was_run(cell: Mapping[str, Any]) -> bool:
+    return bool(cell.get("usage")) and cell["usage"].get("calls", 0) > 0 and not cell.get("failure")
+
+
+_HEADING = re.compile(r"^#{1,6}[ \t]+(.*\S)[ \t]*$", re.MULTILINE)
+_BEFORE, _AFTER = 72, 40
+"""Characters of the line shown on either side of a change."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The surroundings of an edit: kept text on its line, what goes and what comes between it.
+
+    Args:
+        line: Line in the message's template, from 1.
+        heading: The Markdown heading above, or "".
+        left: Kept text before, shortened at its start.
+        removed: What goes.
+        added: What comes.
+        right: Kept text behind, shortened at its end.
+    """
+
+    line: int
+    heading: str
+    left: str
+    removed: str
+    added: str
+    right: str
+
+    @property
+    def title(self) -> str:
+        """The place in words."""
+        return f"line {self.line}" + (f', under "{self.heading}"' if self.heading else "")
+
+
+def place_of(template: str, edit: FinalEdit) -> Place:
+    """Where in `template`, the baseline's text of its message, an edit stands."""
+    head, removed, added, tail = edit.core
+    start, end = edit.start + len(head), edit.end - len(tail)
+    at_line = start == 0 or template[start - 1] == "\n"
+    if at_line and removed.endswith("\n") and (not added or added.endswith("\n")):  # the next line is not concerned
+        removed, added, end = removed.removesuffix("\n"), added.removesuffix("\n"), end - 1
+    elif removed.startswith("\n") and not added:  # the last line
+        removed, start = removed.removeprefix("\n"), start + 1
+    left = template[template.rfind("\n", 0, start) + 1 : start]
+    stop = template.find("\n", end)
+    right = template[end : stop if stop >= 0 else len(template)]
+    above = [m.group(1) for m in _HEADING.finditer(template, 0, start)]
+    return Place(
+        line=template.count("\n", 0, start) + 1,
+        heading=above[-1] if above else "",
+        left=_ending(left),
+        removed=removed,
+        added=added,
+        right=_beginning(right),
+    )
+
+
+def _ending(text: str) -> str:
+    return text if len(text) <= _BEFORE else "… " + text[-_BEFORE:].partition(" ")[2].lstrip()
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _AFTER else text[:_AFTER].rpartition(" ")[0].rstrip() + " …"

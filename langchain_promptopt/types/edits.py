@@ -1,0 +1,297 @@
+"""Edits as values: applying them, joining those of several steps into one, and reading them back from a journal.
+
+A run's final edits lead from the baseline to the winner; each names the candidates (`lineage`) it came through.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from langchain_promptopt._text.align import diff_edits
+from langchain_promptopt.errors import DataError
+from langchain_promptopt.types import Candidate, Edit, Span
+
+Prompts: TypeAlias = Sequence[Mapping[str, Any]]
+"""Prompts as `run.started` and `proposed` carry them."""
+
+
+def rebuild(events: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Candidate id -> prompts, each made by splicing the recorded edits into its parent's text.
+
+    The `prompts` field of `proposed` is not read, except for candidates without a known parent
+    (written from nothing by a seeding method). Raises DataError where an edit does not fit.
+    """
+    made: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        data = event["data"]
+        if event["type"] == "run.started":
+            made[data["seed_candidate_id"]] = [dict(p) for p in data["prompts"]]
+        elif event["type"] == "proposed" and data["candidate_id"] not in made:
+            parent = made.get(data["parent_id"])
+            made[data["candidate_id"]] = (
+                [dict(p) for p in data["prompts"]] if parent is None else splice(parent, data["edits"])
+            )
+    return made
+
+
+def splice(prompts: Prompts, edits: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`prompts` with the edits made; offsets count code points of the text before any of them.
+
+    >>> prompt = {"name": "p", "messages": [{"role": "human", "template": "Be brief. {q}"}]}
+    >>> edit = {"prompt": "p", "message": 0, "start": 3, "end": 8, "old": "brief", "new": "exact"}
+    >>> splice([prompt], [edit])[0]["messages"][0]["template"]
+    'Be exact. {q}'
+    """
+    by_message: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
+    for edit in edits:
+        by_message[edit["prompt"], edit["message"]].append(edit)
+    out = []
+    for prompt in prompts:
+        messages = [
+            {**m, "template": _spliced(m["template"], by_message.pop((prompt["name"], i), []))}
+            for i, m in enumerate(prompt["messages"])
+        ]
+        out.append({**prompt, "messages": messages})
+    if by_message:
+        name, message = next(iter(by_message))
+        msg = f"an edit names message {message} of prompt {name!r}, which the parent does not have"
+        raise DataError(msg, where="journal")
+    return out
+
+
+def in_order(edits: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Edits of one message as they follow each other in the text."""
+    return sorted(edits, key=lambda e: (e["start"], e["end"], e["new"]))
+
+
+def _spliced(text: str, edits: list[Mapping[str, Any]]) -> str:
+    out, at = [], 0
+    for edit in in_order(edits):
+        start, end = edit["start"], edit["end"]
+        if start < at or end > len(text) or text[start:end] != edit["old"]:
+            msg = f"an edit does not fit the parent's text at {start}-{end}: {edit['old']!r}"
+            raise DataError(msg, where="journal", mend="The journal was changed after it was written.")
+        out += [text[at:start], edit["new"]]
+        at = end
+    return "".join([*out, text[at:]])
+
+
+@dataclass(frozen=True)
+class FinalEdit:
+    """One difference between baseline and final prompt, in the baseline's offsets.
+
+    `lineage` holds the ids of the candidates that wrote it, oldest first; `reasons` what each said.
+    """
+
+    prompt: str
+    message: int
+    start: int
+    end: int
+    old: str
+    new: str
+    reasons: tuple[str, ...] = ()
+    example_ids: tuple[str, ...] = ()
+    lineage: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """All reasons as one text."""
+        return " Then: ".join(self.reasons)
+
+    @property
+    def core(self) -> tuple[str, str, str, str]:
+        """Kept head, removed, added, kept tail: the edit for the eye, whole words only."""
+        head = _shared(self.old, self.new)
+        tail = _shared(self.old[head:][::-1], self.new[head:][::-1])
+        end_old, end_new = len(self.old) - tail, len(self.new) - tail
+        return self.old[:head], self.old[head:end_old], self.new[head:end_new], self.old[end_old:]
+
+    def as_edit(self) -> Edit:
+        """The edit without its history."""
+        span = Span(self.prompt, self.message, self.start, self.end)
+        return Edit(span, self.old, self.new, self.reason, self.example_ids)
+
+    def as_json(self) -> dict[str, Any]:
+        """The edit as machine output shows it, `lineage` included."""
+        return {**self.as_edit().as_json(), "lineage": list(self.lineage)}
+
+
+def _shared(one: str, two: str) -> int:
+    """Length of the common beginning, no word cut."""
+    limit = min(len(one), len(two))
+    n = next((i for i in range(limit) if one[i] != two[i]), limit)
+    while n and one[n - 1].isalnum() and any(text[n : n + 1].isalnum() for text in (one, two)):
+        n -= 1
+    return n
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A stretch of the current text and the range of baseline text it stands for."""
+
+    text: str
+    start: int
+    end: int
+    changed: bool = False
+    reasons: tuple[str, ...] = ()
+    example_ids: tuple[str, ...] = ()
+    lineage: tuple[str, ...] = ()
+
+
+Step: TypeAlias = tuple[str, Sequence[Mapping[str, Any]]]
+"""A candidate id and the edits that made it from its parent."""
+
+
+def final_edits(baseline: Candidate, best: Candidate, known: Mapping[str, Candidate]) -> tuple[Edit, ...]:
+    """The edits between `baseline` and `best`, composed over all steps between them (product 10.13).
+
+    `known` holds the candidates of the run by id. Where they do not lead from one to the other
+    (a candidate written from nothing), the edits are the difference of the two texts.
+    """
+    chain: list[Step] = []
+    at = best
+    while at.id != baseline.id:
+        if not at.parents or at.parents[0] not in {*known, baseline.id} or len(chain) > len(known):
+            return tuple(e.as_edit() for e in differences(baseline.prompts.as_json(), best.prompts.as_json(), best.id))
+        chain.append((at.id, [e.as_json() for e in at.edits]))
+        at = baseline if at.parents[0] == baseline.id else known[at.parents[0]]
+    return tuple(e.as_edit() for e in compose(baseline.prompts.as_json(), chain[::-1]))
+
+
+def journal_edits(events: Iterable[Mapping[str, Any]], candidate_id: str) -> tuple[FinalEdit, ...]:
+    """The same from a journal, with the ids of the candidates each edit came through."""
+    lines = list(events)
+    texts = rebuild(lines)
+    seed, proposals = _proposals(lines)
+    chain = _chain(seed, candidate_id, proposals)
+    if chain is None:
+        return differences(texts[seed], texts[candidate_id], candidate_id)
+    return compose(texts[seed], [(i, proposals[i]["edits"]) for i in chain])
+
+
+def compose(base: Prompts, steps: Sequence[Step]) -> tuple[FinalEdit, ...]:
+    """Edits of consecutive steps as edits of `base`. Edits that touch become one; what was taken back is gone.
+
+    >>> base = [{"name": "p", "messages": [{"role": "human", "template": "a b c"}]}]
+    >>> def edit(start, end, old, new):
+    ...     return {"prompt": "p", "message": 0, "start": start, "end": end, "old": old, "new": new}
+    >>> [
+    ...     (e.start, e.old, e.new)
+    ...     for e in compose(base, [("1", [edit(0, 1, "a", "xx")]), ("2", [edit(5, 6, "c", "z")])])
+    ... ]
+    [(0, 'a', 'xx'), (4, 'c', 'z')]
+    """
+    return tuple(
+        FinalEdit(
+            prompt["name"], i, p.start, p.end, template[p.start : p.end], p.text, p.reasons, p.example_ids, p.lineage
+        )
+        for prompt in base
+        for i, template in enumerate(m["template"] for m in prompt["messages"])
+        for p in _pieces(template, prompt["name"], i, steps)
+        if p.changed and template[p.start : p.end] != p.text
+    )
+
+
+def _pieces(template: str, name: str, message: int, steps: Sequence[Step]) -> list[_Piece]:
+    pieces = [_Piece(template, 0, len(template))]
+    for candidate_id, edits in steps:
+        for edit in reversed(in_order(e for e in edits if e["prompt"] == name and e["message"] == message)):
+            pieces = _edited(pieces, edit, candidate_id)
+    return pieces
+
+
+def _edited(pieces: list[_Piece], edit: Mapping[str, Any], candidate_id: str) -> list[_Piece]:
+    """The pieces after one edit of the current text. Later edits come first, so offsets still hold."""
+    start, end = edit["start"], edit["end"]
+    before: list[_Piece] = []
+    touched: list[_Piece] = []
+    after: list[_Piece] = []
+    at = 0
+    for piece in pieces:
+        stop = at + len(piece.text)
+        if not _meets(piece, (at, stop), (start, end)):
+            (before if stop <= start else after).append(piece)
+        elif piece.changed:
+            touched.append(piece)
+        else:
+            cut, stay = max(start, at) - at, min(end, stop) - at
+            before += [_part(piece, 0, cut)] if cut else []
+            touched.append(_part(piece, cut, stay))
+            after += [_part(piece, stay, len(piece.text))] if stay < len(piece.text) else []
+        at = stop
+    return [*before, _merged(before, touched, edit, candidate_id), *after]
+
+
+def _meets(piece: _Piece, place: tuple[int, int], edit: tuple[int, int]) -> bool:
+    """Whether an edit reaches a piece. Changed pieces are swallowed at a touch: one place, one edit."""
+    (at, stop), (start, end) = place, edit
+    if piece.changed:
+        return at <= end and start <= stop
+    return at < end and start < stop  # an insertion inside kept text has at < start == end < stop
+
+
+def _part(piece: _Piece, start: int, end: int) -> _Piece:
+    return replace(piece, text=piece.text[start:end], start=piece.start + start, end=piece.start + end)
+
+
+def _merged(before: list[_Piece], touched: list[_Piece], edit: Mapping[str, Any], candidate_id: str) -> _Piece:
+    """One changed piece for everything the edit met."""
+    text = "".join(p.text for p in touched)
+    offset = edit["start"] - sum(len(p.text) for p in before)
+    written = [p for p in touched if p.changed]
+    here = before[-1].end if before else 0
+    return _Piece(
+        text=text[:offset] + edit["new"] + text[offset + edit["end"] - edit["start"] :],
+        start=touched[0].start if touched else here,
+        end=touched[-1].end if touched else here,
+        changed=True,
+        reasons=_union([*(p.reasons for p in written), (edit.get("reason", ""),)]),
+        example_ids=_union([*(p.example_ids for p in written), tuple(edit.get("example_ids", ()))]),
+        lineage=_union([*(p.lineage for p in written), (candidate_id,)]),
+    )
+
+
+def _union(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item for group in groups for item in group if item))
+
+
+def _proposals(events: Iterable[Mapping[str, Any]]) -> tuple[str, dict[str, Mapping[str, Any]]]:
+    seed = ""
+    proposals: dict[str, Mapping[str, Any]] = {}
+    for event in events:
+        if event["type"] == "run.started":
+            seed = event["data"]["seed_candidate_id"]
+        elif event["type"] == "proposed":
+            proposals.setdefault(event["data"]["candidate_id"], event["data"])
+    return seed, proposals
+
+
+def _chain(seed: str, candidate_id: str, proposals: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
+    """Candidate ids from the baseline's first child to `candidate_id`; None where the line breaks off."""
+    chain: list[str] = []
+    while candidate_id != seed:
+        if candidate_id not in proposals or candidate_id in chain:
+            return None
+        chain.append(candidate_id)
+        candidate_id = proposals[candidate_id]["parent_id"]
+    return chain[::-1]
+
+
+def differences(base: Prompts, final: Prompts, candidate_id: str) -> tuple[FinalEdit, ...]:
+    """Word-level edits between two texts of the same prompts, without a history; () where messages do not pair up."""
+    if [(p["name"], len(p["messages"])) for p in base] != [(p["name"], len(p["messages"])) for p in final]:
+        return ()
+    return tuple(
+        FinalEdit(old["name"], i, start, end, a["template"][start:end], text, lineage=(candidate_id,))
+        for old, new in zip(base, final, strict=True)
+        for i, (a, b) in enumerate(zip(old["messages"], new["messages"], strict=True))
+        for start, end, text in _changes(a["template"], b["template"])
+    )
+
+
+def _changes(old: str, new: str) -> list[tuple[int, int, str]]:
+    """Word-level replacements; an empty text has no words to hold on to."""
+    return diff_edits(old, new) if old else [(0, 0, new)] if new else []
