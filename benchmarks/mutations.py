@@ -94,7 +94,7 @@ MUTANTS = (
     Mutant(
         3,
         "revert puts nothing back",
-        "_langchain/writeback.py",
+        "_langchain/templates.py",
         'object.__setattr__(thing, "__dict__", dict(state))',
         "pass",
         RULES + "test_7_3_in_place_only_on_success_and_back_byte_for_byte",
@@ -127,7 +127,7 @@ MUTANTS = (
     Mutant(
         4,
         "a candidate's crashes are left out in place of scoring 0",
-        "gate/rows.py",
+        "gate/pairs.py",
         "value = outcome.scores.get(metric, None if outcome.failure is None else 0.0)",
         "value = None if outcome.failure is not None else outcome.scores.get(metric)",
         UNIT + "test_gate_rows.py::test_a_failure_of_the_prompt_scores_zero",
@@ -135,7 +135,7 @@ MUTANTS = (
     Mutant(
         4,
         "a served model that changes mid-test is not noticed",
-        "gate/rows.py",
+        "gate/pairs.py",
         "return max(len(self.served_baseline), len(self.served_candidate), len(both)) > self.models",
         "return False",
         UNIT + "test_gate_rows.py::test_a_model_that_changes_during_the_test_voids_it",
@@ -143,7 +143,7 @@ MUTANTS = (
     Mutant(
         5,
         "calls of the optimizer are not booked",
-        "_engine/guarding.py",
+        "_engine/executor.py",
         "self.ledger.record(role, step, usage)\n",
         "pass\n",
         RULES + "test_7_5_ledger_counts_what_the_server_saw_and_a_budget_is_not_exceeded",
@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant(
         6,
         "journaled replies are asked for again",
-        "_engine/models.py",
+        "_engine/run.py",
         "known = self._journal.calls.get(key)",
         "known = None",
         RULES + "test_7_6_resume_after_kill_9_is_the_uninterrupted_run",
@@ -215,7 +215,7 @@ MUTANTS = (
     Mutant(
         7,
         "a baseline of all zeros goes on",
-        "_engine/baseline.py",
+        "_engine/search.py",
         "if len(outcomes) < 2 or len(scores) != 1",
         "if True or len(scores) != 1",
         RULES + "test_7_7_a_baseline_of_all_zeros_stops_and_shows_a_row",
@@ -255,7 +255,7 @@ MUTANTS = (
     Mutant(
         10,
         "a prompt may change its script",
-        "_text/guards.py",
+        "_text/lint.py",
         "if ours and whole and ours != whole:",
         "if False:",
         UNIT + "test_text_guards.py::test_a_prompt_that_changed_script_as_a_whole_is_refused",
@@ -263,7 +263,7 @@ MUTANTS = (
     Mutant(
         10,
         "the language is not looked at",
-        "_text/guards.py",
+        "_text/lint.py",
         "        _foreign(said, parent_text, child_text),\n",
         "",
         RULES + "test_7_10_a_japanese_prompt_stays_japanese",

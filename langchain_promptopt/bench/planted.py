@@ -21,7 +21,7 @@ from langchain_promptopt._engine.search import Search
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt._runtime.prices import PriceTable
-from langchain_promptopt.bench.optimizer import PlantedOptimizer
+from langchain_promptopt.bench.planted_optimizer import PlantedOptimizer
 from langchain_promptopt.bench.world import World, WorldExecutor, units_of
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.ports import DataSet

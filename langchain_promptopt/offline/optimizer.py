@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 
-from langchain_promptopt.offline.edits import (
+from langchain_promptopt.offline.fixes import (
     Bench,
     Fix,
     Limits,
@@ -29,8 +29,8 @@ from langchain_promptopt.offline.edits import (
 )
 from langchain_promptopt.offline.requests import Request, Turns, evidence_of, understand
 from langchain_promptopt.offline.rewriting import careless, condensed, induced, reworded, summarised
+from langchain_promptopt.offline.stems import stems
 from langchain_promptopt.offline.task import result_of, text_of
-from langchain_promptopt.offline.words import stems
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun

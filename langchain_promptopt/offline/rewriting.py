@@ -9,9 +9,9 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.offline.manual import read
+from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.requests import leaves
-from langchain_promptopt.offline.words import TOKEN, count_words, is_dull, stem
+from langchain_promptopt.offline.stems import TOKEN, count_words, is_dull, stem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

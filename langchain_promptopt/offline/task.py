@@ -15,8 +15,8 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from langchain_promptopt.offline.manual import put, read, separate
-from langchain_promptopt.offline.words import TOKEN, count_words, is_dull, stem, stems
+from langchain_promptopt.offline.instructions import put, read, separate
+from langchain_promptopt.offline.stems import TOKEN, count_words, is_dull, stem, stems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a report shows of examples: where the new prompt does better or worse, the cost of a call, the place of an edit."""
+"""What a report shows of examples: where the new prompt does better or worse, and where an edit stands."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 
 from langchain_promptopt.gate.statistics import sign_flip_p
 from langchain_promptopt.offline import demo_prompt, demo_rows, label_prompt
-from langchain_promptopt.offline.manual import read
+from langchain_promptopt.offline.instructions import read
 from tests.support.offline_loop import Task, hits, search
 from tests.support.shared_data import shared
 

@@ -10,7 +10,7 @@ from langchain_core.prompts import PromptTemplate
 
 import langchain_promptopt.offline as offline
 from langchain_promptopt.offline import demo_prompt, demo_rows
-from langchain_promptopt.offline.manual import read
+from langchain_promptopt.offline.instructions import read
 
 
 def test_rows_are_many_different_and_split():

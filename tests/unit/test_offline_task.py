@@ -13,7 +13,7 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.offline import OfflineTaskModel, label_prompt, offline_model
-from langchain_promptopt.offline.manual import read, separate
+from langchain_promptopt.offline.instructions import read, separate
 
 PROMPT = """You sort notes.
 

@@ -12,8 +12,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 from benchmarks.planted_world.planted_report import calls_to, steps_to_best
 from benchmarks.planted_world.plots import line_chart
 from langchain_promptopt.bench import run_bench
-from langchain_promptopt.bench.optimizer import PlantedOptimizer
 from langchain_promptopt.bench.planted import bootstrap, faulty_ranges, ratio, run_in_world
+from langchain_promptopt.bench.planted_optimizer import PlantedOptimizer
 from langchain_promptopt.bench.running import as_markdown
 from langchain_promptopt.bench.tasks import HUB, dyck_match, rows_of, task_of, word_order_match
 from langchain_promptopt.bench.world import (

@@ -15,10 +15,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from langchain_promptopt.offline.manual import Place, Rule, moved, read
-from langchain_promptopt.offline.requests import Case, answered
+from langchain_promptopt.offline.instructions import read
+from langchain_promptopt.offline.manual import Place, Rule, moved
+from langchain_promptopt.offline.requests import Case, answered, telling_words
+from langchain_promptopt.offline.stems import count_words, stems
 from langchain_promptopt.offline.task import DOUBT, Judgement, judge
-from langchain_promptopt.offline.words import count_words, stems, telling_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
