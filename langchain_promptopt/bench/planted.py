@@ -22,7 +22,7 @@ from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt.bench.planted_optimizer import PlantedOptimizer
-from langchain_promptopt.bench.world import World, WorldExecutor, units_of
+from langchain_promptopt.bench.world import Playable, World, WorldExecutor, units_of
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.ports import DataSet
 from langchain_promptopt.recipe import Budget, Gate, Recipe
@@ -202,14 +202,36 @@ def run_in_world(recipe: Recipe, settings: WorldSettings, seed: int, search_call
 async def arun_in_world(recipe: Recipe, world: World, search_calls: int | None) -> Trace:
     """The coroutine of `run_in_world`."""
     started = time.perf_counter()
-    run, watch = _run(recipe, world, search_calls)
+    played = await play(recipe, world, PlantedOptimizer(world=world), search_calls)
+    return _trace(world, played, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A search that ended in a world: what it found, why it ended, and what was noted on the way."""
+
+    search: StepWatch
+    watch: Watch
+    best: Attempt
+    stopped: str
+
+
+async def play(recipe: Recipe, world: Playable, model: Any, search_calls: int | None) -> Played:
+    """Search with `recipe` in any world.
+
+    Args:
+        recipe: The method.
+        world: Rows, start and answers.
+        model: The optimizer; its `answer(turns, temperature)` gives an AIMessage.
+        search_calls: Limit on target calls; None for no limit.
+    """
+    run, watch = _run(recipe, world, model, search_calls)
     search = StepWatch(run, Evaluations(run), Spending(run.ledger))
     try:
         found = await search.found({})
-        best, stopped = found.best, found.stopped
     except BudgetSpent:
-        best, stopped = search.standing.best[-1], "budget: hard stop"
-    return _trace(world, search, watch, best, stopped, time.perf_counter() - started)
+        return Played(search, watch, search.standing.best[-1], "budget: hard stop")
+    return Played(search, watch, found.best, found.stopped)
 
 
 @dataclass
@@ -229,7 +251,7 @@ class StepWatch(Search):
         return went_on
 
 
-def _run(recipe: Recipe, world: World, search_calls: int | None) -> tuple[Run, Watch]:
+def _run(recipe: Recipe, world: Playable, model: Any, search_calls: int | None) -> tuple[Run, Watch]:
     watch = Watch()
     ledger = Ledger(Budget(search_calls=search_calls), PriceTable({}), RealClock())
     box: list[Run] = []
@@ -237,8 +259,6 @@ def _run(recipe: Recipe, world: World, search_calls: int | None) -> tuple[Run, W
     def charge(job: Any) -> None:
         with ledger.flight("task", job.cell.split):
             ledger.record("task", box[0].step, Usage(calls=1), split=job.cell.split)
-
-    model = PlantedOptimizer(world=world)
 
     async def transport(
         messages: Any,
@@ -272,9 +292,8 @@ def _run(recipe: Recipe, world: World, search_calls: int | None) -> tuple[Run, W
     return run, watch
 
 
-def _trace(world: World, search: StepWatch, watch: Watch, best: Attempt, stopped: str, seconds: float) -> Trace:
-    pass
-
+def _trace(world: World, played: Played, seconds: float) -> Trace:
+    search, watch, best = played.search, played.watch, played.best
     precision, recall = tag_quality(world, search, watch)
     optimizer = search.run.ledger.by_role.get("optimizer", Usage())
     task_words = len(world.start.split())
@@ -290,7 +309,7 @@ def _trace(world: World, search: StepWatch, watch: Watch, best: Attempt, stopped
         tokens=optimizer.input_tokens + optimizer.output_tokens + search.run.ledger.search_calls * (task_words + 30),
         steps=len(search.standing.best) - 1,
         seconds=seconds,
-        stopped=stopped,
+        stopped=played.stopped,
         steps_test=tuple(world.held_out(a.candidate.prompts) for a in search.standing.best),
         steps_dev=tuple(a.score for a in search.standing.best),
         steps_calls=tuple(search.calls_at),

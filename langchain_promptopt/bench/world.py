@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Example, Message, Outcome, Prompt, PromptSet, Usage
@@ -439,11 +439,34 @@ def text_of(prompts: PromptSet) -> str:
     return _TAIL.sub("", prompts["main"].messages[0].template)
 
 
+class Playable(Protocol):
+    """What a search needs of a world."""
+
+    @property
+    def seed(self) -> int:
+        """Decides every draw."""
+        ...
+
+    @property
+    def rows(self) -> Mapping[str, tuple[Example, ...]]:
+        """All splits."""
+        ...
+
+    @property
+    def prompts(self) -> PromptSet:
+        """The start."""
+        ...
+
+    def answer(self, candidate_id: str, text: str, example: Example, repeat: int = 0) -> tuple[str, float]:
+        """What the task model says under instructions `text`, and its score."""
+        ...
+
+
 @dataclass
 class WorldExecutor:
     """Answers cells from the world; `charge` is told of every one before its outcome is reported."""
 
-    world: World
+    world: Playable
     charge: Callable[[Job], None]
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
