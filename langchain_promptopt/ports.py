@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from langchain_promptopt.events import Event
-    from langchain_promptopt.types import Candidate, Cell, Example, Outcome, PromptSet
+    from langchain_promptopt.types import Candidate, Cell, Example, Note, Outcome, PromptSet
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class DataSet:
     source: str
     as_of: str | None = None
     problems: tuple[Mapping[str, Any], ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def __getitem__(self, split: str) -> tuple[Example, ...]:
         return self.splits.get(split, ())

@@ -19,7 +19,7 @@ from langchain_promptopt._data._rows import Columns, Reader, repeat_notes, with_
 from langchain_promptopt.errors import DataError, UnavailableError, UsageError
 from langchain_promptopt.evaluators import normal_form
 from langchain_promptopt.ports import DataSet
-from langchain_promptopt.types import SPLITS, Example, Split, content_hash
+from langchain_promptopt.types import SPLITS, Example, Note, Split, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,14 +140,16 @@ def name_map(splits: Mapping[str, str] | None, seen: Iterable[str]) -> dict[str,
     return found
 
 
-def as_named(rows: Sequence[Placed], splits: Mapping[str, str] | None, *, drop_leaks: bool) -> tuple[Splits, list[str]]:
+def as_named(
+    rows: Sequence[Placed], splits: Mapping[str, str] | None, *, drop_leaks: bool
+) -> tuple[Splits, list[Note]]:
     """Rows by the split each names, or by hash where none does; with notes.
 
     Raises DataError for rows in two splits, and for names that are none of ours.
     """
     seen = Counter(name for placed in rows for name in placed.row.wanted)
     if splits is None and not seen.keys() - UNSPLIT:
-        return by_hash(rows), ["unsplit data: split by hash of input and group"]
+        return by_hash(rows), [Note("split_by_hash", "unsplit data: split by hash of input and group")]
     names = name_map(splits, seen)
     found: Splits = {}
     left_out: Counter[str] = Counter()
@@ -160,12 +162,14 @@ def as_named(rows: Sequence[Placed], splits: Mapping[str, str] | None, *, drop_l
     if not found:
         msg = f"no row is in a split of ours; the data has {', '.join(seen)}"
         raise DataError(msg, mend='Name them, e.g. splits = { train = "train", dev = "validation", test = "test" }.')
-    notes = [
-        f"{n} {'row' if n == 1 else 'rows'} of {f'split {name!r}' if name else 'no split'} "
-        f"{'is' if n == 1 else 'are'} not used; name {'it' if name else 'theirs'} in `splits` to use them"
-        for name, n in left_out.items()
-    ]
+    notes = [_left_out(name, n) for name, n in left_out.items()]
     return {name: found[name] for name in SPLITS if name in found}, notes
+
+
+def _left_out(split: str, n: int) -> Note:
+    rows, where = ("1 row", "is") if n == 1 else (f"{n} rows", "are")
+    of, which = (f"split {split!r}", "it") if split else ("no split", "theirs")
+    return Note("unused", f"{rows} of {of} {where} not used; name {which} in `splits` to use them")
 
 
 def _only_one(placed: Placed, wanted: set[Split], *, drop_leaks: bool) -> Split:
@@ -191,14 +195,14 @@ class Gathered:
     """Raw rows of a source, with what was noticed while reading them."""
 
     rows: list[Raw] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     def add(self, path: Path, split: str | None, *, skip_bad_lines: bool) -> None:
         """Read a file into these rows."""
         found = read_file(path, skip_bad_lines=skip_bad_lines)
         if found.skipped_lines:
             lines = ", ".join(map(str, found.skipped_lines))
-            self.notes.append(f"{path.name}: skipped broken line(s) {lines}")
+            self.notes.append(Note("unused", f"{path.name}: skipped broken line(s) {lines}"))
         self.rows += [Raw(r.row, r.value, r.line, split) for r in found.rows]
         if found.splits:
             self.rows += [Raw(i, v, None, name) for name, rows in found.splits.items() for i, v in enumerate(rows)]
@@ -210,7 +214,7 @@ class Inspected:
 
     rows: tuple[Placed, ...]
     problems: tuple[dict[str, Any], ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     total: int
 
 
@@ -248,7 +252,8 @@ def load_data(  # noqa: PLR0913 - the facade of this room; each is a setting of 
     final = with_ids(kept)
     repeated = repeat_notes(final)
     carved = carve_val(final)
-    notes = [*gathered.notes, *seen.notes, *notes, *dropped, *repeated, *_size_notes(final, carved)]
+    told = [Note("data", text) for text in (*dropped, *repeated, *_size_notes(final, carved))]
+    notes = [*gathered.notes, *seen.notes, *notes, *told]
     ordered: dict[str, tuple[Example, ...]] = {
         name: tuple(p.row.example for p in final[name]) for name in SPLITS if name in final
     }
@@ -277,11 +282,11 @@ def inspect_rows(rows: Sequence[Any], *, columns: Columns, variables: Sequence[s
     notes = []
     if reader.guessed:
         ins, outs = (", ".join(reader.guessed[side]) or "none" for side in ("inputs", "outputs"))
-        notes.append(f"no columns were named: inputs are {ins}; the reference is {outs}")
+        notes.append(Note("data", f"no columns were named: inputs are {ins}; the reference is {outs}"))
     unusable = len(rows) - len(usable)
     if unusable:
         told = f"{unusable} of {len(rows)} rows cannot be scored and {'is' if unusable == 1 else 'are'} left out"
-        notes.append(f"{told}: {_told(problems)}")
+        notes.append(Note("unused", f"{told}: {_told(problems)}"))
     return Inspected(tuple(usable), tuple(problems), tuple(notes), len(rows))
 
 
@@ -353,7 +358,7 @@ def _folder(found: Gathered, folder: Path, splits: Mapping[str, str] | None, *, 
         found.add(path, path.stem, skip_bad_lines=skip_bad_lines)
     ignored = ", ".join(p.name for p in files if p not in used)
     if ignored:
-        found.notes.append(f"not used: {ignored}")
+        found.notes.append(Note("unused", f"not used: {ignored}"))
 
 
 def _in_memory(found: Gathered, data: Any, *, skip_bad_lines: bool) -> None:

@@ -20,6 +20,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._objects import canonical, content_hash
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -77,7 +79,12 @@ def normal_form(value: Any) -> Any:
         return {str(k): normal_form(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [normal_form(v) for v in value]
-    return normal_form(as_text(value))
+    if isinstance(value, set | frozenset):
+        return sorted(map(normal_form, value), key=content_hash)
+    by_content = canonical(value)  # printed forms are shortened, and may hold addresses
+    if isinstance(by_content, Mapping):
+        return by_content
+    return normal_form(as_text(value if isinstance(by_content, str) else by_content))
 
 
 def as_text(value: Any) -> str:

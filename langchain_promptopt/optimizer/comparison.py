@@ -210,7 +210,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, rep
         usage=ended.usage,
         folder=ready.folder,
         replayed=replayed,
-        warnings=(*plan.notes, *verdict.warnings),
+        warnings=(*(note.text for note in plan.notes), *verdict.warnings),
         gate_passed=verdict.may_apply,
         events=lambda: list(ready.journal.events()),
         data=plan.data,

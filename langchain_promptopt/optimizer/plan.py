@@ -36,7 +36,7 @@ from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shar
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.steps.base import versions
 from langchain_promptopt.strategies.registry import dump, recipe_notes
-from langchain_promptopt.types import SPLITS, Candidate, PromptSet, content_hash
+from langchain_promptopt.types import SPLITS, Candidate, Note, PromptSet, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,9 +88,6 @@ def _judge(spec: str, settings: Settings) -> Any:
 
 # ------------------------------------------------------------ The rows of a run: from files and memory, or from La
 
-_BY_HASH = "unsplit data"
-"""How `load_data` begins the note that it made the splits itself."""
-
 
 def load_rows(settings: Settings, *, write: bool = True) -> DataSet:
     """All rows, checked. LangSmith is asked only when `settings.data` names nothing here.
@@ -112,8 +109,8 @@ def load_rows(settings: Settings, *, write: bool = True) -> DataSet:
     if not isinstance(remote, LangSmithRows) or remote.version is None:
         return data
     notes = list(data.notes)
-    if write and options.write_splits and any(note.startswith(_BY_HASH) for note in notes):
-        notes.append(_write_splits(remote, data))
+    if write and options.write_splits and any(note.kind == "split_by_hash" for note in notes):
+        notes.append(Note("data", _write_splits(remote, data)))
     return replace(data, as_of=remote.version, notes=tuple(notes))
 
 
@@ -162,7 +159,7 @@ class Plan:
     prices: PriceTable
     shows: Feasibility
     started: RunStarted
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     openings: Openings = field(default_factory=lambda: Openings(None))
     opened: list[Quick] = field(default_factory=list)
     summaries: tuple[SummaryEvaluator, ...] = ()
@@ -235,11 +232,11 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         summaries=summaries,
         notes=(
             *data.notes,
-            *target.notes,
-            *judges,
-            *_prompt_notes(prompts),
-            *remarks,
-            *(_method_notes(recipe, data) if searches else ()),
+            *(Note("prompt", text) for text in target.notes),
+            *(Note("judge", text) for text in judges),
+            *(Note("prompt", text) for text in _prompt_notes(prompts)),
+            *(Note("method", text) for text in remarks),
+            *(Note("method", text) for text in (_method_notes(recipe, data) if searches else ())),
         ),
         openings=openings,
     )
@@ -311,7 +308,7 @@ def _check_dev(data: DataSet) -> None:
         return
     shares = ", ".join(f"{s} {len(rows)}" for s, rows in data.splits.items())
     msg = f"there are no dev rows to search on ({shares})"
-    unused = [note for note in data.notes if "not used" in note]
+    unused = [note.text for note in data.notes if note.kind == "unused"]
     if unused:
         msg += f"; {'; '.join(unused)}"
     mend = 'Give more rows, or say which split is which, e.g. splits = { train = "train", dev = "validation" }.'

@@ -315,7 +315,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
     best = ended.found.best.candidate
     verdict = ended.verdict
     warnings = (
-        *plan.notes,
+        *(note.text for note in plan.notes),
         *(verdict.warnings if verdict else ()),
         *(() if plan.shows.possible else (plan.shows.reason,)),
     )

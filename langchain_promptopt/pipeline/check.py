@@ -86,7 +86,7 @@ async def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
             found = await run_pilot(plan, pilot)
     finally:
         await plan.aclose()
-    notes = (*plan.notes, *retries_seen(plan))
+    notes = (*(note.text for note in plan.notes), *retries_seen(plan))
     return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), notes, found, probes, tuple(missing))
 
 

@@ -4,7 +4,9 @@ Identity comes from content: two candidates with the same text are one candidate
 caching, deduplication and resuming need no bookkeeping.
 """
 
+from langchain_promptopt._objects import canonical, content_hash
 from langchain_promptopt._text.ranges import Range, Rejection
+from langchain_promptopt.types.notes import Note, NoteKind
 from langchain_promptopt.types.outcomes import (
     SPLITS,
     Attempt,
@@ -17,7 +19,7 @@ from langchain_promptopt.types.outcomes import (
     Trajectory,
     Usage,
 )
-from langchain_promptopt.types.prompts import Candidate, Edit, Message, Prompt, PromptSet, ScopeName, Span, content_hash
+from langchain_promptopt.types.prompts import Candidate, Edit, Message, Prompt, PromptSet, ScopeName, Span
 from langchain_promptopt.types.proposal import Allowance, Batch, Draft, Feedback, Remembered, Shown, Workpiece
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "Failure",
     "Feedback",
     "Message",
+    "Note",
+    "NoteKind",
     "Outcome",
     "Outcomes",
     "Prompt",
@@ -47,5 +51,6 @@ __all__ = [
     "Trajectory",
     "Usage",
     "Workpiece",
+    "canonical",
     "content_hash",
 ]

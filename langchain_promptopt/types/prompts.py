@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from langchain_promptopt._objects import content_hash
 from langchain_promptopt._text.document import Document, Piece
 from langchain_promptopt._text.templates import Template, TemplateFormat, parse_template
 from langchain_promptopt.errors import PromptError
@@ -18,16 +17,6 @@ if TYPE_CHECKING:
     from langchain_promptopt._text.ranges import Range
 
 ScopeName: TypeAlias = Literal["global", "section", "message", "spans", "random_spans", "fixed_spans"]
-
-
-def content_hash(value: object, length: int = 16) -> str:
-    """Hex digest of the canonical JSON of `value`.
-
-    >>> content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
-    True
-    """
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
 @dataclass(frozen=True, slots=True, order=True)

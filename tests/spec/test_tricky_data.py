@@ -107,7 +107,7 @@ def test_tricky_R15_conflict_is_reported_and_both_are_kept():
     ]
     found = load_data(case["rows"])
     assert len(found["train"]) == 2
-    assert any("train row 0 and train row 1" in note for note in found.notes)
+    assert any("train row 0 and train row 1" in note.text for note in found.notes)
 
 
 def loaded_file(tmp_path, case, **settings):
@@ -137,7 +137,7 @@ def test_tricky_F03_broken_line(tmp_path):
     assert caught.value.facts["line"] == case["expect"]["error"]["line"]
     found, rows = loaded_file(tmp_path, case, skip_bad_lines=True)
     assert len(rows) == case["expect"]["lenient"]["rows"]
-    assert any("skipped broken line(s) 3" in note for note in found.notes)
+    assert any("skipped broken line(s) 3" in note.text for note in found.notes)
 
 
 @pytest.mark.parametrize(("name", "reason"), [("F04", "encoding"), ("F05", "encoding"), ("F07", "no rows")])

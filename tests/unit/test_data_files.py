@@ -185,7 +185,7 @@ def test_folders_hold_a_file_for_each_split(tmp_path):
     write(tmp_path, "notes.txt", "x")
     found = load_data(tmp_path)
     assert {name: len(rows) for name, rows in found.splits.items()} == {"train": 1, "test": 1}
-    assert any("validation.csv" in note for note in found.notes)
+    assert any("validation.csv" in note.text for note in found.notes)
     named = load_data(tmp_path, splits={"dev": "validation", "test": "test"}, columns=Columns({"q": "q"}, ["answer"]))
     assert {name: len(rows) for name, rows in named.splits.items()} == {"dev": 1, "test": 1}
     with pytest.raises(DataError, match="Did you mean `validation`"):

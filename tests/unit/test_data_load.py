@@ -55,7 +55,7 @@ def test_a_name_with_a_dot_is_a_column_before_it_is_a_path():
 def test_unnamed_columns_are_taken_only_when_clear_and_that_is_said():
     seen = inspect_rows([{"question": "q", "answer": "a", "id": "7"}], columns=Columns())
     assert seen.rows[0].row.example.inputs == {"question": "q"}
-    assert "no columns were named" in seen.notes[0]
+    assert "no columns were named" in seen.notes[0].text
     for rows in ([{"question": "q", "gold": "a"}], [{"question": "q", "label": "a", "target": "b"}]):
         with pytest.raises(DataError, match="which columns"):
             inspect_rows(rows, columns=Columns())
@@ -110,7 +110,7 @@ def test_a_tenth_may_be_unusable_and_is_reported():
     found = load_data(rows)
     assert [p["row"] for p in found.problems] == [18, 19]
     assert sum(sizes(found).values()) == 18
-    assert any("2 of 20 rows cannot be scored" in note for note in found.notes)
+    assert any("2 of 20 rows cannot be scored" in note.text for note in found.notes)
     with pytest.raises(DataError, match="3 of 21 rows") as caught:
         load_data([*rows, row("c", "")])
     assert caught.value.facts["usable"] == list(range(18))
@@ -166,9 +166,9 @@ def test_repeats_are_kept_noted_and_one_cluster():
     found = load_data([row("a", split="test"), row(" A ", split="test"), row("b", split="test")])
     assert len({e.id for e in found["test"]}) == 3
     assert len({e.cluster for e in found["test"]}) == 2
-    assert any("1 repeated input(s): test row 0 and test row 1" in note for note in found.notes)
+    assert any("1 repeated input(s): test row 0 and test row 1" in note.text for note in found.notes)
     torn = load_data([row("a", "yes", split="dev"), row("A", "no", split="train")])
-    assert any("1 conflict(s)" in note for note in torn.notes)
+    assert any("1 conflict(s)" in note.text for note in torn.notes)
 
 
 LEAKY = [
@@ -184,7 +184,7 @@ def test_leaks_are_refused_or_dropped_from_the_other_split():
     assert caught.value.facts["leaks"] == [{"rows": [0, 1], "splits": ["train", "test"], "reason": "input"}]
     found = load_data(rows, drop_leaks=True)
     assert sizes(found) == {"train": 1, "dev": 1, "test": 1}
-    assert any("removed 1 row(s) of train" in note and "(2 -> 1)" in note for note in found.notes)
+    assert any("removed 1 row(s) of train" in note.text and "(2 -> 1)" in note.text for note in found.notes)
 
 
 def test_a_group_in_test_and_elsewhere_is_a_leak():
@@ -234,7 +234,7 @@ def test_splits_are_named_not_guessed():
     rows = [row("a", split="training"), row("b", split="validation"), row("c", split="test"), row("d")]
     found = load_data(rows)
     assert sizes(found) == {"test": 1}
-    assert any("1 row of split 'validation' is not used" in note for note in found.notes)
+    assert any("1 row of split 'validation' is not used" in note.text for note in found.notes)
     named = load_data(rows, splits={"train": "training", "dev": "validation"})
     assert sizes(named) == {"train": 1, "dev": 1}
     for splits, said in (
@@ -304,11 +304,11 @@ def test_the_version_follows_the_rows():
 
 
 def test_small_and_missing_tests_are_said():
-    assert any("below 6" in n for n in load_data([row(str(i), split="test") for i in range(5)]).notes)
-    assert not any("below 6" in n for n in load_data([row(str(i), split="test") for i in range(6)]).notes)
-    assert any("no test split" in n for n in load_data([row("a", split="dev")]).notes)
+    assert any("below 6" in n.text for n in load_data([row(str(i), split="test") for i in range(5)]).notes)
+    assert not any("below 6" in n.text for n in load_data([row(str(i), split="test") for i in range(6)]).notes)
+    assert any("no test split" in n.text for n in load_data([row("a", split="dev")]).notes)
     grouped = [{"q": str(i), "answer": "x", "g": "same", "metadata": {"split": "test"}} for i in range(9)]
     assert any(
-        "test has 1 independent" in n
+        "test has 1 independent" in n.text
         for n in load_data(grouped, columns=Columns({"q": "q"}, ["answer"], group="g")).notes
     )
