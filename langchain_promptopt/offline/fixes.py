@@ -203,7 +203,7 @@ class Mark:
 def place_of(text: str, patch: Patch) -> Place:
     """The whole words a patch touches; for an insertion the word before it.
 
-    >>> from langchain_promptopt.offline.patches import Patch
+    >>> from langchain_promptopt.offline.fixes import Patch
     >>> place_of("red, blue", Patch(3, 9, "")), place_of("red, blue", Patch(9, 9, ", sky"))
     ((0, 9), (5, 9))
     """

@@ -115,7 +115,7 @@ def test_every_error_becomes_its_exit_code_and_an_object(project, capfd, monkeyp
 
 def test_a_bug_is_exit_code_1_with_a_traceback(project):
     source = (
-        "import sys\nimport langchain_promptopt.cli.journals as j\n"
+        "import sys\nimport langchain_promptopt.cli.runs as j\n"
         "def fail(*a): raise ZeroDivisionError('ours')\nj.find_run = fail\n"
         "from langchain_promptopt.cli import main\nsys.argv = ['promptopt', 'show', 'x', '--json']\nmain()"
     )
@@ -534,7 +534,7 @@ def test_a_stopped_run_says_how_to_go_on(task):
     slow = (
         "import os, signal, threading, sys\n"
         "from langchain_promptopt.cli import main\n"
-        "import langchain_promptopt.cli.progress as p\n"
+        "import langchain_promptopt.cli.output as p\n"
         "taken = p.Watcher.on_event\n"
         "def on_event(self, event):\n"
         "    taken(self, event)\n"

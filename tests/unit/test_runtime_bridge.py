@@ -80,7 +80,7 @@ def script(body):
 def test_ctrl_c_in_a_notebook_cancels_cleans_up_and_is_raised():
     child = script("""
         import asyncio
-        from langchain_promptopt._runtime.bridge import run_sync
+        from langchain_promptopt._runtime.concurrency import run_sync
         async def work():
             try:
                 print("ready")
@@ -104,8 +104,8 @@ def test_ctrl_c_in_a_notebook_cancels_cleans_up_and_is_raised():
 
 RUN = """
     import asyncio, signal
-    from langchain_promptopt._runtime.bridge import run_sync
-    from langchain_promptopt._runtime.signals import cancel_on_signals
+    from langchain_promptopt._runtime.concurrency import run_sync
+    from langchain_promptopt._runtime.stopping import cancel_on_signals
     async def work():
         async with cancel_on_signals() as cancel:
             print("ready")
@@ -264,7 +264,7 @@ def test_threads_that_call_at_once_do_not_share():
 def test_a_forked_child_takes_no_loop_of_its_parent():
     child = script("""
         import asyncio, os
-        from langchain_promptopt._runtime.bridge import run_sync
+        from langchain_promptopt._runtime.concurrency import run_sync
         async def number():
             await asyncio.sleep(0)
             return id(asyncio.get_running_loop())
