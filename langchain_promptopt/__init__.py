@@ -29,7 +29,7 @@ _HOMES = {
     "GlobalProposal": "steps",
     "IdentifyTokens": "steps",
     "LocalProposal": "steps",
-    "PromptOptimizer": "optimizer.facade",
+    "PromptOptimizer": "optimizer.runnable",
     "Recipe": "recipe",
     "Result": "optimizer.result",
     "TextualGradient": "steps",

@@ -9,15 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_promptopt.optimizer.facade import PromptOptimizer, aoptimize, optimize
+    from langchain_promptopt.optimizer.facade import aoptimize, optimize
     from langchain_promptopt.optimizer.result import Result
+    from langchain_promptopt.optimizer.runnable import PromptOptimizer
     from langchain_promptopt.optimizer.session import Session
     from langchain_promptopt.optimizer.settings import Settings
 
 __all__ = ["PromptOptimizer", "Result", "Session", "Settings", "aoptimize", "optimize"]
 
 _HOMES = {
-    "PromptOptimizer": "facade",
+    "PromptOptimizer": "runnable",
     "Result": "result",
     "Session": "session",
     "Settings": "settings",
