@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar
 
-from langchain_promptopt.types import Edit, Outcome, Span, Usage
+from langchain_promptopt.types import Edit, Outcome, Span, Stop, Usage
 
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
 
@@ -18,7 +18,7 @@ _SIMPLE = frozenset({str, int, float, bool, type(None)})
 def _plain(value: Any) -> Any:
     if type(value) in _SIMPLE:  # most of a journal, and far quicker than asking for abstract classes
         return value
-    if isinstance(value, Edit | Usage):
+    if isinstance(value, Edit | Stop | Usage):
         return value.as_json()
     if isinstance(value, Span):
         return {"prompt": value.prompt, "message": value.message, "start": value.start, "end": value.end}
@@ -282,4 +282,5 @@ class RunFinished(Event):
     exit_code: int
     best_candidate_id: str
     usage: Mapping[str, Any]
-    stopped: str = ""
+    stopped: Stop | None = None
+    """Why the search ended; None where there was none (a comparison)."""

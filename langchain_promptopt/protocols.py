@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Remembered,
         ScopeName,
         Shown,
+        Stop,
         Trajectory,
         Workpiece,
     )
@@ -334,7 +335,7 @@ class Stopping(Protocol):
         """The step limit T for that many train rows (a control schedule needs it)."""
         ...
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: Progress) -> Stop | None:
         """Why to stop now, or None."""
         ...
 

@@ -61,7 +61,7 @@ def run(world_name: str, method: str, budget: int, seed: int) -> Row:
         calls=ledger.search_calls,
         optimizer_calls=optimizer.calls if optimizer else 0,
         steps=len(played.search.standing.best) - 1,
-        stopped=played.stopped,
+        stopped=f"{played.stopped.kind}: {played.stopped.detail}",
     )
 
 

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from langchain_promptopt._engine.run import Run
-    from langchain_promptopt.types import Attempt, Rejection
+    from langchain_promptopt.types import Attempt, Rejection, Stop, StopKind
 
 PAIRS = 20
 """Children by marks, each paired with its parent, before their mean gain says anything (spec 1.6)."""
 
 _ANSWERS = {"tag_leak": "marks stripped", "effectively_global": "marks trimmed"}
-_STOPS = {"overfitting": "overfitting", "dev is saturated": "dev_saturated", "plateau": "plateau"}
+_STOPS: dict[StopKind, str] = {"overfitting": "overfitting", "saturated": "dev_saturated", "plateau": "plateau"}
+"""Ends that are failure signatures, as incidents call them."""
 
 
 def method_incident(kind: str, action: str, detail: str) -> Incident:
@@ -37,11 +38,12 @@ def tell_remarks(run: Run, remarks: Iterable[Rejection]) -> None:
         run.emit(method_incident(r.rule, _ANSWERS.get(r.rule, "noted"), r.detail))
 
 
-def tell_stop(run: Run, reason: str) -> None:
-    """A stop that is a failure signature: overfitting, saturation, plateau."""
-    for begins, kind in _STOPS.items():
-        if reason.startswith(begins):
-            run.emit(method_incident(kind, "stop search", reason))
+def tell_stop(run: Run, stop: Stop) -> None:
+    """An end that is a failure signature (overfitting, saturation, plateau), or the budget's."""
+    if stop.kind == "budget":
+        run.emit(Incident(role="engine", kind="budget", retryable=True, action="stop search", detail=stop.detail))
+    elif stop.kind in _STOPS:
+        run.emit(method_incident(_STOPS[stop.kind], "stop search", stop.detail))
 
 
 def tell_global_step(run: Run, step: int, stalled: int) -> None:

@@ -154,7 +154,7 @@ class Engine:
             return "inconclusive" if verdict.verdict == "void" else verdict.verdict
         if found.best.candidate.id != self.run.baseline.id:
             return "budget" if self.gate_possible else "inconclusive"
-        return "budget" if found.stopped.startswith("budget") else "no_gain"
+        return "budget" if found.stopped.kind == "budget" else "no_gain"
 
 
 def _outputs(outcome: str, baseline: Candidate, found: Found, verdict: Verdict | None) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from langchain_promptopt._engine.step import Line, Screen, StepPlanner, Where, a
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.errors import DataError, EvaluatorError
-from langchain_promptopt.events import Incident, Proposed, Rejected
+from langchain_promptopt.events import Proposed, Rejected
 from langchain_promptopt.protocols import GuardContext, Progress, rng_at
-from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Outcome, Shown, Trajectory, Workpiece
+from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Outcome, Shown, Stop, Trajectory, Workpiece
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from langchain_promptopt._engine.run import Run
     from langchain_promptopt.types import Candidate, Outcome, Rejection
 
+_DOES_NOT_FIT = Stop("budget", "the next step does not fit the budget")
+_NOTHING_LEFT = Stop("nothing_left", "no row shows an error that a proposal could start from")
 _UNSCORABLE = 0.1
 """Share of rows an evaluator may break on before the run is refused."""
 
@@ -135,7 +137,7 @@ class Found:
     baseline: Attempt
     trajectory: Trajectory
     steps: int
-    stopped: str
+    stopped: Stop
 
 
 @dataclass
@@ -155,27 +157,22 @@ class Search:
         """Run to the end. A spent budget ends the search early with the best so far (N7)."""
         await self._baseline(config)
         total = self.run.recipe.stop.total(len(self.run.data["train"]))
-        stopped, t = "max steps", 0
+        stopped, t = Stop("steps", f"the limit of {total} {'step' if total == 1 else 'steps'} was reached"), 0
         while t < total:
             if (spent := self.spending.reason) is not None:
-                stopped = f"budget: {spent}"
+                stopped = Stop("budget", spent)
                 break
             t += 1
             self.run.step = t
             went_on = await self._step(t, total, config)
             if not went_on:
-                stopped = "budget: the next step does not fit" if went_on is None else "nothing left to change"
+                stopped = _DOES_NOT_FIT if went_on is None else _NOTHING_LEFT
                 break
             if (why := self.run.recipe.stop.reason(await self._progress(t))) is not None:
-                stopped = why
+                stopped = _as_stop(why)
                 break
-        self._note(stopped)
-        return Found(await self._pick(), self.standing.trajectory[0], tuple(self.standing.trajectory), t, stopped)
-
-    def _note(self, stopped: str) -> None:
-        if stopped.startswith("budget"):
-            self.run.emit(Incident(role="engine", kind="budget", retryable=True, action="stop search", detail=stopped))
         tell_stop(self.run, stopped)
+        return Found(await self._pick(), self.standing.trajectory[0], tuple(self.standing.trajectory), t, stopped)
 
     # ------------------------------------------------------------ baseline
 
@@ -321,6 +318,11 @@ class Search:
                     val[attempt.candidate.id] = await self._val(attempt)
                 self.spending.release(self.run.step)
         return final.pick(tuple(self.standing.trajectory), val, self.run.baseline.id)
+
+
+def _as_stop(said: object) -> Stop:
+    """What a Stopping said; one that answers with a sentence, as before version 0.2, says "custom"."""
+    return said if isinstance(said, Stop) else Stop("custom", str(said))
 
 
 def _mean(values: object) -> float:

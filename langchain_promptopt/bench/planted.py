@@ -26,7 +26,7 @@ from langchain_promptopt.bench.world import Playable, World, WorldExecutor, unit
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.ports import DataSet
 from langchain_promptopt.recipe import Budget, Gate, Recipe
-from langchain_promptopt.types import Attempt, Candidate, PromptSet, Usage
+from langchain_promptopt.types import Attempt, Candidate, PromptSet, Stop, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -213,7 +213,7 @@ class Played:
     search: StepWatch
     watch: Watch
     best: Attempt
-    stopped: str
+    stopped: Stop
 
 
 async def play(recipe: Recipe, world: Playable, model: Any, search_calls: int | None) -> Played:
@@ -230,7 +230,7 @@ async def play(recipe: Recipe, world: Playable, model: Any, search_calls: int | 
     try:
         found = await search.found({})
     except BudgetSpent:
-        return Played(search, watch, search.standing.best[-1], "budget: hard stop")
+        return Played(search, watch, search.standing.best[-1], Stop("budget", "hard stop"))
     return Played(search, watch, found.best, found.stopped)
 
 
@@ -309,7 +309,7 @@ def _trace(world: World, played: Played, seconds: float) -> Trace:
         tokens=optimizer.input_tokens + optimizer.output_tokens + search.run.ledger.search_calls * (task_words + 30),
         steps=len(search.standing.best) - 1,
         seconds=seconds,
-        stopped=played.stopped,
+        stopped=f"{played.stopped.kind}: {played.stopped.detail}",
         steps_test=tuple(world.held_out(a.candidate.prompts) for a in search.standing.best),
         steps_dev=tuple(a.score for a in search.standing.best),
         steps_calls=tuple(search.calls_at),

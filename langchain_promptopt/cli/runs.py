@@ -90,6 +90,7 @@ def summary_json(record: RunRecord) -> dict[str, Any]:
         "edits": [e.as_json() for e in record.edits],
         "usage": finished.get("usage", {}),
         "health": record.health.as_json(),
+        "stopped": record.stopped.as_json() if record.stopped else None,
         "error": None,
     }
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._langsmith.publish import Winner
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import Health
-    from langchain_promptopt.types import Edit, PromptSet
+    from langchain_promptopt.types import Edit, PromptSet, Stop
 
 
 @dataclass
@@ -49,6 +49,8 @@ class Result:
     warnings: tuple[str, ...] = ()
     gate_passed: bool = False
     applied: bool = False
+    stopped: Stop | None = None
+    """Why the search ended; None where there was no search."""
     summary: list[dict[str, Any]] = field(default_factory=list)
     """What summary evaluators say, by metric and split: baseline, best and n. It decides nothing."""
     links: Mapping[str, str] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class Result:
             "health": self.health.as_json(),
             "warnings": list(self.warnings),
             "applied": self.applied,
+            "stopped": self.stopped.as_json() if self.stopped else None,
             "links": dict(self.links),
             "error": None,
         }

@@ -333,6 +333,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         replayed=replayed,
         warnings=warnings,
         gate_passed=verdict is not None and verdict.may_apply,
+        stopped=ended.found.stopped,
         events=_reader(ready),
         data=plan.data,
         judged=lambda keep: run_sync(lambda: _judge_part(plan, edits, keep)),

@@ -75,6 +75,7 @@ def failure_json(error: BaseException) -> dict[str, Any]:
         "usage": known.facts.get("usage") or {},
         "warnings": [],
         "applied": False,
+        "stopped": None,
         "error": told | {name: redact(told[name]) for name in ("message", "public")},
     }
 

@@ -24,6 +24,7 @@ from langchain_promptopt.report.rows import (
     paired_rows,
     place_of,
 )
+from langchain_promptopt.types import Stop
 from langchain_promptopt.types.edits import FinalEdit, journal_edits, rebuild
 
 if TYPE_CHECKING:
@@ -333,6 +334,14 @@ class RunRecord:
     def outcome(self) -> str | None:
         """How the run ended; None while it has not."""
         return str(self.finished["outcome"]) if self.finished else None
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Why the search ended; None while it has not, and for a comparison."""
+        said = (self.finished or {}).get("stopped")
+        if isinstance(said, str):  # as journals of 0.1 have it
+            return Stop("custom", said) if said else None
+        return Stop(said["kind"], said["detail"]) if said else None
 
     @property
     def metrics(self) -> Sequence[Mapping[str, Any]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_promptopt.report.record import Health, RunRecord, SuspectRow
+    from langchain_promptopt.types import StopKind
 
 
 def as_text(value: Any) -> str:
@@ -41,6 +42,16 @@ _HEADLINES = {
     "interrupted": ("stopped", "Interrupted", "The run was stopped; `promptopt resume` goes on without paying twice."),
     "failed": ("bad", "Failed", "The run ended with an error."),
 }
+_ENDS: Mapping[StopKind, str] = {
+    "steps": "its steps were used up",
+    "budget": "its budget was used up",
+    "plateau": "it no longer gained",
+    "overfitting": "it began to overfit",
+    "saturated": "there was no room left to gain",
+    "few_errors": "there were too few errors to learn from",
+    "nothing_left": "there were no errors to learn from",
+    "custom": "its stopping rule said so",
+}
 _TONES = {
     **dict.fromkeys(("improved", "held", "ok"), "good"),
     **dict.fromkeys(("inconclusive", "warning"), "unsure"),
@@ -58,6 +69,8 @@ class Headline:
     title: str
     sentence: str
     proof: str
+    ended: str = ""
+    """Why the search ended; "" where there was none."""
 
 
 def headline(record: RunRecord) -> Headline:
@@ -67,8 +80,13 @@ def headline(record: RunRecord) -> Headline:
         sentence = "The search found nothing better than the prompt you have."
     if not record.metrics:
         why = "The held-out rows were not opened." if record.finished else ""
-        return Headline(tone, title, sentence, why)
-    return Headline(tone, title, sentence, proof(record.metrics[0]))
+        return Headline(tone, title, sentence, why, search_end(record))
+    return Headline(tone, title, sentence, proof(record.metrics[0]), search_end(record))
+
+
+def search_end(record: RunRecord) -> str:
+    """Why the search ended, as a sentence; "" where there was no search or it has not ended."""
+    return f"The search ended because {_ENDS[record.stopped.kind]}: {record.stopped.detail}." if record.stopped else ""
 
 
 def edits_title(record: RunRecord) -> str:

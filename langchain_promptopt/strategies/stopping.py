@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.recipe import at_least
+from langchain_promptopt.types import Stop
 
 if TYPE_CHECKING:
     from langchain_promptopt.protocols import Progress
 
 
-def gap_reason(progress: Progress) -> str | None:
+def gap_reason(progress: Progress) -> Stop | None:
     """Dev has run away from val: gap above max(5 points, 2 SE) and no val gain for two steps."""
     pairs = progress.dev_val
     if len(pairs) < 3 or not progress.dev_size:
@@ -21,26 +22,26 @@ def gap_reason(progress: Progress) -> str | None:
     spread = 2 * math.sqrt(max(val * (1 - val), 0.0) / progress.dev_size)
     stuck = max(v for _, v in pairs[-2:]) <= max(v for _, v in pairs[:-2])
     if dev - val > max(0.05, spread) and stuck:
-        return f"overfitting: dev {dev:.3f}, val {val:.3f} and no gain on val for two steps"
+        return Stop("overfitting", f"dev is at {dev:.3f} and val at {val:.3f}, with no gain on val for two steps")
     return None
 
 
-def saturation_reason(progress: Progress, least_errors: int = 2) -> str | None:
+def saturation_reason(progress: Progress, least_errors: int = 2) -> Stop | None:
     """Dev cannot show more, or the train rows hold too few errors to learn from."""
     best = progress.best[-1] if progress.best else None
     if best is not None and best.score >= 0.99 and best.n >= progress.dev_size:  # a few lucky rows saturate nothing
-        return f"dev is saturated at {best.score:.3f}"
+        return Stop("saturated", f"dev is at {best.score:.3f} and cannot show more")
     if progress.train_errors is not None and progress.train_errors < least_errors:
-        return f"only {progress.train_errors} train errors are left"
+        return Stop("few_errors", f"only {progress.train_errors} train errors are left")
     return None
 
 
-def plateau_reason(progress: Progress, patience: int, eps: float) -> str | None:
+def plateau_reason(progress: Progress, patience: int, eps: float) -> Stop | None:
     """No gain above `eps` over the last `patience` steps."""
     if len(progress.best) <= patience:
         return None
     gain = progress.best[-1].score - progress.best[-1 - patience].score
-    return f"plateau: no gain above {eps:g} for {patience} steps" if gain <= eps else None
+    return Stop("plateau", f"no gain above {eps:g} for {patience} steps") if gain <= eps else None
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Steps:
         """The limit."""
         return self.limit
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: Progress) -> Stop | None:
         """Why to stop now, or None."""
         stuck = plateau_reason(progress, self.patience, 0.0) if self.patience is not None else None
         return gap_reason(progress) or saturation_reason(progress, self.least_errors) or stuck
@@ -89,7 +90,7 @@ class Epochs:
         """T = epochs x steps per epoch, at least 1."""
         return max(1, self.count * steps_per_epoch(n_train, self.batch))
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: Progress) -> Stop | None:
         """Why to stop now, or None."""
         stuck = plateau_reason(progress, self.patience, 0.0) if self.patience is not None else None
         return gap_reason(progress) or stuck

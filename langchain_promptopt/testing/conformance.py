@@ -49,6 +49,7 @@ from langchain_promptopt.types import (
     Prompt,
     PromptSet,
     Span,
+    Stop,
     Usage,
     Workpiece,
 )
@@ -289,7 +290,9 @@ class StoppingTests:
         """Overfitting first: dev far above val and no gain there for two steps (spec 1.6)."""
         best = tuple(Attempt(sample_candidate(i), 0.5 + i / 10, {"d0": 0.5 + i / 10}) for i in range(4))
         progress = Progress(3, best, dev_val=((0.6, 0.5), (0.7, 0.45), (0.8, 0.4)), dev_size=400)
-        assert "overfitting" in (stop.reason(progress) or "")
+        why = stop.reason(progress)
+        assert isinstance(why, Stop)
+        assert why.kind == "overfitting"
 
 
 class FinalTests:

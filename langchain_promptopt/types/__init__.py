@@ -16,6 +16,8 @@ from langchain_promptopt.types.outcomes import (
     Outcome,
     Outcomes,
     Split,
+    Stop,
+    StopKind,
     Trajectory,
     Usage,
 )
@@ -48,6 +50,8 @@ __all__ = [
     "Shown",
     "Span",
     "Split",
+    "Stop",
+    "StopKind",
     "Trajectory",
     "Usage",
     "Workpiece",

@@ -14,6 +14,27 @@ Split: TypeAlias = Literal["train", "dev", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "val", "test")
 Outcomes: TypeAlias = Literal["improved", "inconclusive", "no_gain", "budget", "interrupted"]
 
+StopKind: TypeAlias = Literal[
+    "steps", "budget", "plateau", "overfitting", "saturated", "few_errors", "nothing_left", "custom"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a search ended.
+
+    Args:
+        kind: What programs decide by. "budget" is the run's own budget; a Stopping of your own says "custom".
+        detail: A sentence for people, without a full stop; nothing in the package reads it.
+    """
+
+    kind: StopKind
+    detail: str
+
+    def as_json(self) -> dict[str, str]:
+        """Plain values."""
+        return {"kind": self.kind, "detail": self.detail}
+
 
 @dataclass(frozen=True)
 class Example:

@@ -69,7 +69,9 @@ def progress(pairs, dev_size=400):
 @pytest.mark.parametrize("stop", [Steps(limit=9), Epochs(), Epochs(patience=2)])
 def test_overfitting_is_a_gap_without_gain_on_val(stop):
     away = [(0.5, 0.5), (0.65, 0.48), (0.8, 0.49)]
-    assert stop.reason(progress(away)).startswith("overfitting: dev 0.800, val 0.490")
+    why = stop.reason(progress(away))
+    assert why.kind == "overfitting"
+    assert why.detail.startswith("dev is at 0.800 and val at 0.490")
     assert gap_reason(progress(away[:2])) is None  # two steps say nothing yet
     assert gap_reason(progress([(0.5, 0.5), (0.65, 0.48), (0.8, 0.6)])) is None  # val still gains
     assert gap_reason(progress([(0.5, 0.5), (0.52, 0.49), (0.54, 0.495)])) is None  # below 5 points
