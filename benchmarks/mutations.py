@@ -200,8 +200,8 @@ MUTANTS = (
         7,
         "an outage scores 0",
         "_runtime/failures.py",
-        '"server_error": ("retry",',
-        '"server_error": ("zero",',
+        '"server_error": KindRow("retry",',
+        '"server_error": KindRow("zero",',
         RULES + "test_7_7_an_outage_is_no_zero_score",
     ),
     Mutant(

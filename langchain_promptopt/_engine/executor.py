@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
 from langchain_promptopt._runtime.concurrency import together
-from langchain_promptopt._runtime.failures import CallError, Verdict, classify_reply, verdict_of_finish
+from langchain_promptopt._runtime.failures import CallError, FailureKind, classify_finish, classify_reply
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import Stopping
 from langchain_promptopt._runtime.tracing import Traces, listened, marks, run_id_of, span
@@ -75,9 +75,9 @@ class Guarded:
         try:
             return await self._call(role, attempt, cell.split, place, cell)
         except CallError as failed:
-            if failed.verdict.action == "stop":
-                raise failed.verdict.as_error(role) from failed
-            return _of_role(failed.verdict, role).as_failure()
+            if failed.failure.action == "stop":
+                raise failed.failure.as_error(role) from failed
+            return _of_role(failed.failure, role).as_failure()
 
     def over(self, job: Job) -> None:
         """The outcome of this job is kept, or will never be."""
@@ -105,7 +105,7 @@ class Guarded:
         try:
             message: AIMessage = await self._call("optimizer", attempt, None, (content_hash(str(messages)),), work)
         except CallError as failed:
-            raise failed.verdict.as_error("optimizer") from failed  # noqa: EM101 - the role, no message
+            raise failed.failure.as_error("optimizer") from failed  # noqa: EM101 - the role, no message
         finally:  # the caller journals the reply before anything else can run
             self.stopping.end(work)
         if (odd := classify_reply(message)) is not None:
@@ -144,7 +144,7 @@ class Guarded:
                     slot.told(flight.used)
 
         def retried(retry: Retry) -> None:
-            v = retry.verdict
+            v = retry.failure
             if role != "judge":  # which is asked about an answer that is paid for already
                 self.stopping.end(work)
             action = f"try {retry.attempt + 1} in {retry.pause:.1f} s"
@@ -160,9 +160,9 @@ class Guarded:
         )
 
 
-def _of_role(verdict: Verdict, role: str) -> Verdict:
+def _of_role(failure: FailureKind, role: str) -> FailureKind:
     """An error of unknown type out of an evaluator is the evaluator's, not the target's."""
-    return replace(verdict, kind="evaluator_error") if role == "judge" and verdict.kind == "target_error" else verdict
+    return replace(failure, kind="evaluator_error") if role == "judge" and failure.kind == "target_error" else failure
 
 
 # ------------------------------------------------------------ The local executor: one cell at a time through chain
@@ -320,13 +320,13 @@ class LocalExecutor:
 
     def _as_failure(self, value: Any, tab: _Tab) -> Any:
         """An answer the model refused, or one cut short that cannot be read, by its own name."""
-        verdict = verdict_of_finish(tab.finish, tab.refusal)
-        if verdict is None:
+        found = classify_finish(tab.finish, tab.refusal)
+        if found is None:
             return value
         unread = isinstance(value, Failure) and value.kind == "unparsable"
-        if verdict.kind == "truncated":  # a caller that can read the text keeps it
+        if found.kind == "truncated":  # a caller that can read the text keeps it
             return replace(value, kind="truncated") if unread else value
-        return verdict.as_failure() if unread or not isinstance(value, Failure) else value
+        return found.as_failure() if unread or not isinstance(value, Failure) else value
 
     async def _judged(self, job: Job, output: Any, config: RunnableConfig, tab: _Tab) -> Scores | Failure:
         """The scores; the answer is kept while a judge that fails is asked again."""
@@ -336,7 +336,7 @@ class LocalExecutor:
             try:
                 return await self.score(job.example, output)
             except CallError as failed:
-                return failed.verdict.as_failure()
+                return failed.failure.as_failure()
             finally:
                 var_child_runnable_config.reset(token)
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import SecretBytes, SecretStr
 
 from langchain_promptopt._langchain.fast import quick
-from langchain_promptopt._runtime.failures import Probe, classify
+from langchain_promptopt._runtime.failures import TABLE, Probe, classify
 from langchain_promptopt.errors import ConfigError, CredentialsError
 
 if TYPE_CHECKING:
@@ -272,8 +272,6 @@ def _without_secrets(value: Any) -> Any:
 _PATIENCE = 10.0
 """Seconds for one request."""
 _SHOWN = 5
-_REFUSALS = frozenset({"unauthorized", "forbidden", "insufficient_quota"})
-_AWAY = frozenset({"connection", "timeout", "server_error"})
 
 
 async def probe(role: str, model: Any) -> Probe:
@@ -319,10 +317,10 @@ async def _listed(client: Any, role: str, name: str, where: str) -> Probe:
 
 
 def _refusal(error: Exception, role: str, name: str, where: str) -> Probe | None:
-    verdict = classify(error, role)
-    if verdict.kind in _REFUSALS:
-        return Probe(role, name, "refused", verdict.detail, where)
-    if verdict.kind not in _AWAY:
+    failure = classify(error, role)
+    state = TABLE[failure.kind].probe if failure.kind in TABLE else ""
+    if not state:
         return None
-    said = {"connection": "no connection", "timeout": f"no answer within {_PATIENCE:.0f} s"}
-    return Probe(role, name, "unreachable", said.get(verdict.kind, verdict.detail), where)
+    said = {} if "refused:" in failure.detail else {"connection": "no connection"}
+    said["timeout"] = f"no answer within {_PATIENCE:.0f} s"
+    return Probe(role, name, state, said.get(failure.kind, failure.detail), where)

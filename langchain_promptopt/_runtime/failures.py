@@ -1,29 +1,33 @@
-"""How kinds of failure look from outside, over all providers, without importing any of them.
-
-The one table of what is retried, scored 0, or ends the run (product 8, 10.18).
+"""What a failed call means for the row, the run and the user: the one table of failures.
 
 | action | meaning |
 |---|---|
-| retry | infrastructure: try again; when tries are used up the row is dropped, never scored 0 |
-| zero | the prompt (or the user's own code under it) is to blame: score 0, counted |
-| stop | nobody's row can succeed: end the run, resumable |
+| retry | infrastructure: try again; when the tries are used up the row is dropped, never scored 0 |
+| zero | the prompt, or the user's own code under it, is to blame: score 0, counted |
+| stop | no row can succeed: end the run, resumable |
+
+Whatever comes out of a model's client is infrastructure unless it is on the short list of what a
+prompt can cause: a refused request (400, 413, 422) with the error object of a model API behind it,
+a context overflow, a content filter, a refusal, a reply that is cut or cannot be parsed.
 
 An exception out of the user's own functions scores 0 as `target_error`: a candidate that makes the
 chain crash must not win by having its rows dropped. A chain that crashes by itself gives a
 baseline of all 0, and that stops the run and shows the row (product 7.7).
 
-What an endpoint said to a question that costs nothing.
+Errors are told apart by class names, statuses and places in the traceback, so that no provider's
+package has to be imported.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from langchain_promptopt._runtime.redact import message_of, redact
 from langchain_promptopt.errors import (
@@ -38,6 +42,191 @@ from langchain_promptopt.types import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Action: TypeAlias = Literal["retry", "zero", "stop", "drop"]
+
+
+class QuotaError(UnavailableError):
+    """No credit is left; waiting alone does not help, paying and resuming does."""
+
+    kind = "insufficient_quota"
+    retryable = False
+
+
+class KindRow(NamedTuple):
+    """One kind of failure: what to do, the error that ends a run over it, and how to mend it."""
+
+    action: Action
+    error: type[PromptOptError]
+    mend: str
+    probe: Literal["", "refused", "unreachable"] = ""
+    """What it says about an endpoint that is asked before the run; "" is nothing."""
+
+
+TABLE: dict[str, KindRow] = {
+    "rate_limited": KindRow("retry", UnavailableError, "Lower max_concurrency, or wait and resume."),
+    "timeout": KindRow("retry", UnavailableError, "Resume when the service answers again.", "unreachable"),
+    "connection": KindRow("retry", UnavailableError, "Check the network and the base URL, then resume.", "unreachable"),
+    "server_error": KindRow("retry", UnavailableError, "Resume when the service is back.", "unreachable"),
+    "conflict": KindRow("retry", UnavailableError, "Resume when the service is back."),
+    "http_error": KindRow(
+        "retry", UnavailableError, "Check the service, and any proxy or gateway in front of it, then resume."
+    ),
+    "malformed_reply": KindRow("retry", UnavailableError, "Check that the base URL is a model endpoint, then resume."),
+    "model_error": KindRow("retry", UnavailableError, "Call the model once by hand, then resume."),
+    "busy": KindRow("retry", UnavailableError, "Raise the limit of open files, or lower max_concurrency, then resume."),
+    "insufficient_quota": KindRow("stop", QuotaError, "Add credit to the account, then resume.", "refused"),
+    "disk_full": KindRow("stop", UnavailableError, "Free some space, then resume."),
+    "unauthorized": KindRow("stop", CredentialsError, "Check the API key.", "refused"),
+    "forbidden": KindRow("stop", CredentialsError, "Check what the API key may use.", "refused"),
+    "not_found": KindRow("stop", CredentialsError, "Check the model name and the base URL."),
+    "context_overflow": KindRow(
+        "zero", PromptError, "Shorten the prompt or the rows, or use a model with a larger window."
+    ),
+    "content_filter": KindRow("zero", PromptError, "The provider's filter refuses this text."),
+    "refusal": KindRow("zero", PromptError, "The model refuses to answer this text."),
+    "truncated": KindRow("zero", PromptError, "Raise the model's output limit."),
+    "unparsable": KindRow("zero", PromptError, "The chain's parser cannot read the reply."),
+    "bad_request": KindRow("zero", ConfigError, "Check the parameters sent to the model."),
+    "target_error": KindRow("zero", ConfigError, "Call the chain once on that row by hand."),
+    "evaluator_error": KindRow("zero", EvaluatorError, "Call the evaluator once on that row by hand."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FailureKind:
+    """What an error or reply means for the row, the run and the user. `detail` is redacted."""
+
+    kind: str
+    action: Action
+    detail: str = ""
+    retry_after_s: float | None = None
+    raised: PromptOptError | None = None
+    """The error itself where it is already one of ours."""
+
+    @classmethod
+    def of(cls, kind: str, detail: str = "", retry_after_s: float | None = None) -> FailureKind:
+        """The kind with the action of the table."""
+        return cls(kind, TABLE[kind].action, detail, retry_after_s)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.action in {"retry", "drop"}
+
+    def exhausted(self) -> FailureKind:
+        """The same once no try is left: an infrastructure failure drops the row."""
+        return replace(self, action="drop") if self.action == "retry" else self
+
+    def as_failure(self) -> Failure:
+        """The mark on the row's outcome."""
+        return Failure(self.kind, self.detail, scored_zero=self.action == "zero")
+
+    def as_error(self, role: str) -> PromptOptError:
+        """The exception that ends the run over this, with the exit code of product section 4."""
+        if self.raised is not None:
+            return self.raised
+        row = TABLE[self.kind]
+        what = f"the {role} call failed with {self.kind}: {self.detail}"
+        return row.error(what, mend=row.mend, role=role, retry_after_s=self.retry_after_s, failure=self.kind)
+
+
+class CallError(PromptOptError):
+    """A call that gave no usable reply, after all tries. Callers turn it into an outcome or `as_error`."""
+
+    kind = "call_failed"
+
+    def __init__(self, failure: FailureKind, *, tries: int = 1) -> None:
+        times = "1 try" if tries == 1 else f"{tries} tries"
+        super().__init__(f"{failure.kind} after {times}: {failure.detail}", retry_after_s=failure.retry_after_s)
+        self.failure = failure
+        self.tries = tries
+
+
+def classify(error: BaseException, role: str = "task") -> FailureKind:
+    """What `error`, raised by a call made in `role` ("task", "optimizer", "judge"), means.
+
+    An error of unknown type is judged by what caused it, so an outage wrapped in the user's own
+    exception is still an outage.
+
+    >>> classify(ConnectionResetError("peer")).action
+    'retry'
+    >>> classify(KeyError("label")).kind
+    'target_error'
+    """
+    sources = (error, *inner_errors(error))
+    for source in sources:
+        if (found := _known(source, role)) is not None:
+            return found
+    for source in sources:
+        if (kind := _unnamed_kind(source)) is not None:
+            return FailureKind.of(kind, message_of(source), retry_after(source))
+    return FailureKind.of("evaluator_error" if role == "judge" else "target_error", message_of(error))
+
+
+_GRAVEST: tuple[Action, ...] = ("stop", "drop", "retry", "zero")
+
+
+def _known(error: BaseException, role: str) -> FailureKind | None:
+    """What this error alone means, without what is behind it."""
+    if isinstance(error, CallError):
+        return error.failure
+    if isinstance(error, PromptOptError):
+        return FailureKind(error.kind, "stop", redact(str(error)), error.retry_after_s, error)
+    if isinstance(error, BaseExceptionGroup):
+        return min((classify(e, role) for e in error.exceptions), key=lambda v: _GRAVEST.index(v.action))
+    kind = next((kind for detect in _DETECTORS if (kind := detect(error)) is not None), None)
+    return None if kind is None else FailureKind.of(kind, _detail(error, kind), retry_after(error))
+
+
+def _detail(error: BaseException, kind: str) -> str:
+    """The error in a line; clients say "connection error" of a refused connection, so that is said here."""
+    told = message_of(error)
+    if kind not in {"connection", "timeout"} or "refused" in told.lower():
+        return told
+    refused = any(isinstance(e, ConnectionRefusedError) or "refused" in str(e).lower() for e in _all_inner(error))
+    return f"{told} Connection refused: no server listens at this address." if refused else told
+
+
+def classify_reply(message: Any) -> FailureKind | None:
+    """What is wrong with a reply that came without an error; None when nothing is.
+
+    `truncated` only counts for replies that then cannot be parsed; a caller that can read
+    the text keeps it. Takes an AIMessage, or anything with its `response_metadata`.
+    """
+    meta = getattr(message, "response_metadata", None) or {}
+    extra = getattr(message, "additional_kwargs", None) or {}
+    return classify_finish(str(meta.get("finish_reason") or meta.get("stop_reason") or ""), extra.get("refusal"))
+
+
+def classify_finish(finish_reason: str, refusal: object = None) -> FailureKind | None:
+    """What a finish reason means, whatever the provider calls it.
+
+    >>> classify_finish("SAFETY").kind
+    'content_filter'
+    >>> classify_finish("stop") is None
+    True
+    """
+    if refusal:
+        return FailureKind.of("refusal", redact(str(refusal))[:500])
+    kind = _FINISH.get(finish_reason.lower())
+    return None if kind is None else FailureKind.of(kind, f"finish_reason is {finish_reason}")
+
+
+_FINISH = {
+    "length": "truncated",
+    "max_tokens": "truncated",
+    "model_length": "truncated",
+    "content_filter": "content_filter",
+    "content_filtered": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+    "spii": "content_filter",
+    "refusal": "refusal",
+}
 
 # Codes and types in a JSON body; OpenAI, Azure, Anthropic, Groq, Together and OpenRouter spell them so.
 _CODES = {
@@ -87,58 +276,77 @@ _NAMES = {
     "Timeout": "timeout",  # requests
     "ConnectionError": "connection",  # requests, whose class is no builtin one
     "TransportError": "connection",  # httpx: connect, read, write, protocol
+    "DecodingError": "connection",  # httpx: a body that is not encoded as its header says
+    "ContentDecodingError": "connection",  # requests
     "ClientConnectionError": "connection",  # aiohttp
     "ClientPayloadError": "connection",
+    "HttpProcessingError": "connection",  # aiohttp: bytes that are not HTTP
+    "HTTPException": "connection",  # http.client
     "ChunkedEncodingError": "connection",
-    "IncompleteRead": "connection",
-    "RemoteDisconnected": "connection",
     "LangSmithRateLimitError": "rate_limited",
     "LangSmithConnectionError": "connection",
     "LangSmithAPIError": "server_error",
 }
-_STATUS = {
-    400: "bad_request",
-    401: "unauthorized",
-    402: "insufficient_quota",
-    403: "forbidden",
-    404: "not_found",
-    408: "timeout",
-    409: "conflict",
-    413: "context_overflow",
-    422: "bad_request",
-    425: "conflict",
-    429: "rate_limited",
-}
-_SERVER_ERRORS = range(500, 600)
-_MODEL_ONLY = {"bad_request", "unauthorized", "forbidden", "not_found", "insufficient_quota", "context_overflow"}
+
+_PROMPT_STATUS = {400: "bad_request", 413: "context_overflow", 422: "bad_request"}
+"""Statuses by which a model API refuses what the prompt made of the request."""
+_STOP_STATUS = {401: "unauthorized", 402: "insufficient_quota", 403: "forbidden", 404: "not_found"}
+_RETRY_STATUS = {408: "timeout", 409: "conflict", 425: "conflict", 429: "rate_limited"}
+_SAYING = ("error", "message", "detail", "errors", "code")
+"""Keys under which the JSON of a model API says what is wrong."""
+_TOOL_STATUS = frozenset({400, 401, 402, 403, 404, 405, 406, 410, 411, 412, 413, 414, 415, 416, 417, 422, 451})
+"""Statuses by which a tool of the chain refuses what the model asked of it: that is no outage."""
+
 _CLIENTS = (
-    "openai",
-    "langchain_openai",
     "anthropic",
-    "langchain_anthropic",
+    "azure",
+    "botocore",
+    "cerebras",
+    "cohere",
+    "fireworks",
     "google",
+    "groq",
+    "huggingface_hub",
+    "ibm_watsonx_ai",
+    "langchain_anthropic",
+    "langchain_aws",
+    "langchain_azure_ai",
+    "langchain_cerebras",
+    "langchain_cohere",
+    "langchain_deepseek",
+    "langchain_fireworks",
     "langchain_google_genai",
     "langchain_google_vertexai",
-    "mistralai",
-    "langchain_mistralai",
-    "groq",
     "langchain_groq",
-    "cohere",
-    "langchain_cohere",
-    "botocore",
-    "langchain_aws",
-    "ollama",
+    "langchain_huggingface",
+    "langchain_ibm",
+    "langchain_litellm",
+    "langchain_mistralai",
+    "langchain_nvidia_ai_endpoints",
     "langchain_ollama",
+    "langchain_openai",
+    "langchain_openrouter",
+    "langchain_perplexity",
+    "langchain_together",
+    "langchain_xai",
     "langsmith",
+    "litellm",
+    "mistralai",
+    "ollama",
+    "openai",
+    "together",
 )
 _MODEL_CALL = "langchain_core.language_models"
+_IMPLEMENTATIONS = frozenset({"_generate", "_agenerate", "_stream", "_astream", "_call", "_acall"})
+"""The methods in which a LangChain model does its work."""
+_PARSING = "openai.lib._parsing"
 _PLUMBING = ("json", "asyncio", "concurrent", "contextlib", "threading", "httpx", "httpx2", "httpcore", "pydantic")
 _BUSY = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ETIMEDOUT}
 
 
-def body_kind(error: BaseException) -> str | None:
+def _body_kind(error: BaseException) -> str | None:
     """The kind a JSON error body names by code or type, or, in a refused request, by its text."""
     body = _body(error)
     for name in ("code", "type"):
@@ -148,27 +356,17 @@ def body_kind(error: BaseException) -> str | None:
     text = f"{body.get('message', '')} {error}"
     if status in {400, 402, 403, 429} and _NO_CREDIT.search(text):
         return "insufficient_quota"
-    return "context_overflow" if status == 400 and _OVERFLOW.search(text) else None
+    return "context_overflow" if status in _PROMPT_STATUS and _OVERFLOW.search(text) else None
 
 
-def _body(error: BaseException) -> Mapping[str, Any]:
-    """The error object of the reply. Some gateways send it with status 200: the client raises it in a ValueError."""
-    body = getattr(error, "body", None)
-    if body is None and isinstance(error, ValueError) and error.args and _within(_origin(error), _CLIENTS):
-        body = error.args[0]
-    if isinstance(body, Mapping):
-        body = body.get("error", body)
-    return body if isinstance(body, Mapping) else {}
-
-
-def named_kind(error: BaseException) -> str | None:
+def _named_kind(error: BaseException) -> str | None:
     """The kind by class name, the most derived class first."""
     names = (_NAMES.get(cls.__name__) for cls in type(error).__mro__)
     kind = next((k for k in names if k is not None), None)
     if kind == "timeout" and any(_was_cut(inner) for inner in inner_errors(error)):
         return "connection"  # the openai SDK's client on aiohttp tells a connection that was cut as a time-out
-    refused = kind == "bad_request" and _status(error) not in {None, 400, 422}
-    return None if refused else kind
+    by_status = kind == "bad_request" and _status(error) is not None
+    return None if by_status else kind
 
 
 def _was_cut(error: BaseException) -> bool:
@@ -176,17 +374,29 @@ def _was_cut(error: BaseException) -> bool:
     return "ClientConnectionError" in names and "TimeoutError" not in names
 
 
-def status_kind(error: BaseException) -> str | None:
+def _protocol_kind(error: BaseException) -> str | None:
+    """`connection` where the client made up a status for bytes that are not HTTP, as aiohttp does."""
+    names = {cls.__name__ for inner in inner_errors(error) for cls in type(inner).__mro__}
+    return "connection" if "HttpProcessingError" in names else None
+
+
+def _status_kind(error: BaseException) -> str | None:
     """The kind by HTTP status. That a page is missing for a tool of the chain says nothing about our key."""
     status = _status(error)
-    if status is None:
+    if status is None or 200 <= status < 300:
         return None
-    kind = "server_error" if status in _SERVER_ERRORS else _STATUS.get(status)
-    about_model = _within(type(error).__module__, _CLIENTS) or _inside_model_call(error)
-    return kind if about_model or kind not in _MODEL_ONLY else None
+    if status >= 500:
+        return "server_error"
+    if status in _RETRY_STATUS:
+        return _RETRY_STATUS[status]
+    if not (_within(type(error).__module__, _CLIENTS) or _in_model(error)):
+        return None if status in _TOOL_STATUS or status < 400 else "http_error"
+    if status in _PROMPT_STATUS:
+        return _PROMPT_STATUS[status] if _is_api_answer(error) else "http_error"
+    return _STOP_STATUS.get(status, "http_error")
 
 
-def builtin_kind(error: BaseException) -> str | None:
+def _builtin_kind(error: BaseException) -> str | None:
     """The kind of Python's own connection, time-out and operating system errors."""
     if isinstance(error, TimeoutError):
         return "timeout"
@@ -205,19 +415,32 @@ def builtin_kind(error: BaseException) -> str | None:
     return "connection" if network else None
 
 
-def malformed_kind(error: BaseException) -> str | None:
-    """`malformed_reply` when a plain Python error came out of a model client's own code.
+_DETECTORS: tuple[Callable[[BaseException], str | None], ...] = (
+    _body_kind,  # what the service says about itself wins over its status: 429 may be a lack of credit
+    _protocol_kind,
+    _named_kind,
+    _status_kind,
+    _builtin_kind,
+)
 
-    Broken JSON, an empty body, HTML and a reply without choices surface as such errors; the same
-    errors out of the user's functions are theirs.
+
+def _unnamed_kind(error: BaseException) -> str | None:
+    """The kind of an error that nothing but its place in the traceback tells: out of a model, it is not the prompt's.
+
+    Broken JSON, a reply without choices, endless brackets and fields of the wrong type surface as
+    plain Python errors in the client's code; the same errors out of the user's functions are theirs.
     """
-    if not isinstance(error, ValueError | LookupError | TypeError | AttributeError):
-        return None
+    modules = _modules(error)
     origin = _origin(error)
-    if origin.startswith(_MODEL_CALL):
-        # elsewhere in there a ValueError means that the chain fed the model something impossible
-        return "malformed_reply" if isinstance(error, IndexError) else None
-    return "malformed_reply" if _within(origin, _CLIENTS) else None
+    if any(name.startswith(_PARSING) for name in modules):
+        return "unparsable"  # the SDK reads an answer into the user's class
+    if _within(origin, _CLIENTS):
+        return "malformed_reply"
+    if origin.startswith(_MODEL_CALL) and isinstance(error, LookupError | AttributeError):
+        return "malformed_reply"  # no generation in it; a ValueError in there is about what the chain fed the model
+    if not _in_implementation(error):
+        return None
+    return "malformed_reply" if any(_within(name, _CLIENTS) for name in modules) else "model_error"
 
 
 def inner_errors(error: BaseException) -> Iterator[BaseException]:
@@ -231,6 +454,14 @@ def inner_errors(error: BaseException) -> Iterator[BaseException]:
                 seen.add(id(found))
                 queue.append(found)
                 yield found
+
+
+def _all_inner(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what is behind it, and the members of groups among them."""
+    for source in (error, *inner_errors(error)):
+        yield source
+        if isinstance(source, BaseExceptionGroup):
+            yield from source.exceptions
 
 
 def retry_after(error: BaseException) -> float | None:
@@ -273,7 +504,7 @@ def _status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
     for holder, name in ((error, "status_code"), (response, "status_code"), (error, "status"), (error, "code")):
         value: Any = getattr(holder, name, None)
-        if isinstance(value, int) and 100 <= value < 600:
+        if isinstance(value, int) and 100 <= value < 1000:
             return int(value)
     in_body = _body(error).get("code")
     if isinstance(in_body, int) and 400 <= in_body < 600:
@@ -284,21 +515,53 @@ def _status(error: BaseException) -> int | None:
     return None
 
 
+def _body(error: BaseException) -> Mapping[str, Any]:
+    """The error object of the reply. Some gateways send it with status 200: the client raises it in a ValueError."""
+    body = getattr(error, "body", None)
+    if body is None and isinstance(error, ValueError) and error.args and _within(_origin(error), _CLIENTS):
+        body = error.args[0]
+    if isinstance(body, Mapping):
+        body = body.get("error", body)
+    return body if isinstance(body, Mapping) else {}
+
+
+def _is_api_answer(error: BaseException) -> bool:
+    """Whether a model API wrote the reply behind this error: JSON that says what is wrong, and no proxy's page."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore
+        return bool(response.get("Error"))
+    text = getattr(response, "text", None)
+    if isinstance(text, str):
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+    else:  # SDKs that keep the object, or a text of it, and not the response
+        said = next((v for name in ("body", "details", "error", "message") if (v := getattr(error, name, None))), None)
+    if isinstance(said, str):
+        return not said.lstrip().startswith("<")
+    return isinstance(said, Mapping) and any(
+        said.get(name) for name in ("error", "message", "detail", "errors", "code")
+    )
+
+
 def _modules(error: BaseException) -> list[str]:
     """Module names of the traceback's frames, the outermost first."""
-    names, tb = [], error.__traceback__
+    return [module for module, _ in _frames(error)]
+
+
+def _frames(error: BaseException) -> list[tuple[str, str]]:
+    """Module and function of the traceback's frames, the outermost first."""
+    found, tb = [], error.__traceback__
     while tb is not None:
-        names.append(str(tb.tb_frame.f_globals.get("__name__", "")))
+        found.append((str(tb.tb_frame.f_globals.get("__name__", "")), tb.tb_frame.f_code.co_name))
         tb = tb.tb_next
-    return names
+    return found
 
 
 def _origin(error: BaseException) -> str:
     """The innermost module that is not plumbing both sides use."""
-    for name in reversed(_modules(error)):
-        if not _within(name, _PLUMBING):
-            return name
-    return ""
+    return next((name for name in reversed(_modules(error)) if not _within(name, _PLUMBING)), "")
 
 
 def _within(module: str, packages: tuple[str, ...]) -> bool:
@@ -306,183 +569,24 @@ def _within(module: str, packages: tuple[str, ...]) -> bool:
     return any(module == name or module.startswith(name + ".") for name in packages)
 
 
-def _inside_model_call(error: BaseException) -> bool:
+def _in_model(error: BaseException) -> bool:
+    """Whether a LangChain model was being called."""
     return any(name.startswith(_MODEL_CALL) for name in _modules(error))
 
 
-# ------------------------------------------------------------ The one table of what is retried, scored 0, or ends
+def _in_implementation(error: BaseException) -> bool:
+    """Whether a LangChain model was at work on a request, which its base class had accepted."""
+    frames = _frames(error)
+    called = next((n for n, (module, _) in enumerate(frames) if module.startswith(_MODEL_CALL)), len(frames))
+    return any(function in _IMPLEMENTATIONS for _, function in frames[called:])
 
-Action: TypeAlias = Literal["retry", "zero", "stop", "drop"]
-
-
-class QuotaError(UnavailableError):
-    """No credit is left; waiting alone does not help, paying and resuming does."""
-
-    kind = "insufficient_quota"
-    retryable = False
-
-
-# kind -> (action, the error that ends a run with it, what to do about it)
-_Row: TypeAlias = tuple[Action, type[PromptOptError], str]
-TABLE: dict[str, _Row] = {
-    "rate_limited": ("retry", UnavailableError, "Lower max_concurrency, or wait and resume."),
-    "timeout": ("retry", UnavailableError, "Resume when the service answers again."),
-    "connection": ("retry", UnavailableError, "Check the network and the base URL, then resume."),
-    "server_error": ("retry", UnavailableError, "Resume when the service is back."),
-    "conflict": ("retry", UnavailableError, "Resume when the service is back."),
-    "malformed_reply": ("retry", UnavailableError, "Check that the base URL is a model endpoint, then resume."),
-    "busy": ("retry", UnavailableError, "Raise the limit of open files, or lower max_concurrency, then resume."),
-    "insufficient_quota": ("stop", QuotaError, "Add credit to the account, then resume."),
-    "disk_full": ("stop", UnavailableError, "Free some space, then resume."),
-    "unauthorized": ("stop", CredentialsError, "Check the API key."),
-    "forbidden": ("stop", CredentialsError, "Check what the API key may use."),
-    "not_found": ("stop", CredentialsError, "Check the model name and the base URL."),
-    "context_overflow": ("zero", PromptError, "Shorten the prompt or the rows, or use a model with a larger window."),
-    "content_filter": ("zero", PromptError, "The provider's filter refuses this text."),
-    "refusal": ("zero", PromptError, "The model refuses to answer this text."),
-    "truncated": ("zero", PromptError, "Raise the model's output limit."),
-    "unparsable": ("zero", PromptError, "The chain's parser cannot read the reply."),
-    "bad_request": ("zero", ConfigError, "Check the parameters sent to the model."),
-    "target_error": ("zero", ConfigError, "Call the chain once on that row by hand."),
-    "evaluator_error": ("zero", EvaluatorError, "Call the evaluator once on that row by hand."),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What an error or reply means for the row, the run and the user. `detail` is redacted."""
-
-    kind: str
-    action: Action
-    detail: str = ""
-    retry_after_s: float | None = None
-    raised: PromptOptError | None = None
-    """The error itself where it is already one of ours."""
-
-    @property
-    def retryable(self) -> bool:
-        """Whether the same request may succeed later."""
-        return self.action in {"retry", "drop"}
-
-    def exhausted(self) -> Verdict:
-        """This verdict once no try is left: an infrastructure failure drops the row."""
-        action: Action = "drop" if self.action == "retry" else self.action
-        return Verdict(self.kind, action, self.detail, self.retry_after_s, self.raised)
-
-    def as_failure(self) -> Failure:
-        """The mark on the row's outcome."""
-        return Failure(self.kind, self.detail, scored_zero=self.action == "zero")
-
-    def as_error(self, role: str) -> PromptOptError:
-        """The exception that ends the run over this, with the exit code of product section 4."""
-        if self.raised is not None:
-            return self.raised
-        _, error, mend = TABLE[self.kind]
-        what = f"{role} failed with {self.kind}: {self.detail}"
-        return error(what, mend=mend, role=role, retry_after_s=self.retry_after_s, failure=self.kind)
-
-
-class CallError(PromptOptError):
-    """A call that gave no usable reply, after all tries. Callers turn it into an outcome or `as_error`."""
-
-    kind = "call_failed"
-
-    def __init__(self, verdict: Verdict, *, tries: int = 1) -> None:
-        times = "1 try" if tries == 1 else f"{tries} tries"
-        super().__init__(f"{verdict.kind} after {times}: {verdict.detail}", retry_after_s=verdict.retry_after_s)
-        self.verdict = verdict
-        self.tries = tries
-
-
-_DETECTORS: tuple[Callable[[BaseException], str | None], ...] = (
-    body_kind,  # what the service says about itself wins over its status: 429 may be a lack of credit
-    named_kind,
-    status_kind,
-    builtin_kind,
-    malformed_kind,
-)
-_GRAVEST: tuple[Action, ...] = ("stop", "drop", "retry", "zero")
-
-
-def classify(error: BaseException, role: str = "task") -> Verdict:
-    """The verdict on `error` raised by a call made in `role` ("task", "optimizer", "judge").
-
-    An error of unknown type is judged by what caused it, so an outage wrapped in the user's own
-    exception is still an outage.
-
-    >>> classify(ConnectionResetError("peer")).action
-    'retry'
-    >>> classify(KeyError("label")).kind
-    'target_error'
-    """
-    for source in (error, *inner_errors(error)):
-        if (verdict := _known(source, role)) is not None:
-            return verdict
-    kind = "evaluator_error" if role == "judge" else "target_error"
-    return Verdict(kind, TABLE[kind][0], message_of(error))
-
-
-def _known(error: BaseException, role: str) -> Verdict | None:
-    """The verdict on this error alone, without what is behind it."""
-    if isinstance(error, CallError):
-        return error.verdict
-    if isinstance(error, PromptOptError):
-        return Verdict(error.kind, "stop", redact(str(error)), error.retry_after_s, error)
-    if isinstance(error, BaseExceptionGroup):
-        return min((classify(e, role) for e in error.exceptions), key=lambda v: _GRAVEST.index(v.action))
-    kind = next((kind for detect in _DETECTORS if (kind := detect(error)) is not None), None)
-    return None if kind is None else Verdict(kind, TABLE[kind][0], message_of(error), retry_after(error))
-
-
-def classify_reply(message: Any) -> Verdict | None:
-    """The verdict on a reply that came without an error; None when nothing is wrong with it.
-
-    `truncated` is only a verdict on replies that then cannot be parsed; a caller that can read
-    the text keeps it. Takes an AIMessage, or anything with its `response_metadata`.
-    """
-    meta = getattr(message, "response_metadata", None) or {}
-    extra = getattr(message, "additional_kwargs", None) or {}
-    return verdict_of_finish(str(meta.get("finish_reason") or meta.get("stop_reason") or ""), extra.get("refusal"))
-
-
-def verdict_of_finish(finish_reason: str, refusal: Any = None) -> Verdict | None:
-    """The verdict on a finish reason, whatever the provider calls it.
-
-    >>> verdict_of_finish("SAFETY").kind
-    'content_filter'
-    >>> verdict_of_finish("stop") is None
-    True
-    """
-    if refusal:
-        return Verdict("refusal", "zero", redact(str(refusal))[:500])
-    kind = _FINISH.get(finish_reason.lower())
-    return None if kind is None else Verdict(kind, "zero", f"finish_reason is {finish_reason}")
-
-
-_FINISH = {
-    "length": "truncated",
-    "max_tokens": "truncated",
-    "model_length": "truncated",
-    "content_filter": "content_filter",
-    "content_filtered": "content_filter",
-    "guardrail_intervened": "content_filter",
-    "safety": "content_filter",
-    "recitation": "content_filter",
-    "prohibited_content": "content_filter",
-    "blocklist": "content_filter",
-    "spii": "content_filter",
-    "refusal": "refusal",
-}
-
-
-# ------------------------------------------------------------ What an endpoint said to a question that costs nothi
 
 State = Literal["answers", "unlisted", "refused", "unreachable", "not asked", "no key"]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What an endpoint said, for one role. A refusal or silence would end the run at its first call."""
+    """What an endpoint said to a question that costs nothing; after a refusal a run would end at its first call."""
 
     role: str
     name: str

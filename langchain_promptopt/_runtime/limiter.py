@@ -262,8 +262,8 @@ class Slot:
         limiter = self._limiter
         if error is None:
             limiter._succeeded()
-        elif isinstance(error, Exception) and (verdict := classify(error)).kind == "rate_limited":
-            limiter.slow_down(verdict.retry_after_s, self._epoch)
+        elif isinstance(error, Exception) and (failure := classify(error)).kind == "rate_limited":
+            limiter.slow_down(failure.retry_after_s, self._epoch)
         limiter._release()
 
     def used(self, tokens: float, requests: float = 1.0) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from langchain_promptopt._runtime.failures import CallError, Verdict, classify
+from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
 from langchain_promptopt.errors import BudgetSpent, PromptOptError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Retry:
     """One failed try that will be repeated."""
 
     attempt: int
-    verdict: Verdict
+    failure: FailureKind
     pause: float
 
 
@@ -72,7 +72,7 @@ async def with_retries(
     moment of `clock`: a try still running then is cancelled.
 
     Raises:
-        CallError: With the verdict; "drop" when infrastructure failed until the end.
+        CallError: With what it means: "drop" when infrastructure failed until the end.
         BudgetSpent: When the deadline passed.
     """
     for attempt in range(1, policy.attempts + 1):
@@ -82,14 +82,14 @@ async def with_retries(
                 return await call()
         except PromptOptError:
             raise  # ours, with its own exit code: a spent budget is not a failed call
-        except Exception as error:  # noqa: BLE001 - the target call of style H8: every failure becomes a verdict
+        except Exception as error:  # noqa: BLE001 - the target call of style H8: every failure becomes a kind
             rng = rng() if callable(rng) else rng
             pause = _pause_or_raise(error, attempt, policy, rng)
-            verdict = classify(error)
+            failure = classify(error)
         if deadline is not None and clock.time() + pause >= deadline:
-            raise _spent(verdict)
+            raise _spent(failure)
         if on_retry is not None:
-            on_retry(Retry(attempt, verdict, pause))
+            on_retry(Retry(attempt, failure, pause))
         await clock.sleep(pause)
     msg = f"a retry policy needs at least one attempt, got {policy.attempts}"
     raise ValueError(msg)
@@ -97,14 +97,14 @@ async def with_retries(
 
 def _pause_or_raise(error: Exception, attempt: int, policy: RetryPolicy, rng: Random) -> float:
     """Seconds until the next try, or CallError when there must not be one."""
-    verdict = classify(error)
-    if verdict.action != "retry":
-        raise CallError(verdict, tries=attempt) from error
-    if (verdict.retry_after_s or 0.0) > policy.patience:
-        raise CallError(replace(verdict, action="stop"), tries=attempt) from error
+    failure = classify(error)
+    if failure.action != "retry":
+        raise CallError(failure, tries=attempt) from error
+    if (failure.retry_after_s or 0.0) > policy.patience:
+        raise CallError(replace(failure, action="stop"), tries=attempt) from error
     if attempt >= policy.attempts:
-        raise CallError(verdict.exhausted(), tries=attempt) from error
-    return policy.pause(attempt, rng, verdict.retry_after_s)
+        raise CallError(failure.exhausted(), tries=attempt) from error
+    return policy.pause(attempt, rng, failure.retry_after_s)
 
 
 def _allowed(policy: RetryPolicy, clock: Clock, deadline: float | None) -> float | None:
@@ -117,6 +117,6 @@ def _allowed(policy: RetryPolicy, clock: Clock, deadline: float | None) -> float
     return left if policy.timeout is None else min(policy.timeout, left)
 
 
-def _spent(last: Verdict | None) -> BudgetSpent:
+def _spent(last: FailureKind | None) -> BudgetSpent:
     tail = "" if last is None else f"; the last try failed with {last.kind}"
     return BudgetSpent(f"budget.seconds is used up{tail}", mend="Raise budget.seconds and resume.")

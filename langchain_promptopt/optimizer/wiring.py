@@ -27,8 +27,7 @@ from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name
 from langchain_promptopt._runtime.cache import Address, EvaluationCache
 from langchain_promptopt._runtime.clock import RealClock
-from langchain_promptopt._runtime.failures import TABLE, CallError, classify
-from langchain_promptopt._runtime.failures import Verdict as Verdict_evaluating
+from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
 from langchain_promptopt._runtime.tracing import span, within
@@ -377,11 +376,11 @@ def _told_apart(failed: EvaluatorFailed) -> BaseException:
     error = failed.error
     if error is None or isinstance(error, UsageError):
         return failed
-    verdict = classify(error, "judge")
-    if verdict.action != "zero":
+    found = classify(error, "judge")
+    if found.action != "zero":
         return error
-    kind = verdict.kind if verdict.kind != "target_error" else "evaluator_error"
-    return CallError(Verdict_evaluating(kind, TABLE[kind][0], f"{failed.key}: {verdict.detail}"))
+    kind = found.kind if found.kind != "target_error" else "evaluator_error"
+    return CallError(FailureKind.of(kind, f"{failed.key}: {found.detail}"))
 
 
 # ------------------------------------------------------------ A plan with its journal becomes a run that the engin

@@ -317,14 +317,13 @@ def test_a_refused_key_is_code_2():
 
 
 def test_a_candidate_that_breaks_the_chain_scores_zero_and_loses(openings):
-    from tests.support.tasks import answer
-
-    def fragile(messages):
-        if "animal" in str(messages[-1].text).split("Word:")[0].replace("every animal", ""):
+    def fragile(value):
+        if "animal" in value.to_string().split("Word:")[0].replace("every animal", ""):
             raise KeyError("boom")
-        return answer(messages)
+        return value
 
-    result = run(chain(fragile), openings=openings)
+    plain = chain()
+    result = run(plain.first | RunnableLambda(fragile) | plain.steps[1] | plain.last, openings=openings)
     assert result.outcome == "no_gain"
 
 

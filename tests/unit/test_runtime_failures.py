@@ -13,7 +13,7 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import JsonOutputParser
 
-from langchain_promptopt._runtime.failures import TABLE, CallError, classify, classify_reply, verdict_of_finish
+from langchain_promptopt._runtime.failures import TABLE, CallError, classify, classify_finish, classify_reply
 from langchain_promptopt.errors import BudgetSpent, CredentialsError, UnavailableError, exit_code_of
 
 JSON, HTML = "application/json", "text/html"
@@ -304,8 +304,8 @@ def test_an_outage_is_dropped_never_scored():
 
 def test_every_kind_makes_an_error():
     for kind in TABLE:
-        verdict = verdict_of_finish("stop") or classify(ValueError("x"))
-        error = type(verdict)(kind, TABLE[kind][0], "detail").as_error("judge")
+        verdict = classify_finish("stop") or classify(ValueError("x"))
+        error = type(verdict)(kind, TABLE[kind].action, "detail").as_error("judge")
         assert kind in str(error)
         assert error.mend
 
@@ -315,5 +315,5 @@ def test_every_kind_makes_an_error():
     [("max_tokens", "truncated"), ("MAX_TOKENS", "truncated"), ("SAFETY", "content_filter"), ("refusal", "refusal")],
 )
 def test_finish_reasons_of_other_providers(reason, kind):
-    assert verdict_of_finish(reason).kind == kind
-    assert verdict_of_finish("end_turn") is None
+    assert classify_finish(reason).kind == kind
+    assert classify_finish("end_turn") is None

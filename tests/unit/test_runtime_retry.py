@@ -55,8 +55,8 @@ def test_success_needs_one_try():
 def test_an_outage_is_tried_ten_times_and_then_dropped():
     error, tries, clock = run([ConnectionResetError()])
     assert len(tries) == 10
-    assert (error.verdict.kind, error.verdict.action, error.tries) == ("connection", "drop", 10)
-    assert not error.verdict.as_failure().scored_zero
+    assert (error.failure.kind, error.failure.action, error.tries) == ("connection", "drop", 10)
+    assert not error.failure.as_failure().scored_zero
     assert clock.time() > 30
 
 
@@ -67,7 +67,7 @@ def test_it_goes_on_where_the_outage_ends():
 
 def test_the_prompts_fault_is_not_tried_again():
     error, tries, _ = run([OutputParserException("x")])
-    assert (len(tries), error.verdict.action) == (1, "zero")
+    assert (len(tries), error.failure.action) == (1, "zero")
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.none() | st.floats(0, 500))
@@ -102,14 +102,14 @@ def test_retry_after_is_honoured():
 def test_a_wish_beyond_patience_ends_the_run_at_once():
     error, tries, _ = run([RateLimitError(86_400)])
     assert len(tries) == 1
-    assert error.verdict.action == "stop"
-    assert error.verdict.as_error("task").retry_after_s == 86_400
+    assert error.failure.action == "stop"
+    assert error.failure.as_error("task").retry_after_s == 86_400
 
 
 def test_each_retry_is_told():
     seen = []
     run([RateLimitError(3), ConnectionResetError(), "ok"], on_retry=seen.append)
-    assert [(r.attempt, r.verdict.kind) for r in seen] == [(1, "rate_limited"), (2, "connection")]
+    assert [(r.attempt, r.failure.kind) for r in seen] == [(1, "rate_limited"), (2, "connection")]
     assert seen[0].pause >= 3
 
 
@@ -125,7 +125,7 @@ def test_a_hung_call_is_given_up_and_tried_again():
 
 def test_a_call_that_always_hangs_is_dropped():
     error, tries, _ = run([_hang], RetryPolicy(timeout=60))
-    assert (len(tries), error.verdict.kind, error.verdict.action) == (10, "timeout", "drop")
+    assert (len(tries), error.failure.kind, error.failure.action) == (10, "timeout", "drop")
 
 
 def test_the_deadline_cancels_a_running_call():
