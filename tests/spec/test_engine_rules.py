@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from langchain_promptopt import Budget, optimize
+from langchain_promptopt import Budget
 from langchain_promptopt.errors import PromptOptError, RecipeError
 from langchain_promptopt.presets import PRESETS, gpo, lpo_pe2, pe2, recipe_of
 from langchain_promptopt.recipe import Recipe
@@ -24,24 +24,8 @@ from langchain_promptopt.strategies.scope import RandomSpans, Spans
 from langchain_promptopt.strategies.stopping import Steps
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Candidate, Edit, Message, Prompt, PromptSet, Workpiece
+from tests.support.runs import of_type, run
 from tests.support.tasks import PROMPT, chain, improve, optimizer, rows
-
-
-def run(method, model=None, **more):
-    return optimize(
-        more.pop("target", None) or chain(),
-        data=more.pop("data", None) or rows(),
-        evaluators=["exact_match"],
-        optimizer_model=model or optimizer(),
-        method=method,
-        runs_dir=None,
-        openings=None,
-        **more,
-    )
-
-
-def of_type(result, kind):
-    return [e["data"] for e in result.events() if e["type"] == kind]
 
 
 def helpful(messages):

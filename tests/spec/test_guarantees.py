@@ -14,6 +14,7 @@ from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support.faults import FaultPlan, Rule
 from tests.support.killing import killed_at, whole
 from tests.support.online import QUICK, chain, model, run, server
+from tests.support.runs import of_type
 from tests.support.tasks import PROMPT, answer, improve
 
 
@@ -23,10 +24,6 @@ def up():
         yield running
 
 
-def _events(result, kind):
-    return [e["data"] for e in result.events() if e["type"] == kind]
-
-
 def _template(live):
     return live.first.messages[0].prompt.template
 
@@ -34,7 +31,7 @@ def _template(live):
 def test_7_1_LOCAL_text_outside_the_spans_and_frozen_text_is_kept_byte_for_byte(up):
     frozen = "Answer with one word."
     result = run(up.base_url, freeze=[f"re:{frozen}"])
-    proposed = _events(result, "proposed")
+    proposed = of_type(result, "proposed")
     assert proposed
     for event in proposed:
         text, at = event["prompts"][0]["messages"][0]["template"], 0
@@ -57,10 +54,10 @@ def test_7_2_VARS_no_candidate_has_another_variable():
 
     with server(optimizer=greedy) as leaking:
         result = run(leaking.base_url)
-    assert _events(result, "rejected")
-    assert not [e for e in _events(result, "proposed") if e["prompts"][0]["variables"] != ["word"]]
+    assert of_type(result, "rejected")
+    assert not [e for e in of_type(result, "proposed") if e["prompts"][0]["variables"] != ["word"]]
     with server(optimizer=literal) as braced:
-        proposed = _events(run(braced.base_url), "proposed")
+        proposed = of_type(run(braced.base_url), "proposed")
     assert proposed
     for event in proposed:
         assert event["prompts"][0]["variables"] == ["word"]
@@ -90,8 +87,8 @@ def test_7_3_candidates_at_the_same_time_never_mix():
     with server(delay=0.01) as slow:
         result = run(slow.base_url, max_concurrency=32)
         sent = Counter(r.json()["messages"][0]["content"] for r in slow.requests if r.json()["model"] == "task")
-    scored = _events(result, "scored")
-    prompts = {e["candidate_id"]: e["prompts"][0]["messages"][0]["template"] for e in _events(result, "proposed")}
+    scored = of_type(result, "scored")
+    prompts = {e["candidate_id"]: e["prompts"][0]["messages"][0]["template"] for e in of_type(result, "proposed")}
     prompts[result.baseline.id] = PROMPT
     words = {f"{split}-{i}" for split, n in (("train", 12), ("dev", 16), ("test", 40)) for i in range(n)}
     expected = Counter()
@@ -190,7 +187,7 @@ def test_7_10_a_japanese_prompt_stays_japanese():
     made = ChatPromptTemplate.from_template(japanese) | ScriptedModel(fn=task, model_name="task") | StrOutputParser()
     for method in ("lpo-pe2", "pe2"):
         result = run("", target=made, optimizer_model=ScriptedModel(fn=english), method=method, apply="never")
-        for event in _events(result, "proposed"):
+        for event in of_type(result, "proposed"):
             assert "言葉を分類します" in event["prompts"][0]["messages"][0]["template"]
 
 

@@ -17,6 +17,7 @@ from langchain_promptopt.presets import PRESETS, lpo_pe2, pe2, recipe_of
 from langchain_promptopt.strategies.scope import Spans
 from langchain_promptopt.strategies.stopping import Steps
 from langchain_promptopt.testing.scripted import ScriptedModel
+from tests.support.runs import of_type
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,6 @@ def run(task, method, model=None):
         runs_dir=None,
         openings=None,
     )
-
-
-def of_type(result, kind):
-    return [e["data"] for e in result.events() if e["type"] == kind]
 
 
 @pytest.mark.parametrize("method", PRESETS)

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from langchain_promptopt import optimize
 from langchain_promptopt._engine.archive import PAIRS, marks_astray
 from langchain_promptopt.presets import ape_iter, gpo_code, lpo_pe2, pe2, robust
 from langchain_promptopt.protocols import Progress
@@ -21,24 +20,8 @@ from langchain_promptopt.strategies.stopping import Epochs, Steps, gap_reason
 from langchain_promptopt.testing.samples import sample_candidate, sample_piece, sample_trajectory
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Attempt, Batch, Span, Workpiece
+from tests.support.runs import of_type, run
 from tests.support.tasks import ANIMALS, PROMPT, chain, improve, optimizer, rows
-
-
-def run(method, model=None, **more):
-    return optimize(
-        more.pop("target", None) or chain(),
-        data=more.pop("data", None) or rows(),
-        evaluators=["exact_match"],
-        optimizer_model=model or optimizer(),
-        method=method,
-        runs_dir=None,
-        openings=None,
-        **more,
-    )
-
-
-def of_type(result, kind):
-    return [e["data"] for e in result.events() if e["type"] == kind]
 
 
 def signs(result):

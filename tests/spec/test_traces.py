@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.base import BaseTracer
 from langsmith import traceable, tracing_context
 
-from langchain_promptopt import PromptOptimizer, optimize
+from langchain_promptopt import PromptOptimizer
+from tests.support import runs
 from tests.support.guard import SocketGuard
 from tests.support.langsmith_env import KEY, client, point_at
 from tests.support.langsmith_server import LangSmithServer
@@ -29,12 +31,7 @@ def server(monkeypatch):
         yield running
 
 
-def run(**more):
-    given = {
-        "data": rows(6, 6, 20), "evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "openings": None,
-        "optimizer_model": optimizer(), **more,
-    }  # fmt: skip
-    return optimize(given.pop("task", None) or chain(), **given)
+run = partial(runs.run, data=rows(6, 6, 20))
 
 
 def told(server, project="runs"):
@@ -93,7 +90,7 @@ def test_a_refused_child_names_the_rule(server):
             json.dumps({"1": {"new": "{word} {other}", "reason": "r"}}) if "JSON object" in messages[-1].text else reply
         )
 
-    run(optimizer_model=optimizer(breaks))
+    run(model=optimizer(breaks))
     root, _ = told(server)
     refused = [r for t in named(root, "splice") for r in t.outputs["refused"]]
     assert refused

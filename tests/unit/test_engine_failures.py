@@ -11,6 +11,7 @@ from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt.errors import CredentialsError, DataError, EvaluatorError, TooManyFailures, UnavailableError
 from tests.support.faults import FaultPlan, Rule
 from tests.support.online import QUICK, chain, judged_by, model, run, server
+from tests.support.runs import of_type
 from tests.support.tasks import answer, rows
 
 RETRIED = [
@@ -31,10 +32,6 @@ RETRIED = [
 PATIENT = RetryPolicy(timeout=None)
 
 
-def _events(result, kind):
-    return [e["data"] for e in result.events() if e["type"] == kind]
-
-
 @pytest.fixture(scope="module")
 def calm():
     with server() as up:
@@ -50,7 +47,7 @@ def test_what_passes_is_tried_again_and_changes_nothing(kind, calm):
         assert len(plan.fired) == 12
         assert up.count == asked + 12
     assert (result.test, result.best.id) == (plain.test, plain.best.id)
-    incidents = [d for d in _events(result, "incident") if d["role"] in {"task", "optimizer"}]
+    incidents = [d for d in of_type(result, "incident") if d["role"] in {"task", "optimizer"}]
     assert len(incidents) == 12
     assert {d["retryable"] for d in incidents} == {True}
     assert result.usage["calls"] == up.count
@@ -61,7 +58,7 @@ def test_a_hung_call_is_given_up_and_made_again(calm):
     with server(faults=plan) as up:
         result = run(up.base_url, policy=RetryPolicy(base=0.001, cap=0.001, timeout=0.5))
     assert result.test == calm[0].test
-    assert {d["kind"] for d in _events(result, "incident") if d["role"] == "task"} == {"timeout"}
+    assert {d["kind"] for d in of_type(result, "incident") if d["role"] == "task"} == {"timeout"}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +101,7 @@ def test_an_outage_stops_the_run_and_its_rows_are_asked_for_again(tmp_path, calm
         up.faults = None
         result = run(up.base_url, runs_dir=tmp_path)
     assert result.test == plain.test
-    assert not [d for d in _events(result, "scored") if d["failure"]]
+    assert not [d for d in of_type(result, "scored") if d["failure"]]
 
 
 def test_a_few_dropped_rows_are_counted_and_never_scored(calm):
@@ -116,13 +113,13 @@ def test_a_few_dropped_rows_are_counted_and_never_scored(calm):
 
     with server(faults=Plan()) as up:
         result = run(up.base_url, policy=RetryPolicy(attempts=3, base=0.001, cap=0.001), max_failure_rate=0.5)
-    dropped = [d for d in _events(result, "scored") if d["failure"]]
+    dropped = [d for d in of_type(result, "scored") if d["failure"]]
     assert dropped
     assert {(d["example_id"], d["failure"]["kind"], tuple(d["scores"])) for d in dropped} == {
         ("dev-6", "server_error", ())
     }
     assert all(d["tries"] == 3 and d["usage"]["calls"] == 3 for d in dropped)
-    assert all(d["failures"] == 1 for d in _events(result, "evaluated") if d["split"] == "dev")
+    assert all(d["failures"] == 1 for d in of_type(result, "evaluated") if d["split"] == "dev")
     assert result.usage["calls"] == up.count
 
 
@@ -134,7 +131,7 @@ def test_an_answer_the_model_refuses_scores_zero(finish):
 
     with server(task=shy) as up:
         result = run(up.base_url)
-        refused = [d for d in _events(result, "scored") if "opal" in str(d["output"]) or d["failure"]]
+        refused = [d for d in of_type(result, "scored") if "opal" in str(d["output"]) or d["failure"]]
     assert refused
     assert {(d["failure"]["kind"], d["failure"]["scored_zero"], d["scores"]["exact_match"]) for d in refused} == {
         (finish, True, 0.0)
@@ -156,7 +153,7 @@ def test_a_reply_cut_short_is_zero_only_where_it_cannot_be_read():
 
     with server(task=wordy) as up:
         target = ChatPromptTemplate.from_template(PROMPT) | model(up.base_url, "task") | JsonOutputParser()
-        scored = _events(run(up.base_url, target=target), "scored")
+        scored = of_type(run(up.base_url, target=target), "scored")
     kinds = Counter(d["failure"]["kind"] for d in scored if d["failure"])
     assert set(kinds) <= {"truncated", "unparsable"}
     assert all(d["scores"]["exact_match"] == 1.0 for d in scored if "ruby" in str(d["output"]))
@@ -164,7 +161,7 @@ def test_a_reply_cut_short_is_zero_only_where_it_cannot_be_read():
 
 def test_an_empty_answer_is_an_answer():
     with server(task=lambda m: "" if "opal" in m[-1].text else answer(m)) as up:
-        scored = _events(run(up.base_url), "scored")
+        scored = of_type(run(up.base_url), "scored")
     empty = [d for d in scored if d["output"] == ""]
     assert empty
     assert all(d["failure"] is None and d["scores"]["exact_match"] == 0.0 for d in empty)
@@ -179,7 +176,7 @@ def test_a_failing_judge_does_not_pay_the_target_again():
         result = run(up.base_url, evaluators=[judge], policy=QUICK)
         for request in up.requests:
             calls[request.json()["model"]] += 1
-    scored = _events(result, "scored")
+    scored = of_type(result, "scored")
     assert calls["task"] == len(scored)
     assert len(plan.fired) > 100
     assert calls["judge"] == len(scored) + len(plan.fired)
@@ -211,7 +208,7 @@ def test_an_evaluator_that_an_answer_breaks_scores_zero_and_is_counted():
 
     with server(task=lambda m: "???" if "agate" in m[-1].text else answer(m)) as up:
         result = run(up.base_url, evaluators=[picky])
-    failed = [d for d in _events(result, "scored") if d["failure"] and "???" in str(d["output"])]
+    failed = [d for d in of_type(result, "scored") if d["failure"] and "???" in str(d["output"])]
     assert failed
     assert {(d["failure"]["kind"], d["scores"]["picky"]) for d in failed} == {("evaluator_error", 0.0)}
     assert "picky" in failed[0]["failure"]["message"]

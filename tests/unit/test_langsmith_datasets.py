@@ -14,8 +14,7 @@ from langchain_promptopt.optimizer import Settings
 from langchain_promptopt.optimizer.plan import load_rows
 from tests.support.faults import PLATFORM, FaultPlan, Rule
 from tests.support.guard import SocketGuard
-from tests.support.langsmith_env import client, dataset, forget, point_at
-from tests.support.langsmith_server import LangSmithServer
+from tests.support.langsmith_env import client, dataset, forget
 
 NAME = "support-triage"
 
@@ -29,13 +28,6 @@ SPLITS = {
     "dev": [row(n) for n in range(200, 220)],
     "test": [row(300 + n) for n in range(9)],
 }
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with LangSmithServer() as running:
-        point_at(monkeypatch, running.url)
-        yield running
 
 
 def quick():

@@ -18,8 +18,7 @@ from langchain_promptopt.errors import EvaluatorError
 from langchain_promptopt.evaluators import resolve_evaluators
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Example
-from tests.support.langsmith_env import client, point_at
-from tests.support.langsmith_server import LangSmithServer
+from tests.support.langsmith_env import client
 from tests.support.tasks import chain, optimizer, rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
@@ -43,13 +42,6 @@ class Judge(ScriptedModel):
 
 def judge():
     return Judge(fn=lambda _: "", model_name="judge")
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with LangSmithServer() as running:
-        point_at(monkeypatch, running.url)
-        yield running
 
 
 @pytest.fixture

@@ -8,18 +8,10 @@ from langchain_promptopt import optimize
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.service import Service, make_client
 from tests.support.faults import PLATFORM, FaultPlan, Rule
-from tests.support.langsmith_env import dataset, point_at
-from tests.support.langsmith_server import LangSmithServer
+from tests.support.langsmith_env import dataset
 from tests.support.tasks import answer, chain, optimizer, rows
 
 NAME = "words"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with LangSmithServer() as running:
-        point_at(monkeypatch, running.url)
-        yield running
 
 
 @pytest.fixture

@@ -24,13 +24,6 @@ PLACE = Address("-", "triage")
 
 
 @pytest.fixture
-def server(monkeypatch):
-    with LangSmithServer() as running:
-        point_at(monkeypatch, running.url)
-        yield running
-
-
-@pytest.fixture
 def hub(server):
     return PromptHub(quick(server))
 

@@ -9,6 +9,7 @@ import json
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from langchain_core.prompts import ChatPromptTemplate
@@ -24,31 +25,18 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from langchain_promptopt import Gate, optimize
+from langchain_promptopt import Gate
 from langchain_promptopt._langsmith.otel import InOrder, provider
 from langchain_promptopt._langsmith.tracing import TraceClient, make_client
 from langchain_promptopt.errors import ConfigError, CredentialsError
+from tests.support import runs
 from tests.support.guard import SocketGuard
 from tests.support.http_kit import LoopbackServer
 from tests.support.http_messages import Response
-from tests.support.langsmith_env import KEY, client, dataset, forget, point_at, read_anew
-from tests.support.langsmith_server import LangSmithServer
-from tests.support.tasks import chain, optimizer, rows
+from tests.support.langsmith_env import KEY, client, dataset, forget, read_anew
+from tests.support.tasks import rows
 
-
-@pytest.fixture
-def server(monkeypatch):
-    with LangSmithServer() as running:
-        point_at(monkeypatch, running.url)
-        yield running
-
-
-def run(**more):
-    given = {
-        "data": rows(6, 6, 20), "evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "openings": None,
-        "optimizer_model": optimizer(), **more,
-    }  # fmt: skip
-    return optimize(given.pop("task", None) or chain(), **given)
+run = partial(runs.run, data=rows(6, 6, 20))
 
 
 def by_split(given):

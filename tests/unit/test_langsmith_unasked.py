@@ -10,7 +10,6 @@ from langchain_promptopt import optimize
 from langchain_promptopt._langsmith.hub import pull_template
 from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support.langsmith_env import client, dataset, point_at
-from tests.support.langsmith_server import LangSmithServer
 from tests.support.tasks import PROMPT, answer, chain, optimizer, rows
 
 SCHEMA = {"title": "A", "description": "d", "type": "object", "properties": {"answer": {"type": "string"}}}
@@ -21,13 +20,6 @@ class Structured(ScriptedModel):
 
     def with_structured_output(self, schema, **kwargs):
         return RunnableLambda(lambda value: {"answer": answer(value.to_messages())})
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with LangSmithServer() as running:
-        point_at(monkeypatch, running.url)
-        yield running
 
 
 def run(task, **more):

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.retrievers import BaseRetriever
 
-from langchain_promptopt import optimize
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.presets import gpo, gpo_code, lpo_gpo
 from langchain_promptopt.protocols import Ask
@@ -26,7 +25,8 @@ from langchain_promptopt.strategies.registry import dump, load
 from langchain_promptopt.strategies.stopping import Epochs, steps_per_epoch
 from langchain_promptopt.testing.samples import sample_trajectory
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet, Remembered
-from tests.support.tasks import chain, improve, optimizer, rows
+from tests.support.runs import run
+from tests.support.tasks import improve, optimizer, rows
 
 ASK = Ask(lambda _: None, {}, 0)
 
@@ -38,20 +38,6 @@ def attempt(text: str, score: float = 0.5, *, chosen: bool = True) -> Attempt:
 
 def retrieved(memory, trajectory, around):
     return asyncio.run(memory.retrieve(tuple(trajectory), around, ASK))
-
-
-def run(method, **more):
-    model = more.pop("model", None) or optimizer()
-    return optimize(
-        chain(),
-        data=more.pop("data", None) or rows(),
-        evaluators=["exact_match"],
-        optimizer_model=model,
-        method=method,
-        runs_dir=None,
-        openings=None,
-        **more,
-    )
 
 
 def test_G1_cosine_golden_vector():

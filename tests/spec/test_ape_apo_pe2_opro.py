@@ -20,26 +20,10 @@ from langchain_promptopt.strategies.proposals import Paraphrased
 from langchain_promptopt.strategies.scoring import Bandit, SuccessiveHalving, SuccessiveRejects
 from langchain_promptopt.strategies.stopping import Steps
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet, Shown
+from tests.support.runs import of_type, run
 from tests.support.tasks import PROMPT, chain, improve, optimizer, rows
 
 ASK = Ask(lambda _: None, {}, 0)
-
-
-def run(method, model=None, **more):
-    return optimize(
-        chain(),
-        data=more.pop("data", None) or rows(),
-        evaluators=["exact_match"],
-        optimizer_model=model or optimizer(),
-        method=method,
-        runs_dir=None,
-        openings=None,
-        **more,
-    )
-
-
-def of_type(result, kind):
-    return [e["data"] for e in result.events() if e["type"] == kind]
 
 
 def candidate(text: str) -> Candidate:
