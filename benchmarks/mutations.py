@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("langchain_promptopt", "tests", "benchmarks", "pyproject.toml", "README.md")
 RULES = "tests/spec/test_guarantees.py::"
 UNIT = "tests/unit/"
-PUSHED = 'move `tag` to the commit."""\n        if not self.gate_passed'
+PUSHED = 'move `tag` to the commit."""\n        if not force'
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,24 @@ class Mutant:
 MUTANTS = (
     Mutant(
         1,
+        "double blanks after the last edit collapse",
+        "_text/spans.py",
+        '        at = end\n    return "".join((*out, text[at:]))\n\n\ndef kept',
+        '        at = end\n    return "".join((*out, text[at:].replace("  ", " ")))\n\n\ndef kept',
+        "tests/spec/test_lpo_spans.py::test_a_child_keeps_every_character_outside_its_edits",
+    ),
+    Mutant(
+        1,
+        "the guard takes a child whose untouched text differs",
+        "strategies/guards.py",
+        "changed.get((old.name, i), ()), after.template",
+        "changed.get((old.name, i), ()), before.spliced(changed.get((old.name, i), ())).template",
+        UNIT + "test_strategies_guards.py::test_a_child_with_one_blank_less_is_refused",
+    ),
+    Mutant(
+        1,
         "a splice trims the blank before an edit",
-        "types/prompts.py",
+        "_text/spans.py",
         "out += [text[at:start], new]",
         "out += [text[at:start].rstrip(), new]",
         RULES + "test_7_1_LOCAL_text_outside_the_spans_and_frozen_text_is_kept_byte_for_byte",
@@ -233,7 +249,7 @@ MUTANTS = (
         "a prompt is pushed though the gate did not pass",
         "optimizer/result.py",
         PUSHED,
-        PUSHED.replace("not self.gate_passed", "False"),
+        PUSHED.replace("not force", "False"),
         UNIT + "test_langsmith_hub.py::test_without_a_passed_gate_nothing_is_pushed",
     ),
     Mutant(

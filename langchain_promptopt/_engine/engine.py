@@ -5,7 +5,7 @@ A whole run: record, search, gate, result. Interruptions leave a journal that ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt._engine.budget import Spending
@@ -52,8 +52,20 @@ class Judge(Protocol):
         ...
 
 
-async def run_gate(run: Run, evaluations: Evaluations, judge: Judge, best: Attempt, config: RunnableConfig) -> Verdict:
-    """Open the test split and decide between the baseline and `best`. Nothing of an unfinished test is shown."""
+UNENFORCED = (
+    'children were made with enforce="audit" or "off", so their edits may lie outside the marked places: nothing is'
+    " applied by itself"
+)
+
+
+async def run_gate(
+    run: Run, evaluations: Evaluations, judge: Judge, best: Attempt, config: RunnableConfig, *, enforced: bool = True
+) -> Verdict:
+    """Open the test split and decide between the baseline and `best`. Nothing of an unfinished test is shown.
+
+    Without `enforced`, a child on the way to `best` was made without keeping it to the marked places; a gain
+    then counts, but nothing is applied by itself (product 10.15).
+    """
     found = best.candidate
     where = marks(found, step=found.step, split="test")
     async with span(config, "test", {"candidate_id": found.id}, where) as (_, end):
@@ -65,6 +77,13 @@ async def run_gate(run: Run, evaluations: Evaluations, judge: Judge, best: Attem
         baseline = [o for o in outcomes if o.cell.candidate_id == base_id]
         candidate = [o for o in outcomes if o.cell.candidate_id != base_id]
         verdict = judge.decide(baseline, candidate, opening)
+        if not enforced:
+            verdict = replace(
+                verdict,
+                may_apply=False,
+                warnings=(*verdict.warnings, UNENFORCED),
+                detail={**verdict.detail, "unenforced": True},
+            )
         run.emit(
             Tested(
                 metrics=list(verdict.metrics),
@@ -144,7 +163,7 @@ class Engine:
         if found.best.candidate.id == self.run.baseline.id or not self.gate_possible:
             return None
         try:
-            return await run_gate(self.run, evaluations, self.judge, found.best, config)
+            return await run_gate(self.run, evaluations, self.judge, found.best, config, enforced=found.enforced)
         except BudgetSpent as spent:
             self.run.emit(Incident(role="task", kind="budget", retryable=True, action="stop test", detail=str(spent)))
             return None

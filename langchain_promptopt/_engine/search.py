@@ -139,6 +139,19 @@ class Found:
     steps: int
     stopped: Stop
 
+    @property
+    def enforced(self) -> bool:
+        """Whether every child on the way to the best was kept to its marked places."""
+        known = {a.candidate.id: a.candidate for a in self.trajectory}
+        at: Candidate | None = self.best.candidate
+        for _ in range(len(known) + 1):
+            if at is None:
+                return True
+            if not at.enforced:
+                return False
+            at = known.get(at.parents[0]) if at.parents else None
+        return True
+
 
 @dataclass
 class Search:

@@ -230,10 +230,16 @@ def made_from(run: Run, line: Line, piece: Workpiece, refused: list[Rejection] |
             scope=scope,
             parents=(line.parent.candidate.id,),
             edits=tuple(_signed(e, line) for e in draft.edits),
+            enforced=scope == "global" or _enforce(recipe.refine) == "strict",
         )
         run.emit(_proposed(line, child, draft, recipe.refine))
         out.append(child)
     return out
+
+
+def _enforce(refine: object) -> str:
+    """How a refinement keeps to the marked places; one that does not say so makes its children by splicing."""
+    return str(getattr(refine, "enforce", "strict"))
 
 
 def _signed(edit: Edit, line: Line) -> Edit:
@@ -248,7 +254,7 @@ def _proposed(line: Line, child: Candidate, draft: Draft, refine: object) -> Pro
         scope=child.scope or "global",
         edits=child.edits,
         prompts=child.prompts.as_json(),
-        enforce=str(getattr(refine, "enforce", "strict")),
+        enforce=_enforce(refine),
         leak=draft.leak,
     )
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from langchain_promptopt._text.document import merge_ranges
+from langchain_promptopt._text.document import normal_ranges
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.types import Message, Prompt, PromptSet, Range
 
@@ -132,17 +132,14 @@ def _with_ranges(
     if not any(ranges.values()):
         msg = f"the freeze rule {rule!r} matches nothing"
         raise ConfigError(msg, where="freeze", mend=mend)
-    return PromptSet(
-        tuple(
-            replace(
-                p,
-                messages=tuple(
-                    replace(m, frozen=merge_ranges([*m.frozen, *ranges[p.name, i]])) for i, m in enumerate(p.messages)
-                ),
-            )
-            for p in prompts
-        )
-    )
+    made = []
+    for prompt in prompts:
+        messages = []
+        for i, message in enumerate(prompt.messages):
+            frozen = normal_ranges([*message.frozen, *ranges[prompt.name, i]], len(message.template))
+            messages.append(replace(message, frozen=frozen))
+        made.append(replace(prompt, messages=tuple(messages)))
+    return PromptSet(tuple(made))
 
 
 def _freeze_messages(prompts: PromptSet, rule: str, kind: str, value: str) -> PromptSet:

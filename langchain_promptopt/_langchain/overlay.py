@@ -11,6 +11,7 @@ a bare thread pool, would tie all candidates silently.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import threading
 import types
@@ -234,7 +235,38 @@ def slot_class(base: type) -> type[Any]:
         if hasattr(base, name):
             methods[name] = _copying(base, name)
     methods["__promptopt_base__"] = base
+    methods |= {"__new__": _making(base), "__reduce_ex__": _reducing, "__eq__": _equal, "__hash__": base.__hash__}
     return types.new_class(base.__name__, (base,), exec_body=lambda space: space.update(methods))
+
+
+def _making(base: type[Any]) -> Callable[..., Any]:
+    """Only `_put` gives an object a slot class. What is made through it, copies too, is of the class the user wrote."""
+
+    def make(_: type[Any], *args: Any, **kwargs: Any) -> Any:
+        if (overlay := _ACTIVE.get()) is not None:
+            overlay.copies.append(base.__name__)
+        made: Any = object.__new__(base)
+        if args or kwargs:  # Python calls no __init__ for us: what comes back is of another class than was called
+            made.__init__(*args, **kwargs)
+        return made
+
+    return make
+
+
+def _reducing(self: Any, protocol: Any) -> Any:
+    """What pickle keeps: an ordinary object, which a process without this package can load."""
+    _, made_from, *state = copy.copy(self).__reduce_ex__(protocol)
+    # pickle refuses copyreg.__newobj__ where the class is not the object's own; object.__new__ does the same
+    return (object.__new__, made_from, *state)
+
+
+def _equal(self: Any, other: object) -> bool:
+    """Equal as ordinary objects are: slot classes are told apart by nobody."""
+    return bool(_ordinary(self) == _ordinary(other))
+
+
+def _ordinary(thing: Any) -> Any:
+    return copy.copy(thing) if hasattr(type(thing), "__promptopt_base__") else thing
 
 
 def _rendering(base: type[Any], name: str) -> Callable[..., Any]:
@@ -262,10 +294,7 @@ def _copying(base: type[Any], name: str) -> Callable[..., Any]:
         other = current(self, {})
         if other is not None:
             return getattr(other, name)(*args, **kwargs)
-        made = plain(self, *args, **kwargs)
-        if getattr(type(made), "__promptopt_base__", None) is base:
-            made.__class__ = base  # a copy is nobody's slot
-        return made
+        return plain(self, *args, **kwargs)
 
     return derive
 

@@ -118,6 +118,13 @@ def write_into(chain: Any, prompts: PromptSet) -> Snapshot:
     return write(places, PromptSet(tuple(_with_examples_of(now.get(p.name), p) for p in prompts)))
 
 
+def differing(chain: Any, prompts: PromptSet) -> tuple[str, ...]:
+    """Names of the prompts whose text in the chain is not the text in `prompts`; few-shot blocks are left out."""
+    now = {prompt.name: prompt for prompt in read_set(name_places(find_prompts(chain)))}
+    pairs = [(p, now[p.name]) for p in prompts if p.name in now]
+    return tuple(p.name for p, live in pairs if _texts(_with_examples_of(live, p)) != _texts(live))
+
+
 def choose(places: Mapping[str, Found], only: Sequence[str] | None) -> dict[str, Found]:
     """The places whose name or path is in `only`; all without it. Raises ConfigError for an unknown one."""
     if only is None:

@@ -134,7 +134,13 @@ class Document:
             ranges += [(start + a, start + b) for a, b in piece.frozen]
             at = start + len(piece.text)
         ranges.append((at, len(self.text)))
-        return merge_ranges(ranges)
+        return normal_ranges(ranges, len(self.text))
+
+    @cached_property
+    def editable(self) -> tuple[Range, ...]:
+        """The stretches of `text` between frozen ones that hold more than white space."""
+        free = gaps(self.frozen, len(self.text))
+        return tuple((a, b) for a, b in free if self.text[a:b].strip())
 
     def locate(self, start: int, end: int) -> tuple[int, int, int]:
         """Index of the piece and the offsets inside it. Raises ValueError across pieces."""
@@ -143,18 +149,3 @@ class Document:
                 return i, start - at, end - at
         msg = f"{start}-{end} is not inside one message"
         raise ValueError(msg)
-
-
-def merge_ranges(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Sorted, disjoint union of non-empty ranges.
-
-    >>> merge_ranges([(4, 6), (0, 2), (1, 3), (9, 9)])
-    ((0, 3), (4, 6))
-    """
-    out: list[tuple[int, int]] = []
-    for start, end in sorted(r for r in ranges if r[1] > r[0]):
-        if out and start <= out[-1][1]:
-            out[-1] = (out[-1][0], max(end, out[-1][1]))
-        else:
-            out.append((start, end))
-    return tuple(out)

@@ -9,7 +9,7 @@ frame, any other stands in the old frame again. A span that is not such a line h
 Spans: from what a model marked to places that may lawfully change, and back into text.
 
 Everything works on one flat text with ranges in code points. `legalise` is steps 3-6 of spec 1.4;
-children are built by `splice` and nothing else, so text outside the spans is kept by construction.
+children are built by `splice` and nothing else (`PromptSet.apply`), and the guard checks that with `kept_outside`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import regex
 
@@ -230,20 +230,65 @@ class SpanLimits:
         return self.whole_lines and count_words(text) > LONG_PROMPT
 
 
-def splice(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
-    """Replace all ranges at once; every character outside them is kept.
+Replacement: TypeAlias = tuple[int, int, str]
+"""Start, end (exclusive) and the text that is to stand there, in offsets of the text before any replacement."""
+
+
+def splice(text: str, edits: Iterable[Replacement]) -> str:
+    """Replace all ranges at once; every character outside them is kept. The only splice of the package.
+
+    Two insertions at one place stand in the order of their texts, so that the order in which they came is no matter.
 
     >>> splice("Be brief. Be kind.", [(10, 17, "Show work")])
     'Be brief. Show work.'
     """
     out, at = [], 0
-    for start, end, new in sorted(edits, key=lambda e: e[:2]):
+    for start, end, new in sorted(edits):
         if not at <= start <= end <= len(text):
             msg = f"edit {start}-{end} overlaps another or leaves the text of {len(text)} characters"
             raise ValueError(msg)
         out += [text[at:start], new]
         at = end
     return "".join((*out, text[at:]))
+
+
+def kept_outside(text: str, edits: Iterable[Replacement], child: str) -> bool:
+    """Whether `child` is `text` with `edits` made and nothing else changed, read off the two texts themselves.
+
+    No text is built here, so this holds `splice` to account: every untouched stretch of `text` and every
+    replacement must stand in `child`, in order and without anything between.
+
+    >>> kept_outside("a  b.", [(0, 1, "x")], "x  b."), kept_outside("a  b.", [(0, 1, "x")], "x b.")
+    (True, False)
+    """
+    read, at = 0, 0  # how far each text is accounted for: `text` up to `read`, `child` up to `at`
+    for start, end, new in (*sorted(edits), (len(text), len(text), "")):
+        if not read <= start <= end:
+            return False
+        for piece in (text[read:start], new):
+            if child[at : at + len(piece)] != piece:
+                return False
+            at += len(piece)
+        read = end
+    return at == len(child)
+
+
+def shifted(place: Range, edits: Iterable[Replacement]) -> Range:
+    """Where the range stands after `edits`, each of which lies inside it or outside of it.
+
+    An insertion at an edge stays outside, unless the range is that very place.
+
+    >>> shifted((3, 6), [(0, 1, "abc"), (4, 5, ""), (6, 6, "x")])
+    (5, 7)
+    """
+    before = inside = 0
+    for start, end, new in edits:
+        longer = len(new) - (end - start)
+        if (start, end) == place or (place[0] < end and start < place[1]):
+            inside += longer
+        elif end <= place[0]:
+            before += longer
+    return place[0] + before, place[1] + before + inside
 
 
 def marked(ranges: Sequence[Range], text: str) -> tuple[str, ...]:

@@ -42,10 +42,10 @@ def prompt_of(data: Mapping[str, Any]) -> Prompt:
 
 def changed_prompts(record: RunRecord, numbers: Sequence[int]) -> list[tuple[Prompt, Prompt]]:
     """Old and new of every prompt that the edits `numbers` (from 1) touch."""
-    from langchain_promptopt.types.edits import splice
+    from langchain_promptopt.types.edits import with_edits
 
     old = record.candidates[record.seed_id].prompts
-    new = splice(old, [record.edits[n - 1].as_json() for n in numbers])
+    new = with_edits(old, [record.edits[n - 1].as_json() for n in numbers])
     return [(prompt_of(a), prompt_of(b)) for a, b in zip(old, new, strict=True) if a != b]
 
 

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._text.spans import splice
 from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.manual import Place, Rule, moved
 from langchain_promptopt.offline.requests import Case, answered, telling_words
@@ -58,11 +59,7 @@ def patched(text: str, patches: Iterable[Patch]) -> str:
     >>> patched("red or blue", [Patch(7, 11, "green"), Patch(0, 0, "not ")])
     'not red or green'
     """
-    out, at = [], 0
-    for patch in sorted(patches):
-        out += [text[at : patch.start], patch.new]
-        at = patch.end
-    return "".join([*out, text[at:]])
+    return splice(text, [(p.start, p.end, p.new) for p in patches])
 
 
 def collide(patches: Sequence[Patch], others: Sequence[Patch]) -> bool:

@@ -19,7 +19,8 @@ from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.run import traced, until_signal
 from langchain_promptopt.optimizer.wiring import Assembled, assemble, local_executor
-from langchain_promptopt.types import Attempt, Candidate, Edit, Outcome, PromptSet, Span, content_hash
+from langchain_promptopt.types import Attempt, Candidate, Outcome, PromptSet, content_hash
+from langchain_promptopt.types.edits import differences
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -180,7 +181,8 @@ def _spent(evaluations: Evaluations, candidate: Candidate) -> dict[str, Any]:
 
 def _shown(old: PromptSet, rival: Candidate) -> Proposed:
     """The other side as the record shows it: as edits where the messages correspond, else as a text of its own."""
-    edits = _differences(old, rival.prompts)
+    found = differences(old.as_json(), rival.prompts.as_json(), rival.id)
+    edits = tuple(e.as_edit() for e in found)
     alike = old.apply(edits).id == rival.prompts.id
     return Proposed(
         parent_id=rival.parents[0] if alike else "",
@@ -204,7 +206,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, rep
         outcome=outcome,
         exit_code=_EXIT[outcome],
         test=table_of(verdict),
-        edits=_differences(plan.baseline.prompts, rival.prompts),
+        edits=differences(plan.baseline.prompts.as_json(), rival.prompts.as_json(), rival.id),
         best=rival.prompts,
         baseline=plan.baseline.prompts,
         usage=ended.usage,
@@ -215,17 +217,3 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, rep
         events=lambda: list(ready.journal.events()),
         data=plan.data,
     )
-
-
-def _differences(old: PromptSet, new: PromptSet) -> tuple[Edit, ...]:
-    """Word-level differences where both sides have the same messages; else none are told."""
-    from langchain_promptopt._text.align import diff_edits
-
-    out = []
-    for a, b in zip(old, new, strict=False):
-        if a.name != b.name or len(a.messages) != len(b.messages):
-            return ()
-        for i, (x, y) in enumerate(zip(a.messages, b.messages, strict=True)):
-            for start, end, text in diff_edits(x.template, y.template, ()):
-                out.append(Edit(Span(a.name, i, start, end), x.template[start:end], text))
-    return tuple(out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.strategies.seeding import Earlier
 from langchain_promptopt.types import Edit, Span
+from langchain_promptopt.types.edits import overlap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,16 +71,10 @@ def with_past(recipe: Recipe, prompts: PromptSet, past: Sequence[PastEdit]) -> t
         return recipe, ()
     chosen: list[Edit] = []
     for edit in (e for p in past if (e := p.placed(prompts)) is not None):
-        if not any(_overlap(edit.span, other.span) for other in chosen):
+        if not any(overlap(edit.span, other.span) for other in chosen):
             chosen.append(edit)
     remark = f"{len(chosen)} of {len(past)} edits of the earlier run still fit this prompt and are tried first"
     if not chosen:
         return recipe, (remark,)
     texts = tuple(json.dumps(e.as_json(), sort_keys=True, ensure_ascii=False) for e in chosen)
     return replace(recipe, seeding=Earlier(recipe.seeding, texts)), (remark,)
-
-
-def _overlap(one: Span, two: Span) -> bool:
-    if (one.prompt, one.message) != (two.prompt, two.message):
-        return False
-    return one.start == two.start or (one.start < two.end and two.start < one.end)

@@ -316,12 +316,8 @@ def _check_dev(data: DataSet) -> None:
 
 
 def _check_editable(prompts: PromptSet) -> None:
-    document = prompts.document
-    at = 0
-    for start, end in (*document.frozen, (len(document.text), len(document.text))):
-        if document.text[at:start].strip():
-            return
-        at = end
+    if prompts.document.editable:
+        return
     msg = "nothing is left to edit: every word of the prompts is frozen or a variable"
     raise PromptError(msg, where=", ".join(p.name for p in prompts), mend="Freeze less.")
 

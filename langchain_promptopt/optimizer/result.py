@@ -6,16 +6,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.errors import ConfigError, UsageError
+from langchain_promptopt.errors import ConfigError, ConflictError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from langchain_promptopt._engine.engine import Verdict
+    from langchain_promptopt._langchain.templates import Snapshot
     from langchain_promptopt._langsmith.publish import Winner
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import Health
-    from langchain_promptopt.types import Edit, PromptSet, Stop
+    from langchain_promptopt.types import PromptSet, Stop
+    from langchain_promptopt.types.edits import FinalEdit
+
+
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """A chain that a result was written into, and what stood there before."""
+
+    chain: Any
+    before: Snapshot
 
 
 @dataclass
@@ -40,7 +50,7 @@ class Result:
     outcome: str
     exit_code: int
     test: list[dict[str, Any]]
-    edits: tuple[Edit, ...]
+    edits: tuple[FinalEdit, ...]
     best: PromptSet
     baseline: PromptSet
     usage: Mapping[str, Any]
@@ -59,7 +69,7 @@ class Result:
     judged: Callable[[Sequence[int]], Result] | None = field(default=None, repr=False)
     data: DataSet | None = field(default=None, repr=False)
     """The rows of the run; reports show their texts."""
-    _written: list[Any] = field(default_factory=list, repr=False)
+    _written: list[_Written] = field(default_factory=list, repr=False)
 
     def as_json(self) -> dict[str, Any]:
         """The machine output of product section 4."""
@@ -105,21 +115,62 @@ class Result:
     def apply(self, chain: Any, *, force: bool = False) -> None:
         """Write the best prompts into a live chain, all or nothing; `revert` undoes it byte for byte.
 
-        Raises UsageError without a passed gate, unless `force=True`.
-        """
-        if not self.gate_passed and not force:
-            msg = f"the gate did not pass (outcome {self.outcome!r}), so nothing proves these edits"
-            raise UsageError(msg, mend="Pass force=True to apply them all the same.")
-        from langchain_promptopt._langchain.target import write_into
+        Args:
+            chain: The chain, prompt or function that was optimized, or another one with the same prompts.
+            force: Write also without a passed gate, and over a text that was changed since the run began.
 
-        self._written.append(write_into(chain, self.best))
+        Raises:
+            UsageError: The gate did not pass.
+            ConflictError: The chain's text is not the text that the run started from.
+            PromptError: The chain lacks a prompt, or its variables or roles differ.
+        """
+        if not force:
+            self._require_proof("apply")
+        self.write(chain, over=force)
+
+    def write(self, chain: Any, *, over: bool = False) -> None:
+        """As `apply`, without asking whether the gate passed; `over` writes over a changed text."""
+        from langchain_promptopt._langchain.target import differing, write_into
+
+        moved = set() if over else set(differing(chain, self.baseline)) & set(differing(chain, self.best))
+        if moved:
+            msg = f"the text of {_named(moved)} is not the text this run started from"
+            mend = "Run again from the text of now, or use result.apply(chain, force=True) to write over it."
+            raise ConflictError(msg, where=f"run {self.run_id}", mend=mend)
+        self._written.append(_Written(chain, write_into(chain, self.best)))
         self.applied = True
 
-    def revert(self, chain: Any = None) -> None:  # noqa: ARG002 - what was written remembers where
-        """Undo what this result applied, last first, byte for byte."""
-        while self._written:
-            self._written.pop().restore()
-        self.applied = False
+    def revert(self, chain: Any = None, *, force: bool = False) -> None:
+        """Undo what this result wrote into `chain`, or into every chain without one, byte for byte.
+
+        Args:
+            chain: Where to undo it; other chains keep what was applied to them.
+            force: Undo also where the text was changed after it was applied; that change is lost.
+
+        Raises:
+            UsageError: This result is applied to other chains, but not to this one.
+            ConflictError: The text was changed after it was applied; nothing was written.
+        """
+        from langchain_promptopt._langchain.target import differing
+
+        chosen = [w for w in self._written if chain is None or w.chain is chain]
+        if self._written and not chosen:
+            msg = "this result is not applied to this chain, but to another one"
+            raise UsageError(msg, where=f"run {self.run_id}", mend="Give revert() the chain that apply() was given.")
+        moved = set() if force else {name for w in chosen for name in differing(w.chain, self.best)}
+        if moved:
+            msg = f"the text of {_named(moved)} was changed after this result was applied"
+            mend = "Undo that change first, or pass force=True to lose it."
+            raise ConflictError(msg, where=f"run {self.run_id}", mend=mend)
+        for written in reversed(chosen):
+            written.before.restore()
+            self._written.remove(written)
+        self.applied = bool(self._written)
+
+    def _require_proof(self, verb: str) -> None:
+        if not self.gate_passed:
+            msg = f"the gate did not pass (outcome {self.outcome!r}), so nothing proves these edits"
+            raise UsageError(msg, mend=f"Pass force=True to {verb} them all the same.")
 
     def save(self, folder: str | Path) -> Path:
         """Write the best prompts to a folder that `load_prompts(chain, folder)` reads."""
@@ -141,9 +192,8 @@ class Result:
 
     def push(self, name: str, *, tag: str | None = None, force: bool = False) -> str:
         """Commit the best prompts to LangSmith under `name` and move `tag` to the commit."""
-        if not self.gate_passed and not force:
-            msg = f"the gate did not pass (outcome {self.outcome!r}), so nothing proves these edits"
-            raise UsageError(msg, mend="Pass force=True to push them all the same.")
+        if not force:
+            self._require_proof("push")
         from langchain_promptopt._langsmith.publish import push
 
         return push(self.winner(), name, tag=tag)
@@ -154,6 +204,12 @@ class Result:
 
         prompts = self.baseline, self.best
         return winner_of(self.run_id, prompts, self.test, [e.as_json() for e in self.edits], self.folder)
+
+
+def _named(names: Iterable[str]) -> str:
+    """Prompt names for a sentence."""
+    found = sorted(names)
+    return f"prompt {found[0]!r}" if len(found) == 1 else f"the prompts {', '.join(map(repr, found))}"
 
 
 def table_of(verdict: Verdict | None) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from langchain_promptopt._langsmith.service import Service
 from langchain_promptopt._langsmith.tracing import TraceFile, tracing
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
-from langchain_promptopt.errors import ConfigError, Interrupted, PromptOptError
+from langchain_promptopt.errors import ConfigError, ConflictError, Interrupted, PromptOptError
 from langchain_promptopt.evaluators import Call, EvaluatorFailed
 from langchain_promptopt.events import Applied
 from langchain_promptopt.optimizer.costs import estimate_of
@@ -38,8 +38,8 @@ from langchain_promptopt.optimizer.wiring import Assembled, assemble
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.rows import latest_cells
 from langchain_promptopt.store import RunFolder, read_events
-from langchain_promptopt.types import Candidate, Edit
-from langchain_promptopt.types.edits import compose
+from langchain_promptopt.types import Candidate
+from langchain_promptopt.types.edits import FinalEdit, final_edits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -319,7 +319,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         *(verdict.warnings if verdict else ()),
         *(() if plan.shows.possible else (plan.shows.reason,)),
     )
-    edits = edits_between(plan.baseline, best, {a.candidate.id: a.candidate for a in ended.found.trajectory})
+    edits = final_edits(plan.baseline, best, {a.candidate.id: a.candidate for a in ended.found.trajectory})
     return Result(
         run_id=plan.run_id,
         outcome=ended.outcome,
@@ -340,17 +340,6 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
     )
 
 
-def edits_between(baseline: Candidate, best: Candidate, known: Mapping[str, Candidate]) -> tuple[Edit, ...]:
-    """All steps from the baseline to `best` as edits of the baseline (product 10.13)."""
-    steps: list[Candidate] = []
-    at = best
-    while at.id != baseline.id:
-        steps.insert(0, at)
-        at = known.get(at.parents[0], baseline) if at.parents else baseline
-    told = compose(baseline.prompts.as_json(), [(c.id, [e.as_json() for e in c.edits]) for c in steps])
-    return tuple(e.as_edit() for e in told)
-
-
 def _reader(ready: Assembled) -> Any:
     if ready.folder is None:
         return ready.journal.events
@@ -363,16 +352,22 @@ def _apply(plan: Plan, ready: Assembled, result: Result) -> None:
     changed = result.best.id != result.baseline.id
     if not changed or how == "never" or (how == "if_improved" and not result.gate_passed):
         return
-    if how == "always" and not result.gate_passed:
+    proven = result.gate_passed
+    try:
+        result.write(plan.task)
+    except ConflictError as error:  # somebody's change of the live prompt is worth more than ours
+        result.warnings += (f"nothing was applied: {error}",)
+        return
+    if not proven:
         result.warnings += ("the applied edits are unproven: the gate did not pass",)
-    result.apply(plan.task, force=True)
     ready.run.emit(Applied(actor="optimize", target="chain", commit=None, candidate_id=result.best.id))
 
 
-async def _judge_part(plan: Plan, edits: Sequence[Edit], keep: Sequence[int]) -> Result:
+async def _judge_part(plan: Plan, edits: Sequence[FinalEdit], keep: Sequence[int]) -> Result:
     """Some of the edits, scored on the dev rows beside the baseline: never on the test rows again."""
     chosen = tuple(edits[i] for i in keep)
-    part = Candidate(plan.baseline.prompts.apply(chosen), origin="select", parents=(plan.baseline.id,), edits=chosen)
+    made = tuple(e.as_edit() for e in chosen)
+    part = Candidate(plan.baseline.prompts.apply(made), origin="select", parents=(plan.baseline.id,), edits=made)
     again = await make_plan(plan.task, replace(plan.settings, runs_dir=None, data=plan.data.splits))
     try:
         ready = assemble(again)
@@ -387,7 +382,7 @@ async def _judge_part(plan: Plan, edits: Sequence[Edit], keep: Sequence[int]) ->
 
 
 def _part_result(
-    plan: Plan, part: Candidate, chosen: tuple[Edit, ...], scores: Sequence[Mapping[str, float]], ready: Assembled
+    plan: Plan, part: Candidate, chosen: tuple[FinalEdit, ...], scores: Sequence[Mapping[str, float]], ready: Assembled
 ) -> Result:
     shared = [i for i in scores[0] if i in scores[1]]
     means = [sum(s[i] for i in shared) / len(shared) for s in scores] if shared else [0.0, 0.0]

@@ -262,20 +262,10 @@ def _keep(prompts: PromptSet) -> str:
     return fill("global.keep", frozen="\n".join(section("frozen", t) for t in texts)) if texts else ""
 
 
-def editable_ranges(prompts: PromptSet) -> list[tuple[int, int]]:
-    """The stretches of the flat document between frozen ones that hold more than white space."""
-    text, at, out = prompts.document.text, 0, []
-    for start, end in (*prompts.document.frozen, (len(prompts.document.text), len(prompts.document.text))):
-        if text[at:start].strip():
-            out.append((at, start))
-        at = end
-    return out
-
-
 def whole_text_edits(piece: Workpiece, text: str) -> tuple[Edit, ...] | Rejection:
     """The edits that turn the parent into `text`: word-level differences outside frozen text."""
     prompts, document = piece.prompts, piece.prompts.document
-    ranges = editable_ranges(prompts)
+    ranges = document.editable
     found = recover(text, document.text, ranges, document.frozen, "", format_of(prompts))
     if isinstance(found, Rejection):
         return found
@@ -335,7 +325,7 @@ class InduceInstruction(Proposal):
     temperature: float | None = 0.9
 
     async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
-        ranges = editable_ranges(piece.prompts)
+        ranges = piece.prompts.document.editable
         target = _instruction(piece.prompts, max(ranges, key=lambda r: r[1] - r[0]))
         start = Workpiece(piece.prompts, turns=(("system", load("system")),))
         request = fill("induce", examples=section("examples", rows(piece.batch.formats, answered=False)))

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._text.lint import lint, lint_answers
+from langchain_promptopt._text.spans import kept_outside
 from langchain_promptopt._text.templates import same_code
 from langchain_promptopt._text.words import count_words, word_limit, words_changed
 from langchain_promptopt.recipe import at_least
 from langchain_promptopt.strategies.refine import effective_cap
 from langchain_promptopt.types import Draft, PromptSet, Rejection
+from langchain_promptopt.types.prompts import replacements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from langchain_promptopt.protocols import GuardContext
-    from langchain_promptopt.types import Example
+    from langchain_promptopt.types import Example, Prompt
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,19 @@ class Standard:
         )
 
     def _local(self, parent: PromptSet, draft: Draft) -> Rejection | None:
-        """A child is its parent with the edits spliced in, byte for byte."""
-        if parent.apply(draft.edits).id != draft.prompts.id:
-            return Rejection("local", "text outside the edits differs from the parent")
+        """A child is its parent with the edits spliced in: what lies between the edits is the parent's own text.
+
+        The two texts are compared stretch by stretch. To apply the edits again and compare the results would
+        prove nothing: an error of `apply` would be on both sides.
+        """
+        changed = replacements(draft.edits)
+        same = [_frame(p) for p in parent] == [_frame(p) for p in draft.prompts]
+        if not same or not all(parent.has(*place) for place in changed):
+            return Rejection("local", "the child has other prompts or messages than its parent")
+        for old, new in zip(parent, draft.prompts, strict=True):
+            for i, (before, after) in enumerate(zip(old.messages, new.messages, strict=True)):
+                if not kept_outside(before.template, changed.get((old.name, i), ()), after.template):
+                    return Rejection("local", "text outside the edits differs from the parent")
         return None
 
     def _vars(self, parent: PromptSet, draft: Draft) -> Rejection | None:
@@ -89,6 +101,11 @@ class Standard:
             budget_words=context.piece.allowance.words if context.piece.allowance.stated else None,
         )
         return found[0] if found else lint_answers(new_texts, text, _answers(context.examples))
+
+
+def _frame(prompt: Prompt) -> tuple[object, ...]:
+    """What of a prompt no edit reaches: everything but the text of its messages."""
+    return prompt.name, prompt.kind, prompt.partials, [(m.role, m.template_format) for m in prompt.messages]
 
 
 def _said(example: Example) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+from langchain_promptopt._text.spans import shifted
 from langchain_promptopt.protocols import Screening
 from langchain_promptopt.recipe import at_least
 from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Span, Workpiece
-from langchain_promptopt.types.edits import compose
+from langchain_promptopt.types.edits import compose, kept_apart
+from langchain_promptopt.types.prompts import replacements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from random import Random
 
     from langchain_promptopt.protocols import Ask, Refinement, Trial
@@ -101,23 +103,10 @@ class Screened(PerParent):
         local = [t.candidate for t in good if t.candidate.scope != "global"]
         best = max((t.gain for t in good if t.candidate.scope != "global"), default=0.0)
         whole = [t.candidate for t in good if t.candidate.scope == "global" and t.gain > best]
-        joined = apart(e for c in local for e in c.edits)
+        joined = kept_apart(e for c in local for e in c.edits)
         if len(local) < 2 or len(joined) <= len(local[0].edits):
             return Screening((*local[: 1 + self.singles], *whole[:1]))
         return Screening((*local[: self.singles], *whole[:1]), (joined,))
-
-
-def apart(edits: Iterable[Edit]) -> tuple[Edit, ...]:
-    """Edits of one parent that neither overlap nor touch an earlier one."""
-    kept: list[Edit] = []
-    for edit in edits:
-        if all(_stand_apart(edit.span, other.span) for other in kept):
-            kept.append(edit)
-    return tuple(kept)
-
-
-def _stand_apart(a: Span, b: Span) -> bool:
-    return (a.prompt, a.message) != (b.prompt, b.message) or a.end < b.start or b.end < a.start
 
 
 @dataclass(frozen=True)
@@ -173,10 +162,9 @@ def _start(piece: Workpiece, draft: Draft | None, q: int) -> Workpiece:
 
 def _moved(span: Span, edits: Sequence[Edit]) -> Span:
     """Where the text of `span` stands after `edits` of the same parent."""
-    here = [e for e in edits if (e.span.prompt, e.span.message) == (span.prompt, span.message)]
-    shift = sum(len(e.new) - len(e.old) for e in here if e.span.start < span.start)
-    own = sum(len(e.new) - len(e.old) for e in here if e.span == span)
-    return replace(span, start=span.start + shift, end=span.end + shift + own)
+    here = replacements(edits).get((span.prompt, span.message), [])
+    start, end = shifted((span.start, span.end), here)
+    return replace(span, start=start, end=end)
 
 
 def _after(piece: Workpiece, draft: Draft, paraphrase: Draft) -> Draft:

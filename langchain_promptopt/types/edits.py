@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from langchain_promptopt._text.align import diff_edits
+from langchain_promptopt._text.spans import splice
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.types import Candidate, Edit, Span
 
@@ -32,17 +33,17 @@ def rebuild(events: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any
         elif event["type"] == "proposed" and data["candidate_id"] not in made:
             parent = made.get(data["parent_id"])
             made[data["candidate_id"]] = (
-                [dict(p) for p in data["prompts"]] if parent is None else splice(parent, data["edits"])
+                [dict(p) for p in data["prompts"]] if parent is None else with_edits(parent, data["edits"])
             )
     return made
 
 
-def splice(prompts: Prompts, edits: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def with_edits(prompts: Prompts, edits: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """`prompts` with the edits made; offsets count code points of the text before any of them.
 
     >>> prompt = {"name": "p", "messages": [{"role": "human", "template": "Be brief. {q}"}]}
     >>> edit = {"prompt": "p", "message": 0, "start": 3, "end": 8, "old": "brief", "new": "exact"}
-    >>> splice([prompt], [edit])[0]["messages"][0]["template"]
+    >>> with_edits([prompt], [edit])[0]["messages"][0]["template"]
     'Be exact. {q}'
     """
     by_message: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
@@ -50,10 +51,10 @@ def splice(prompts: Prompts, edits: Iterable[Mapping[str, Any]]) -> list[dict[st
         by_message[edit["prompt"], edit["message"]].append(edit)
     out = []
     for prompt in prompts:
-        messages = [
-            {**m, "template": _spliced(m["template"], by_message.pop((prompt["name"], i), []))}
-            for i, m in enumerate(prompt["messages"])
-        ]
+        messages = []
+        for i, message in enumerate(prompt["messages"]):
+            here = by_message.pop((prompt["name"], i), [])
+            messages.append({**message, "template": _made(message["template"], here)})
         out.append({**prompt, "messages": messages})
     if by_message:
         name, message = next(iter(by_message))
@@ -67,16 +68,17 @@ def in_order(edits: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(edits, key=lambda e: (e["start"], e["end"], e["new"]))
 
 
-def _spliced(text: str, edits: list[Mapping[str, Any]]) -> str:
-    out, at = [], 0
-    for edit in in_order(edits):
-        start, end = edit["start"], edit["end"]
-        if start < at or end > len(text) or text[start:end] != edit["old"]:
-            msg = f"an edit does not fit the parent's text at {start}-{end}: {edit['old']!r}"
-            raise DataError(msg, where="journal", mend="The journal was changed after it was written.")
-        out += [text[at:start], edit["new"]]
-        at = end
-    return "".join([*out, text[at:]])
+def _made(text: str, edits: Sequence[Mapping[str, Any]]) -> str:
+    """The text with a journal's edits made; each must still find its old text."""
+    mend = "The journal was changed after it was written."
+    for edit in edits:
+        if text[edit["start"] : edit["end"]] != edit["old"]:
+            msg = f"an edit does not fit the parent's text at {edit['start']}-{edit['end']}: {edit['old']!r}"
+            raise DataError(msg, where="journal", mend=mend)
+    try:
+        return splice(text, [(e["start"], e["end"], e["new"]) for e in edits])
+    except ValueError as error:
+        raise DataError(str(error), where="journal", mend=mend) from None
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,14 @@ class FinalEdit:
         end_old, end_new = len(self.old) - tail, len(self.new) - tail
         return self.old[:head], self.old[head:end_old], self.new[head:end_new], self.old[end_old:]
 
+    @property
+    def span(self) -> Span:
+        """Its place in the baseline."""
+        return Span(self.prompt, self.message, self.start, self.end)
+
     def as_edit(self) -> Edit:
         """The edit without its history."""
-        span = Span(self.prompt, self.message, self.start, self.end)
-        return Edit(span, self.old, self.new, self.reason, self.example_ids)
+        return Edit(self.span, self.old, self.new, self.reason, self.example_ids)
 
     def as_json(self) -> dict[str, Any]:
         """The edit as machine output shows it, `lineage` included."""
@@ -145,7 +151,30 @@ Step: TypeAlias = tuple[str, Sequence[Mapping[str, Any]]]
 """A candidate id and the edits that made it from its parent."""
 
 
-def final_edits(baseline: Candidate, best: Candidate, known: Mapping[str, Candidate]) -> tuple[Edit, ...]:
+def overlap(one: Span, two: Span) -> bool:
+    """Whether two spans share text, or insert at the same place."""
+    if (one.prompt, one.message) != (two.prompt, two.message):
+        return False
+    return one.start == two.start or (one.start < two.end and two.start < one.end)
+
+
+def touch(one: Span, two: Span) -> bool:
+    """Whether nothing stands between two spans: they overlap or meet."""
+    if (one.prompt, one.message) != (two.prompt, two.message):
+        return False
+    return one.start <= two.end and two.start <= one.end
+
+
+def kept_apart(edits: Iterable[Edit]) -> tuple[Edit, ...]:
+    """Edits of one parent, those left out that overlap or touch an earlier one."""
+    kept: list[Edit] = []
+    for edit in edits:
+        if not any(touch(edit.span, other.span) for other in kept):
+            kept.append(edit)
+    return tuple(kept)
+
+
+def final_edits(baseline: Candidate, best: Candidate, known: Mapping[str, Candidate]) -> tuple[FinalEdit, ...]:
     """The edits between `baseline` and `best`, composed over all steps between them (product 10.13).
 
     `known` holds the candidates of the run by id. Where they do not lead from one to the other
@@ -155,10 +184,10 @@ def final_edits(baseline: Candidate, best: Candidate, known: Mapping[str, Candid
     at = best
     while at.id != baseline.id:
         if not at.parents or at.parents[0] not in {*known, baseline.id} or len(chain) > len(known):
-            return tuple(e.as_edit() for e in differences(baseline.prompts.as_json(), best.prompts.as_json(), best.id))
+            return differences(baseline.prompts.as_json(), best.prompts.as_json(), best.id)
         chain.append((at.id, [e.as_json() for e in at.edits]))
         at = baseline if at.parents[0] == baseline.id else known[at.parents[0]]
-    return tuple(e.as_edit() for e in compose(baseline.prompts.as_json(), chain[::-1]))
+    return compose(baseline.prompts.as_json(), chain[::-1])
 
 
 def journal_edits(events: Iterable[Mapping[str, Any]], candidate_id: str) -> tuple[FinalEdit, ...]:

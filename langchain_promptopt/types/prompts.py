@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_promptopt._objects import content_hash
 from langchain_promptopt._text.document import Document, Piece
+from langchain_promptopt._text.spans import shifted, splice
 from langchain_promptopt._text.templates import Template, TemplateFormat, parse_template
 from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from langchain_promptopt._text.ranges import Range
+    from langchain_promptopt._text.spans import Replacement
 
 ScopeName: TypeAlias = Literal["global", "section", "message", "spans", "random_spans", "fixed_spans"]
 
@@ -59,6 +61,15 @@ class Edit:
         return cls(span, data["old"], data["new"], data.get("reason", ""), tuple(data.get("example_ids", ())))
 
 
+def replacements(edits: Iterable[Edit]) -> dict[tuple[str, int], list[Replacement]]:
+    """What `edits` put where, by prompt and message."""
+    found: dict[tuple[str, int], list[Replacement]] = {}
+    for edit in edits:
+        span = edit.span
+        found.setdefault((span.prompt, span.message), []).append((span.start, span.end, edit.new))
+    return found
+
+
 @dataclass(frozen=True)
 class Message:
     """One message of a prompt: its role and template source.
@@ -79,28 +90,13 @@ class Message:
         """Text and atoms of the template. Raises PromptError where it does not parse."""
         return parse_template(self.template, self.template_format)
 
-    def spliced(self, edits: Iterable[tuple[int, int, str]]) -> Message:
-        """This message with the ranges replaced; frozen ranges move along."""
-        ordered = sorted(edits)
-        text, at, out = self.template, 0, []
-        for start, end, new in ordered:
-            if start < at:
-                msg = f"edits overlap at character {start}"
-                raise PromptError(msg)
-            out += [text[at:start], new]
-            at = end
-        out.append(text[at:])
-        moved = tuple((_moved(a, ordered), _moved(b, ordered, closing=True)) for a, b in self.frozen)
-        return replace(self, template="".join(out), frozen=moved)
-
-
-def _moved(offset: int, edits: list[tuple[int, int, str]], *, closing: bool = False) -> int:
-    """Where `offset` of the old text stands after `edits`, none of which cover it."""
-    shift = 0
-    for start, end, new in edits:
-        if end < offset or (end == offset and not (closing and start == end)):
-            shift += len(new) - (end - start)
-    return offset + shift
+    def spliced(self, edits: Sequence[Replacement]) -> Message:
+        """This message with the ranges replaced; frozen ranges move along. Raises PromptError where edits overlap."""
+        try:
+            text = splice(self.template, edits)
+        except ValueError as error:
+            raise PromptError(str(error)) from None
+        return replace(self, template=text, frozen=tuple(shifted(place, edits) for place in self.frozen))
 
 
 @dataclass(frozen=True)
@@ -195,6 +191,10 @@ class PromptSet:
         ]
         return Document(tuple(pieces))
 
+    def has(self, name: str, message: int) -> bool:
+        """Whether there is a prompt of this name with this message."""
+        return any(p.name == name and 0 <= message < len(p.messages) for p in self.prompts)
+
     def text_at(self, span: Span) -> str:
         """The template text under `span`."""
         return self[span.prompt].messages[span.message].template[span.start : span.end]
@@ -204,13 +204,12 @@ class PromptSet:
 
         Raises PromptError when an edit's `old` is not what stands there.
         """
-        by_message: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
+        edits = list(edits)
         for edit in edits:
             if self.text_at(edit.span) != edit.old:
                 msg = f"the text at {edit.span.start}-{edit.span.end} is not {edit.old!r}"
                 raise PromptError(msg, where=f"prompt {edit.span.prompt!r}, message {edit.span.message}")
-            key = (edit.span.prompt, edit.span.message)
-            by_message.setdefault(key, []).append((edit.span.start, edit.span.end, edit.new))
+        by_message = replacements(edits)
         return PromptSet(
             tuple(
                 replace(
@@ -239,6 +238,8 @@ class Candidate:
     scope: ScopeName | None = None
     parents: tuple[str, ...] = ()
     edits: tuple[Edit, ...] = ()
+    enforced: bool = True
+    """False where a local rewrite was taken as it came ("audit", "off"), not kept to the marked places."""
     salt: str = ""
     """What else tells two candidates apart: the model, when two models are compared on one prompt."""
 

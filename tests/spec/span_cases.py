@@ -11,9 +11,10 @@ from langchain_core.utils import mustache
 
 from langchain_promptopt._text.ranges import Rejection
 from langchain_promptopt._text.recover import recover
-from langchain_promptopt._text.spans import SpanLimits, legalise, splice
+from langchain_promptopt._text.spans import SpanLimits, legalise
 from langchain_promptopt._text.tags import insert_tags, pick_tag
 from langchain_promptopt._text.templates import Template, TemplateFormat, check_new_text, parse_template, same_code
+from langchain_promptopt.types import Edit, Message, Prompt, PromptSet, Span
 
 WORDS = [
     "Be", "brief", "kind", "answer", "the", "question", "with", "one", "word", "only", "never", "guess", "a",
@@ -131,7 +132,7 @@ def make_reply(rng: Random, case: Case) -> str:
     """An honest reply, damaged up to four times."""
     news = [rng.choice(HOSTILE if rng.random() < 0.15 else NEW) for _ in case.spans]
     edits = [(a, b, new) for (a, b), new in zip(case.spans, news, strict=True)]
-    reply = splice(case.text, edits)
+    reply = made(case.text, edits)
     if rng.random() < 0.4:
         shown, shift = [], 0
         for a, b, new in edits:
@@ -212,6 +213,13 @@ def variables_in_order(source: str, template_format: str) -> list[object]:
     return []
 
 
+def made(text: str, edits: list[tuple[int, int, str]]) -> str:
+    """`text` changed the way the product changes it: as a message of a prompt that the edits are applied to."""
+    parent = PromptSet((Prompt("p", (Message("human", text, "literal"),)),))
+    child = parent.apply(Edit(Span("p", 0, a, b), text[a:b], new) for a, b, new in edits)
+    return child["p"].messages[0].template
+
+
 def child_of(case: Case, reply: str) -> str | Rejection:
     """What the product makes of a reply: recovered, checked, spliced."""
     found = recover(reply, case.text, case.spans, case.frozen, case.tag, case.template.format)
@@ -224,7 +232,7 @@ def child_of(case: Case, reply: str) -> str | Rejection:
         if isinstance(source, Rejection):
             return source
         edits.append((start, end, source))
-    child = splice(case.text, edits)
+    child = made(case.text, edits)
     return same_code(case.template, child) or child
 
 

@@ -17,7 +17,6 @@ from langchain_promptopt.presets import PRESETS, gpo, lpo_pe2, pe2, recipe_of
 from langchain_promptopt.recipe import Recipe
 from langchain_promptopt.steps import GlobalProposal, LocalProposal
 from langchain_promptopt.steps.base import spans_of
-from langchain_promptopt.steps.propose import editable_ranges
 from langchain_promptopt.strategies.memory import Recency
 from langchain_promptopt.strategies.registry import dump, load
 from langchain_promptopt.strategies.scope import RandomSpans, Spans
@@ -181,7 +180,7 @@ def test_L9_one_span_over_everything_equals_global():
     prompts = PromptSet((Prompt("main", (Message("human", text),)),))
     better = "Sort all words. Call every animal an animal. Be quick."
     whole = GlobalProposal(model=ScriptedModel(fn=lambda _: f"<START>{better}<END>")).invoke(Workpiece(prompts))
-    everything = spans_of(prompts, editable_ranges(prompts))
+    everything = spans_of(prompts, prompts.document.editable)
     piece = Workpiece(prompts, spans=everything, tagged=f"<edit>{text}</edit>")
     local = LocalProposal(model=ScriptedModel(fn=lambda _: better), protocol="reply").invoke(piece)
     assert local.drafts[0].prompts.id == whole.drafts[0].prompts.id

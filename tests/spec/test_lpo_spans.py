@@ -13,15 +13,25 @@ from hypothesis import strategies as st
 from langchain_promptopt._text.document import editable_words, gaps, normal_ranges
 from langchain_promptopt._text.ranges import Rejection
 from langchain_promptopt._text.recover import Recovered, recover
-from langchain_promptopt._text.spans import SpanLimits, legalise, legalise_premerge, marked, merge_spans, splice
+from langchain_promptopt._text.spans import (
+    SpanLimits,
+    kept_outside,
+    legalise,
+    legalise_premerge,
+    marked,
+    merge_spans,
+    splice,
+)
 from langchain_promptopt._text.tags import insert_tags, parse_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.templates import check_new_text, parse_template
 from langchain_promptopt._text.words import count_words, word_limit
+from langchain_promptopt.errors import PromptError
 from tests.spec.span_cases import (
     NEW,
     assert_local_and_vars,
     child_of,
     keeps_fixed_text,
+    made,
     make_case,
     make_limits,
     make_ranges,
@@ -40,27 +50,41 @@ FORMATS = ("f-string", "mustache", "jinja2", "literal")
 def test_L1_identity(seed):
     case = make_case(seed)
     same = [(a, b, old) for (a, b), old in zip(case.spans, marked(case.spans, case.text), strict=True)]
-    assert splice(case.text, same) == case.text
+    assert made(case.text, same) == case.text
 
 
 @given(st.text(), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.text(max_size=5)), max_size=5))
-def test_L1_splice_keeps_everything_outside(text, raw):
+def test_a_child_keeps_every_character_outside_its_edits(text, raw):
     edits, at = [], 0
     for a, b, new in sorted((min(a, b), max(a, b), new) for a, b, new in raw):
         if a >= at and b <= len(text):
             edits.append((a, b, new))
             at = b
-    child, shift = splice(text, edits), 0
+    child, shift = made(text, edits), 0
+    assert kept_outside(text, edits, child)
     for a, b, new in edits:
         assert child[a + shift : a + shift + len(new)] == new
         shift += len(new) - (b - a)
-    kept = [text[a:b] for a, b in zip([0, *(e[1] for e in edits)], [*(e[0] for e in edits), len(text)], strict=True)]
-    assert len(child) == sum(map(len, kept)) + sum(len(e[2]) for e in edits)
+    at = shift = 0
+    for a, b, new in (*edits, (len(text), len(text), "")):  # stretch by stretch, each where it has moved to
+        assert child[at + shift : a + shift] == text[at:a]
+        at, shift = b, shift + len(new) - (b - a)
+    assert len(child) == len(text) + shift
+
+
+@given(st.text(" a\n🙂", max_size=20), st.integers(0, 20), st.sampled_from(["", " ", "b"]))
+def test_a_child_that_differs_outside_its_edits_is_told(text, at, extra):
+    """Two blanks for one, a lost line, a letter more: at any place outside the edit."""
+    edits = [(0, min(1, len(text)), "new")]
+    child = made(text, edits)
+    at = min(3 + at, len(child))
+    for other in (child[:at] + extra + child[at:], child[:at] + child[at + 1 :]):
+        assert kept_outside(text, edits, other) is (other == child)
 
 
 def test_L1_overlapping_edits_are_refused():
-    with pytest.raises(ValueError, match="overlaps"):
-        splice("abcdef", [(0, 3, "x"), (2, 4, "y")])
+    with pytest.raises(PromptError, match="overlaps"):
+        made("abcdef", [(0, 3, "x"), (2, 4, "y")])
     with pytest.raises(ValueError, match="leaves the text"):
         splice("abc", [(2, 9, "x")])
 
@@ -97,7 +121,7 @@ def test_L2_honest_reply_is_read_exactly(seed):
     )
     if touching or not case.spans:
         return
-    found = recover(splice(case.text, edits), case.text, case.spans, case.frozen, case.tag, case.template.format)
+    found = recover(made(case.text, edits), case.text, case.spans, case.frozen, case.tag, case.template.format)
     if isinstance(found, Recovered):
         assert all(
             new.strip() == want or new == case.text[a:b]
@@ -107,7 +131,7 @@ def test_L2_honest_reply_is_read_exactly(seed):
     for a, b, new in edits:
         tagged.append((a + shift, a + shift + len(new)))
         shift += len(new) - (b - a)
-    reply = insert_tags(splice(case.text, edits), tagged, case.tag)
+    reply = insert_tags(made(case.text, edits), tagged, case.tag)
     found = recover(reply, case.text, case.spans, case.frozen, case.tag, case.template.format)
     assert isinstance(found, Recovered), (case, reply, found)
     assert [new.strip() for new in found.replacements] == news
@@ -351,7 +375,7 @@ def test_L9_one_tag_over_everything_is_global(new):
     raw = f"{new} {{q}}"
     found = recover(raw, text, spans, frozen)
     assert isinstance(found, Recovered)
-    assert splice(text, [(*spans[0], found.replacements[0])]) == raw
+    assert made(text, [(*spans[0], found.replacements[0])]) == raw
 
 
 def test_L10_without_enforcement_local_is_violated():
@@ -375,7 +399,7 @@ def test_L10_model_text_renders_as_itself(new):
     template = parse_template("Say SPAN to {q}.", "f-string")
     source = check_new_text(new, template)
     assert isinstance(source, str)
-    child = splice(template.source, [(4, 8, source)])
+    child = made(template.source, [(4, 8, source)])
     doubled = new.replace("{{", "{").replace("}}", "}") if new == "{{doubled}}" else new
     assert child.format(q="{you}") == f"Say {doubled} to {{you}}."
 

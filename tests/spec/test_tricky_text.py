@@ -14,7 +14,7 @@ import pytest
 
 from langchain_promptopt._text.ranges import Rejection
 from langchain_promptopt._text.recover import recover
-from langchain_promptopt._text.spans import SpanLimits, legalise, marked, splice
+from langchain_promptopt._text.spans import SpanLimits, legalise, marked
 from langchain_promptopt._text.tags import TAG, insert_tags, parse_tags, pick_tag
 from langchain_promptopt._text.templates import (
     Template,
@@ -26,6 +26,7 @@ from langchain_promptopt._text.templates import (
 )
 from langchain_promptopt._text.words import count_words, is_unspaced, shorten, word_limit, words_changed
 from langchain_promptopt.errors import PromptError
+from tests.spec.span_cases import made
 from tests.support.shared_data import shared
 
 CASES = Path(__file__).parent / "cases"
@@ -127,7 +128,7 @@ def test_tricky_P10_block_marks_stay_fixed():
     template = parse_template(tagged.text, "jinja2")
     spans = legalise(tagged.ranges, tagged.text, template.atom_ranges, EVERYTHING)
     assert marked(spans, tagged.text) == ("Use a formal tone.",)
-    assert same_code(template, splice(tagged.text, [(*spans[0], "Use a stiff tone.")])) is None
+    assert same_code(template, made(tagged.text, [(*spans[0], "Use a stiff tone.")])) is None
 
 
 def test_tricky_P11_goes_by_the_declared_format_and_warns():
@@ -155,7 +156,7 @@ def test_tricky_P13_P14_words_and_letters():
         assert count_words(prompt) == cases[name]["facts"]["whitespace_words"]
         assert not is_unspaced(prompt)
         template = parse_template(prompt, "f-string")
-        assert splice(prompt, []) == prompt
+        assert made(prompt, []) == prompt
         assert template.signature == ("{message}",)
     hindi = cases["P14"]["prompt"]
     for n in range(1, 80):
@@ -174,13 +175,13 @@ def test_tricky_P16_slips_far_from_the_span_do_not_matter():
     tagged = parse_tags(case["prompt"])
     assert count_words(tagged.text) == case["facts"]["whitespace_words"]
     (span,) = tagged.ranges
-    edited = splice(tagged.text, [(*span, "Rule 101: pass every message on.")])
+    edited = made(tagged.text, [(*span, "Rule 101: pass every message on.")])
     reply = edited.replace("room 015 writes a message", "room 15 writes a massage").replace(
         "today. Rule 200", "Rule 200"
     )
     found = recover(reply, tagged.text, [span])
     assert not isinstance(found, Rejection)
-    assert splice(tagged.text, [(*span, found.replacements[0])]) == edited
+    assert made(tagged.text, [(*span, found.replacements[0])]) == edited
     assert 0 < found.leak < 0.01
 
 
@@ -219,7 +220,7 @@ def verdict_on(case: dict[str, Any]) -> tuple[str | None, Rejection | None, str]
         if isinstance(source, Rejection):
             return None, source, tagged.text
         edits.append((start, end, source))
-    child = splice(tagged.text, edits)
+    child = made(tagged.text, edits)
     refusal = same_code(template, child)
     return (None, refusal, tagged.text) if refusal else (child, None, tagged.text)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from langchain_promptopt.types.edits import splice
+from langchain_promptopt.types.edits import with_edits
 
 SYSTEM = """You sort messages of the shop's customers.
 
@@ -90,7 +90,7 @@ class Journal:
         self, parent: tuple[str, list[dict[str, Any]]], step: int, *edits: dict[str, Any], scope: str = "spans"
     ) -> tuple[str, list[dict[str, Any]]]:
         """`proposed`; returns the child's id and prompts."""
-        prompts = splice(parent[1], edits)
+        prompts = with_edits(parent[1], edits)
         child = ident(prompts)
         self.add(
             "proposed",

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.types import Candidate, Edit, Message, Prompt, PromptSet
-from langchain_promptopt.types.edits import FinalEdit, compose, differences, final_edits, journal_edits, rebuild, splice
+from langchain_promptopt.types.edits import (
+    FinalEdit,
+    compose,
+    differences,
+    final_edits,
+    journal_edits,
+    rebuild,
+    with_edits,
+)
 from tests.support.journals import SYSTEM, Journal, edit, improved_run
 
 TEXTS = st.text(st.sampled_from("ab \n🙂é"), max_size=6)
@@ -47,7 +55,7 @@ def histories(draw) -> tuple[str, list[tuple[str, list[dict]]], str]:
     for i in range(draw(st.integers(0, 4))):
         edits = draw(step_edits(text))
         steps.append((f"c{i}", edits))
-        text = template(splice(prompts_of(text), edits))
+        text = template(with_edits(prompts_of(text), edits))
     return base, steps, text
 
 
@@ -56,7 +64,7 @@ def histories(draw) -> tuple[str, list[tuple[str, list[dict]]], str]:
 def test_composed_edits_make_the_final_text_and_do_not_overlap(history):
     base, steps, final = history
     edits = compose(prompts_of(base), steps)
-    assert template(splice(prompts_of(base), [e.as_json() for e in edits])) == final
+    assert template(with_edits(prompts_of(base), [e.as_json() for e in edits])) == final
     for one, two in itertools.pairwise(edits):
         assert one.end <= two.start
         assert (one.start, one.end) != (two.start, two.end)
@@ -118,14 +126,14 @@ def test_a_candidate_from_nothing_is_told_as_a_difference():
     ]
     journal.add("proposed", parent_id="", candidate_id="fresh", step=0, scope="global", edits=[], prompts=fresh)
     edits = journal_edits(journal.lines, "fresh")
-    assert template(splice(seed[1], [e.as_json() for e in edits])) == "Sort: one label."
+    assert template(with_edits(seed[1], [e.as_json() for e in edits])) == "Sort: one label."
     assert {e.lineage for e in edits} == {("fresh",)}
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_differences_turn_one_text_into_the_other(old, new):
     edits = differences(prompts_of(old), prompts_of(new), "c")
-    assert template(splice(prompts_of(old), [e.as_json() for e in edits])) == new
+    assert template(with_edits(prompts_of(old), [e.as_json() for e in edits])) == new
 
 
 def test_candidates_give_the_same_edits_as_their_journal():

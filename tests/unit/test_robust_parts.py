@@ -11,10 +11,11 @@ from langchain_promptopt.bench.world import LOCAL_LONG, LOCAL_MEDIUM
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.protocols import Ask, Trial
 from langchain_promptopt.strategies.evidence import ErrorBatches
-from langchain_promptopt.strategies.proposals import PerParent, Screened, apart
+from langchain_promptopt.strategies.proposals import PerParent, Screened
 from langchain_promptopt.strategies.scope import FixedSpans, Hedged
 from langchain_promptopt.strategies.scoring import FullDev, Race
 from langchain_promptopt.types import Allowance, Attempt, Candidate, Edit, Message, Prompt, PromptSet, Span, Workpiece
+from langchain_promptopt.types.edits import kept_apart
 
 PROMPTS = PromptSet((Prompt("main", (Message("human", "One two three four five six seven {x}"),)),))
 IDS = [f"t{i}" for i in range(40)]
@@ -43,7 +44,7 @@ def test_a_single_winner_goes_on_as_it_is_and_overlapping_edits_are_not_joined()
     done = Screened().screened([over, one])
     assert done.kept == (one.candidate,)
     assert done.joined == ()
-    assert apart([edit(0, 3), edit(3, 4), edit(4, 7)]) == (edit(0, 3), edit(4, 7))
+    assert kept_apart([edit(0, 3), edit(3, 4), edit(4, 7)]) == (edit(0, 3), edit(4, 7))
 
 
 def test_a_whole_rewrite_goes_on_only_where_it_won_more_than_every_local_child():

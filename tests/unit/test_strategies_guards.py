@@ -54,6 +54,25 @@ def test_an_ordinary_edit_passes():
     assert rule(prompts(), child(prompts(), "is mentioned", "was taken or is missing"), examples=[ROW]) is None
 
 
+@pytest.mark.parametrize("damage", ["before", "after", "frozen", "role"])
+def test_a_child_with_one_blank_less_is_refused(damage):
+    """The guard reads the two texts; it does not make the child again by the same way."""
+    parent = prompts("Name its  kind. Say BILLING.  Ticket: {ticket}")
+    good = child(parent, "BILLING", "PAYMENT")
+    text, role = good.prompts["main"].messages[0].template, "human"
+    if damage == "before":
+        text = text.replace("its  kind", "its kind")
+    elif damage == "after":
+        text = text.replace(".  Ticket", ". Ticket")
+    elif damage == "frozen":
+        text = text.replace("{ticket}", "{ticket} ")
+    else:
+        role = "system"
+    damaged = PromptSet((Prompt("main", (Message(role, text),)),))
+    assert rule(parent, good) is None
+    assert rule(parent, Draft(damaged, good.edits)) == "local"
+
+
 @pytest.mark.parametrize(
     ("new", "refused"),
     [
