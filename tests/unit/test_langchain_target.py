@@ -354,7 +354,7 @@ def test_a_run_that_renders_a_copy_is_refused():
 
     with pytest.raises(PromptError, match="rendered none") as raised:
         asyncio.run(run())
-    assert "copies made at run time" in str(raised.value)
+    assert "copy made at run time" in str(raised.value)
 
 
 def test_copies_made_by_partial_and_plus_follow_the_candidate():
