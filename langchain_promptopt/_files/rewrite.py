@@ -1,11 +1,8 @@
-"""Prompts that are values in a JSON file, changed without touching the rest of the file.
+"""Writing a winner into the file a prompt came from, and the patch that would do the same.
 
-The file of a project that holds a prompt, found by the prompt's own text.
-
-A chain in Python code knows its template but not where it was written. The module that the
-configuration names is looked into first; otherwise the text must stand in one file only.
-
-Writing a winner into the file a prompt came from, and the patch that would do the same.
+Only the prompt's own text changes: JSON and YAML values keep their spelling, key order, comments and
+indentation, Python literals their quotes (`_files.python`). Where the file of a prompt is not known, it
+is found by the prompt's text: in the module that the configuration names, else in the one file that holds it.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._files.python import rewrite_python
-from langchain_promptopt._files.yaml import respell, rewrite_yaml
+from langchain_promptopt._files.yaml import part_range, respell, rewrite_yaml
 from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
@@ -43,8 +40,15 @@ class Value:
     text: str
 
 
-def rewrite_json(source: str, old: str, new: str, where: str) -> str:
+def rewrite_json(source: str, old: str, new: str, where: str, part: str = "") -> str:
     """The file with the one value that is `old` being `new`; key order, indent and spelling stay.
+
+    Args:
+        source: The file's text.
+        old: The template as it stands there.
+        new: The template it shall become.
+        where: The file, for errors.
+        part: Name of the prompt in the file, where it holds several.
 
     Raises:
         PromptError: It is no JSON, or no value or several are the prompt.
@@ -54,7 +58,8 @@ def rewrite_json(source: str, old: str, new: str, where: str) -> str:
     except ValueError as error:
         msg = f"the file is no JSON: {error}"
         raise PromptError(msg, where=where) from error
-    found = [value for value in _values(source) if value.text == old]
+    start, end = part_range(source, part, where)
+    found = [v for v in _values(source) if v.text == old and start <= v.start and v.end <= end]
     if len(found) != 1:
         msg = f"{len(found) or 'no'} values in the file are the prompt"
         raise PromptError(msg, where=where, mend="It must stand there exactly once, as a string or a list of lines.")
@@ -118,8 +123,6 @@ def _list(token: str, new: str) -> str:
     return "[" + first + ("," + gap).join(lines) + last + "]"
 
 
-# ------------------------------------------------------------ The file of a project that holds a prompt, found by
-
 MAX_FILES = 5_000
 MAX_BYTES = 1_000_000
 _SUFFIXES = frozenset(
@@ -131,7 +134,7 @@ _TELLING = 5
 """Words of the prompt, the longest ones, of which a file must hold one to be looked at closely."""
 
 
-def find_home(old: Prompt, new: Prompt, root: Path, module: str = "") -> Path | None:
+def find_source(old: Prompt, new: Prompt, root: Path, module: str = "") -> Path | None:
     """The one file under `root` in which `old` can become `new`; None where there is none.
 
     Args:
@@ -204,39 +207,46 @@ def _holds(path: Path, old: Prompt, new: Prompt) -> bool:
     return True
 
 
-# ------------------------------------------------------------ Writing a winner into the file a prompt came from, a
-
 _BOM = "\ufeff"
 
 
-def write_to_file(path: str | Path, old: Prompt, new: Prompt) -> None:
+def write_to_file(path: str | Path, old: Prompt, new: Prompt, part: str = "") -> None:
     """Replace the texts of `old` by those of `new` in a file; everything else in it stays.
 
     `.json`, `.yaml`, `.yml` and `.py` are searched for values that mean the old text; any other
     file for the text itself. The file is replaced in one step, so a crash leaves the old one.
 
+    Args:
+        path: The file.
+        old: The prompt as it stands in the file.
+        new: The prompt it shall become.
+        part: Name of the prompt in the file, where it holds several.
+
     Raises:
         PromptError: A text is not found exactly once, or the file is not what its name says.
     """
     path = Path(path)
-    after = rewritten(path, old, new)
+    after = rewritten(path, old, new, part)
     replace_file(path, after.encode("utf-8", "surrogatepass"))
 
 
-def patch_for_file(path: str | Path, old: Prompt, new: Prompt, *, root: str | Path | None = None) -> str:
+def patch_for_file(
+    path: str | Path, old: Prompt, new: Prompt, *, part: str = "", root: str | Path | None = None
+) -> str:
     """A unified diff that `git apply` accepts, doing what `write_to_file` would; "" for no change.
 
     Args:
         path: A prompt file, or Python source with the prompt as a string literal.
         old: The prompt as it stands in the file.
         new: The prompt it shall become.
+        part: Name of the prompt in the file, where it holds several.
         root: Folder the patch is applied in; the git work tree around the file unless given.
 
     Raises:
         PromptError: As `write_to_file`.
     """
     path = Path(path)
-    before, after = read_text(path), rewritten(path, old, new)
+    before, after = read_text(path), rewritten(path, old, new, part)
     if before == after:
         return ""
     name = os.path.relpath(path.resolve(), Path(root).resolve() if root else _work_tree(path))
@@ -246,8 +256,8 @@ def patch_for_file(path: str | Path, old: Prompt, new: Prompt, *, root: str | Pa
     return f"diff --git {_quoted(f'a/{name}')} {_quoted(f'b/{name}')}\n{body}"
 
 
-def rewritten(path: Path, old: Prompt, new: Prompt) -> str:
-    """The file's text with the texts of `old` being those of `new`. Raises PromptError as `write_to_file`."""
+def rewritten(path: Path, old: Prompt, new: Prompt, part: str = "") -> str:
+    """The file's text with the texts of `old` being those of `new`; arguments and errors as `write_to_file`."""
     if [m.role for m in old.messages] != [m.role for m in new.messages]:
         msg = "the two prompts have different messages"
         raise PromptError(msg, where=str(path))
@@ -257,11 +267,11 @@ def rewritten(path: Path, old: Prompt, new: Prompt) -> str:
     rewrite = _REWRITERS.get(path.suffix.lower(), _rewrite_text)
     for was, now in zip(old.messages, new.messages, strict=True):
         if was.template != now.template:
-            text = rewrite(text, was.template, now.template, str(path))
+            text = rewrite(text, was.template, now.template, str(path), part)
     return mark + text
 
 
-def _rewrite_text(source: str, old: str, new: str, where: str) -> str:
+def _rewrite_text(source: str, old: str, new: str, where: str, part: str) -> str:  # noqa: ARG001 - one text a file
     """The file with the one stretch that is `old` being `new`, in the file's line endings."""
     if "\r\n" in source and "\r\n" not in old:
         old, new = (re.sub(r"\r?\n", "\r\n", text) for text in (old, new))
@@ -272,11 +282,15 @@ def _rewrite_text(source: str, old: str, new: str, where: str) -> str:
     return source[: found[0]] + new + source[found[0] + len(old) :]
 
 
-_REWRITERS: dict[str, Callable[[str, str, str, str], str]] = {
+def _rewrite_python(source: str, old: str, new: str, where: str, part: str) -> str:  # noqa: ARG001 - literals have no names
+    return rewrite_python(source, old, new, where)
+
+
+_REWRITERS: dict[str, Callable[[str, str, str, str, str], str]] = {
     ".json": rewrite_json,
     ".yaml": rewrite_yaml,
     ".yml": rewrite_yaml,
-    ".py": rewrite_python,
+    ".py": _rewrite_python,
 }
 
 

@@ -1,13 +1,9 @@
-r"""Changing text inside a literal while keeping the spelling of everything that stays.
+r"""Prompts that are scalars in a YAML file: only the scalar's own text changes.
 
-A literal of any language is a row of *spellings*, one per decoded character (`\n`, `\u00e9`,
-`""`). New text keeps the spellings of the characters it shares with the old and spells only the
-new ones, so that a one-word edit is a one-word change in the file.
-
-Prompts that are scalars in a YAML file: only the scalar's own text changes.
-
-The place comes from the parser's marks, so comments, indentation and order elsewhere stay as
-they are byte for byte. What cannot be spelled in the scalar's style is written in double quotes.
+The place comes from the parser's marks, so comments, indentation and order elsewhere stay as they are
+byte for byte. A literal of any language is a row of *spellings*, one per decoded character (`\n`,
+`\u00e9`, `""`): new text keeps the spellings of the characters it shares with the old and spells only
+the new ones. What cannot be spelled in the scalar's style is written in double quotes.
 """
 
 from __future__ import annotations
@@ -82,8 +78,6 @@ def _starts(words: Sequence[str], at: int) -> list[int]:
     return starts
 
 
-# ------------------------------------------------------------ Prompts that are scalars in a YAML file: only the sc
-
 _BREAKS = " \n\r\x85\u2028\u2029"
 """A blank, and what YAML takes for the end of a line."""
 _HEADER = re.compile(r"([|>])([+\-0-9]*)([ \t]*(?:#[^\r\n]*)?)(\r?\n)")
@@ -91,27 +85,75 @@ _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 _PLAIN = re.compile(r"[A-Za-z0-9_](?:[\w .,;!?()/+=*-]*[\w.,;!?()/+=*-])?")
 
 
-def rewrite_yaml(source: str, old: str, new: str, where: str) -> str:
+def rewrite_yaml(source: str, old: str, new: str, where: str, part: str = "") -> str:
     """The file with the one scalar that is `old` being `new`.
+
+    Args:
+        source: The file's text.
+        old: The template as it stands there.
+        new: The template it shall become.
+        where: The file, for errors.
+        part: Name of the prompt in the file, where it holds several.
 
     Raises:
         PromptError: It is no YAML, or no scalar or several are the prompt.
     """
-    found = [node for node in _scalars(_compose(source, where)) if node.value == old]
+    root = _compose(source, where)
+    within = _node_at(root, part, where) if part else root
+    found = [node for node in _scalars(within) if node.value == old]
     if len(found) != 1:
         msg = f"{len(found) or 'no'} values in the file are the prompt"
         raise PromptError(msg, where=where, mend="It must stand there exactly once.")
     node = found[0]
     start, end = node.start_mark.index, node.end_mark.index
     start += len(_PROPERTIES.match(source, start, end)[0])  # type: ignore[index]  # matches the empty text too
-    before = _values(source, where) or []
-    wanted = [new if value == old else value for value in before]
+    before = [one.value for one in _scalars(root)]
+    nodes = list(_scalars(root))
+    wanted = [new if one is node else value for one, value in zip(nodes, before, strict=True)]
     for made in _variants(source[start:end], node, old, new, source):
         candidate = source[:start] + made + source[end:]
         if _values(candidate, None) == wanted:
             return candidate
     msg = "the new text cannot be written in the file's style"
     raise PromptError(msg, where=where, mend="Change it by hand.")
+
+
+def part_range(source: str, part: str, where: str) -> tuple[int, int]:
+    """Where the prompt `part` of a YAML or JSON file stands in its text; all of it for ""."""
+    if not part:
+        return 0, len(source)
+    node = _node_at(_compose(source, where), part, where)
+    return node.start_mark.index, node.end_mark.index
+
+
+def _node_at(node: Any, part: str, where: str) -> Any:
+    """The node that `part` names, as `layouts` finds the data there."""
+    left = part
+    while left:
+        choices = _choices(node)
+        key = left if left in choices else left.partition(".")[0]
+        if key not in choices:
+            msg = f"the file has no prompt {part!r}"
+            raise PromptError(msg, where=where, mend=f"It has: {', '.join(choices) or 'none'}.")
+        node, left = choices[key], left[len(key) + 1 :]
+    return node
+
+
+def _choices(node: Any) -> dict[str, Any]:
+    if node.id == "mapping":
+        pairs = {key.value: value for key, value in node.value if key.id == "scalar"}
+        wrapped = next(
+            (pairs[key] for key in ("prompts", "templates") if key in pairs and pairs[key].id != "scalar"), None
+        )
+        return ({} if wrapped is None else _choices(wrapped)) | pairs
+    if node.id == "sequence":
+        return {_item_name(item, n): item for n, item in enumerate(node.value, start=1)}
+    return {}
+
+
+def _item_name(item: Any, number: int) -> str:
+    pairs = {key.value: value.value for key, value in item.value if key.id == "scalar"} if item.id == "mapping" else {}
+    return next((str(pairs[key]) for key in ("name", "id", "label") if pairs.get(key)), str(number))
 
 
 def _compose(source: str, where: str | None) -> Any:
@@ -151,7 +193,7 @@ def _scalars(node: Any, seen: set[int] | None = None) -> Iterator[Any]:
 def _variants(text: str, node: Any, old: str, new: str, source: str) -> Iterator[str]:
     newline = "\r\n" if "\r\n" in source else "\n"
     if node.style == "|":
-        yield from _block(text, new, newline)
+        yield from _block(text, old, new, newline)
     elif node.style == ">" and "\n" not in old.rstrip("\n"):
         yield from _folded(text, old, new)
     elif node.style == "'":
@@ -161,7 +203,7 @@ def _variants(text: str, node: Any, old: str, new: str, source: str) -> Iterator
     elif node.style is None and "\n" not in new and _PLAIN.fullmatch(new):
         yield new
     if node.style in {"|", ">"}:
-        yield from _fresh_block(text, new, newline)
+        yield from _fresh_block(text, old, new, newline)
     yield _quoted(new) + _tail(text, node)
 
 
@@ -177,7 +219,7 @@ def _tail(text: str, node: Any) -> str:
     return text[len(text.rstrip("\r\n")) :] if node.style in {"|", ">"} else ""
 
 
-def _block(text: str, new: str, newline: str) -> Iterator[str]:
+def _block(text: str, old: str, new: str, newline: str) -> Iterator[str]:
     """A literal block in its own indent; `|`, `|-` or `|+` as the final line breaks want."""
     header = _HEADER.match(text)
     if header is None:
@@ -193,15 +235,28 @@ def _block(text: str, new: str, newline: str) -> Iterator[str]:
         lines = (new if chomp == "+" else new.rstrip("\n")).split("\n")
         if chomp == "+" and new.endswith("\n"):
             lines.pop()
-        made = newline.join(f"{indent}{line}" if line else "" for line in lines)
+        made = newline.join(_spelled_lines(body, indent, old, lines))
         gap = "" if chomp == "+" else _blank_tail(body)
         yield f"|{digits}{chomp}{header[3]}{newline}{made}{newline if body.endswith(chr(10)) or gap else ''}{gap}"
 
 
-def _fresh_block(text: str, new: str, newline: str) -> Iterator[str]:
+def _spelled_lines(body: str, indent: str, old: str, new: Sequence[str]) -> Iterator[str]:
+    """The new lines as the file spells them; a line that stays keeps the blanks that stand in it."""
+    there = re.split(r"\r?\n", body)
+    before = old.split("\n")
+    matcher = difflib.SequenceMatcher(None, before, new, autojunk=False)
+    for tag, i, j, k, m in matcher.get_opcodes():
+        for number, line in enumerate(new[k:m]):
+            plain = f"{indent}{line}" if line else ""
+            was = there[i + number] if tag == "equal" and i + number < min(j, len(there)) else plain
+            # Blank lines may hold any blanks up to the indent; they mean the same line break.
+            yield was if was == plain or (not line and not was.strip(" ")) else plain
+
+
+def _fresh_block(text: str, old: str, new: str, newline: str) -> Iterator[str]:
     header = _HEADER.match(text)
     if header is not None:
-        yield from _block(f"|{text[1:]}", new, newline)
+        yield from _block(f"|{text[1:]}", old, new, newline)
 
 
 def _folded(text: str, old: str, new: str) -> Iterator[str]:

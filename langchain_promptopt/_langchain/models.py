@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretBytes, SecretStr
 
+from langchain_promptopt._imports import users_errors
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._runtime.failures import TABLE, Probe, classify
 from langchain_promptopt.errors import ConfigError, CredentialsError
@@ -145,10 +146,13 @@ def _other_provider(spec: str, role: str, base_url: str | None) -> BaseChatModel
         mend = "pip install 'langchain-promptopt[providers]' and the provider's own package."
         raise ConfigError(msg, where=f"{role} model", mend=mend) from error
     try:
-        model: BaseChatModel = init_chat_model(spec, **({} if base_url is None else {"base_url": base_url}))
-    except (ImportError, ValueError) as error:
-        msg = f"{spec!r} cannot be loaded: {error}"
-        raise ConfigError(msg, where=f"{role} model", mend="Install the provider's package.") from error
+        with users_errors(f"the model {spec!r} cannot be made", f"{role} model"):
+            model: BaseChatModel = init_chat_model(spec, **({} if base_url is None else {"base_url": base_url}))
+    except ConfigError as error:
+        if isinstance(error.__cause__, ImportError):
+            mend = "" if "pip install" in error.what else "Install the provider's package."
+            raise ConfigError(error.what, where=error.where, mend=mend) from error.__cause__
+        raise
     return model
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+import traceback
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langchain_promptopt.cli import changes, methods, optimize, runs
 from langchain_promptopt.cli.flags import EXAMPLES
-from langchain_promptopt.cli.output import ensure_text, log_is_public, print_json
+from langchain_promptopt.cli.output import answer_alone, ensure_text, log_is_public, print_json
 from langchain_promptopt.errors import Interrupted, PromptOptError, UsageError, exit_code_of
 
 if TYPE_CHECKING:
@@ -38,20 +40,47 @@ _CLICK_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.
 """Typer carries its own copy of click in newer versions; either way this is the base of its usage errors."""
 
 
+@app.callback()
+def _options(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")] = False,
+) -> None:
+    pass
+
+
 def run(args: Sequence[str]) -> int:
-    """Run one command line and return the process exit code."""
+    """Run one command line and return the process exit code.
+
+    With `--json`, stdout is the answer alone: what the user's own code prints goes to stderr.
+    """
     ensure_text()
+    args = list(args)
+    if args == ["--version"]:
+        from langchain_promptopt import __version__
+
+        sys.stdout.write(f"promptopt {__version__}\n")
+        return 0
+    with_traceback = "--traceback" in args
+    args = [arg for arg in args if arg != "--traceback"]
+    with answer_alone() if "--json" in args else nullcontext():
+        return _run(args, with_traceback=with_traceback)
+
+
+def _run(args: list[str], *, with_traceback: bool) -> int:
     as_json = "--json" in args
     try:
-        code = typer.main.get_command(app).main(args=list(args), prog_name="promptopt", standalone_mode=False)
+        code = typer.main.get_command(app).main(args=args, prog_name="promptopt", standalone_mode=False)
     except _CLICK_ERROR as error:
         return _usage(error, as_json=as_json)
     except typer.Abort:
         return _failed(Interrupted("stopped"), as_json=as_json)
     except PromptOptError as error:
+        if with_traceback:
+            traceback.print_exc()
         return _failed(error, as_json=as_json)
     except SystemExit as end:
-        # Typer ends with 1 when the reader of our output left, which is nobody's failure.
+        # Typer ends with 1 when the reader of our output left, which is no failure.
         return 0 if isinstance(end.__context__, BrokenPipeError) else int(end.code or 0)
     except Exception as error:
         if as_json:
@@ -84,6 +113,6 @@ def _failed(error: PromptOptError, *, as_json: bool) -> int:
 
 def _print_failure(error: BaseException) -> None:
     """The same object as `run_step` gives."""
-    from langchain_promptopt.pipeline.step import failure_json
+    from langchain_promptopt.pipeline.delivering import failure_json
 
     print_json(failure_json(error))

@@ -134,11 +134,11 @@ def _named(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> Path:
 
 def _found(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> Path:
     """The file that holds a prompt: the one the run read, or the one in which its text is found."""
-    from langchain_promptopt._files.rewrite import find_home
+    from langchain_promptopt._files.rewrite import find_source
 
     path = config.path(old.source) if old.source else None
     if path is None or not path.is_file():
-        path = find_home(old, new, config.root, _module(record, config))
+        path = find_source(old, new, config.root, _module(record, config))
     if path is None:
         msg = f"no file under {config.root} holds the text of prompt {old.name!r}"
         raise UsageError(msg, where=old.source, mend="Name it: --to FILE for apply, --file FILE for diff --patch.")

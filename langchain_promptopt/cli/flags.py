@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from langchain_promptopt.cli.output import Json
+from langchain_promptopt.errors import UsageError
 
 if TYPE_CHECKING:
     from langchain_promptopt.config import Config
@@ -40,7 +41,7 @@ _ALL = (
     Flag("--data", "data.source", "Rows: a file or folder, hf:owner/name, or a LangSmith dataset.", "SOURCE"),
     Flag("--evaluator", "evaluate.evaluators", "Built-in name or module:function; may be repeated.", "NAME", list),
     Flag("--task-model", "task.model", 'Model that runs the prompt, "provider:name" or "offline".', "MODEL"),
-    Flag("--template-format", "task.template_format", "Of a .txt prompt: f-string, mustache or jinja2.", "FORMAT"),
+    Flag("--template-format", "task.template_format", "Of a prompt file: f-string, mustache or jinja2.", "FORMAT"),
     Flag(
         "--freeze",
         "task.freeze",
@@ -106,16 +107,35 @@ class Given:
 
     def load_step(self) -> Config:
         """The same for a verb that runs: settings that cannot be used are told to summary, JUnit and GitHub too."""
-        from langchain_promptopt.pipeline.step import unusable_told
+        from langchain_promptopt.pipeline.delivering import unusable_told
 
         with unusable_told(self.config, overrides=self.overrides):
             return self.load()
 
     def target(self, value: str | None) -> None:
-        """Take the positional argument: `module:name` is a chain, anything else a prompt."""
-        if value is not None:
-            chain = re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", value) and not Path(value).exists()
+        """Take the positional argument: settings (.toml), a chain (module:name, file.py:name), or a prompt.
+
+        Raises UsageError where settings are named twice, or the file holds something else.
+        """
+        if value is None:
+            return
+        if value.lower().endswith(".toml"):
+            self._settings(Path(value))
+        else:
+            chain = re.fullmatch(r"(?:[^\W\d][\w.]*|.*\.py):[^\W\d][\w.]*", value) and not _is_prompt_file(value)
             self.overrides["task.chain" if chain else "task.prompt"] = value
+
+    def _settings(self, path: Path) -> None:
+        if self.config is not None:
+            msg = f"settings are named twice: {path} and {self.config}"
+            raise UsageError(msg, mend="Give one of them.")
+        self.config = path
+
+
+def _is_prompt_file(value: str) -> bool:
+    from langchain_promptopt.config.models import split_part
+
+    return split_part(value, Path.cwd()) is not None
 
 
 EXAMPLES: dict[Verb, str] = {}

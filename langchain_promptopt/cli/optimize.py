@@ -106,7 +106,7 @@ def proposal(config: Config, overrides: Mapping[str, Any]) -> dict[str, dict[str
         "output": {"prompts": "prompts/", "apply": config.output.apply},
     }
     if config.task.prompt is not None:
-        out["task"] |= {"model": "openai:gpt-4o-mini", "template_format": config.task.template_format}
+        out["task"] |= {"model": "openai:gpt-4o-mini"}
     for dotted in overrides:
         section, _, key = dotted.partition(".")
         value = getattr(getattr(config, section), key)
@@ -179,7 +179,8 @@ def optimize(
     config = given.load_step()
     pass
     from langchain_promptopt.pipeline.check import check_config
-    from langchain_promptopt.pipeline.step import NEEDED, failures_told, start
+    from langchain_promptopt.pipeline.delivering import failures_told
+    from langchain_promptopt.pipeline.step import NEEDED, start
 
     with failures_told(config):
         if dry_run:
@@ -248,7 +249,7 @@ def compare(
 
     from langchain_promptopt.cli.output import watching
     from langchain_promptopt.pipeline import prepare
-    from langchain_promptopt.pipeline.step import failures_told
+    from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.report.terminal import sides_view, test_view
 
     given.target(old)
@@ -278,7 +279,8 @@ def resume(
 ) -> int:
     """Go on with a run. The configuration must be the one it was started with; the budget may differ."""
     from langchain_promptopt.cli.runs import find_run, unfinished_run
-    from langchain_promptopt.pipeline.step import failures_told, start
+    from langchain_promptopt.pipeline.delivering import failures_told
+    from langchain_promptopt.pipeline.step import start
 
     config = given.load_step()
     with failures_told(config):

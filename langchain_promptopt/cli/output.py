@@ -9,9 +9,9 @@ import json
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
 
 import typer
 
@@ -47,6 +47,21 @@ def ensure_text() -> None:
             reconfigure(errors="replace")
 
 
+_answers: list[TextIO] = []
+"""The stream of the machine answer while everything else that is printed goes to stderr."""
+
+
+@contextmanager
+def answer_alone() -> Iterator[None]:
+    """Keep stdout for `print_json`: chains, models and evaluators may print whatever they like."""
+    _answers.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _answers.pop()
+
+
 def log_is_public() -> bool:
     """Whether what is printed becomes a workflow's log, which is read by more people than the rows are."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
@@ -54,7 +69,8 @@ def log_is_public() -> bool:
 
 def print_json(data: Any) -> None:
     """One JSON document. ASCII only, so that no pipe and no locale can spoil it."""
-    sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")
+    out = _answers[-1] if _answers else sys.stdout
+    out.write(json.dumps(data, indent=2, default=str) + "\n")
 
 
 def print_view(view: RenderableType) -> None:

@@ -69,7 +69,7 @@ def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
         from langchain_promptopt.pipeline import prepare
 
         return replace(record, examples=prepare(config).examples())
-    from langchain_promptopt.pipeline.prepare import recalled
+    from langchain_promptopt.pipeline.recorded import recalled
 
     examples, why_not = recalled(config, record.started)
     if why_not:

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from langchain_promptopt.config.models import Config
+from langchain_promptopt.config.models import Config, split_part
 from langchain_promptopt.errors import ConfigError
 
 Key: TypeAlias = tuple[str, ...]
@@ -190,6 +190,9 @@ def load_config(
             msg, where=str(file), mend="Texts need quotes; see `promptopt init` for an example."
         ) from error
     origins = Origins(str(file) if file else "", text)
+    if data and not any(difflib.get_close_matches(key, Config.model_fields, n=1) for key in data):
+        msg = f"the file has no section of these settings ({', '.join(Config.model_fields)}); it has {', '.join(data)}"
+        raise ConfigError(msg, where=str(file), mend="Prompts are read from text, YAML or JSON files.")
     _add_environment(data, env or {}, origins)
     _add_overrides(data, overrides or {}, origins)
     config = _validated(data, origins, root=file.parent if file else Path.cwd(), file=file)
@@ -342,8 +345,12 @@ def _listed(text: str) -> list[str]:
 
 def _absolute(key: Key, value: Any) -> Any:
     """Paths given outside the file start from the working directory, as every shell user expects."""
-    if isinstance(value, str) and (key in _OUTPUT_PATHS or (key in _INPUT_PATHS and Path(value).exists())):
+    if not isinstance(value, str):
+        return value
+    if key in _OUTPUT_PATHS or (key in _INPUT_PATHS and Path(value).exists()):
         return str(Path.cwd() / Path(value).expanduser())
+    if key == ("task", "prompt") and (found := split_part(value, Path.cwd())) is not None:
+        return f"{found[0]}#{found[1]}"
     return value
 
 

@@ -21,18 +21,36 @@ Names: TypeAlias = tuple[str, ...]
 _STRICT = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)
 
 
+def split_part(name: str, root: Path) -> tuple[Path, str] | None:
+    """File and part of a prompt's name, as `Config.prompt_file` gives them; relative paths start at `root`."""
+    for sign in ("", "#", ":"):
+        file, found, part = name.rpartition(sign) if sign else (name, "", "")
+        if sign and not (found and part and Path(file).suffix.lower() in {".json", ".yaml", ".yml"}):
+            continue
+        try:
+            path = root / Path(file).expanduser()
+            if path.is_file():
+                return path, part
+        except (OSError, RuntimeError, ValueError):  # too long, or "~nobody": no path at all
+            continue
+    return None
+
+
 class TaskConfig(BaseModel):
     """`[task]`: what is optimized."""
 
     model_config = _STRICT
 
     chain: str | None = Field(default=None, description='a chain in Python code, as "module:name"')
-    prompt: str | None = Field(default=None, description='a prompt file, or a LangSmith prompt "owner/name:tag"')
+    prompt: str | None = Field(
+        default=None,
+        description='a prompt file, "file#name" where it holds several, or a LangSmith prompt "owner/name:tag"',
+    )
     model: str | None = Field(
         default=None, description='the model that runs the prompt, as "provider:name"; "offline" is built in'
     )
-    template_format: Literal["f-string", "mustache", "jinja2"] = Field(
-        default="f-string", description="of a .txt prompt"
+    template_format: Literal["f-string", "mustache", "jinja2"] | None = Field(
+        default=None, description="of a prompt file; default goes by its ending (.j2, .mustache), else f-string"
     )
     freeze: Names = Field(
         default=(), description='headings, "re:<pattern>", "role:<role>" or "message:<n>" nobody may touch'
@@ -245,6 +263,10 @@ class Config(BaseModel):
     def path(self, value: str | Path) -> Path:
         """`value` as a path, relative ones taken from `root`."""
         return self._root / Path(value).expanduser()
+
+    def prompt_file(self, name: str) -> tuple[Path, str] | None:
+        """File and part that "file", "file#part" or "file:part" names; None where there is no such file."""
+        return split_part(name, self._root)
 
     def located(self, value: str) -> str:
         """`value` as an absolute path where such a file or folder exists, else unchanged (a name or URL)."""

@@ -12,16 +12,15 @@ from __future__ import annotations
 import ast
 import asyncio
 import functools
-import importlib
 import inspect
-import sys
 import textwrap
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_promptopt.errors import EvaluatorError
+from langchain_promptopt._imports import import_object
+from langchain_promptopt.errors import ConfigError, EvaluatorError
 from langchain_promptopt.evaluators._adapter import (
     OF_ALL_ROWS,
     Blame,
@@ -204,7 +203,7 @@ def resolve_evaluators(specs: Any, *, import_from: Path | None = None) -> tuple[
         specs: One or several of: a function (sync or async), a built-in's name, "module:function",
             an object with `evaluate_run`, `declare(...)`, a mapping with the key "evaluator" and
             settings; or a mapping from name to any of these.
-        import_from: A folder put first on the import path for "module:function".
+        import_from: A folder that imports of "module:function" look into last.
 
     Raises:
         EvaluatorError: Nothing given, unknown names, impossible signatures, two with the same key.
@@ -329,20 +328,10 @@ def loaded(spec: str, import_from: Path | None) -> Any:
         msg = f"there is no built-in evaluator `{spec}`"
         mend = f"Did you mean `{close[0]}`? " if close else ""
         raise EvaluatorError(msg, mend=f"{mend}Built in are {', '.join(BUILT_INS)}; others are 'module:function'.")
-    if import_from is not None and str(import_from) not in sys.path:
-        sys.path.insert(0, str(import_from))
     try:
-        found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        msg = f"the module of evaluator {spec!r} cannot be imported: {error}"
-        raise EvaluatorError(msg, mend="Check the name, and the folder it is imported from.") from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            close = get_close_matches(part, dir(found), n=1)
-            msg = f"`{module_name}` has no `{attribute}`"
-            raise EvaluatorError(msg, mend=f"Did you mean `{close[0]}`?" if close else "")
-        found = getattr(found, part)
-    return found
+        return import_object(spec, import_from, "evaluators")
+    except ConfigError as error:
+        raise EvaluatorError(error.what, where=error.where, mend=error.mend) from error.__cause__
 
 
 # ------------------------------------------------------------ Summary evaluators: LangSmith's functions over all r
@@ -380,7 +369,7 @@ def resolve_summaries(specs: Any, *, import_from: Path | None = None) -> tuple[S
     Args:
         specs: One or several functions over any of runs, examples, inputs, outputs, reference_outputs, or
             "module:function"; or a mapping from name to any of these.
-        import_from: A folder put first on the import path.
+        import_from: A folder that imports look into last.
 
     Raises:
         EvaluatorError: An impossible signature, or two with the same key.

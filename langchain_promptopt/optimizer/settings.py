@@ -63,6 +63,7 @@ class Settings:
         judges: What evaluators whose model calls cannot be seen take for each row, by key.
         cache: File of evaluations shared between runs; None asks always.
         summary_evaluators: LangSmith's functions over all rows at once; told beside the verdict, deciding nothing.
+        notes: What was noticed while the task was read, for the run's warnings.
     """
 
     data: Any
@@ -103,3 +104,4 @@ class Settings:
     judges: Mapping[str, JudgeCost] = field(default_factory=dict)
     cache: Path | None = None
     summary_evaluators: Any = ()
+    notes: Sequence[str] = ()

@@ -1,33 +1,37 @@
-"""`check`: rows rendered, splits counted, cost estimated, the test's power said, models probed: all free.
+"""What is known before the first paid call: rows rendered, splits, cost, the test's power, models asked for free.
 
-`check --pilot N`: the baseline twice on some search rows and each judge twice on one answer: noise and cost.
+With a pilot a little is paid: the baseline twice on some search rows, and each judge twice on one answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._engine.executor import Scores
-from langchain_promptopt._langchain.models import endpoint_of, model_name, probe, without_keys
+from langchain_promptopt._imports import importing_from
+from langchain_promptopt._langchain.models import NO_KEY, endpoint_of, model_name, probe, without_keys
 from langchain_promptopt._langsmith.service import probe_langsmith
-from langchain_promptopt._runtime.concurrency import together
+from langchain_promptopt._runtime.concurrency import run_sync, together
 from langchain_promptopt._runtime.estimate import CallCost
+from langchain_promptopt.errors import CredentialsError
 from langchain_promptopt.optimizer.costs import estimate_of, models_by_role, retries_seen
-from langchain_promptopt.optimizer.plan import Plan, make_plan
+from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.wiring import assemble, evaluate_here
-from langchain_promptopt.pipeline.prepare import importing_from
+from langchain_promptopt.pipeline.prepare import code_folder, prepare
 from langchain_promptopt.ports import Job
+from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Cell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_promptopt._runtime.failures import Probe
     from langchain_promptopt.config import Config
-    from langchain_promptopt.errors import CredentialsError
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.optimizer.wiring import Assembled
     from langchain_promptopt.pipeline.prepare import Prepared
@@ -63,31 +67,56 @@ class CheckReport:
 
 def check_config(config: Config, pilot: int = 0) -> CheckReport:
     """`prepare` and `check` of a configuration, whether or not the keys of its models are set."""
-    from langchain_promptopt.pipeline.prepare import prepare
+    with without_keys() as missing:
+        try:
+            prepared = prepare(config)
+        except CredentialsError as error:
+            if "OPENAI_API_KEY" in os.environ:
+                raise
+            missing.append(error)
+        else:
+            return check(prepared, pilot)
+        with _placeholder_key():  # the user's own module makes its model while it is imported
+            return check(prepare(config))
 
-    with without_keys():
-        return prepare(config).check(pilot)
 
-
-async def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
-    """Resolve everything as a run would. Raises UsageError for what a run would refuse.
+def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
+    """Resolve everything as a run would.
 
     A key that is not set is told beside all that can be said without it; the pilot is then left out.
-    """
-    searches = prepared.settings.optimizer_model is not None
-    with importing_from(prepared.config.root), without_keys() as missing:
-        plan = await make_plan(prepared.task, prepared.settings, searches=searches)
-    try:
-        facts, probes = _facts(plan), await _probes(plan, prepared.config)
-        found: Mapping[str, Any] = {}
-        if pilot and not any(p.exit_code for p in probes):
-            pass
 
-            found = await run_pilot(plan, pilot)
-    finally:
-        await plan.aclose()
+    Args:
+        prepared: The configuration with its task.
+        pilot: Search rows to answer twice, which costs.
+
+    Raises:
+        UsageError: For what a run would refuse.
+    """
+    return run_sync(lambda: _check(prepared, pilot))
+
+
+async def _check(prepared: Prepared, pilot: int) -> CheckReport:
+    searches = prepared.settings.optimizer_model is not None
+    with importing_from(code_folder(prepared.config)), without_keys() as missing:
+        plan = await make_plan(prepared.task, prepared.settings, searches=searches)
+        try:
+            facts, probes = _facts(plan), await _probes(plan, prepared.config)
+            unpaid = pilot and not any(p.exit_code for p in probes)
+            found: Mapping[str, Any] = await run_pilot(plan, pilot) if unpaid else {}
+        finally:
+            await plan.aclose()
     notes = (*(note.text for note in plan.notes), *retries_seen(plan))
     return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), notes, found, probes, tuple(missing))
+
+
+@contextmanager
+def _placeholder_key() -> Iterator[None]:
+    """A key in the environment that no call is made with, for models that cannot be made without one."""
+    os.environ["OPENAI_API_KEY"] = NO_KEY
+    try:
+        yield
+    finally:
+        os.environ.pop("OPENAI_API_KEY", None)
 
 
 async def _probes(plan: Plan, config: Config) -> tuple[Probe, ...]:
@@ -119,7 +148,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------ `check --pilot N`: the baseline twice on some search
+# ---------------------------------------------------------------- the pilot
 
 _REPEATS = 2
 _LITTLE, _SOME = 0.02, 0.1
@@ -161,11 +190,11 @@ async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
 
 
 def _jobs(plan: Plan, rows: int) -> list[Job]:
-    base = plan.baseline
+    """Cells of rows drawn at random: files are often sorted by label, so the first rows are not like the others."""
+    base, dev = plan.baseline, plan.data["dev"]
+    drawn = rng_at(plan.settings.seed, "pilot").sample(dev, min(rows, len(dev)))
     return [
-        Job(Cell(base.id, "dev", example.id, repeat), base, example)
-        for repeat in range(_REPEATS)
-        for example in plan.data["dev"][:rows]
+        Job(Cell(base.id, "dev", example.id, repeat), base, example) for repeat in range(_REPEATS) for example in drawn
     ]
 
 

@@ -13,13 +13,14 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._imports import importing_from
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.session import jobs_from_json, jobs_json, outcomes_from_json, outcomes_json
 from langchain_promptopt.optimizer.wiring import assemble
-from langchain_promptopt.pipeline.prepare import importing_from, prepare
+from langchain_promptopt.pipeline.prepare import code_folder, prepare
 from langchain_promptopt.store.folder import private_dir
 from langchain_promptopt.store.lines import cell_of
 from langchain_promptopt.types import Cell, Outcome
@@ -91,7 +92,7 @@ def evaluate_cells(
     left = [job for job, cell in zip(jobs, cells, strict=True) if cell not in known]
     if left:
         prepared = prepare(settings)
-        with importing_from(settings.root):
+        with importing_from(code_folder(settings)):
             known |= run_sync(lambda: _evaluated(prepared, left, spool))
     return outcomes_json(known[cell] for cell in cells)
 

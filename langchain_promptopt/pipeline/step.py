@@ -1,189 +1,25 @@
-"""Recorded runs to LangSmith and back: `promptopt push` and `promptopt rollback`.
-
-Machine output of a run that did not end with a result (product contract, 4 and 10.8).
-
-What a step leaves behind: winner, result and report, and the files that its pipeline reads.
-
-`run_step`: a configuration as a dict in, machine output as a dict out. Never raises (product 10.8).
-"""
+"""A configuration as a dict in, machine output as a dict out: what orchestrators call. Never raises (product 10.8)."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._runtime.redact import message_of, redact
-from langchain_promptopt.config import config_for_failures, config_from_dict
-from langchain_promptopt.errors import Interrupted, PromptOptError, exit_code_of
-from langchain_promptopt.pipeline.prepare import is_code, prepare
-from langchain_promptopt.report.markdown import failure_junit, failure_markdown
-from langchain_promptopt.report.record import RunRecord
-from langchain_promptopt.report.render import deliver, render, step_outputs, write_outputs, write_summary, write_text
-from langchain_promptopt.store import RunFolder, visible_events
+from langchain_promptopt.config import config_from_dict
+from langchain_promptopt.errors import PromptOptError
+from langchain_promptopt.pipeline.delivering import failure_json, failures_told, unusable_told
+from langchain_promptopt.pipeline.prepare import names_code, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from langchain_promptopt.config import Config
     from langchain_promptopt.optimizer import Result
-    from langchain_promptopt.pipeline.prepare import Prepared
-    from langchain_promptopt.pipeline.shards import Shards
+    from langchain_promptopt.pipeline.prepare import Elsewhere, Prepared
     from langchain_promptopt.ports import Observer
-
-
-def push_run(folder: Path, target: str, *, tag: str | None = None, force: bool = False) -> str:
-    """Commit a recorded run's winner to LangSmith; returns the commit."""
-    from langchain_promptopt._langsmith.publish import push_recorded
-
-    return push_recorded(folder, target, tag=tag, force=force)
-
-
-def rollback_run(folder: Path) -> str:
-    """Take back what a recorded run pushed; returns the commit that stands now."""
-    from langchain_promptopt._langsmith.publish import rollback_recorded
-
-    return rollback_recorded(folder)
-
-
-# ------------------------------------------------------------ Machine output of a run that did not end with a resu
-
-_OUTCOMES = {4: "budget", 130: "interrupted", 143: "interrupted"}
-
-
-def failure_json(error: BaseException) -> dict[str, Any]:
-    """The keys of a finished run's answer, with `error` filled. No key and no header gets into it.
-
-    >>> answer = failure_json(ValueError("oops"))
-    >>> answer["outcome"], answer["exit_code"], answer["error"]["kind"]
-    ('failed', 1, 'bug')
-    """
-    known = _known(error)
-    code = exit_code_of(known)
-    told = known.as_json()
-    return {
-        "outcome": _OUTCOMES.get(code, "failed"),
-        "exit_code": code,
-        "run_id": known.facts.get("run_id"),
-        "replayed": False,
-        "prompts": [],
-        "test": [],
-        "edits": [],
-        "usage": known.facts.get("usage") or {},
-        "warnings": [],
-        "applied": False,
-        "stopped": None,
-        "error": told | {name: redact(told[name]) for name in ("message", "public")},
-    }
-
-
-def _known(error: BaseException) -> PromptOptError:
-    if isinstance(error, PromptOptError):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted("stopped", mend="Run it again: it goes on where it stopped.")
-    return PromptOptError(message_of(error))
-
-
-# ------------------------------------------------------------ What a step leaves behind: winner, result and report
-
-
-def deliver_result(config: Config, result: Result, examples: Mapping[str, Mapping[str, Any]]) -> RunRecord:
-    """Write everything the config names, as far as the gate allows; `examples` are shown beside their scores.
-
-    Doing it again for the same result changes nothing and pushes nothing.
-    """
-    out = config.output
-    proven = result.gate_passed or (out.apply == "always" and result.best.id != result.baseline.id)
-    if out.prompts is not None and proven and out.apply != "never":
-        result.save(config.path(out.prompts))
-    if out.push is not None and result.gate_passed:
-        from langchain_promptopt._langsmith.publish import push_once
-
-        push_once(result.winner(), result.events(), out.push, tag=out.tag)
-    return deliver_report(config, result, examples)
-
-
-def deliver_report(config: Config, result: Result, examples: Mapping[str, Mapping[str, Any]]) -> RunRecord:
-    """`result.json` and `report.html` beside the journal; summary, JUnit and GitHub's files where asked for."""
-    record = RunRecord.from_events(_events(result), examples)
-    if result.folder is not None:
-        folder = RunFolder(result.folder.parent, result.run_id)
-        folder.write_result(result.as_json())
-        folder.write_report(render(record, "html"))
-    out = config.output
-    deliver(
-        record,
-        os.environ,
-        summary=config.path(out.summary) if out.summary else None,
-        junit=config.path(out.junit) if out.junit else None,
-        show_rows=out.show_rows,
-    )
-    return record
-
-
-def _events(result: Result) -> list[Mapping[str, Any]]:
-    """What may be shown: nothing of a test that was not finished."""
-    return list(result.events() if result.folder is None else visible_events(result.folder / "journal.jsonl"))
-
-
-@contextmanager
-def failures_told(config: Config) -> Iterator[None]:
-    """A failure inside is written to the same files as a result, and raised on."""
-    try:
-        yield
-    except PromptOptError as error:
-        deliver_failure(config, failure_json(error))
-        raise
-
-
-@contextmanager
-def unusable_told(
-    given: Mapping[str, Any] | str | Path | None,
-    *,
-    root: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> Iterator[None]:
-    """The same for settings that cannot even be read, as far as they say where."""
-    try:
-        yield
-    except PromptOptError as error:
-        config = config_for_failures(given, root=root, env=os.environ, overrides=overrides)
-        deliver_failure(config, failure_json(error))
-        raise
-
-
-def deliver_failure(config: Config, answer: Mapping[str, Any]) -> None:
-    """Summary, JUnit and GitHub's files of a step that failed."""
-    out, env = config.output, os.environ
-    if not (out.summary or out.junit or env.get("GITHUB_OUTPUT") or env.get("GITHUB_STEP_SUMMARY")):
-        return
-    record = _record(config, answer["run_id"])
-    text = failure_markdown(answer, record, show_rows=out.show_rows)
-    if out.summary:
-        write_text(config.path(out.summary), text)
-    if out.junit:
-        write_text(config.path(out.junit), failure_junit(answer, show_rows=out.show_rows))
-    write_summary(text, env)
-    known = step_outputs(record) if record else {"difference": "", "edits": "0"}
-    write_outputs(
-        known | {"outcome": answer["outcome"], "run_id": str(answer["run_id"] or ""), "improved": "false"}, env
-    )
-
-
-def _record(config: Config, run_id: str | None) -> RunRecord | None:
-    """The run as far as it came, if it began at all."""
-    path = config.runs_dir / str(run_id) / "journal.jsonl"
-    if run_id is None or not path.is_file():
-        return None
-    events = list(visible_events(path))
-    return RunRecord.from_events(events) if events else None
-
-
-# ------------------------------------------------------------ `run_step`: a configuration as a dict in, machine ou
 
 NEEDED = ("task", "data.source", "evaluate.evaluators", "optimize.model")
 """Settings without which no optimization can start."""
@@ -194,7 +30,7 @@ def run_step(
     config: Mapping[str, Any],
     *,
     root: str | Path | None = None,
-    shards: Shards | None = None,
+    shards: Elsewhere | None = None,
     observers: Sequence[Observer] = (),
 ) -> dict[str, Any]:
     """Run, resume or replay the run that `config` describes; the same as `promptopt optimize --json`.
@@ -236,7 +72,7 @@ def compare_step(
         settings.require("data.source", "evaluate.evaluators")
         return prepare(settings).compare(old, new, observers=observers)
 
-    task = {"chain" if is_code(old) else "prompt": old}
+    task = {"chain" if names_code(old) else "prompt": old}
     named = {name: value for name, value in config.get("task", {}).items() if name not in {"chain", "prompt"}}
     return _answered({**config, "task": named | task}, root, compared)
 

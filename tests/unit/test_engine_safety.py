@@ -171,7 +171,7 @@ def test_what_a_model_writes_adds_no_variable_and_no_code(style, method, tmp_pat
 def test_chains_are_imported_from_the_configs_folder_and_the_path_is_put_back(tmp_path, monkeypatch):
     import sys
 
-    from langchain_promptopt.pipeline.prepare import import_object
+    from langchain_promptopt._imports import import_object
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "app_of_the_user_4711.py").write_text("chain = 'here'\n")
@@ -180,7 +180,7 @@ def test_chains_are_imported_from_the_configs_folder_and_the_path_is_put_back(tm
     monkeypatch.chdir(tmp_path / "cwd")
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in {"", str(tmp_path / "cwd")}])
     before = list(sys.path)
-    assert import_object("app_of_the_user_4711:chain", tmp_path / "mine") == "here"
+    assert import_object("app_of_the_user_4711:chain", tmp_path / "mine", "task.chain") == "here"
     assert sys.path == before
-    with pytest.raises(ConfigError, match="cannot import"):
-        import_object("app_of_a_stranger_4711:chain", tmp_path / "mine")
+    with pytest.raises(ConfigError, match="no module"):
+        import_object("app_of_a_stranger_4711:chain", tmp_path / "mine", "task.chain")

@@ -249,7 +249,7 @@ def test_settings_may_come_from_a_config_file(tmp_path):
     ("spec", "said"),
     [
         ("exact_mach", "exact_match"),
-        ("nothing_here:f", "cannot be imported"),
+        ("nothing_here:f", "no module 'nothing_here'"),
         ("json:dumpz", "dump"),
         (7, "is no evaluator"),
         ([], "no evaluators"),

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from langchain_core.prompts import ChatPromptTemplate, FewShotPromptTemplate, PromptTemplate
 from ruamel.yaml import YAML
 
+from langchain_promptopt._files.layouts import read_prompt_file
 from langchain_promptopt._files.python import rewrite_python
 from langchain_promptopt._files.rewrite import patch_for_file, rewrite_json, write_to_file
-from langchain_promptopt._files.saved import read_prompt_file, read_prompts, save_prompts
+from langchain_promptopt._files.saved import read_prompts, save_prompts
 from langchain_promptopt._files.yaml import changes, respell, rewrite_yaml
 from langchain_promptopt._langchain.target import load_prompts
 from langchain_promptopt.errors import PromptError
@@ -155,7 +156,7 @@ def test_folders_that_hold_nothing_usable_are_refused(tmp_path):
 def test_prompt_files_of_many_shapes(tmp_path, name, content, roles):
     path = tmp_path / name
     path.write_bytes(content.encode())
-    read = read_prompt_file(path)
+    read = read_prompt_file(path).prompt
     assert [m.role for m in read.messages] == roles
     assert "x" in read.variables
     assert read.source == str(path)
@@ -165,16 +166,16 @@ def test_prompt_files_of_many_shapes(tmp_path, name, content, roles):
 def test_text_files_are_taken_byte_for_byte(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("Be {x}\r\nä\n".encode())
-    assert read_prompt_file(path).messages[0].template == "Be {x}\r\nä\n"
+    assert read_prompt_file(path).prompt.messages[0].template == "Be {x}\r\nä\n"
 
 
 def test_formats_of_files(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("{{ x }} {y}")
-    assert read_prompt_file(path, "jinja2").variables == ("x",)
+    assert read_prompt_file(path, "jinja2").prompt.variables == ("x",)
     other = tmp_path / "a.yaml"
     other.write_text("template_format: mustache\nprompt: '{{x}} {y}'\n")
-    assert read_prompt_file(other).variables == ("x",)
+    assert read_prompt_file(other).prompt.variables == ("x",)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,149 @@ def test_files_that_are_no_prompt(tmp_path, name, content, hint):
         read_prompt_file(path)
     with pytest.raises(PromptError, match="cannot be read"):
         read_prompt_file(tmp_path / "absent.txt")
+
+
+# ---------------------------------------------------------------- layouts of other tools
+
+DUMPED = json.dumps(
+    {
+        "lc": 1,
+        "type": "constructor",
+        "id": ["langchain", "prompts", "chat", "ChatPromptTemplate"],
+        "kwargs": {
+            "input_variables": ["x"],
+            "partial_variables": {"tone": "calm"},
+            "messages": [
+                {
+                    "lc": 1,
+                    "type": "constructor",
+                    "id": ["langchain", "prompts", "chat", "SystemMessagePromptTemplate"],
+                    "kwargs": {
+                        "prompt": {
+                            "lc": 1,
+                            "type": "constructor",
+                            "id": ["langchain", "prompts", "prompt", "PromptTemplate"],
+                            "kwargs": {"template": "A {tone} {x}", "template_format": "f-string"},
+                        }
+                    },
+                },
+                {
+                    "lc": 1,
+                    "type": "constructor",
+                    "id": ["langchain", "prompts", "chat", "MessagesPlaceholder"],
+                    "kwargs": {"variable_name": "history"},
+                },
+            ],
+        },
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "roles"),
+    [
+        ("a.yaml", "prompt: '{x}'\nsystem: Sort.\n", ["system", "human"]),
+        ("a.yaml", "system_prompt: Sort.\nuser_prompt_template: '{x}'\nname: t\nversion: 1\n", ["system", "human"]),
+        ("a.json", '{"systemPrompt": "Sort.", "userPrompt": "{x}", "temperature": 0}', ["system", "human"]),
+        ("a.json", '{"model": "m", "system": "Sort.", "messages": [["user", "{x}"]]}', ["system", "human"]),
+        ("a.json", '{"system": [{"type": "text", "text": "Sort."}], "user": "{x}"}', ["system", "human"]),
+        ("a.json", '{"name": "t", "type": "chat", "prompt": [{"role": "user", "content": "{x}"}]}', ["human"]),
+        ("a.json", '{"role": "user", "content": "{x}"}', ["human"]),
+        ("a.yaml", "only:\n  system: Sort.\n  user: '{x}'\n", ["system", "human"]),
+        ("a.json", DUMPED, ["system", "placeholder"]),
+        ("a.j2", "{% if x %}Sort {{ x }}{% endif %}", ["human"]),
+        ("a.mustache", 'Sort {"a": 1} {{x}}', ["human"]),
+    ],
+)
+def test_layouts_that_people_use(tmp_path, name, content, roles):
+    path = tmp_path / name
+    path.write_text(content)
+    read = read_prompt_file(path)
+    assert [m.role for m in read.prompt.messages] == roles
+    assert "x" in read.prompt.variables
+
+
+def test_what_of_a_file_is_bound_and_what_is_not_used_is_told(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("_type: prompt\npartial_variables: {tone: calm}\ntemplate: 'Be {tone}: {x}'\nowner: me\n")
+    read = read_prompt_file(path)
+    assert read.values == {"tone": "calm"}
+    assert read.notes == ("a.yaml: not used: owner",)
+    path.write_text("partial_variables: {tone: calm}\ntemplate: 'Be {x}'\n")
+    with pytest.raises(PromptError, match="binds tone"):
+        read_prompt_file(path)
+
+
+SEVERAL = "triage:\n  system: Sort it.\n  user: '{x}'\nreply:\n  system: Be kind.\n  user: '{x}'\n"
+
+
+def test_one_of_several_prompts_is_named_and_written(tmp_path):
+    path = tmp_path / "prompts.yaml"
+    path.write_text(SEVERAL)
+    with pytest.raises(PromptError, match=r'2 prompts: triage, reply.*Name one: "prompts.yaml#triage"'):
+        read_prompt_file(path)
+    with pytest.raises(PromptError, match=r"no prompt 'tria'.*triage, reply"):
+        read_prompt_file(path, part="tria")
+    old = read_prompt_file(path, part="reply").prompt
+    assert [m.template for m in old.messages] == ["Be kind.", "{x}"]
+    new = replace(old, messages=(old.messages[0], replace(old.messages[1], template="Mail: {x}")))
+    with pytest.raises(PromptError, match="2 values"):
+        write_to_file(path, old, new)
+    write_to_file(path, old, new, "reply")
+    before, _, after = SEVERAL.rpartition("{x}")
+    assert path.read_text() == f"{before}Mail: {{x}}{after}"
+
+
+@pytest.mark.parametrize(
+    ("content", "part", "said"),
+    [
+        ('["Sort {x} now", "Put {x} there"]', "2", "Put {x} there"),
+        ('[{"name": "a", "prompt": "Sort {x}"}, {"name": "b", "prompt": "Put {x}"}]', "b", "Put {x}"),
+        ('{"providers": ["p"], "prompts": ["Sort {x}", "Put {x}"]}', "1", "Sort {x}"),
+        ('{"prompts": {"a": {"prompt": "Sort {x}"}, "b": "Put {x}"}, "v": 1}', "b", "Put {x}"),
+        ('{"support": {"a": "Sort {x}", "b": "Put {x}"}, "sales": {"c": "Ask {x}"}}', "support.b", "Put {x}"),
+    ],
+)
+def test_lists_and_wrappers_of_prompts(tmp_path, content, part, said):
+    path = tmp_path / "p.json"
+    path.write_text(content)
+    with pytest.raises(PromptError, match="holds 2 prompts"):
+        read_prompt_file(path)
+    old = read_prompt_file(path, part=part).prompt
+    assert [m.template for m in old.messages] == [said]
+    write_to_file(path, old, replace(old, messages=(replace(old.messages[0], template="New {x}"),)), part)
+    assert path.read_text() == content.replace(said, "New {x}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("p.py", "import os\nRULES = 'Sort {x}'\n", "p:RULES"),
+        ("p.prompty", "---\nname: x\n---\nsystem:\nSort {{x}}\n", "prompty.*module:object"),
+        ("p.ipynb", "{}", "notebook"),
+        ("p.toml", "system = 'x'\n", "settings"),
+        ("p.csv", "a,b\n", "rows"),
+        ("p.ts", "export const p = ''", "source code"),
+        ("p.md", "---\ntitle: x\nmodel: y\n---\nSort {x}\n", r"front matter \(title, model\)"),
+        ("p.yaml", "system: Sort.\nrules: Never say no.\nuser: '{x}'\n", "text under rules"),
+        ("p.yaml", "_type: few_shot\nprefix: Sort it\n", "few_shot"),
+        ("p.yaml", "prompt: file://other.txt\n", "other.txt"),
+        ("p.json", '{"system": [{"type": "text", "text": "A", "cache_control": {}}], "user": "{x}"}', "Content blocks"),
+        ("p.json", '{"lc": 1, "type": "constructor", "id": ["a", "Few"], "kwargs": {}}', "serialized form"),
+        ("p.txt", 'Say {"a": 1} of {{x}}', 'template_format = "mustache"'),
+        ("p.txt", "{% for a in b %}{{a}}{% endfor %}", 'template_format = "jinja2"'),
+    ],
+)
+def test_other_files_are_refused_with_the_form_that_works(tmp_path, name, content, hint):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(PromptError, match=hint):
+        read_prompt_file(path)
+
+
+def test_yaml_blank_lines_keep_their_blanks():
+    source = "p: |\n    one word\n    \n  \n    two\nq: 1\n"
+    assert rewrite_yaml(source, "one word\n\n\ntwo\n", "one sign\n\n\ntwo\n", "f") == source.replace("word", "sign")
 
 
 # ---------------------------------------------------------------- writing: text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_promptopt._files.rewrite import find_home, module_file
+from langchain_promptopt._files.rewrite import find_source, module_file
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt
 
@@ -17,7 +17,7 @@ def prompt(text: str, system: str = "Be kind.") -> Prompt:
 
 
 def home(root, module=""):
-    found = find_home(prompt(OLD), prompt(OLD.replace("Sort", "Put")), root, module)
+    found = find_source(prompt(OLD), prompt(OLD.replace("Sort", "Put")), root, module)
     return None if found is None else found.relative_to(root).as_posix()
 
 
@@ -65,8 +65,8 @@ def test_a_module_that_builds_the_prompt_is_told_instead_of_a_copy(project):
 
 def test_only_changed_messages_are_looked_for(project):
     """The system message is nowhere in the project, and nobody wants to change it."""
-    assert find_home(prompt(OLD, "Only live."), prompt(OLD + " Now.", "Only live."), project) is not None
-    assert find_home(prompt(OLD, "Only live."), prompt(OLD, "Other."), project) is None
+    assert find_source(prompt(OLD, "Only live."), prompt(OLD + " Now.", "Only live."), project) is not None
+    assert find_source(prompt(OLD, "Only live."), prompt(OLD, "Other."), project) is None
 
 
 def test_modules_are_files_and_packages(project):

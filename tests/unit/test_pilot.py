@@ -10,6 +10,7 @@ import pytest
 
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.pipeline import prepare
+from langchain_promptopt.pipeline.check import check
 from langchain_promptopt.report.terminal import check_view
 from tests.support.tasks import PROMPT, rows
 
@@ -50,7 +51,7 @@ def pilot(tmp_path: Path):
             "optimize": {"max_concurrency": 1},
             "prices": prices,
         }
-        return prepare(config_from_dict(config, root=tmp_path)).check(pilot=6)
+        return check(prepare(config_from_dict(config, root=tmp_path)), pilot=6)
 
     return go
 

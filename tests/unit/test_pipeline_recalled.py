@@ -9,7 +9,7 @@ import pytest
 from langchain_promptopt._data import load_data
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.offline import demo_rows
-from langchain_promptopt.pipeline.prepare import recalled
+from langchain_promptopt.pipeline.recorded import recalled
 
 ROWS = [{"text": f"ticket {i}", "kind": "ab"[i % 2], "nr": f"n{i}"} for i in range(12)]
 DATA = {"source": "rows.jsonl", "inputs": {"ticket": "text"}, "outputs": ["kind"], "id": "nr"}

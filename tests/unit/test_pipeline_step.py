@@ -228,8 +228,8 @@ def test_a_step_never_raises(config, tmp_path, change, code, kind, said):
 @pytest.mark.parametrize(
     ("line", "code", "outcome"),
     [
-        ("raise RuntimeError('sk-abcdef123456 exploded')", 1, "failed"),
-        ("import sys; sys.exit(7)", 1, "failed"),
+        ("raise RuntimeError('sk-abcdef123456 exploded')", 2, "failed"),
+        ("import sys; sys.exit(7)", 2, "failed"),
         ("raise KeyboardInterrupt", 130, "interrupted"),
     ],
 )
@@ -239,7 +239,7 @@ def test_not_even_for_a_bug(config, tmp_path, line, code, outcome, caplog):
     answer = run_step(broken, root=tmp_path)
     assert (answer["exit_code"], answer["outcome"]) == (code, outcome)
     assert "sk-abcdef" not in json.dumps(answer)
-    assert "nobody foresaw" in caplog.text
+    assert ("nobody foresaw" in caplog.text) == (code != 2)
     assert run_step("no mapping", root=tmp_path)["exit_code"] in {1, 2}  # type: ignore[arg-type]  # on purpose
 
 
@@ -271,7 +271,8 @@ def _impatiently(config, root):
 
     from langchain_promptopt._runtime.retry import RetryPolicy
     from langchain_promptopt.errors import PromptOptError
-    from langchain_promptopt.pipeline.step import failure_json, failures_told, start
+    from langchain_promptopt.pipeline.delivering import failure_json, failures_told
+    from langchain_promptopt.pipeline.step import start
 
     loaded = config_from_dict(config, root=root)
     try:
@@ -556,7 +557,7 @@ def test_an_optimizer_model_is_imported_like_a_chain(config, tmp_path, place):
     [
         ("models_of_ours:no_model", {}, "a dict is no model"),
         ("models_of_ours:nothing", {}, "'models_of_ours' has no 'nothing'"),
-        ("gone.models:editor", {}, "cannot import 'gone.models'"),
+        ("gone.models:editor", {}, "no module 'gone'"),
         ("models_of_ours:editor", {"base_url": "http://127.0.0.1:1"}, "has its own endpoint"),
     ],
 )

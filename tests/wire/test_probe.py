@@ -13,6 +13,7 @@ from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.config import load_config
 from langchain_promptopt.offline import offline_model
 from langchain_promptopt.pipeline import prepare
+from langchain_promptopt.pipeline.check import check
 from tests.support.faults import FaultPlan
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.openai_server import echo, serve
@@ -78,7 +79,7 @@ def test_check_reports_everything_free_beside_the_refusal(tmp_path, monkeypatch,
             '[task]\nprompt = "prompt.txt"\nmodel = "openai:known"\n[data]\nsource = "rows.jsonl"\n'
             '[evaluate]\nevaluators = ["exact_match"]\n[optimize]\nmodel = "openai:known"\n'
         )
-        report = prepare(load_config(tmp_path / "promptopt.toml")).check()
+        report = check(prepare(load_config(tmp_path / "promptopt.toml")))
         assert {r.method for r in server.requests} == {"GET"}
     assert report.exit_code == report.as_json()["exit_code"] == code
     assert report.facts["estimate"]

@@ -1,0 +1,534 @@
+"""Prompts in users' own files: which layouts are read, and what is said about the others.
+
+A text file is one prompt. A YAML or JSON file is read by its keys: messages, a template, keys that
+are roles (`system`, `user_prompt_template`), or several named prompts, of which the caller names one
+("prompts.yaml#triage"). What is not sent to a model (name, version, model parameters) is left out and
+told. Whatever could be part of the prompt and is not understood is refused with the keys found:
+a prompt that is read by half gives a verdict about another prompt.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from langchain_promptopt._files.rewrite import read_text
+from langchain_promptopt._text.templates import FORMATS, TemplateFormat, parse_template
+from langchain_promptopt.errors import PromptError
+from langchain_promptopt.types import Message, Prompt
+
+VERSION = 1
+"""Of the files `save_prompts` writes, under the key `promptopt`."""
+DATA = frozenset({".json", ".yaml", ".yml"})
+"""Files that are read by their keys."""
+BY_ENDING: Mapping[str, TemplateFormat] = {
+    ".j2": "jinja2",
+    ".jinja": "jinja2",
+    ".jinja2": "jinja2",
+    ".mustache": "mustache",
+}
+"""Template formats that a file's ending says."""
+
+_CODE = frozenset({".js", ".ts", ".tsx", ".jsx", ".java", ".go", ".rb", ".rs", ".cs", ".kt", ".php", ".sh", ".ps1"})
+_ROWS = frozenset({".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".xlsx", ".arrow"})
+_OTHERS = {
+    ".ipynb": "a notebook",
+    ".prompty": "a .prompty file, which mixes settings and messages",
+    ".poml": "a .poml file, which a program has to render",
+    ".hbs": "a Handlebars file",
+    ".handlebars": "a Handlebars file",
+    ".toml": "a file of settings",
+    ".docx": "a document",
+    ".pdf": "a document",
+}
+
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "human": "human",
+    "user": "human",
+    "ai": "ai",
+    "assistant": "ai",
+}
+_ROLE_ENDS = re.compile(r"_(prompt_template|message_template|prompt|message|template|text|content|instructions?)$")
+_MAIN = ("template", "prompt", "content", "text")
+"""Keys whose value is the prompt, or its last message where a key beside it is a role."""
+_WRAPPERS = ("prompts", "templates")
+_SETTINGS = frozenset(
+    {
+        "_type", "author", "authors", "category", "commit", "commit_hash", "commit_message", "config", "created",
+        "created_at", "date", "description", "frequency_penalty", "id", "input_variables", "inputs", "label", "labels",
+        "language", "license", "max_completion_tokens", "max_tokens", "metadata", "model", "model_config",
+        "model_parameters", "name", "notes", "owner", "parameters", "presence_penalty", "provider", "seed", "slug",
+        "stop", "stream", "tags", "temperature", "template_format", "title", "top_k", "top_p", "type", "updated_at",
+        "url", "variables", "version",
+    }
+)  # fmt: skip
+"""Keys that say something about a prompt and are no part of its text."""
+_READ = "messages, template, prompt, keys that are roles (system, user, assistant), or one of these under a name"
+_KINDS = {"SystemMessagePromptTemplate": "system", "HumanMessagePromptTemplate": "human"}
+_KINDS |= {"AIMessagePromptTemplate": "ai"}
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """A prompt read from a file. `values` are bound by the file; `notes` say what of the file is not used."""
+
+    prompt: Prompt
+    values: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a value stands: file, name of the prompt in it, and the template format that applies there."""
+
+    path: Path
+    part: str
+    template_format: TemplateFormat
+
+    @property
+    def named(self) -> str:
+        return f"{self.path}#{self.part}" if self.part else str(self.path)
+
+    def refuse(self, what: str, mend: str = "") -> NoReturn:
+        raise PromptError(what, where=self.named, mend=mend or f"Read are: {_READ}.")
+
+    def under(self, data: Any) -> _Place:
+        """The same place under what `data` itself says about its template format."""
+        if not isinstance(data, Mapping) or data.get("template_format") is None:
+            return self
+        given = {"jinja": "jinja2"}.get(data["template_format"], data["template_format"])
+        for known in FORMATS:
+            if given == known:
+                return replace(self, template_format=known)
+        self.refuse(f"{given!r} is no template format", f"Use one of {', '.join(FORMATS)}.")
+
+
+def read_prompt_file(path: str | Path, template_format: TemplateFormat | None = None, part: str = "") -> PromptFile:
+    """The prompt in a user's own file.
+
+    Args:
+        path: A text file, or YAML or JSON.
+        template_format: Of templates that do not name their own; None goes by the file's ending, else "f-string".
+        part: Name of the prompt where the file holds several; dots lead to deeper names.
+
+    Raises:
+        PromptError: The file cannot be read as one prompt; the message says what was found and what works.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    _refuse_kind(path, suffix)
+    place = _Place(path, part, template_format or BY_ENDING.get(suffix, "f-string"))
+    if suffix in DATA:
+        name, data = _part(parsed(path), place)
+        return _checked(_read(data, name, place.under(data)))
+    if part:
+        place.refuse(f"a {suffix or 'text'} file is one prompt and has no part {part!r}", "Name the file alone.")
+    text = read_text(path).removeprefix("\ufeff")
+    _refuse_front_matter(text, place)
+    by_ending = template_format is None and suffix in BY_ENDING
+    notes = (f"{path.name}: read as {place.template_format}, because of its ending",) if by_ending else ()
+    return _checked(PromptFile(_text_prompt(path.stem, text, place), notes=notes))
+
+
+def prompt_in_code(value: Any, name: str) -> PromptFile:
+    """The prompt that a constant of the user's code is: a text, or a list of messages.
+
+    Raises:
+        PromptError: It is neither.
+    """
+    place = _Place(Path(name), "", "f-string")
+    data = [list(item) if isinstance(item, tuple) else item for item in value] if isinstance(value, list) else value
+    found = _read(data, name.rpartition(":")[2].rpartition(".")[2].lower(), place)
+    return _checked(PromptFile(replace(found.prompt, source=name), found.values, found.notes))
+
+
+def parsed(path: Path) -> Any:
+    """The data in a YAML or JSON file. Raises PromptError."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    text = read_text(path).removeprefix("\ufeff")
+    try:
+        return json.loads(text) if path.suffix.lower() == ".json" else YAML(typ="safe").load(text)
+    except (ValueError, YAMLError) as error:
+        msg = f"the file cannot be read: {error}"
+        raise PromptError(msg, where=str(path)) from error
+
+
+def _refuse_kind(path: Path, suffix: str) -> None:
+    """Files of other kinds, each with the form that works."""
+    in_code = "Name the object in your code that holds it, as module:object"
+    what, mend = "", ""
+    if suffix == ".py":
+        what = "a Python file is no prompt"
+        mend = f"{in_code}: {_python_names(path)}."
+    elif suffix in _CODE:
+        what, mend = f"a {suffix} file is source code, no prompt", "Write the prompt's text into a file of its own."
+    elif suffix in _ROWS:
+        what, mend = f"a {suffix} file holds rows, no prompt", "Give rows with --data (config: data.source)."
+    elif suffix in _OTHERS:
+        what = f"this is {_OTHERS[suffix]}, and it is not read as a prompt"
+        mend = f"{in_code}, or write the messages into YAML: system: ..., user: ...."
+    if what:
+        raise PromptError(what, where=str(path), mend=mend)
+
+
+def _python_names(path: Path) -> str:
+    """Module-level names as "module:name"; texts first."""
+    try:
+        tree = ast.parse(read_text(path))
+    except (PromptError, SyntaxError, ValueError):
+        tree = ast.Module([], [])
+    texts: list[str] = []
+    others: list[str] = []
+    for node in tree.body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        names = [t.id for t in targets if isinstance(t, ast.Name) and not t.id.startswith("__")]
+        value = getattr(node, "value", None)
+        is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
+        (texts if is_text else others).extend(names)
+    found = [f"{path.stem}:{name}" for name in (*texts, *others)][:5]
+    return " or ".join(found) or f"{path.stem}:NAME"
+
+
+_FRONT = re.compile(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
+
+
+def _refuse_front_matter(text: str, place: _Place) -> None:
+    """A block of settings above the text: whether a program sends it cannot be told from the file."""
+    found = _FRONT.match(text)
+    keys = re.findall(r"(?m)^([A-Za-z_][\w-]*)[ \t]*:", found[1]) if found else []
+    if keys:
+        what = (
+            f"the file begins with front matter ({', '.join(keys)}), and nothing says whether it is sent to the model"
+        )
+        place.refuse(
+            what, "Keep the prompt's text in a file without it, or name the object in your code: module:object."
+        )
+
+
+# ---------------------------------------------------------------- one of several prompts
+
+
+def _part(data: Any, place: _Place) -> tuple[str, Any]:
+    """Name and data of the one prompt that is meant."""
+    if place.part:
+        return place.part.rpartition(".")[2], _at(data, place)
+    found = _several(data)
+    if len(found) == 1:
+        return next(iter(found.items()))
+    if found:
+        names = list(found)
+        shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        mend = f'Name one: "{place.path.name}#{names[0]}". Each can be optimized by itself.'
+        place.refuse(f"the file holds {len(names)} prompts: {shown}", mend)
+    name = data.get("name") if isinstance(data, Mapping) else None
+    return name if isinstance(name, str) and name else place.path.stem, data
+
+
+def _at(data: Any, place: _Place) -> Any:
+    """The data under the names of `place.part`, wrappers such as `prompts:` passed through."""
+    left = place.part
+    while left:
+        choices = _choices(data)
+        key = left if left in choices else left.partition(".")[0]
+        if key not in choices:
+            here = ", ".join(choices) or "none"
+            place.refuse(f"the file has no prompt {place.part!r}", f"It has: {here}.")
+        data, left = choices[key], left[len(key) + 1 :]
+    return data
+
+
+def _choices(data: Any) -> dict[str, Any]:
+    """What a name may lead to: the keys of a mapping, or named and numbered items of a list."""
+    if isinstance(data, Mapping):
+        wrapped = next((data[key] for key in _WRAPPERS if isinstance(data.get(key), Mapping | list)), None)
+        return ({} if wrapped is None else _choices(wrapped)) | {str(key): value for key, value in data.items()}
+    if isinstance(data, list):
+        return {_item_name(item, n): item for n, item in enumerate(data, start=1)}
+    return {}
+
+
+def _item_name(item: Any, number: int) -> str:
+    named = [item[key] for key in ("name", "id", "label") if item.get(key)] if isinstance(item, Mapping) else []
+    return str(named[0]) if named else str(number)
+
+
+def _several(data: Any) -> dict[str, Any]:
+    """The named prompts of a file that is no prompt itself; {} where it is one, or holds none."""
+    if isinstance(data, list):
+        texts = all(isinstance(item, str) for item in data)
+        bodies = all(isinstance(item, Mapping) and _is_body(item) and "role" not in item for item in data)
+        return _choices(data) if data and (texts or bodies) else {}
+    if not isinstance(data, Mapping) or _is_body(data):
+        return {}
+    for key in _WRAPPERS:
+        if key in data:
+            return _several(data[key]) or ({} if isinstance(data[key], list) else _choices(data[key]))
+    return {str(k): v for k, v in data.items() if k not in _SETTINGS and _may_be_prompt(v)}
+
+
+def _is_body(data: Mapping[str, Any]) -> bool:
+    """Whether a mapping is one prompt by its keys."""
+    if {"promptopt", "lc", "messages"} & data.keys() or data.get("_type"):
+        return True
+    main = any(isinstance(data.get(key), str | list) for key in _MAIN)
+    return main or any(_role_of(key) and isinstance(value, str | list) for key, value in data.items())
+
+
+def _may_be_prompt(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value.split()) > 1
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(v, Mapping) and "role" in v for v in value)
+    return isinstance(value, Mapping) and (_is_body(value) or any(_may_be_prompt(v) for v in value.values()))
+
+
+# ---------------------------------------------------------------- one prompt
+
+
+def _read(data: Any, name: str, place: _Place) -> PromptFile:
+    if isinstance(data, Mapping):
+        return _from_mapping(data, name, place)
+    if isinstance(data, str):
+        if data.startswith("file://"):
+            place.refuse(f"the text stands in another file ({data})", "Name that file.")
+        return PromptFile(_text_prompt(name, data, place))
+    if isinstance(data, list) and data:
+        return PromptFile(Prompt(name, _messages(data, place), str(place.path)))
+    place.refuse("the file holds no prompt")
+
+
+def _from_mapping(data: Mapping[str, Any], name: str, place: _Place) -> PromptFile:
+    if "promptopt" in data:
+        return PromptFile(from_saved(data, str(place.path)))
+    if "lc" in data:
+        return _from_dumps(data, name, place)
+    if isinstance(data.get("role"), str):
+        return PromptFile(Prompt(name, (_message(data, 0, place),), str(place.path)))
+    _refuse_type(data, place)
+    roles = {key: role for key in data if (role := _role_of(key))}
+    main = next((key for key in ("messages", *_MAIN) if key in data), None)
+    used = {*roles, *({main} if main else ()), "partial_variables"}
+    if not roles and main is None:
+        place.refuse(f"no prompt was found under the keys {', '.join(map(str, data)) or '(none)'}")
+    _refuse_unread(data, used, place)
+    notes = _unused(data, used, place)
+    values = _partials(data, place)
+    if not roles and main is not None:
+        body = _text(data[main]) if main != "messages" else data[main]
+        if isinstance(body, Mapping):
+            place.refuse(f"{main!r} holds the keys {', '.join(map(str, body))}")
+        return _with(_read(body, name, place), values, notes)
+    own = [Message(role, _only_text(data[key], key, place), place.template_format) for key, role in roles.items()]
+    last = []
+    if main is not None and main != "messages":
+        last = [Message("human", _only_text(data[main], main, place), place.template_format)]
+    messages = (
+        *(m for m in own if m.role == "system"),  # providers take it first, wherever the file has it
+        *(_messages(data["messages"] or [], place) if main == "messages" else ()),
+        *(m for m in own if m.role != "system"),
+        *last,
+    )
+    return _with(PromptFile(Prompt(name, messages, str(place.path))), values, notes)
+
+
+def _with(found: PromptFile, values: Mapping[str, Any], notes: tuple[str, ...]) -> PromptFile:
+    return PromptFile(found.prompt, values, (*found.notes, *notes))
+
+
+def _role_of(key: Any) -> str:
+    """The role that a key names, "" for none: `system`, `systemPrompt`, `user_prompt_template`."""
+    snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(key)).lower().replace("-", "_").replace(" ", "_")
+    return _ROLES.get(_ROLE_ENDS.sub("", snake), "")
+
+
+def _refuse_type(data: Mapping[str, Any], place: _Place) -> None:
+    kind = data.get("_type")
+    if kind not in {None, "prompt", "chat"}:
+        place.refuse(f"this is LangChain's {kind!r} prompt, which is built in code", "Name it there: module:object.")
+    for key in ("template_path", "template_file", "file", "path"):
+        if isinstance(data.get(key), str) and not any(k in data for k in _MAIN):
+            place.refuse(f"the text stands in another file ({data[key]})", "Name that file.")
+
+
+def _refuse_unread(data: Mapping[str, Any], used: set[str], place: _Place) -> None:
+    """A key with text that is not understood may be part of what is sent."""
+    unread = [str(k) for k, v in data.items() if k not in used and k not in _SETTINGS and _holds_text(v)]
+    if unread:
+        read = ", ".join(sorted(used & data.keys()))
+        what = f"the file has text under {', '.join(unread)}, which is not read (read: {read})"
+        place.refuse(what, "Remove it, or write all that is sent as messages: [{role: ..., content: ...}].")
+
+
+def _holds_text(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value.split()) > 1
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return any(_holds_text(v) for v in inner)
+
+
+def _unused(data: Mapping[str, Any], used: set[str], place: _Place) -> tuple[str, ...]:
+    silent = {"name", "template_format", "_type", "input_variables"}
+    left = [str(k) for k in data if k not in used and k not in silent]
+    return (f"{place.path.name}: not used: {', '.join(left)}",) if left else ()
+
+
+def _partials(data: Mapping[str, Any], place: _Place) -> dict[str, Any]:
+    values = data.get("partial_variables") or {}
+    if not isinstance(values, Mapping) or any(isinstance(v, Mapping | list) for v in values.values()):
+        place.refuse("partial_variables is no table of plain values", "Write partial_variables: {name: value}.")
+    return dict(values)
+
+
+def _text_prompt(name: str, text: str, place: _Place) -> Prompt:
+    return Prompt(name, (Message("human", text, place.template_format),), str(place.path), kind="string")
+
+
+def _messages(items: list[Any], place: _Place) -> tuple[Message, ...]:
+    if len(items) > 1 and all(isinstance(item, str) for item in items):
+        place.refuse(
+            f"a list of {len(items)} texts is no prompt", "Write messages: [{role: system, content: ...}, ...]."
+        )
+    return tuple(_message(item, i, place) for i, item in enumerate(items))
+
+
+def _message(item: Any, index: int, place: _Place) -> Message:
+    role: Any = None
+    text: Any = None
+    if isinstance(item, str):
+        role, text = "human", item
+    elif isinstance(item, list) and len(item) == 2:  # [role, text]
+        role, text = item
+    elif isinstance(item, Mapping):
+        place = place.under(item)
+        role = item.get("role", item.get("type"))
+        text = next((item[key] for key in _MAIN if key in item), None)
+    if not isinstance(role, str) or text is None:
+        msg = f"{str(item)[:200]!r} is no message"
+        mend = "A message is {role, content} or [role, text]."
+        raise PromptError(msg, where=f"{place.named}, message {index}", mend=mend)
+    text = _only_text(text, f"message {index}", place)
+    role = _ROLES.get(role, role)
+    if role == "placeholder":
+        return Message(role, "{" + text.strip("{} ") + "}", "f-string", editable=False)
+    return Message(role, text, place.template_format)
+
+
+def _only_text(value: Any, key: str, place: _Place) -> str:
+    """A text, a list of its lines, or one plain text block."""
+    value = _text(value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+        block = value[0]
+        value = block["text"] if block.keys() <= {"type", "text"} and "text" in block else value
+    if isinstance(value, str):
+        return value
+    what = f"{key} is a {type(value).__name__} of other things than text"
+    place.refuse(what, "Content blocks, images and tool calls are kept in code: name the prompt there, module:object.")
+
+
+def _text(value: Any) -> Any:
+    """A template, given as a text or as a list of lines."""
+    return "".join(value) if isinstance(value, list) and value and all(isinstance(v, str) for v in value) else value
+
+
+def from_saved(data: Mapping[str, Any], where: str) -> Prompt:
+    """The prompt in the data of one saved file. Raises PromptError."""
+    if data.get("promptopt") != VERSION:
+        msg = f"the file has version {data.get('promptopt')!r}, this program reads {VERSION}"
+        raise PromptError(msg, where=where)
+    try:
+        messages = tuple(
+            Message(m["role"], _text(m["template"]), m["template_format"], editable=not m.get("frozen", False))
+            for m in data["messages"]
+        )
+        prompt = Prompt(data["name"], messages, data.get("source", ""), tuple(data["partials"]), data["kind"])
+    except (KeyError, TypeError) as error:
+        msg = f"the saved prompt is damaged: {error}"
+        raise PromptError(msg, where=where) from error
+    for message in prompt.messages:
+        _ = message.parsed  # a template that does not parse is refused here, with its file
+    return prompt
+
+
+# ---------------------------------------------------------------- LangChain's own serialization
+
+
+def _from_dumps(data: Mapping[str, Any], name: str, place: _Place) -> PromptFile:
+    """`langchain_core.load.dumps(prompt)`, read as data: nothing is imported or built."""
+    kind, fields = _constructor(data, place)
+    values = fields.get("partial_variables") or {}
+    if any(isinstance(v, Mapping) and "lc" in v for v in values.values()):
+        place.refuse("partial variables in it are objects", _DUMPED)
+    if kind == "PromptTemplate":
+        own = place.under(fields)
+        return PromptFile(_text_prompt(name, _only_text(fields.get("template"), "template", own), own), dict(values))
+    if kind != "ChatPromptTemplate":
+        place.refuse(f"it holds a {kind}", _DUMPED)
+    messages = tuple(_dumped_message(message, place) for message in fields.get("messages", ()))
+    return PromptFile(Prompt(name, messages, str(place.path)), dict(values))
+
+
+_DUMPED = "This is LangChain's serialized form (dumps), of which text prompts are read. Name the object: module:object."
+
+
+def _constructor(data: Any, place: _Place) -> tuple[str, Mapping[str, Any]]:
+    try:
+        return str(data["id"][-1]), data["kwargs"]
+    except (KeyError, TypeError, IndexError):
+        place.refuse("it is not complete", _DUMPED)
+
+
+def _dumped_message(data: Any, place: _Place) -> Message:
+    kind, fields = _constructor(data, place)
+    if kind == "MessagesPlaceholder":
+        return Message("placeholder", f"{{{fields['variable_name']}}}", "f-string", editable=False)
+    inner = fields.get("prompt")
+    if kind not in _KINDS or not isinstance(inner, Mapping):
+        place.refuse(f"a message in it is a {kind}", _DUMPED)
+    of, template = _constructor(inner, place)
+    if of != "PromptTemplate":
+        place.refuse(f"a message in it is made of a {of}", _DUMPED)
+    own = place.under(template)
+    return Message(_KINDS[kind], _only_text(template.get("template"), "template", own), own.template_format)
+
+
+# ---------------------------------------------------------------- templates that do not parse
+
+
+def _checked(found: PromptFile) -> PromptFile:
+    """The same, with every template parsed once, so that a bad one is named with its file."""
+    prompt = found.prompt
+    for i, message in enumerate(prompt.messages):
+        try:
+            _ = message.parsed
+        except PromptError as error:
+            meant = _other_format(message)
+            mend = f'Set template_format = "{meant}" (--template-format {meant}).' if meant else error.mend
+            raise PromptError(error.what, where=f"{prompt.source}, message {i}", mend=mend) from error
+    unbound = sorted(found.values.keys() - prompt.variables)
+    if unbound:
+        msg = f"partial_variables binds {', '.join(unbound)}, and the prompt has no such variable"
+        raise PromptError(msg, where=prompt.source, mend="Remove it, or check template_format.")
+    return found
+
+
+def _other_format(message: Message) -> TemplateFormat | None:
+    """The format in which a template that cannot be read has variables."""
+    formats: tuple[TemplateFormat, ...] = ("jinja2", "mustache") if "{%" in message.template else ("mustache", "jinja2")
+    for one in formats:
+        try:
+            if one != message.template_format and parse_template(message.template, one).variables:
+                return one
+        except PromptError:
+            continue
+    return None

@@ -1,0 +1,182 @@
+"""A recorded run read again: its configuration for going on with it, its edits as a start, its rows for showing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._data import Columns, examples_of, load_data
+from langchain_promptopt._runtime.redact import public_url
+from langchain_promptopt.config import config_from_dict, with_values
+from langchain_promptopt.errors import PromptOptError, ResumeError, UsageError
+from langchain_promptopt.optimizer.earlier import PastEdit
+from langchain_promptopt.report.record import RunRecord
+from langchain_promptopt.store import read_events, visible_events
+from langchain_promptopt.store.runs import JOURNAL, find_run, run_folders
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_promptopt.config import Config
+    from langchain_promptopt.config.models import DataConfig
+    from langchain_promptopt.ports import DataSet
+
+_FREE = {"budget", "output", "langsmith", "prices", "limits"}
+"""Sections that decide nothing about the result."""
+_FREE_KEYS = {("optimize", "max_concurrency"), ("optimize", "requests_per_second"), ("optimize", "max_failure_rate")}
+_FREE_KEYS |= {("optimize", "cache"), ("evaluate", "judge_cost")}
+_FLAGS = "flags"
+"""Stands beside the sections of a recorded configuration: what flags had set, by dotted key."""
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """A configuration as the journal keeps it: no password in an address, and what came by flags told apart."""
+    sections: dict[str, Any] = _public(config.model_dump(mode="json"))
+    values = {key: sections[section][name] for key in config.flags for section, _, name in [key.partition(".")]}
+    return sections | ({_FLAGS: values} if values else {})
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _public(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_public(inner) for inner in value]
+    return public_url(value) if isinstance(value, str) else value
+
+
+def started(folder: Path) -> Mapping[str, Any]:
+    """Data of the run's `run.started`. Raises ResumeError where the journal does not begin with it."""
+    first = next(islice(read_events(folder / JOURNAL), 1), None)
+    if first is None or first["type"] != "run.started":
+        msg = "the journal does not begin with run.started"
+        raise ResumeError(msg, where=str(folder), mend="Nothing was paid for; start the run again.")
+    data: Mapping[str, Any] = first["data"]
+    return data
+
+
+def recorded_config(config: Config, folder: Path) -> Config:
+    """The present configuration with the flags the run was started with, where they are not given anew.
+
+    Where that names no task the run was started from a configuration without a file: then it is the
+    recorded one, under the budget and output of the present one.
+    """
+    known = dict(started(folder).get("config") or {})
+    flags = {key: value for key, value in known.pop(_FLAGS, {}).items() if key not in config.flags}
+    flags.pop("output.runs_dir", None)
+    config = with_values(config, flags) if flags else config
+    if config.task.chain is not None or config.task.prompt is not None:
+        return config
+    present = config.model_dump(mode="json")
+    merged = known | {name: present[name] for name in ("budget", "output")}
+    return config_from_dict(merged, root=config.root)
+
+
+def recorded_version(config: Config, folder: Path) -> str | None:
+    """The dataset version a run is bound to: its own, where LangSmith gave one, else what the configuration says."""
+    version = str((started(folder).get("data") or {}).get("as_of") or "")
+    return config.data.as_of if version.startswith("sha256:") or not version else version
+
+
+def refuse_changes(config: Config, folder: Path) -> None:
+    """Raise ResumeError with the difference when a setting that decides the result has changed."""
+    known = started(folder).get("config") or {}
+    present = recorded(config)
+    changed = [
+        f"{section}.{key}: {value!r} became {present.get(section, {}).get(key)!r}"
+        for section, values in known.items()
+        if section not in {*_FREE, _FLAGS} and isinstance(values, Mapping)
+        for key, value in values.items()
+        if (section, key) not in _FREE_KEYS and present.get(section, {}).get(key) != value
+    ]
+    if changed:
+        msg = f"the configuration has changed: {'; '.join(changed)}"
+        mend = "Set it back to resume this run, or start a new one with `promptopt optimize`."
+        raise ResumeError(msg, where=f"run {folder.name}", mend=mend)
+
+
+def past_edits(config: Config) -> tuple[PastEdit, ...]:
+    """The edits of the run that `optimize.from_run` names; () where none is named.
+
+    "latest" is the latest run that came to an end: a run that was killed and is started again must
+    find the same edits as before. Raises UsageError where there is no such run.
+    """
+    name = config.optimize.from_run
+    if name is None:
+        return ()
+    record = _record(_latest_ended(config.runs_dir) if name == "latest" else find_run(config.runs_dir, name))
+    texts = {(p["name"], i): m["template"] for p in record.started["prompts"] for i, m in enumerate(p["messages"])}
+    return tuple(PastEdit(e.as_edit(), texts[e.prompt, e.message]) for e in record.edits)
+
+
+def _latest_ended(base: Path) -> Path:
+    for folder in run_folders(base):
+        if _record(folder).finished is not None:
+            return folder
+    msg = "no run has come to an end yet"
+    raise UsageError(msg, where=str(base), mend="Leave optimize.from_run out for the first run.")
+
+
+def _record(folder: Path) -> RunRecord:
+    return RunRecord.from_events(list(visible_events(folder / JOURNAL)))
+
+
+_ASK = "Name them with --data to see their texts."
+
+
+def recalled(config: Config, started: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]] | None, str]:
+    """The rows of a run by example id, or None and why there are none.
+
+    Only what lies here is read, never a service, and only rows that are exactly those of the run are shown.
+
+    Args:
+        config: Says where relative paths start.
+        started: The run's `run.started`.
+    """
+    wanted = started["data"].get("as_of")
+    recorded = started.get("config", {}).get("data") or {}
+    try:
+        if recorded.get("source"):
+            found = _local(config_from_dict({"data": recorded}, root=config.root))
+        else:
+            found = _demo() if started["data"].get("source") == "rows in memory" else None
+    except PromptOptError as error:
+        return None, f"the rows cannot be read again: {error} {_ASK}"
+    if found is None:
+        return None, f"the record holds no row texts ({started['data'].get('source', 'unknown source')}). {_ASK}"
+    if found.as_of != wanted:
+        where = recorded.get("source") or "in memory"
+        return None, f"the rows ({where}) are not those of the run any more, so their texts are left out. {_ASK}"
+    return examples_of(found), ""
+
+
+def _local(config: Config) -> DataSet | None:
+    data = config.data
+    source = config.path(data.source or "")
+    if not source.exists():
+        return None
+
+    return load_data(
+        str(source),
+        columns=columns_of(data),
+        splits={ours: theirs for ours, theirs in data.splits.items()} or None,
+        drop_leaks=data.drop_leaks,
+        skip_bad_lines=data.skip_bad_lines,
+    )
+
+
+def _demo() -> DataSet:
+    from langchain_promptopt.offline import demo_rows
+
+    return load_data(demo_rows())
+
+
+def columns_of(data: DataConfig) -> Columns:
+    """What `[data]` says about columns."""
+    return Columns(
+        inputs=dict(data.inputs) or None,
+        outputs=list(data.outputs) or None,
+        id=data.id,
+        group=data.group,
+        note=data.note,
+    )
