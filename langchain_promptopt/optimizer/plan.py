@@ -231,7 +231,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         started=started,
         summaries=summaries,
         notes=(
-            *settings.notes,
+            *(Note("prompt", text) for text in settings.notes),
             *data.notes,
             *(Note("prompt", text) for text in target.notes),
             *(Note("judge", text) for text in judges),
