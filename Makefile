@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lowest lint format types imports campaign build check clean
+.PHONY: help demo test journey lowest lint format types imports campaign build check clean
 
 help: ## List the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,13 @@ test: .venv/.dev ## All tests but the long campaigns
 
 campaign: .venv/.dev ## The long generated campaigns
 	$(BIN)/python -m pytest -q -n $(JOBS) -m campaign
+
+.venv/.browser: .venv/.dev
+	$(BIN)/python -m pip install --quiet --group browser
+	@touch $@
+
+journey: .venv/.browser ## The report in a real headless Chromium
+	$(BIN)/python -m pytest -q -rs -m browser tests/browser
 
 .venv-lowest/.made: pyproject.toml .ci/lowest.txt
 	$(PYTHON) -m venv .venv-lowest

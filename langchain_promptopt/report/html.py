@@ -1,17 +1,15 @@
-"""Two small drawings in SVG, made of numbers only, so nothing in them can be text from outside.
+"""The report as one HTML file that loads nothing from anywhere.
 
-How a run was set up, in words: its gate and the version of its rows.
-
-The report as one HTML file that loads nothing and runs nothing.
-
-Everything from outside is escaped by jinja2 and has its hidden characters spelled out; a content
-security policy forbids scripts, images, frames and every style but the one of this file.
+Everything from outside is escaped by jinja2 and has its hidden characters spelled out. A content security policy
+forbids images, frames, connections, and every style and script but the two of this file. Without the script the page
+still shows everything; with it examples can be filtered and edits taken out.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -21,76 +19,15 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from langchain_promptopt.report import wording
-from langchain_promptopt.report.privacy import parts
-from langchain_promptopt.report.wording import as_text, points, signed
+from langchain_promptopt.report.charts import interval_chart, steps_chart
+from langchain_promptopt.report.privacy import parts, visible
+from langchain_promptopt.report.wording import as_text, points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from langchain_promptopt.report.record import Message, RunRecord, StepScore
+    from langchain_promptopt.report.record import Message, RunRecord
     from langchain_promptopt.types.edits import FinalEdit
-
-_WIDTH, _HEIGHT = 720, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 18, 34
-
-
-def interval_chart(difference: float, low: float, high: float) -> str:
-    """The difference with its interval against zero."""
-    width, height, middle = 420, 64, 24
-    reach = max(abs(low), abs(high), abs(difference), 0.01) * 1.15
-
-    def x(value: float) -> float:
-        return round(width / 2 + value / reach * (width / 2 - 12), 1)
-
-    side = "above" if low > 0 else "below" if high < 0 else "across"
-    label = f"difference {signed(difference)} points, interval {signed(low)} to {signed(high)}"
-    return (
-        f'<svg class="interval {side}" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
-        f'<line class="axis" x1="0" y1="{middle}" x2="{width}" y2="{middle}"/>'
-        f'<line class="zero" x1="{x(0)}" y1="6" x2="{x(0)}" y2="{middle + 18}"/>'
-        f'<line class="range" x1="{x(low)}" y1="{middle}" x2="{x(high)}" y2="{middle}"/>'
-        f'<circle class="dot" cx="{x(difference)}" cy="{middle}" r="6"/>'
-        f'<text x="{x(0)}" y="{height - 4}" text-anchor="middle">no difference</text>'
-        f'<text x="4" y="{height - 4}">old is better</text>'
-        f'<text x="{width - 4}" y="{height - 4}" text-anchor="end">new is better</text></svg>'
-    )
-
-
-def steps_chart(steps: Sequence[StepScore]) -> str:
-    """Search scores by step: a dot for each candidate, a line for the best so far."""
-    scores = [s for step in steps for s in step.scores]
-    low, high = min(scores), max(scores)
-    pad = max((high - low) * 0.12, 0.01)
-    low, high = max(0.0, low - pad), min(1.0, high + pad)
-    last = max(steps[-1].step, 1)
-
-    def x(step: float) -> float:
-        return round(_LEFT + step / last * (_WIDTH - _LEFT - _RIGHT), 1)
-
-    def y(score: float) -> float:
-        return round(_TOP + (high - score) / ((high - low) or 1.0) * (_HEIGHT - _TOP - _BOTTOM), 1)
-
-    ticks = [low + (high - low) * i / 4 for i in range(5)]
-    grid = "".join(
-        f'<line class="grid" x1="{_LEFT}" y1="{y(t)}" x2="{_WIDTH - _RIGHT}" y2="{y(t)}"/>'
-        f'<text x="{_LEFT - 8}" y="{y(t) + 4}" text-anchor="end">{points(t)}</text>'
-        for t in ticks
-    )
-    names = "".join(
-        f'<text x="{x(s.step)}" y="{_HEIGHT - 10}" text-anchor="middle">{"start" if s.step == 0 else s.step}</text>'
-        for s in steps
-    )
-    line = " ".join(f"{x(s.step)},{y(s.best)}" for s in steps)
-    dots = "".join(f'<circle class="try" cx="{x(s.step)}" cy="{y(v)}" r="4"/>' for s in steps for v in s.scores)
-    best = "".join(f'<circle class="best" cx="{x(s.step)}" cy="{y(s.best)}" r="5"/>' for s in steps)
-    label = f"best search score {points(steps[0].best)} at the start, {points(steps[-1].best)} at the end"
-    return (
-        f'<svg class="steps" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
-        f'{grid}{names}{dots}<polyline points="{line}"/>{best}</svg>'
-    )
-
-
-# ------------------------------------------------------------ How a run was set up, in words: its gate and the ver
 
 _HASH = 12
 
@@ -128,8 +65,15 @@ def data_words(data: Mapping[str, Any]) -> str:
     return f"{source}; {splits}" if splits else source
 
 
-# ------------------------------------------------------------ The report as one HTML file that loads nothing and r
-
+_STATUSES = (
+    ("all", "all"),
+    ("worse", "got worse"),
+    ("better", "got better"),
+    ("wrong", "still wrong"),
+    ("right", "right before and after"),
+    ("dropped", "dropped"),
+)
+_TONES = {"worse": "bad", "better": "good", "wrong": "unsure", "right": "", "dropped": ""}
 _FOLD, _EDGE = 24, 6
 """Unchanged stretches of more lines than `_FOLD` are folded, `_EDGE` lines at each end excepted."""
 
@@ -147,23 +91,64 @@ class Segment:
 
 def render_html(record: RunRecord) -> str:
     """The report of a run as a complete HTML document."""
-    style = _resource("report.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style, script = _resource("report.css"), _resource("report.js")
     metric = record.metrics[0] if record.metrics else {}
     interval = wording.interval_of(metric)
+    messages = [(m, segments(m)) for m in record.messages]
     return _template().render(
         record=record,
         style=Markup(style),  # noqa: S704 - our own file
-        style_hash=digest,
+        style_hash=_digest(style),
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=_digest(script),
         headline=wording.headline(record),
         simulated=wording.simulated_note(record),
         interval=Markup(interval_chart(metric["difference"], *interval)) if interval else "",  # noqa: S704 - numbers only
         chart=Markup(steps_chart(record.steps)) if len(record.steps) > 1 else "",  # noqa: S704 - numbers only
-        messages=[(m, segments(m)) for m in record.messages],
+        messages=messages,
+        parts=_parts_json(record.messages),
+        apply_command=_apply_command(record),
+        statuses=_STATUSES,
+        status_words=dict(_STATUSES),
+        tones=_TONES,
         w=wording,
         gate=gate_words(record.started["gate"], tuple(e["name"] for e in record.started["evaluators"])),
         data=data_words(record.started["data"]),
     )
+
+
+def _digest(text: str) -> str:
+    """What the security policy knows a style or script by."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _parts_json(messages: Sequence[Message]) -> Markup:
+    """The messages cut at their edits, for the script that puts them together again.
+
+    JSON in ASCII with `<`, `>` and `&` spelled out, so that no text can end the element it stands in.
+    """
+    data = []
+    for message in messages:
+        parts: list[str | dict[str, str | int]] = []
+        at = 0
+        for number, edit in message.edits:
+            parts += [message.template[at : edit.start], {"n": number, "old": edit.old, "new": edit.new}]
+            at = edit.end
+        parts.append(message.template[at:])
+        data.append({"parts": parts})
+    text = json.dumps(data)
+    for char in "<>&":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)  # noqa: S704 - nothing of HTML is left in it
+
+
+def _apply_command(record: RunRecord) -> tuple[str, str] | None:
+    """The command that writes the edits, in two parts: `--edits` goes between them."""
+    for _, command in wording.how_to(record):
+        start, found, rest = command.partition(f"promptopt apply {record.run_id}")
+        if found and not start and "--edits" not in rest:
+            return found, rest
+    return None
 
 
 def segments(message: Message) -> list[Segment]:
@@ -205,4 +190,5 @@ def _resource(name: str) -> str:
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["shown"] = shown
+    environment.filters["plain"] = lambda value: visible(str(value))  # in attributes, where no element may stand
     return environment.from_string(_resource("report.html"))

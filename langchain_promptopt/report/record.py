@@ -47,6 +47,15 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """What one step of the search changed on the search rows, and the final edits that it made together."""
+
+    made: Tried
+    together: tuple[int, ...]
+    rows: Rows
+
+
+@dataclass(frozen=True)
 class StepScore:
     """A step of the search: scores of its new candidates, and the best so far."""
 
@@ -272,6 +281,8 @@ class RunRecord:
     """Candidates whose recorded text is not what parent and edits make."""
     leads: Mapping[int, str] = field(default_factory=dict)
     """The candidate that the search went on from after each step."""
+    retrieved: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """Candidate -> earlier attempts that the proposer was shown with it: candidate_id, score, similarity."""
 
     @classmethod
     def from_events(
@@ -318,6 +329,7 @@ class RunRecord:
             health=health_of(known),
             damaged=damaged,
             leads={d["step"]: d["kept"][0] for d in by_type["selected"] if d["kept"]},
+            retrieved={d["candidate_id"]: tuple(d["items"]) for d in by_type["retrieved"]},
         )
 
     @property
@@ -400,6 +412,38 @@ class RunRecord:
             for p in self.started["prompts"]
             for i, m in enumerate(p["messages"])
         )
+
+    @cached_property
+    def effects(self) -> Mapping[int, tuple[Effect, ...]]:
+        """For each final edit, by its number, what the steps that made it changed on the search rows."""
+        made_by: dict[str, list[int]] = defaultdict(list)
+        for number, edit in enumerate(self.edits, start=1):
+            for candidate_id in edit.lineage:
+                made_by[candidate_id].append(number)
+        scorer = Scorer.of(self.started)
+        out: dict[int, list[Effect]] = defaultdict(list)
+        for candidate_id, numbers in made_by.items():
+            tried = self.candidates.get(candidate_id)
+            if tried is None or tried.parent_id is None:
+                continue
+            rows = paired_rows(self.cells, (tried.parent_id, candidate_id), "dev", scorer)
+            for number in numbers:
+                out[number].append(Effect(tried, tuple(numbers), rows))
+        return {number: tuple(found) for number, found in out.items()}
+
+    @cached_property
+    def line(self) -> frozenset[str]:
+        """Ids of the best candidate and of those that it came from."""
+        found: set[str] = set()
+        at: str | None = self.best_id
+        while at is not None and at in self.candidates and at not in found:
+            found.add(at)
+            at = self.candidates[at].parent_id
+        return frozenset(found)
+
+    def children(self, candidate_id: str) -> tuple[Tried, ...]:
+        """The candidates that were made from this one, in the order of the journal."""
+        return tuple(t for t in self.candidates.values() if t.parent_id == candidate_id)
 
     def place(self, edit: FinalEdit) -> Place:
         """Where a final edit stands in the baseline."""

@@ -6,12 +6,16 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from langchain_promptopt.types.edits import FinalEdit
+
+
+Status: TypeAlias = Literal["worse", "better", "wrong", "right", "dropped"]
+"""Of an example: "wrong" and "right" are the same before and after; "dropped" has no score on one side."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,15 @@ class Row:
         if self.before.score is None or self.after.score is None:
             return 0.0
         return self.after.score - self.before.score
+
+    @property
+    def status(self) -> Status:
+        """What became of the example under the new prompt."""
+        if self.before.score is None or self.after.score is None:
+            return "dropped"
+        if self.change:
+            return "better" if self.change > 0 else "worse"
+        return "right" if self.after.score >= 1 else "wrong"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
+from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
@@ -20,9 +22,10 @@ from tests.support.journals import SYSTEM, Journal, edit, improved_run, rows_of,
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "main", "section", "article", "header", "div", "p", "span", "b",
     "h1", "h2", "h3", "a", "code", "del", "ins", "details", "summary", "dl", "dt", "dd", "table", "thead", "tbody",
-    "tfoot", "tr", "th", "td", "svg", "line", "circle", "polyline", "text",
+    "tfoot", "tr", "th", "td", "svg", "line", "circle", "polyline", "text", "ul", "li",
+    "form", "fieldset", "legend", "label", "input", "button", "textarea", "script",
 }  # fmt: skip
-VOID = {"meta"}
+VOID = {"meta", "input"}
 
 
 class Reader(HTMLParser):
@@ -33,6 +36,8 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.text: list[str] = []
         self.metas: list[dict] = []
+        self.scripts: list[tuple[str, str]] = []
+        self.titles = 0
 
     def handle_starttag(self, tag, attrs):
         assert tag in ALLOWED, tag
@@ -44,6 +49,8 @@ class Reader(HTMLParser):
             assert name != "open" or tag == "details"
         if tag == "meta":
             self.metas.append(dict(attrs))
+        if tag == "script":
+            self.scripts.append((dict(attrs).get("type", ""), ""))
         if tag not in VOID:
             self.open.append(tag)
 
@@ -59,7 +66,10 @@ class Reader(HTMLParser):
         raise AssertionError(f"comment {data!r}")
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if "script" in self.open:
+            kind, so_far = self.scripts[-1]
+            self.scripts[-1] = (kind, so_far + data)
+        elif "style" not in self.open:
             self.text.append(data)
 
 
@@ -117,25 +127,67 @@ def test_the_report_says_what_a_reader_needs():
     for expected in (
         "Improved", "58.3 to 91.7", "interval +8.0 to +58.0", "is always billing",
         "only when money was taken or is missing", "Three messages ask where a refunded parcel is",
-        "train-17", "Got worse: 1", "Got better: 5", "test-7", "16 words changed", "rate_limit", "VARS",
+        "train-17", "got worse 1", "got better 5", "test-7", "16 words changed", "rate_limit", "VARS",
         "promptopt apply c0ffee12ab34cd56 --to FILE", "promptopt rollback c0ffee12ab34cd56", "gpt-4o-mini", "$0.042",
     ):  # fmt: skip
         assert expected in text, expected
 
 
-def test_worse_rows_stand_beside_better_rows():
+def test_every_held_out_example_is_in_the_table_the_worse_ones_first():
     lines = improved_run()
-    page = render_html(RunRecord.from_events(lines, rows_of(lines)))
-    pair = page.split('<div class="pair">')[1]
-    assert pair.index("Got worse: 1") < pair.index("Got better: 5")
+    record = RunRecord.from_events(lines, rows_of(lines))
+    page = render_html(record)
+    table = page.split('aria-label="table of examples, test"')[1].split("</table>")[0]
+    ids = re.findall(r'<td data-label="example"><code>(.*?)</code>', table)
+    assert sorted(ids) == sorted(row.example_id for row in record.rows["test"].all)
+    order = [status for status, _ in groupby(re.findall(r'data-status="(\w+)"', table))]
+    assert order[:2] == ["worse", "better"]
 
 
-def test_the_page_loads_nothing_and_runs_nothing():
+def test_each_edit_shows_what_its_step_won_and_lost():
+    record = RunRecord.from_events(improved_run())
+    text = "".join(read(render_html(record)).text)
+    for number, effects in record.effects.items():
+        for effect in effects:
+            assert number in effect.together
+            assert f"{len(effect.rows.better)} won" in text
+    assert any(effect.rows.all for effects in record.effects.values() for effect in effects)
+
+
+def test_the_script_gets_the_prompt_in_parts_that_make_the_old_and_the_new_text():
+    record = RunRecord.from_events(improved_run())
+    (_, data), (_, script) = read(render_html(record)).scripts
+    parts = json.loads(data)
+    texts = {
+        side: ["".join(p if isinstance(p, str) else p[side] for p in m["parts"]) for m in parts]
+        for side in ("old", "new")
+    }
+    old, new = (record.candidates[i].prompts for i in (record.seed_id, record.best_id))
+    assert texts["old"] == [m["template"] for p in old for m in p["messages"]]
+    assert texts["new"] == [m["template"] for p in new for m in p["messages"]]
+    assert "fetch(" not in script
+    assert "XMLHttpRequest" not in script
+    assert "innerHTML" not in script
+
+
+def test_every_candidate_is_in_the_tree():
+    record = RunRecord.from_events(improved_run())
+    tree = render_html(record).split('class="card tree"')[1].split("</section>")[0]
+    assert tree.count("<li") == len(record.candidates)
+    assert tree.count('class="led"') == len(record.line)
+
+
+def test_the_page_loads_nothing_and_runs_one_script_of_ours():
     page = render_html(RunRecord.from_events(improved_run()))
     policy = next(m["content"] for m in read(page).metas if m.get("http-equiv") == "Content-Security-Policy")
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    (script,) = (text for kind, text in read(page).scripts if kind != "application/json")
+    ours = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'sha256-{ours}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
     assert "url(" not in style
     assert "@import" not in style
     assert "://" not in page
