@@ -22,6 +22,11 @@ Each message says what, where and how to mend it; the facts are attributes too.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 from typing import Any, ClassVar
 
 
@@ -196,3 +201,26 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, PromptOptError):
         return error.exit_code
     return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that was probably meant, for error messages; None where no name is near.
+
+    Args:
+        name: What was given.
+        known: The names there are.
+        cutoff: How alike the names must be, from 0 (the nearest whatever it is) to 1 (the same).
+
+    >>> nearest("trige", ["triage", "other"])
+    'triage'
+    """
+    import difflib
+
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`Did you mean 'x'? ` for the nearest known name, or nothing."""
+    near = nearest(name, known, cutoff)
+    return f"Did you mean {near!r}? " if near is not None else ""

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_promptopt.types import Edit, Outcome, Span, Stop, Usage
+
+if TYPE_CHECKING:
+    from langchain_promptopt.types import Candidate, PromptSet, Rejection, Remembered, Workpiece
 
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
 
@@ -27,6 +30,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value
+
+
+def spans_json(prompts: PromptSet, spans: Sequence[Span]) -> list[dict[str, Any]]:
+    """Places with the text that stands there."""
+    return [{**_plain(s), "text": prompts.text_at(s)} for s in spans]
 
 
 @cache
@@ -160,6 +168,15 @@ class Retrieved(Event):
     items: Sequence[Mapping[str, Any]]
     step: int = 0
 
+    @classmethod
+    def of(cls, items: Sequence[Remembered], *, candidate_id: str, strategy: str, step: int) -> Retrieved:
+        """The event of what a memory gave for a candidate."""
+        shown = [
+            {"candidate_id": r.attempt.candidate.id, "score": r.attempt.score, "similarity": r.similarity}
+            for r in items
+        ]
+        return cls(candidate_id=candidate_id, strategy=strategy, items=shown, step=step)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identified(Event):
@@ -171,6 +188,12 @@ class Identified(Event):
     spans: Sequence[Mapping[str, Any]]
     tagged: str
     step: int = 0
+
+    @classmethod
+    def of(cls, piece: Workpiece, spans: Sequence[Span], *, candidate_id: str, protocol: str, step: int) -> Identified:
+        """The event of these places of a piece's prompts."""
+        shown = spans_json(piece.prompts, spans)
+        return cls(candidate_id=candidate_id, protocol=protocol, spans=shown, tagged=piece.tagged, step=step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +211,27 @@ class Proposed(Event):
     enforce: str = "strict"
     leak: float | None = None
 
+    @classmethod
+    def of(cls, child: Candidate, *, parent_id: str, enforce: str = "strict", leak: float | None = None) -> Proposed:
+        """The event of a candidate.
+
+        Args:
+            child: The candidate; its step and scope are the event's.
+            parent_id: The candidate that its edits refer to.
+            enforce: How strictly the spans were kept.
+            leak: Share of fixed text that the reply did not keep.
+        """
+        return cls(
+            parent_id=parent_id,
+            candidate_id=child.id,
+            step=child.step,
+            scope=child.scope or "global",
+            edits=child.edits,
+            prompts=child.prompts.as_json(),
+            enforce=enforce,
+            leak=leak,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected(Event):
@@ -198,6 +242,11 @@ class Rejected(Event):
     step: int
     rule: str
     detail: str
+
+    @classmethod
+    def of(cls, rejection: Rejection, *, parent_id: str, step: int) -> Rejected:
+        """The event of a refusal."""
+        return cls(parent_id=parent_id, step=step, rule=rejection.rule, detail=rejection.detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from langchain_promptopt.errors import RecipeError
+from langchain_promptopt.errors import RecipeError, did_you_mean
 from langchain_promptopt.recipe import Recipe
-from langchain_promptopt.strategies.control import Cosine, Fixed, NoControl
-from langchain_promptopt.strategies.evidence import ErrorBatches, ErrorGroups, FormatExamples, NoEvidence, RandomBatches
-from langchain_promptopt.strategies.feedback import Gradient, NoFeedback, Reasoning
-from langchain_promptopt.strategies.final import BestDev, BestVal
-from langchain_promptopt.strategies.guards import Standard
-from langchain_promptopt.strategies.incumbent import Elitist, FreeWalk, PairedGate
-from langchain_promptopt.strategies.memory import NoMemory, Recency, Relevance, Summary, TopByScore, TopEdits
-from langchain_promptopt.strategies.proposals import Paraphrased, PerParent, Screened
-from langchain_promptopt.strategies.refine import Refine
+from langchain_promptopt.strategies import (
+    Bandit,
+    Beam,
+    BestDev,
+    BestVal,
+    Cosine,
+    Elitist,
+    Epochs,
+    ErrorBatches,
+    ErrorGroups,
+    Fixed,
+    FormatExamples,
+    FreeWalk,
+    FullDev,
+    Global,
+    Gradient,
+    Greedy,
+    Hedged,
+    Induction,
+    KeepRight,
+    Lazy,
+    Manual,
+    NoControl,
+    NoEvidence,
+    NoFeedback,
+    NoMemory,
+    OwnEvidence,
+    PairedGate,
+    Paraphrased,
+    PerParent,
+    Pool,
+    Race,
+    RandomBatches,
+    Reasoning,
+    Recency,
+    Refine,
+    Relevance,
+    Sections,
+    Spans,
+    Standard,
+    Steps,
+    Summary,
+    TopByScore,
+    TopEdits,
+)
 from langchain_promptopt.strategies.registry import METHODS, check_recipe
-from langchain_promptopt.strategies.scope import Global, Hedged, Sections, Spans
-from langchain_promptopt.strategies.scoring import Bandit, FullDev, Race
-from langchain_promptopt.strategies.search import Beam, Greedy, Pool
-from langchain_promptopt.strategies.seeding import Induction, Manual
-from langchain_promptopt.strategies.stopping import Epochs, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,9 +257,10 @@ def robust() -> Recipe:
         scope=Hedged(Spans(k_max=8), after=1, every=2),
         control=Cosine(start=50, end=10, mode="enforced"),
         refine=Refine(goal="edit"),
-        proposals=Screened(m=3, k=1, rows=6),
-        guards=Standard(keep_right=True),
-        scoring=Race(first=16, beam=1, grow=1.5, lazy=True, z_ahead=1.6449, narrow=True),
+        proposals=PerParent(m=3, k=1),
+        trials=KeepRight(OwnEvidence(most=6)),
+        guards=Standard(),
+        scoring=Lazy(Race(first=16, beam=1, grow=1.5, z_ahead=1.6449, narrow=True)),
         search=Beam(width=1, back_track=True),
         incumbent=PairedGate(alpha=0.4),
         stop=Steps(limit=24, patience=10, least_errors=0),
@@ -301,8 +332,7 @@ def recipe_of(method: str | Recipe) -> Recipe:
 def _preset(method: str) -> Recipe:
     name, _, suffix = method.partition(":")
     if name not in PRESETS or suffix not in {"", *_SUFFIXES}:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, PRESETS)
         if name.lower() in METHODS:
             hint = f"{METHODS[name.lower()]} "
         msg = f"unknown method {method!r}"

@@ -1,4 +1,4 @@
-"""One Protocol per decision (axes A1..A14 of algorithms 5.2). The ports to the outside stand in `ports`.
+"""One Protocol per decision (axes A1..A14 of algorithms 5.2, and A8b). The ports to the outside stand in `ports`.
 
 Laws: strategies are frozen values without state; given the same arguments, the same replies and
 the same `rng` they answer the same; they never see the test split. Each has a conformance class
@@ -7,9 +7,9 @@ in `langchain_promptopt.testing`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +45,28 @@ def _unheard(refused: Iterable[Rejection]) -> None:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Where a proposal stands in its search.
+
+    Args:
+        batch: Number of its batch among those of the parent, from 0.
+        reason: Number of the reason it follows, from 0.
+        stalled: Steps since the best score last rose.
+        astray: Whether marks so far have helped no more than chance would.
+    """
+
+    batch: int = 0
+    reason: int = 0
+    stalled: int = 0
+    astray: bool = False
+
+    @property
+    def first_of_parent(self) -> bool:
+        """Whether what is done once per parent is done here."""
+        return self.batch == self.reason == 0
+
+
+@dataclass(frozen=True)
 class Ask:
     """Leave to call the optimizer model at one address; narrower addresses come from `at`.
 
@@ -57,10 +79,15 @@ class Ask:
     seed: int
     place: tuple[str | int, ...] = ()
     refused: Callable[[Iterable[Rejection]], None] = _unheard
+    turn: Turn = Turn()
 
     def at(self, *place: str | int) -> Ask:
         """The same leave at a narrower address."""
-        return Ask(self.model, self.config, self.seed, (*self.place, *place), self.refused)
+        return replace(self, place=(*self.place, *place))
+
+    def at_reason(self, number: int) -> Ask:
+        """The same leave for what follows from one reason of several."""
+        return replace(self.at(number), turn=replace(self.turn, reason=number))
 
     def runnable(self) -> Runnable[Any, Any]:
         """The model bound to this address."""
@@ -141,28 +168,6 @@ class Refinement(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A child on the rows it was made from: the parent's scores and its own, by example id."""
-
-    candidate: Candidate
-    before: Mapping[str, float]
-    after: Mapping[str, float]
-
-    @property
-    def gain(self) -> float:
-        """Rows won minus rows lost."""
-        return sum(self.after[i] - self.before[i] for i in self.after if i in self.before)
-
-
-@dataclass(frozen=True)
-class Screening:
-    """What is left after the trials: children as they are, and sets of edits to join."""
-
-    kept: tuple[Candidate, ...]
-    joined: tuple[tuple[Edit, ...], ...] = ()
-
-
 class Proposals(Protocol):
     """A8. How many children, and which are kept before scoring."""
 
@@ -181,20 +186,6 @@ class Proposals(Protocol):
         """True when `prune` never drops a child, so that evaluation may start at once."""
         ...
 
-    @property
-    def screening(self) -> int:
-        """Rows of its own evidence on which a child is tried before it sees dev; 0 for none."""
-        ...
-
-    @property
-    def earns(self) -> bool:
-        """Whether after a trial each edit must be needed for a row the child won, or is taken out."""
-        ...
-
-    def screened(self, trials: Sequence[Trial]) -> Screening:
-        """Which children of one parent go on, and which edits are to be joined in a further child."""
-        ...
-
     async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:
         """The piece with paraphrases of its drafts added, inside the same area."""
         ...
@@ -202,6 +193,75 @@ class Proposals(Protocol):
     def prune(self, fresh: Sequence[Candidate], parent: Attempt, rng: Random) -> tuple[Candidate, ...]:
         """At most r children of one parent."""
         ...
+
+
+class TrainBench(Protocol):
+    """What trials may do: run candidates on train rows, make a child of other edits, refuse one."""
+
+    @property
+    def parent(self) -> Candidate:
+        """The prompt that the children were made from."""
+        ...
+
+    def known(self, candidate: Candidate) -> Mapping[str, float]:
+        """Primary train scores already there, by example id."""
+        ...
+
+    def claim(self, rows: int) -> bool:
+        """Set aside the calls for so many rows; False where the budget does not bear them."""
+        ...
+
+    async def evaluate(self, candidate: Candidate, example_ids: Sequence[str]) -> Mapping[str, float]:
+        """Primary scores of these train rows; rows dropped by infrastructure are missing."""
+        ...
+
+    def join(self, edits: tuple[Edit, ...], *, marked: bool = False) -> Candidate | None:
+        """The child that these edits of the parent make, or None where a guard refuses it.
+
+        With `marked` the places are recorded first, as those of an identification of their own.
+        """
+        ...
+
+    def refuse(self, rule: str, detail: str) -> None:
+        """Record that a child does not go on."""
+        ...
+
+
+Family: TypeAlias = "Sequence[tuple[Batch, Sequence[Candidate]]]"
+"""The children of one parent by the batch that each was made from."""
+
+
+class Trials(Protocol):
+    """A8b. Which children of one parent go on to dev, after a try on train rows."""
+
+    def rows(self, batch: Batch) -> int:
+        """Most train rows that a child of this batch is run on; 0 where nothing is tried."""
+        ...
+
+    def passing(self, children: int) -> int:
+        """Of so many children of one parent, how many a step must be able to score on dev."""
+        ...
+
+    async def sift(self, family: Family, bench: TrainBench) -> tuple[Candidate, ...]:
+        """The children that go on; nothing is made up but children of their edits joined."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoTrials:
+    """Children go on to dev untried."""
+
+    def rows(self, batch: Batch) -> int:  # noqa: ARG002
+        """None."""
+        return 0
+
+    def passing(self, children: int) -> int:
+        """All of them."""
+        return children
+
+    async def sift(self, family: Family, bench: TrainBench) -> tuple[Candidate, ...]:  # noqa: ARG002
+        """All of them."""
+        return tuple(child for _, children in family for child in children)
 
 
 @dataclass(frozen=True)
@@ -216,11 +276,6 @@ class GuardContext:
 
 class Guards(Protocol):
     """A9. Which drafts become candidates."""
-
-    @property
-    def keep_right(self) -> bool:
-        """Whether a child must still get right the rows that its batch showed as right."""
-        ...
 
     def check(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
         """None to accept, else the rule that refuses."""
@@ -260,10 +315,6 @@ class Scoring(Protocol):
         """True when every fresh candidate gets all rows, so evaluation may start at once."""
         ...
 
-    def baseline_rows(self, rows: int) -> int:
-        """Of `rows` dev rows, how many the baseline is run on before the first step."""
-        ...
-
     def least(self, rows: int) -> int:
         """Of `rows` dev rows, how many a fresh candidate sees at the least: what a step must be able to pay."""
         ...
@@ -278,12 +329,22 @@ class Scoring(Protocol):
         """The attempts with scores that may be ranked beside the leader's, whichever rows each has seen."""
         ...
 
-    def owes(self, leader: Attempt, rows: int) -> bool:
-        """Whether the leader should meet the one before it again, once nothing gains any more."""
+
+@runtime_checkable
+class PartialScoring(Scoring, Protocol):
+    """A scoring that starts the baseline on a part of the dev rows, and owes a leader the rest."""
+
+    @property
+    def still(self) -> int:
+        """Steps without gain after which a leader chosen on a part of the rows meets the one before it again."""
         ...
 
-    async def rematch(self, leader: Attempt, rival: Attempt, bench: Bench) -> tuple[Attempt, ...]:
-        """Both measured further."""
+    def first(self, rows: int) -> int:
+        """Of `rows` dev rows, how many the baseline is run on before the first step."""
+        ...
+
+    async def catch_up(self, attempts: Sequence[Attempt], bench: Bench) -> tuple[Attempt, ...]:
+        """These attempts on every row, as far as the budget reaches."""
         ...
 
 

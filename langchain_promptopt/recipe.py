@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ConfigError, RecipeError
+from langchain_promptopt.protocols import NoTrials
 
 if TYPE_CHECKING:
     from langchain_promptopt.protocols import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Search,
         Seeding,
         Stopping,
+        Trials,
     )
 
 
@@ -67,10 +69,11 @@ class Recipe:
     incumbent: Incumbent
     stop: Stopping
     final: Final
+    trials: Trials = field(default_factory=NoTrials)
     source: str = ""
 
     def axes(self) -> dict[str, Any]:
-        """The strategies by axis name, in the order A1..A14."""
+        """The strategies by axis name, in the order A1..A14; the trials (A8b) come last."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in {"name", "source"}}
 
 

@@ -10,13 +10,12 @@ from langchain_promptopt.presets import PRESETS, recipe_of
 from langchain_promptopt.strategies.control import Cosine, Fixed, Linear, NoControl
 from langchain_promptopt.strategies.evidence import ErrorBatches
 from langchain_promptopt.strategies.feedback import NoFeedback
-from langchain_promptopt.strategies.guards import Standard
 from langchain_promptopt.strategies.incumbent import Elitist
 from langchain_promptopt.strategies.memory import Importance, NoMemory, Recency, Relevance, Summary
-from langchain_promptopt.strategies.proposals import PerParent
 from langchain_promptopt.strategies.refine import Refine
 from langchain_promptopt.strategies.scope import Alternating, FixedSpans, RandomSpans, Spans
-from langchain_promptopt.strategies.scoring import Bandit, FullDev, Race, SuccessiveHalving, SuccessiveRejects
+from langchain_promptopt.strategies.scoring import Bandit, FullDev, Lazy, Race, SuccessiveHalving, SuccessiveRejects
+from langchain_promptopt.strategies.trials import KeepRight, OwnEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -206,7 +205,7 @@ def options_table() -> Experiment:
         "global on a plateau": {"scope": Alternating(every=1)},
         "passing rows must pass": {
             "evidence": ErrorBatches(size=2, correct=2),
-            "guards": Standard(cap=50, keep_right=True),
+            "trials": KeepRight(),
         },
     }
     for w in ("long", "rewrite"):
@@ -223,14 +222,15 @@ def options_table() -> Experiment:
 def robust_parts() -> Experiment:
     """The default without each of its parts."""
     ours = recipe_of("robust")
+    race = Race(first=16, beam=1, grow=1.5, z_ahead=1.6449, narrow=True)
     without: dict[str, dict[str, Any]] = {
-        "trials on own errors": {"proposals": PerParent(m=3, k=1)},
-        "each edit earning its place": {"proposals": replace(ours.proposals, each=False)},  # type: ignore[type-var]
-        "passing rows kept": {"guards": Standard()},
+        "trials on own errors": {"trials": KeepRight()},
+        "each edit earning its place": {"trials": KeepRight(OwnEvidence(each=False))},
+        "passing rows kept": {"trials": OwnEvidence()},
         "the race": {"scoring": FullDev()},
-        "the lazy baseline": {"scoring": replace(ours.scoring, lazy=False)},  # type: ignore[type-var]
-        "the early end of a race": {"scoring": replace(ours.scoring, z_ahead=None)},  # type: ignore[type-var]
-        "bounds that narrow": {"scoring": replace(ours.scoring, narrow=False)},  # type: ignore[type-var]
+        "the lazy baseline": {"scoring": race},
+        "the early end of a race": {"scoring": Lazy(replace(race, z_ahead=None))},
+        "bounds that narrow": {"scoring": Lazy(replace(race, narrow=False))},
         "a sample of train": {"evidence": ErrorBatches(size=4, correct=2)},
         "the hedge": {"scope": Spans(k_max=8)},
         "the gradient": {"feedback": NoFeedback()},

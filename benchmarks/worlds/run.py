@@ -60,7 +60,7 @@ def run(world_name: str, method: str, budget: int, seed: int) -> Row:
         ceiling=world.held_out(prompts_of(world.good)),
         calls=ledger.search_calls,
         optimizer_calls=optimizer.calls if optimizer else 0,
-        steps=len(played.search.standing.best) - 1,
+        steps=len(played.search.archive.best) - 1,
         stopped=f"{played.stopped.kind}: {played.stopped.detail}",
     )
 

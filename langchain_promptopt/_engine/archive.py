@@ -1,9 +1,8 @@
-"""Failure signatures of algorithms 1.6, noticed while a search runs: each becomes an incident of role "method".
+"""Who was tried, who is left and who leads: all that a search knows at the end of a step.
 
-What is answered inside a strategy or a step (marks trimmed, marks stripped, one global step) is only
-told here; what needs the archive (marks that help no more than chance) is found here.
-
-Who was tried, who is left, and who leads: all that a search knows at the end of a step.
+Beside the archive stand the failure signatures of algorithms 1.6, each told as an incident of role
+"method". What a strategy or a step mends by itself (marks trimmed, marks stripped, one global step)
+is only told here; what needs the archive (marks that help no more than chance) is found here.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.events import Incident, Selected
+from langchain_promptopt.protocols import PartialScoring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,14 +70,11 @@ def tell_astray(run: Run, why: str | None) -> bool:
     return why is not None
 
 
-# ------------------------------------------------------------ Who was tried, who is left, and who leads: all that
-
-STILL = 3
-"""Steps without gain before a leader that few rows chose meets the one before it again."""
+# ------------------------------------------------------------ the archive
 
 
 @dataclass
-class Standing:
+class Archive:
     """Attempts of one search. `best` holds the leader after each step, the baseline's step first."""
 
     run: Run
@@ -112,20 +109,22 @@ class Standing:
     def rival(self, *, idle: bool) -> Attempt | None:
         """The leader before this one, to be met again where few rows chose and nothing was gained since.
 
-        `idle` says that there is nothing else to do. Each pair meets once.
+        `idle` says that there is nothing else to do. Each pair meets once; `admit` notes it.
         """
         before = [a for a in self.best if a.candidate.id != self.leader.candidate.id]
-        owes = self.run.recipe.scoring.owes(self.leader, len(self.run.data["dev"]))
-        if not before or not owes or not (idle or self.stalled >= STILL):
+        scoring = self.run.recipe.scoring
+        if not before or not isinstance(scoring, PartialScoring) or self.leader.n >= len(self.run.data["dev"]):
             return None
-        pair = (self.leader.candidate.id, before[-1].candidate.id)
-        if pair in self._met:
-            return None
-        self._met.add(pair)
-        return before[-1]
+        due = idle or self.stalled >= scoring.still
+        return before[-1] if due and self._pair(before[-1]) not in self._met else None
+
+    def _pair(self, rival: Attempt) -> tuple[str, str]:
+        return self.leader.candidate.id, rival.candidate.id
 
     def admit(self, scored: Sequence[Attempt], t: int, rival: Attempt | None = None) -> None:
-        """Take the attempts of step `t`, and whoever was measured further; decide who stays and who leads."""
+        """Take the attempts of step `t`, and those measured further; decide who stays and who leads."""
+        if rival is not None:
+            self._met.add(self._pair(rival))
         at = {a.candidate.id: i for i, a in enumerate(self.trajectory)}
         fresh = []
         for attempt in scored:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -18,7 +19,7 @@ from langchain_promptopt.events import Called, ScoredRow
 from langchain_promptopt.types import Usage, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     pass
     from langchain_promptopt._runtime.ledger import Ledger
@@ -102,6 +103,15 @@ class Run:
         """Store the event, then show it to the observers; an observer that raises is logged once and left out."""
         self.journal.append(event)
         self._show(event)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count the block as work that needs no outcomes: a session waits for it before it hands out cells."""
+        self.busy += 1
+        try:
+            yield
+        finally:
+            self.busy -= 1
 
     def again(self, outcome: Outcome) -> None:
         """As `emit` for a row that came from the journal, so is there already."""

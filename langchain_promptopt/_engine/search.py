@@ -1,38 +1,263 @@
-"""The baseline's scores looked at before anything else is paid for (product 7.7, 10.3).
+"""The search: baseline, seeds, steps, choice. One loop for every recipe (algorithms 5.1).
 
-First candidates beside the user's own prompt: checked, journaled and paid for like any other.
-
-The search: baseline, steps, choice. One loop for every recipe (algorithms 5.1).
+`Search.found` is the story; what a step does stands in `step`, what is known after it in `archive`.
+The baseline's scores are looked at before anything else is paid for (product 7.7, 10.3).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from langchain_promptopt._engine.archive import Standing, tell_stop
+from langchain_promptopt._engine.archive import Archive, tell_stop
 from langchain_promptopt._engine.evaluations import DevBench
-from langchain_promptopt._engine.step import Line, Screen, StepPlanner, Where, ask_for, run_line, unbroken
+from langchain_promptopt._engine.step import Plan, Proposal, Step, ask_for, plan_step, sift_families, write_children
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.errors import DataError, EvaluatorError
 from langchain_promptopt.events import Proposed, Rejected
-from langchain_promptopt.protocols import GuardContext, Progress, rng_at
+from langchain_promptopt.protocols import GuardContext, PartialScoring, Progress, rng_at
 from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Outcome, Shown, Stop, Trajectory, Workpiece
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._engine.budget import Spending
     from langchain_promptopt._engine.evaluations import Evaluations
     from langchain_promptopt._engine.run import Run
-    from langchain_promptopt.types import Candidate, Outcome, Rejection
+    from langchain_promptopt.types import Rejection
+
+StepEnd: TypeAlias = Literal["done", "idle", "no_budget"]
+"""What became of a step: it tried or measured something, found nothing to do, or did not fit the budget."""
 
 _DOES_NOT_FIT = Stop("budget", "the next step does not fit the budget")
 _NOTHING_LEFT = Stop("nothing_left", "no row shows an error that a proposal could start from")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search ends with."""
+
+    best: Attempt
+    baseline: Attempt
+    trajectory: Trajectory
+    steps: int
+    stopped: Stop
+
+    @property
+    def enforced(self) -> bool:
+        """Whether every child on the way to the best was kept to its marked places."""
+        known = {a.candidate.id: a.candidate for a in self.trajectory}
+        at: Candidate | None = self.best.candidate
+        for _ in range(len(known) + 1):
+            if at is None:
+                return True
+            if not at.enforced:
+                return False
+            at = known.get(at.parents[0]) if at.parents else None
+        return True
+
+
+@dataclass
+class Search:
+    """State of one search; `found` is its result. Decisions are made at step ends, in canonical order."""
+
+    run: Run
+    evaluations: Evaluations
+    spending: Spending
+    dev_val: list[tuple[float, float]] = field(default_factory=list)
+
+    errors: int | None = None
+    """Failed train rows of the best prompt that was run on them."""
+
+    def __post_init__(self) -> None:
+        self.archive = Archive(self.run)
+
+    async def found(self, config: RunnableConfig) -> Found:
+        """Run to the end. A spent budget ends the search early with the best so far (N7)."""
+        await self._baseline(config)
+        total = self.run.recipe.stop.total(len(self.run.data["train"]))
+        stopped, t = Stop("steps", f"the limit of {total} {'step' if total == 1 else 'steps'} was reached"), 0
+        while t < total:
+            if (spent := self.spending.reason) is not None:
+                stopped = Stop("budget", spent)
+                break
+            t += 1
+            self.run.step = t
+            ended = await self._step(t, total, config)
+            if ended != "done":
+                stopped = _DOES_NOT_FIT if ended == "no_budget" else _NOTHING_LEFT
+                break
+            if (why := self.run.recipe.stop.reason(await self._progress(t))) is not None:
+                stopped = _as_stop(why)
+                break
+        tell_stop(self.run, stopped)
+        return Found(await self._pick(), self.archive.trajectory[0], tuple(self.archive.trajectory), t, stopped)
+
+    # ------------------------------------------------------------ baseline
+
+    async def _baseline(self, config: RunnableConfig) -> None:
+        base = self.run.baseline
+        where = marks(base, step=0, split="dev")
+        async with span(config, "baseline", {"candidate_id": base.id}, where) as (inner, end):
+            outcomes = await self._measure_baseline()
+            self.spending.learn(outcomes)
+            self.spending.release(0)
+            check_baseline(self.run, outcomes)
+            first = self._attempt(self.run.baseline)
+            self.archive.begin(first, await self._seeds(first, inner))
+            first = self.archive.trajectory[0]
+            end({"score": first.score, "n": first.n, "traces": self._traces([base])})
+
+    async def _measure_baseline(self) -> list[Outcome]:
+        """Its first rows; all of them where those look as if the set-up were broken."""
+        ids, scoring = DevBench(self.run, self.evaluations, 0).examples, self.run.recipe.scoring
+        rows = scoring.first(len(ids)) if isinstance(scoring, PartialScoring) else len(ids)
+        self.spending.claim(0, cells=rows)
+        outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids[:rows])
+        if rows < len(ids) and baseline_problem(self.run, outcomes) is not None:
+            self.spending.claim(0, cells=len(ids) - rows)
+            outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids)
+        return outcomes
+
+    async def _seeds(self, first: Attempt, config: RunnableConfig) -> list[Attempt]:
+        """Attempts of the seeds; where the baseline has seen a part of the rows only, they race with it."""
+        recipe = self.run.recipe
+        ask = replace(ask_for(self.run, config, 0, "seeding"), refused=partial(_tell_refused, self.run))
+        with self.run.working():
+            extra = await recipe.seeding.seeds(self.run.baseline, self.run.data["train"], ask)
+        fresh = _admit_seeds(self.run, self.spending, [c for c in _distinct(extra) if c.id != self.run.baseline.id])
+        if not recipe.scoring.eager:
+            self.spending.release(0)
+        bench = DevBench(self.run, self.evaluations, 0, None if recipe.scoring.eager else self.spending)
+        beside = [first] if isinstance(recipe.scoring, PartialScoring) and first.n < len(bench.examples) else []
+        scored = list(await recipe.scoring.score(fresh, beside, bench)) if fresh else []
+        self.spending.release(0)
+        return scored
+
+    # ------------------------------------------------------------ steps
+
+    async def _step(self, t: int, total: int, config: RunnableConfig) -> StepEnd:
+        recipe, archive = self.run.recipe, self.archive
+        async with span(config, f"step {t}", {"step": t}, {"promptopt_step": t}) as (inner, end):
+            rng = rng_at(self.run.seed, "parents", t)
+            parents = recipe.search.parents(tuple(archive.trajectory), archive.kept, t, rng)
+            step = Step(self.run, self.evaluations, self.spending, archive, t, total, inner)
+            plan = await plan_step(step, parents)
+            self.errors = self.errors if plan.errors is None else plan.errors
+            if plan.cut and not plan.families:
+                return "no_budget"
+            rival = archive.rival(idle=not plan.families)
+            if not plan.families and rival is None:
+                return "idle"
+            fresh = await self._children(step, plan)
+            tried = {"candidates": [c.id for c in fresh]}
+            async with span(inner, "evaluate", tried, {"promptopt_split": "dev"}) as (_, done):
+                bench = DevBench(self.run, self.evaluations, t, None if plan.early else self.spending)
+                scored = await recipe.scoring.score(fresh, archive.kept, bench)
+                if rival is not None and isinstance(recipe.scoring, PartialScoring):
+                    scored = (*scored, *await recipe.scoring.catch_up((archive.leader, rival), bench))
+                done({"scores": {a.candidate.id: a.score for a in scored}, "traces": self._traces(fresh)})
+            self.spending.release(t)
+            async with span(inner, "select", {"scored": [a.candidate.id for a in scored]}) as (_, chosen):
+                archive.admit(scored, t, rival)
+                chosen({"kept": [a.candidate.id for a in archive.kept], "dropped": archive.dropped})
+            end({"best": archive.leader.candidate.id, "score": archive.leader.score})
+        return "done"
+
+    async def _children(self, step: Step, plan: Plan) -> list[Candidate]:
+        """The children of all proposals that go on to dev: written, pruned, and tried where the recipe wants it."""
+        proposals = [p for _, made in plan.families for p in made]
+        written = await together(self._written(p, early=plan.early) for p in proposals)
+        if not plan.early:
+            self.spending.release(step.t)  # from here on each row is claimed when it is asked for
+        kept = self._pruned(plan, written, step.t)
+        tried = await sift_families(step, plan, kept)
+        self.spending.release(step.t)
+        known = {a.candidate.id for a in self.archive.trajectory}
+        return [c for c in _distinct(tried) if c.id not in known]
+
+    async def _written(self, proposal: Proposal, *, early: bool) -> tuple[Candidate, ...]:
+        """A proposal's children; where all of them will be scored in full, their rows start at once."""
+        made = await write_children(self.run, proposal)
+        if early:
+            ids = DevBench(self.run, self.evaluations, proposal.step).examples
+            await together(self.evaluations.ensure(c, "dev", ids) for c in _distinct(made))
+        return made
+
+    def _pruned(self, plan: Plan, written: Sequence[Sequence[Candidate]], t: int) -> Mapping[int, list[Candidate]]:
+        """New children that are kept before scoring, by the number of their proposal."""
+        known = {a.candidate.id for a in self.archive.trajectory}
+        kept: dict[int, list[Candidate]] = {}
+        at = 0
+        for parent, proposals in plan.families:
+            numbers = range(at, at + len(proposals))
+            at = numbers.stop
+            maker = {c.id: n for n in reversed(numbers) for c in written[n]}  # of several the first counts
+            new = [c for c in _distinct([c for n in numbers for c in written[n]]) if c.id not in known]
+            rng = rng_at(self.run.seed, "prune", t, parent.candidate.id)
+            for child in self.run.recipe.proposals.prune(new, parent, rng):
+                kept.setdefault(maker[child.id], []).append(child)
+                known.add(child.id)
+        return kept
+
+    def _traces(self, candidates: Sequence[Candidate]) -> dict[str, list[str]]:
+        """Ids of the evaluation traces on dev rows, by candidate."""
+        return {c.id: self.run.traces.get((c.id, "dev"), []) for c in candidates}
+
+    def _attempt(self, candidate: Candidate) -> Attempt:
+        scores = self.evaluations.primary(candidate, "dev")
+        return Attempt(candidate, sum(scores.values()) / len(scores) if scores else 0.0, scores)
+
+    # ------------------------------------------------------------ progress and choice
+
+    async def _progress(self, t: int) -> Progress:
+        if self.run.data["val"] and self._claim_val(self.archive.leader):
+            val = await self._val(self.archive.leader)
+            self.dev_val.append((self.archive.leader.score, _mean(val.values())))
+        self.spending.release(t)
+        return Progress(t, tuple(self.archive.best), tuple(self.dev_val), self.errors, len(self.run.data["dev"]))
+
+    def _claim_val(self, attempt: Attempt) -> bool:
+        known = self.evaluations.known(attempt.candidate, "val")
+        return self.spending.claim(self.run.step, cells=len(self.run.data["val"]) - len(known))
+
+    async def _val(self, attempt: Attempt) -> dict[str, float]:
+        ids = list(self.run.examples("val"))
+        await self.evaluations.ensure(attempt.candidate, "val", ids)
+        return self.evaluations.primary(attempt.candidate, "val")
+
+    async def _pick(self) -> Attempt:
+        final, val = self.run.recipe.final, {}
+        if self.run.data["val"] and final.top:
+            measured = [a for a in self.archive.trajectory[1:] if not a.out]
+            ranked = sorted(measured, key=lambda a: -a.score)[: final.top]
+            for attempt in (self.archive.trajectory[0], *ranked):
+                if self._claim_val(attempt):
+                    val[attempt.candidate.id] = await self._val(attempt)
+                self.spending.release(self.run.step)
+        return final.pick(tuple(self.archive.trajectory), val, self.run.baseline.id)
+
+
+def _as_stop(said: object) -> Stop:
+    """What a Stopping said; one that answers with a sentence, as before version 0.2, says "custom"."""
+    return said if isinstance(said, Stop) else Stop("custom", str(said))
+
+
+def _mean(values: object) -> float:
+    found = list(values)  # type: ignore[call-overload]  # any iterable of floats
+    return sum(found) / len(found) if found else 0.0
+
+
+def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return list({c.id: c for c in candidates}.values())
+
+
+# ------------------------------------------------------------ the baseline's scores
+
 _UNSCORABLE = 0.1
 """Share of rows an evaluator may break on before the run is refused."""
 
@@ -78,32 +303,33 @@ def _shown(run: Run, outcome: Outcome) -> dict[str, str]:
     return {"where": f"row {example.id!r}", "row_text": f": {told}{failed}"}
 
 
-# ------------------------------------------------------------ First candidates beside the user's own prompt: check
+# ------------------------------------------------------------ candidates beside the user's own prompt
 
 
-def say_refused(run: Run, refused: Iterable[Rejection]) -> None:
+def _tell_refused(run: Run, refused: Iterable[Rejection]) -> None:
     """Replies that made no seed, journaled so that they count in the rates."""
-    for r in refused:
-        run.emit(Rejected(parent_id=run.baseline.id, step=0, rule=r.rule, detail=r.detail))
+    for rejection in refused:
+        run.emit(Rejected.of(rejection, parent_id=run.baseline.id, step=0))
 
 
-def admitted(run: Run, spending: Spending, seeds: Iterable[Candidate]) -> list[Candidate]:
+def _admit_seeds(run: Run, spending: Spending, seeds: Iterable[Candidate]) -> list[Candidate]:
     """The seeds that pass the guards, render on every row and fit the budget, in their order; each is journaled."""
     cells = len(run.data["dev"]) if run.recipe.scoring.eager else 0
     out: list[Candidate] = []
     for seed in seeds:
-        refusal = _refused(run, seed, {run.baseline.id, *(c.id for c in out)}) or run.renders(seed.prompts)
+        refusal = _refusal_of_seed(run, seed, {run.baseline.id, *(c.id for c in out)}) or run.renders(seed.prompts)
         if refusal is not None:
-            say_refused(run, [refusal])
+            _tell_refused(run, [refusal])
             continue
         if not spending.claim(0, cells=cells):
             break
-        run.emit(_proposed(run, seed))
+        parent_id = seed.parents[0] if seed.parents else run.baseline.id
+        run.emit(Proposed.of(seed, parent_id=parent_id))
         out.append(seed)
     return out
 
 
-def _refused(run: Run, seed: Candidate, known: set[str]) -> Rejection | None:
+def _refusal_of_seed(run: Run, seed: Candidate, known: set[str]) -> Rejection | None:
     """What the guards say of a seed that is told as edits of the user's prompt, as of any other child (spec 5.4)."""
     if not seed.edits:
         return None
@@ -113,235 +339,3 @@ def _refused(run: Run, seed: Candidate, known: set[str]) -> Rejection | None:
     piece = Workpiece(run.baseline.prompts, batch=Batch(formats=shown))
     context = GuardContext(piece, seed.scope or "global", frozenset(known), rows)
     return run.recipe.guards.check(run.baseline.prompts, Draft(seed.prompts, seed.edits), context)
-
-
-def _proposed(run: Run, seed: Candidate) -> Proposed:
-    return Proposed(
-        parent_id=seed.parents[0] if seed.parents else run.baseline.id,
-        candidate_id=seed.id,
-        step=0,
-        scope=seed.scope or "global",
-        edits=seed.edits,
-        prompts=seed.prompts.as_json(),
-    )
-
-
-# ------------------------------------------------------------ The search: baseline, steps, choice. One loop for ev
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the search ends with."""
-
-    best: Attempt
-    baseline: Attempt
-    trajectory: Trajectory
-    steps: int
-    stopped: Stop
-
-    @property
-    def enforced(self) -> bool:
-        """Whether every child on the way to the best was kept to its marked places."""
-        known = {a.candidate.id: a.candidate for a in self.trajectory}
-        at: Candidate | None = self.best.candidate
-        for _ in range(len(known) + 1):
-            if at is None:
-                return True
-            if not at.enforced:
-                return False
-            at = known.get(at.parents[0]) if at.parents else None
-        return True
-
-
-@dataclass
-class Search:
-    """State of one search; `found` is its result. Decisions are made at step ends, in canonical order."""
-
-    run: Run
-    evaluations: Evaluations
-    spending: Spending
-    dev_val: list[tuple[float, float]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.planner = StepPlanner(self.run, self.evaluations, self.spending)
-        self.standing = Standing(self.run)
-
-    async def found(self, config: RunnableConfig) -> Found:
-        """Run to the end. A spent budget ends the search early with the best so far (N7)."""
-        await self._baseline(config)
-        total = self.run.recipe.stop.total(len(self.run.data["train"]))
-        stopped, t = Stop("steps", f"the limit of {total} {'step' if total == 1 else 'steps'} was reached"), 0
-        while t < total:
-            if (spent := self.spending.reason) is not None:
-                stopped = Stop("budget", spent)
-                break
-            t += 1
-            self.run.step = t
-            went_on = await self._step(t, total, config)
-            if not went_on:
-                stopped = _DOES_NOT_FIT if went_on is None else _NOTHING_LEFT
-                break
-            if (why := self.run.recipe.stop.reason(await self._progress(t))) is not None:
-                stopped = _as_stop(why)
-                break
-        tell_stop(self.run, stopped)
-        return Found(await self._pick(), self.standing.trajectory[0], tuple(self.standing.trajectory), t, stopped)
-
-    # ------------------------------------------------------------ baseline
-
-    async def _baseline(self, config: RunnableConfig) -> None:
-        base = self.run.baseline
-        where = marks(base, step=0, split="dev")
-        async with span(config, "baseline", {"candidate_id": base.id}, where) as (inner, end):
-            outcomes = await self._measure_baseline()
-            self.spending.learn(outcomes)
-            self.spending.release(0)
-            check_baseline(self.run, outcomes)
-            first = self._attempt(self.run.baseline)
-            self.standing.begin(first, await self._seeds(first, inner))
-            first = self.standing.trajectory[0]
-            end({"score": first.score, "n": first.n, "traces": self._traces([base])})
-
-    async def _measure_baseline(self) -> list[Outcome]:
-        """Its first rows; all of them where those look as if the set-up were broken."""
-        ids = DevBench(self.run, self.evaluations, 0).examples
-        rows = self.run.recipe.scoring.baseline_rows(len(ids))
-        self.spending.claim(0, cells=rows)
-        outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids[:rows])
-        if rows < len(ids) and baseline_problem(self.run, outcomes) is not None:
-            self.spending.claim(0, cells=len(ids) - rows)
-            outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids)
-        return outcomes
-
-    async def _seeds(self, first: Attempt, config: RunnableConfig) -> list[Attempt]:
-        """Attempts of the seeds; where the baseline has seen a part of the rows only, they race with it."""
-        ask = replace(ask_for(self.run, config, 0, "seeding"), refused=partial(say_refused, self.run))
-        self.run.busy += 1
-        try:
-            extra = await self.run.recipe.seeding.seeds(self.run.baseline, self.run.data["train"], ask)
-        finally:
-            self.run.busy -= 1
-        fresh = admitted(self.run, self.spending, [c for c in _distinct(extra) if c.id != self.run.baseline.id])
-        if not self.run.recipe.scoring.eager:
-            self.spending.release(0)
-        bench = DevBench(self.run, self.evaluations, 0, None if self.run.recipe.scoring.eager else self.spending)
-        beside = [first] if self.run.recipe.scoring.owes(first, len(self.run.data["dev"])) else []
-        scored = list(await self.run.recipe.scoring.score(fresh, beside, bench)) if fresh else []
-        self.spending.release(0)
-        return scored
-
-    # ------------------------------------------------------------ steps
-
-    async def _step(self, t: int, total: int, config: RunnableConfig) -> bool | None:
-        """One step; None when its work does not fit the budget, False when there was nothing to do."""
-        recipe, standing = self.run.recipe, self.standing
-        async with span(config, f"step {t}", {"step": t}, {"promptopt_step": t}) as (inner, end):
-            rng = rng_at(self.run.seed, "parents", t)
-            parents = recipe.search.parents(tuple(standing.trajectory), standing.kept, t, rng)
-            plan = await self.planner.plan(parents, Where(t, total, standing), inner)
-            rival = standing.rival(idle=not plan)
-            if plan is None or not (plan or rival):
-                return None if plan is None else False
-            families = await together(self._family(p, lines) for p, lines in plan)
-            if not self.planner.early:
-                self.spending.release(t)  # from here on each row is claimed when it is asked for
-            fresh = await self._screened(self._fresh(families, t), plan, t)
-            tried = {"candidates": [c.id for c in fresh]}
-            async with span(inner, "evaluate", tried, {"promptopt_split": "dev"}) as (_, done):
-                bench = DevBench(self.run, self.evaluations, t, None if self.planner.early else self.spending)
-                scored = await recipe.scoring.score(fresh, standing.kept, bench)
-                if rival is not None:
-                    scored = (*scored, *await recipe.scoring.rematch(standing.leader, rival, bench))
-                done({"scores": {a.candidate.id: a.score for a in scored}, "traces": self._traces(fresh)})
-            self.spending.release(t)
-            async with span(inner, "select", {"scored": [a.candidate.id for a in scored]}) as (_, chosen):
-                standing.admit(scored, t, rival)
-                chosen({"kept": [a.candidate.id for a in standing.kept], "dropped": standing.dropped})
-            end({"best": standing.leader.candidate.id, "score": standing.leader.score})
-        return True
-
-    async def _family(self, parent: Attempt, lines: list[Line]) -> tuple[Attempt, list[Candidate]]:
-        children = await together(self._children(line) for line in lines)
-        return parent, [c for line in children for c in line]
-
-    async def _children(self, line: Line) -> tuple[Candidate, ...]:
-        """A line's children; where all of them will be scored in full, their rows start at once."""
-        made = await unbroken(self.run, self.evaluations, line, await run_line(self.run, line))
-        if self.planner.early:
-            ids = DevBench(self.run, self.evaluations, line.step).examples
-            await together(self.evaluations.ensure(c, "dev", ids) for c in _distinct(made))
-        return made
-
-    async def _screened(
-        self, fresh: list[Candidate], plan: Sequence[tuple[Attempt, list[Line]]], t: int
-    ) -> list[Candidate]:
-        """Children that helped on the rows they were made from, where the recipe wants that tried first."""
-        if not self.run.recipe.proposals.screening:
-            return fresh
-        passed = await Screen(self.run, self.evaluations, self.spending, t).passed(fresh, plan)
-        self.spending.release(t)
-        known = {a.candidate.id for a in self.standing.trajectory}
-        return [c for c in _distinct(passed) if c.id not in known]
-
-    def _fresh(self, families: Sequence[tuple[Attempt, list[Candidate]]], t: int) -> list[Candidate]:
-        known = {a.candidate.id for a in self.standing.trajectory}
-        fresh: list[Candidate] = []
-        for parent, children in families:
-            new = [c for c in _distinct(children) if c.id not in known]
-            kept = self.run.recipe.proposals.prune(new, parent, rng_at(self.run.seed, "prune", t, parent.candidate.id))
-            fresh += kept
-            known |= {c.id for c in kept}
-        return fresh
-
-    def _traces(self, candidates: Sequence[Candidate]) -> dict[str, list[str]]:
-        """Ids of the evaluation traces on dev rows, by candidate."""
-        return {c.id: self.run.traces.get((c.id, "dev"), []) for c in candidates}
-
-    def _attempt(self, candidate: Candidate) -> Attempt:
-        scores = self.evaluations.primary(candidate, "dev")
-        return Attempt(candidate, sum(scores.values()) / len(scores) if scores else 0.0, scores)
-
-    # ------------------------------------------------------------ progress and choice
-
-    async def _progress(self, t: int) -> Progress:
-        if self.run.data["val"] and self._claim_val(self.standing.leader):
-            val = await self._val(self.standing.leader)
-            self.dev_val.append((self.standing.leader.score, _mean(val.values())))
-        self.spending.release(t)
-        return Progress(
-            t, tuple(self.standing.best), tuple(self.dev_val), self.planner.errors, len(self.run.data["dev"])
-        )
-
-    def _claim_val(self, attempt: Attempt) -> bool:
-        known = self.evaluations.known(attempt.candidate, "val")
-        return self.spending.claim(self.run.step, cells=len(self.run.data["val"]) - len(known))
-
-    async def _val(self, attempt: Attempt) -> dict[str, float]:
-        ids = list(self.run.examples("val"))
-        await self.evaluations.ensure(attempt.candidate, "val", ids)
-        return self.evaluations.primary(attempt.candidate, "val")
-
-    async def _pick(self) -> Attempt:
-        final, val = self.run.recipe.final, {}
-        if self.run.data["val"] and final.top:
-            measured = [a for a in self.standing.trajectory[1:] if not a.out]
-            ranked = sorted(measured, key=lambda a: -a.score)[: final.top]
-            for attempt in (self.standing.trajectory[0], *ranked):
-                if self._claim_val(attempt):
-                    val[attempt.candidate.id] = await self._val(attempt)
-                self.spending.release(self.run.step)
-        return final.pick(tuple(self.standing.trajectory), val, self.run.baseline.id)
-
-
-def _as_stop(said: object) -> Stop:
-    """What a Stopping said; one that answers with a sentence, as before version 0.2, says "custom"."""
-    return said if isinstance(said, Stop) else Stop("custom", str(said))
-
-
-def _mean(values: object) -> float:
-    found = list(values)  # type: ignore[call-overload]  # any iterable of floats
-    return sum(found) / len(found) if found else 0.0
-
-
-def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return list({c.id: c for c in candidates}.values())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._text.document import normal_ranges
-from langchain_promptopt.errors import ConfigError, PromptError
+from langchain_promptopt.errors import ConfigError, PromptError, nearest
 from langchain_promptopt.types import Message, Prompt, PromptSet, Range
 
 if TYPE_CHECKING:
@@ -110,8 +109,8 @@ def _freeze_section(prompts: PromptSet, rule: str) -> PromptSet:
         return [(h.start, h.end) for h in headings(message.template) if (h.level, h.title.casefold()) == key]
 
     known = [h.text for _, _, m in _messages(prompts) for h in headings(m.template)]
-    near = difflib.get_close_matches(rule, known, n=1, cutoff=0.0)
-    mend = f"The nearest heading is {near[0]!r}." if near else "The prompts have no headings."
+    near = nearest(rule, known, cutoff=0.0)
+    mend = f"The nearest heading is {near!r}." if near else "The prompts have no headings."
     return _with_ranges(prompts, [(p, i, ranges(m)) for p, i, m in _messages(prompts)], rule, mend)
 
 

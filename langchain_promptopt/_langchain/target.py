@@ -12,7 +12,6 @@ and writes a winner into the live objects. It holds slots on them from `open` to
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +36,7 @@ from langchain_promptopt._langchain.templates import (
     to_prompt,
     write_all,
 )
-from langchain_promptopt.errors import ConfigError, PromptError
+from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
 from langchain_promptopt.types import Prompt, PromptSet
 
 if TYPE_CHECKING:
@@ -72,7 +71,9 @@ def build(places: Mapping[str, Found], prompts: PromptSet) -> dict[str, BaseProm
     for prompt in prompts:
         if prompt.name not in places:
             msg = f"the chain has no prompt named {prompt.name!r}"
-            raise PromptError(msg, mend=f"{closest(prompt.name, places)}It has: {', '.join(sorted(places)) or 'none'}.")
+            raise PromptError(
+                msg, mend=f"{did_you_mean(prompt.name, places)}It has: {', '.join(sorted(places)) or 'none'}."
+            )
     return {p.name: from_prompt(p, like=template_of(places[p.name].template)) for p in prompts}
 
 
@@ -132,18 +133,8 @@ def choose(places: Mapping[str, Found], only: Sequence[str] | None) -> dict[str,
     for wanted in only:
         if wanted not in places and wanted not in {f.path for f in places.values()}:
             msg = f"the chain has no prompt named {wanted!r}"
-            raise ConfigError(msg, mend=f"{closest(wanted, places)}It has: {', '.join(places) or 'none'}.")
+            raise ConfigError(msg, mend=f"{did_you_mean(wanted, places)}It has: {', '.join(places) or 'none'}.")
     return {name: f for name, f in places.items() if name in only or f.path in only}
-
-
-def closest(name: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'? ` or nothing, for error messages.
-
-    >>> closest("trige", ["triage", "other"])
-    "Did you mean 'triage'? "
-    """
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}? " if near else ""
 
 
 def _with_examples_of(live: Prompt | None, prompt: Prompt) -> Prompt:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.run import Objective, OptimizerModel, Run
-from langchain_promptopt._engine.search import Search
+from langchain_promptopt._engine.search import Search, StepEnd
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt._runtime.prices import PriceTable
@@ -117,7 +117,7 @@ def faulty_ranges(world: World, text: str) -> list[tuple[int, int]]:
 
 def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | None, float | None]:
     """Precision and recall of all marks of a run; None without any mark or fault."""
-    prompts = {a.candidate.id: a.candidate.prompts for a in search.standing.trajectory}
+    prompts = {a.candidate.id: a.candidate.prompts for a in search.archive.trajectory}
     hits = marks = found = there = 0
     for event in watch.identified:
         data: Any = event
@@ -230,7 +230,7 @@ async def play(recipe: Recipe, world: Playable, model: Any, search_calls: int | 
     try:
         found = await search.found({})
     except BudgetSpent:
-        return Played(search, watch, search.standing.best[-1], Stop("budget", "hard stop"))
+        return Played(search, watch, search.archive.best[-1], Stop("budget", "hard stop"))
     return Played(search, watch, found.best, found.stopped)
 
 
@@ -244,11 +244,11 @@ class StepWatch(Search):
         await super()._baseline(config)
         self.calls_at.append(self.run.ledger.search_calls)
 
-    async def _step(self, t: int, total: int, config: RunnableConfig) -> bool | None:
-        went_on = await super()._step(t, total, config)
-        if went_on:
+    async def _step(self, t: int, total: int, config: RunnableConfig) -> StepEnd:
+        ended = await super()._step(t, total, config)
+        if ended == "done":
             self.calls_at.append(self.run.ledger.search_calls)
-        return went_on
+        return ended
 
 
 def _run(recipe: Recipe, world: Playable, model: Any, search_calls: int | None) -> tuple[Run, Watch]:
@@ -307,11 +307,11 @@ def _trace(world: World, played: Played, seconds: float) -> Trace:
         search_calls=search.run.ledger.search_calls,
         optimizer_calls=optimizer.calls,
         tokens=optimizer.input_tokens + optimizer.output_tokens + search.run.ledger.search_calls * (task_words + 30),
-        steps=len(search.standing.best) - 1,
+        steps=len(search.archive.best) - 1,
         seconds=seconds,
         stopped=f"{played.stopped.kind}: {played.stopped.detail}",
-        steps_test=tuple(world.held_out(a.candidate.prompts) for a in search.standing.best),
-        steps_dev=tuple(a.score for a in search.standing.best),
+        steps_test=tuple(world.held_out(a.candidate.prompts) for a in search.archive.best),
+        steps_dev=tuple(a.score for a in search.archive.best),
         steps_calls=tuple(search.calls_at),
         precision=precision,
         recall=recall,

@@ -9,6 +9,7 @@ from langchain_promptopt._text.document import editable_words, normal_ranges
 from langchain_promptopt._text.spans import SpanLimits, find_quote, framed, index_ranges, legalise, numbered, project
 from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.words import is_unspaced, word_limit
+from langchain_promptopt.events import spans_json
 from langchain_promptopt.steps.base import Step, fill, find_json, load, rejected, section, spans_of, tagged
 from langchain_promptopt.types import PromptSet, Rejection, Workpiece
 
@@ -186,8 +187,5 @@ class IdentifyTokens(Step):
         return fill(name[self.protocol], tag=tag)
 
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
-        spans = [
-            {"prompt": s.prompt, "message": s.message, "start": s.start, "end": s.end, "text": out.prompts.text_at(s)}
-            for s in out.spans or ()
-        ]
+        spans = spans_json(out.prompts, out.spans or ())
         return {"tagged": out.tagged, "spans": spans, **super()._trace_outputs(out)}

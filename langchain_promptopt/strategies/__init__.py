@@ -1,1 +1,182 @@
-"""The options of every axis A1..A14 (algorithms 5.2), one file per axis; they meet in a Recipe."""
+"""Strategies, one file an axis (A1 to A14, and the trials A8b); every option can be imported from here.
+
+Names load on first use, so that importing one strategy does not load all of them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_promptopt.strategies.control import Cosine, Fixed, Linear, NoControl
+    from langchain_promptopt.strategies.evidence import (
+        ErrorBatches,
+        ErrorGroups,
+        FormatExamples,
+        NoEvidence,
+        RandomBatches,
+    )
+    from langchain_promptopt.strategies.feedback import Gradient, NoFeedback, Reasoning
+    from langchain_promptopt.strategies.final import BestDev, BestVal
+    from langchain_promptopt.strategies.guards import Standard
+    from langchain_promptopt.strategies.incumbent import Elitist, FreeWalk, PairedGate
+    from langchain_promptopt.strategies.memory import (
+        HashedEmbeddings,
+        Importance,
+        NoMemory,
+        Recency,
+        Relevance,
+        Summary,
+        TopByScore,
+        TopEdits,
+    )
+    from langchain_promptopt.strategies.proposals import Paraphrased, PerParent
+    from langchain_promptopt.strategies.refine import Refine
+    from langchain_promptopt.strategies.scope import (
+        Alternating,
+        FixedSpans,
+        Global,
+        Hedged,
+        RandomSpans,
+        Sections,
+        Spans,
+    )
+    from langchain_promptopt.strategies.scoring import (
+        AsMeasured,
+        Bandit,
+        FullDev,
+        Lazy,
+        Race,
+        SuccessiveHalving,
+        SuccessiveRejects,
+    )
+    from langchain_promptopt.strategies.search import Beam, Greedy, Pool
+    from langchain_promptopt.strategies.seeding import Earlier, Induction, Manual
+    from langchain_promptopt.strategies.stopping import Epochs, Steps
+    from langchain_promptopt.strategies.trials import KeepRight, NoTrials, OwnEvidence
+
+_HOMES = {
+    "Alternating": "scope",
+    "AsMeasured": "scoring",
+    "Bandit": "scoring",
+    "Beam": "search",
+    "BestDev": "final",
+    "BestVal": "final",
+    "Cosine": "control",
+    "Earlier": "seeding",
+    "Elitist": "incumbent",
+    "Epochs": "stopping",
+    "ErrorBatches": "evidence",
+    "ErrorGroups": "evidence",
+    "Fixed": "control",
+    "FixedSpans": "scope",
+    "FormatExamples": "evidence",
+    "FreeWalk": "incumbent",
+    "FullDev": "scoring",
+    "Global": "scope",
+    "Gradient": "feedback",
+    "Greedy": "search",
+    "HashedEmbeddings": "memory",
+    "Hedged": "scope",
+    "Importance": "memory",
+    "Induction": "seeding",
+    "KeepRight": "trials",
+    "Lazy": "scoring",
+    "Linear": "control",
+    "Manual": "seeding",
+    "NoControl": "control",
+    "NoEvidence": "evidence",
+    "NoFeedback": "feedback",
+    "NoMemory": "memory",
+    "NoTrials": "trials",
+    "OwnEvidence": "trials",
+    "PairedGate": "incumbent",
+    "Paraphrased": "proposals",
+    "PerParent": "proposals",
+    "Pool": "search",
+    "Race": "scoring",
+    "RandomBatches": "evidence",
+    "RandomSpans": "scope",
+    "Reasoning": "feedback",
+    "Recency": "memory",
+    "Refine": "refine",
+    "Relevance": "memory",
+    "Sections": "scope",
+    "Spans": "scope",
+    "Standard": "guards",
+    "Steps": "stopping",
+    "SuccessiveHalving": "scoring",
+    "SuccessiveRejects": "scoring",
+    "Summary": "memory",
+    "TopByScore": "memory",
+    "TopEdits": "memory",
+}
+
+__all__ = [
+    "Alternating",
+    "AsMeasured",
+    "Bandit",
+    "Beam",
+    "BestDev",
+    "BestVal",
+    "Cosine",
+    "Earlier",
+    "Elitist",
+    "Epochs",
+    "ErrorBatches",
+    "ErrorGroups",
+    "Fixed",
+    "FixedSpans",
+    "FormatExamples",
+    "FreeWalk",
+    "FullDev",
+    "Global",
+    "Gradient",
+    "Greedy",
+    "HashedEmbeddings",
+    "Hedged",
+    "Importance",
+    "Induction",
+    "KeepRight",
+    "Lazy",
+    "Linear",
+    "Manual",
+    "NoControl",
+    "NoEvidence",
+    "NoFeedback",
+    "NoMemory",
+    "NoTrials",
+    "OwnEvidence",
+    "PairedGate",
+    "Paraphrased",
+    "PerParent",
+    "Pool",
+    "Race",
+    "RandomBatches",
+    "RandomSpans",
+    "Reasoning",
+    "Recency",
+    "Refine",
+    "Relevance",
+    "Sections",
+    "Spans",
+    "Standard",
+    "Steps",
+    "SuccessiveHalving",
+    "SuccessiveRejects",
+    "Summary",
+    "TopByScore",
+    "TopEdits",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -7,13 +7,15 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._runtime.estimate import Shape
-from langchain_promptopt.strategies.evidence import ErrorBatches
+from langchain_promptopt.protocols import PartialScoring
 from langchain_promptopt.strategies.feedback import Gradient, NoFeedback
 from langchain_promptopt.strategies.memory import Summary
-from langchain_promptopt.strategies.proposals import Paraphrased, Screened
+from langchain_promptopt.strategies.proposals import Paraphrased
 from langchain_promptopt.strategies.seeding import Induction
+from langchain_promptopt.types import Batch, Shown
 
 if TYPE_CHECKING:
+    from langchain_promptopt.protocols import Scoring
     from langchain_promptopt.recipe import Recipe
 
 
@@ -46,7 +48,7 @@ def shape_of(recipe: Recipe, sizes: Sizes) -> Shape:
         calls_per_child=0.0,
         races=not recipe.scoring.eager,
         first_rung=recipe.scoring.least(sizes.dev),
-        baseline_rows=recipe.scoring.baseline_rows(sizes.dev),
+        baseline_rows=_first_rows(recipe.scoring, sizes.dev),
         top=recipe.final.top,
         repeats=sizes.repeats,
     )
@@ -68,7 +70,12 @@ def _scored(recipe: Recipe) -> int:
     """Children of one parent that see dev rows."""
     if isinstance(recipe.proposals, Paraphrased):
         return min(recipe.proposals.keep, _made(recipe))
-    return 1 + recipe.proposals.singles if isinstance(recipe.proposals, Screened) else _made(recipe)
+    return recipe.trials.passing(_made(recipe))
+
+
+def _first_rows(scoring: Scoring, rows: int) -> int:
+    """Dev rows the baseline is run on before the first step."""
+    return scoring.first(rows) if isinstance(scoring, PartialScoring) else rows
 
 
 def _optimizer_calls(recipe: Recipe) -> float:
@@ -82,6 +89,11 @@ def _optimizer_calls(recipe: Recipe) -> float:
 def _train_rows(recipe: Recipe, n: int) -> int:
     """Train rows run for one parent: its own, and those its children are tried on."""
     own = len(recipe.evidence.wanted(tuple(str(i) for i in range(n)), Random(0)))
-    correct = recipe.evidence.correct if isinstance(recipe.evidence, ErrorBatches) else 0
-    tried = max(recipe.proposals.screening, correct if recipe.guards.keep_right else 0)
-    return own + tried * _made(recipe)
+    return own + recipe.trials.rows(_batch(recipe)) * _made(recipe)
+
+
+def _batch(recipe: Recipe) -> Batch:
+    """A batch as large as the evidence makes them."""
+    errors, correct = getattr(recipe.evidence, "size", 0), getattr(recipe.evidence, "correct", 0)
+    blank = Shown("", {}, {}, None, 0.0)
+    return Batch(errors=(blank,) * errors, correct=(blank,) * correct)

@@ -26,12 +26,10 @@ class Standard:
     """The guards of algorithms 1.4 and 5.4. `cap` bounds a child's words (PE2: 50); None is no bound.
 
     A parent longer than the cap bounds its children by its own length instead, so that long production
-    prompts can be edited under presets made for short ones. With `keep_right` a child is also run on
-    the rows of its batch that its parent got right, and one that breaks any of them is refused (spec 6.4).
+    prompts can be edited under presets made for short ones.
     """
 
     cap: int | None = None
-    keep_right: bool = False
 
     def __post_init__(self) -> None:
         if self.cap is not None:

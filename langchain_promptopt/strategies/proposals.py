@@ -6,17 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from langchain_promptopt._text.spans import shifted
-from langchain_promptopt.protocols import Screening
 from langchain_promptopt.recipe import at_least
 from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Span, Workpiece
-from langchain_promptopt.types.edits import compose, kept_apart
+from langchain_promptopt.types.edits import compose
 from langchain_promptopt.types.prompts import replacements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-    from langchain_promptopt.protocols import Ask, Refinement, Trial
+    from langchain_promptopt.protocols import Ask, Refinement
     from langchain_promptopt.strategies.refine import Refine
 
 
@@ -46,20 +45,6 @@ class PerParent:
         """Nothing is pruned."""
         return True
 
-    @property
-    def screening(self) -> int:
-        """Children go to dev untried."""
-        return 0
-
-    @property
-    def earns(self) -> bool:
-        """No edit is tried by itself."""
-        return False
-
-    def screened(self, trials: Sequence[Trial]) -> Screening:
-        """All of them."""
-        return Screening(tuple(t.candidate for t in trials))
-
     async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:  # noqa: ARG002
         """No paraphrases."""
         return piece
@@ -67,46 +52,6 @@ class PerParent:
     def prune(self, fresh: Sequence[Candidate], parent: Attempt, rng: Random) -> tuple[Candidate, ...]:  # noqa: ARG002
         """All of them."""
         return tuple(fresh)
-
-
-@dataclass(frozen=True)
-class Screened(PerParent):
-    """Children face the rows they were made from; edits of those that helped are joined (docs/design/004-robust.md).
-
-    A good local edit rights the very rows that asked for it: on them its effect is near one, on
-    all of dev near a hundredth. So a handful of train rows tells good from bad proposals; with
-    `each`, an edit without which no won row is lost is taken out. Only the joined child (and the
-    `singles` best of the others) see dev at all.
-    """
-
-    rows: int = 6
-    singles: int = 0
-    least_gain: float = 1.0
-    each: bool = True
-
-    @property
-    def screening(self) -> int:
-        """Rows of its evidence that a child must face."""
-        return self.rows
-
-    @property
-    def earns(self) -> bool:
-        """Whether each edit has to earn its place."""
-        return self.each
-
-    def screened(self, trials: Sequence[Trial]) -> Screening:
-        """Those that won rows, best first; of two or more the edits that stand apart are joined.
-
-        A whole rewrite goes on only where it won more rows than every local child did.
-        """
-        good = sorted((t for t in trials if t.gain >= self.least_gain), key=lambda t: -t.gain)
-        local = [t.candidate for t in good if t.candidate.scope != "global"]
-        best = max((t.gain for t in good if t.candidate.scope != "global"), default=0.0)
-        whole = [t.candidate for t in good if t.candidate.scope == "global" and t.gain > best]
-        joined = kept_apart(e for c in local for e in c.edits)
-        if len(local) < 2 or len(joined) <= len(local[0].edits):
-            return Screening((*local[: 1 + self.singles], *whole[:1]))
-        return Screening((*local[: self.singles], *whole[:1]), (joined,))
 
 
 @dataclass(frozen=True)
@@ -135,8 +80,7 @@ class Paraphrased(PerParent):
         """Paraphrases of each draft, and once per parent of the parent itself."""
         again = replace(cast("Refine", refine), goal="paraphrase", temperature=self.temperature)
         out = piece
-        first_of_parent = ask.place[2:4] == (0, 0)  # place is (step, parent, batch, reason, ...)
-        for i, draft in enumerate((*piece.drafts, *([None] if first_of_parent else []))):
+        for i, draft in enumerate((*piece.drafts, *([None] if ask.turn.first_of_parent else []))):
             start = _start(piece, draft, self.q)
             done = await again.propose(start, ask.at(i))
             made = done.drafts if draft is None else tuple(_after(piece, draft, d) for d in done.drafts)

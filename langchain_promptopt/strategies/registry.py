@@ -1,16 +1,12 @@
-"""Options of the field that are not built, by name, each with what to use instead (algorithms 5.2).
+"""Recipes as plain values and back, which strategies go together, and the error for an option that is not there.
 
-An option is finished when a preset or a bench row uses it; until then it is refused by name.
-
-Recipes as plain values and back: every strategy is a frozen dataclass known by its class name.
-
-Which strategies go together, said before any model is called (algorithms 5.3, orthogonality notes).
+Every strategy is a frozen dataclass known by its class name. Combinations that cannot work are refused before
+any model is called (algorithms 5.3, orthogonality notes).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -18,7 +14,7 @@ from importlib import import_module
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.errors import RecipeError
+from langchain_promptopt.errors import RecipeError, did_you_mean, nearest
 from langchain_promptopt.recipe import Recipe
 from langchain_promptopt.strategies.control import NoControl
 from langchain_promptopt.strategies.feedback import Gradient, Reasoning
@@ -29,98 +25,26 @@ from langchain_promptopt.strategies.scoring import Bandit
 from langchain_promptopt.strategies.seeding import Manual
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import ModuleType
 
-UNBUILT: dict[str, dict[str, str]] = {
-    "seeding": {
-        "empty": "Start from a short neutral prompt with seeding Manual.",
-        "file": "Load the prompt yourself and give it as the task; `start_edits` takes edits of an earlier run.",
-        "pool": "Run the search once for each start, or use Induction for many starts.",
-    },
-    "evidence": {
-        "accumulative": "ErrorBatches shows errors; rows that every candidate fails are listed in `result.health`.",
-        "mostwrong": "ErrorBatches shows errors; rows that every candidate fails are listed in `result.health`.",
-    },
-    "feedback": {
-        "summar": "Gradient(reasons=n) follows each reason by itself.",
-    },
-    "memory": {
-        "feedback": "Relevance, Recency, Importance and TopByScore remember prompts; TopEdits remembers edits.",
-        "display": "Scores are shown as whole numbers from 0 to 100 (OPRO's 100 buckets).",
-    },
-    "scope": {
-        "message": 'Freeze the other messages: freeze=["message:0", ...].',
-        "fence": "FixedSpans(quotes=...) takes places by their text.",
-    },
-    "control": {
-        "temperature": 'Cosine(unit="words") or unit="spans"; Refine(temperature=...) is fixed.',
-    },
-    "proposals": {
-        "errorscore": "Paraphrased(keep=...) keeps a random share; Screened tries children on their own evidence.",
-    },
-    "scoring": {
-        "sampledrejects": "SuccessiveRejects.",
-        "ssr": "SuccessiveRejects.",
-        "replicates": "The gate's `repeats` measures each side more than once.",
-    },
-    "search": {
-        "pareto": "Beam with back-tracking keeps the best of all steps.",
-        "evolution": "Beam with back-tracking; Screened joins edits of several children.",
-        "genetic": "Beam with back-tracking; Screened joins edits of several children.",
-        "banditover": "Beam expands the best of all steps.",
-        "parentbandit": "Beam expands the best of all steps.",
-        "mcts": "Beam with back-tracking.",
-    },
-    "incumbent": {"equal": "Elitist takes only a higher score, FreeWalk takes any, PairedGate asks for proof."},
-    "stop": {
-        "target": "Set a budget, or stop by hand: an interrupted run can be resumed.",
-    },
-    "final": {
-        "onestandarderror": "BestVal breaks ties by length.",
-        "simplest": "BestVal breaks ties by length.",
-    },
+UNBUILT: dict[str, tuple[str, ...]] = {
+    "seeding": ("empty", "file", "pool"),
+    "evidence": ("accumulative", "mostwrong"),
+    "feedback": ("summar", "errorsraw", "scoreonly", "human"),
+    "memory": ("feedback", "display", "all"),
+    "scope": ("message", "fence", "user"),
+    "control": ("temperature", "perspan"),
+    "refine": ("taggedtext", "paraphrase", "generate", "edit", "slotfill"),
+    "proposals": ("errorscore", "lint", "novel"),
+    "guards": ("off",),
+    "scoring": ("sampledrejects", "ssr", "replicates", "ladder", "uniform", "ucb"),
+    "search": ("pareto", "evolution", "genetic", "banditover", "parentbandit", "mcts"),
+    "incumbent": ("equal", "strict"),
+    "stop": ("target", "budget", "plateau", "saturation", "gap"),
+    "final": ("onestandarderror", "simplest", "paired", "reporttest"),
 }
-"""Axis -> part of a name (letters and digits only) -> what to use instead."""
-
-ELSEWHERE: dict[str, dict[str, str]] = {
-    "feedback": {
-        "errorsraw": "NoFeedback with ErrorBatches shows the errors as they are.",
-        "scoreonly": "NoFeedback with a memory shows scores alone.",
-        "human": "A row's `note` field is shown beside its answer.",
-    },
-    "memory": {"all": "Recency(k=...) with a large k shows everything."},
-    "scope": {"user": "FixedSpans(quotes=...) takes places by their text; `freeze` keeps all others."},
-    "control": {"perspan": "Spans(w_max=...) bounds each span; the schedules bound the total."},
-    "refine": {
-        "taggedtext": 'Refine(protocol="reply") takes the whole prompt back, "slots" takes JSON.',
-        "paraphrase": 'Refine(goal="paraphrase").',
-        "generate": 'Refine(goal="generate").',
-        "edit": 'Refine(goal="edit").',
-        "slotfill": 'Refine(protocol="slots").',
-    },
-    "proposals": {
-        "lint": "The guards lint every child before it is scored.",
-        "novel": "Known prompts are always refused; Paraphrased(keep=...) keeps a random share.",
-    },
-    "guards": {"off": 'Refine(enforce="audit") or "off" ends span enforcement; VARS is never given up.'},
-    "scoring": {
-        "ladder": "Race deals rows out in growing rungs.",
-        "uniform": 'Bandit(rule="uniform").',
-        "ucb": 'Bandit(rule="ucb") or rule="ucb-e".',
-    },
-    "incumbent": {"strict": "Elitist takes only a higher score."},
-    "stop": {
-        "budget": "Budgets belong to the run: Budget(search_calls=...), usd, tokens, seconds.",
-        "plateau": "Steps(patience=...) and Epochs(patience=...) end on a plateau.",
-        "saturation": "Steps and Epochs end when dev is saturated.",
-        "gap": "Steps and Epochs end when dev runs away from val.",
-    },
-    "final": {
-        "paired": "The gate is the paired test.",
-        "reporttest": "The gate opens the test rows once.",
-    },
-}
-"""The same for options that are a setting of a strategy, or are always on."""
+"""Axis -> parts of the names (letters and digits only) of the field's options that are no strategy here."""
 
 METHODS: dict[str, str] = {
     "gepa": "It needs Pareto selection, which is not built; 'robust' is the nearest.",
@@ -140,22 +64,14 @@ _PLAIN = re.compile(r"[^a-z0-9]")
 
 
 def refuse_option(axis: str, got: str, known: Iterable[str]) -> RecipeError:
-    """The error for a strategy name that is not there: unbuilt, misspelt, or of another axis."""
+    """The error for a strategy name that is not there: misspelt, of another axis, or an option that is not built."""
     names = sorted(known)
-    near = difflib.get_close_matches(got, names, n=1)
     plain = _PLAIN.sub("", got.lower())
-    if not difflib.get_close_matches(got, names, n=1, cutoff=_SLIP):
-        for table, verdict in ((UNBUILT, "is not built"), (ELSEWHERE, "is no strategy of its own")):
-            for part, instead in table.get(axis, {}).items():
-                if part in plain:
-                    msg = f"the {axis} option {got!r} {verdict}"
-                    return RecipeError(msg, mend=f"{instead} Known: {', '.join(names)}.")
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    msg = f"unknown {axis} strategy {got!r}"
-    return RecipeError(msg, mend=f"{hint}Known: {', '.join(names)}.")
+    unbuilt = any(part in plain for part in UNBUILT.get(axis, ()))
+    if unbuilt and nearest(got, names, _SLIP) is None:
+        return RecipeError(f"the {axis} option {got!r} is not built", mend=f"Known: {', '.join(names)}.")
+    return RecipeError(f"unknown {axis} strategy {got!r}", mend=f"{did_you_mean(got, names)}Known: {', '.join(names)}.")
 
-
-# ------------------------------------------------------------ Recipes as plain values and back: every strategy is
 
 AXES: dict[str, tuple[str, ...]] = {
     "seeding": ("seeding",),
@@ -172,6 +88,7 @@ AXES: dict[str, tuple[str, ...]] = {
     "incumbent": ("incumbent",),
     "stop": ("stopping",),
     "final": ("final",),
+    "trials": ("trials",),
 }
 """Field of Recipe -> modules of `strategies`, in the order A1..A14."""
 _MODEL_NAMES = ("model", "model_name", "model_id", "repo_id")
@@ -185,11 +102,15 @@ def options(axis: str) -> dict[str, type]:
         name: cls
         for module in modules
         for name, cls in vars(module).items()
-        if isinstance(cls, type)
-        and not name.startswith("_")
-        and dataclasses.is_dataclass(cls)
-        and cls.__module__ == module.__name__
+        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and _is_option(module, name, cls)
     }
+
+
+def _is_option(module: ModuleType, name: str, cls: type) -> bool:
+    """A strategy of the module's own, or one that it names as its own."""
+    named: Sequence[str] | None = getattr(module, "__all__", None)
+    own = cls.__module__ == module.__name__ and not name.startswith("_")
+    return own if named is None else name in named
 
 
 def dump(recipe: Recipe) -> dict[str, Any]:
@@ -232,11 +153,11 @@ def load(data: Mapping[str, Any]) -> Recipe:
     unknown = set(data) - set(AXES) - {"name", "source"}
     if unknown:
         _refuse("axis", sorted(unknown)[0], AXES)
-    missing = set(AXES) - set(data)
+    missing = set(AXES) - set(data) - {"trials"}
     if missing:
         msg = f"the recipe has no {sorted(missing)[0]!r}"
         raise RecipeError(msg, mend="Give a strategy for every axis, or start from a preset.")
-    axes = {axis: load_one(axis, data[axis]) for axis in AXES}
+    axes = {axis: load_one(axis, data[axis]) for axis in AXES if axis in data}
     recipe = Recipe(name=str(data.get("name", "custom")), source=str(data.get("source", "")), **axes)
     check_recipe(recipe)
     return recipe
@@ -261,14 +182,12 @@ def load_one(axis: str, data: Mapping[str, Any]) -> Any:
     return cls(**values)
 
 
-def _refuse(what: str, got: str, known: Any) -> None:
-    near = difflib.get_close_matches(got, list(known), n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+def _refuse(what: str, got: str, known: Iterable[str]) -> None:
     msg = f"unknown {what} {got!r}"
-    raise RecipeError(msg, mend=f"{hint}Known: {', '.join(sorted(known))}.")
+    raise RecipeError(msg, mend=f"{did_you_mean(got, known)}Known: {', '.join(sorted(known))}.")
 
 
-# ------------------------------------------------------------ Which strategies go together, said before any model
+# ------------------------------------------------------------ which strategies go together
 
 _WHOLE = {"global", "section"}
 BANDIT_ROWS = 50

@@ -76,7 +76,7 @@ class Spans:
         step = IdentifyTokens(
             model=ask.runnable(),
             protocol=self.protocol,
-            limits=self.limits(piece.allowance.spans, astray=piece.astray),
+            limits=self.limits(piece.allowance.spans, astray=ask.turn.astray),
             retries=self.retries,
             temperature=self.temperature,
         )
@@ -186,7 +186,7 @@ class Alternating:
 
     async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
         """The inner scope, or None for global on a plateau."""
-        if piece.stalled and piece.stalled % self.every == 0:
+        if ask.turn.stalled and ask.turn.stalled % self.every == 0:
             return piece
         return await self.inner.resolve(piece, ask)
 
@@ -214,9 +214,7 @@ class Hedged:
 
     async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
         """The inner scope, or None for global where it is this proposal's turn."""
-        place = ask.place  # (step, parent, batch, ...)
-        batch = place[2] if len(place) > 2 and isinstance(place[2], int) else 0
-        if piece.stalled >= self.after and batch % self.every == self.every - 1:
+        if ask.turn.stalled >= self.after and ask.turn.batch % self.every == self.every - 1:
             return replace(piece, allowance=Allowance())
         return await self.inner.resolve(piece, ask)
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from langchain_promptopt.types import Attempt, Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from random import Random
 
-    from langchain_promptopt.protocols import Bench
+    from langchain_promptopt.protocols import Bench, Scoring
 
     Scores = Mapping[str, float]
 
@@ -85,28 +86,16 @@ def attempt_of(candidate: Candidate, scores: Mapping[str, float]) -> Attempt:
     return Attempt(candidate, sum(scores.values()) / len(scores) if scores else 0.0, dict(scores))
 
 
-class _AsMeasured:
-    """Scores are means of the rows an attempt has seen, as in the papers."""
-
-    def baseline_rows(self, rows: int) -> int:
-        """All of them."""
-        return rows
+class AsMeasured:
+    """Base: scores are means of the rows an attempt has seen, as in the papers."""
 
     def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:  # noqa: ARG002
         """As they are."""
         return tuple(attempts)
 
-    def owes(self, leader: Attempt, rows: int) -> bool:  # noqa: ARG002
-        """Never: an attempt is what it is."""
-        return False
-
-    async def rematch(self, leader: Attempt, rival: Attempt, bench: Bench) -> tuple[Attempt, ...]:  # noqa: ARG002
-        """Nothing further."""
-        return ()
-
 
 @dataclass(frozen=True)
-class FullDev(_AsMeasured):
+class FullDev(AsMeasured):
     """Every candidate on every dev row."""
 
     @property
@@ -131,7 +120,7 @@ class FullDev(_AsMeasured):
 
 
 @dataclass(frozen=True)
-class Bandit(_AsMeasured):
+class Bandit(AsMeasured):
     """APO's best-arm selection: `rounds` x `samples` x `arms` pulls shared among new candidates and incumbents.
 
     "ucb" and "ucb-e" pull the arms with the highest bonus, "uniform" all alike; counts are total
@@ -193,7 +182,7 @@ class Bandit(_AsMeasured):
 
 
 @dataclass(frozen=True)
-class SuccessiveRejects(_AsMeasured):
+class SuccessiveRejects(AsMeasured):
     """SR: phases that each drop the worst arm, down to `keep` (spec 3.2)."""
 
     budget: int = 2048
@@ -224,7 +213,7 @@ class SuccessiveRejects(_AsMeasured):
 
 
 @dataclass(frozen=True)
-class SuccessiveHalving(_AsMeasured):
+class SuccessiveHalving(AsMeasured):
     """SH: rounds that drop every arm below the mean, as the released code does (spec 3.2); `keep` always stay."""
 
     budget: int = 2048
@@ -308,8 +297,7 @@ class Race:
 
     All fresh candidates see the first `first` rows of the shared order, then `grow` times as many
     and so on; a candidate whose paired difference to the beam's last has an upper bound (`z`
-    standard errors) below `slack` is out. With `lazy` the baseline, too, is run no further than
-    the races go. With `z_ahead` a race ends as soon as the only candidate left is that many
+    standard errors) below `slack` is out. With `z_ahead` a race ends as soon as the only candidate left is that many
     standard errors above every incumbent. With `narrow` both bounds close in proportion to the rows
     seen, as in a triangular test, so that a race between equals does not go on to the last row.
 
@@ -323,7 +311,6 @@ class Race:
     slack: float = 0.0
     grow: float = 2
     z: float = 1.2816
-    lazy: bool = False
     z_ahead: float | None = None
     narrow: bool = False
 
@@ -331,10 +318,6 @@ class Race:
     def eager(self) -> bool:
         """Rows are dealt out rung by rung."""
         return False
-
-    def baseline_rows(self, rows: int) -> int:
-        """The first rung, or all of them."""
-        return self.least(rows) if self.lazy else rows
 
     def least(self, rows: int) -> int:
         """The first rung."""
@@ -349,7 +332,7 @@ class Race:
         total, early = len(bench.examples), False
         while alive:
             seen = min(round(rung), total)
-            await up_to([*(a.candidate for a in incumbents if self.lazy), *alive], seen, bench)
+            await up_to(alive, seen, bench)
             if seen >= total or any(bench.withheld(c) for c in alive):
                 break
             bar = self._bar(alive, incumbents, bench)
@@ -371,15 +354,6 @@ class Race:
     def _beside(self, attempt: Attempt, leader: Attempt) -> Attempt:
         differences = shared_differences(attempt.by_example, leader.by_example)
         return replace(attempt, score=leader.score + normal_lower(differences, CAUTION)) if differences else attempt
-
-    def owes(self, leader: Attempt, rows: int) -> bool:
-        """Whether the leader was chosen on a part of the rows."""
-        return self.lazy and leader.n < rows
-
-    async def rematch(self, leader: Attempt, rival: Attempt, bench: Bench) -> tuple[Attempt, ...]:
-        """Both on every row, as far as the budget reaches."""
-        await up_to([leader.candidate, rival.candidate], len(bench.examples), bench)
-        return _further(leader, bench), _further(rival, bench)
 
     def _bar(self, alive: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench) -> Scores | None:
         """Row scores of the beam's last by the rows seen so far, incumbents included."""
@@ -428,3 +402,78 @@ def _further(attempt: Attempt, bench: Bench) -> Attempt:
     if len(rows) <= attempt.n:
         return attempt
     return replace(attempt, score=sum(rows.values()) / len(rows), by_example=dict(rows))
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """Incumbents, the baseline among them, are run no further than the races go.
+
+    A leader that was chosen on a part of the rows is owed the rest: after `still` steps without gain the
+    search lets it meet the one before it on every row (docs/design/004-robust.md).
+    """
+
+    inner: Scoring = field(default_factory=Race)
+    still: int = 3
+
+    @property
+    def eager(self) -> bool:
+        """Rows are dealt out."""
+        return False
+
+    def least(self, rows: int) -> int:
+        """As the inner scoring."""
+        return self.inner.least(rows)
+
+    def first(self, rows: int) -> int:
+        """As many as a fresh candidate sees."""
+        return self.inner.least(rows)
+
+    async def score(
+        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
+    ) -> tuple[Attempt, ...]:
+        """As the inner scoring, with the incumbents run on every row that a fresh candidate is run on."""
+        return await self.inner.score(fresh, incumbents, _Beside(bench, [a.candidate for a in incumbents]))
+
+    def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:
+        """As the inner scoring."""
+        return self.inner.comparable(attempts, leader)
+
+    async def catch_up(self, attempts: Sequence[Attempt], bench: Bench) -> tuple[Attempt, ...]:
+        """All on every row, as far as the budget reaches."""
+        await up_to([a.candidate for a in attempts], len(bench.examples), bench)
+        return tuple(_further(a, bench) for a in attempts)
+
+
+class _Beside:
+    """A bench that runs some candidates along with every other one."""
+
+    def __init__(self, bench: Bench, along: Sequence[Candidate]) -> None:
+        self._bench = bench
+        self._along = along
+        self._asked: set[str] = set()
+
+    def known(self, candidate: Candidate) -> Scores:
+        """As the bench."""
+        return self._bench.known(candidate)
+
+    def withheld(self, candidate: Candidate) -> bool:
+        """As the bench."""
+        return self._bench.withheld(candidate)
+
+    def rng(self, *place: str | int) -> Random:
+        """As the bench."""
+        return self._bench.rng(*place)
+
+    @property
+    def examples(self) -> Sequence[str]:
+        """The rows of the bench itself."""
+        return self._bench.examples
+
+    async def evaluate(self, candidate: Candidate, example_ids: Sequence[str]) -> Scores:
+        """These rows of the others first, so that the budget reaches for them first."""
+        rows = [i for i in example_ids if i not in self._asked]
+        self._asked.update(rows)
+        wanted = [(c, [i for i in rows if i not in self._bench.known(c)]) for c in self._along]
+        along = [self._bench.evaluate(c, missing) for c, missing in wanted if missing]
+        *_, scores = await asyncio.gather(*along, self._bench.evaluate(candidate, example_ids))
+        return scores

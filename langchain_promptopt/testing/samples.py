@@ -139,6 +139,47 @@ class SampleBench:
         return rng_at(11, *place)
 
 
+@dataclass
+class SampleTrainBench:
+    """A TrainBench on which the parent scores as `before` says and each child the same on every row."""
+
+    parent: Candidate
+    before: Mapping[str, float]
+    means: Mapping[str, float]
+    left: int = 1000
+    asked: dict[str, set[str]] = field(default_factory=dict)
+    joined: list[Candidate] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def known(self, candidate: Candidate) -> Mapping[str, float]:
+        """Scores already there."""
+        if candidate.id == self.parent.id:
+            return self.before
+        return {i: self.means.get(candidate.id, 1.0) for i in self.asked.get(candidate.id, ())}
+
+    def claim(self, rows: int) -> bool:
+        """Within `left` rows."""
+        if rows > self.left:
+            return False
+        self.left -= rows
+        return True
+
+    async def evaluate(self, candidate: Candidate, example_ids: Sequence[str]) -> Mapping[str, float]:
+        """Scores of these rows."""
+        self.asked.setdefault(candidate.id, set()).update(example_ids)
+        return {i: self.means.get(candidate.id, 1.0) for i in example_ids}
+
+    def join(self, edits: tuple[Edit, ...], *, marked: bool = False) -> Candidate | None:  # noqa: ARG002
+        """The child of these edits."""
+        child = Candidate(self.parent.prompts.apply(edits), 1, "sample", "spans", (self.parent.id,), edits)
+        self.joined.append(child)
+        return child
+
+    def refuse(self, rule: str, detail: str) -> None:
+        """Count the refusal."""
+        self.refused.append(f"{rule}: {detail}")
+
+
 def unchanged_by(value: Any, use: Any) -> bool:
     """Whether `use()` leaves a strategy equal to what it was."""
     before = repr(value)

@@ -82,9 +82,8 @@ class Workpiece:
     """A proposal in the making. Each step Runnable takes one and returns it with something added.
 
     `turns` is the conversation with the optimizer model so far, as (role, text) pairs; `spans`
-    None means the whole editable text. `stalled` counts the steps since the best score last rose.
-    `astray` says that marks so far have helped no more than chance would; `remarks` are failure
-    signatures that refuse nothing (spec 1.6): rule and detail.
+    None means the whole editable text. `remarks` are failure signatures that refuse nothing (spec 1.6):
+    rule and detail.
     """
 
     prompts: PromptSet
@@ -97,8 +96,6 @@ class Workpiece:
     span_reasons: tuple[str, ...] = ()
     tagged: str = ""
     children: int = 1
-    stalled: int = 0
-    astray: bool = False
     drafts: tuple[Draft, ...] = ()
     rejections: tuple[Rejection, ...] = ()
     remarks: tuple[Rejection, ...] = ()

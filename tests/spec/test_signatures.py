@@ -13,10 +13,10 @@ from langchain_promptopt.presets import ape_iter, gpo_code, lpo_pe2, pe2, robust
 from langchain_promptopt.protocols import Progress
 from langchain_promptopt.steps import IdentifyTokens, LocalProposal
 from langchain_promptopt.strategies.evidence import ErrorBatches
-from langchain_promptopt.strategies.guards import Standard
 from langchain_promptopt.strategies.incumbent import Elitist
 from langchain_promptopt.strategies.scope import Alternating, Spans
 from langchain_promptopt.strategies.stopping import Epochs, Steps, gap_reason
+from langchain_promptopt.strategies.trials import KeepRight, NoTrials
 from langchain_promptopt.testing.samples import sample_candidate, sample_piece, sample_trajectory
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Attempt, Batch, Span, Workpiece
@@ -275,7 +275,7 @@ def guarded(keep_right):
     return replace(
         lpo_pe2(),
         evidence=ErrorBatches(size=2, correct=2),
-        guards=Standard(keep_right=keep_right),
+        trials=KeepRight() if keep_right else NoTrials(),
         stop=Steps(limit=1),
     )
 

@@ -30,6 +30,7 @@ from langchain_promptopt.strategies import (
     memory,
     proposals,
     stopping,
+    trials,
 )
 from langchain_promptopt.strategies import refine as refining
 from langchain_promptopt.strategies import scope as scopes
@@ -77,8 +78,15 @@ MADE = {
     ],
     "control": [control.NoControl(), control.Fixed(), control.Linear(warmup=2), control.Cosine(unit="spans")],
     "refine": [refining.Refine(), refining.Refine(goal="generate"), refining.Refine(goal="paraphrase")],
-    "proposals": [proposals.PerParent(), proposals.Screened(), proposals.Paraphrased()],
-    "guards": [guards.Standard(), guards.Standard(cap=50, keep_right=True)],
+    "proposals": [proposals.PerParent(), proposals.Paraphrased()],
+    "trials": [
+        trials.NoTrials(),
+        trials.KeepRight(),
+        trials.OwnEvidence(),
+        trials.OwnEvidence(most=2, singles=1, each=False),
+        trials.KeepRight(trials.OwnEvidence()),
+    ],
+    "guards": [guards.Standard(), guards.Standard(cap=50)],
     "scoring": [
         scorings.FullDev(),
         scorings.Bandit(rounds=3, samples=8, arms=4),
@@ -87,7 +95,9 @@ MADE = {
         scorings.SuccessiveRejects(budget=200, keep=2),
         scorings.SuccessiveHalving(budget=200, keep=2),
         race.Race(),
-        race.Race(first=8, lazy=True, z_ahead=1.6449),
+        race.Lazy(),
+        race.Lazy(race.Race(first=8, z_ahead=1.6449)),
+        race.Lazy(scorings.FullDev()),
     ],
     "search": [searches.Beam(), searches.Beam(back_track=False), searches.Greedy(), searches.Pool()],
     "incumbent": [incumbent.Elitist(), incumbent.FreeWalk(), incumbent.PairedGate()],
@@ -132,6 +142,10 @@ class TestControl(base.ControlTests):
 
 class TestRefinement(base.RefinementTests):
     refine = over("refine")
+
+
+class TestTrials(base.TrialsTests):
+    trials = over("trials")
 
 
 class TestProposals(base.ProposalsTests):
@@ -351,7 +365,7 @@ def test_each_protocol_has_a_class():
 
     classes = [n for n, c in vars(base).items() if inspect.isclass(c)]
     axes = "Seeding Evidence Reflection Memory Scope Control Refinement"
-    axes += " Proposals Guards Scoring Search Incumbent Stopping Final"
+    axes += " Proposals Trials Guards Scoring Search Incumbent Stopping Final"
     five = "ExampleSource Executor Store Observer PromptSink"
     names = [*axes.split(), *five.split()]
     assert {f"{p}Tests" for p in names} == {n for n in classes if n.endswith("Tests")}

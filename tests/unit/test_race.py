@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt._engine.archive import Standing
+from langchain_promptopt._engine.archive import Archive
 from langchain_promptopt.presets import recipe_of
-from langchain_promptopt.protocols import Progress
-from langchain_promptopt.strategies.scoring import CAUTION, FullDev, Race, normal_lower, normal_upper
+from langchain_promptopt.protocols import PartialScoring, Progress
+from langchain_promptopt.strategies.scoring import CAUTION, FullDev, Lazy, Race, normal_lower, normal_upper
 from langchain_promptopt.strategies.search import ranked
 from langchain_promptopt.strategies.stopping import saturation_reason
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet
 
 IDS = tuple(f"r{i:03d}" for i in range(100))
-LAZY = Race(first=24, beam=1, grow=1.5, lazy=True, z_ahead=1.6449)
+LAZY = Lazy(Race(first=24, beam=1, grow=1.5, z_ahead=1.6449))
 
 
 def candidate(n):
@@ -87,7 +87,8 @@ def test_only_a_lazy_race_runs_the_incumbent_on_further_rows():
     told = race(Race(first=24, beam=1), bench, bench.attempt(OLD, 24), NEW)
     assert list(told) == [NEW.id]
     assert len(bench.known(OLD)) == 24
-    assert (Race().baseline_rows(100), LAZY.baseline_rows(100), LAZY.baseline_rows(9)) == (100, 24, 9)
+    assert (LAZY.first(100), LAZY.first(9)) == (24, 9)
+    assert not isinstance(Race(), PartialScoring)
 
 
 def test_one_of_two_close_candidates_does_not_win_early():
@@ -144,7 +145,7 @@ def test_a_prompt_that_is_no_better_seldom_wins_early(z):
     for seed in range(300):
         rng = Random(seed)
         bench = Table({c: {i: float(rng.random() < 0.6) for i in IDS} for c in (OLD, NEW)})
-        strategy = Race(first=24, beam=1, grow=1.5, lazy=True, z_ahead=z)
+        strategy = Lazy(Race(first=24, beam=1, grow=1.5, z_ahead=z))
         told = race(strategy, bench, bench.attempt(OLD, 24), NEW)
         wins += not told[NEW.id].out and told[NEW.id].n < 100
     assert wins / 300 < 4 * {1.6449: 0.05, 2.0: 0.023}[z]
@@ -156,7 +157,7 @@ def test_bounds_that_narrow_end_a_race_between_equals_sooner():
         for seed in range(60):
             rng = Random(seed)
             bench = Table({c: {i: float(rng.random() < 0.6) for i in IDS} for c in (OLD, NEW)})
-            strategy = Race(first=24, beam=1, grow=1.5, lazy=True, z_ahead=1.6449, narrow=narrow)
+            strategy = Lazy(Race(first=24, beam=1, grow=1.5, z_ahead=1.6449, narrow=narrow))
             race(strategy, bench, bench.attempt(OLD, 24), NEW)
             seen += len(bench.known(NEW))
         return seen
@@ -178,30 +179,30 @@ class Silent:
 
 
 def led(scoring):
-    """A standing in which NEW took the lead from OLD by 24 lucky rows."""
+    """A archive in which NEW took the lead from OLD by 24 lucky rows."""
     recipe = replace(recipe_of("robust"), scoring=scoring)
-    standing = Standing(Silent(recipe))
+    archive = Archive(Silent(recipe))
     bench = Table({OLD: right_on(lambda n: n % 10 > 2), NEW: right_on(lambda n: n < 24 or n % 10 > 6)})
-    standing.begin(bench.attempt(OLD, 24), [])
-    told = asyncio.run(scoring.score([NEW], standing.kept, bench))
-    standing.admit(told, 1)
-    assert standing.leader.candidate == NEW
-    return standing, bench
+    archive.begin(bench.attempt(OLD, 24), [])
+    told = asyncio.run(scoring.score([NEW], archive.kept, bench))
+    archive.admit(told, 1)
+    assert archive.leader.candidate == NEW
+    return archive, bench
 
 
 def test_a_leader_that_few_rows_chose_meets_the_one_before_it_once_nothing_gains():
-    standing, bench = led(LAZY)
-    assert standing.rival(idle=False) is None
+    archive, bench = led(LAZY)
+    assert archive.rival(idle=False) is None
     for t in (2, 3, 4):
-        standing.admit((), t)
-    rival = standing.rival(idle=False)
+        archive.admit((), t)
+    rival = archive.rival(idle=False)
     assert rival.candidate == OLD
-    standing.admit(asyncio.run(LAZY.rematch(standing.leader, rival, bench)), 5, rival)
-    assert (standing.leader.candidate, standing.leader.n) == (OLD, 100)
-    assert [a.candidate for a in standing.kept] == [OLD]
-    assert standing.stalled == 0  # a better one leads again: the search goes on from there
-    assert standing.dropped == [{"candidate_id": NEW.id, "why": "score 0.480 is below the kept 0.700"}]
-    assert standing.rival(idle=True) is None  # it has seen every row
+    archive.admit(asyncio.run(LAZY.catch_up((archive.leader, rival), bench)), 5, rival)
+    assert (archive.leader.candidate, archive.leader.n) == (OLD, 100)
+    assert [a.candidate for a in archive.kept] == [OLD]
+    assert archive.stalled == 0  # a better one leads again: the search goes on from there
+    assert archive.dropped == [{"candidate_id": NEW.id, "why": "score 0.480 is below the kept 0.700"}]
+    assert archive.rival(idle=True) is None  # it has seen every row
 
 
 def test_seeds_race_with_a_baseline_that_has_seen_a_part_of_the_rows():
@@ -209,25 +210,26 @@ def test_seeds_race_with_a_baseline_that_has_seen_a_part_of_the_rows():
     bench = Table({OLD: right_on(lambda n: n < 16), NEW: right_on(lambda n: n < 60), OTHER: right_on(lambda _: False)})
     first = bench.attempt(OLD, 16)
     found = asyncio.run(LAZY.score([NEW, OTHER], [first], bench))
-    standing = Standing(Silent(replace(recipe_of("robust"), scoring=LAZY)))
-    standing.begin(first, found)
-    assert standing.leader.candidate == NEW
-    assert [a.candidate for a in standing.trajectory] == [OLD, NEW, OTHER]
-    assert OTHER not in [a.candidate for a in standing.kept]  # dropped by the race
+    archive = Archive(Silent(replace(recipe_of("robust"), scoring=LAZY)))
+    archive.begin(first, found)
+    assert archive.leader.candidate == NEW
+    assert [a.candidate for a in archive.trajectory] == [OLD, NEW, OTHER]
+    assert OTHER not in [a.candidate for a in archive.kept]  # dropped by the race
 
 
 def test_a_search_with_nothing_else_to_do_plays_the_rematch_at_once_and_only_once():
-    standing, _ = led(LAZY)
-    assert standing.rival(idle=True).candidate == OLD
-    assert standing.rival(idle=True) is None
+    archive, _ = led(LAZY)
+    rival = archive.rival(idle=True)
+    assert rival.candidate == OLD
+    assert archive.rival(idle=True) == rival  # asking changes nothing
+    archive.admit((), 2, rival)
+    assert archive.rival(idle=True) is None
 
 
 def test_methods_that_measure_everybody_in_full_know_no_rematch():
-    full = FullDev()
-    bench = Table({OLD: right_on(lambda n: n % 2), NEW: right_on(lambda n: n % 2)})
-    old, new = bench.attempt(OLD, 24), bench.attempt(NEW, 24)
-    assert not full.owes(old, 100)
-    assert asyncio.run(full.rematch(new, old, bench)) == ()
+    archive, _ = led(LAZY)
+    archive.run.recipe = replace(archive.run.recipe, scoring=FullDev())
+    assert archive.rival(idle=True) is None
 
 
 def test_few_rows_without_an_error_do_not_saturate_dev():

@@ -9,12 +9,26 @@ from random import Random
 from langchain_promptopt.bench.planted import run_in_world
 from langchain_promptopt.bench.world import LOCAL_LONG, LOCAL_MEDIUM
 from langchain_promptopt.presets import recipe_of
-from langchain_promptopt.protocols import Ask, Trial
+from langchain_promptopt.protocols import Ask, NoTrials, Turn
 from langchain_promptopt.strategies.evidence import ErrorBatches
-from langchain_promptopt.strategies.proposals import PerParent, Screened
+from langchain_promptopt.strategies.proposals import PerParent
 from langchain_promptopt.strategies.scope import FixedSpans, Hedged
 from langchain_promptopt.strategies.scoring import FullDev, Race
-from langchain_promptopt.types import Allowance, Attempt, Candidate, Edit, Message, Prompt, PromptSet, Span, Workpiece
+from langchain_promptopt.strategies.trials import KeepRight, OwnEvidence, Trial
+from langchain_promptopt.testing.samples import SampleTrainBench
+from langchain_promptopt.types import (
+    Allowance,
+    Attempt,
+    Batch,
+    Candidate,
+    Edit,
+    Message,
+    Prompt,
+    PromptSet,
+    Shown,
+    Span,
+    Workpiece,
+)
 from langchain_promptopt.types.edits import kept_apart
 
 PROMPTS = PromptSet((Prompt("main", (Message("human", "One two three four five six seven {x}"),)),))
@@ -32,27 +46,31 @@ def trial(edits, gain, scope="spans"):
 
 def test_only_children_that_won_rows_go_on_and_their_edits_are_joined():
     one, two, idle = trial([edit(0, 3)], 2), trial([edit(8, 13)], 3), trial([edit(14, 18)], 0)
-    done = Screened().screened([one, two, idle])
-    assert done.kept == ()
-    assert done.joined == ((edit(8, 13), edit(0, 3)),)
-    assert Screened().screened([idle]) == Screened().screened([])
+    assert OwnEvidence().chosen([one, two, idle]) == ((), (edit(8, 13), edit(0, 3)))
+    assert OwnEvidence().chosen([idle]) == OwnEvidence().chosen([]) == ((), ())
 
 
 def test_a_single_winner_goes_on_as_it_is_and_overlapping_edits_are_not_joined():
     one, over = trial([edit(0, 7)], 3), trial([edit(4, 13)], 2)
-    assert Screened().screened([one]).kept == (one.candidate,)
-    done = Screened().screened([over, one])
-    assert done.kept == (one.candidate,)
-    assert done.joined == ()
+    assert OwnEvidence().chosen([one]) == ((one.candidate,), ())
+    assert OwnEvidence().chosen([over, one]) == ((one.candidate,), ())
     assert kept_apart([edit(0, 3), edit(3, 4), edit(4, 7)]) == (edit(0, 3), edit(4, 7))
 
 
 def test_a_whole_rewrite_goes_on_only_where_it_won_more_than_every_local_child():
     local, whole = trial([edit(0, 3)], 2), trial([edit(0, 13)], 2, "global")
-    assert Screened().screened([local, whole]).kept == (local.candidate,)
+    assert OwnEvidence().chosen([local, whole])[0] == (local.candidate,)
     better = trial([edit(0, 13)], 3, "global")
-    assert better.candidate in Screened().screened([local, better]).kept
-    assert PerParent().screening == 0
+    assert better.candidate in OwnEvidence().chosen([local, better])[0]
+
+
+def test_a_child_that_breaks_a_right_row_is_refused_before_the_inner_trials_see_it():
+    right = Shown("r1", {}, {}, "x", 1.0)
+    children = [trial([edit(0, 3)], 0).candidate, trial([edit(8, 13)], 0).candidate]
+    bench = SampleTrainBench(Candidate(PROMPTS), {"r1": 1.0}, {children[0].id: 0.0, children[1].id: 1.0})
+    family = [(Batch(correct=(right,)), children)]
+    assert asyncio.run(KeepRight().sift(family, bench)) == (children[1],)
+    assert bench.refused == ["regression: 1 of 1 rows that were right no longer are, the first is 'r1'"]
 
 
 def test_later_evidence_is_what_ancestors_failed_and_a_few_fresh_rows():
@@ -72,8 +90,9 @@ def test_a_hedged_scope_rewrites_the_whole_prompt_in_its_turn_of_a_stalled_step(
     scope = Hedged(FixedSpans(("two three",)), after=2, every=4)
 
     def spans(stalled, batch):
-        piece = Workpiece(PROMPTS, stalled=stalled, allowance=Allowance(5, stated=True, enforced=True))
-        return asyncio.run(scope.resolve(piece, Ask(lambda at: None, {}, 0, (3, "p", batch, 0, "identify"))))
+        piece = Workpiece(PROMPTS, allowance=Allowance(5, stated=True, enforced=True))
+        ask = Ask(lambda at: None, {}, 0, ("any", "place"), turn=Turn(batch=batch, stalled=stalled))
+        return asyncio.run(scope.resolve(piece, ask))
 
     assert spans(1, 3).spans is not None
     assert spans(2, 2).spans is not None
@@ -120,7 +139,7 @@ def test_a_race_that_the_budget_ends_scores_by_paired_differences():
 def test_trials_let_the_same_calls_try_more_children():
     """What trials do by construction; what that is worth is measured in docs/benchmarks/planted.md."""
     robust = recipe_of("robust")
-    untried = replace(robust, proposals=PerParent(m=4), name="untried")
+    untried = replace(robust, proposals=PerParent(m=4), trials=NoTrials(), name="untried")
     pairs = [(run_in_world(robust, LOCAL_LONG, s, 500), run_in_world(untried, LOCAL_LONG, s, 500)) for s in range(3)]
     assert all(a.search_calls <= 500 and b.search_calls <= 500 for a, b in pairs)
     assert sum(a.steps for a, _ in pairs) > sum(b.steps for _, b in pairs)

@@ -1,0 +1,168 @@
+"""A8b. Which children go on to dev: they are tried on train rows first, where a good edit shows most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from langchain_promptopt._runtime.concurrency import together
+from langchain_promptopt.protocols import NoTrials
+from langchain_promptopt.recipe import at_least
+from langchain_promptopt.types.edits import kept_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_promptopt.protocols import Family, TrainBench, Trials
+    from langchain_promptopt.types import Batch, Candidate, Edit
+
+__all__ = ["KeepRight", "NoTrials", "OwnEvidence"]
+
+
+@dataclass(frozen=True)
+class KeepRight:
+    """Only children that still get right what their batch showed as right (spec 6.4), then what `inner` decides."""
+
+    inner: Trials = field(default_factory=NoTrials)
+
+    def rows(self, batch: Batch) -> int:
+        """The right rows of the batch, or what the inner trials need."""
+        return max(len(batch.correct), self.inner.rows(batch))
+
+    def passing(self, children: int) -> int:
+        """As the inner trials."""
+        return self.inner.passing(children)
+
+    async def sift(self, family: Family, bench: TrainBench) -> tuple[Candidate, ...]:
+        """What the inner trials let pass of those that broke nothing."""
+        paid = [(batch, [c for c in children if bench.claim(len(batch.correct))]) for batch, children in family]
+        kept = []
+        for batch, children in paid:
+            after = await together(bench.evaluate(c, [s.example_id for s in batch.correct]) for c in children)
+            kept.append(
+                (batch, [c for c, scores in zip(children, after, strict=True) if not _breaks(scores, batch, bench)])
+            )
+        return await self.inner.sift(kept, bench)
+
+
+def _breaks(after: Mapping[str, float], batch: Batch, bench: TrainBench) -> bool:
+    """Whether a right row of the batch got worse; the refusal is recorded."""
+    right = {s.example_id: s.score for s in batch.correct}
+    broken = [i for i in right if i in after and after[i] < right[i]]
+    if broken:
+        detail = f"{len(broken)} of {len(right)} rows that were right no longer are, the first is {broken[0]!r}"
+        bench.refuse("regression", detail)
+    return bool(broken)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A child on the rows it was made from: the parent's scores and its own, by example id."""
+
+    candidate: Candidate
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+    @property
+    def gain(self) -> float:
+        """Rows won minus rows lost."""
+        return sum(self.after[i] - self.before[i] for i in self.after if i in self.before)
+
+    @property
+    def won(self) -> list[str]:
+        """Rows that score higher than under the parent."""
+        return [i for i, score in self.after.items() if score > self.before.get(i, score)]
+
+
+@dataclass(frozen=True)
+class OwnEvidence:
+    """Children face the rows they were made from; edits of those that helped are joined (docs/design/004-robust.md).
+
+    A good local edit rights the very rows that asked for it: on them its effect is near one, on
+    all of dev near a hundredth. So a handful of train rows tells good from bad proposals. Only the
+    joined child (and the `singles` best of the others) see dev at all.
+
+    Args:
+        most: Most train rows a child is tried on.
+        singles: Children that go on beside the joined one.
+        least_gain: Rows won minus rows lost that a child needs.
+        each: Whether an edit without which no won row is lost is taken out.
+    """
+
+    most: int = 6
+    singles: int = 0
+    least_gain: float = 1.0
+    each: bool = True
+
+    def __post_init__(self) -> None:
+        at_least("trials.most", self.most, 1)
+
+    def rows(self, batch: Batch) -> int:
+        """The rows of the batch, at most `most`."""
+        return min(self.most, len(batch.errors) + len(batch.correct))
+
+    def passing(self, children: int) -> int:
+        """One: the joined child, or the best."""
+        return min(1, children)
+
+    async def sift(self, family: Family, bench: TrainBench) -> tuple[Candidate, ...]:
+        """Children that helped on their own evidence, the joined one last."""
+        trials = await self._tried(family, bench)
+        if self.each:
+            trials = [await self._without_idle_edits(t, bench) for t in trials]
+        kept, joined = self.chosen(trials)
+        child = bench.join(joined, marked=True) if joined else None
+        return (child, *kept) if child is not None else kept
+
+    async def _tried(self, family: Family, bench: TrainBench) -> list[Trial]:
+        """The trials the budget bears, in canonical order."""
+        batches = [batch for batch, _ in family]
+        rows = {c.id: self._own(c, batches) for _, children in family for c in children}
+        paid = [c for _, children in family for c in children if bench.claim(len(rows[c.id]))]
+        after = await together(bench.evaluate(c, rows[c.id]) for c in paid)
+        before = bench.known(bench.parent)
+        return [
+            Trial(c, {i: before[i] for i in rows[c.id] if i in before}, scores)
+            for c, scores in zip(paid, after, strict=True)
+        ]
+
+    def _own(self, child: Candidate, batches: Sequence[Batch]) -> list[str]:
+        """The errors a child was made from, then the rows shown beside them that must stay right."""
+        errors = list(dict.fromkeys(i for e in child.edits for i in e.example_ids))
+        mine = [b for b in batches if {*errors} & {s.example_id for s in b.errors}]
+        beside = [s.example_id for batch in mine for s in batch.correct]
+        return list(dict.fromkeys((*errors, *beside)))[: self.most]
+
+    async def _without_idle_edits(self, trial: Trial, bench: TrainBench) -> Trial:
+        """The trial of the child without the edits that no won row needs."""
+        child = trial.candidate
+        if child.scope == "global" or len(child.edits) < 2 or not trial.won or trial.gain <= 0:
+            return trial
+        needed = tuple([e for e in child.edits if await self._needs(trial, e, bench)])
+        if not needed or len(needed) == len(child.edits):
+            return trial
+        lean = bench.join(needed)
+        return replace(trial, candidate=lean) if lean is not None else trial
+
+    async def _needs(self, trial: Trial, edit: Edit, bench: TrainBench) -> bool:
+        """Whether a won row is lost again without this edit; yes where the budget cannot tell."""
+        without = bench.join(tuple(e for e in trial.candidate.edits if e is not edit))
+        if without is None or not bench.claim(len(trial.won)):
+            return True
+        scores = await bench.evaluate(without, trial.won)
+        return sum(trial.after[i] - scores[i] for i in trial.won if i in scores) > 0
+
+    def chosen(self, trials: Sequence[Trial]) -> tuple[tuple[Candidate, ...], tuple[Edit, ...]]:
+        """Children that go on as they are, and edits to join in a further child.
+
+        Those that won rows, best first; of two or more the edits that stand apart are joined. A
+        whole rewrite goes on only where it won more rows than every local child did.
+        """
+        good = sorted((t for t in trials if t.gain >= self.least_gain), key=lambda t: -t.gain)
+        local = [t.candidate for t in good if t.candidate.scope != "global"]
+        best = max((t.gain for t in good if t.candidate.scope != "global"), default=0.0)
+        whole = [t.candidate for t in good if t.candidate.scope == "global" and t.gain > best]
+        joined = kept_apart(e for c in local for e in c.edits)
+        if len(local) < 2 or len(joined) <= len(local[0].edits):
+            return (*local[: 1 + self.singles], *whole[:1]), ()
+        return (*local[: self.singles], *whole[:1]), joined
