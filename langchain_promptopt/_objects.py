@@ -1,4 +1,10 @@
-"""The user's objects by what they say and do, the same in every process.
+"""The user's objects: what they hold and name, and one fingerprint of what they do.
+
+`walk` goes over everything that a chain, an evaluator or a model can get at: closures, defaults, the
+globals that a function names (through modules too), attributes of objects and classes. `fingerprint`
+hashes what the walk finds: code, not source text; values by their content; models by their parameters.
+Run id, evaluation cache, `compare` and evaluator hashes use it, and the search for prompts, models and
+clients uses the same walk. Nothing of LangChain is imported here.
 
 `canonical` turns any value into JSON that depends on its content alone: sets have no order, arrays
 count with all their numbers, and no memory address enters.
@@ -6,21 +12,92 @@ count with all their numbers, and no memory address enters.
 
 from __future__ import annotations
 
+import dis
 import hashlib
+import importlib
+import importlib.util
+import inspect
 import json
+import re
 import sys
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+import threading
+import types
+from bisect import bisect_left
+from collections import OrderedDict, deque
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, EnumType
 from fractions import Fraction
-from pathlib import PurePath
-from typing import Any
+from functools import cache, cached_property, lru_cache, partial, partialmethod, singledispatchmethod
+from pathlib import Path, PurePath
+from typing import Any, cast, get_args, get_origin, is_typeddict
 from uuid import UUID
+
+MAX_VISITED = 50_000
+"""Objects looked at before a walk gives up; chains have hundreds."""
+_MOST_MOVED = 2000
+_LONGEST_SECRET = 4096
 
 _TEXTUAL = (date, time, timedelta, Decimal, Fraction, UUID, PurePath)
 """Types whose text is their value."""
+_VALUES = (
+    str, bytes, bytearray, bool, int, float, complex, type(None), type(Ellipsis), range, Enum, re.Pattern, *_TEXTUAL,
+)  # fmt: skip
+_BY_REDUCTION = frozenset({"operator", "zoneinfo", "ipaddress"})
+"""Modules whose objects have no attributes to read, and say how they were made."""
+
+_OPAQUE = frozenset(
+    {
+        "anthropic", "datasets", "httpx", "httpx2", "numpy", "openai", "pandas", "pyarrow", "pydantic_core",
+        "requests", "sqlalchemy", "torch", "transformers", "urllib3",
+    }
+)  # fmt: skip
+"""Packages whose instances hold neither prompts nor parameters of ours, but huge object graphs."""
+_OPEN = (types.SimpleNamespace, Mapping, deque)
+"""Classes of the standard library that hold what users put into them."""
+_FAMILY = frozenset({"agentevals", "langsmith", "openevals", "types"})
+"""Packages whose private attributes hold what the user gave, as those of LangChain and LangGraph do."""
+_IDLE = frozenset(
+    {
+        "async_client", "cache", "callback_manager", "callbacks", "client", "custom_get_token_ids",
+        "http_async_client", "http_client", "http_socket_options", "max_retries", "metadata", "profile",
+        "rate_limiter", "request_timeout", "root_async_client", "root_client", "stream_usage", "streaming",
+        "tags", "timeout", "verbose",
+    }
+)  # fmt: skip
+"""Fields of libraries' classes that decide no answer."""
+_CLASS_NOISE = frozenset(
+    {
+        "__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__",
+        "__class_vars__", "__classcell__", "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__",
+        "__firstlineno__", "__hash__", "__match_args__", "__module__", "__parameters__", "__private_attributes__",
+        "__qualname__", "__signature__", "__static_attributes__", "__type_params__", "__weakref__",
+    }
+)  # fmt: skip
+_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+_HOLDERS: tuple[type[Any], ...] = (
+    partial, partialmethod, property, staticmethod, classmethod, cached_property, singledispatchmethod,
+    type(lru_cache(len)),
+)  # fmt: skip
+"""Classes of Python's that stand around a function."""
+_BY_NAME = frozenset({"getattr", "globals", "import_module", "__import__"})
+_JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
+_NAMING = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree})
+
+_SECRET_NAME = re.compile(
+    r"(?i)passw(?:or)?d|secret|credential|authorization|cookie|(?:api|access|private|signing|subscription)[_-]?key"
+    r"|(?:access|api|auth|bearer|hf|hub|refresh)[_-]?token"
+)
+_PRIVATE = re.compile(r"\._[^_]")
+TOKEN = re.compile(
+    r"\b(?:sk|pk|rk|xai|gsk|hf|ghp|gho|ghu|ghs|ghr|glpat|lsv2|ls__|tvly|pcsk|npm|pypi|xox[abprs])[-_][A-Za-z0-9_\-*.]{6,}"
+    r"|\bgithub_pat_[A-Za-z0-9_]{10,}|\bAIza[A-Za-z0-9_\-]{20,}|\bA[KS]IA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_\-.]{20,}"
+)
+"""What the keys of services look like."""
+_USERINFO = re.compile(r"://[^/\s:@]{0,200}:[^/\s@]{1,200}@")
 
 
 def content_hash(value: object, length: int = 16) -> str:
@@ -53,6 +130,12 @@ def canonical(value: Any) -> Any:
     return _special(value)
 
 
+def concrete_type(thing: object) -> type[Any]:
+    """The class the user wrote: a slot class installed for a search stands for its base."""
+    kind = type(thing)
+    return cast("type[Any]", getattr(kind, "__promptopt_base__", kind))
+
+
 def type_name(kind: type[Any]) -> str:
     """Module and qualified name of a class."""
     return f"{kind.__module__}.{kind.__qualname__}"
@@ -81,8 +164,8 @@ def _special(value: Any) -> Any:
         return {"enum": f"{type_name(type(value))}.{value.name}"}
     if isinstance(value, _TEXTUAL):
         return str(value)
-    if (array := _array(value)) is not None:
-        return array
+    if _is_array(value):
+        return _array(value)
     if is_dataclass(value) and not isinstance(value, type):
         state: Any = {field.name: getattr(value, field.name, None) for field in fields(value)}
     else:
@@ -96,24 +179,500 @@ def _stated(value: Any) -> Any:
     return "" if " at 0x" in text else text
 
 
+def _is_array(value: Any) -> bool:
+    return "numpy" in sys.modules and hasattr(type(value), "__array__")
+
+
 def _array(value: Any) -> Any:
-    """An array or a table by its numbers; None for what is neither."""
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not hasattr(type(value), "__array__"):
-        return None
+    """An array or a table by its numbers."""
+    numpy = sys.modules["numpy"]
     if isinstance(value, numpy.generic):
         return canonical(value.item())
-    if hasattr(value, "columns") and hasattr(value, "index"):  # a table
+    if hasattr(value, "columns") and hasattr(value, "iloc"):  # a table
         columns = [[canonical(name), canonical(value.iloc[:, i])] for i, name in enumerate(value.columns)]
         return {"table": columns, "index": canonical(value.index)}
-    found = numpy.asarray(value)
+    found = numpy.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     if found.dtype.hasobject:
         content: Any = [canonical(member) for member in found.ravel().tolist()]
     else:
         content = _digest(numpy.ascontiguousarray(found).tobytes())
-    index = {"index": canonical(value.index)} if hasattr(value, "index") and hasattr(value, "iloc") else {}
+    index = {"index": canonical(value.index)} if hasattr(value, "iloc") else {}
     return {"array": content, "type": found.dtype.str, "shape": list(found.shape), **index}
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+# Reaching: one walk over everything that a chain or an evaluator can get at.
+
+
+def walk(root: Any, *, stop: Callable[[Any], bool] = lambda _: False) -> Iterator[tuple[str, Any]]:
+    """Every object reachable from `root` with its path, breadth first, each once; values are left out.
+
+    No user code is called and no property followed. What is reached may never run.
+
+    Args:
+        root: A chain, an evaluator, a function, anything.
+        stop: Says of an object that it is not entered.
+    """
+    seen: dict[int, Any] = {}  # keeps the objects alive, so that no id is reused
+    todo = deque([("$", root)])
+    while todo and len(seen) < MAX_VISITED:
+        path, thing = todo.popleft()
+        if id(thing) in seen or _is_value(thing):
+            continue
+        seen[id(thing)] = thing
+        yield path, thing
+        if not stop(thing):
+            todo.extend((path + step, child) for step, child in parts_of(thing))
+
+
+def parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
+    """What an object holds or names, each part with its step of the path."""
+    if isinstance(thing, types.FunctionType):
+        yield from _function_parts(thing)
+    elif isinstance(thing, types.CellType):
+        with suppress(ValueError):  # a cell that is still empty
+            yield "", thing.cell_contents
+    elif isinstance(thing, types.MethodType):
+        yield from ((".__self__", thing.__self__), (".__func__", thing.__func__))
+    elif isinstance(thing, types.BuiltinMethodType):
+        if not isinstance(thing.__self__, types.ModuleType | type | None):
+            yield ".__self__", thing.__self__
+    elif isinstance(thing, type):
+        yield from () if package_of(thing.__module__) else _class_parts(thing)
+    elif get_origin(thing) is not None:  # list[Answer], Answer | None
+        yield from ((f"[{i}]", part) for i, part in enumerate((get_origin(thing), *get_args(thing))))
+    elif isinstance(thing, _HOLDERS):
+        names = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__")
+        yield from ((f".{name}", getattr(thing, name)) for name in names if hasattr(thing, name))
+    elif not isinstance(thing, types.ModuleType):
+        yield from _content(thing)
+        yield from _attributes(thing)
+
+
+def _content(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Members of a container."""
+    if type(thing).__module__ in {"os", "weakref"}:  # the environment, and caches
+        return
+    if isinstance(thing, Mapping):
+        yield from ((f"[{_key(key)}]", value) for key, value in list(thing.items()))
+    elif isinstance(thing, list | tuple | deque):
+        yield from ((f"[{i}]", value) for i, value in enumerate(list(thing)))
+    elif isinstance(thing, set | frozenset):
+        yield from ((f"[{i}]", value) for i, value in enumerate(sorted(thing, key=_member_key)))
+
+
+def _member_key(member: Any) -> str:
+    """Where a set's member stands in an order that is the same in every process."""
+    node = _node(member)
+    return _json([node.label, node.values])
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return repr(key)
+    return content_hash(key) if _is_value(key) else str(getattr(key, "__qualname__", type(key).__qualname__))
+
+
+def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Stored attributes, never properties: instance dict, slots, pydantic's private ones; and the user's class."""
+    kind = concrete_type(thing)
+    if _is_opaque(kind):
+        return
+    for owner in kind.__mro__:
+        slots = owner.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            member = owner.__dict__.get(name)
+            if isinstance(member, types.MemberDescriptorType) and name != "__pydantic_fields_set__":
+                with suppress(AttributeError):  # an unset slot
+                    yield f".{name}", member.__get__(thing)
+    for name, value in list(getattr(thing, "__dict__", {}).items()):
+        if not _is_idle(kind, name):
+            yield f".{name}", value
+    if package_of(kind.__module__) is None:
+        yield "", kind
+
+
+def _is_opaque(kind: type[Any]) -> bool:
+    """Whether instances are not entered: of them the class counts, and the address that they call."""
+    package = package_of(kind.__module__)
+    if package == "langsmith":  # its evaluators hold the user's functions, its client threads and queues
+        return not kind.__module__.startswith("langsmith.evaluation")
+    return package in _OPAQUE or (package in sys.stdlib_module_names and not issubclass(kind, _OPEN))
+
+
+def _is_idle(kind: type[Any], name: str) -> bool:
+    """Whether an attribute is kept from a computation, or is a library's and decides no answer."""
+    if any(isinstance(vars(base).get(name), cached_property) for base in kind.__mro__):
+        return True
+    if name not in _IDLE:
+        return False
+    makers = [base for base in kind.__mro__ if package_of(base.__module__)]
+    return kind in makers or any(name in getattr(base, "__pydantic_fields__", ()) for base in makers)
+
+
+def _class_parts(kind: type[Any]) -> Iterator[tuple[str, Any]]:
+    """Bases, attributes and methods of a class of the user's, and the fields of its schema."""
+    yield from ((f"({i})", base) for i, base in enumerate(kind.__bases__) if base is not object)
+    fields_of = kind.__dict__.get("__pydantic_fields__")
+    if isinstance(fields_of, Mapping):
+        yield from ((f".{name}", field) for name, field in fields_of.items())
+    elif is_typeddict(kind):
+        yield from ((f".{name}", hint) for name, hint in inspect.get_annotations(kind).items())
+    for name, member in list(vars(kind).items()):
+        if name in _CLASS_NOISE or name.startswith(("__pydantic", "_abc_")) or isinstance(member, _DESCRIPTORS):
+            continue
+        if not (isinstance(kind, EnumType) and name.startswith("_") and not inspect.isfunction(member)):
+            yield f".{name}", member
+
+
+def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Closure, defaults and attributes of a function; of the user's own functions the globals they name too."""
+    code = function.__code__
+    yield from ((f"<{name}>", cell) for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False))
+    yield ".__defaults__", function.__defaults__
+    yield ".__kwdefaults__", function.__kwdefaults__
+    yield from ((f".{name}", value) for name, value in list(vars(function).items()))
+    if package_of(function.__globals__.get("__name__")) is None:
+        yield from _named(function.__globals__, read_code(code))
+
+
+def _named(scope: Mapping[str, Any], code: Code) -> Iterator[tuple[str, Any]]:
+    """Globals that code names, what it takes from modules (`helper.clean`), and modules that it imports itself."""
+    entered: set[int] = set()
+    for name in code.names:
+        if name in scope and not _is_dunder(name):
+            yield from _global(name, scope[name], code, entered)
+    for level, name in code.imports:
+        module = _imported("." * level + name, scope.get("__package__") or "")
+        if module is not None:
+            yield from _global(name, module, code, entered)
+
+
+def _global(step: str, value: Any, code: Code, entered: set[int]) -> Iterator[tuple[str, Any]]:
+    yield f"<{step}>", value
+    if not isinstance(value, types.ModuleType) or package_of(value.__name__) or id(value) in entered:
+        return
+    entered.add(id(value))
+    held = vars(value)
+    for name in code.names:
+        if name in held and not _is_dunder(name):
+            yield from _global(f"{step}.{name}", held[name], code, entered)
+
+
+def _imported(name: str, package: str) -> types.ModuleType | None:
+    """A module of the user's that a function imports while it runs; imported now where it is not yet.
+
+    The function would import it at its first row, so nothing is run that would not run anyway.
+    """
+    with suppress(Exception):  # it may not be there at all, or fail: then the function fails too, and says why
+        name = importlib.util.resolve_name(name, package)
+        root = name.partition(".")[0]
+        if name not in sys.modules and (root in sys.stdlib_module_names or _is_installed(root)):
+            return None
+        return importlib.import_module(name)
+    return None
+
+
+def _is_installed(root: str) -> bool:
+    spec = importlib.util.find_spec(root)
+    return spec is None or _in_library(spec.origin or next(iter(spec.submodule_search_locations or ()), ""))
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def holds_client(root: Any, packages: Container[str], *, stop: Callable[[Any], bool] = lambda _: False) -> bool:
+    """Whether `root` can get at a module, class, function or object of one of these packages.
+
+    Args:
+        root: A chain, an evaluator, a function.
+        packages: Top-level names of modules.
+        stop: Says of an object that it is not entered.
+    """
+    for _, thing in walk(root, stop=stop):
+        homes = [getattr(type(thing), "__module__", "")]
+        if isinstance(thing, types.ModuleType):
+            homes = [thing.__name__]
+        elif isinstance(thing, type) or inspect.isroutine(thing):
+            homes.append(getattr(thing, "__module__", None))
+        if any(str(home).partition(".")[0] in packages for home in homes):
+            return True
+    return False
+
+
+# Code: what a function does, whatever its file looks like.
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A code object with those inside it: a digest of what it does, names it looks up, modules it imports."""
+
+    digest: str
+    names: tuple[str, ...]
+    imports: tuple[tuple[int, str], ...]
+
+
+@lru_cache(maxsize=8192)
+def read_code(code: types.CodeType) -> Code:
+    """What a code object does: instructions, constants and names. Lines, comments and docstrings do not count."""
+    steps, imports = _instructions(code)
+    inner = [read_code(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    names = [*code.co_names, *(name for one in inner for name in one.names)]
+    if _BY_NAME.intersection(names):  # getattr(helper, "clean")
+        names += [c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]
+    arguments = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags]
+    variables = [code.co_varnames, code.co_cellvars, code.co_freevars]
+    digest = content_hash([steps, arguments, variables, code.co_exceptiontable.hex()], 32)
+    return Code(digest, tuple(dict.fromkeys(names)), (*imports, *(i for one in inner for i in one.imports)))
+
+
+def _instructions(code: types.CodeType) -> tuple[list[Any], list[tuple[int, str]]]:
+    """The instructions with their operands by value, and (level, name) of each import."""
+    kept = [step for step in dis.get_instructions(code) if step.opname not in {"CACHE", "EXTENDED_ARG", "NOP"}]
+    offsets = [step.offset for step in kept]
+    steps: list[Any] = []
+    imports: list[tuple[int, str]] = []
+    for i, step in enumerate(kept):
+        operand: Any = step.arg
+        if step.opcode in _JUMPS:
+            operand = bisect_left(offsets, step.argval)
+        elif step.opcode in dis.hasconst:
+            operand = _constant(step.argval)
+        elif step.opcode in _NAMING:
+            operand = step.argval
+        if step.opname == "IMPORT_NAME":
+            level = kept[i - 2].argval
+            imports.append((level if isinstance(level, int) else 0, step.argval))
+        if step.opname == "STORE_NAME" and step.argval in _CLASS_NOISE:  # a class inside a function
+            steps.pop()
+        else:
+            steps.append([step.opname, operand])
+    return steps, imports
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, types.CodeType):
+        return {"code": read_code(value).digest}
+    return [type(value).__name__, canonical(_clean(value) if isinstance(value, str) else value)]
+
+
+# The fingerprint: one hash over everything reached.
+
+
+def fingerprint(root: Any, *, instead: Callable[[Any], Any] = lambda _: None) -> str:
+    """A hash of what `root` does: code reached, values held, parameters of models; the same in every process.
+
+    Installed packages and the standard library count by name, version and recorded files, and are not entered.
+    Keys, passwords and tokens never enter.
+
+    Args:
+        root: A chain, an evaluator, a model, or a tuple of them.
+        instead: What stands for an object; None for the object itself.
+    """
+    seen: dict[int, tuple[str, Any]] = {}
+    entries: list[Any] = []
+    todo: deque[tuple[str, Any]] = deque([("$", root)])
+    while todo and len(seen) < MAX_VISITED:
+        path, given = todo.popleft()
+        other = instead(given)
+        thing = given if other is None else other
+        if id(given) in seen:
+            entries.append([path, "as", seen[id(given)][0]])
+            continue
+        if not isinstance(given, tuple | frozenset):  # equal constants may or may not be one object
+            seen[id(given)] = (path, (given, thing))
+        node = _settled(thing)
+        entries.append([path, node.label, node.values])
+        todo.extend((path + step, child) for step, child in node.parts)
+    return content_hash(entries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """One object: what it is, the values it holds, and its other parts."""
+
+    label: Any
+    values: Mapping[str, Any]
+    parts: tuple[tuple[str, Any], ...]
+
+    def is_like(self, other: _Node) -> bool:
+        """Whether both hold the same values and the very same parts."""
+        same = [step for step, _ in self.parts] == [step for step, _ in other.parts]
+        same = same and all(a is b for (_, a), (_, b) in zip(self.parts, other.parts, strict=True))
+        return same and self.label == other.label and self.values == other.values
+
+
+def _node(thing: Any) -> _Node:
+    values: dict[str, Any] = {}
+    parts: list[tuple[str, Any]] = []
+    if _is_value(thing):
+        return _Node(["value", _value(thing)], values, ())
+    for step, child in sorted(parts_of(thing), key=lambda part: part[0]):
+        if _SECRET_NAME.search(step) or (_PRIVATE.match(step) and not _keeps_private(concrete_type(thing))):
+            continue
+        if _is_value(child):
+            values[step] = _value(child)
+        else:
+            parts.append((step, child))
+    return _Node(_label(thing), values, tuple(parts))
+
+
+def _keeps_private(kind: type[Any]) -> bool:
+    """Whether private attributes count: they do where they hold what the user gave, not connections and caches."""
+    package = package_of(kind.__module__)
+    return package is None or package in _FAMILY or package.startswith(("langchain", "langgraph"))
+
+
+def _label(thing: Any) -> Any:
+    """What an object is, beside its parts."""
+    if isinstance(thing, types.FunctionType):
+        home = thing.__globals__.get("__name__")
+        return ["function", _library(home, thing.__code__.co_qualname) or read_code(thing.__code__).digest]
+    if isinstance(thing, types.ModuleType):
+        return ["module", _library(thing.__name__, thing.__name__)]
+    if isinstance(thing, type):
+        is_schema = "__pydantic_fields__" in vars(thing) or is_typeddict(thing)  # its text goes to the model
+        doc = inspect.cleandoc(thing.__doc__ or "") if is_schema else ""
+        return ["class", _library(thing.__module__, thing.__qualname__) or thing.__name__, doc]
+    if inspect.isroutine(thing):
+        return ["routine", getattr(thing, "__qualname__", "")]
+    kind = concrete_type(thing)
+    endpoint = vars(thing).get("_base_url") if _is_opaque(kind) and hasattr(thing, "__dict__") else None
+    return ["object", _library(kind.__module__, kind.__qualname__), "" if endpoint is None else _clean(str(endpoint))]
+
+
+def _library(module: Any, name: str) -> list[str] | None:
+    package = package_of(module)
+    return None if package is None else [f"{module}.{name}", _version(package)]
+
+
+def _is_value(thing: Any) -> bool:
+    """Whether it counts by what it says, and holds nothing that must be walked."""
+    kind = type(thing)
+    if kind in {tuple, frozenset}:
+        return all(map(_is_value, thing))
+    if isinstance(thing, type):
+        return False
+    return isinstance(thing, _VALUES) or kind.__module__ in _BY_REDUCTION or _is_array(thing) or _is_secret(thing)
+
+
+def _is_secret(thing: Any) -> bool:
+    return hasattr(type(thing), "get_secret_value")
+
+
+def _value(thing: Any) -> Any:
+    if _is_secret(thing):
+        return "secret"
+    if isinstance(thing, str):
+        return _clean(thing)
+    if isinstance(thing, PurePath):
+        return {"path": _place(thing)}
+    if isinstance(thing, re.Pattern):
+        return {"pattern": canonical(thing.pattern), "flags": thing.flags}
+    if isinstance(thing, tuple):
+        return [_value(member) for member in thing]
+    if type(thing).__module__ in _BY_REDUCTION:  # operator.itemgetter("x")
+        return {"made": type_name(type(thing)), "of": canonical(thing.__reduce__()[1])}
+    return canonical(thing)
+
+
+def _clean(text: str) -> str:
+    """Text without what looks like a key, and without the password of an address."""
+    return _USERINFO.sub("://", TOKEN.sub("", text)) if len(text) < _LONGEST_SECRET else text
+
+
+def _place(path: PurePath) -> str:
+    """A path from the nearest folder that modules are imported from: another checkout is the same project."""
+    for folder in sorted({str(Path.cwd()), *sys.path} - {""}, key=len, reverse=True):
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return path.as_posix()
+
+
+# Libraries: what is installed counts by its version.
+
+
+@lru_cache(maxsize=8192)
+def package_of(module: Any) -> str | None:
+    """The package of a module that is installed or part of Python; None for the user's own code."""
+    root = str(module or "").partition(".")[0]
+    if root in sys.stdlib_module_names or root == "langchain_promptopt":
+        return root
+    known = sys.modules.get(str(module)) or sys.modules.get(root)
+    places = [getattr(known, "__file__", None), *(getattr(known, "__path__", None) or ())]
+    return root if any(_in_library(str(place)) for place in places if place) else None
+
+
+def _in_library(place: str) -> bool:
+    return bool({"site-packages", "dist-packages"}.intersection(PurePath(place).parts))
+
+
+@cache
+def _version(package: str) -> str:
+    """Version of a package, and a digest of the Python files that its installer recorded."""
+    from importlib import metadata  # heavy, and not every start needs it
+
+    if package in sys.stdlib_module_names:
+        return f"python {sys.version_info.major}.{sys.version_info.minor}"
+    try:
+        found = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        others = metadata.packages_distributions().get(package)
+        if not others:
+            return str(getattr(sys.modules.get(package), "__version__", ""))
+        found = metadata.distribution(others[0])
+    recorded = (found.read_text("RECORD") or "").splitlines()
+    return f"{found.version} {content_hash(sorted(line for line in recorded if '.py,' in line))}"
+
+
+# State: what a run itself changes is no edit.
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    thing: Any
+    before: _Node
+    after: _Node
+
+
+_MOVED: OrderedDict[int, _Moved] = OrderedDict()
+_MOVING = threading.Lock()
+
+
+def _settled(thing: Any) -> _Node:
+    """The object as it is; as it was before the run that changed it, where nobody has touched it since."""
+    now = _node(thing)
+    known = _MOVED.get(id(thing))
+    return known.before if known is not None and known.thing is thing and now.is_like(known.after) else now
+
+
+class Watch:
+    """Objects as they are before a run; `settle` after it notes which of them the run itself has changed.
+
+    Counters, histories and caches fill as a chain runs. Nobody has edited the chain, so afterwards
+    its fingerprint in this process is what it was.
+    """
+
+    def __init__(self, *roots: Any) -> None:
+        self._seen = [(thing, _node(thing)) for _, thing in walk(roots)]
+        self.whole = len(self._seen) < MAX_VISITED
+        """False where there is too much to look at all of it."""
+
+    def settle(self) -> None:
+        """Compare with how things are now. A second call does nothing."""
+        with _MOVING:
+            for thing, before in self._seen:
+                after = _node(thing)
+                if after.is_like(before):
+                    continue
+                known = _MOVED.pop(id(thing), None)
+                if known is not None and known.thing is thing and before.is_like(known.after):
+                    before = known.before
+                _MOVED[id(thing)] = _Moved(thing, before, after)
+            while len(_MOVED) > _MOST_MOVED:
+                _MOVED.popitem(last=False)
+        self._seen = []

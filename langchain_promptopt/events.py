@@ -74,6 +74,8 @@ class RunStarted(Event):
     seed_candidate_id: str
     prompts: Sequence[Mapping[str, Any]]
     config: Mapping[str, Any] = field(default_factory=dict)
+    decides: Mapping[str, str] = field(default_factory=dict)
+    """A hash of each thing that the run id is made of; none in records of version 0.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,36 +1,26 @@
-"""Finding prompts and models inside anything callable.
+"""Prompts and models inside anything callable, and what a chain is beside the texts of its prompts.
 
-`Runnable.get_prompts` misses fallbacks, branches, routers, closures and graphs, so this is an
-own walk over attributes, containers, closures and the globals a function names. It never calls
-user code, never follows properties, and may find prompts that never run: what is edited is
-decided by a dry run.
+`Runnable.get_prompts` misses fallbacks, branches, routers, closures and graphs, so this uses the walk
+of `_objects`. It may find prompts that never run: what is edited is decided by a dry run.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-import sys
-import types
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.base import BaseLanguageModel
+from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
+from langchain_core.prompts.chat import MessagesPlaceholder
+from langchain_core.prompts.dict import DictPromptTemplate
+from langchain_core.prompts.image import ImagePromptTemplate
 
 from langchain_promptopt._langchain.overlay import Tunable
+from langchain_promptopt._objects import concrete_type, fingerprint, package_of, walk
 
-MAX_VISITED = 50_000
-"""Objects looked at before the walk gives up; chains have hundreds."""
-
-_LEAVES = (str, bytes, int, float, bool, complex, type(None), type, types.CodeType)
-_FOREIGN = frozenset(sys.stdlib_module_names) | {
-    "anthropic", "datasets", "httpx", "httpx2", "langsmith", "numpy", "openai", "pandas", "pyarrow",
-    "pydantic", "pydantic_core", "requests", "sqlalchemy", "torch", "transformers", "urllib3",
-}  # fmt: skip
-"""Packages whose instances hold no prompts but huge object graphs."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True)
@@ -43,12 +33,19 @@ class Found:
 
 def find_prompts(root: Any) -> tuple[Found, ...]:
     """Every prompt template and `tunable` reachable from `root`, breadth first, each object once."""
-    return tuple(Found(path, thing) for path, thing in walk(root) if isinstance(thing, BasePromptTemplate | Tunable))
+    reached = walk(root, stop=is_prompt_or_model)
+    return tuple(Found(path, thing) for path, thing in reached if isinstance(thing, BasePromptTemplate | Tunable))
 
 
 def find_models(root: Any) -> tuple[BaseLanguageModel[Any], ...]:
     """Every chat model and LLM reachable from `root`."""
-    return tuple(thing for _, thing in walk(root) if isinstance(thing, BaseLanguageModel))
+    reached = walk(root, stop=is_prompt_or_model)
+    return tuple(thing for _, thing in reached if isinstance(thing, BaseLanguageModel))
+
+
+def is_prompt_or_model(thing: Any) -> bool:
+    """Where the search for prompts, models and clients ends: what is inside these is their own affair."""
+    return isinstance(thing, BasePromptTemplate | BaseLanguageModel | Tunable)
 
 
 def name_places(found: Sequence[Found]) -> dict[str, Found]:
@@ -64,18 +61,40 @@ def name_places(found: Sequence[Found]) -> dict[str, Found]:
     return names
 
 
-def walk(root: Any) -> Iterator[tuple[str, Any]]:
-    """Every object reachable from `root` with its path; prompts and models are not entered."""
-    seen: dict[int, Any] = {}  # keeps the objects alive, so that no id is reused
-    todo = deque([("$", root)])
-    while todo and len(seen) < MAX_VISITED:
-        path, thing = todo.popleft()
-        if isinstance(thing, _LEAVES) or id(thing) in seen:
-            continue
-        seen[id(thing)] = thing
-        yield path, thing
-        if not isinstance(thing, BasePromptTemplate | BaseLanguageModel | Tunable):
-            todo.extend((path + step, child) for step, child in _children(thing))
+def code_of(chain: Any) -> str:
+    """A fingerprint of a chain without the texts of its prompts, which are the candidate's.
+
+    It is the same before, during and after a search: what a search puts over the live prompts does not count.
+    """
+    return fingerprint(chain, instead=_without_texts)
+
+
+def prompts_beside(chain: Any, candidates: Sequence[Found]) -> str:
+    """A fingerprint of the chain's prompts that are no part of a candidate: they stay as they are. "" without any."""
+    known = {id(one.template) for one in candidates}
+    others = [found.template for found in find_prompts(chain) if id(found.template) not in known]
+    return fingerprint(others) if others else ""
+
+
+def _without_texts(thing: Any) -> Any:
+    """What stands for a prompt: values it binds, examples it chooses, parts that are no text, code of the user's."""
+    if not isinstance(thing, BasePromptTemplate | Tunable):
+        return None
+    beside = (part for _, inner in walk(thing) for part in _beside_text(inner))
+    return {"prompt": [part for part in beside if part]}
+
+
+def _beside_text(inner: Any) -> Iterator[Any]:
+    if isinstance(inner, ImagePromptTemplate | DictPromptTemplate):
+        yield inner.template
+    elif isinstance(inner, MessagesPlaceholder):
+        yield inner.n_messages
+    elif isinstance(inner, BaseMessage):
+        yield from (inner.additional_kwargs, getattr(inner, "tool_calls", None))
+    if isinstance(inner, BasePromptTemplate):
+        kind = concrete_type(inner)
+        yield from (inner.partial_variables, getattr(inner, "example_selector", None))
+        yield kind if package_of(kind.__module__) is None else None
 
 
 def _own_name(template: BasePromptTemplate[Any] | Tunable) -> str:
@@ -93,67 +112,3 @@ def _readable(path: str) -> str:
     """
     text = path.removeprefix("$").replace(".steps__", "").replace("<", ".").replace(">", "")
     return text.replace("['", ".").replace("']", "").lstrip(".") or "main"
-
-
-def _children(thing: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(thing, Mapping):
-        yield from ((f"[{key!r}]", value) for key, value in list(thing.items()))
-    elif isinstance(thing, list | tuple | set | frozenset | deque):
-        yield from ((f"[{i}]", value) for i, value in enumerate(list(thing)))
-    elif isinstance(thing, functools.partial):
-        yield from ((".func", thing.func), (".args", thing.args), (".keywords", thing.keywords))
-    elif inspect.ismethod(thing):
-        yield from ((".__self__", thing.__self__), (".__func__", thing.__func__))
-    elif inspect.isfunction(thing):
-        yield from _function_children(thing)
-    elif isinstance(thing, types.ModuleType) or inspect.isbuiltin(thing):
-        return
-    elif type(thing).__module__.partition(".")[0] not in _FOREIGN:
-        yield from _attributes(thing)
-
-
-def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
-    """Stored attributes, never properties: instance dict, slots, pydantic's private ones."""
-    kind = type(thing)
-    for owner in kind.__mro__:
-        slots = owner.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            member = owner.__dict__.get(name)
-            if isinstance(member, types.MemberDescriptorType):
-                try:
-                    yield f".{name}", member.__get__(thing)
-                except AttributeError:  # an unset slot
-                    continue
-    for name, value in list(getattr(thing, "__dict__", {}).items()):
-        yield f".{name}", value
-    call = kind.__dict__.get("__call__")
-    if inspect.isfunction(call):
-        yield ".__call__", call
-
-
-def _function_children(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    code = function.__code__
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
-        try:
-            yield f"<{name}>", cell.cell_contents
-        except ValueError:  # a cell that is still empty
-            continue
-    yield ".__defaults__", function.__defaults__
-    yield ".__kwdefaults__", function.__kwdefaults__
-    yield ".__wrapped__", getattr(function, "__wrapped__", None)
-    names = _names(code)
-    for name in names:
-        value = function.__globals__.get(name)
-        if isinstance(value, types.ModuleType):
-            yield from ((f"<{name}.{n}>", vars(value)[n]) for n in names if n in vars(value))
-        elif value is not None:
-            yield f"<{name}>", value
-
-
-def _names(code: types.CodeType) -> list[str]:
-    """Names a function looks up, those of its inner functions and comprehensions included."""
-    names = list(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names += _names(constant)
-    return list(dict.fromkeys(names))

@@ -37,6 +37,7 @@ from langchain_core.prompts.message import BaseMessagePromptTemplate
 from langchain_core.prompts.prompt import PromptTemplate
 from pydantic import BaseModel
 
+from langchain_promptopt._objects import concrete_type
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt
 
@@ -52,12 +53,6 @@ ROLES: tuple[tuple[type[Any], str], ...] = (
     (AIMessagePromptTemplate, "ai"),
 )
 _TEXT_MESSAGES = frozenset({"system", "human", "ai", "chat"})
-
-
-def concrete_type(thing: object) -> type[Any]:
-    """The class the user wrote: a slot class installed for a search stands for its base."""
-    kind = type(thing)
-    return cast("type[Any]", getattr(kind, "__promptopt_base__", kind))
 
 
 def rebuilt(node: Model, **changes: Any) -> Model:

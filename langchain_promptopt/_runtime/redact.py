@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from langchain_promptopt._objects import TOKEN
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,10 +17,6 @@ _LONGEST = 500
 _SHORTEST_SECRET = 8
 
 # Every pattern is one character class under one quantifier after a fixed prefix: linear on any text.
-_TOKENS = re.compile(
-    r"\b(?:sk|pk|rk|xai|gsk|hf|ghp|gho|ghu|ghs|ghr|glpat|lsv2|ls__|tvly|pcsk|npm|pypi|xox[abprs])[-_][A-Za-z0-9_\-*.]{6,}"
-    r"|\bgithub_pat_[A-Za-z0-9_]{10,}|\bAIza[A-Za-z0-9_\-]{20,}|\bA[KS]IA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_\-.]{20,}"
-)
 _NAMED = re.compile(
     r"""(?i)((?:api[ _-]?key|(?:proxy-)?authorization|(?:access|auth)[_-]?token|secret(?:[_-]?key)?|passw(?:or)?d"""
     r"""|x-[a-z0-9-]{0,30}key)(?: provided)?\\{0,4}["']?\s?[:=]\s?+\\{0,4}+["']?+(?:bearer |basic |token )?+)"""
@@ -62,7 +60,7 @@ def redact(text: str) -> str:
     text = _COOKIE.sub(rf"\1{_HIDDEN}", text)
     text = _NAMED.sub(rf"\1{_HIDDEN}", text)
     text = _SCHEME.sub(rf"\1\2{_HIDDEN}", text)
-    return _TOKENS.sub(_HIDDEN, text)
+    return TOKEN.sub(_HIDDEN, text)
 
 
 def public_url(text: str) -> str:

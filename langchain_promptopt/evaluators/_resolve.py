@@ -15,11 +15,12 @@ import functools
 import inspect
 import textwrap
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_promptopt._imports import import_object
+from langchain_promptopt._objects import fingerprint
 from langchain_promptopt.errors import ConfigError, EvaluatorError
 from langchain_promptopt.evaluators._adapter import (
     OF_ALL_ROWS,
@@ -71,11 +72,11 @@ def key_of(evaluator: Any) -> str:
 
 
 def hash_of(evaluator: Any, settings: Mapping[str, Any]) -> str:
-    """A hash that changes when the evaluator's own code or configuration does."""
+    """A hash that changes when the evaluator's configuration does, or code that it reaches."""
     if is_built_in(evaluator):
         detail: Any = asdict(evaluator) if isinstance(evaluator, LabelMatch) else evaluator.__name__
         return content_hash(["built-in", REVISION, detail, dict(settings)])
-    return content_hash([_code(evaluator), dict(settings)])
+    return content_hash([fingerprint(evaluator), dict(settings)])
 
 
 def _function_of(evaluator: Any) -> Any:
@@ -125,32 +126,6 @@ def _held(function: Any) -> dict[str, Any]:
         except ValueError:  # an empty cell
             continue
     return held
-
-
-def plain(value: Any) -> Any:
-    """A value as configuration: simple values by content, others by type only, since reprs hold addresses."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, list | tuple | set | frozenset):
-        members = [plain(v) for v in value]
-        return sorted(members, key=repr) if isinstance(value, set | frozenset) else members
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    return _code(value) if inspect.isfunction(value) else type(value).__qualname__
-
-
-def _code(evaluator: Any) -> Any:
-    if isinstance(evaluator, functools.partial):
-        return ["partial", _code(evaluator.func), plain(evaluator.args), plain(evaluator.keywords)]
-    function = _function_of(evaluator)
-    if inspect.isroutine(function):
-        held = {n: type(v).__qualname__ if inspect.isfunction(v) else plain(v) for n, v in _held(function).items()}
-        defaults = plain(getattr(function, "__defaults__", None) or ())
-        return [function.__qualname__, _source(function), defaults, held]
-    kind = type(evaluator)
-    names = [f.name for f in fields(kind)] if is_dataclass(kind) else getattr(evaluator, "__dict__", {})
-    state = {name: getattr(evaluator, name, None) for name in names}
-    return [kind.__qualname__, _source(kind), {n: plain(v) for n, v in state.items() if not n.startswith("_")}]
 
 
 # ------------------------------------------------------------ From what users write (functions, names, "module:fun

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.engine import Verdict, run_gate
 from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt._langchain.identity import chain_identity
 from langchain_promptopt._runtime.concurrency import run_sync, together
 from langchain_promptopt._runtime.ledger import Tally
 from langchain_promptopt._runtime.tracing import span
@@ -101,7 +100,8 @@ def _task(task: Any) -> Any:
 
 
 async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
-    rival = Candidate(right.baseline.prompts, origin="compare", parents=(left.baseline.id,), salt=_salt(left, right))
+    salt = "" if left.code == right.code else right.code  # what tells the sides apart beside their prompts
+    rival = Candidate(right.baseline.prompts, origin="compare", parents=(left.baseline.id,), salt=salt)
     _check(left, rival)
     plan = _named(left, rival)
     ready = assemble(plan)
@@ -129,12 +129,6 @@ def _check(left: Plan, rival: Candidate) -> None:
         raise DataError(msg, where=f"candidate {rival.id}", mend="Compare two different prompts, chains or models.")
     if not left.shows.possible:
         raise DataError(left.shows.reason, mend="Add test rows; the gate cannot decide on these.")
-
-
-def _salt(left: Plan, right: Plan) -> str:
-    """What tells the sides apart beside their prompts: models and code. Nothing where these are the same."""
-    mine, theirs = chain_identity(left.target), chain_identity(right.target)
-    return "" if mine == theirs else theirs
 
 
 def _named(left: Plan, rival: Candidate) -> Plan:

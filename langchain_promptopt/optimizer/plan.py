@@ -7,7 +7,7 @@ Everything resolved, checked and addressed before the first paid call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from uuid import UUID
 
 from langchain_promptopt._data import load_data
 from langchain_promptopt._engine.run import Objective
+from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.target import open_target
@@ -22,6 +23,7 @@ from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.evaluators import PREFIX, stored
 from langchain_promptopt._langsmith.hub import PromptHub
 from langchain_promptopt._langsmith.tracing import untraced
+from langchain_promptopt._objects import MAX_VISITED, Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.redact import keep_secret
 from langchain_promptopt._text.templates import find_edit_marks
@@ -121,12 +123,6 @@ def _write_splits(remote: LangSmithRows, data: DataSet) -> str:
     return "the splits were written to the LangSmith dataset"
 
 
-def notes_hash(data: DataSet) -> dict[str, Any]:
-    """What people's notes add to the identity of a run; nothing where there are none."""
-    notes = {e.id: e.note for rows in data.splits.values() for e in rows if e.note}
-    return {"notes": content_hash(notes)} if notes else {}
-
-
 def is_uuid(text: str) -> bool:
     """Whether an id can be one of LangSmith's."""
     try:
@@ -159,6 +155,9 @@ class Plan:
     prices: PriceTable
     shows: Feasibility
     started: RunStarted
+    code: str
+    """Fingerprint of the chain beside the texts of its prompts: code reached, values held, models."""
+    watch: Watch
     notes: tuple[Note, ...] = ()
     openings: Openings = field(default_factory=lambda: Openings(None))
     opened: list[Quick] = field(default_factory=list)
@@ -170,11 +169,13 @@ class Plan:
         return self.started.run_id
 
     def close(self) -> None:
-        """Take the slots off the live prompts."""
+        """Take the slots off the live prompts, and note what the run itself has changed in the chain."""
         self.target.close()
+        self.watch.settle()
 
     async def aclose(self) -> None:
         """`close`, and end the connections that the run had opened."""
+        self.close()
         await self.target.aclose()
         while self.opened:
             await self.opened.pop().aclose()
@@ -202,8 +203,12 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     model = None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
     looked_at = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
     rows = [dict(e.inputs) for split in looked_at for e in data[split]][:_DRY_ROWS]
+    watch = Watch(task, model, optimizer, [e.origin for e in evaluators])
+    code = code_of((task, model))  # before the dry run, which fills counters and caches
+    proposes = fingerprint((optimizer, settings.optimizer_kwargs))
     with untraced():  # a dry run is nobody's evaluation
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
+    code = content_hash([code, prompts_beside(target.chain, tuple(target.places.values()))])
     try:
         prompts = _checked_prompts(target, data, settings, searches=searches)
         used = [m for m in (*target.models, optimizer, *judge_models(evaluators)) if m is not None]
@@ -214,7 +219,18 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         raise
     baseline, openings, models = Candidate(prompts), Openings(settings.openings), _models(target, optimizer)
     recipe, remarks = with_past(recipe, prompts, settings.start_edits)
-    started = _started(settings, recipe, data, baseline, evaluators, models)
+    decides = {
+        **_decided_by_settings(settings, recipe),
+        **_decided_by_rows(data),
+        **_decided_by_prompts(prompts),
+        "models": dict(models),
+        "evaluators": [[e.key, e.hash] for e in evaluators],
+        "code": code,
+        "optimizer": proposes,
+    }
+    started = _started(settings, recipe, data, baseline, decides)
+    told = (Note("prompt", text) for text in (*settings.notes, *target.notes, *_prompt_notes(prompts)))
+    remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
     return Plan(
         task=task,
         settings=settings,
@@ -229,18 +245,18 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         prices=prices,
         shows=what_the_split_shows(data["test"], settings.gate, openings, started.run_id),
         started=started,
+        code=code,
+        watch=watch,
         summaries=summaries,
-        notes=(
-            *(Note("prompt", text) for text in settings.notes),
-            *data.notes,
-            *(Note("prompt", text) for text in target.notes),
-            *(Note("judge", text) for text in judges),
-            *(Note("prompt", text) for text in _prompt_notes(prompts)),
-            *(Note("method", text) for text in remarks),
-            *(Note("method", text) for text in (_method_notes(recipe, data) if searches else ())),
-        ),
+        notes=(*data.notes, *told, *judges, *(Note("method", text) for text in remarks), *_too_large(watch)),
         openings=openings,
     )
+
+
+def _too_large(watch: Watch) -> Iterator[Note]:
+    if not watch.whole:
+        text = f"the chain holds more than {MAX_VISITED:,} objects; a change beyond them gives no new run"
+        yield Note("unused", text)
 
 
 def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, searches: bool) -> PromptSet:
@@ -323,37 +339,58 @@ def _check_editable(prompts: PromptSet) -> None:
     raise PromptError(msg, where=", ".join(p.name for p in prompts), mend="Freeze less.")
 
 
-def _started(
-    settings: Settings,
-    recipe: Recipe,
-    data: DataSet,
-    baseline: Candidate,
-    evaluators: Sequence[Evaluator],
-    models: Mapping[str, str],
-) -> RunStarted:
-    decides = {
+DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "method": ("the method", ("optimize.method",)),
+    "recipe": ("the method's settings", ("optimize.method", "optimize.from_run")),
+    "metaprompts": ("the meta-prompts of this version", ()),
+    "seed": ("the seed", ("optimize.seed",)),
+    "gate": ("the gate", ("gate.",)),
+    "data": ("the rows", ("data.",)),
+    "notes": ("people's notes on the rows", ("data.", "langsmith.queues")),
+    "splits": ("the splits", ("data.",)),
+    "prompts": ("the prompts", ("task.",)),
+    "frozen": ("what is frozen", ("task.freeze",)),
+    "models": ("the models", ("task.", "optimize.model", "optimize.base_url", "optimize.temperature")),
+    "evaluators": ("the evaluators or code that they reach", ("evaluate.evaluators",)),
+    "code": ("the chain: its code, a value that it holds, or an installed package", ("task.",)),
+    "optimizer": ("the optimizer model", ("optimize.model", "optimize.temperature", "optimize.max_tokens")),
+}
+"""All that the run id is made of: what it is called, and the keys of promptopt.toml that set it."""
+
+
+def _decided_by_settings(settings: Settings, recipe: Recipe) -> dict[str, Any]:
+    return {
         "method": recipe.name,
         "recipe": dump(recipe),
         "metaprompts": versions(),
         "seed": settings.seed,
         "gate": settings.gate.as_json(),
-        "data": data.as_of,
-        **notes_hash(data),
-        "splits": {s: [e.id for e in rows] for s, rows in data.splits.items()},
-        "prompts": baseline.id,
-        "frozen": [[list(m.frozen), m.editable] for p in baseline.prompts for m in p.messages],
-        "models": dict(models),
-        "evaluators": [[e.key, e.hash] for e in evaluators],
     }
+
+
+def _decided_by_rows(data: DataSet) -> dict[str, Any]:
+    notes = {e.id: e.note for rows in data.splits.values() for e in rows if e.note}
+    splits = {split: [e.id for e in rows] for split, rows in data.splits.items()}
+    return {"data": data.as_of, "notes": notes, "splits": splits}
+
+
+def _decided_by_prompts(prompts: PromptSet) -> dict[str, Any]:
+    return {"prompts": prompts.id, "frozen": [[list(m.frozen), m.editable] for p in prompts for m in p.messages]}
+
+
+def _started(
+    settings: Settings, recipe: Recipe, data: DataSet, baseline: Candidate, decides: Mapping[str, Any]
+) -> RunStarted:
+    hashes = {name: content_hash(decides[name]) for name in DECIDES}
     return RunStarted(
-        run_id=content_hash(decides, 16),
-        version=_version(),
+        run_id=content_hash(hashes, 16),
+        version=version("langchain-promptopt"),
         method=recipe.name,
         recipe=dump(recipe),
         seed=settings.seed,
         gate=settings.gate.as_json(),
-        models=dict(models),
-        evaluators=[{"name": e.key, "hash": e.hash} for e in evaluators],
+        models=decides["models"],
+        evaluators=[{"name": name, "hash": digest} for name, digest in decides["evaluators"]],
         data={
             "source": data.source,
             "as_of": data.as_of,
@@ -362,8 +399,5 @@ def _started(
         seed_candidate_id=baseline.id,
         prompts=baseline.prompts.as_json(),
         config=dict(settings.config_json),
+        decides=hashes,
     )
-
-
-def _version() -> str:
-    return version("langchain-promptopt")

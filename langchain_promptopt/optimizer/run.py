@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -28,11 +29,11 @@ from langchain_promptopt._langsmith.service import Service
 from langchain_promptopt._langsmith.tracing import TraceFile, tracing
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
-from langchain_promptopt.errors import ConfigError, ConflictError, Interrupted, PromptOptError
+from langchain_promptopt.errors import ConflictError, Interrupted, PromptOptError, ResumeError
 from langchain_promptopt.evaluators import Call, EvaluatorFailed
 from langchain_promptopt.events import Applied
 from langchain_promptopt.optimizer.costs import estimate_of
-from langchain_promptopt.optimizer.plan import Plan, is_uuid, make_plan
+from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.wiring import Assembled, assemble
 from langchain_promptopt.report.record import RunRecord
@@ -42,7 +43,7 @@ from langchain_promptopt.types import Candidate
 from langchain_promptopt.types.edits import FinalEdit, final_edits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -195,8 +196,6 @@ def tracers_of(config: RunnableConfig) -> list[BaseTracer]:
 # ------------------------------------------------------------ From a plan to a result: replay a finished run, or r
 
 _log = logging.getLogger("langchain_promptopt")
-_DECISIVE = ("method", "seed", "gate", "models", "evaluators", "data", "seed_candidate_id", "recipe")
-"""Fields of `run.started` that the run id is made of."""
 _LONGEST = 160
 
 
@@ -211,8 +210,9 @@ async def run_task(task: Any, settings: Settings, config: RunnableConfig | None 
 
 async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
     """Run a plan to its end and apply the winner where the settings and the gate say so."""
-    if plan.settings.expected_run is not None and plan.settings.expected_run != plan.run_id:
-        raise _changed(plan)
+    wanted = plan.settings.expected_run
+    if wanted is not None and wanted != plan.run_id:
+        raise _changed(plan, wanted)
     ready = assemble(plan)
     try:
         return await concluded(
@@ -283,26 +283,41 @@ def _interrupted(plan: Plan, number: int, lost: int) -> Interrupted:
     return Interrupted(f"run {plan.run_id} was interrupted{given_up}", signal=number, mend=mend, run_id=plan.run_id)
 
 
-def _changed(plan: Plan) -> ConfigError:
-    msg = f"this configuration gives run {plan.run_id}, not {plan.settings.expected_run}"
-    if found := _differences(plan):
-        msg += f": {'; '.join(found)}"
-    return ConfigError(msg, mend="Resume with the configuration the run was started with.")
-
-
-def _differences(plan: Plan) -> list[str]:
+def _changed(plan: Plan, wanted: str) -> ResumeError:
     """What decides a result and is not as the run to go on with has recorded it."""
-    settings = plan.settings
-    if settings.runs_dir is None or settings.expected_run is None:
-        return []
-    first = next(iter(read_events(RunFolder(settings.runs_dir, settings.expected_run).journal)), None)
+    folder = plan.settings.runs_dir
+    first = None if folder is None else next(iter(read_events(RunFolder(folder, wanted).journal)), None)
     known = {} if first is None or first["type"] != "run.started" else first["data"]
-    now = json.loads(json.dumps(plan.started.as_json(), default=str))
-    return [
-        f"{name} was {_short(known[name])} and is {_short(now[name])}"
-        for name in _DECISIVE
-        if name in known and known[name] != now.get(name)
-    ]
+    msg = f"what decides the result has changed, so this is run {plan.run_id}, not {wanted}"
+    if known and not known.get("decides"):
+        msg = "the run was recorded by an earlier version, whose run ids did not contain the code of the chain"
+    elif found := _differences(known, json.loads(json.dumps(plan.started.as_json(), default=str))):
+        msg += f": {'; '.join(found)}"
+    mend = "Set it back to resume this run, or start a new one with `promptopt optimize`."
+    return ResumeError(msg, where=f"run {wanted}", mend=mend)
+
+
+def _differences(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names = [name for name, digest in known.get("decides", {}).items() if now["decides"].get(name) != digest]
+    keys = tuple(prefix for name in names for prefix in DECIDES[name][1])
+    told = [change for change in _settings_changed(known["config"], now["config"]) if change.startswith(keys)]
+    explained = {name for name in names if any(change.startswith(DECIDES[name][1]) for change in told)}
+    return told + [_difference(name, known, now) for name in names if name not in explained]
+
+
+def _settings_changed(known: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of promptopt.toml that are not as they were recorded."""
+    for section, values in known.items():
+        for key, value in values.items() if isinstance(values, Mapping) else ():
+            present = now.get(section, {}).get(key)
+            if present != value:
+                yield f"{section}.{key}: {value!r} became {present!r}"
+
+
+def _difference(name: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if name in known and known[name] != now.get(name):
+        return f"{name} was {_short(known[name])} and is {_short(now.get(name))}"
+    return f"{DECIDES[name][0]} changed"
 
 
 def _short(value: Any) -> str:

@@ -9,14 +9,10 @@ A plan with its journal becomes a run that the engine can finish.
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models.base import BaseLanguageModel
-from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_promptopt._engine.budget import book
@@ -34,7 +30,6 @@ from langchain_promptopt._runtime.tracing import span, within
 from langchain_promptopt._runtime.usage import UsageCollector
 from langchain_promptopt.errors import PromptError, UsageError
 from langchain_promptopt.evaluators import EvaluatorFailed, score_all
-from langchain_promptopt.evaluators._resolve import hash_of
 from langchain_promptopt.gate.openings import Openings, row_hash
 from langchain_promptopt.gate.pairs import pair_outcomes
 from langchain_promptopt.gate.verdict import Decision, decide
@@ -43,7 +38,7 @@ from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Rejection, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from langchain_promptopt._engine.executor import Shelf
@@ -56,8 +51,6 @@ if TYPE_CHECKING:
     from langchain_promptopt.ports import Executor, Job
     from langchain_promptopt.recipe import Gate
     from langchain_promptopt.types import Example
-
-_DEPTH = 12
 
 
 class CacheShelf:
@@ -72,8 +65,8 @@ class CacheShelf:
         self._seen = bool(plan.target.models)
         self._models = [model_id(model) for model in plan.target.models]
         self._endpoints = [endpoint_of(model) for model in plan.target.models]
-        self._evaluators = {e.key: f"{e.hash}/{hash_of_parts(e.origin)}" for e in plan.evaluators}
-        self._chain = hash_of_parts(plan.task)
+        self._evaluators = {e.key: e.hash for e in plan.evaluators}
+        self._chain = plan.code
         self._version = plan.started.version
 
     def get(self, job: Job) -> Outcome | None:
@@ -132,38 +125,6 @@ def _survives(value: Any) -> bool:
         return bool(json.loads(json.dumps(value)) == value)
     except (TypeError, ValueError):
         return False
-
-
-def hash_of_parts(thing: Any) -> str:
-    """A hash of what an object does: code of its functions, ids of its models, plain settings.
-
-    Prompts are left out: a candidate has its own.
-    """
-    return hash_of(_parts, {"parts": json.dumps(_parts(thing, _DEPTH, set()), sort_keys=True, default=str)})
-
-
-def _parts(thing: Any, depth: int, above: set[int]) -> Any:
-    if thing is None or isinstance(thing, str | int | float | bool):
-        return thing
-    if isinstance(thing, BasePromptTemplate):
-        return "prompt"
-    if isinstance(thing, BaseLanguageModel):
-        return model_id(thing)
-    if depth == 0 or id(thing) in above:
-        return type(thing).__qualname__
-    inside = above | {id(thing)}
-    if isinstance(thing, Mapping):
-        return {str(k): _parts(v, depth - 1, inside) for k, v in thing.items()}
-    if isinstance(thing, list | tuple):
-        return [_parts(v, depth - 1, inside) for v in thing]
-    if inspect.isroutine(thing):
-        held = inspect.getclosurevars(thing).nonlocals if inspect.isfunction(thing) else {}
-        return [hash_of(thing, {}), _parts(dict(held), depth - 1, inside)]
-    return [type(thing).__qualname__, _parts(_state(thing), depth - 1, inside)]
-
-
-def _state(thing: Any) -> dict[str, Any]:
-    return {name: value for name, value in getattr(thing, "__dict__", {}).items() if not name.startswith("__")}
 
 
 # ------------------------------------------------------------ The engine's judge: openings counted beside the conf

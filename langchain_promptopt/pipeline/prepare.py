@@ -32,7 +32,6 @@ from langchain_promptopt.pipeline.recorded import (
     recorded,
     recorded_config,
     recorded_version,
-    refuse_changes,
 )
 from langchain_promptopt.ports import Executor, Observer
 from langchain_promptopt.recipe import Budget, Gate
@@ -92,12 +91,11 @@ class Prepared:
 def prepare(config: Config, *, resume: Path | None = None) -> Prepared:
     """The configuration as a task and settings; nothing is paid for.
 
-    With `resume`, settings that were not given again are those the run was started with; changed
-    ones are refused with the difference (ResumeError).
+    With `resume`, settings that were not given again are those the run was started with. The plan
+    refuses changed ones where they decide the result.
     """
     if resume is not None:
         config = recorded_config(config, resume)
-        refuse_changes(config, resume)
     settings = settings_from(config)
     if resume is not None:
         settings = replace(settings, expected_run=resume.name, runs_dir=resume.parent)

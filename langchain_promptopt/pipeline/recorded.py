@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from langchain_promptopt.config.models import DataConfig
     from langchain_promptopt.ports import DataSet
 
-_FREE = {"budget", "output", "langsmith", "prices", "limits"}
-"""Sections that decide nothing about the result."""
-_FREE_KEYS = {("optimize", "max_concurrency"), ("optimize", "requests_per_second"), ("optimize", "max_failure_rate")}
-_FREE_KEYS |= {("optimize", "cache"), ("evaluate", "judge_cost")}
 _FLAGS = "flags"
 """Stands beside the sections of a recorded configuration: what flags had set, by dotted key."""
 
@@ -76,23 +72,6 @@ def recorded_version(config: Config, folder: Path) -> str | None:
     """The dataset version a run is bound to: its own, where LangSmith gave one, else what the configuration says."""
     version = str((started(folder).get("data") or {}).get("as_of") or "")
     return config.data.as_of if version.startswith("sha256:") or not version else version
-
-
-def refuse_changes(config: Config, folder: Path) -> None:
-    """Raise ResumeError with the difference when a setting that decides the result has changed."""
-    known = started(folder).get("config") or {}
-    present = recorded(config)
-    changed = [
-        f"{section}.{key}: {value!r} became {present.get(section, {}).get(key)!r}"
-        for section, values in known.items()
-        if section not in {*_FREE, _FLAGS} and isinstance(values, Mapping)
-        for key, value in values.items()
-        if (section, key) not in _FREE_KEYS and present.get(section, {}).get(key) != value
-    ]
-    if changed:
-        msg = f"the configuration has changed: {'; '.join(changed)}"
-        mend = "Set it back to resume this run, or start a new one with `promptopt optimize`."
-        raise ResumeError(msg, where=f"run {folder.name}", mend=mend)
 
 
 def past_edits(config: Config) -> tuple[PastEdit, ...]:

@@ -17,7 +17,6 @@ from langchain_core.runnables import RunnableLambda
 from rich.console import Console
 
 from langchain_promptopt import compare
-from langchain_promptopt._langchain.identity import chain_identity
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt.errors import ConfigError, DataError
@@ -149,82 +148,6 @@ def test_a_comparison_says_nothing_about_a_search(up, tmp_path):
 
 
 # ------------------------------------------------------------ which two
-
-
-IDENTITY = """
-import asyncio, sys
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda, RunnableParallel, RunnablePassthrough
-from langchain_promptopt._langchain.identity import chain_identity
-from langchain_promptopt._langchain.target import open_target
-from langchain_promptopt.testing.scripted import ScriptedModel
-
-class Held:
-    pass
-
-held, names = Held(), {"x", "y", "z"}
-def shout(text):
-    return text.upper() if held and names else text
-
-chain = (
-    RunnablePassthrough.assign(more=lambda row: row["word"] * 2)
-    | ChatPromptTemplate.from_template("Sort {word} {more}")
-    | ScriptedModel(fn=lambda messages: "a")
-    | StrOutputParser()
-    | RunnableLambda(shout)
-)
-target = asyncio.run(open_target(chain, dry_inputs={"word": "w"}))
-print(chain_identity(target))
-"""
-
-
-def test_the_identity_of_a_chain_is_the_same_in_every_process(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(IDENTITY)
-    root = str(Path(__file__).resolve().parents[2])
-    found = {
-        subprocess.run(
-            [sys.executable, script], capture_output=True, text=True, check=True,
-            env={**os.environ, "PYTHONPATH": root, "PYTHONHASHSEED": seed, "PAD": "x" * int(seed)},
-        ).stdout
-        for seed in ("1", "2", "77")
-    }  # fmt: skip
-    assert len(found) == 1
-    assert len(found.pop()) > 10
-
-
-def identity(*after, words=OLD, model=None):
-    chain = ChatPromptTemplate.from_template(words) | (model or ScriptedModel(fn=lambda messages: "a"))
-    for step in after:
-        chain = chain | step
-
-    async def look():
-        target = await open_target(chain, dry_inputs={"word": "w"})
-        try:
-            return chain_identity(target)
-        finally:
-            target.close()
-
-    return asyncio.run(look())
-
-
-def upper(message):
-    return message.text.upper()
-
-
-def lower(message):
-    return message.text.lower()
-
-
-def test_code_and_settings_tell_chains_apart_and_prompts_do_not():
-    one = identity(RunnableLambda(upper))
-    assert one == identity(RunnableLambda(upper), words=NEW)
-    assert one != identity(RunnableLambda(lower))
-    assert one != identity()
-    assert identity(RunnableLambda(upper).with_retry(stop_after_attempt=2)) != identity(
-        RunnableLambda(upper).with_retry(stop_after_attempt=3)
-    )
 
 
 def test_the_same_two_sides_are_refused_however_they_were_made(up, tmp_path):

@@ -1,0 +1,470 @@
+"""What run id, evaluation cache, `compare` and evaluator hashes are made of: code reached, values, parameters."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import subprocess
+import sys
+import textwrap
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
+from langchain_openai import ChatOpenAI
+from pydantic import BaseModel, Field
+
+from langchain_promptopt import compare, optimize, tunable
+from langchain_promptopt._langchain.discover import code_of, find_models, find_prompts
+from langchain_promptopt._langchain.overlay import install
+from langchain_promptopt._objects import Watch, fingerprint, holds_client
+from langchain_promptopt.errors import DataError, ResumeError
+from langchain_promptopt.evaluators import resolve_evaluators
+from langchain_promptopt.optimizer.plan import DECIDES
+from langchain_promptopt.testing.scripted import ScriptedModel
+from tests.support.tasks import answer, chain, optimizer, rows
+
+ROOT = str(Path(__file__).resolve().parents[2])
+FAST = {"evaluators": ["exact_match"], "method": "lpo-pe2", "openings": None, "apply": "never"}
+
+
+def made(source: str, **held: Any) -> dict[str, Any]:
+    """The globals of a program of the user's, each time compiled anew."""
+    scope: dict[str, Any] = {"__name__": "their_program", **held}
+    exec(compile(textwrap.dedent(source), "their_program.py", "exec"), scope)
+    return scope
+
+
+def of(source: str, name: str = "post") -> str:
+    return fingerprint(made(source)[name])
+
+
+PROGRAM = """
+LIMIT = 3
+
+class Settings:
+    threshold = 0.5
+
+def clean(text, strict=True):
+    return text.strip()[:LIMIT] if strict else text
+
+def factory(word):
+    return lambda text: clean(text) + word
+
+def post(text):
+    def inner(x):
+        return [clean(part) for part in x.split()] if Settings.threshold else []
+    return inner(text), closing(text)
+
+closing = factory("end")
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("text.strip()[:LIMIT]", "text.lstrip()[:LIMIT]"),  # code of a function that is named two calls away
+        ("LIMIT = 3", "LIMIT = 4"),  # a global constant
+        ("threshold = 0.5", "threshold = 0.6"),  # a class attribute
+        ("strict=True", "strict=False"),  # a default
+        ('factory("end")', 'factory("other")'),  # a value in a closure
+        ("clean(text) + word", "word + clean(text)"),  # a lambda
+        ("part in x.split()", "part in x.split(',')"),  # code inside of code
+        ("threshold else []", "threshold else [None]"),
+    ],
+)
+def test_what_changes_the_answer_changes_the_fingerprint(old, new):
+    assert old in PROGRAM
+    assert of(PROGRAM) != of(PROGRAM.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LIMIT = 3", "# three letters are enough\n\n\nLIMIT = 3"),
+        ("    return text.strip()", "    # no blanks\n\n    return text.strip()"),
+        ("def clean(text, strict=True):", 'def clean(text, strict=True):\n    """Cut it."""'),
+        ("class Settings:", 'class Settings:\n    """Of this app."""\n'),
+        ("def inner(x):", 'def inner(x):\n        """All parts."""'),
+        ("LIMIT = 3", "LIMIT = 3\nUNUSED = 4"),
+    ],
+)
+def test_comments_blank_lines_and_docstrings_change_nothing(old, new):
+    assert old in PROGRAM
+    assert of(PROGRAM) == of(PROGRAM.replace(old, new))
+
+
+def test_a_class_inside_a_function_counts_without_its_docstring_and_lines():
+    source = "def post(x):\n    class Held:\n        a = 1\n    return Held.a\n"
+    assert of(source) == of(source.replace("        a = 1", '        """Text."""\n\n        a = 1'))
+    assert of(source) != of(source.replace("a = 1", "a = 2"))
+
+
+def test_code_in_a_try_block_is_not_code_after_it():
+    start, end = "def post(x):\n    try:\n        a(x)\n", "    return x\n"
+    one = start + "    except ValueError:\n        x = 1\n    else:\n        b(x)\n" + end
+    two = start + "        b(x)\n    except ValueError:\n        x = 1\n" + end
+    assert of(one) != of(two)
+
+
+class Scorer:
+    weight = 1.0
+
+    def __init__(self, threshold):
+        self.threshold = threshold
+
+    def __call__(self, outputs, reference_outputs):
+        return self.judged(outputs)
+
+    def judged(self, outputs):
+        return len(outputs) > self.threshold
+
+
+class Heavier(Scorer):
+    weight = 2.0
+
+
+class Answer(BaseModel):
+    """The label of a ticket."""
+
+    label: str = Field(description="one word")
+
+
+class Other(BaseModel):
+    """The label of a ticket."""
+
+    label: str = Field(description="one word or two")
+
+
+def add(a, b):
+    return a + b
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        (Scorer(1), Scorer(1), Scorer(2)),
+        (Scorer(1), Scorer(1), Heavier(1)),
+        (Scorer(1).judged, Scorer(1).judged, Scorer(2).judged),
+        (partial(add, b=1), partial(add, b=1), partial(add, b=2)),
+        (itemgetter("a"), itemgetter("a"), itemgetter("b")),
+        ({"tags": {"a", "b"}}, {"tags": {"b", "a"}}, {"tags": {"a", "c"}}),
+        ("a".join, "a".join, "b".join),
+        (Answer, Answer, Other),
+        (Scorer({Answer, "x"}), Scorer({"x", Answer}), Scorer({Other, "x"})),
+    ],
+)
+def test_objects_count_by_class_code_and_state(one, same, other):
+    assert fingerprint(one) == fingerprint(same) != fingerprint(other)
+
+
+def openai(**settings):
+    return ChatOpenAI(**{"model": "m", "api_key": "sk-one-key-abcdef", "base_url": "http://localhost:1/v1"} | settings)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"temperature": 0.5},
+        {"model": "n"},
+        {"base_url": "http://localhost:2/v1"},
+        {"logit_bias": {1: 2}},
+        {"service_tier": "flex"},
+        {"extra_body": {"top_k": 3}},
+    ],
+)
+def test_a_parameter_of_a_model_counts(setting):
+    assert code_of(chain() | openai()) != code_of(chain() | openai(**setting))
+
+
+def test_keys_and_what_decides_no_answer_do_not_count():
+    one = fingerprint(openai())
+    assert one == fingerprint(openai(api_key="sk-another-key-abcdef"))
+    assert one == fingerprint(openai(timeout=3, max_retries=7, tags=["x"], metadata={"a": 1}))
+    assert of('KEY = "sk-abcdefghijklmnop"\ndef post(x):\n    return KEY') == of(
+        'KEY = "sk-ponmlkjihgfedcba"\ndef post(x):\n    return KEY'
+    )
+
+
+def test_bound_settings_count():
+    assert fingerprint(openai().bind(stop=["a"])) != fingerprint(openai().bind(stop=["b"]))
+
+
+def test_a_cycle_and_the_environment_are_no_trouble(monkeypatch):
+    source = """
+    from os import environ
+    held = {}
+    held["self"] = [held, {1, 2}]
+    class Node:
+        def __init__(self): self.others = {self}
+    NODE = Node()
+    def post(x):
+        return held, environ, NODE, post
+    """
+    before = of(source)
+    monkeypatch.setenv("NEW_VARIABLE", "1")
+    assert of(source) == before
+
+
+# ------------------------------------------------------------ prompts
+
+
+def sorting(words="Sort {word}", **partials):
+    prompt = ChatPromptTemplate.from_messages([("system", words), ("human", "{word}")])
+    return prompt.partial(**partials) if partials else prompt
+
+
+def test_the_text_of_a_prompt_is_the_candidates_and_does_not_enter_the_code():
+    def of_chain(prompt):
+        return code_of(prompt | ScriptedModel(fn=answer) | StrOutputParser())
+
+    assert of_chain(sorting()) == of_chain(sorting("Other words {word}"))
+    assert of_chain(sorting()) == of_chain(ChatPromptTemplate.from_template("one message {word}"))
+    assert of_chain(sorting()) != of_chain(sorting("{tone} {word}", tone="calm"))
+    calm, rude = (sorting("{tone} {word}", tone=tone) for tone in ("calm", "rude"))
+    assert of_chain(calm) != of_chain(rude)
+
+
+def test_a_search_on_the_live_prompt_changes_no_fingerprint():
+    live = chain()
+    before = code_of(live)
+    found = find_prompts(live)
+    uninstall = install([(f.path, f.template) for f in found])
+    assert code_of(live) == before
+    uninstall()
+    assert code_of(live) == before
+
+
+TRIAGE = tunable("Sort {word}", name="identity-triage")
+
+
+class App:
+    prompt = ChatPromptTemplate.from_template("Sort {word}")
+    model = ScriptedModel(fn=answer)
+
+    def __call__(self, row):
+        return TRIAGE.format(**row)
+
+
+def test_prompts_and_models_in_class_attributes_are_found():
+    assert {type(f.template).__name__ for f in find_prompts(App())} == {"ChatPromptTemplate", "Tunable"}
+    assert find_models(App()) == (App.model,)
+
+
+# ------------------------------------------------------------ helper modules, processes
+
+
+@pytest.fixture
+def helper(tmp_path, monkeypatch):
+    """Writes `lpo_helper.py` anew and imports it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(text):
+        (tmp_path / "lpo_helper.py").write_text(textwrap.dedent(text))
+        importlib.invalidate_caches()
+        sys.modules.pop("lpo_helper", None)
+        return importlib.import_module("lpo_helper")
+
+    yield write
+    sys.modules.pop("lpo_helper", None)
+
+
+CLEAN = (
+    "WORDS = ['a']\ndef clean(text):\n    return text.strip() if WORDS else text\n\ndef other(text):\n    return 1\n"
+)
+USES = [
+    "import lpo_helper\ndef post(x):\n    return lpo_helper.clean(x)\n",
+    "from lpo_helper import clean as tidy\ndef post(x):\n    return tidy(x)\n",
+    "def post(x):\n    import lpo_helper\n    return lpo_helper.clean(x)\n",
+    "def post(x):\n    from lpo_helper import clean\n    return clean(x)\n",
+    "import lpo_helper\ndef post(x):\n    return getattr(lpo_helper, 'clean')(x)\n",
+]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_code_reached_through_a_module_counts(helper, use):
+    helper(CLEAN)
+    before = of(use)
+    helper("# a comment\n" + CLEAN.replace("return 1", "return 2"))
+    assert of(use) == before
+    for old, new in [("text.strip()", "text.upper()"), ("['a']", "['b']")]:
+        helper(CLEAN.replace(old, new))
+        assert of(use) != before
+
+
+PROCESS = """
+import re, sys
+from functools import lru_cache
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from langchain_promptopt._langchain.discover import code_of
+from langchain_promptopt.testing.scripted import ScriptedModel
+
+class Held:
+    __slots__ = ("a", "b")
+    def __init__(self): self.a = {"x", "y", frozenset({1, "z"}), len}
+
+held, names, pattern = Held(), {"x", "y", "z", ("a", None)}, re.compile("a+")
+
+@lru_cache
+def shout(text, known=frozenset({"a", "b", "c"})):
+    return text.upper() if text in {"p", "q", "r"} or held or pattern.match(text) or names else text
+
+chain = (
+    RunnablePassthrough.assign(more=lambda row: row["word"] * 2)
+    | ChatPromptTemplate.from_template("Sort {word} {more}")
+    | ScriptedModel(fn=lambda messages: "a").with_retry(stop_after_attempt=2)
+    | StrOutputParser()
+    | RunnableLambda(shout)
+)
+print(code_of(chain))
+"""
+
+
+def test_the_fingerprint_is_the_same_in_every_process(tmp_path):
+    found = set()
+    for seed, folder in (("1", "a"), ("2", "another")):
+        script = tmp_path / folder / "script.py"
+        script.parent.mkdir()
+        script.write_text(PROCESS)
+        env = {**os.environ, "PYTHONPATH": ROOT, "PYTHONHASHSEED": seed, "PAD": "x" * int(seed)}
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, env=env)
+        found.add(done.stdout)
+    assert len(found) == 1
+    assert len(found.pop()) > 10
+
+
+# ------------------------------------------------------------ state
+
+
+def test_what_a_run_itself_changes_is_no_edit_and_what_its_owner_changes_is():
+    source = """
+    CALLS, seen, SCALE = 0, [], 1
+    class Memo:
+        def __init__(self): self.known, self.hits = {}, 0
+    memo = Memo()
+    def post(x):
+        global CALLS
+        CALLS += SCALE
+        memo.hits += 1
+        memo.known[x] = [x]
+        seen.append((x, [x]))
+        return x
+    """
+    scope = made(source)
+    post = scope["post"]
+    before = fingerprint(post)
+    watch = Watch(post)
+    post("a")
+    post("b")
+    assert fingerprint(post) != before  # as long as it is not known whose doing that was
+    watch.settle()
+    assert fingerprint(post) == before
+    again = Watch(post)
+    post("c")
+    again.settle()
+    assert fingerprint(post) == before
+    scope["SCALE"] = 2
+    assert fingerprint(post) != before
+
+
+# ------------------------------------------------------------ run id, cache, compare, evaluators
+
+
+def run(tmp_path, target, **more):
+    return optimize(target, data=rows(), optimizer_model=optimizer(), **FAST, **{"runs_dir": tmp_path / "runs"} | more)
+
+
+def test_an_edited_chain_is_a_new_run_and_the_same_one_is_replayed(tmp_path):
+    def shaped(shape):
+        return chain() | RunnableLambda(lambda text: shape(text))
+
+    first = run(tmp_path, shaped(str.strip))
+    same, edited = run(tmp_path, shaped(str.strip)), run(tmp_path, shaped(str.lower))
+    assert (first.replayed, same.replayed, edited.replayed) == (False, True, False)
+    assert first.run_id == same.run_id != edited.run_id
+
+
+def test_an_edited_evaluator_is_a_new_run(helper):
+    source = """
+    import lpo_helper
+    def right(outputs, reference_outputs):
+        return lpo_helper.clean(outputs) == lpo_helper.clean(reference_outputs)
+    """
+
+    def hash_now():
+        scope = made(source)
+        return resolve_evaluators([scope["right"]])[0].hash
+
+    helper(CLEAN)
+    before = hash_now()
+    helper("# comment\n\n" + CLEAN)
+    assert hash_now() == before
+    helper(CLEAN.replace("strip", "upper"))
+    assert hash_now() != before
+
+
+def test_the_cache_serves_no_scores_of_old_code(tmp_path):
+    def shaped(word):
+        return chain() | RunnableLambda(lambda text: text if word else "broken")
+
+    kept = {"cache": tmp_path / "cache.sqlite", "runs_dir": None}
+    run(tmp_path, shaped("a"), **kept)
+    again = run(tmp_path, shaped("a"), **kept)
+    assert any(e["data"]["cached"] for e in again.events() if e["type"] == "scored")
+    with pytest.raises(DataError, match="the baseline scores 0"):
+        run(tmp_path, shaped(""), **kept)
+
+
+def test_compare_tells_chains_with_one_prompt_apart_by_their_code(tmp_path):
+    def shaped(shape):
+        return chain() | RunnableLambda(lambda text: shape(text))
+
+    given = {"data": rows(), "evaluators": ["exact_match"], "runs_dir": None}
+    with pytest.raises(DataError, match="same prompts on the same model"):
+        compare(shaped(str.strip), shaped(str.strip), **given)
+    assert compare(shaped(str.strip), shaped(lambda text: text[:2]), **given).test[0]["losses"] > 0
+
+
+def test_a_changed_chain_is_not_resumed_and_the_difference_is_said(tmp_path):
+    from langchain_promptopt.optimizer import Settings
+    from langchain_promptopt.optimizer.run import run_task
+
+    def settings(**more):
+        given = {k: v for k, v in FAST.items() if k != "openings"}
+        return Settings(data=rows(), optimizer_model=optimizer(), runs_dir=tmp_path, **given, **more)
+
+    first = asyncio.run(run_task(chain(), settings()))
+    assert {*next(iter(first.events()))["data"]["decides"]} == {*DECIDES}
+    with pytest.raises(ResumeError, match="the chain: its code"):
+        asyncio.run(run_task(chain() | RunnableLambda(str.upper), settings(expected_run=first.run_id)))
+    with pytest.raises(ResumeError, match="seed was 0 and is 1"):
+        asyncio.run(run_task(chain(), settings(expected_run=first.run_id, seed=1)))
+
+
+# ------------------------------------------------------------ judges
+
+
+def test_clients_are_seen_however_deep_they_are_held():
+    source = """
+    import openai
+    class Wrapper:
+        def __init__(self): self.inner = {"client": make()}
+    def make():
+        return openai.OpenAI(api_key="k")
+    def post(x):
+        return Wrapper
+    def pure(x):
+        return x
+    """
+    scope = made(source)
+    assert holds_client(scope["post"], {"openai"})
+    assert not holds_client(scope["pure"], {"openai"})
