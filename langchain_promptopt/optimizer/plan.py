@@ -187,48 +187,61 @@ def what_the_split_shows(rows: Sequence[Example], gate: Gate, openings: Openings
     return feasibility(len({e.cluster for e in rows}), gate, opening)
 
 
-async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> Plan:
-    """Resolve and check everything; nothing is paid for. Raises UsageError with place and mend.
+@dataclass(frozen=True)
+class _Resolved:
+    """What settings name, as objects: all but the chain."""
 
-    Without `searches` (a comparison) no optimizer model is needed and nothing has to be editable.
-    """
-    recipe = recipe_of(settings.method)
+    data: DataSet
+    evaluators: tuple[Evaluator, ...]
+    summaries: tuple[SummaryEvaluator, ...]
+    objective: Objective
+    optimizer: Any
+    model: Any
+    notes: tuple[Note, ...]
+
+
+def _resolved(settings: Settings, *, searches: bool) -> _Resolved:
     evaluators = resolve_evaluators(with_stored(settings.evaluators, settings), import_from=settings.import_from)
     summaries = resolve_summaries(settings.summary_evaluators, import_from=settings.import_from)
     objective = _objective(evaluators, settings)
     optimizer = _optimizer_model(settings) if searches else None
     data = load_rows(settings)
     evaluators = know_labels(evaluators, [e for rows in data.splits.values() for e in rows])
-    judges = (*judge_notes(evaluators, settings), *shared_model_note(evaluators, optimizer))
+    notes = (*data.notes, *judge_notes(evaluators, settings), *shared_model_note(evaluators, optimizer))
     model = None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
-    looked_at = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
-    rows = [dict(e.inputs) for split in looked_at for e in data[split]][:_DRY_ROWS]
-    watch = Watch(task, model, optimizer, [e.origin for e in evaluators])
-    code = code_of((task, model))  # before the dry run, which fills counters and caches
+    return _Resolved(data, evaluators, summaries, objective, optimizer, model, notes)
+
+
+async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> Plan:
+    """Resolve and check everything; nothing is paid for. Raises UsageError with place and mend.
+
+    Without `searches` (a comparison) no optimizer model is needed and nothing has to be editable.
+    """
+    recipe = recipe_of(settings.method)
+    given = _resolved(settings, searches=searches)
+    data, optimizer, evaluators = given.data, given.optimizer, given.evaluators
+    watch = Watch(task, given.model, optimizer, [e.origin for e in evaluators])
+    code = code_of((task, given.model))  # before the dry run, which fills counters and caches
     proposes = fingerprint((optimizer, settings.optimizer_kwargs))
+    rows = _dry_rows(data, searches=searches)
     with untraced():  # a dry run is nobody's evaluation
-        target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
-    code = content_hash([code, prompts_beside(target.chain, tuple(target.places.values()))])
+        target = await open_target(task, dry_inputs=rows, model=given.model, only=settings.only)
     try:
         prompts = _checked_prompts(target, data, settings, searches=searches)
-        used = [m for m in (*target.models, optimizer, *judge_models(evaluators)) if m is not None]
-        keep_secret(secret for m in used for secret in secrets_of(m))
-        prices = _prices(used, settings)
+        prices = _prices([*target.models, optimizer, *judge_models(evaluators)], settings)
     except BaseException:
         target.close()
+        watch.settle()
         raise
-    baseline, openings, models = Candidate(prompts), Openings(settings.openings), _models(target, optimizer)
+    code = content_hash([code, prompts_beside(target.chain, tuple(target.places.values()))])
     recipe, remarks = with_past(recipe, prompts, settings.start_edits)
-    decides = {
-        **_decided_by_settings(settings, recipe),
-        **_decided_by_rows(data),
-        **_decided_by_prompts(prompts),
-        "models": dict(models),
+    decides = _decided(settings, recipe, data, prompts) | {
+        "models": _models(target, optimizer),
         "evaluators": [[e.key, e.hash] for e in evaluators],
         "code": code,
         "optimizer": proposes,
     }
-    started = _started(settings, recipe, data, baseline, decides)
+    started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
     told = (Note("prompt", text) for text in (*settings.notes, *target.notes, *_prompt_notes(prompts)))
     remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
     return Plan(
@@ -237,20 +250,25 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         recipe=recipe,
         data=data,
         target=target,
-        baseline=baseline,
+        baseline=Candidate(prompts),
         evaluators=evaluators,
-        objective=objective,
+        objective=given.objective,
         optimizer=optimizer,
-        models=models,
+        models=started.models,
         prices=prices,
         shows=what_the_split_shows(data["test"], settings.gate, openings, started.run_id),
         started=started,
         code=code,
         watch=watch,
-        summaries=summaries,
-        notes=(*data.notes, *told, *judges, *(Note("method", text) for text in remarks), *_too_large(watch)),
+        summaries=given.summaries,
+        notes=(*given.notes, *told, *(Note("method", text) for text in remarks), *_too_large(watch)),
         openings=openings,
     )
+
+
+def _dry_rows(data: DataSet, *, searches: bool) -> list[dict[str, Any]]:
+    splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
+    return [dict(e.inputs) for split in splits for e in data[split]][:_DRY_ROWS]
 
 
 def _too_large(watch: Watch) -> Iterator[Note]:
@@ -293,8 +311,13 @@ def _models(target: ChainTarget, optimizer: Any) -> dict[str, str]:
     return found if optimizer is None else found | {"optimizer": model_id(optimizer)}
 
 
-def _prices(models: Sequence[Any], settings: Settings) -> PriceTable:
-    """The price table. Raises PriceError under a money budget when a model of any role is not in it."""
+def _prices(given: Sequence[Any], settings: Settings) -> PriceTable:
+    """The price table; the models' credentials are hidden from now on.
+
+    Raises PriceError under a money budget when a model of any role is not in it.
+    """
+    models = [model for model in given if model is not None]
+    keep_secret(secret for model in models for secret in secrets_of(model))
     prices = PriceTable(settings.prices)
     if settings.budget.usd is not None:
         judged = [cost.model for cost in settings.judges.values() if cost.calls]
@@ -358,28 +381,24 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 """All that the run id is made of: what it is called, and the keys of promptopt.toml that set it."""
 
 
-def _decided_by_settings(settings: Settings, recipe: Recipe) -> dict[str, Any]:
+def _decided(settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptSet) -> dict[str, Any]:
+    """The value behind each name of `DECIDES` that comes from settings, rows and prompts."""
     return {
         "method": recipe.name,
         "recipe": dump(recipe),
         "metaprompts": versions(),
         "seed": settings.seed,
         "gate": settings.gate.as_json(),
+        "data": data.as_of,
+        "notes": {e.id: e.note for rows in data.splits.values() for e in rows if e.note},
+        "splits": {split: [e.id for e in rows] for split, rows in data.splits.items()},
+        "prompts": prompts.id,
+        "frozen": [[list(m.frozen), m.editable] for p in prompts for m in p.messages],
     }
 
 
-def _decided_by_rows(data: DataSet) -> dict[str, Any]:
-    notes = {e.id: e.note for rows in data.splits.values() for e in rows if e.note}
-    splits = {split: [e.id for e in rows] for split, rows in data.splits.items()}
-    return {"data": data.as_of, "notes": notes, "splits": splits}
-
-
-def _decided_by_prompts(prompts: PromptSet) -> dict[str, Any]:
-    return {"prompts": prompts.id, "frozen": [[list(m.frozen), m.editable] for p in prompts for m in p.messages]}
-
-
 def _started(
-    settings: Settings, recipe: Recipe, data: DataSet, baseline: Candidate, decides: Mapping[str, Any]
+    settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptSet, decides: Mapping[str, Any]
 ) -> RunStarted:
     hashes = {name: content_hash(decides[name]) for name in DECIDES}
     return RunStarted(
@@ -396,8 +415,8 @@ def _started(
             "as_of": data.as_of,
             "splits": {s: len(rows) for s, rows in data.splits.items()},
         },
-        seed_candidate_id=baseline.id,
-        prompts=baseline.prompts.as_json(),
+        seed_candidate_id=prompts.id,
+        prompts=prompts.as_json(),
         config=dict(settings.config_json),
         decides=hashes,
     )

@@ -6,13 +6,14 @@ caching, deduplication and resuming need no bookkeeping.
 
 from langchain_promptopt._objects import canonical, content_hash
 from langchain_promptopt._text.ranges import Range, Rejection
-from langchain_promptopt.types.notes import Note, NoteKind
 from langchain_promptopt.types.outcomes import (
     SPLITS,
     Attempt,
     Cell,
     Example,
     Failure,
+    Note,
+    NoteKind,
     Outcome,
     Outcomes,
     Split,
