@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
@@ -17,11 +13,9 @@ from langchain_core.runnables import RunnableLambda
 from rich.console import Console
 
 from langchain_promptopt import compare
-from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.report.terminal import sides_view
-from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support import online
 from tests.support.openai_server import serve
 
@@ -148,6 +142,10 @@ def test_a_comparison_says_nothing_about_a_search(up, tmp_path):
 
 
 # ------------------------------------------------------------ which two
+
+
+def lower(message):
+    return message.text.lower()
 
 
 def test_the_same_two_sides_are_refused_however_they_were_made(up, tmp_path):
