@@ -35,5 +35,5 @@ assert prompt.messages[0].prompt.template == before  # byte for byte
 print("Before:", chain.invoke({"ticket": ticket}))
 
 if len(result.edits) > 1:
-    part = result.select([0])  # the first edit alone, judged on search rows
+    part = result.select([1])  # the first edit alone, judged on search rows
     print("One edit alone:", part.test[0]["baseline"], "->", part.test[0]["best"])

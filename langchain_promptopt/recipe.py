@@ -6,11 +6,12 @@ What decides a run: the recipe (one field per axis A1..A14), the gate and the bu
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_promptopt.errors import ConfigError, RecipeError
+from langchain_promptopt.errors import ConfigError, RecipeError, did_you_mean
 from langchain_promptopt.protocols import NoTrials
 
 if TYPE_CHECKING:
@@ -45,6 +46,31 @@ def within(name: str, value: float, low: float, high: float) -> None:
     if not low < value <= high:
         msg = f"{name} must be above {low:g} and at most {high:g}, got {value!r}"
         raise RecipeError(msg)
+
+
+def check_number(
+    name: str, value: object, low: float, high: float = math.inf, *, whole: bool = False, mend: str = ""
+) -> None:
+    """Raise ConfigError unless `value` is a number from `low` to `high`.
+
+    Args:
+        name: How the user writes it, for the message.
+        value: What was given; a bool, a text and not-a-number are no numbers.
+        low: The least that is allowed.
+        high: The most that is allowed; with infinity, any finite number is.
+        whole: Whether it must be a whole number.
+        mend: What to write instead.
+    """
+    kind = "a whole number" if whole else "a number"
+    right = isinstance(value, int) if whole else isinstance(value, int | float)
+    if not right or isinstance(value, bool):
+        msg = f"{name} must be {kind}, got {value!r}"
+        raise ConfigError(msg, mend=mend)
+    assert isinstance(value, int | float)  # noqa: S101 - for the type checker
+    if not low <= value <= high or math.isinf(value):
+        bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+        msg = f"{name} must be {bounds}, got {value!r}"
+        raise ConfigError(msg, mend=mend)
 
 
 # ------------------------------------------------------------ What decides a run: the recipe (one field per axis A
@@ -100,17 +126,39 @@ class Gate:
     worth: float = 0.02
 
     def __post_init__(self) -> None:
-        for name, low, high in (("alpha", 0.0, 1.0), ("min_improvement", 0.0, 1.0), ("worth", 0.0, 1.0)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                msg = f"gate.{name} must be between {low:g} and {high:g}, got {value!r}"
-                raise ConfigError(msg)
-        if self.repeats < 1:
-            msg = f"gate.repeats must be at least 1, got {self.repeats!r}"
-            raise ConfigError(msg)
+        primary: object = self.primary
+        if primary is not None and not isinstance(primary, str):
+            msg = f"gate.primary must be the key of a metric, got {primary!r}"
+            raise ConfigError(msg, mend='Write Gate(primary="exact_match").')
+        for name in ("alpha", "min_improvement", "worth"):
+            check_number(f"gate.{name}", getattr(self, name), 0, 1)
+        check_number("gate.repeats", self.repeats, 1, whole=True)
+        self._check_metrics()
         if self.primary is not None and self.weights:
             msg = "gate.primary and gate.weights are both set"
             raise ConfigError(msg, mend="Name one deciding metric, or give weights; not both.")
+
+    def _check_metrics(self) -> None:
+        for name, form in (("guards", 'Gate(guards={"policy": 0.05})'), ("weights", 'Gate(weights={"a": 2, "b": 1})')):
+            if not isinstance(getattr(self, name), Mapping):
+                msg = f"gate.{name} must map metrics to numbers, got {getattr(self, name)!r}"
+                raise ConfigError(msg, mend=f"Write {form}.")
+        given: Mapping[str, object] = self.guards
+        for metric, margin in given.items():
+            mend = ""
+            if isinstance(margin, int | float) and 1 < margin <= 100:
+                mend = f"Scores are 0 to 1: {margin} points are {margin / 100:g}."
+            check_number(f"gate.guards[{metric!r}]", margin, 0, 1, mend=mend)
+        for metric, weight in self.weights.items():
+            check_number(f"gate.weights[{metric!r}]", weight, 0)
+        if self.weights and not sum(self.weights.values()):
+            msg = "gate.weights are all 0"
+            raise ConfigError(msg, mend="Give at least one metric a weight above 0.")
+
+    @classmethod
+    def of(cls, given: object) -> Gate:
+        """The gate that was given: a Gate, a mapping of its fields, or None for the default. Raises ConfigError."""
+        return _made(cls, given, "gate", 'Gate(primary="exact_match")')
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for journal and run id."""
@@ -138,13 +186,42 @@ class Budget:
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if value is not None and not value > 0:
+            if value is None:
+                continue
+            mend = "Leave it out for no limit."
+            check_number(f"budget.{f.name}", value, 0, whole=f.name not in {"usd", "seconds"}, mend=mend)
+            if not value > 0:
                 msg = f"budget.{f.name} must be above 0, got {value!r}"
-                raise ConfigError(msg, mend="Leave it out for no limit.")
+                raise ConfigError(msg, mend=mend)
+
+    @classmethod
+    def of(cls, given: object) -> Budget:
+        """The budget that was given: a Budget, a mapping of its limits, or None for no limit. Raises ConfigError."""
+        return _made(cls, given, "budget", "Budget(usd=5)")
 
     def as_json(self) -> dict[str, Any]:
         """The limits that are set."""
         return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) is not None}
+
+
+_T = TypeVar("_T", Gate, Budget)
+
+
+def _made(kind: type[_T], given: object, name: str, form: str) -> _T:
+    """A value of this kind from what a caller gave. Raises ConfigError with the form that works."""
+    if isinstance(given, kind):
+        return given
+    if given is None:
+        return kind()
+    if not isinstance(given, Mapping):
+        msg = f"{name} must be a {kind.__name__}, got {given!r}"
+        raise ConfigError(msg, mend=f"Write {name}={form}.")
+    known = [f.name for f in dataclasses.fields(kind)]
+    for key in given:
+        if key not in known:
+            msg = f"a {name} has no {key!r}"
+            raise ConfigError(msg, mend=f"{did_you_mean(str(key), known)}Known are {', '.join(known)}.")
+    return kind(**given)
 
 
 def _plain(value: Any) -> Any:

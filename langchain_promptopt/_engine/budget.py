@@ -41,16 +41,21 @@ class Spending:
 
     def learn(self, outcomes: list[Outcome]) -> None:
         """What a row of this chain takes, seen on the baseline; the test's share grows to that."""
+        if self.learn_cost(outcomes):
+            more = (self._calls_per_cell - 1) * self._test_cells
+            self._ledger.reserve_test(more, self._cell_tokens * self._test_cells, self._cell_usd * self._test_cells)
+
+    def learn_cost(self, outcomes: list[Outcome]) -> bool:
+        """What a row of this chain takes, for claims alone; False where nothing was paid for these rows."""
         paid = [o.usage for o in outcomes if not o.cached]
         if not paid:
-            return
-        self._calls_per_cell = max(1, *(u.calls for u in paid))
-        self._cell_tokens = max(u.input_tokens + u.output_tokens for u in paid)
-        self._cell_usd = max(u.usd or 0.0 for u in paid)
-        more = (self._calls_per_cell - 1) * self._test_cells
-        self._ledger.reserve_test(more, self._cell_tokens * self._test_cells, self._cell_usd * self._test_cells)
+            return False
+        self._calls_per_cell = max(1, self._calls_per_cell, *(u.calls for u in paid))
+        self._cell_tokens = max(self._cell_tokens, *(u.input_tokens + u.output_tokens for u in paid))
+        self._cell_usd = max(self._cell_usd, *(u.usd or 0.0 for u in paid))
+        return True
 
-    def claim(self, step: int, *, cells: int, optimizer_calls: int = 0) -> bool:
+    def claim(self, step: int | str, *, cells: int, optimizer_calls: int = 0) -> bool:
         """Set calls of this step aside; False when the budget cannot bear them."""
         tokens, usd = self._optimizer_cost(optimizer_calls)
         return self._ledger.reserve(
@@ -73,7 +78,7 @@ class Spending:
         tokens = (seen.input_tokens + seen.output_tokens) * calls // seen.calls
         return tokens, (seen.usd or 0.0) * calls / seen.calls
 
-    def release(self, step: int) -> None:
+    def release(self, step: int | str) -> None:
         """End the claims of a step: what they really cost is in the ledger by now."""
         self._ledger.release(step)
 

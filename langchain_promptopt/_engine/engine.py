@@ -131,6 +131,8 @@ class Engine:
     run: Run
     judge: Judge
     gate_possible: bool = True
+    evaluations: Evaluations | None = None
+    """What the run has evaluated, once it began."""
 
     async def finish(self, started: RunStarted, config: RunnableConfig) -> Ended:
         """Search, gate, and the final event. Raises what makes a verdict impossible; the journal is then whole."""
@@ -140,7 +142,8 @@ class Engine:
         inputs = {"prompts": run.baseline.prompts.as_json(), "method": run.recipe.name}
         async with span(config, "promptopt", inputs, metadata) as (inner, end):
             run.emit(started)
-            evaluations, spending = Evaluations(run), Spending(run.ledger)
+            evaluations = self.evaluations = Evaluations(run)
+            spending = Spending(run.ledger)
             if self.gate_possible:
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
             found = await Search(run, evaluations, spending).found(inner)

@@ -265,11 +265,16 @@ _FEW = 20
 
 
 class Evaluations:
-    """Cells by identity: none is asked for twice, whoever wants it (G10, O4)."""
+    """Cells by identity: none is asked for twice, whoever wants it (G10, O4).
 
-    def __init__(self, run: Run) -> None:
+    Args:
+        run: The run they belong to.
+        known: The evaluations of the same run before it ended; what they hold is not asked for again.
+    """
+
+    def __init__(self, run: Run, *, known: Evaluations | None = None) -> None:
         self._run = run
-        self._kept = Kept(run.examples)
+        self._kept: Kept = Kept(run.examples) if known is None else known._kept
         self._primary: dict[tuple[str, str], tuple[int, Mapping[str, float]]] = {}
         self._pending: dict[Cell, asyncio.Future[Outcome]] = {}
         self._held: list[Outcome] = []

@@ -145,6 +145,7 @@ class Ledger:
         self._prices = prices
         self._clock = clock
         self._start = clock.time() - elapsed
+        self._paused: float | None = None
         self._limit = {
             "calls": budget.calls,
             "tokens": budget.tokens,
@@ -246,7 +247,19 @@ class Ledger:
     @property
     def seconds(self) -> float:
         """Wall time of the run, earlier processes included."""
-        return self._clock.time() - self._start
+        now = self._clock.time() if self._paused is None else self._paused
+        return now - self._start
+
+    def pause(self) -> None:
+        """The run rests: no time passes for `seconds` until it goes on."""
+        if self._paused is None:
+            self._paused = self._clock.time()
+
+    def go_on(self) -> None:
+        """The run goes on after a pause."""
+        if self._paused is not None:
+            self._start += self._clock.time() - self._paused
+            self._paused = None
 
     def as_json(self) -> dict[str, Any]:
         """`usage` of `run.finished` and of machine output."""

@@ -192,11 +192,14 @@ def _prompts(record: RunRecord) -> dict[str, Any]:
 # ------------------------------------------------------------ `promptopt apply`: write what a run found into a fil
 
 To = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Text, YAML, JSON or Python file to change.")]
-Edits = Annotated[str, typer.Option("--edits", metavar="1,3", help="Only these edits, numbered as `show` does.")]
+Edits = Annotated[
+    str,
+    typer.Option("--edits", metavar="1,3", help="Only these edits, as `show` numbers them: untested, so with --force."),
+]
 Revert = Annotated[bool, typer.Option("--revert", help="Undo what this run wrote.")]
 
 
-@verb("promptopt apply latest --edits 1,3 --to prompts/triage.yaml")
+@verb("promptopt apply latest --to prompts/triage.yaml")
 @with_settings("runs_dir")
 def apply(
     *,
@@ -219,10 +222,9 @@ def apply(
         files = revert_files(record, folder)
         said({"run_id": record.run_id, "reverted": files}, f"reverted: {', '.join(files)}", as_json=given.as_json)
         return 0
-    if record.outcome != "improved" and not force:
-        msg = f"the gate did not pass (outcome {record.outcome or 'not finished'!r}), so nothing proves these edits"
-        raise UsageError(msg, where=f"run {record.run_id}", mend="Add --force to write them all the same.")
     numbers = chosen_edits(edits, len(record.edits))
+    if not force:
+        _require_proof(record, numbers)
     file = write_edits(record, folder, numbers, to, config)
     said(
         {"run_id": record.run_id, "edits": numbers, "file": file},
@@ -230,6 +232,21 @@ def apply(
         as_json=given.as_json,
     )
     return 0
+
+
+def _require_proof(record: RunRecord, numbers: Sequence[int]) -> None:
+    """Refuse what the gate has not decided on: a run without a gain, wandering children, a part of the edits."""
+    where, mend = f"run {record.run_id}", "Add --force to write them all the same."
+    if record.outcome != "improved":
+        msg = f"the gate did not pass (outcome {record.outcome or 'not finished'!r}), so nothing proves these edits"
+        raise UsageError(msg, where=where, mend=mend)
+    if record.unenforced:
+        msg = 'these edits were made with enforce="audit" or "off", so they may lie outside the marked places'
+        raise UsageError(msg, where=where, mend=mend)
+    if len(numbers) < len(record.edits):
+        msg = f"untested: the gate decided on all {len(record.edits)} edits together, not on this part of them"
+        named = ", ".join(map(str, numbers))
+        raise UsageError(msg, where=where, mend=f"{mend} In Python, result.select([{named}]) judges it on search rows.")
 
 
 # ------------------------------------------------------------ `promptopt push` and `promptopt rollback`: LangSmith

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.optimizer.facade import aoptimize, optimize
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.runnable import PromptOptimizer
     from langchain_promptopt.optimizer.session import Session
-    from langchain_promptopt.optimizer.settings import Settings
 
 __all__ = ["PromptOptimizer", "Result", "Session", "Settings", "aoptimize", "optimize"]
 
@@ -21,7 +21,7 @@ _HOMES = {
     "PromptOptimizer": "runnable",
     "Result": "result",
     "Session": "session",
-    "Settings": "settings",
+    "Settings": "arguments",
     "aoptimize": "facade",
     "optimize": "facade",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.engine import Verdict, run_gate
@@ -13,7 +13,7 @@ from langchain_promptopt._runtime.ledger import Tally
 from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.events import Proposed, RunFinished
-from langchain_promptopt.optimizer.facade import settings_of
+from langchain_promptopt.optimizer.arguments import SharedArguments, refuse_unknown, settings_of
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.run import traced, until_signal
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.optimizer.arguments import Model, Settings, Task
     from langchain_promptopt.ports import Executor, Job
 
 _EXIT: Mapping[str, int] = {"improved": 0, "inconclusive": 3, "no_gain": 3}
@@ -54,16 +54,17 @@ class TwoSides:
             await self.sides[job.cell.candidate_id].evaluate([job], done)
 
 
-def compare(old: Any, new: Any, *, data: Any, evaluators: Any, new_model: Any = None, **settings: Any) -> Result:
+def compare(
+    old: Task | str, new: Task | str, *, new_model: Model | None = None, **arguments: Unpack[SharedArguments]
+) -> Result:
     """Decide whether `new` beats `old` on the test rows, by the rules of a search's own gate.
 
     Args:
         old: A chain, a prompt template or a prompt string (these with `task_model`), or a callable.
         new: The same; with equal prompts the models must differ.
-        data: Rows as for `optimize`; only the test split is read.
-        evaluators: As for `optimize`.
         new_model: The model of `new` where it is not `task_model`.
-        **settings: Further arguments of `optimize`: task_model, gate, budget, seed, runs_dir ...
+        **arguments: As for `optimize`: data (only the test split is read), evaluators, task_model, gate, budget,
+            seed, runs_dir ... What only a search needs (method, freeze, apply) is refused.
 
     Returns:
         A Result whose `test` is the gate's table; nothing is applied.
@@ -71,12 +72,19 @@ def compare(old: Any, new: Any, *, data: Any, evaluators: Any, new_model: Any = 
     Raises:
         UsageError: Bad input, or two sides that are the same; nothing was paid for.
     """
-    given = {"data": data, "evaluators": evaluators, "apply": "never"} | settings
-    return run_sync(lambda: acompare(old, new, settings_of(given), new_model=new_model))
+    known = [*SharedArguments.__annotations__, "new_model"]
+    refuse_unknown(arguments, known, where="compare()")
+    settings = settings_of({**arguments, "apply": "never"}, where="compare()")
+    return run_sync(lambda: acompare(old, new, settings, new_model=new_model))
 
 
 async def acompare(
-    old: Any, new: Any, settings: Settings, *, new_model: Any = None, config: RunnableConfig | None = None
+    old: Task | str,
+    new: Task | str,
+    settings: Settings,
+    *,
+    new_model: Model | None = None,
+    config: RunnableConfig | None = None,
 ) -> Result:
     """`compare` on the running event loop, from Settings."""
     left = await make_plan(_task(old), settings, searches=False)

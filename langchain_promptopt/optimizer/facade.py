@@ -2,47 +2,87 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import inspect
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from langchain_promptopt._runtime.concurrency import run_sync
 
 if TYPE_CHECKING:  # what a call needs is loaded by the call
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any, Unpack
 
+    from langchain_promptopt._data import Columns
+    from langchain_promptopt._langsmith.service import LangSmithOptions
+    from langchain_promptopt._runtime.clock import Clock
+    from langchain_promptopt._runtime.limiter import RateLimit
+    from langchain_promptopt._runtime.prices import Price
+    from langchain_promptopt._runtime.retry import RetryPolicy
+    from langchain_promptopt.optimizer.arguments import Apply, Arguments, Data, Evaluators, JudgeCost, Model, Task
     from langchain_promptopt.optimizer.result import Result
-    from langchain_promptopt.optimizer.settings import Apply, Settings
-    from langchain_promptopt.ports import Observer
+    from langchain_promptopt.ports import Executor, Observer
     from langchain_promptopt.recipe import Budget, Gate, Recipe
 
-HERE = "here"
-"""Default of places: beside the program's working directory."""
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
+def naming_nearest(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which names the nearest argument where a caller misspelt one."""
+    known = inspect.signature(function).parameters
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not kwargs.keys() <= known.keys():
+            from langchain_promptopt.optimizer.arguments import refuse_unknown
+
+            refuse_unknown(kwargs, known, where=f"{function.__name__}()")
+        return function(*args, **kwargs)
+
+    return checked
+
+
+@naming_nearest
 def optimize(  # noqa: PLR0913 - the facade: each is a word users type
-    chain: Any,
+    chain: Task,
     *,
-    data: Any,
-    evaluators: Any,
-    optimizer_model: Any,
+    data: Data,
+    evaluators: Evaluators,
+    optimizer_model: Model,
     method: str | Recipe = "robust",
-    task_model: Any = None,
-    freeze: Sequence[str] = (),
-    gate: Gate | None = None,
-    budget: Budget | None = None,
+    task_model: Model | None = None,
+    freeze: str | Sequence[str] = (),
+    gate: Gate | Mapping[str, Any] | None = None,
+    budget: Budget | Mapping[str, Any] | None = None,
     apply: Apply = "if_improved",
     seed: int = 0,
     max_concurrency: int = 32,
     inputs: Mapping[str, str] | None = None,
-    outputs: Sequence[str] | Mapping[str, str] | None = None,
+    outputs: str | Sequence[str] | Mapping[str, str] | None = None,
     id: str | None = None,  # noqa: A002 - the word of promptopt.toml
     group: str | None = None,
     splits: Mapping[str, str] | None = None,
     drop_leaks: bool = False,
-    runs_dir: str | Path | None = HERE,
-    openings: str | Path | None = HERE,
+    runs_dir: str | Path | None = "here",
+    openings: str | Path | None = "here",
     observers: Sequence[Observer] = (),
-    **more: Any,
+    only: str | Sequence[str] | None = None,
+    max_failure_rate: float = 0.05,
+    skip_bad_lines: bool = False,
+    langsmith: LangSmithOptions | Mapping[str, Any] | None = None,
+    trace_file: str | Path | None = None,
+    prices: Mapping[str, Price] | None = None,
+    policy: RetryPolicy | None = None,
+    requests_per_second: float | None = None,
+    limits: Mapping[str, RateLimit | Mapping[str, Any]] | None = None,
+    judges: Mapping[str, JudgeCost] | None = None,
+    optimizer_kwargs: Mapping[str, Any] | None = None,
+    cache: str | Path | None = None,
+    summary_evaluators: Evaluators = (),
+    executor: Executor | None = None,
+    clock: Clock | None = None,
+    columns: Columns | None = None,
 ) -> Result:
     """Improve the prompts inside `chain` by small edits, and decide on held-out rows whether they help.
 
@@ -53,10 +93,10 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         optimizer_model: "provider:name", a chat model, an (openai client, "model") pair, or "offline".
         method: A preset's name or a Recipe.
         task_model: The model of a bare prompt template.
-        freeze: Text nobody may touch: "## Heading", "re:...", "role:human", "message:0".
-        gate: How the winner is decided.
+        freeze: Text nobody may touch: "## Heading", "re:...", "role:human", "message:0"; one rule or several.
+        gate: How the winner is decided; None and {} are the default gate.
         budget: Hard limits.
-        apply: When the winner is written into `chain`.
+        apply: When the winner is written into `chain`: "if_improved", "never" or "always".
         seed: Of all randomness.
         max_concurrency: Model calls in flight.
         inputs: Prompt variable -> column, where rows are flat or name it otherwise; dots reach into nested rows.
@@ -70,7 +110,22 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         openings: File that counts looks at the test rows; by default `promptopt.openings.jsonl` here. Without a
             record (None) nothing is applied by itself.
         observers: Watchers of the run's events.
-        **more: Further fields of `Settings`.
+        only: Names of the prompts that may change; None is all that a dry run renders.
+        max_failure_rate: Share of rows an outage may cost before the run stops.
+        skip_bad_lines: Leave broken lines of JSONL files out, and say so.
+        langsmith: What is read from and written to LangSmith, as a mapping or `LangSmithOptions`.
+        trace_file: File to which every traced run is appended as one JSON line.
+        prices: Prices of models by name.
+        policy: How failed calls are tried again.
+        requests_per_second: Ceiling on calls started, over all roles.
+        limits: What one model may be asked, by its name: requests and tokens a minute, calls in flight.
+        judges: What evaluators whose model calls cannot be seen take for each row, by key.
+        optimizer_kwargs: Sent with every optimizer call, in place of what the method would send.
+        cache: File of evaluations shared between runs; None asks always. The test is always asked.
+        summary_evaluators: LangSmith's functions over all rows at once; they decide nothing.
+        executor: Evaluates rows elsewhere; None is this process.
+        clock: The time, for tests.
+        columns: Which column is what, as one value in place of `inputs`, `outputs`, `id` and `group`.
 
     Returns:
         The `Result`; `chain` itself holds the better prompts if the gate passed.
@@ -80,81 +135,17 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         UnavailableError: Models stayed out of reach; resume when they are back.
         BudgetSpent: The budget ended before anything could be decided.
     """
-    given = {
-        "data": data,
-        "evaluators": evaluators,
-        "optimizer_model": optimizer_model,
-        "method": method,
-        "task_model": task_model,
-        "freeze": tuple(freeze),
-        "gate": gate,
-        "budget": budget,
-        "apply": apply,
-        "seed": seed,
-        "max_concurrency": max_concurrency,
-        "inputs": inputs,
-        "outputs": outputs,
-        "id": id,
-        "group": group,
-        "splits": splits,
-        "drop_leaks": drop_leaks,
-        "runs_dir": runs_dir,
-        "openings": openings,
-        "observers": tuple(observers),
-    }
-    return run_sync(lambda: aoptimize(chain, **given, **more))
+    arguments = dict(locals())  # every parameter is an argument of the same name
+    del arguments["chain"]
+    for name in ("prices", "policy", "limits", "judges", "optimizer_kwargs", "columns"):
+        if arguments[name] is None:
+            del arguments[name]
+    return run_sync(lambda: aoptimize(chain, **arguments))
 
 
-async def aoptimize(chain: Any, **settings: Any) -> Result:
+async def aoptimize(chain: Task, **arguments: Unpack[Arguments]) -> Result:
     """`optimize` for callers that run an event loop; takes the same arguments."""
+    from langchain_promptopt.optimizer.arguments import settings_of
     from langchain_promptopt.optimizer.run import run_task
 
-    return await run_task(chain, settings_of(settings))
-
-
-def settings_of(arguments: Mapping[str, Any]) -> Settings:
-    """Arguments of `optimize` as Settings: defaults filled, paths and columns in their own types."""
-    from langchain_promptopt._data import Columns
-    from langchain_promptopt._langsmith.service import LangSmithOptions
-    from langchain_promptopt.gate.openings import FILE_NAME
-    from langchain_promptopt.optimizer.settings import Settings
-    from langchain_promptopt.recipe import Budget, Gate
-    from langchain_promptopt.store import runs_dir as default_runs_dir
-
-    given = dict(arguments)
-    columns = given.pop("columns", None)
-    mapped = {name: given.pop(name, None) for name in ("inputs", "outputs", "id", "group")}
-    _refuse_unknown(given)
-    folder, openings = given.pop("runs_dir", HERE), given.pop("openings", HERE)
-    given["gate"] = given.get("gate") or Gate()
-    given["budget"] = given.get("budget") or Budget()
-    trace_file = given.pop("trace_file", None)
-    return Settings(
-        cache=_path(given.pop("cache", None)),
-        langsmith=LangSmithOptions.of(given.pop("langsmith", None)),
-        trace_file=None if trace_file is None else Path(trace_file),
-        columns=columns if isinstance(columns, Columns) else Columns(**mapped),
-        runs_dir=default_runs_dir(Path.cwd()) if folder == HERE else _path(folder),
-        openings=Path.cwd() / FILE_NAME if openings == HERE else _path(openings),
-        **given,
-    )
-
-
-def _refuse_unknown(given: Mapping[str, Any]) -> None:
-    """A misspelt argument is told before anything happens, with the nearest one there is."""
-    from dataclasses import fields
-    from difflib import get_close_matches
-
-    from langchain_promptopt.errors import ConfigError
-    from langchain_promptopt.optimizer.settings import Settings
-
-    known = {f.name for f in fields(Settings)} - {"columns"} | {"inputs", "outputs", "id", "group"}
-    for name in sorted(given.keys() - known):
-        close = get_close_matches(name, known, n=1)
-        msg = f"there is no argument {name!r}"
-        mend = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(sorted(known))}."
-        raise ConfigError(msg, where="optimize()", mend=mend)
-
-
-def _path(place: str | Path | None) -> Path | None:
-    return None if place is None else Path(place)
+    return await run_task(chain, settings_of(arguments, where="aoptimize()"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models.base import BaseLanguageModel
 
     from langchain_promptopt.evaluators import Evaluator
-    from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.optimizer.arguments import Settings
 
 _CLIENTS = frozenset(
     {

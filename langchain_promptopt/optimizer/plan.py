@@ -43,11 +43,13 @@ from langchain_promptopt.types import SPLITS, Candidate, Note, PromptSet, conten
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from langchain_core.language_models.chat_models import BaseChatModel
+
     from langchain_promptopt._langchain.fast import Quick
     from langchain_promptopt._langchain.target import ChainTarget
     from langchain_promptopt.evaluators import Evaluator, SummaryEvaluator
     from langchain_promptopt.gate.planning import Feasibility
-    from langchain_promptopt.optimizer.settings import Settings
+    from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.recipe import Gate, Recipe
     from langchain_promptopt.types import Example, PromptSet
@@ -208,8 +210,7 @@ def _resolved(settings: Settings, *, searches: bool) -> _Resolved:
     data = load_rows(settings)
     evaluators = know_labels(evaluators, [e for rows in data.splits.values() for e in rows])
     notes = (*data.notes, *judge_notes(evaluators, settings), *shared_model_note(evaluators, optimizer))
-    model = None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
-    return _Resolved(data, evaluators, summaries, objective, optimizer, model, notes)
+    return _Resolved(data, evaluators, summaries, objective, optimizer, _task_model(settings), notes)
 
 
 async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> Plan:
@@ -223,9 +224,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     watch = Watch(task, given.model, optimizer, [e.origin for e in evaluators])
     code = code_of((task, given.model))  # before the dry run, which fills counters and caches
     proposes = fingerprint((optimizer, settings.optimizer_kwargs))
-    rows = _dry_rows(data, searches=searches)
-    with untraced():  # a dry run is nobody's evaluation
-        target = await open_target(task, dry_inputs=rows, model=given.model, only=settings.only)
+    target = await _opened(task, given.model, data, settings, searches=searches)
     try:
         prompts = _checked_prompts(target, data, settings, searches=searches)
         prices = _prices([*target.models, optimizer, *judge_models(evaluators)], settings)
@@ -266,9 +265,26 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     )
 
 
-def _dry_rows(data: DataSet, *, searches: bool) -> list[dict[str, Any]]:
+async def reopened(plan: Plan) -> Plan:
+    """A plan whose run has ended, with slots on the live prompts again; everything else is as it was."""
+    settings = plan.settings
+    target = await _opened(plan.task, _task_model(settings), plan.data, settings, searches=True)
+    return replace(plan, target=target, opened=[])
+
+
+async def _opened(
+    task: Any, model: BaseChatModel | None, data: DataSet, settings: Settings, *, searches: bool
+) -> ChainTarget:
+    """The target, found and proven by a dry run."""
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
-    return [dict(e.inputs) for split in splits for e in data[split]][:_DRY_ROWS]
+    rows = [dict(e.inputs) for split in splits for e in data[split]][:_DRY_ROWS]
+    with untraced():  # a dry run is nobody's evaluation
+        return await open_target(task, dry_inputs=rows, model=model, only=settings.only)
+
+
+def _task_model(settings: Settings) -> BaseChatModel | None:
+    """The model of a bare prompt template, where one was given."""
+    return None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
 
 
 def _too_large(watch: Watch) -> Iterator[Note]:

@@ -99,14 +99,18 @@ class Result:
         return health_of(self.events())
 
     def select(self, keep: Sequence[int]) -> Result:
-        """Only these edits (by index), judged again on the search rows; the gate is not passed by a part.
+        """Only these edits, judged again on the search rows; the gate is not passed by a part of the edits.
 
-        Raises ConfigError for an unknown index or a result read back from disk.
+        Args:
+            keep: Numbers of edits, from 1 as reports and the command line count: edit 1 is `edits[0]`.
+
+        Returns:
+            A result that `apply` takes with `force=True`. It is paid from the run's own budget, and rows the
+            run has evaluated are not asked for again; without a table where the budget does not reach.
+
+        Raises:
+            ConfigError: There is no edit of that number, or this result was read back from disk.
         """
-        bad = [i for i in keep if not 0 <= i < len(self.edits)]
-        if bad:
-            msg = f"there is no edit {bad[0]}; there are {len(self.edits)}, counted from 0"
-            raise ConfigError(msg)
         if self.judged is None:
             msg = "this result is not attached to its chain and data any more"
             raise ConfigError(msg, mend="Call select on the result that optimize() returned.")

@@ -14,7 +14,6 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,12 +21,10 @@ from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tracers.base import BaseTracer
 
-from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.experiments import publish, winners
 from langchain_promptopt._langsmith.service import Service
 from langchain_promptopt._langsmith.tracing import TraceFile, tracing
-from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
 from langchain_promptopt.errors import ConflictError, Interrupted, PromptOptError, ResumeError
 from langchain_promptopt.evaluators import Call, EvaluatorFailed
@@ -35,12 +32,12 @@ from langchain_promptopt.events import Applied
 from langchain_promptopt.optimizer.costs import estimate_of
 from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
+from langchain_promptopt.optimizer.select import chosen, judge_part
 from langchain_promptopt.optimizer.wiring import Assembled, assemble
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.rows import latest_cells
 from langchain_promptopt.store import RunFolder, read_events
-from langchain_promptopt.types import Candidate
-from langchain_promptopt.types.edits import FinalEdit, final_edits
+from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
@@ -51,8 +48,8 @@ if TYPE_CHECKING:
     from langchain_promptopt._engine.executor import LocalExecutor
     from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.evaluators import SummaryEvaluator
+    from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.optimizer.plan import Plan
-    from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.optimizer.wiring import Assembled
     from langchain_promptopt.types import Example
 
@@ -351,7 +348,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         stopped=ended.found.stopped,
         events=_reader(ready),
         data=plan.data,
-        judged=lambda keep: run_sync(lambda: _judge_part(plan, edits, keep)),
+        judged=lambda keep: judge_part(plan, ready, chosen(edits, keep)),
     )
 
 
@@ -376,50 +373,3 @@ def _apply(plan: Plan, ready: Assembled, result: Result) -> None:
     if not proven:
         result.warnings += ("the applied edits are unproven: the gate did not pass",)
     ready.run.emit(Applied(actor="optimize", target="chain", commit=None, candidate_id=result.best.id))
-
-
-async def _judge_part(plan: Plan, edits: Sequence[FinalEdit], keep: Sequence[int]) -> Result:
-    """Some of the edits, scored on the dev rows beside the baseline: never on the test rows again."""
-    chosen = tuple(edits[i] for i in keep)
-    made = tuple(e.as_edit() for e in chosen)
-    part = Candidate(plan.baseline.prompts.apply(made), origin="select", parents=(plan.baseline.id,), edits=made)
-    again = await make_plan(plan.task, replace(plan.settings, runs_dir=None, data=plan.data.splits))
-    try:
-        ready = assemble(again)
-        evaluations = Evaluations(ready.run)
-        ids = [e.id for e in plan.data["dev"]]
-        for candidate in (plan.baseline, part):
-            await evaluations.ensure(candidate, "dev", ids)
-        scores = [evaluations.primary(c, "dev") for c in (plan.baseline, part)]
-    finally:
-        await again.aclose()
-    return _part_result(plan, part, chosen, scores, ready)
-
-
-def _part_result(
-    plan: Plan, part: Candidate, chosen: tuple[FinalEdit, ...], scores: Sequence[Mapping[str, float]], ready: Assembled
-) -> Result:
-    shared = [i for i in scores[0] if i in scores[1]]
-    means = [sum(s[i] for i in shared) / len(shared) for s in scores] if shared else [0.0, 0.0]
-    entry = {
-        "metric": plan.objective.primary or "weighted",
-        "role": "search rows",
-        "baseline": means[0],
-        "best": means[1],
-        "difference": means[1] - means[0],
-        "n": len(shared),
-        "wins": sum(scores[1][i] > scores[0][i] for i in shared),
-        "losses": sum(scores[1][i] < scores[0][i] for i in shared),
-        "verdict": "not tested",
-    }
-    return Result(
-        run_id=plan.run_id,
-        outcome="inconclusive",
-        exit_code=3,
-        test=[entry],
-        edits=chosen,
-        best=part.prompts,
-        baseline=plan.baseline.prompts,
-        usage=ready.run.ledger.as_json(),
-        warnings=("judged on search rows; a selection of edits has not passed the gate",),
-    )

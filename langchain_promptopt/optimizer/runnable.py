@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.errors import ConfigError
-from langchain_promptopt.optimizer.facade import settings_of
+from langchain_promptopt.optimizer.arguments import Arguments, refuse_unknown, settings_of
 from langchain_promptopt.optimizer.run import run_task
 
 if TYPE_CHECKING:
+    from langchain_promptopt.optimizer.arguments import Task
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.optimizer.session import Session
 
@@ -24,7 +25,8 @@ class PromptOptimizer(Runnable[Any, Any]):
         **settings: The arguments of `optimize` except the chain; an input's own entries win over them.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[Arguments]) -> None:
+        refuse_unknown(settings, Arguments.__annotations__, where="PromptOptimizer()")
         self._settings = settings
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Result:  # noqa: A002, ARG002
@@ -34,20 +36,20 @@ class PromptOptimizer(Runnable[Any, Any]):
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Result:  # noqa: A002, ARG002
         """Optimize a chain on the running event loop; the decision trace goes to the config's callbacks."""
         chain, settings = self._read(input)
-        return await run_task(chain, settings_of(settings), config)
+        return await run_task(chain, settings_of(settings, where="PromptOptimizer()"), config)
 
-    def session(self, chain: Any, **settings: Any) -> Session:
+    def session(self, chain: Task, **settings: Unpack[Arguments]) -> Session:
         """A run whose evaluations are made by the caller: `propose()` gives cells, `tell()` takes outcomes."""
         from langchain_promptopt.optimizer.session import Session
 
-        return Session(chain, settings_of(self._settings | settings))
+        return Session(chain, settings_of({**self._settings, **settings}, where="session()"))
 
     def _read(self, value: Any) -> tuple[Any, dict[str, Any]]:
         if not isinstance(value, Mapping):
-            return value, self._settings
+            return value, {**self._settings}
         given = dict(value)
         if "chain" not in given:
             msg = "the input names no chain"
             raise ConfigError(msg, mend='Give the chain itself, or {"chain": chain, "data": ...}.')
         chain = given.pop("chain")
-        return chain, self._settings | given
+        return chain, {**self._settings, **given}

@@ -24,8 +24,8 @@ from langchain_promptopt.types import Candidate, Example, PromptSet
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
+    from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.optimizer.result import Result
-    from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.types import Cell, Outcome
 
 

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.ledger import Flight
     from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.evaluators import EvalResult, Evaluator
+    from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.optimizer.plan import Plan
-    from langchain_promptopt.optimizer.settings import Settings
     from langchain_promptopt.ports import Executor, Job
     from langchain_promptopt.recipe import Gate
     from langchain_promptopt.types import Example
@@ -362,19 +362,27 @@ class Assembled:
     shelf: CacheShelf | None = None
 
     def close(self) -> None:
-        """Flush and release journal and cache."""
+        """Flush and release journal and cache; time for the budget stands still."""
+        self.run.ledger.pause()
         if self.shelf is not None:
             self.shelf.close()
         self.journal.close()
 
 
-def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
-    """Open the journal and wire everything; still nothing is paid for."""
+def assemble(plan: Plan, *, executor: Executor | None = None, ended: Assembled | None = None) -> Assembled:
+    """Open the journal and wire everything; still nothing is paid for.
+
+    Args:
+        plan: What is to be run.
+        executor: Evaluates the cells in place of this process.
+        ended: The same run as it ended, which now goes on: its account and its record, not new ones.
+    """
     settings = plan.settings
     folder = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id)
-    journal: Journal | MemoryStore = MemoryStore() if folder is None else Journal(folder.journal)
+    journal = _journal(folder, ended)
     clock: Clock = settings.clock or RealClock()
-    ledger = Ledger(settings.budget, plan.prices, clock)
+    ledger = Ledger(settings.budget, plan.prices, clock) if ended is None else ended.run.ledger
+    ledger.go_on()
     run_box: list[Run] = []
     ways = Ways(settings, clock)
     guarded, shelf = _guarded(plan, clock, ledger, run_box, ways), _shelf(plan, run_box)
@@ -399,6 +407,12 @@ def assemble(plan: Plan, *, executor: Executor | None = None) -> Assembled:
     judge, place = _judge(plan), folder.path if folder else None
     engine = Engine(run, judge, plan.shows.possible)
     return Assembled(run, engine, judge, journal, place, local, guarded, ways, shelf)
+
+
+def _journal(folder: RunFolder | None, ended: Assembled | None) -> Journal | MemoryStore:
+    if folder is not None:
+        return Journal(folder.journal)
+    return ended.journal if ended is not None else MemoryStore()
 
 
 def _rows(plan: Plan) -> list[Example]:
@@ -430,7 +444,7 @@ def _guarded(plan: Plan, clock: Clock, ledger: Ledger, run_box: Sequence[Run], w
         seed=settings.seed,
         emit=lambda event: run_box[0].emit(event),
         models={"optimizer": model_name(plan.optimizer)},
-        deadline=None if settings.budget.seconds is None else clock.time() + settings.budget.seconds,
+        deadline=None if settings.budget.seconds is None else clock.time() + settings.budget.seconds - ledger.seconds,
     )
 
 

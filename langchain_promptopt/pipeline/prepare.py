@@ -22,9 +22,9 @@ from langchain_promptopt.evaluators import declare
 from langchain_promptopt.gate.openings import FILE_NAME
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer import Settings
+from langchain_promptopt.optimizer.arguments import JudgeCost
 from langchain_promptopt.optimizer.plan import load_rows, make_plan
 from langchain_promptopt.optimizer.run import run_task
-from langchain_promptopt.optimizer.settings import JudgeCost
 from langchain_promptopt.pipeline.delivering import deliver_report, deliver_result
 from langchain_promptopt.pipeline.recorded import (
     columns_of,

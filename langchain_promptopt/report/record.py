@@ -356,6 +356,11 @@ class RunRecord:
         return Stop(said["kind"], said["detail"]) if said else None
 
     @property
+    def unenforced(self) -> bool:
+        """Whether a child on the way to the winner was not kept to its marked places: nothing applies by itself."""
+        return bool((self.tested or {}).get("detail", {}).get("unenforced"))
+
+    @property
     def metrics(self) -> Sequence[Mapping[str, Any]]:
         """The gate's table, the primary first; empty before the test."""
         return self.tested["metrics"] if self.tested else ()

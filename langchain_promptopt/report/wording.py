@@ -279,11 +279,11 @@ def is_comparison(record: RunRecord) -> bool:
 def how_to(record: RunRecord) -> list[tuple[str, str]]:
     """The commands for what comes next: (what it does, command)."""
     run = record.run_id
-    force = "" if record.outcome == "improved" else " --force"
+    force = "" if record.outcome == "improved" and not record.unenforced else " --force"
     out = [
         ("see the change as a patch", f"promptopt diff {run} --patch"),
         ("write the new prompt into a file", f"promptopt apply {run} --to FILE{force}"),
-        ("write only some of the edits", f"promptopt apply {run} --edits 1,3 --to FILE{force}"),
+        ("write only some of the edits, untested", f"promptopt apply {run} --edits 1,3 --to FILE --force"),
         ("undo it in the file", f"promptopt apply --revert {run}"),
         ("put it into LangSmith", f"promptopt push {run} OWNER/NAME --tag staging{force}"),
         ("undo that", f"promptopt rollback {run}"),

@@ -236,7 +236,10 @@ def test_report_writes_each_format(project, capfd, fmt, start):
 def test_apply_writes_some_edits_and_takes_them_back(project, capfd):
     file = project / "prompt.json"
     before = file.read_bytes()
-    code, out, err = answer(capfd, "apply", RUN, "--edits", "2", "--to", "prompt.json", "--json")
+    code, _, err = answer(capfd, "apply", RUN, "--edits", "2", "--to", "prompt.json", "--json")
+    assert (code, file.read_bytes()) == (2, before)
+    assert "untested: the gate decided on all 2 edits together" in err
+    code, out, err = answer(capfd, "apply", RUN, "--edits", "2", "--to", "prompt.json", "--force", "--json")
     assert code == 0, err
     assert json.loads(out)["edits"] == [2]
     text = json.loads(file.read_text())["messages"][0]["content"]

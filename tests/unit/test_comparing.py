@@ -103,7 +103,7 @@ def test_both_sides_share_the_concurrency_and_take_turns(watched, up, tmp_path):
 
 
 def test_another_executor_is_refused(up, tmp_path):
-    with pytest.raises(ConfigError, match="both sides in this process"):
+    with pytest.raises(ConfigError, match="there is no argument 'executor'"):
         compared(up, tmp_path, executor=object())
     assert up.count == 0
 
@@ -137,7 +137,7 @@ def test_the_terminal_tells_the_cost_of_each_side():
 
 def test_a_comparison_says_nothing_about_a_search(up, tmp_path):
     searched = "the winner is chosen on dev"
-    result = compared(up, tmp_path, optimizer_model="offline", method="robust")
+    result = compared(up, tmp_path)
     assert not [note for note in result.warnings if searched in note]
 
 

@@ -13,8 +13,8 @@ from langchain_promptopt._data import load_data
 from langchain_promptopt._engine.executor import Scores
 from langchain_promptopt._engine.parked import ParkedExecutor
 from langchain_promptopt.errors import ConflictError
+from langchain_promptopt.optimizer.arguments import Settings
 from langchain_promptopt.optimizer.plan import make_plan
-from langchain_promptopt.optimizer.settings import Settings
 from langchain_promptopt.optimizer.wiring import assemble
 from langchain_promptopt.ports import Job
 from langchain_promptopt.presets import PRESETS

@@ -13,7 +13,7 @@ from langchain_promptopt._runtime.clock import FakeClock
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt.errors import BudgetSpent, ConfigError, PriceError
-from langchain_promptopt.optimizer.settings import JudgeCost
+from langchain_promptopt.optimizer.arguments import JudgeCost
 from tests.support.faults import FaultPlan
 from tests.support.online import chain, judged_by, model, run, server
 from tests.support.tasks import answer

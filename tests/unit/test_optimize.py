@@ -183,16 +183,6 @@ def test_the_optimizer_is_a_runnable():
     assert made.invoke({"chain": chain(), "seed": 3}).outcome == "improved"
 
 
-def test_some_of_the_edits_are_judged_on_search_rows_only(openings):
-    result = run(openings=openings)
-    part = result.select([0])
-    assert part.test[0]["role"] == "search rows"
-    assert part.test[0]["best"] == 1.0
-    assert not part.gate_passed
-    with pytest.raises(ConfigError, match="no edit 4"):
-        result.select([4])
-
-
 def test_frozen_text_is_never_touched(openings):
     result = run(freeze=["re:Call every animal a PLANT"], openings=openings)
     assert result.outcome == "no_gain"

@@ -43,7 +43,8 @@
     var command = page.getElementById("apply-command");
     if (!command) { return; }
     var whole = kept.length === boxes.length;
-    command.textContent = command.dataset.run + (whole ? "" : " --edits " + kept.join(",")) + command.dataset.rest;
+    var force = whole || command.dataset.rest.indexOf("--force") >= 0 ? "" : " --force";  // a part of the edits is untested
+    command.textContent = command.dataset.run + (whole ? "" : " --edits " + kept.join(",")) + command.dataset.rest + force;
     command.closest("[data-apply]").hidden = kept.length === 0;
     page.getElementById("apply-none").hidden = kept.length > 0;
     page.getElementById("apply-part").hidden = whole || kept.length === 0;

@@ -1,0 +1,113 @@
+"""`result.select`: edits are numbered from 1, paid from the run's own budget, and nothing is asked twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+
+from langchain_promptopt import Budget, optimize
+from langchain_promptopt.errors import ConfigError, UsageError
+from langchain_promptopt.presets import recipe_of
+from langchain_promptopt.strategies.proposals import PerParent
+from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.testing.scripted import ScriptedModel
+from tests.support.tasks import ANIMALS, optimizer, rows
+
+PROMPT = "Sort words. Call every animal a PLANT. Call every stone a FRUIT. Answer with one word.\nWord: {word}"
+
+
+class Task:
+    """A chain with two wrong words; counts its calls."""
+
+    def __init__(self):
+        self.calls = 0
+        template = ChatPromptTemplate.from_template(PROMPT)
+        self.chain = template | ScriptedModel(fn=self.answer, model_name="task") | StrOutputParser()
+
+    def answer(self, messages) -> str:
+        self.calls += 1
+        text = str(messages[-1].text)
+        word = text.rsplit("Word: ", 1)[1].split("-")[0]
+        kind = "animal" if word in ANIMALS else "stone"
+        if word == "opal":  # one row is right from the start, so that the baseline is not all wrong
+            return "stone"
+        return re.search(rf"Call every {kind} an? (\w+)\.", text).group(1)
+
+
+def improve(messages) -> str:
+    request = str(messages[-1].text)
+    words = [("PLANT", "animal"), ("FRUIT", "stone")]
+    if "JSON list" in request:
+        marks = [{"message": 0, "quote": old, "occurrence": 1, "reason": f"{new} is meant"} for old, new in words]
+        return json.dumps(marks)
+    if "JSON object" in request:
+        return json.dumps({str(i): {"new": new, "reason": "meant"} for i, (_, new) in enumerate(words, 1)})
+    return "- two words mislead"
+
+
+def run(task, tmp_path, **more):
+    given = {"evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "data": rows(), "apply": "never"}
+    return optimize(task.chain, optimizer_model=optimizer(improve), openings=tmp_path / "o.jsonl", **(given | more))
+
+
+def test_edits_are_numbered_from_1(tmp_path):
+    result = run(Task(), tmp_path)
+    assert [(e.old, e.new) for e in result.edits] == [("PLANT", "animal"), ("FRUIT", "stone")]
+    assert [e.old for e in result.select([2]).edits] == ["FRUIT"]
+    assert [e.old for e in result.select([2, 1, 2]).edits] == ["PLANT", "FRUIT"]
+    for wrong in (0, 3, -1, True, "1"):
+        with pytest.raises(ConfigError, match="numbered from 1 to 2"):
+            result.select([wrong])
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["journal", "memory"])
+def test_a_selection_is_paid_from_the_run_and_asks_only_for_what_is_missing(tmp_path, kept):
+    task = Task()
+    result = run(task, tmp_path, runs_dir=tmp_path / "runs" if kept else None, budget=Budget(calls=400))
+    before, used = task.calls, result.usage["calls"]
+    part = result.select([1])
+    assert task.calls - before == 16  # the dev rows of the part; those of the baseline are known
+    assert part.usage["calls"] == used + 16
+    (entry,) = part.test
+    assert (entry["role"], entry["verdict"], entry["n"]) == ("search rows", "not tested", 16)
+    assert entry["baseline"] < entry["best"] < 1
+    assert not part.gate_passed
+    again = result.select([1])
+    assert (task.calls - before, again.test) == (16, part.test)
+    whole = result.select([1, 2])
+    assert task.calls - before == 16  # the winner was evaluated by the search
+    assert whole.test[0]["best"] == 1.0
+    made = {e["data"]["candidate_id"]: e["data"] for e in result.events() if e["type"] == "proposed"}
+    assert [e["old"] for e in made[part.best.id]["edits"]] == ["PLANT"]
+
+
+def test_a_selection_beyond_the_budget_is_untested_and_says_so(tmp_path):
+    task = Task()
+    one = replace(recipe_of("lpo-pe2"), stop=Steps(limit=1), proposals=PerParent(m=1))
+    whole = run(Task(), tmp_path, method=one)
+    result = run(task, tmp_path, method=one, budget=Budget(calls=whole.usage["calls"] + 15))
+    assert result.usage["calls"] == whole.usage["calls"]
+    before = task.calls
+    part = result.select([1])
+    assert task.calls == before
+    assert part.test == []
+    assert any(w.startswith("untested") for w in part.warnings)
+    with pytest.raises(UsageError, match="force=True"):
+        part.apply(task.chain)
+    part.apply(task.chain, force=True)
+    text = task.chain.first.messages[0].prompt.template
+    assert text == PROMPT.replace("PLANT", "animal")
+
+
+def test_a_selection_of_an_applied_result_is_judged_against_the_baseline(tmp_path):
+    task = Task()
+    result = run(task, tmp_path, apply="if_improved")
+    assert result.applied
+    part = result.select([2])
+    assert part.test[0]["baseline"] == result.select([1]).test[0]["baseline"]
+    assert part.best.id != result.best.id
