@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from langchain_promptopt._engine.budget import book
-from langchain_promptopt.errors import TooManyFailures
+from langchain_promptopt.errors import EvaluatorError, TooManyFailures
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
 from langchain_promptopt.ports import Job
 from langchain_promptopt.protocols import rng_at
@@ -261,6 +261,8 @@ class Kept:
 
 _IN_A_ROW = 10  # product contract, guarantee 7
 _FEW = 20
+UNJUDGED = "evaluator_error"
+"""The kind of failure of a row on which an evaluator raised."""
 """Failures are not a rate before this many evaluations."""
 
 
@@ -325,6 +327,7 @@ class Evaluations:
             if (replayed := self._run.journal.cells.get(cell)) is not None:
                 book(self._run.ledger, self._run.step, replayed)
                 self._run.again(replayed)
+                self._note_unjudged(replayed)
                 self._kept.add(replayed)
                 continue
             self._pending[cell] = asyncio.get_running_loop().create_future()
@@ -347,8 +350,13 @@ class Evaluations:
             raise
         self._release_held()
 
+    def _note_unjudged(self, outcome: Outcome) -> None:
+        if outcome.failure is not None and outcome.failure.kind == UNJUDGED:
+            self._run.unjudged[outcome.failure.message] += 1
+
     async def _done(self, outcome: Outcome) -> None:
         self._asked += 1
+        self._note_unjudged(outcome)
         if outcome.dropped:
             self._dropped += 1
             self._streak += 1
@@ -368,6 +376,8 @@ class Evaluations:
         if self._streak < _IN_A_ROW and not too_many:
             return
         failure = last.failure
+        if failure is not None and failure.kind == UNJUDGED:
+            raise self._evaluators_raise(last, failure)
         detail = f"{failure.kind}: {failure.message}" if failure else ""
         self._run.emit(Incident(role="task", kind="too_many_failures", retryable=True, action="stop", detail=detail))
         msg = (
@@ -381,6 +391,15 @@ class Evaluations:
             role="task",
         )
 
+    def _evaluators_raise(self, last: Outcome, failure: Failure) -> EvaluatorError:
+        self._run.emit(Incident(role="judge", kind=UNJUDGED, retryable=False, action="stop", detail=failure.message))
+        msg = (
+            f"an evaluator raised on {sum(self._run.unjudged.values())} of {self._asked} evaluations"
+            f" (`max_failure_rate` is {self._run.max_failure_rate:.0%}). Last: {failure.message}"
+        )
+        mend = "Call it once by hand on that row; where a row has nothing to judge, let it return the score None."
+        return EvaluatorError(msg, where=f"row {last.cell.example_id!r}, split {last.cell.split}", mend=mend)
+
     def _release_held(self) -> None:
         held, self._held = self._held, []
         for outcome in held:
@@ -388,9 +407,9 @@ class Evaluations:
             self._run.emit(ScoredRow.of(outcome))
             self._run.emit(
                 Incident(
-                    role="task",
+                    role="judge" if failure and failure.kind == UNJUDGED else "task",
                     kind=failure.kind if failure else "unknown",
-                    retryable=True,
+                    retryable=failure is None or failure.kind != UNJUDGED,
                     action="row dropped",
                     detail=f"{outcome.cell.split}/{outcome.cell.example_id}: {failure.message if failure else ''}",
                 )
@@ -421,7 +440,8 @@ class Evaluations:
             means = self.primary_view(candidate, split)
             return [v for i, v in means.items() if only is None or i in only]
         rows = self._kept.scores(candidate.id, split)
-        return [self._run.objective.value(o) for i, found in rows for o in found if only is None or i in only]
+        values = [self._run.objective.value(o) for i, found in rows for o in found if only is None or i in only]
+        return [v for v in values if v is not None]
 
     def primary(self, candidate: Candidate, split: str) -> dict[str, float]:
         """Mean primary score by example id over repeats, dropped rows left out; a dict of its own for the caller."""
@@ -433,9 +453,10 @@ class Evaluations:
         seen, view = self._primary.get((candidate.id, split), (0, _NO_SCORES))
         if seen != count:
             value = self._run.objective.value
-            means = {
-                i: _mean([value(o) for o in found]) for i, found in self._kept.scores(candidate.id, split) if found
-            }
+            means = {}
+            for i, found in self._kept.scores(candidate.id, split):
+                if known := [v for scores in found if (v := value(scores)) is not None]:
+                    means[i] = _mean(known)
             view = MappingProxyType(means)
             self._primary[candidate.id, split] = (count, view)
         return view

@@ -16,11 +16,11 @@ from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify_finish, classify_reply
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import Stopping
-from langchain_promptopt._runtime.tracing import Traces, listened, marks, run_id_of, span
+from langchain_promptopt._runtime.tracing import Steps, Traces, listened, marks, run_id_of, span
 from langchain_promptopt._runtime.usage import UsageCollector, with_handler
 from langchain_promptopt.events import Event, Incident
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.types import Example, Failure, Outcome, PromptSet, Usage, content_hash
+from langchain_promptopt.types import Example, Failure, Outcome, PromptSet, Usage, answer_of, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
@@ -162,7 +162,8 @@ class Guarded:
 
 def _of_role(failure: FailureKind, role: str) -> FailureKind:
     """An error of unknown type out of an evaluator is the evaluator's, not the target's."""
-    return replace(failure, kind="evaluator_error") if role == "judge" and failure.kind == "target_error" else failure
+    theirs = role == "judge" and failure.kind == "target_error"
+    return FailureKind.of("evaluator_error", failure.detail) if theirs else failure
 
 
 # ------------------------------------------------------------ The local executor: one cell at a time through chain
@@ -211,6 +212,8 @@ class _Tab:
     judge: Usage = field(default_factory=Usage)
     tries: int = 0
     served: str | None = None
+    steps: tuple[Any, ...] = ()
+    """Runs of the chain's parts in the last attempt, where an evaluator looks at them."""
     finish: str = ""
     refusal: str | None = None
 
@@ -227,13 +230,14 @@ class LocalExecutor:
 
     Args:
         target: What is optimized.
-        score: All evaluators on one answer.
+        score: All evaluators on one answer, as the chain returned it, and on the runs it was made of.
         meter: Makes a usage handler for one attempt of a role, told of each model call that begins.
         guard: Runs attempts with limits and retries.
         charge: Books an attempt's usage for a role as the attempt ends.
-        keys: Metric keys, all 0 when the prompt itself is to blame for a failure.
+        keys: Metrics known by now, all 0 when the prompt itself is to blame for a failure.
         max_concurrency: Cells in flight over all calls of `evaluate`.
         judges: Whether an evaluator may call models, so that it needs limits and retries too.
+        looks_inside: Whether an evaluator asks for the run, so that the chain's steps are noted.
         shelf: Outcomes kept between runs; None asks always.
         isolate: Context in which a cell is a trace of its own.
         metadata: On every evaluation trace.
@@ -242,13 +246,14 @@ class LocalExecutor:
     """
 
     target: Target
-    score: Callable[[Example, Any], Awaitable[Scores]]
+    score: Callable[[Example, Any, Sequence[Any]], Awaitable[Scores]]
     meter: Callable[[str, Flight], Any]
     guard: Guard
     charge: Callable[[str, Job, Any, float], Usage]
-    keys: Sequence[str] = ()
+    keys: Callable[[], Sequence[str]] = tuple
     max_concurrency: int = 32
     judges: bool = True
+    looks_inside: bool = False
     shelf: Shelf | None = None
     isolate: Callable[[], AbstractContextManager[Any]] = nullcontext
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -304,11 +309,13 @@ class LocalExecutor:
 
         async def attempt(flight: Flight) -> Any:
             meter, started = self.meter("task", flight), time.perf_counter()
+            heard, steps = with_handler(config, meter), Steps()
+            if self.looks_inside:
+                heard = with_handler(heard, steps)
             tab.tries += 1
             try:
-                output = await self.target.invoke(
-                    job.candidate.prompts, job.example.inputs, with_handler(config, meter)
-                )
+                output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard)
+                tab.steps = tuple(steps.roots)
             finally:  # failed calls are booked too, and at once: a pause before the next try hides nothing
                 tab.target += self.charge("task", job, meter, time.perf_counter() - started)
                 tab.note(meter)
@@ -334,7 +341,7 @@ class LocalExecutor:
             quiet = not config.get("callbacks")
             token = var_child_runnable_config.set(None if quiet else config)
             try:
-                return await self.score(job.example, output)
+                return await self.score(job.example, output, tab.steps)
             except CallError as failed:
                 return failed.failure.as_failure()
             finally:
@@ -344,7 +351,7 @@ class LocalExecutor:
             meter, started = self.meter("judge", flight), time.perf_counter()
             token = var_child_runnable_config.set(with_handler(config, meter))
             try:
-                scores = await self.score(job.example, output)
+                scores = await self.score(job.example, output, tab.steps)
             finally:
                 var_child_runnable_config.reset(token)
                 tab.judge += self.charge("judge", job, meter, time.perf_counter() - started)
@@ -365,9 +372,9 @@ class LocalExecutor:
         usage = tab.target + tab.judge
         common: dict[str, Any] = {"usage": usage, "judge": tab.judge, "model_served": tab.served, "tries": tab.tries}
         if not isinstance(found, Failure):
-            return Outcome(job.cell, found.scores, output, found.comments, **common)
-        zeros = dict.fromkeys(self.keys, 0.0) if found.scored_zero else {}
-        said = None if isinstance(output, Failure) else output
+            return Outcome(job.cell, found.scores, answer_of(output), found.comments, **common)
+        zeros = dict.fromkeys(self.keys(), 0.0) if found.scored_zero else {}
+        said = None if isinstance(output, Failure) else answer_of(output)
         return Outcome(job.cell, zeros, said, failure=found, **common)
 
 

@@ -6,6 +6,7 @@ The optimizer model as the engine calls it: addressed, journaled, metered, limit
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     pass
     from langchain_promptopt._runtime.ledger import Ledger
     from langchain_promptopt._runtime.tracing import Traces
+    from langchain_promptopt.evaluators import Metrics
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import DataSet, Executor, Observer
     from langchain_promptopt.recipe import Gate, Recipe
@@ -57,17 +59,44 @@ class Replayed(Protocol):
 
 @dataclass(frozen=True)
 class Objective:
-    """How several evaluator scores become the one number the search looks at."""
+    """How several evaluator scores become the one number the search looks at.
+
+    Attributes:
+        primary: The metric that decides; None is the first of the first evaluator.
+        weights: In its place, metrics and their weights in the mean.
+        metrics: What the evaluators give, by any name the gate may use; None takes names as they are.
+    """
 
     primary: str | None
     weights: Mapping[str, float] = field(default_factory=dict)
+    metrics: Metrics | None = None
 
-    def value(self, scores: Mapping[str, float]) -> float:
-        """The primary metric, or the weighted mean."""
-        if self.weights:
-            total = sum(self.weights.values())
-            return sum(w * scores[m] for m, w in self.weights.items()) / total
-        return scores[self.primary] if self.primary is not None else next(iter(scores.values()))
+    def value(self, scores: Mapping[str, float]) -> float | None:
+        """The primary metric, or the weighted mean; None where a row has no score of it."""
+        if self.metrics is not None:
+            self.metrics.observe(scores)
+        if not self.weights:
+            return self._score(self.primary, scores)
+        parts = [(w, self._score(name, scores)) for name, w in self.weights.items()]
+        known = [w * score for w, score in parts if score is not None]
+        return sum(known) / sum(self.weights.values()) if len(known) == len(parts) else None
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The metrics that make up the value, as far as they are known."""
+        names = tuple(self.weights) or ((self.primary,) if self.primary is not None else ())
+        if self.metrics is None:
+            return names
+        known = (self.metrics.find(n) for n in names) if names else (self.metrics.deciding,)
+        return tuple(n for n in known if n is not None)
+
+    def _score(self, name: str | None, scores: Mapping[str, float]) -> float | None:
+        if self.metrics is None:
+            return scores[name] if name is not None else next(iter(scores.values()))
+        metric = self.metrics.deciding if name is None else self.metrics.find(name)
+        if metric is None or metric in scores:
+            return None if metric is None else scores[metric]
+        return scores.get(self.metrics.owner_of(metric) or "")  # a failed row from before the metric was known
 
 
 @dataclass
@@ -92,6 +121,8 @@ class Run:
     step: int = 0
     traces: Traces = field(default_factory=dict)
     """Evaluation traces made by this process, by candidate and split; empty where nobody listens."""
+    unjudged: Counter[str] = field(default_factory=Counter)
+    """Evaluations on which an evaluator raised, by what it said: they count neither for nor against."""
     busy: int = 0
     """Pieces of work under way that need no outcomes: proposals being written."""
     told: set[tuple[str, int]] = field(default_factory=set)

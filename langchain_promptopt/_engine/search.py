@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_promptopt._engine.archive import Archive, tell_stop
-from langchain_promptopt._engine.evaluations import DevBench
+from langchain_promptopt._engine.evaluations import UNJUDGED, DevBench
 from langchain_promptopt._engine.step import Plan, Proposal, Step, ask_for, plan_step, sift_families, write_children
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import marks, span
@@ -258,9 +258,6 @@ def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 # ------------------------------------------------------------ the baseline's scores
 
-_UNSCORABLE = 0.1
-"""Share of rows an evaluator may break on before the run is refused."""
-
 
 def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
     """Raise where the set-up is broken: evaluators that fail, or scores that are all 0 or all 1.
@@ -276,12 +273,15 @@ def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
 
 def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | DataError | None:
     """What looks broken about these outcomes; None where nothing does."""
-    broken = [o for o in outcomes if o.failure is not None and o.failure.kind == "evaluator_error"]
-    if len(broken) > _UNSCORABLE * len(outcomes):
-        msg = f"evaluators failed on {len(broken)} of {len(outcomes)} baseline rows"
-        mend = "Call the evaluator once by hand on this row; rows it cannot judge should be left out of the data."
+    broken = [o for o in outcomes if o.failure is not None and o.failure.kind == UNJUDGED]
+    if len(broken) > run.max_failure_rate * len(outcomes):
+        msg = f"evaluators raised on {len(broken)} of {len(outcomes)} baseline rows"
+        mend = "Call it once by hand on this row; where a row has nothing to judge, let it return the score None."
         return EvaluatorError(msg, **_shown(run, broken[0]), mend=mend)
-    scores = {run.objective.value(o.scores) for o in outcomes if not o.dropped}
+    judged = [o for o in outcomes if not o.dropped]
+    scores = {v for o in judged if (v := run.objective.value(o.scores)) is not None}
+    if (unknown := _unscored(run, judged, scores)) is not None:
+        return unknown
     if len(outcomes) < 2 or len(scores) != 1 or next(iter(scores)) not in {0.0, 1.0}:
         return None
     value = next(iter(scores))
@@ -292,6 +292,23 @@ def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | 
         else "There is nothing to improve on these rows; use harder ones."
     )
     return DataError(msg, **_shown(run, outcomes[0]), mend=mend)
+
+
+def _unscored(run: Run, judged: Sequence[Outcome], scores: set[float]) -> EvaluatorError | None:
+    """A metric that the gate names and no row has: it cannot decide anything."""
+    objective = run.objective
+    if objective.metrics is None or not judged:
+        return None
+    given = ", ".join(objective.metrics.names)
+    for name in (run.gate.primary, *run.gate.weights, *run.gate.guards):
+        if name is not None and objective.metrics.find(name) is None:
+            msg = f"the gate names the metric {name!r}, and the evaluators gave {given}"
+            return EvaluatorError(msg, mend="Name one of those in the gate, or correct the evaluator's key.")
+    if scores:
+        return None
+    msg = f"`{', '.join(objective.deciding)}` decides, and gave no score on any of {len(judged)} baseline rows"
+    mend = "Let it return a number, say what its words are worth with declare(..., values={'good': 1.0}), or name"
+    return EvaluatorError(msg, **_shown(run, judged[0]), mend=f"{mend} another metric in the gate ({given}).")
 
 
 def _shown(run: Run, outcome: Outcome) -> dict[str, str]:

@@ -187,7 +187,9 @@ async def _evidence(step: Step, parent: Attempt) -> list[Shown]:
     wanted = _wanted(step, parent)
     outcomes = await step.evaluations.ensure(parent.candidate, "train", wanted) if wanted else []
     examples = step.run.examples("train")
-    return [_shown(step.run, examples[o.cell.example_id], o) for o in outcomes if not o.dropped]
+    value = step.run.objective.value
+    judged = [o for o in outcomes if not o.dropped and value(o.scores) is not None]
+    return [_shown(step.run, examples[o.cell.example_id], o) for o in judged]
 
 
 def _shown(run: Run, example: Example, outcome: Outcome | None) -> Shown:
@@ -195,7 +197,7 @@ def _shown(run: Run, example: Example, outcome: Outcome | None) -> Shown:
         return Shown(example.id, example.inputs, example.outputs, None, 0.0, example.note or "")
     failed = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure is not None else ""
     comment = "; ".join(c for c in (*outcome.comments.values(), example.note or "", failed) if c)
-    score = run.objective.value(outcome.scores)
+    score = run.objective.value(outcome.scores) or 0.0
     return Shown(example.id, example.inputs, example.outputs, outcome.output, score, comment)
 
 

@@ -350,6 +350,10 @@ class ChainTarget:
         self.rendered.update(hits)
         return output
 
+    def steps_of(self, runs: Sequence[Any]) -> list[Any]:
+        """The runs that LangSmith would show as the children of this call's own run."""
+        return list(runs)
+
     def render_check(self, prompts: PromptSet, rows: Sequence[Example]) -> None:
         """Render every prompt on every row, without a model.
 

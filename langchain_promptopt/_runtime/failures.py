@@ -4,6 +4,7 @@
 |---|---|
 | retry | infrastructure: try again; when the tries are used up the row is dropped, never scored 0 |
 | zero | the prompt, or the user's own code under it, is to blame: score 0, counted |
+| drop | an evaluator raised: the row has no score, and asking again would not help |
 | stop | no row can succeed: end the run, resumable |
 
 Whatever comes out of a model's client is infrastructure unless it is on the short list of what a
@@ -89,7 +90,7 @@ TABLE: dict[str, KindRow] = {
     "unparsable": KindRow("zero", PromptError, "The chain's parser cannot read the reply."),
     "bad_request": KindRow("zero", ConfigError, "Check the parameters sent to the model."),
     "target_error": KindRow("zero", ConfigError, "Call the chain once on that row by hand."),
-    "evaluator_error": KindRow("zero", EvaluatorError, "Call the evaluator once on that row by hand."),
+    "evaluator_error": KindRow("drop", EvaluatorError, "Call the evaluator once on that row by hand."),
 }
 
 

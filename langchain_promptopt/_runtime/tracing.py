@@ -18,8 +18,11 @@ from langchain_core.runnables.config import (
     patch_config,
     set_config_context,
 )
+from langchain_core.tracers.base import BaseTracer
 
 if TYPE_CHECKING:
+    from langchain_core.tracers.schemas import Run
+
     from langchain_promptopt.types import Candidate
 
 T = TypeVar("T")
@@ -64,6 +67,24 @@ def marks(candidate: Candidate, *, step: int, split: str = "") -> dict[str, Any]
         "promptopt_parent_id": candidate.parents[0] if candidate.parents else "",
         "promptopt_split": split,
     }
+
+
+class Steps(BaseTracer):
+    """Keeps the runs of one call of a chain, each with its `child_runs`, for evaluators that look at them."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.roots: list[Run] = []
+
+    def _start_trace(self, run: Run) -> None:
+        if str(run.parent_run_id) not in self.run_map:
+            self.roots.append(run)
+        super()._start_trace(run)
+
+    def _persist_run(self, run: Run) -> None:
+        """They are kept as they start."""
 
 
 def run_id_of(config: RunnableConfig) -> str:

@@ -5,14 +5,12 @@ and work alone, in `langsmith.evaluate`, and here. `metadata["parse_ok"]` is Fal
 """
 
 from langchain_promptopt.evaluators._adapter import (
-    ANSWER_NAMES,
-    Call,
     EvalResult,
     Evaluator,
     EvaluatorFailed,
-    reply_of,
     score_all,
 )
+from langchain_promptopt.evaluators._calls import Call
 from langchain_promptopt.evaluators._matchers import (
     LabelMatch,
     choice_match,
@@ -22,6 +20,7 @@ from langchain_promptopt.evaluators._matchers import (
     number_match,
     rouge_l,
 )
+from langchain_promptopt.evaluators._metrics import Metrics
 from langchain_promptopt.evaluators._read import (
     as_text,
     folded,
@@ -32,6 +31,7 @@ from langchain_promptopt.evaluators._read import (
     parse_number,
     visible,
 )
+from langchain_promptopt.evaluators._reply import ANSWER_NAMES, reply_of
 from langchain_promptopt.evaluators._resolve import (
     Declared,
     SummaryEvaluator,
@@ -49,6 +49,7 @@ __all__ = [
     "Evaluator",
     "EvaluatorFailed",
     "LabelMatch",
+    "Metrics",
     "SummaryEvaluator",
     "as_text",
     "choice_match",

@@ -1,6 +1,7 @@
-"""ROUGE-L as an F measure over words; scripts without blanks count by character.
+"""The built-in evaluators, LangSmith-shaped: `f(outputs, reference_outputs)` gives a dict with key and score.
 
-The built-in evaluators. LangSmith-shaped: `f(outputs, reference_outputs)` gives a dict with key and score.
+Answers and references that have fields are compared field by field, each field by the evaluator's own rule where
+that applies to it and exactly otherwise.
 """
 
 from __future__ import annotations
@@ -12,14 +13,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import EvaluatorError
-from langchain_promptopt.evaluators._adapter import (
-    json_of,
-    references_of,
-    reply_of,
-    reply_text,
-    same_json,
-    text_references,
-)
 from langchain_promptopt.evaluators._read import (
     as_text,
     folded,
@@ -32,6 +25,15 @@ from langchain_promptopt.evaluators._read import (
     parse_number,
     shown,
     trimmed,
+)
+from langchain_promptopt.evaluators._reply import (
+    MISSING,
+    Pair,
+    json_of,
+    pairs_of,
+    reply_text,
+    same_json,
+    text_references,
 )
 
 if TYPE_CHECKING:
@@ -70,9 +72,6 @@ def mean_rouge_l(reply: str, references: Sequence[str]) -> float:
     return sum(rouge_l_f(reply, reference) for reference in references) / len(references)
 
 
-# ------------------------------------------------------------ The built-in evaluators. LangSmith-shaped: `f(output
-
-
 def _verdict(key: str, *, right: bool, parsed: str | None, expected: object, reply: object) -> dict[str, Any]:
     """The result in LangSmith's shape. `parsed` is None when nothing could be read from the reply."""
     result: dict[str, Any] = {"key": key, "score": float(right), "metadata": {"parse_ok": parsed is not None}}
@@ -83,25 +82,81 @@ def _verdict(key: str, *, right: bool, parsed: str | None, expected: object, rep
     return result
 
 
+_Rule = Callable[[Any, tuple[Any, ...]], dict[str, Any]]
+"""An evaluator's own rule, for a reply and its alternatives."""
+
+
+def _by_field(key: str, outputs: Any, reference_outputs: Any, rule: _Rule, *, mean: bool = False) -> dict[str, Any]:
+    """The verdict over all fields: the worst of them, or with `mean` their mean.
+
+    Raises EvaluatorError where the rule applies to no field.
+    """
+    pairs = pairs_of(outputs, reference_outputs)
+    if len(pairs) == 1:
+        return _of_pair(key, pairs[0], rule)
+    found: dict[str, dict[str, Any]] = {}
+    refused: list[EvaluatorError] = []
+    for pair in pairs:
+        try:
+            found[pair.name] = _of_pair(key, pair, rule)
+        except EvaluatorError as error:  # a number rule on a field that is a text
+            refused.append(error)
+            found[pair.name] = _exactly(key, pair.reply, pair.references)
+    if len(refused) == len(pairs):
+        raise refused[0]
+    scores = [result["score"] for result in found.values()]
+    parsed = all(result["metadata"]["parse_ok"] for result in found.values())
+    merged: dict[str, Any] = {"key": key, "score": sum(scores) / len(scores) if mean else min(scores)}
+    merged["metadata"] = {"parse_ok": parsed}
+    if comments := [f"{name}: {result['comment']}" for name, result in found.items() if "comment" in result]:
+        merged["comment"] = "; ".join(comments)
+    return merged
+
+
+def _of_pair(key: str, pair: Pair, rule: _Rule) -> dict[str, Any]:
+    if pair.reply is MISSING:
+        result = _verdict(key, right=pair.references == (None,), parsed="nothing", expected=_expected(pair), reply="")
+        return result | ({} if result["score"] else {"comment": f"the answer has no field `{pair.name}`"})
+    if pair.references == (None,):
+        right = pair.reply in (None, "")
+        return _verdict(key, right=right, parsed=as_text(pair.reply), expected="nothing", reply=pair.reply)
+    if isinstance(pair.reply, Mapping | list) and _is_same(pair):
+        return _verdict(key, right=True, parsed=as_text(pair.reply), expected=_expected(pair), reply=pair.reply)
+    return rule(pair.reply, pair.references)
+
+
+def _is_same(pair: Pair) -> bool:
+    """Whether a structured reply is one of the alternatives, or is all of them as a list."""
+    return same_json(pair.reply, list(pair.references)) or any(same_json(pair.reply, r) for r in pair.references)
+
+
+def _expected(pair: Pair) -> Any:
+    return pair.references[0] if len(pair.references) == 1 else list(pair.references)
+
+
 def exact_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
-    """1 when the whole reply is the reference (or one of several).
+    """1 when the whole reply is the reference (or one of several); with several fields, when all of them are.
 
     Case, final punctuation, repeated white space and invisible characters are ignored. A
     reference that is a JSON number is compared as a number, an object as JSON with free key order.
 
     >>> exact_match({"output": "paris."}, {"answer": ["Paris", "City of Paris"]})["score"]
     1.0
+    >>> exact_match({"label": "access", "urgent": True}, {"label": "access", "urgent": False})["comment"]
+    "urgent: expected 'false', got 'true'"
     """
-    references = references_of(reference_outputs)
-    reply = reply_of(outputs, reference_outputs)
-    replies = [reply, outputs] if isinstance(outputs, Mapping) and outputs is not reply else [reply]
-    right = any(_is_exactly(r, reference) for r in replies for reference in references)
+    return _by_field(
+        "exact_match", outputs, reference_outputs, lambda reply, refs: _exactly("exact_match", reply, refs)
+    )
+
+
+def _exactly(key: str, reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
+    right = reply is not MISSING and any(_is_exactly(reply, reference) for reference in references)
     structured = all(isinstance(reference, Mapping | list) for reference in references)
     readable = json_of(reply)[1] if structured else bool(as_text(reply).strip())
     expected = references[0] if len(references) == 1 else list(references)
-    return _verdict(
-        "exact_match", right=right, parsed=as_text(reply) if readable or right else None, expected=expected, reply=reply
-    )
+    parsed = as_text(reply) if readable or right else None
+    return _verdict(key, right=right, parsed=parsed, expected=expected, reply=reply)
 
 
 def _is_exactly(reply: Any, reference: Any) -> bool:
@@ -125,8 +180,12 @@ def number_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
     >>> number_match("So 1,000 + 8 = 1,008.0", {"answer": "1008"})["score"]
     1.0
     """
-    numbers = [_reference_number(value) for value in references_of(reference_outputs)]
-    text = reply_text(outputs, reference_outputs, "number_match")
+    return _by_field("number_match", outputs, reference_outputs, _same_number)
+
+
+def _same_number(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
+    numbers = [_reference_number(value) for value in references]
+    text = reply_text(reply, "number_match")
     number = parse_number(text)
     expected = ", ".join(_number_text(n) for n in numbers)
     parsed = None if number is None else _number_text(number)
@@ -157,8 +216,12 @@ def choice_match(outputs: Any, reference_outputs: Any, inputs: Any = None) -> di
     1.0
     """
     options = options_of(inputs) if inputs is not None else {}
-    wanted = [_reference_letter(t, options) for t in text_references(reference_outputs, "choice_match")]
-    text = reply_text(outputs, reference_outputs, "choice_match")
+    return _by_field("choice_match", outputs, reference_outputs, lambda r, refs: _same_choice(r, refs, options))
+
+
+def _same_choice(reply: Any, references: tuple[Any, ...], options: Mapping[str, str]) -> dict[str, Any]:
+    wanted = [_reference_letter(t, options) for t in text_references(references, "choice_match")]
+    text = reply_text(reply, "choice_match")
     letter = parse_choice(text, options)
     expected = ", ".join(f"({w})" for w in wanted)
     parsed = None if letter is None else f"({letter})"
@@ -186,16 +249,19 @@ def label_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
     >>> label_match("The argument is invalid.", {"answer": "valid"})["score"]
     0.0
     """
-    wanted = text_references(reference_outputs, "label_match")
+    return _by_field("label_match", outputs, reference_outputs, _same_label)
+
+
+def _same_label(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
+    wanted = text_references(references, "label_match")
     labels = sorted({known for label in wanted for known in known_opposites(label)})
-    return _label_verdict("label_match", outputs, reference_outputs, labels, closed=len(labels) > len(wanted))
+    return _of_labels("label_match", reply, wanted, labels, closed=len(labels) > len(wanted))
 
 
-def _label_verdict(
-    key: str, outputs: Any, reference_outputs: Any, labels: Iterable[str], *, closed: bool = True
+def _of_labels(
+    key: str, reply: Any, wanted: Sequence[str], labels: Iterable[str], *, closed: bool = True
 ) -> dict[str, Any]:
-    wanted = text_references(reference_outputs, key)
-    text = reply_text(outputs, reference_outputs, key)
+    text = reply_text(reply, key)
     label = parse_label(text, labels, closed=closed)
     right = label is not None and folded(label) in {folded(w) for w in wanted}
     return _verdict(key, right=right, parsed=label, expected=", ".join(wanted), reply=text)
@@ -210,11 +276,15 @@ class LabelMatch:
 
     def __call__(self, outputs: Any, reference_outputs: Any) -> dict[str, Any]:
         """Score one reply. Raises EvaluatorError when the reference is not one of the labels."""
-        for wanted in text_references(reference_outputs, self.key):
-            if not is_label(wanted, self.labels):
-                msg = f"the reference {shown(wanted)} is not one of the {len(self.labels)} labels of `{self.key}`"
+        return _by_field(self.key, outputs, reference_outputs, self._same)
+
+    def _same(self, reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
+        wanted = text_references(references, self.key)
+        for label in wanted:
+            if not is_label(label, self.labels):
+                msg = f"the reference {shown(label)} is not one of the {len(self.labels)} labels of `{self.key}`"
                 raise EvaluatorError(msg, mend="Correct the row, or add the label.")
-        return _label_verdict(self.key, outputs, reference_outputs, self.labels)
+        return _of_labels(self.key, reply, wanted, self.labels)
 
 
 def make_label_match(labels: Iterable[str], *, key: str = "label_match") -> LabelMatch:
@@ -239,16 +309,21 @@ def rouge_l(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
     0.75
     """
     several = reference_outputs.get("references") if isinstance(reference_outputs, Mapping) else None
-    references = text_references(several if isinstance(several, list) and several else reference_outputs, "rouge_l")
-    text = reply_text(outputs, reference_outputs, "rouge_l")
-    score = mean_rouge_l(text, references)
+    compared = {"references": several} if isinstance(several, list) and several else reference_outputs
+    return _by_field("rouge_l", outputs, compared, _overlap, mean=True)
+
+
+def _overlap(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
+    wanted = text_references(references, "rouge_l")
+    text = reply_text(reply, "rouge_l")
+    score = mean_rouge_l(text, wanted)
     result: dict[str, Any] = {"key": "rouge_l", "score": score, "metadata": {"parse_ok": bool(text.strip())}}
     if score < 1:
-        result["comment"] = f"ROUGE-L {score:.2f} over {len(references)} reference(s), the first {shown(references[0])}"
+        result["comment"] = f"ROUGE-L {score:.2f} over {len(wanted)} reference(s), the first {shown(wanted[0])}"
     return result
 
 
 Matcher = Callable[..., dict[str, Any]]
 BUILT_INS: dict[str, Matcher] = {f.__name__: f for f in (exact_match, number_match, choice_match, label_match, rouge_l)}
-REVISION = 1
+REVISION = 2
 """Raised whenever a built-in's verdicts change, so that older runs are told apart."""

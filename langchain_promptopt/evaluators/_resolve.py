@@ -1,19 +1,12 @@
-"""What an evaluator is called and what decides its verdicts: its key and its hash.
+"""From what users write (functions, names, "module:function", mappings) to evaluators ready to run.
 
-From what users write (functions, names, "module:function", mappings) to evaluators ready to run.
-
-Summary evaluators: LangSmith's functions over all rows of an experiment at once, such as an F1 or a kappa.
-
-They cannot steer a search that scores rows, and decide nothing: their values are told beside the verdict.
+Summary evaluators, LangSmith's functions over all rows of an experiment at once such as an F1 or a kappa, cannot
+steer a search that scores rows, and decide nothing: their values are told beside the verdict.
 """
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import functools
-import inspect
-import textwrap
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
@@ -23,21 +16,18 @@ from langchain_promptopt._imports import import_object
 from langchain_promptopt._objects import fingerprint
 from langchain_promptopt.errors import ConfigError, EvaluatorError
 from langchain_promptopt.evaluators._adapter import (
-    OF_ALL_ROWS,
     Blame,
-    Call,
-    Calls,
     Evaluator,
-    Plan,
     Returned,
     Scale,
     is_async_callable,
-    plan_of,
-    references_of,
     results_of,
 )
+from langchain_promptopt.evaluators._calls import OF_ALL_ROWS, SUPPORTED, Call, Calls, Plan, plan_of
 from langchain_promptopt.evaluators._matchers import BUILT_INS, REVISION, LabelMatch, label_match
+from langchain_promptopt.evaluators._metrics import key_of, own_keys
 from langchain_promptopt.evaluators._read import as_text, folded
+from langchain_promptopt.evaluators._reply import references_of
 from langchain_promptopt.types import content_hash
 
 if TYPE_CHECKING:
@@ -51,81 +41,12 @@ def is_built_in(evaluator: Any) -> bool:
     return isinstance(evaluator, LabelMatch) or any(evaluator is known for known in BUILT_INS.values())
 
 
-def key_of(evaluator: Any) -> str:
-    """The key scores will carry, read without a call.
-
-    An attribute says it, or a feedback key held by the function (openevals), or the one literal
-    "key" in its source (as LangSmith does), or its name.
-    """
-    for attribute in ("key", "evaluation_name"):
-        if isinstance(found := getattr(evaluator, attribute, None), str) and found:
-            return found
-    inner = _function_of(evaluator)
-    keys = getattr(evaluator, "feedback_keys", None) or _literal_keys(inner)
-    held = _held(inner).get("feedback_key")
-    if isinstance(held, str) and held:
-        return held
-    if len(keys) == 1:
-        return str(keys[0])
-    name = getattr(inner, "__name__", None) or getattr(evaluator, "_name", None)
-    return str(name) if name and name != "<lambda>" else type(evaluator).__name__ if name is None else "lambda"
-
-
 def hash_of(evaluator: Any, settings: Mapping[str, Any]) -> str:
     """A hash that changes when the evaluator's configuration does, or code that it reaches."""
     if is_built_in(evaluator):
         detail: Any = asdict(evaluator) if isinstance(evaluator, LabelMatch) else evaluator.__name__
         return content_hash(["built-in", REVISION, detail, dict(settings)])
     return content_hash([fingerprint(evaluator), dict(settings)])
-
-
-def _function_of(evaluator: Any) -> Any:
-    """The plain function behind partials, decorators and evaluator objects."""
-    seen = evaluator
-    while isinstance(seen, functools.partial):
-        seen = seen.func
-    return inspect.unwrap(seen) if callable(seen) else seen
-
-
-def _source(thing: Any) -> str | None:
-    try:
-        return textwrap.dedent(inspect.getsource(thing))
-    except (OSError, TypeError):
-        return None
-
-
-def _literal_keys(function: Any) -> list[str]:
-    """The literal values of "key" in dicts the source builds; () where it cannot be read alone."""
-    source = _source(function) if inspect.isroutine(function) else None
-    if source is None:
-        return []
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:  # a lambda in the middle of an expression
-        return []
-    found = {
-        value.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Dict)
-        for key, value in zip(node.keys, node.values, strict=True)
-        if isinstance(key, ast.Constant) and key.value == "key"
-        if isinstance(value, ast.Constant) and isinstance(value.value, str)
-    }
-    return sorted(found)
-
-
-def _held(function: Any) -> dict[str, Any]:
-    """Variables a closure holds; cells that are still empty are left out."""
-    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
-    if code is None:
-        return {}
-    held = {}
-    for name, cell in zip(code.co_freevars, cells, strict=True):
-        try:
-            held[name] = cell.cell_contents
-        except ValueError:  # an empty cell
-            continue
-    return held
 
 
 # ------------------------------------------------------------ From what users write (functions, names, "module:fun
@@ -211,7 +132,7 @@ def know_labels(evaluators: Iterable[Evaluator], examples: Iterable[Example]) ->
     labels: dict[str, str] = {}
     rows = list(examples)
     for example in rows:
-        for value in references_of(example.outputs):
+        for value in references_of(example.outputs) if example.outputs else ():
             if isinstance(value, str | bool):
                 labels.setdefault(folded(as_text(value)), as_text(value))
     few = 1 < len(labels) <= max(2, len(rows) // 2)
@@ -270,27 +191,40 @@ def _made(evaluator: Any, name: str | None, scale: Scale) -> Evaluator:
         msg = f"{evaluator!r} is no evaluator"
         raise EvaluatorError(msg, mend=f"Give a function, 'module:function', or one of {', '.join(BUILT_INS)}.")
     key = name or key_of(evaluator)
-    invoke, is_async = _caller(evaluator, key)
+    invoke, is_async, asks = _caller(evaluator, key)
+    told, is_open = ((), False) if is_built_in(evaluator) else own_keys(evaluator)
     return Evaluator(
-        key, hash_of(evaluator, settings), invoke, scale, is_built_in(evaluator), is_async, name is not None, evaluator
+        key=key,
+        hash=hash_of(evaluator, settings),
+        invoke=invoke,
+        scale=scale,
+        inline=is_built_in(evaluator),
+        is_async=is_async,
+        named=name is not None,
+        origin=evaluator,
+        own_keys=told,
+        open=is_open or (name is not None and len(told) > 1),  # which of them come in a list, no source tells
+        asks=asks,
     )
 
 
-def _caller(evaluator: Any, key: str) -> tuple[Callable[[Call], Any], bool]:
-    """How to call it, and whether the call gives a coroutine at once."""
+def _caller(evaluator: Any, key: str) -> tuple[Callable[[Call], Any], bool, frozenset[str]]:
+    """How to call it, whether the call gives a coroutine at once, and what it is given."""
     if hasattr(evaluator, "evaluate_run"):
         asynchronous = getattr(evaluator, "is_async", not hasattr(evaluator, "func")) and hasattr(
             evaluator, "aevaluate_run"
         )
         method = evaluator.aevaluate_run if asynchronous else evaluator.evaluate_run
-        return lambda call: method(call.run, call.example), is_async_callable(method)
+        inner = getattr(evaluator, "__wrapped__", None)  # a decorated function names what it asks for
+        asks = frozenset(SUPPORTED) if inner is None else plan_of(inner, key).asks
+        return lambda call: method(call.run, call.example), is_async_callable(method), asks
     plan = plan_of(evaluator, key)
 
     def invoke(call: Call) -> Any:
         args, kwargs = plan(call)
         return evaluator(*args, **kwargs)
 
-    return invoke, is_async_callable(evaluator)
+    return invoke, is_async_callable(evaluator), plan.asks
 
 
 def loaded(spec: str, import_from: Path | None) -> Any:
@@ -331,11 +265,7 @@ class SummaryEvaluator:
                 value = await asyncio.to_thread(self.function, *args, **kwargs)
             found = results_of(await value if isinstance(value, Awaitable) else value, self.key)
         alone = len(found) == 1 and self.named
-        return [Returned(self.key if alone or r.key is None else r.key, *_rest(r)) for r in found]
-
-
-def _rest(result: Returned) -> tuple[Any, Any, str, Mapping[str, Any]]:
-    return result.score, result.value, result.comment, result.metadata
+        return [replace(r, key=self.key if alone or r.key is None else r.key) for r in found]
 
 
 def resolve_summaries(specs: Any, *, import_from: Path | None = None) -> tuple[SummaryEvaluator, ...]:

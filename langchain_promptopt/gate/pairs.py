@@ -149,6 +149,8 @@ class Pairs:
     dropped_pairs: int = 0
     missing: Mapping[str, Missing] = field(default_factory=dict)
     lost: tuple[PairedRow, ...] = ()
+    raised: Missing = field(default_factory=lambda: Missing())
+    """Pairs lost because an evaluator raised on the answer of that side alone."""
     served_baseline: tuple[str, ...] = ()
     served_candidate: tuple[str, ...] = ()
     same_model: bool = True
@@ -164,6 +166,13 @@ class Pairs:
         """Whether there were more models than the chain has, on a side or, where they are the same, over both."""
         both = {*self.served_baseline, *self.served_candidate} if self.same_model else set()
         return max(len(self.served_baseline), len(self.served_candidate), len(both)) > self.models
+
+    @property
+    def one_sided(self) -> str:
+        """The side whose answers alone an evaluator raised on; empty where it raised on both or on none."""
+        both = (("baseline", self.raised.baseline), ("candidate", self.raised.candidate))
+        found = [f"{count} answer(s) of the {side}" for side, count in both if count]
+        return f"an evaluator raised on {found[0]} and on none of the other side" if len(found) == 1 else ""
 
     def void(self, metrics: Iterable[str]) -> str:
         """Why these pairs allow no verdict on `metrics`; empty when they do."""
@@ -218,6 +227,10 @@ def pair_outcomes(
         dropped_pairs=sum(all(None in p.scores(m) for m in names) for p in pairs),
         missing={m: _missing(pairs, m) for m in names},
         lost=tuple(r for r in lost if r.baseline),
+        raised=Missing(
+            baseline=sum(_raised(p.baseline) and not _raised(p.candidate) for p in pairs),
+            candidate=sum(_raised(p.candidate) and not _raised(p.baseline) for p in pairs),
+        ),
         served_baseline=_served(baseline),
         served_candidate=_served(candidate),
         same_model=same_model,
@@ -292,6 +305,11 @@ def _missing(pairs: Sequence[_Pair], metric: str) -> Missing:
         baseline=sum(a is None and b is not None for a, b in scores),
         candidate=sum(a is not None and b is None for a, b in scores),
     )
+
+
+def _raised(outcome: Outcome | None) -> bool:
+    """Whether an evaluator raised on this answer."""
+    return outcome is not None and outcome.failure is not None and outcome.failure.kind == "evaluator_error"
 
 
 def _kind(outcome: Outcome) -> str | None:

@@ -299,7 +299,7 @@ def decide(
     """
     wanted = deciding_metrics(gate, tuple(metrics) or pairs.metrics)
     level = Level(alpha=gate.alpha, opening=opening, seed=seed, resamples=resamples)
-    if reason := pairs.void((*wanted, *gate.guards)):
+    if (reason := pairs.void((*wanted, *gate.guards))) and not pairs.one_sided:
         return Decision(verdict="void", opening=opening, alpha=level.at, reason=reason, detail=_detail(pairs))
     of_row, name = _deciding(gate, wanted)
     found = contrast(pairs.rows, name, of_row)
@@ -309,13 +309,15 @@ def decide(
     verdict, reason = _conclude(primary, guards, survives=_survives(pairs, gate, level, name, of_row))
     if verdict == "improved" and (why := _too_small(found, gate, opening)):
         verdict, reason = "inconclusive", why
+    if pairs.one_sided:
+        verdict, reason = "inconclusive", f"{pairs.one_sided}, so the rows left are no fair sample"
     return Decision(
         verdict=verdict,
         opening=opening,
         alpha=level.at,
         entries=(primary, *guards, *watched),
         reason=reason,
-        warnings=(*_cautions(pairs, primary, tested), *warnings),
+        warnings=(*_cautions(pairs, primary, tested), *_unscored(pairs, (*wanted, *gate.guards)), *warnings),
         detail=_detail(pairs),
     )
 
@@ -394,6 +396,16 @@ def _cautions(pairs: Pairs, primary: TestEntry, tested: Comparison) -> list[str]
             f"decided by {primary.method}"
         )
     return out
+
+
+def _unscored(pairs: Pairs, metrics: Sequence[str]) -> list[str]:
+    """Metrics that do not apply to every row: their means are over the others."""
+    found = []
+    for metric in dict.fromkeys((*metrics, *pairs.metrics)):
+        without = sum(metric not in row.baseline for row in pairs.rows)
+        if 0 < without < len(pairs.rows):
+            found.append(f"{metric} has no score on {without} of {len(pairs.rows)} test rows; they are left out of it")
+    return found
 
 
 def _detail(pairs: Pairs) -> dict[str, Any]:

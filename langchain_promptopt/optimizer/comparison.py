@@ -16,7 +16,7 @@ from langchain_promptopt.events import Proposed, RunFinished
 from langchain_promptopt.optimizer.arguments import SharedArguments, refuse_unknown, settings_of
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
-from langchain_promptopt.optimizer.run import traced, until_signal
+from langchain_promptopt.optimizer.run import traced, unjudged_notes, until_signal
 from langchain_promptopt.optimizer.wiring import Assembled, assemble, local_executor
 from langchain_promptopt.types import Attempt, Candidate, Outcome, PromptSet, content_hash
 from langchain_promptopt.types.edits import differences
@@ -214,7 +214,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, rep
         usage=ended.usage,
         folder=ready.folder,
         replayed=replayed,
-        warnings=(*(note.text for note in plan.notes), *verdict.warnings),
+        warnings=(*(note.text for note in plan.notes), *unjudged_notes(ready), *verdict.warnings),
         gate_passed=verdict.may_apply,
         events=lambda: list(ready.journal.events()),
         data=plan.data,

@@ -28,7 +28,7 @@ from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.redact import keep_secret
 from langchain_promptopt._text.templates import find_edit_marks
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
-from langchain_promptopt.evaluators import Declared, know_labels, resolve_evaluators, resolve_summaries
+from langchain_promptopt.evaluators import Declared, Metrics, know_labels, resolve_evaluators, resolve_summaries
 from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings, row_hash
 from langchain_promptopt.gate.planning import feasibility
@@ -151,6 +151,7 @@ class Plan:
     target: ChainTarget
     baseline: Candidate
     evaluators: tuple[Evaluator, ...]
+    metrics: Metrics
     objective: Objective
     optimizer: Any
     models: Mapping[str, str]
@@ -196,6 +197,7 @@ class _Resolved:
     data: DataSet
     evaluators: tuple[Evaluator, ...]
     summaries: tuple[SummaryEvaluator, ...]
+    metrics: Metrics
     objective: Objective
     optimizer: Any
     model: Any
@@ -205,12 +207,13 @@ class _Resolved:
 def _resolved(settings: Settings, *, searches: bool) -> _Resolved:
     evaluators = resolve_evaluators(with_stored(settings.evaluators, settings), import_from=settings.import_from)
     summaries = resolve_summaries(settings.summary_evaluators, import_from=settings.import_from)
-    objective = _objective(evaluators, settings)
+    metrics = Metrics(evaluators)
+    objective = _objective(metrics, settings)
     optimizer = _optimizer_model(settings) if searches else None
     data = load_rows(settings)
     evaluators = know_labels(evaluators, [e for rows in data.splits.values() for e in rows])
     notes = (*data.notes, *judge_notes(evaluators, settings), *shared_model_note(evaluators, optimizer))
-    return _Resolved(data, evaluators, summaries, objective, optimizer, _task_model(settings), notes)
+    return _Resolved(data, evaluators, summaries, metrics, objective, optimizer, _task_model(settings), notes)
 
 
 async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> Plan:
@@ -251,6 +254,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         target=target,
         baseline=Candidate(prompts),
         evaluators=evaluators,
+        metrics=given.metrics,
         objective=given.objective,
         optimizer=optimizer,
         models=started.models,
@@ -341,14 +345,13 @@ def _prices(given: Sequence[Any], settings: Settings) -> PriceTable:
     return prices
 
 
-def _objective(evaluators: Sequence[Evaluator], settings: Settings) -> Objective:
-    keys = [e.key for e in evaluators]
+def _objective(metrics: Metrics, settings: Settings) -> Objective:
     gate = settings.gate
     for name in (gate.primary, *gate.weights, *gate.guards):
-        if name is not None and name not in keys and not any(name.startswith(f"{k}.") for k in keys):
-            msg = f"the gate names the metric {name!r}, and the evaluators give {', '.join(keys)}"
-            raise EvaluatorError(msg, mend="Use one of those keys, or add the evaluator.")
-    return Objective(gate.primary or (None if gate.weights else keys[0]), gate.weights)
+        if name is not None and not metrics.may_exist(name):
+            msg = f"the gate names the metric {name!r}, and the evaluators give {', '.join(metrics.names)}"
+            raise EvaluatorError(msg, mend="Use one of those names, or add the evaluator.")
+    return Objective(gate.primary, gate.weights, metrics)
 
 
 def _optimizer_model(settings: Settings) -> Any:

@@ -328,6 +328,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
     verdict = ended.verdict
     warnings = (
         *(note.text for note in plan.notes),
+        *unjudged_notes(ready),
         *(verdict.warnings if verdict else ()),
         *(() if plan.shows.possible else (plan.shows.reason,)),
     )
@@ -350,6 +351,15 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         data=plan.data,
         judged=lambda keep: judge_part(plan, ready, chosen(edits, keep)),
     )
+
+
+def unjudged_notes(ready: Assembled) -> tuple[str, ...]:
+    """What to know about evaluations on which an evaluator raised: they have no score, and count for neither side."""
+    found = ready.run.unjudged
+    if not found:
+        return ()
+    commonest = found.most_common(1)[0][0]
+    return (f"an evaluator raised on {found.total()} evaluations, which have no score ({commonest})",)
 
 
 def _reader(ready: Assembled) -> Any:

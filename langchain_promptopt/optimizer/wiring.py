@@ -10,13 +10,14 @@ A plan with its journal becomes a run that the engine can finish.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_promptopt._engine.budget import book
 from langchain_promptopt._engine.engine import Engine, Verdict
+from langchain_promptopt._engine.evaluations import UNJUDGED
 from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Scores
 from langchain_promptopt._engine.run import OptimizerModel, Run
 from langchain_promptopt._langchain.fast import quick
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight
     from langchain_promptopt._runtime.stopping import Stopping
-    from langchain_promptopt.evaluators import EvalResult, Evaluator
+    from langchain_promptopt.evaluators import EvalResult, Evaluator, Metrics
     from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.ports import Executor, Job
@@ -136,7 +137,7 @@ class GateJudge:
 
     run_id: str
     gate: Gate
-    metrics: Sequence[str]
+    metrics: Metrics
     clusters: Mapping[str, str]
     openings: Openings
     persistent: bool = True
@@ -154,16 +155,28 @@ class GateJudge:
 
     def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
         """The gate's table. Without a record of openings nothing applies by itself."""
+        for outcome in (*baseline, *candidate):
+            self.metrics.observe(outcome.scores)
+        names, gate = self.metrics.names, self._named()
         pairs = pair_outcomes(
             baseline,
             candidate,
             self.clusters,
-            metrics=self.metrics,
+            metrics=names,
             same_model=self.same_model,
             models=self.models,
         )
-        decision = decide(pairs, self.gate, opening=opening, metrics=self.metrics)
-        return self._verdict(decision, opening)
+        return self._verdict(decide(pairs, gate, opening=opening, metrics=names), opening)
+
+    def _named(self) -> Gate:
+        """The gate with its metrics by the names that rows carry."""
+        find, gate = self.metrics.find, self.gate
+        return replace(
+            gate,
+            primary=None if gate.primary is None else find(gate.primary) or gate.primary,
+            guards={find(name) or name: margin for name, margin in gate.guards.items()},
+            weights={find(name) or name: weight for name, weight in gate.weights.items()},
+        )
 
     def _verdict(self, decision: Decision, opening: int) -> Verdict:
         warnings = decision.warnings + ((self.problem,) if self.problem else ())
@@ -249,13 +262,14 @@ def local_executor(plan: Plan, guarded: Guarded, run_box: Sequence[Run], shelf: 
     """Runs the plan's own target in this process; `run_box` holds the run once it is there."""
     return LocalExecutor(
         target=plan.target,
-        score=_scorer(plan.evaluators),
+        score=_scorer(plan),
         meter=_meter(plan),
         guard=guarded,
         charge=_charge(plan, guarded, run_box),
-        keys=[e.key for e in plan.evaluators],
+        keys=lambda: plan.metrics.names,
         max_concurrency=plan.settings.max_concurrency,
         judges=any(not e.inline for e in plan.evaluators),
+        looks_inside=any("run" in e.asks for e in plan.evaluators),
         shelf=shelf,
         metadata={"promptopt_run_id": plan.run_id, "promptopt_method": plan.recipe.name},
     )
@@ -315,12 +329,14 @@ class _Watched:
         return found
 
 
-def _scorer(evaluators: Sequence[Evaluator]) -> Callable[[Example, Any], Any]:
-    watched: Any = [_Watched(e) for e in evaluators]
+def _scorer(plan: Plan) -> Callable[[Example, Any, Sequence[Any]], Any]:
+    watched: Any = [_Watched(e) for e in plan.evaluators]
 
-    async def score(example: Example, output: Any) -> Scores:
+    async def score(example: Example, output: Any, steps: Sequence[Any]) -> Scores:
         try:
-            found = await score_all(watched, example, output)
+            found = await score_all(watched, example, output, steps=plan.target.steps_of(steps))
+            plan.metrics.learn(found.keys)
+            _require_number(plan, found, example)
         except EvaluatorFailed as failed:
             raise _told_apart(failed) from failed
         return Scores(found.scores, found.comments)
@@ -328,20 +344,28 @@ def _scorer(evaluators: Sequence[Evaluator]) -> Callable[[Example, Any], Any]:
     return score
 
 
-def _told_apart(failed: EvaluatorFailed) -> BaseException:
-    """What an evaluator's failure is: an outage of its model, a wrong set-up, or code that this answer breaks.
+def _require_number(plan: Plan, found: EvalResult, example: Example) -> None:
+    """Raise where the deciding metric speaks in words that are worth nothing yet: no further row would be scored."""
+    for key in plan.objective.deciding:
+        if key in found.categories:
+            msg = f"`{key}` decides, and gave {found.categories[key]!r}, which is no score"
+            mend = "Say what its words are worth: declare(..., values={'good': 1.0, 'bad': 0.0})."
+            raise EvaluatorFailed(msg, key=key, example_id=example.id, mend=mend)
 
-    The last scores 0 and is counted, as when the chain itself breaks: an answer must not win by
-    being unreadable.
+
+def _told_apart(failed: EvaluatorFailed) -> BaseException:
+    """What an evaluator's failure is: an outage of its model, a wrong set-up, or an answer that it raises on.
+
+    The last is no score: the row is dropped and counted.
     """
     error = failed.error
     if error is None or isinstance(error, UsageError):
         return failed
     found = classify(error, "judge")
-    if found.action != "zero":
+    if found.action in {"retry", "stop"}:
         return error
-    kind = found.kind if found.kind != "target_error" else "evaluator_error"
-    return CallError(FailureKind.of(kind, f"{failed.key}: {found.detail}"))
+    place = f" ({failed.line})" if failed.line else ""
+    return CallError(FailureKind.of(UNJUDGED, f"{failed.key}: {found.detail}{place}"))
 
 
 # ------------------------------------------------------------ A plan with its journal becomes a run that the engin
@@ -420,10 +444,9 @@ def _rows(plan: Plan) -> list[Example]:
 
 
 def _judge(plan: Plan) -> GateJudge:
-    keys = [e.key for e in plan.evaluators]
     clusters = {e.id: e.cluster for e in _rows(plan)}
     models = len({(model_name(m), endpoint_of(m)) for m in plan.target.models})
-    return GateJudge(plan.run_id, plan.settings.gate, keys, clusters, plan.openings, models=max(1, models))
+    return GateJudge(plan.run_id, plan.settings.gate, plan.metrics, clusters, plan.openings, models=max(1, models))
 
 
 def _shelf(plan: Plan, run_box: Sequence[Run]) -> CacheShelf | None:

@@ -6,6 +6,7 @@ caching, deduplication and resuming need no bookkeeping.
 
 from langchain_promptopt._objects import canonical, content_hash
 from langchain_promptopt._text.ranges import Range, Rejection
+from langchain_promptopt.types.answer import answer_of
 from langchain_promptopt.types.outcomes import (
     SPLITS,
     Attempt,
@@ -56,6 +57,7 @@ __all__ = [
     "Trajectory",
     "Usage",
     "Workpiece",
+    "answer_of",
     "canonical",
     "content_hash",
 ]

@@ -61,6 +61,8 @@ class Example:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     group: str | None = None
     note: str | None = None
+    attachments: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Files of a LangSmith example, for evaluators that ask for them; they are no part of the row's identity."""
 
     @property
     def cluster(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -201,17 +202,19 @@ def test_a_judge_whose_key_is_refused_ends_the_run_with_code_2():
     assert (caught.value.exit_code, caught.value.role) == (2, "judge")
 
 
-def test_an_evaluator_that_an_answer_breaks_scores_zero_and_is_counted():
+def test_an_evaluator_that_raises_on_an_answer_drops_the_row_and_is_counted():
     def picky(outputs, reference_outputs):
         said = next(iter(outputs.values()))
         return {"animal": 1.0, "stone": 1.0, "PLANT": 1.0}[said] * (said == reference_outputs["answer"])
 
     with server(task=lambda m: "???" if "agate" in m[-1].text else answer(m)) as up:
-        result = run(up.base_url, evaluators=[picky])
+        result = run(up.base_url, evaluators=[picky], max_failure_rate=0.5)
     failed = [d for d in of_type(result, "scored") if d["failure"] and "???" in str(d["output"])]
     assert failed
-    assert {(d["failure"]["kind"], d["scores"]["picky"]) for d in failed} == {("evaluator_error", 0.0)}
-    assert "picky" in failed[0]["failure"]["message"]
+    assert {(d["failure"]["kind"], d["failure"]["scored_zero"]) for d in failed} == {("evaluator_error", False)}
+    assert all(d["scores"] == {} for d in failed)
+    assert re.search(r"picky: .*test_engine_failures.py:\d+", failed[0]["failure"]["message"])
+    assert any("raised on" in w and "picky" in w for w in result.warnings)
 
 
 def test_an_evaluator_that_breaks_on_every_row_stops_and_says_why():

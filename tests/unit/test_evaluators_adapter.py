@@ -24,7 +24,7 @@ from langchain_promptopt.evaluators import (
     resolve_evaluators,
     score_all,
 )
-from langchain_promptopt.evaluators._adapter import Call, RunView
+from langchain_promptopt.evaluators._calls import Call, RunView
 from langchain_promptopt.types import Example
 
 ROW = Example("r1", {"q": "2+2?"}, {"answer": "4"}, {"attachments": {"a": "b"}, "lang": "en"})
@@ -181,7 +181,7 @@ def test_several_results_and_their_comments():
 
 @pytest.mark.parametrize(
     "value",
-    [None, float("nan"), float("inf"), 1.5, -0.1, {}, {"helpful": 1}, {"score": None}, [], "good", object()],
+    [float("nan"), float("inf"), 1.5, -0.1, {}, {"helpful": 1}, object()],
 )
 def test_what_is_no_score_is_refused_and_never_zero(value):
     def f(outputs):
@@ -191,6 +191,16 @@ def test_what_is_no_score_is_refused_and_never_zero(value):
         judge(f)
     assert (caught.value.key, caught.value.example_id, caught.value.exit_code) == ("f", "r1", 2)
     assert "r1" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, [], {"score": None}, {"key": "f", "comment": "nothing to judge"}, "good"])
+def test_no_score_is_left_out_and_its_key_is_known(value):
+    def f(outputs):
+        return value
+
+    found = judge(f)
+    assert found.scores == {}
+    assert found.keys == {"f": ("f",)}
 
 
 def test_nan_is_called_by_its_name():

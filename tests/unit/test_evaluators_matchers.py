@@ -80,7 +80,7 @@ def test_text_metrics_refuse_objects(matcher):
 
 
 def test_a_text_metric_refuses_to_choose_among_outputs():
-    with pytest.raises(EvaluatorError, match="keys a, b"):
+    with pytest.raises(EvaluatorError, match="fields a, b"):
         label_match({"a": "x", "b": "y"}, {"answer": "x"})
 
 

@@ -1,0 +1,223 @@
+"""How an evaluator wants to be called: every signature LangSmith takes, and openevals' keyword-only ones."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt.errors import EvaluatorError
+
+if TYPE_CHECKING:
+    from langchain_promptopt.types import Example
+
+SUPPORTED = ("run", "example", "inputs", "outputs", "reference_outputs", "attachments")
+OF_ALL_ROWS = ("runs", "examples", "inputs", "outputs", "reference_outputs")
+"""What a summary evaluator may ask for: lists, one item a row."""
+_BY_KEYWORD = ("inputs", "outputs", "reference_outputs")
+"""What a function of **kwargs gets, as openevals writes them."""
+_READING = threading.Lock()
+
+
+def _as_uuid(name: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(name)
+    except ValueError:
+        return uuid.uuid5(uuid.NAMESPACE_OID, name)
+
+
+@dataclass
+class ExampleView:
+    """What evaluators see as `example`: the attributes of a LangSmith example that exist here."""
+
+    id: uuid.UUID
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    metadata: dict[str, Any]
+    attachments: dict[str, Any] = field(default_factory=dict)
+    dataset_id: uuid.UUID | None = None
+
+
+@dataclass
+class RunView:
+    """What evaluators see as `run`: the target call that was scored; `child_runs` are the steps of that call."""
+
+    id: uuid.UUID
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    reference_outputs: dict[str, Any]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    name: str = "target"
+    run_type: str = "chain"
+    child_runs: list[Any] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
+    session_id: uuid.UUID | None = None
+    reference_example_id: uuid.UUID | None = None
+
+    @property
+    def trace_id(self) -> uuid.UUID:
+        """The run is its own trace."""
+        return self.id
+
+
+class _Fields(dict[str, Any]):
+    """The fields of a returned object, as LangSmith has them; `outputs["output"]` is still the object itself."""
+
+    def __init__(self, fields: Mapping[str, Any], whole: Any) -> None:
+        super().__init__(fields)
+        self._whole = whole
+
+    def __missing__(self, key: str) -> Any:
+        if key == "output":
+            return self._whole
+        raise KeyError(key)
+
+
+def outputs_of(value: Any) -> dict[str, Any]:
+    """What a chain returned as LangSmith hands it over: a dict as it is, an object's fields, else {"output": value}."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if not isinstance(value, type) and callable(dump := getattr(value, "model_dump", None)):
+        try:
+            return _Fields(dump(exclude_none=True, mode="json"), value)
+        except Exception:  # noqa: BLE001 - a foreign object's own code; LangSmith falls back alike
+            return {"output": value}
+    return {"output": value}
+
+
+@dataclass(frozen=True)
+class Call:
+    """Everything an evaluator may ask for, for one row."""
+
+    run: Any
+    example: ExampleView
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    reference_outputs: dict[str, Any]
+    attachments: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        example: Example,
+        output: Any,
+        *,
+        run: Any = None,
+        inputs: Mapping[str, Any] | None = None,
+        steps: Sequence[Any] = (),
+    ) -> Call:
+        """The call for a row of ours and what the chain answered.
+
+        Args:
+            example: The row.
+            output: What the chain returned.
+            run: In place of the light run that is made here.
+            inputs: In place of the row's inputs.
+            steps: Runs of the chain's parts, for `run.child_runs`.
+        """
+        outputs = outputs_of(output)
+        given = dict(example.inputs if inputs is None else inputs)
+        reference, metadata = dict(example.outputs), dict(example.metadata)
+        row = _as_uuid(example.id)
+        attached = example.attachments or metadata.get("attachments") or {}
+        view = ExampleView(row, given, reference, metadata, {k: _opened(v) for k, v in attached.items()})
+        made = RunView(
+            uuid.uuid5(row, "run"), given, outputs, reference, child_runs=list(steps), reference_example_id=row
+        )
+        return cls(made if run is None else run, view, given, outputs, reference, view.attachments)
+
+
+def _opened(attachment: Any) -> Any:
+    """An attachment with a reader of its own, at the beginning: evaluators of many rows read at the same time."""
+    reader = attachment.get("reader") if isinstance(attachment, Mapping) else None
+    if reader is None or not hasattr(reader, "seek"):
+        return attachment
+    with _READING:
+        reader.seek(0)
+        content = reader.read()
+        reader.seek(0)
+    return {**attachment, "reader": io.BytesIO(content) if isinstance(content, bytes) else io.StringIO(content)}
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Everything a summary evaluator may ask for, over all rows."""
+
+    runs: list[Any]
+    examples: list[ExampleView]
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    reference_outputs: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, calls: Sequence[Call]) -> Calls:
+        """The rows' calls, name by name."""
+        return cls(
+            [c.run for c in calls],
+            [c.example for c in calls],
+            [c.inputs for c in calls],
+            [c.outputs for c in calls],
+            [c.reference_outputs for c in calls],
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluator is given of a `Call` (or `Calls`): by position, then by name."""
+
+    by_position: tuple[str, ...] = ()
+    by_name: tuple[str, ...] = ()
+
+    def __call__(self, call: Any) -> tuple[list[Any], dict[str, Any]]:
+        """Its arguments."""
+        return [getattr(call, n) for n in self.by_position], {n: getattr(call, n) for n in self.by_name}
+
+    @property
+    def asks(self) -> frozenset[str]:
+        """Names of what it is given."""
+        return frozenset((*self.by_position, *self.by_name))
+
+
+def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPPORTED) -> Plan:
+    """How to turn a `Call` into arguments for `function`.
+
+    Args:
+        function: The evaluator.
+        name: Its key, for errors.
+        names: What it may ask for; the first two are what it gets by position.
+
+    Raises:
+        EvaluatorError: LangSmith would not take this signature either.
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError) as error:
+        msg = f"`{name}` shows no signature"
+        raise EvaluatorError(msg, mend="Wrap it in a function of (outputs, reference_outputs).", key=name) from error
+    named = [p for p in parameters.values() if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+    wanted = [p for p in named if p.name in names]
+    required = [p for p in named if p.default is p.empty]
+    if wanted and all(p.name in names for p in required):
+        alone = tuple(p.name for p in wanted if p.kind is p.POSITIONAL_ONLY)
+        return Plan(alone, tuple(p.name for p in wanted if p.kind is not p.POSITIONAL_ONLY))
+    plural = names is SUPPORTED and {p.name for p in required} & set(OF_ALL_ROWS[:2])
+    if len(required) == 2 and not plural and all(p.kind is not p.KEYWORD_ONLY for p in required):  # (run, example)
+        return Plan(tuple(names[:2]))
+    if not named and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return Plan((), _BY_KEYWORD)
+    raise _refuse(name, parameters, names)
+
+
+def _refuse(name: str, parameters: Mapping[str, inspect.Parameter], names: Sequence[str]) -> EvaluatorError:
+    kind = "an evaluator's" if names is SUPPORTED else "a summary evaluator's"
+    msg = f"`{name}({', '.join(parameters)})` is not {kind} signature"
+    mend = f"Name its arguments from {', '.join(names)}, or take exactly two, which get ({', '.join(names[:2])})."
+    if set(OF_ALL_ROWS[:2]) & parameters.keys() and names is SUPPORTED:
+        mend = "It looks at all rows at once: give it as summary_evaluators=[...]."
+    return EvaluatorError(msg, mend=mend, key=name)

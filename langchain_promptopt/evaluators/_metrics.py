@@ -1,0 +1,226 @@
+"""The metrics that evaluators give, by name: read from their code, or learned from the first rows they score."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from langchain_promptopt.evaluators._adapter import Evaluator
+
+_NUMBER_CALLS = frozenset({"float", "int", "bool", "len", "sum", "round", "min", "max", "abs", "any", "all"})
+
+
+def key_of(evaluator: Any) -> str:
+    """The key scores will carry, read without a call.
+
+    An attribute says it, or a feedback key held by the function (openevals), or the one literal
+    key in its source (as LangSmith does), or its name.
+    """
+    for attribute in ("key", "evaluation_name"):
+        if isinstance(found := getattr(evaluator, attribute, None), str) and found:
+            return found
+    inner = function_of(evaluator)
+    if (held := _held_key(inner)) is not None:
+        return held
+    keys = getattr(evaluator, "feedback_keys", None) or own_keys(evaluator)[0]
+    if len(keys) == 1:
+        return str(keys[0])
+    name = getattr(inner, "__name__", None) or getattr(evaluator, "_name", None)
+    return str(name) if name and name != "<lambda>" else type(evaluator).__name__ if name is None else "lambda"
+
+
+def own_keys(evaluator: Any) -> tuple[tuple[str, ...], bool]:
+    """Literal keys of the results that an evaluator's source makes, and whether it may give others."""
+    if isinstance(getattr(evaluator, "key", None), str):
+        return (), False
+    inner = function_of(evaluator)
+    if not inspect.isroutine(inner):
+        methods = vars(type(inner))
+        inner = methods.get("__call__") or methods.get("evaluate_run")
+    if _held_key(inner) is not None:
+        return (), False
+    tree = _tree(inner)
+    if tree is None:
+        return (), True
+    returned = list(_returned(tree))
+    return tuple(dict.fromkeys(_literal_keys(tree))), not all(_is_told(value) for value in returned)
+
+
+def function_of(evaluator: Any) -> Any:
+    """The plain function behind partials, decorators and evaluator objects."""
+    seen = evaluator
+    while isinstance(seen, functools.partial):
+        seen = seen.func
+    return inspect.unwrap(seen) if callable(seen) else seen
+
+
+def _held_key(function: Any) -> str | None:
+    """The `feedback_key` that a function made by another one holds, as openevals' do."""
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
+    if code is None or "feedback_key" not in code.co_freevars:
+        return None
+    try:
+        held = cells[code.co_freevars.index("feedback_key")].cell_contents
+    except ValueError:  # an empty cell
+        return None
+    return held if isinstance(held, str) and held else None
+
+
+def _tree(function: Any) -> ast.AST | None:
+    """The function's own definition, where its source can be read alone."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):  # a lambda in the middle of an expression is no source
+        return None
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+    return found[0] if found else None
+
+
+def _returned(tree: ast.AST) -> Iterator[ast.expr]:
+    """What the function returns, functions inside it left out."""
+    if isinstance(tree, ast.Lambda):
+        yield tree.body
+        return
+    todo: list[ast.AST] = list(getattr(tree, "body", []))
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, ast.Return) and node.value is not None:
+            yield node.value
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            todo += ast.iter_child_nodes(node)
+
+
+def _literal_keys(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        key = _key_in(node)
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            yield key.value
+
+
+def _key_in(node: ast.AST) -> ast.expr | None:
+    """What stands under "key" in a dict or a call such as EvaluationResult(key=...)."""
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return next((v for k, v in pairs if isinstance(k, ast.Constant) and k.value == "key"), None)
+    if isinstance(node, ast.Call):
+        return next((word.value for word in node.keywords if word.arg == "key"), None)
+    return None
+
+
+def _is_told(value: ast.expr) -> bool:
+    """Whether the keys in a returned expression can be read from it: it is a number, or results written out."""
+    if isinstance(value, ast.IfExp):
+        return _is_told(value.body) and _is_told(value.orelse)
+    if isinstance(value, ast.List | ast.Tuple):
+        return all(_is_told(item) for item in value.elts)
+    if isinstance(value, ast.Constant | ast.Compare | ast.BoolOp | ast.UnaryOp | ast.BinOp):
+        return True
+    if isinstance(value, ast.Dict):
+        return _is_told_dict(value)
+    if isinstance(value, ast.Call):
+        named = getattr(value.func, "id", "") in _NUMBER_CALLS
+        return named or isinstance(_key_in(value), ast.Constant)
+    return False
+
+
+def _is_told_dict(value: ast.Dict) -> bool:
+    names = {k.value: v for k, v in zip(value.keys, value.values, strict=True) if isinstance(k, ast.Constant)}
+    if len(names) < len(value.keys):  # {**more}
+        return False
+    if "results" in names:
+        return _is_told(names["results"])
+    return isinstance(names.get("key"), ast.Constant) or "key" not in names
+
+
+class Metrics:
+    """Names of the metrics of several evaluators, in their order.
+
+    A metric is named by its key; one that a named evaluator gives in a list of results, by "name.key". Either part
+    alone names it too where that is unambiguous.
+    """
+
+    def __init__(self, evaluators: Sequence[Evaluator]) -> None:
+        self._evaluators = {e.key: e for e in evaluators}
+        self._keys: dict[str, list[str]] = {e.key: list(told_keys(e)) for e in evaluators}
+        self._learned: set[str] = set()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All metrics known by now; an evaluator that has told nothing yet stands here by its own key."""
+        return tuple(name for key, names in self._keys.items() for name in names or [key])
+
+    @property
+    def deciding(self) -> str | None:
+        """The metric that decides where the gate names none: the first of the first evaluator."""
+        return next(iter(self.names), None)
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Keys of evaluators that have not told their metrics yet."""
+        return tuple(k for k, e in self._evaluators.items() if e.open and k not in self._learned)
+
+    def learn(self, keys: Mapping[str, Iterable[str]]) -> None:
+        """Note the keys that evaluators gave for a row, by evaluator."""
+        for evaluator, given in keys.items():
+            known, fresh = self._keys.setdefault(evaluator, []), list(given)
+            guessed = self._is_open(evaluator) or not set(known) & set(fresh)
+            if guessed and evaluator not in self._learned:
+                known.clear()
+            self._learned.add(evaluator)
+            known += [key for key in fresh if key not in known]
+
+    def observe(self, scores: Iterable[str]) -> None:
+        """Note the keys of a row that another process scored: their order tells whose they are."""
+        if not self.open:
+            return
+        known = set(self.names) - set(self.open)
+        fresh = [key for key in scores if key not in known]
+        waiting = list(self.open)
+        for key in fresh:
+            named = next((k for k in self._evaluators if key == k or key.startswith(f"{k}.")), None)
+            owner = named or (waiting.pop(0) if waiting else next(reversed(self._evaluators)))
+            self.learn({owner: [key]})
+            waiting = [k for k in waiting if k != owner]
+
+    def find(self, name: str) -> str | None:
+        """The metric that a gate means by `name`, or None where none is known by it."""
+        if name in self.names:
+            return name
+        if (alone := self._keys.get(name)) is not None:
+            return alone[0] if len(alone) == 1 else None
+        evaluator, _, own = name.partition(".")
+        if own and any(own in self._keys[k] for k, e in self._evaluators.items() if evaluator in {k, _name_of(e)}):
+            return own
+        ending = [n for n in self.names if n.endswith(f".{name}")]
+        own_name = [k for k, e in self._evaluators.items() if e.named and name in e.own_keys and k in self.names]
+        found = {*ending, *own_name}
+        return found.pop() if len(found) == 1 else None
+
+    def owner_of(self, metric: str) -> str | None:
+        """The key of the evaluator that gives a metric."""
+        return next((key for key, names in self._keys.items() if metric in names), None)
+
+    def may_exist(self, name: str) -> bool:
+        """Whether `name` is a metric, or may turn out to be one."""
+        return self.find(name) is not None or bool(self.open)
+
+    def _is_open(self, evaluator: str) -> bool:
+        return evaluator in self._evaluators and self._evaluators[evaluator].open
+
+
+def _name_of(evaluator: Evaluator) -> str | None:
+    return getattr(function_of(evaluator.origin), "__name__", None)
+
+
+def told_keys(evaluator: Evaluator) -> tuple[str, ...]:
+    """The metrics an evaluator's code tells: its own key, unless its results carry others."""
+    own = evaluator.own_keys
+    if len(own) > 1:
+        return tuple(f"{evaluator.key}.{k}" for k in own) if evaluator.named else own
+    return own if own and not evaluator.named else (evaluator.key,)

@@ -1,0 +1,223 @@
+"""What a chain said, as one plain value: the text of messages, the fields of objects, never a printed object.
+
+Evaluators may look at the rich value; the journal, reports, built-in matchers and the optimizer model get this one.
+Ids and token counts are left out, so that two equal answers are equal. Objects are told by their shape: no class
+of LangChain or of a provider is imported here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
+from datetime import date, time
+from enum import Enum
+from typing import Any
+
+_DEEPEST = 20
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_MESSAGE_TYPES = frozenset({"ai", "human", "system", "tool", "function", "chat", "developer", "remove"})
+_ROLES = frozenset({"assistant", "user", "system", "tool", "function", "developer", "ai", "human", "model"})
+_AI = frozenset({"ai", "assistant", "model"})
+_DUMPED = frozenset({"response_metadata", "additional_kwargs", "tool_calls", "tool_call_id"})
+"""Beside its type and content, a message that was made a dict has some of these."""
+_TEXT_BLOCKS = frozenset({"text", "output_text"})
+_THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking", "reasoning_content"})
+
+
+def answer_of(value: Any) -> Any:
+    """The answer in whatever a chain returned, made of texts, numbers, truth values, None, lists and dicts.
+
+    A message is its text (thinking left out, tool calls by name and arguments where it makes some), a list of
+    messages and a state with "messages" the last message of the model; dicts, dataclasses and pydantic objects are
+    their fields.
+
+    >>> answer_of({"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]})
+    '4'
+    >>> answer_of({"label": "refund", "urgent": False})
+    {'label': 'refund', 'urgent': False}
+    """
+    return _plain(value, _DEEPEST)
+
+
+def is_message(value: Any) -> bool:
+    """Whether a value is a chat message: LangChain's, a provider's, or a dict of role and content.
+
+    >>> is_message({"role": "assistant", "content": "hello"}), is_message({"type": "bug", "content": "it crashes"})
+    (True, False)
+    """
+    if isinstance(value, Mapping):
+        if "content" not in value:
+            return False
+        dumped = value.get("type") in _MESSAGE_TYPES and bool(value.keys() & _DUMPED)
+        return dumped or (isinstance(value.get("role"), str) and value["role"] in _ROLES)
+    if isinstance(value, str | type) or not hasattr(value, "content"):
+        return False
+    return _kind(value) in _MESSAGE_TYPES | _ROLES
+
+
+def _kind(message: Any) -> str:
+    """`ai`, `user` ...: the role of a message, else its type."""
+    role = _of(message, "role")
+    kind = role if isinstance(role, str) and role else _of(message, "type")
+    return str(kind).removesuffix("MessageChunk").lower() if isinstance(kind, str) else ""
+
+
+def _of(thing: Any, name: str) -> Any:
+    return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return _scalar(value)
+    if depth == 0:
+        return "..."
+    if is_message(value):
+        return _message(value, depth)
+    if isinstance(value, Mapping):
+        return _mapping(value, depth)
+    if isinstance(value, AbstractSet):
+        return sorted((_plain(v, depth - 1) for v in value), key=repr)
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _mapping(value._asdict(), depth)
+    if isinstance(value, list | tuple):
+        return _sequence(value, depth)
+    return _object(value, depth)
+
+
+def _scalar(value: Any) -> Any:
+    if value is None or type(value) is str:
+        return value
+    if isinstance(value, Enum):
+        return _scalar(value.value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))  # JSON has no such number
+    for kind in (str, bool, int, float):
+        if isinstance(value, kind):
+            return value if type(value) is kind else kind(value)
+    return value
+
+
+def _mapping(value: Mapping[Any, Any], depth: int) -> Any:
+    """Fields by name; a state of messages is its last answer, beside its other fields where it has some."""
+    messages: Any = value.get("messages")
+    if not _are_messages(messages):
+        return {str(name): _plain(item, depth - 1) for name, item in value.items()}
+    said = _sequence(messages, depth)
+    more = {str(k): _plain(v, depth - 1) for k, v in value.items() if k != "messages"}
+    more = {k: v for k, v in more.items() if v not in (None, "", [], {})}
+    return {"messages": said, **more} if more else said
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(is_message(v) for v in value)
+
+
+def _sequence(values: Sequence[Any], depth: int) -> Any:
+    if not _are_messages(values):
+        return [_plain(v, depth - 1) for v in values]
+    last = next((m for m in reversed(values) if _kind(m) in _AI), values[-1])
+    return _message(last, depth)
+
+
+def _message(message: Any, depth: int) -> Any:
+    """The text; with the calls a model wants made, where it wants some."""
+    text = _text(_of(message, "content"))
+    calls = [_call(c, depth) for c in _of(message, "tool_calls") or () if _kind(message) in _AI]
+    parsed = (_of(message, "additional_kwargs") or {}).get("parsed") if not text else None
+    if calls:
+        return {"text": text, "tool_calls": calls} if text else {"tool_calls": calls}
+    return text if parsed is None else _plain(parsed, depth - 1)
+
+
+def _text(content: Any) -> str:
+    """The text of a content, which may be a list of blocks. Other blocks are named where there is no text at all."""
+    if content is None or isinstance(content, str):
+        return str(content or "")
+    blocks = content if isinstance(content, list | tuple) else [content]
+    texts = [b if isinstance(b, str) else _of(b, "text") for b in blocks if _is_text(b)]
+    if texts:
+        return "".join(str(t) for t in texts if t is not None)
+    return " ".join(f"[{_of(b, 'type')}]" for b in blocks if _of(b, "type") not in {None, "tool_use", *_THOUGHTS})
+
+
+def _is_text(block: Any) -> bool:
+    return isinstance(block, str) or _of(block, "type") in _TEXT_BLOCKS
+
+
+def _call(call: Any, depth: int) -> dict[str, Any]:
+    """A tool call without its id, which is another one in every run."""
+    function = _of(call, "function")
+    given = call if function is None else function
+    args = _of(given, "args")
+    return {"name": _of(given, "name"), "args": _plain(_of(given, "arguments") if args is None else args, depth - 1)}
+
+
+def _object(value: Any, depth: int) -> Any:
+    if isinstance(value, Enum):
+        return _plain(value.value, depth - 1)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode("utf-8", "replace")
+    for reading in ("item", "tolist"):  # numpy's and pandas' scalars, then arrays
+        found = _called(value, reading)
+        if found is not None:
+            return _plain(found, depth - 1)
+    replied = _reply_in(value)
+    if replied is not None:
+        return _plain(replied, depth - 1)
+    named = _fields(value)
+    if named is not None:
+        return _mapping(named, depth)
+    if isinstance(value, Iterable) and hasattr(value, "__len__"):
+        return [_plain(v, depth - 1) for v in value]
+    return _printed(value, depth)
+
+
+def _called(value: Any, name: str) -> Any:
+    method = getattr(value, name, None)
+    if method is None or isinstance(value, type) or not hasattr(value, "dtype"):
+        return None
+    try:
+        return method()
+    except (TypeError, ValueError):  # an array of many values is no item
+        return None
+
+
+def _reply_in(value: Any) -> Any:
+    """The message or text in what a provider's client or a model's `generate` returned."""
+    if isinstance(text := getattr(value, "output_text", None), str):
+        return text
+    if isinstance(choices := getattr(value, "choices", None), list) and choices:
+        return getattr(choices[0], "message", None) or getattr(choices[0], "text", None)
+    if isinstance(batches := getattr(value, "generations", None), list) and batches:
+        return batches[0][0] if isinstance(batches[0], list) and batches[0] else batches[0]
+    if hasattr(value, "generation_info"):
+        return getattr(value, "message", None) or getattr(value, "text", None)
+    return None
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    """Fields of a dataclass or a pydantic object; a document is its text and its metadata."""
+    if isinstance(value, type):
+        return None
+    if hasattr(value, "page_content"):
+        return {"page_content": value.page_content, "metadata": getattr(value, "metadata", {})}
+    if is_dataclass(value):
+        return {f.name: getattr(value, f.name, None) for f in fields(value)}
+    declared = getattr(type(value), "model_fields", None) or getattr(type(value), "__fields__", None)
+    if isinstance(declared, Mapping):
+        return {name: getattr(value, name, None) for name in declared}
+    return None
+
+
+def _printed(value: Any, depth: int) -> Any:
+    """What an object says of itself; its attributes where it says nothing but its address."""
+    kind: Any = type(value)
+    if kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__:
+        return _ADDRESS.sub("", str(value))
+    held = {n: v for n, v in getattr(value, "__dict__", {}).items() if not n.startswith("_")}
+    return {n: _plain(v, depth - 1) for n, v in held.items()} if held else kind.__qualname__
