@@ -90,6 +90,11 @@ class Objective:
         known = (self.metrics.find(n) for n in names) if names else (self.metrics.deciding,)
         return tuple(n for n in known if n is not None)
 
+    @property
+    def name(self) -> str:
+        """What the value is called in a table."""
+        return "weighted" if self.weights else next(iter(self.deciding), "score")
+
     def _score(self, name: str | None, scores: Mapping[str, float]) -> float | None:
         if self.metrics is None:
             return scores[name] if name is not None else next(iter(scores.values()))

@@ -74,7 +74,7 @@ async def _judged(plan: Plan, ended: Assembled, edits: tuple[FinalEdit, ...]) ->
             ready.close()
     finally:
         await again.aclose()
-    table = [] if scores is None else [_entry(plan.objective.primary or "weighted", *scores)]
+    table = [] if scores is None else [_entry(plan.objective.name, *scores)]
     return Result(
         run_id=plan.run_id,
         outcome="inconclusive",
