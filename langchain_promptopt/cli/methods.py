@@ -1,7 +1,4 @@
-"""`promptopt methods`: the presets, what each does on the axes that matter, and the calls it expects to make.
-
-`promptopt bench`: how good the methods are at the same number of target calls.
-"""
+"""The methods: which there are, what each does on its axes, what it is expected to call, and how they compare."""
 
 import dataclasses
 from pathlib import Path
@@ -10,16 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from langchain_promptopt.cli.flags import verb
-from langchain_promptopt.cli.output import Json, print_json, print_table, print_view
+from langchain_promptopt.cli.output import Json, print_json, print_prose, print_table
 
 _WHAT = ("evidence", "feedback", "memory", "scope", "control")
 _HOW = ("scoring", "search", "stop")
-Rows = Annotated[int, typer.Option(min=1, help="Rows to reckon with.")]
+Train = Annotated[int, typer.Option("--train", min=1, help="Train rows to reckon with.")]
+Dev = Annotated[int, typer.Option("--dev", min=1, help="Dev rows to reckon with.")]
 Name = Annotated[str | None, typer.Argument(metavar="[METHOD]", help="Show every axis of this one.")]
 
 
 @verb("promptopt methods robust --train 50 --dev 100")
-def methods(*, name: Name = None, train: Rows = 50, dev: Rows = 100, as_json: Json = False) -> int:
+def methods(*, name: Name = None, train: Train = 50, dev: Dev = 100, as_json: Json = False) -> int:
     """List the methods of `--method`: axes, source, and expected calls for that many rows (the test comes on top)."""
     from langchain_promptopt.presets import DEFAULT, PRESETS, recipe_of
 
@@ -39,7 +37,7 @@ def methods(*, name: Name = None, train: Rows = 50, dev: Rows = 100, as_json: Js
     ]
     print_table(("method", *_WHAT, "source"), what)
     print_table(("method", "children", *_HOW, "calls to the task model", "to the optimizer"), how, numbers=(5, 6))
-    print_view(
+    print_prose(
         f"The default is {DEFAULT}. `promptopt methods {DEFAULT}` shows every axis of one method. Local methods also go"
         " with `:index` (marks by number, for weak models), those called lpo-* with `:paper` (echo, reply, audit)."
     )
@@ -54,7 +52,7 @@ def _show_one(method: dict[str, Any], recipe: Any) -> None:
     said = (made.__doc__ or "").strip().splitlines()[0] if made is not None else ""
     task, optimizer = _calls(method["expected"])
     rows = method["rows"]
-    print_view(f"{method['name']}: {said}\nSource: {method['source']}.")
+    print_prose(f"{method['name']}: {said}\nSource: {method['source']}.")
     print_table(
         ("", "axis", "strategy", "what it does", "settings"),
         [
@@ -62,7 +60,7 @@ def _show_one(method: dict[str, Any], recipe: Any) -> None:
             for i, (axis, s) in enumerate(recipe.axes().items(), 1)
         ],
     )
-    print_view(
+    print_prose(
         f"Expected for {rows['train']} train and {rows['dev']} dev rows, the test not counted: {task} calls to the task"
         f" model, {optimizer} to the optimizer."
     )
@@ -130,9 +128,6 @@ def _short(strategy: Any) -> str:
     values = [getattr(strategy, f.name) for f in dataclasses.fields(strategy)]
     numbers = [str(v) for v in values if isinstance(v, int) and not isinstance(v, bool)]
     return " ".join([name.lower(), *numbers[:1]])
-
-
-# ------------------------------------------------------------ `promptopt bench`: how good the methods are at the s
 
 
 @verb("promptopt bench --task planted:long --method robust --method lpo-pe2 --seeds 5")

@@ -1,12 +1,10 @@
-"""Writing to the two streams: the answer to stdout, everything else to stderr.
-
-Watching a run: a live bar where stderr is a terminal, plain lines elsewhere. Only ever on stderr.
-"""
+"""The two streams: the answer goes to stdout; remarks and the progress of a run go to stderr."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from contextlib import contextmanager, redirect_stdout
@@ -19,22 +17,22 @@ from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.report.privacy import visible
 from langchain_promptopt.report.record import simulated_roles
 from langchain_promptopt.report.wording import money, number, points, signed
+from langchain_promptopt.store.runs import has_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.text import Text
 
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import Observer
 
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
 RunName: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help='A run id or its beginning, a folder, or "latest".')
 ]
-
-_WIDEST = 10_000
 
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Do it although the gate did not pass.")]
 
@@ -78,15 +76,23 @@ def print_view(view: RenderableType) -> None:
     if isinstance(view, str):
         sys.stdout.write(view if view.endswith("\n") else view + "\n")
         return
-    from rich.console import Console
-    from rich.measure import Measurement
+    console_for(sys.stdout).print(view, soft_wrap=False)
 
-    # Rich takes 80 columns for a pipe; there is nobody whose window is that narrow.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), view).minimum
-    console.width = max(console.width, needed)  # ids and numbers run over the edge before they are cut
-    console.print(view)
+
+def print_prose(text: str) -> None:
+    """Sentences for people, broken at the width of the terminal."""
+    from rich.text import Text
+
+    print_view(Text(visible(text)))
+
+
+def console_for(stream: TextIO) -> Console:
+    """A console as wide as its terminal, or as COLUMNS says; never wider. Pipes get 110 columns."""
+    from rich.console import Console
+
+    # Rich takes 80 columns for a pipe; no window there is that narrow.
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 110
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_exact(text: str) -> None:
@@ -116,7 +122,7 @@ def said(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
         print_view(visible(text))
 
 
-# ------------------------------------------------------------ Watching a run: a live bar where stderr is a termina
+# ---------------------------------------------------------------- watching a run
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,7 @@ _WIDTH = 24
 
 @dataclass
 class Tally:
-    """What the events so far add up to. Held-out rows count as calls only; their scores are nobody's business yet."""
+    """What the events so far add up to. Scores of held-out rows are left out until the test is decided."""
 
     seed_id: str = ""
     step: int = 0
@@ -184,9 +190,15 @@ class Tally:
     expected: Expected | None = None
     races: bool = False
     """Whether candidates see as many rows as it takes, each its own number of them."""
-    best_rows: int = 0
-    seen: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Score so far and rows behind it, by candidate."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """What decides: the weight of each metric."""
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Scores on search rows, by candidate and example."""
+    lead: tuple[float, int] | None = None
+    """In a race: how far the leader is before the baseline, and on how many rows both were scored."""
+    retries: int = 0
+    told: set[tuple[str, str]] = field(default_factory=set)
+    """Incidents that were said once."""
 
     def take(self, kind: str, data: dict[str, Any]) -> str | None:
         """Count one event; returns a line worth saying, if it is."""
@@ -203,15 +215,23 @@ class Tally:
 
     def line(self) -> str:
         """The state in one line."""
-        score = f"best {points(self.best)}" if self.best is not None else "no score yet"
-        gain = f" ({signed(self._gain)})" if self._gain is not None else ""
-        return f"{self.phase}  {score}{gain}  {number(self.calls)} calls  {self._cost()}"
+        retries = f"  {number(self.retries)} retried" if self.retries else ""
+        return f"{self.phase}  {self._score()}  {number(self.calls)} calls  {self._cost()}{retries}"
 
     @property
     def share(self) -> float | None:
-        """How much of the run is likely to be done; None where nobody can tell."""
+        """How much of the run is likely to be done; None where that cannot be known."""
         testing = self.phase == "test"
         return None if self.expected is None else self.expected.share(self.searched, self.tested, testing=testing)
+
+    def _score(self) -> str:
+        if self.races:
+            if self.lead is None:
+                return "no score yet" if self.base is None else "no candidate ahead yet"
+            return f"leader {signed(self.lead[0])} points on {self.lead[1]} rows so far"
+        if self.best is None or self.base is None:
+            return "no score yet" if self.best is None else f"best {points(self.best)}"
+        return f"best {points(self.best)} ({signed(self.best - self.base)})"
 
     def _cost(self) -> str:
         return "cost unknown" if self.usd is None else money(self.usd)
@@ -221,6 +241,9 @@ class Tally:
         self.free = simulated_roles(data)
         self.expected = expected_of(data)
         self.races = self.expected is not None and self.expected.races
+        gate, names = data.get("gate") or {}, [e["name"] for e in data.get("evaluators", ())]
+        primary = gate.get("primary") or next(iter(names), "")
+        self.weights = dict(gate.get("weights") or {}) or {primary: 1.0}
         splits = ", ".join(f"{name} {n}" for name, n in data["data"].get("splits", {}).items())
         return f"run {data['run_id']}: {data['method']} on {data['data'].get('source', '?')} ({splits})"
 
@@ -238,6 +261,10 @@ class Tally:
                 self.searched += 1
         if data["split"] == "test":
             self.phase = "test"
+        elif self.races and data["split"] == "dev" and data.get("scores"):
+            scores, total = data["scores"], sum(self.weights.values())
+            value = sum(weight * scores.get(name, 0.0) for name, weight in self.weights.items()) / total
+            self.rows.setdefault(data["candidate_id"], {})[data["example_id"]] = value
         return None
 
     def _called(self, data: dict[str, Any]) -> str | None:
@@ -253,7 +280,6 @@ class Tally:
         if data["split"] != "dev":
             return None
         score, n, candidate = data["score"], data["n"], data["candidate_id"]
-        self.seen[candidate] = (score, n)
         if candidate == self.seed_id:
             first = self.base is None
             self.base = score
@@ -266,40 +292,70 @@ class Tally:
 
     def _selected(self, data: dict[str, Any]) -> str:
         self.step = max(self.step, data["step"])
-        kept = [self.seen[i] for i in data.get("kept", ()) if i in self.seen]
-        if self.races and kept:  # scores of a race that goes on are of few rows: who was kept counts
-            self.best, self.best_rows = max(kept)
+        if self.races:
+            # Each candidate has seen other rows, so absolute scores cannot be compared: only gains on common rows.
+            gains = [self._gain(candidate) for candidate in data.get("kept", ()) if candidate != self.seed_id]
+            self.lead = max((gain for gain in gains if gain is not None), default=None)
         line = f"step {data['step']} done: {self.line().partition('  ')[2]}"
         more = self.expected is None or self.step < self.expected.steps
         self.phase = self._step(self.step + 1) if more else "choosing"
         return line
 
-    @property
-    def _gain(self) -> float | None:
-        """Best minus baseline, where both were measured on as many rows."""
-        if self.best is None or self.base is None:
-            return None
-        return None if self.races and self.best_rows != self.seen[self.seed_id][1] else self.best - self.base
+    def _gain(self, candidate: str) -> tuple[float, int] | None:
+        """How much better than the baseline, and on how many common rows."""
+        own, base = self.rows.get(candidate, {}), self.rows.get(self.seed_id, {})
+        common = own.keys() & base.keys()
+        return (sum(own[e] - base[e] for e in common) / len(common), len(common)) if common else None
 
-    def _incident(self, data: dict[str, Any]) -> str:
+    def _incident(self, data: dict[str, Any]) -> str | None:
+        """What went wrong outside the method, once for each kind; steps of the method are in the report."""
+        if data["role"] == "method":
+            return None
+        again = bool(data["retryable"] and re.search(r"\btr(y|ied|ying)\b", data["action"]))
+        self.retries += again
+        key = (data["role"], data["kind"])
+        if key in self.told:
+            return None
+        self.told.add(key)
         detail = f" ({data['detail']})" if data.get("detail") else ""
-        return f"incident: {data['role']}: {data['kind']}; {data['action']}{detail}"
+        action = "trying again; retries are counted" if again else data["action"]
+        return f"{data['role']}: {data['kind'].replace('_', ' ')}; {action}{detail}"
 
     def _tested(self, data: dict[str, Any]) -> str:
         return f"test decided: {data['verdict'].replace('_', ' ')}"
 
 
 class Watcher:
-    """An observer that tallies and says; `show` gets the state line and the share done, `say` the lines to keep."""
+    """An observer that tallies and says.
 
-    def __init__(self, say: Callable[[str], None], show: Callable[[str, float | None], None] | None = None) -> None:
+    Args:
+        say: Gets the lines to keep.
+        show: Gets the state line and the share done.
+        runs_dir: Where a finished run of the same id may lie: then it is only replayed, and that is all that is said.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        show: Callable[[str, float | None], None] | None = None,
+        runs_dir: Path | None = None,
+    ) -> None:
         self._tally = Tally()
         self._say = say
         self._show = show
+        self._runs_dir = runs_dir
+        self._replays = False
 
     def on_event(self, event: Event) -> None:
         """Take one event."""
-        line = self._tally.take(event.type, event.as_json())
+        data = event.as_json()
+        if event.type == "run.started" and self._runs_dir is not None:
+            self._replays = has_verdict(self._runs_dir / data["run_id"])
+            if self._replays:
+                self._say(f"run {data['run_id']} is on record and finished; it is shown again, and nothing is called")
+        if self._replays:
+            return
+        line = self._tally.take(event.type, data)
         if line is not None:
             self._say(visible(line))
         if self._show is not None:
@@ -307,24 +363,22 @@ class Watcher:
 
 
 @contextmanager
-def watching() -> Iterator[list[Observer]]:
-    """Observers for one run; the live bar is gone afterwards."""
+def watching(runs_dir: Path | None = None) -> Iterator[list[Observer]]:
+    """Observers for one run; the live bar is gone afterwards. `runs_dir` as for `Watcher`."""
     if not sys.stderr.isatty():
-        yield [Watcher(_write)]
+        yield [Watcher(_write, runs_dir=runs_dir)]
         return
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(stderr=True, highlight=False, markup=False)
     start = time.monotonic()
-    with Live(Text("starting"), console=console, refresh_per_second=8, transient=True) as live:
+    with Live(Text("starting"), console=console_for(sys.stderr), refresh_per_second=8, transient=True) as live:
 
         def show(line: str, share: float | None) -> None:
             minutes, seconds = divmod(int(time.monotonic() - start), 60)
             live.update(bar(share) + Text(f"{line}  {minutes}:{seconds:02}", style="cyan", overflow="ellipsis"))
 
-        yield [Watcher(lambda line: live.console.print(Text(line, style="dim")), show)]
+        yield [Watcher(lambda line: live.console.print(Text(line, style="dim")), show, runs_dir)]
 
 
 def bar(share: float | None) -> Text:

@@ -1,12 +1,15 @@
-"""What `check` found, for people: prompts, splits, cost, and what the held-out rows can prove.
+"""What `check`, `show` and the other verbs draw in a terminal.
 
-The report in a terminal. Everything from outside becomes `Text`, which has no markup, with escapes spelled out.
+Everything from outside becomes `Text`, which has no markup, with escape sequences spelled out. Nothing here
+is wider than the console: tables and lists that do not fit stand one below the other.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
@@ -17,9 +20,9 @@ from langchain_promptopt.report.privacy import discreet, shortened, visible
 from langchain_promptopt.report.wording import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
 
     from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.report.rows import Place, Row, Rows
@@ -127,11 +130,14 @@ def _power(test: Mapping[str, Any]) -> list[RenderableType]:
     return [*parts, *(safe_text(f"- {w}") for w in test.get("warnings") or ())]
 
 
-# ------------------------------------------------------------ The report in a terminal. Everything from outside be
+# ---------------------------------------------------------------- a run
 
 _COLORS = {"good": "green", "unsure": "yellow", "flat": "bright_black", "stopped": "yellow", "bad": "red"}
 _SHOWN_ROWS, _SHOWN_TEXT = 5, 160
 _SHORT_CELL = 18
+"""Cells up to this width are not broken over lines."""
+_WIDE = 90
+"""Columns from which two lists stand side by side."""
 
 
 def safe_text(value: Any, style: str = "", limit: int | None = None) -> Text:
@@ -216,11 +222,26 @@ def rows_view(rows: Rows) -> RenderableType:
     """Rows that got worse beside rows that got better."""
     where = "held-out" if rows.split == "test" else f"search ({rows.split})"
     title = f"\n{where.capitalize()} rows: {len(rows.worse)} worse, {len(rows.better)} better, {rows.same} the same"
-    table = Table.grid(padding=(0, 2), expand=True)
-    table.add_column(ratio=1)
-    table.add_column(ratio=1)
-    table.add_row(_row_list("Got worse", "red", rows.worse), _row_list("Got better", "green", rows.better))
-    return Group(Text(title, style="bold"), table)
+    sides = _row_list("Got worse", "red", rows.worse), _row_list("Got better", "green", rows.better)
+    return Group(Text(title, style="bold"), _Beside(*sides))
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Two parts side by side, or one below the other in a narrow window."""
+
+    left: RenderableType
+    right: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        if options.max_width < _WIDE:
+            yield Group(self.left, Text(), self.right)
+            return
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(ratio=1)
+        table.add_column(ratio=1)
+        table.add_row(self.left, self.right)
+        yield table
 
 
 def _row_list(title: str, color: str, rows: Sequence[Row]) -> RenderableType:
@@ -273,18 +294,58 @@ def sides_view(by_side: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     return Group(Text("\nWhat it cost", style="bold"), table_view(columns, rows, numbers=range(1, 5)))
 
 
-def table_view(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()) -> Table:
-    """A plain table of values from outside; `numbers` are the columns that stand to the right."""
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for i, name in enumerate(columns):
-        short = all(len(str(row[i])) <= _SHORT_CELL for row in rows)  # ids and numbers are not broken over lines
-        needed = max((len(str(cell)) for cell in (name, *(row[i] for row in rows))), default=0) if short else None
-        table.add_column(
-            name, justify="right" if i in numbers else "left", overflow="fold", no_wrap=short, min_width=needed
-        )
-    for row in rows:
-        table.add_row(*(safe_text(cell) for cell in row))
-    return table
+def table_view(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()) -> RenderableType:
+    """A plain table of values from outside; `numbers` are the columns that stand to the right.
+
+    Where the window is too narrow for it, each row becomes a few lines of name and value.
+    """
+    return _Columns(tuple(columns), tuple(tuple(row) for row in rows), frozenset(numbers))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """A table that fits itself to the width it is drawn in."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    numbers: frozenset[int]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        widths = [max(cell_len(self._shown(cell)) for cell in (name, *self._column(i))) for i, name in self._numbered]
+        # Ids and numbers are not broken over lines; texts can be, down to some words.
+        short = [width <= _SHORT_CELL for width in widths]
+        needed = sum(w if s else min(w, _SHORT_CELL) for w, s in zip(widths, short, strict=True)) + 2 * len(widths) - 2
+        yield self._table(widths, short) if needed <= options.max_width else self._stacked()
+
+    @property
+    def _numbered(self) -> list[tuple[int, str]]:
+        return list(enumerate(self.names))
+
+    def _column(self, i: int) -> list[Any]:
+        return [row[i] for row in self.rows]
+
+    def _shown(self, cell: Any) -> str:
+        return visible(as_text(cell))
+
+    def _table(self, widths: Sequence[int], short: Sequence[bool]) -> Table:
+        table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+        for i, name in self._numbered:
+            width = widths[i] if short[i] else min(widths[i], _SHORT_CELL)
+            justify: JustifyMethod = "right" if i in self.numbers else "left"
+            table.add_column(name, justify=justify, overflow="fold", no_wrap=short[i], min_width=width)
+        for row in self.rows:
+            table.add_row(*(safe_text(cell) for cell in row))
+        return table
+
+    def _stacked(self) -> RenderableType:
+        parts: list[RenderableType] = []
+        for row in self.rows:
+            grid = Table.grid(padding=(0, 2))
+            for name, cell in zip(self.names, row, strict=True):
+                if self._shown(cell):
+                    grid.add_row(Text(name, style="dim"), safe_text(cell))
+            parts += [*([Text()] if parts else []), grid]
+        return Group(*parts)
 
 
 def diff_view(record: RunRecord) -> RenderableType:

@@ -65,6 +65,11 @@ def _unfinished(folder: Path) -> dict[str, Any] | None:
     return None if _last_outcome(folder) in VERDICTS else first
 
 
+def has_verdict(folder: Path) -> bool:
+    """Whether the run in `folder` came to its verdict, so that starting it again only shows it."""
+    return (folder / JOURNAL).is_file() and _last_outcome(folder) in VERDICTS
+
+
 def _last_outcome(folder: Path) -> str:
     """What the journal's last `run.finished` says, "" without one; other lines are not parsed, as there may be many."""
     outcome = ""

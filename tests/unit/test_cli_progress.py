@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from langchain_promptopt.types import Usage
 from tests.support.journals import improved_run
 from tests.support.tasks import chain, optimizer, rows
 
+RUN = "c0ffee12ab34cd56"
 STARTED = {
     "models": {"task": "x", "optimizer": "y"},
     "recipe": dump(lpo_pe2()),
@@ -36,15 +38,52 @@ def selected(step, *kept):
     return {"type": "selected", "data": {"step": step, "kept": list(kept), "dropped": []}}
 
 
-def test_in_a_race_a_few_lucky_rows_are_no_new_best_and_gains_are_of_as_many_rows():
-    tally = Tally(seed_id="seed", races=True)
-    said = [dev("seed", 0.5, 24), dev("lucky", 0.9, 24), dev("lucky", 0.6, 60), dev("seed", 0.55, 60)]
-    assert [tally.take(e["type"], e["data"]) for e in said] == ["baseline 50.0 on 24 search rows", None, None, None]
-    tally.take("selected", selected(1, "lucky")["data"])
-    assert tally.line().startswith("step 2  best 60.0 (+5.0)")
-    tally.take("evaluated", dev("clear", 0.8, 24)["data"])
-    tally.take("selected", selected(2, "clear")["data"])
-    assert tally.line().startswith("step 3  best 80.0  ")  # 24 rows beside the baseline's 60: no gain to tell
+def row(candidate, example, score):
+    data = {"candidate_id": candidate, "split": "dev", "example_id": example, "scores": {"m": score}, "cached": True}
+    return {"type": "scored", "data": data}
+
+
+def test_in_a_race_the_leader_is_measured_on_rows_that_the_baseline_saw_too():
+    """Each candidate sees other rows: the second leader has fewer points in all and is further ahead all the same."""
+    tally = Tally(seed_id="seed", races=True, weights={"m": 1.0})
+    easy, hard = [f"e{i}" for i in range(10)], [f"h{i}" for i in range(10)]
+    scored = [row("seed", e, 1.0) for e in easy] + [row("seed", e, 0.0) for e in hard]
+    scored += [row("first", e, 1.0) for e in easy] + [row("first", e, 0.0) for e in hard[:5]]
+    scored += [row("second", e, 0.5) for e in (*hard, "unseen")]
+    said = [tally.take(e["type"], e["data"]) for e in (*scored, dev("seed", 0.5, 20), dev("first", 10 / 15, 15))]
+    assert said == [None] * len(scored) + ["baseline 50.0 on 20 search rows", None]
+    assert "step 1 done: leader +0.0" in tally.take("selected", selected(1, "seed", "first")["data"]).replace("±", "+")
+    assert "step 2 done: leader +50.0 points on 10 rows so far" in tally.take("selected", selected(2, "second")["data"])
+
+
+def test_steps_of_the_method_are_no_incidents_and_retries_are_counted():
+    tally = Tally()
+    plateau = {"role": "method", "kind": "plateau", "action": "one global step", "retryable": False}
+    limit = {"role": "task", "kind": "rate_limit", "action": "try 2 in 1.0 s", "retryable": True}
+    said = [tally.take("incident", data) for data in (plateau, limit, limit, plateau, limit)]
+    assert said == [None, "task: rate limit; trying again; retries are counted", None, None, None]
+    assert tally.line().endswith("  3 retried")
+
+
+def test_a_finished_run_is_shown_again_in_one_line(tmp_path):
+    folder = tmp_path / RUN
+    folder.mkdir()
+    lines = improved_run()
+    (folder / "journal.jsonl").write_text("".join(json.dumps(e, separators=(",", ":")) + "\n" for e in lines))
+
+    class Recorded:
+        def __init__(self, line):
+            self.type, self.data = line["type"], line["data"]
+
+        def as_json(self):
+            return self.data
+
+    said: list[str] = []
+    for watcher in (Watcher(said.append, runs_dir=tmp_path), Watcher(said.append, runs_dir=tmp_path / "other")):
+        for line in lines:
+            watcher.on_event(Recorded(line))
+    assert said[0] == f"run {RUN} is on record and finished; it is shown again, and nothing is called"
+    assert said[1].startswith(f"run {RUN}: lpo-pe2")
 
 
 def test_a_run_is_told_in_a_few_lines():
@@ -53,10 +92,10 @@ def test_a_run_is_told_in_a_few_lines():
     assert said[1] == "baseline 50.0 on 10 search rows"
     assert "new best 70.0" in said[2]
     assert said[-1] == "test decided: improved"
-    assert any(line.startswith("incident: task: rate_limit") for line in said)
+    assert "task: rate limit; trying again; retries are counted" in " ".join(said)
     assert (tally.step, tally.phase, tally.best) == (2, "test", 0.8)
     assert tally.calls == 10 * 4 + 12 * 2 + 1
-    assert tally.line() == "test  best 80.0 (+30.0)  65 calls  $0.01"
+    assert tally.line() == "test  best 80.0 (+30.0)  65 calls  $0.01  1 retried"
 
 
 def test_scores_of_an_unfinished_test_are_not_shown():
@@ -104,7 +143,7 @@ def test_lines_go_to_stderr_only_with_hidden_characters_spelled_out(capfd):
         )
     out, err = capfd.readouterr()
     assert out == ""
-    assert err == "incident: task: x⟦U+001B⟧[2J; wait\n"
+    assert err == "task: x⟦U+001B⟧[2J; wait\n"
 
 
 def test_a_terminal_gets_a_live_line_that_goes_away(monkeypatch, capfd):
