@@ -1,10 +1,11 @@
 """Rows from files, folders, Hugging Face, memory or LangSmith, checked before anything is paid for."""
 
-from langchain_promptopt._data._files import Source, describe_source
+from langchain_promptopt._data._files import SUFFIXES, Source, describe_source, read_file
 from langchain_promptopt._data._load import Inspected, examples_of, inspect_rows, load_data, version_of
 from langchain_promptopt._data._rows import Columns
 
 __all__ = [
+    "SUFFIXES",
     "Columns",
     "Inspected",
     "Source",
@@ -12,5 +13,6 @@ __all__ = [
     "examples_of",
     "inspect_rows",
     "load_data",
+    "read_file",
     "version_of",
 ]

@@ -155,7 +155,7 @@ def find_source(old: Prompt, new: Prompt, root: Path, module: str = "") -> Path 
                 raise
         else:
             return own
-    found = [path for path in _candidates(old, new, root) if path != own and _holds(path, old, new)]
+    found = [path for path in _candidates(old, new, root) if path != own and holds(path, old, new)]
     if len(found) > 1:
         listed = ", ".join(os.path.relpath(p, root) for p in found[:5])
         msg = f"{len(found)} files hold the text of prompt {old.name!r}: {listed}"
@@ -199,9 +199,10 @@ def _mentions(path: Path, words: list[str]) -> bool:
     return not words or any(word.encode() in data for word in words)
 
 
-def _holds(path: Path, old: Prompt, new: Prompt) -> bool:
+def holds(path: Path, old: Prompt, new: Prompt, part: str = "") -> bool:
+    """Whether `old` stands in the file such that it can become `new`; arguments as `write_to_file`."""
     try:
-        rewritten(path, old, new)
+        rewritten(path, old, new, part)
     except PromptError:
         return False
     return True
@@ -249,7 +250,7 @@ def patch_for_file(
     before, after = read_text(path), rewritten(path, old, new, part)
     if before == after:
         return ""
-    name = os.path.relpath(path.resolve(), Path(root).resolve() if root else _work_tree(path))
+    name = os.path.relpath(path.resolve(), Path(root).resolve() if root else work_tree(path.resolve().parent))
     name = name.replace(os.sep, "/")
     lines = unified_diff(_lines(before), _lines(after), _header(f"a/{name}"), _header(f"b/{name}"))
     body = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
@@ -334,8 +335,9 @@ def _lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+$", text)
 
 
-def _work_tree(path: Path) -> Path:
-    folder = path.resolve().parent
+def work_tree(folder: Path) -> Path:
+    """The git work tree around a folder; the working directory where there is none."""
+    folder = folder.resolve()
     return next((f for f in (folder, *folder.parents) if (f / ".git").exists()), Path.cwd())
 
 

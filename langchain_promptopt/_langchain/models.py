@@ -285,6 +285,8 @@ async def probe(role: str, model: Any) -> Probe:
     model = unbound(model)
     if has_no_key(model):
         return Probe(role, name, "no key", "OPENAI_API_KEY is not set", where)
+    if type(model).__module__.startswith("langchain_promptopt.offline"):
+        return Probe(role, name, "not asked", "a built-in program, free and without an endpoint", where)
     client = getattr(model, "root_async_client", None)
     if openai is None or type(client) is not openai.AsyncOpenAI:
         return Probe(role, name, "not asked", "this kind of model cannot be asked without paying", where)
@@ -317,7 +319,7 @@ async def _listed(client: Any, role: str, name: str, where: str) -> Probe:
     if not known:
         return Probe(role, name, "not asked", "the endpoint lists no models", where)
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-    return Probe(role, name, "unlisted", f"the endpoint lists {', '.join(known[:_SHOWN])}{more}", where)
+    return Probe(role, name, "unlisted", f"the endpoint lists {', '.join(known[:_SHOWN])}{more}", where, tuple(known))
 
 
 def _refusal(error: Exception, role: str, name: str, where: str) -> Probe | None:

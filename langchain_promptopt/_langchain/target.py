@@ -465,7 +465,7 @@ async def open_target(
     if isinstance(task, BasePromptTemplate):
         if model is None:
             msg = "a bare prompt template needs a model to answer it"
-            raise ConfigError(msg, mend='Give task_model="provider:name" (config: [task] model).')
+            raise ConfigError(msg, mend='Give task_model="provider:name" (flag: --task-model; config: [task] model).')
         return PromptTarget.of(task, model)
     if isinstance(task, Runnable):
         return await ChainTarget.open(task, dry_inputs=dry_inputs, only=only, config=config)

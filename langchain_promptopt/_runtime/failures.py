@@ -594,6 +594,8 @@ class Probe:
     state: State
     detail: str = ""
     where: str = ""
+    listed: tuple[str, ...] = ()
+    """Names the endpoint lists, where the model's own is not among them."""
 
     @property
     def exit_code(self) -> int:
@@ -602,4 +604,4 @@ class Probe:
 
     def as_json(self) -> dict[str, str]:
         """Plain values."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "listed"}

@@ -1,11 +1,4 @@
-"""Prompts of a recorded run as files: patches, writing some of the edits, taking them back.
-
-`promptopt diff`: what a run changed, as edits in place or as a patch.
-
-`promptopt apply`: write what a run found into a file, or take it back.
-
-`promptopt push` and `promptopt rollback`: LangSmith prompts, only when asked.
-"""
+"""Verbs that carry what a run found to other places: diff, apply, push, rollback."""
 
 from __future__ import annotations
 
@@ -62,14 +55,19 @@ def chosen_edits(text: str, count: int) -> list[int]:
 
 
 def patch_of(record: RunRecord, config: Config, file: Path | None) -> str:
-    """A unified diff that `git apply` takes."""
-    from langchain_promptopt._files.rewrite import patch_for_file
+    """A unified diff that `git apply` takes. Raises UsageError for a file that it cannot reach from here."""
+    from langchain_promptopt._files.rewrite import patch_for_file, work_tree
 
-    numbers = list(range(1, len(record.edits) + 1))
-    return "".join(
-        patch_for_file(file or _found(old, new, record, config), old, new)
-        for old, new in changed_prompts(record, numbers)
-    )
+    patches = []
+    for old, new in changed_prompts(record, list(range(1, len(record.edits) + 1))):
+        path, part = (file, "") if file is not None else _home(old, new, record, config)
+        if not path.resolve().is_relative_to(work_tree(Path.cwd())):
+            msg = (
+                f"the prompt's file {os.path.relpath(path)} lies outside this work tree, so `git apply` cannot reach it"
+            )
+            raise UsageError(msg, mend=f"Run the command there, or write the file: promptopt apply {record.run_id}.")
+        patches.append(patch_for_file(path, old, new, part=part))
+    return "".join(patches)
 
 
 def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Path | None, config: Config) -> str:
@@ -80,14 +78,26 @@ def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Pat
     if not pairs:
         msg = "there is nothing to write: the prompt is as it was"
         raise UsageError(msg, where=f"run {record.run_id}")
-    files = {to or _named(old, new, record, config): (old, new) for old, new in pairs}
+    places = [((to, "") if to is not None else _named(old, new, record, config), old, new) for old, new in pairs]
     before = {
-        str(path.resolve()): path.read_bytes().decode("utf-8", "surrogateescape") for path in files if path.exists()
+        str(path.resolve()): path.read_bytes().decode("utf-8", "surrogateescape")
+        for (path, _), _, _ in places
+        if path.exists()
     }
-    for path, (old, new) in files.items():
-        write_to_file(path, old, new)
+    for (path, part), old, new in places:
+        _refuse_written(path, part, old, new, record)
+        write_to_file(path, old, new, part)
     _remember(folder, before)
-    return ", ".join(str(path) for path in files)
+    return ", ".join(dict.fromkeys(str(path) for (path, _), _, _ in places))
+
+
+def _refuse_written(path: Path, part: str, old: Prompt, new: Prompt, record: RunRecord) -> None:
+    """Say so where the edits stand in the file already."""
+    from langchain_promptopt._files.rewrite import holds
+
+    if not holds(path, old, new, part) and holds(path, new, old, part):
+        msg = f"the edits of run {record.run_id} are in {path} already"
+        raise UsageError(msg, mend=f"promptopt apply --revert {record.run_id} takes them out.")
 
 
 def revert_files(record: RunRecord, folder: Path) -> list[str]:
@@ -122,36 +132,42 @@ def _text(path: Path) -> str | None:
     return path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else None
 
 
-def _named(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> Path:
+def _named(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> tuple[Path, str]:
     """The file the run read a prompt from. A file that was only found is proposed, not written to."""
-    path = config.path(old.source) if old.source else None
-    if path is not None and path.is_file():
-        return path
-    found = os.path.relpath(_found(old, new, record, config))
+    path, part = _home(old, new, record, config)
+    if _configured(old, record, config) is not None:
+        return path, part
+    found = os.path.relpath(path)
     msg = f"the run did not read prompt {old.name!r} from a file; its text stands in {found}"
     raise UsageError(msg, where=old.source, mend=f"Write there with --to {found}.")
 
 
-def _found(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> Path:
-    """The file that holds a prompt: the one the run read, or the one in which its text is found."""
+def _home(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> tuple[Path, str]:
+    """File and part that hold a prompt: those the settings name, else the file in which the text is found."""
     from langchain_promptopt._files.rewrite import find_source
 
-    path = config.path(old.source) if old.source else None
-    if path is None or not path.is_file():
-        path = find_source(old, new, config.root, _module(record, config))
+    if (named := _configured(old, record, config)) is not None:
+        return named
+    path = find_source(old, new, config.root, _module(record, config))
     if path is None:
         msg = f"no file under {config.root} holds the text of prompt {old.name!r}"
         raise UsageError(msg, where=old.source, mend="Name it: --to FILE for apply, --file FILE for diff --patch.")
-    return path
+    return path, ""
+
+
+def _configured(old: Prompt, record: RunRecord, config: Config) -> tuple[Path, str] | None:
+    """File and part that `task.prompt` names, as the run had it; other files with the same text are not looked at."""
+    recorded = record.started.get("config", {}).get("task", {})
+    for name in (recorded.get("prompt") or (None if recorded.get("chain") else config.task.prompt), old.source):
+        if name and (found := config.prompt_file(name)) is not None:
+            return found
+    return None
 
 
 def _module(record: RunRecord, config: Config) -> str:
     """The module of the chain that was optimized, where it was named."""
     recorded = record.started.get("config", {}).get("task", {}).get("chain")
     return str(config.task.chain or recorded or "").partition(":")[0]
-
-
-# ------------------------------------------------------------ `promptopt diff`: what a run changed, as edits in pl
 
 
 @verb("promptopt diff latest --patch | git apply")
@@ -166,14 +182,13 @@ def diff(
     ] = None,
 ) -> int:
     """Show the edits between the old and the new prompt."""
-    from langchain_promptopt.cli.runs import find_run, record_of
+    from langchain_promptopt.cli.runs import record_of
     from langchain_promptopt.report.terminal import diff_view
+    from langchain_promptopt.store.runs import find_run
 
     config = given.load()
-    record = record_of(find_run(config, run))
+    record = record_of(find_run(config.runs_dir, run))
     if patch:
-        pass
-
         print_exact(patch_of(record, config, file))
     elif given.as_json:
         print_json({"run_id": record.run_id, "edits": [e.as_json() for e in record.edits], "prompts": _prompts(record)})
@@ -188,8 +203,6 @@ def _prompts(record: RunRecord) -> dict[str, Any]:
         "new": record.candidates[record.best_id].prompts,
     }
 
-
-# ------------------------------------------------------------ `promptopt apply`: write what a run found into a fil
 
 To = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Text, YAML, JSON or Python file to change.")]
 Edits = Annotated[
@@ -211,12 +224,11 @@ def apply(
     force: Force = False,
 ) -> int:
     """Write the new prompt into FILE, keeping the file's formatting."""
-    from langchain_promptopt.cli.runs import find_run, record_of
-
-    pass
+    from langchain_promptopt.cli.runs import record_of
+    from langchain_promptopt.store.runs import find_run
 
     config = given.load()
-    folder = find_run(config, run)
+    folder = find_run(config.runs_dir, run)
     record = record_of(folder)
     if revert:
         files = revert_files(record, folder)
@@ -249,9 +261,6 @@ def _require_proof(record: RunRecord, numbers: Sequence[int]) -> None:
         raise UsageError(msg, where=where, mend=f"{mend} In Python, result.select([{named}]) judges it on search rows.")
 
 
-# ------------------------------------------------------------ `promptopt push` and `promptopt rollback`: LangSmith
-
-
 @verb("promptopt push latest me/triage --tag staging")
 @with_settings("runs_dir")
 def push(
@@ -265,8 +274,8 @@ def push(
     force: Annotated[bool, typer.Option("--force", help="Push although the gate did not pass.")] = False,
 ) -> int:
     """Commit a run's new prompt to LangSmith."""
-    from langchain_promptopt.cli.runs import find_run
     from langchain_promptopt.pipeline import push_run
+    from langchain_promptopt.store.runs import find_run
 
     config = given.load()
     target = name or config.output.push
@@ -274,7 +283,7 @@ def push(
         msg = "no LangSmith prompt is named"
         raise UsageError(msg, mend='Write `promptopt push RUN owner/name`, or output.push = "owner/name".')
     tag = tag or config.output.tag
-    commit = push_run(find_run(config, run), target, tag=tag, force=force)
+    commit = push_run(find_run(config.runs_dir, run), target, tag=tag, force=force)
     said(
         {"run": run, "target": target, "commit": commit, "tag": tag},
         f"pushed {target} as {commit}" + (f"; the tag {tag!r} stands on it" if tag else ""),
@@ -287,11 +296,11 @@ def push(
 @with_settings("runs_dir")
 def rollback(*, given: Given, run: RunName) -> int:
     """Take back what a run pushed: the tag moves to the commit it stood on before."""
-    from langchain_promptopt.cli.runs import find_run
     from langchain_promptopt.pipeline import rollback_run
     from langchain_promptopt.store import read_events
+    from langchain_promptopt.store.runs import find_run
 
-    folder = find_run(given.load(), run)
+    folder = find_run(given.load().runs_dir, run)
     commit = rollback_run(folder)
     target = [e["data"]["target"] for e in read_events(folder / "journal.jsonl") if e["type"] == "rolled_back"][-1]
     told = f"rolled back: {target} stands on {commit}" if commit else f"rolled back: {target} is gone again"

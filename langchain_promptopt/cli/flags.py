@@ -28,7 +28,7 @@ Verb: TypeAlias = Callable[..., int]
 
 @dataclass(frozen=True)
 class Flag:
-    """An option and the key it sets; `kind` str, list (may be repeated) or bool."""
+    """An option and the key it sets; `kind` str, bool, list (may be repeated) or dict (of repeated NAME=VALUE)."""
 
     option: str
     key: str
@@ -39,6 +39,10 @@ class Flag:
 
 _ALL = (
     Flag("--data", "data.source", "Rows: a file or folder, hf:owner/name, or a LangSmith dataset.", "SOURCE"),
+    Flag("--input", "data.inputs", "Prompt variable and its column, as email=Body; repeatable.", "VAR=COLUMN", dict),
+    Flag("--output", "data.outputs", "Column with the reference answer; repeatable.", "COLUMN", list),
+    Flag("--id", "data.id", "Column with the row's id.", "COLUMN"),
+    Flag("--group", "data.group", "Column whose equal values stay in one split.", "COLUMN"),
     Flag("--evaluator", "evaluate.evaluators", "Built-in name or module:function; may be repeated.", "NAME", list),
     Flag("--task-model", "task.model", 'Model that runs the prompt, "provider:name" or "offline".', "MODEL"),
     Flag("--template-format", "task.template_format", "Of a prompt file: f-string, mustache or jinja2.", "FORMAT"),
@@ -82,7 +86,7 @@ _ALL = (
 )
 FLAGS = {flag.option.lstrip("-").replace("-", "_"): flag for flag in _ALL}
 
-DATA = ("data", "drop_leaks", "skip_bad_lines", "runs_dir")
+DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines", "runs_dir")
 TASK = ("evaluator", "task_model", "template_format", "freeze", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "repeats")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
@@ -99,11 +103,11 @@ class Given:
     overrides: dict[str, Any] = field(default_factory=dict)
     as_json: bool = False
 
-    def load(self) -> Config:
-        """The settings. Raises ConfigError."""
+    def load(self, *, without_file: bool = False) -> Config:
+        """The settings; `without_file` leaves a promptopt.toml that lies here unread. Raises ConfigError."""
         from langchain_promptopt.config import load_config
 
-        return load_config(self.config, os.environ, self.overrides)
+        return load_config(self.config, os.environ, self.overrides, without_file=without_file)
 
     def load_step(self) -> Config:
         """The same for a verb that runs: settings that cannot be used are told to summary, JUnit and GitHub too."""
@@ -169,7 +173,8 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
             for parameter in flags:
                 value = values.pop(parameter.name)
                 if value:  # "" and [] are flags that were not given, False is the default of a switch
-                    given.overrides[FLAGS[parameter.name.rstrip("_")].key] = value
+                    flag = FLAGS[parameter.name.rstrip("_")]
+                    given.overrides[flag.key] = _pairs(flag, value) if flag.kind is dict else value
             return verb(given=given, **values)
 
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *flags, _CONFIG, _SET, _JSON)]
@@ -180,12 +185,24 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
     return add
 
 
+def _pairs(flag: Flag, texts: list[str]) -> dict[str, str]:
+    """NAME=VALUE texts as a mapping. Raises UsageError for one without a sign or a side."""
+    found = {}
+    for text in texts:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not (name and sign and value):
+            msg = f"{flag.option} {text!r} is not {flag.metavar}"
+            raise UsageError(msg, mend=f"Write {flag.option} email=Body: the prompt's variable, then its column.")
+        found[name] = value
+    return found
+
+
 def _parameter(name: str, flag: Flag) -> inspect.Parameter:
-    safe = f"{name}_" if name == "from" else name
+    safe = f"{name}_" if name in {"from", "input", "id"} else name
     if flag.kind is bool:
         annotation: Any = Annotated[bool, typer.Option(flag.option, help=flag.help)]
         default: Any = False
-    elif flag.kind is list:
+    elif flag.kind in {list, dict}:
         annotation = Annotated[list[str], typer.Option(flag.option, help=flag.help, metavar=flag.metavar)]
         default = []
     else:

@@ -1,19 +1,8 @@
-"""`promptopt demo`: the main job on built-in data and offline models, free and without an account.
-
-`promptopt init`: look at a chain and its data, and write `promptopt.toml`.
-
-`promptopt check`: everything that costs nothing, and with `--pilot` a little that does.
-
-`promptopt optimize`: search, decide on held-out rows, write back what was proven.
-
-`promptopt compare`: the gate without a search, for any two prompts.
-
-`promptopt resume`: go on with an interrupted run; nothing that was answered is paid again.
-"""
+"""Verbs that run or prepare a run: demo, init, check, optimize, compare, resume."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,26 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_promptopt.cli.flags import BUDGET, DATA, GATE, OPTIMIZE, OUTPUT, TASK, Given, verb, with_settings
-from langchain_promptopt.cli.output import log_is_public, note, print_json, print_table, print_view
+from langchain_promptopt.cli.output import (
+    log_is_public,
+    note,
+    print_json,
+    print_prose,
+    print_table,
+    print_view,
+    watching,
+)
 from langchain_promptopt.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from langchain_promptopt.config import Config
-
-
-# ------------------------------------------------------------ `promptopt demo`: the main job on built-in data and
 
 
 @verb("promptopt demo")
 @with_settings("runs_dir", "method", "seed")
 def demo(*, given: Given) -> int:
     """Optimize a support-ticket prompt offline: what changed, why, rows better and worse, the held-out result."""
-    pass
     from langchain_promptopt.pipeline import demo_task
 
-    config = given.load()
+    config = given.load(without_file=True)
     if not given.as_json:
         note(
             "Models: built-in offline programs, free and without a network; their scores say nothing about real models."
@@ -48,10 +39,7 @@ def demo(*, given: Given) -> int:
     return run_and_tell(demo_task(config), ok=None, as_json=given.as_json)
 
 
-# ------------------------------------------------------------ `promptopt init`: look at a chain and its data, and
-
-
-@verb("promptopt init my_app.chain:chain --data tickets.jsonl")
+@verb("promptopt init my_app.chain:chain --data mails.csv --input email=Body --output Team")
 @with_settings(*DATA, "task_model", "template_format", "evaluator", "method", "model", "usd")
 def init(
     *,
@@ -60,22 +48,27 @@ def init(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("promptopt.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> int:
-    """List prompts, variables and splits, and write a commented promptopt.toml."""
+    """List prompts, variables and splits, guess the columns, and write a commented promptopt.toml."""
     from langchain_promptopt.config import toml_text
-    from langchain_promptopt.pipeline import survey
+    from langchain_promptopt.pipeline.initial import first_settings, relative_to
 
     if out.exists() and not force:
         msg = f"{out} exists"
         raise UsageError(msg, mend="Add --force to replace it, or --out FILE for another name.")
     given.target(target)
-    config = given.load()
+    config = given.load(without_file=True)
     config.require("task", "data.source")
-    found = survey(config)
-    out.write_text(toml_text(proposal(config, given.overrides)), encoding="utf-8")
+    found = first_settings(config, given.overrides)
+    values = {
+        section: {k: relative_to(v, out.parent) if isinstance(v, str) else v for k, v in keys.items()}
+        for section, keys in found.values.items()
+    }
+    out.write_text(toml_text(values, found.remarks), encoding="utf-8")
     data: dict[str, Any] = {
         "file": str(out),
         "prompts": found.prompts.as_json(),
         "splits": {name: len(rows) for name, rows in found.data.splits.items()},
+        "notes": list(found.notes),
     }
     if given.as_json:
         print_json(data)
@@ -83,39 +76,15 @@ def init(
     print_table(("prompt", "messages", "variables"), [_line(p) for p in data["prompts"]])
     print_view("")
     print_table(("split", "rows"), list(data["splits"].items()), numbers=[1])
-    print_view(f"\nwrote {out}; next: promptopt check")
+    for text in found.notes:
+        print_prose(f"- {text}")
+    print_prose(f"\nwrote {out}; next: promptopt check" + ("" if out.name == "promptopt.toml" else f" {out}"))
     return 0
 
 
 def _line(prompt: Mapping[str, Any]) -> list[str]:
     roles = ", ".join(m["role"] for m in prompt["messages"])
     return [prompt["name"], roles, ", ".join(prompt["variables"])]
-
-
-def proposal(config: Config, overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The settings to write: what was given on the command line, and a usable start for the rest."""
-    evaluators = list(config.evaluate.evaluators) or ["exact_match"]
-    offline = config.task.model == config.optimize.model == "offline"
-    out: dict[str, dict[str, Any]] = {
-        "task": {"freeze": []},
-        "data": {},
-        "evaluate": {"evaluators": evaluators},
-        "gate": {"primary": evaluators[0], "alpha": config.gate.alpha},
-        "optimize": {"method": config.optimize.method, "model": "openai:gpt-4o", "seed": config.optimize.seed},
-        "budget": {} if offline else {"usd": 5.0},
-        "output": {"prompts": "prompts/", "apply": config.output.apply},
-    }
-    if config.task.prompt is not None:
-        out["task"] |= {"model": "openai:gpt-4o-mini"}
-    for dotted in overrides:
-        section, _, key = dotted.partition(".")
-        value = getattr(getattr(config, section), key)
-        given = overrides[dotted]  # a path stays as it was typed; the config has made it absolute
-        out.setdefault(section, {})[key] = given if isinstance(value, str) else value
-    return {section: keys for section, keys in out.items() if keys}
-
-
-# ------------------------------------------------------------ `promptopt check`: everything that costs nothing, an
 
 
 @verb("promptopt check")
@@ -151,9 +120,6 @@ def show_check(report: Any, *, as_json: bool) -> int:
     return int(data.get("exit_code", 0))
 
 
-# ------------------------------------------------------------ `promptopt optimize`: search, decide on held-out row
-
-
 class NoGain(StrEnum):
     """Outcomes that `--ok` takes for a success."""
 
@@ -177,7 +143,6 @@ def optimize(
     """Improve a prompt by small edits and prove them on held-out rows."""
     given.target(target)
     config = given.load_step()
-    pass
     from langchain_promptopt.pipeline.check import check_config
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.pipeline.step import NEEDED, start
@@ -191,12 +156,16 @@ def optimize(
 
 def run_and_tell(prepared: Any, *, ok: list[NoGain] | None, as_json: bool) -> int:
     """Run what was prepared, with progress on stderr and the answer on stdout; returns the exit code."""
-    from langchain_promptopt.cli.output import watching
+    from langchain_promptopt.pipeline.delivering import winners_folder
 
-    with watching() as observers:
+    with watching(prepared.config.runs_dir) as observers:
         result = prepared.optimize(observers=observers)
     from langchain_promptopt.report.terminal import run_view
 
+    if (folder := winners_folder(prepared.config, result)) is not None:
+        shown = os.path.relpath(folder)
+        files = ", ".join(f"{shown}/{path.name}" for path in sorted(folder.glob("*.json")))
+        note(f'wrote {files}; load it at start with load_prompts(chain, "{shown}")')
     show_rows = prepared.config.output.show_rows or not log_is_public()
     return tell(result, run_view(prepared.record, show_rows=show_rows), ok=ok, as_json=as_json)
 
@@ -209,7 +178,9 @@ def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> i
     if as_json:
         print_json(result.as_json() | {"exit_code": code})
         return code
-    if estimate := result.usage.get("estimate"):
+    if result.replayed:
+        note(f"run {result.run_id} was finished before: this is its record, and nothing was called")
+    elif estimate := result.usage.get("estimate"):
         note(against_estimate(result.usage, estimate["low"], estimate["high"]))
     print_view(view)
     for told in result.summary:
@@ -232,9 +203,6 @@ def against_estimate(usage: Mapping[str, Any], low: Mapping[str, Any], high: Map
     return f"{used}; estimated before the run: {first}"
 
 
-# ------------------------------------------------------------ `promptopt compare`: the gate without a search, for
-
-
 @verb("promptopt compare old.txt new.txt --task-model offline --data tickets.jsonl")
 @with_settings(*TASK, *GATE, "max_concurrency", "usd", "calls", "tokens", "summary", "junit", "show_rows")
 def compare(
@@ -247,7 +215,6 @@ def compare(
     """Decide on held-out rows whether NEW is better than OLD."""
     from rich.console import Group
 
-    from langchain_promptopt.cli.output import watching
     from langchain_promptopt.pipeline import prepare
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.report.terminal import sides_view, test_view
@@ -257,13 +224,10 @@ def compare(
     with failures_told(config):
         config.require("data.source", "evaluate.evaluators")
         prepared = prepare(config)
-        with watching() as observers:
+        with watching(config.runs_dir) as observers:
             result = prepared.compare(old, new, observers=observers)
     view = Group(test_view(result.outcome, result.test), sides_view(result.usage["by_side"]))
     return tell(result, view, ok=ok, as_json=given.as_json)
-
-
-# ------------------------------------------------------------ `promptopt resume`: go on with an interrupted run; n
 
 
 @verb("promptopt resume --usd 10")
@@ -278,13 +242,13 @@ def resume(
     ok: Ok = None,
 ) -> int:
     """Go on with a run. The configuration must be the one it was started with; the budget may differ."""
-    from langchain_promptopt.cli.runs import find_run, unfinished_run
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.pipeline.step import start
+    from langchain_promptopt.store.runs import find_run, unfinished_run
 
     config = given.load_step()
     with failures_told(config):
-        folder = unfinished_run(config) if run is None else find_run(config, run)
+        folder = unfinished_run(config.runs_dir) if run is None else find_run(config.runs_dir, run)
         if run is None:
             note(f"resuming run {folder.name}, the only unfinished one in {config.runs_dir}")
         return run_and_tell(start(config, resume=folder), ok=ok, as_json=given.as_json)

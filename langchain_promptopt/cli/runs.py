@@ -1,13 +1,4 @@
-"""Finding runs on disk and reading them.
-
-`promptopt runs`: what was run, the latest first.
-
-`promptopt show`: one run, in the terminal.
-
-`promptopt report`: a run as HTML, Markdown or JUnit XML.
-
-`promptopt export`: the events of a run, one JSON object a line.
-"""
+"""Verbs that read recorded runs: runs, show, report, export."""
 
 from __future__ import annotations
 
@@ -21,8 +12,8 @@ import typer
 
 from langchain_promptopt.cli.flags import DATA, Given, verb, with_settings
 from langchain_promptopt.cli.output import RunName, note, print_json, print_table, print_view, said
-from langchain_promptopt.store import runs as finding
-from langchain_promptopt.store.runs import JOURNAL
+from langchain_promptopt.errors import UsageError
+from langchain_promptopt.store.runs import JOURNAL, find_run, run_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,21 +21,6 @@ if TYPE_CHECKING:
     from langchain_promptopt.cli.flags import Given
     from langchain_promptopt.config import Config
     from langchain_promptopt.report.record import RunRecord
-
-
-def run_folders(config: Config) -> list[Path]:
-    """All run folders, the latest first."""
-    return finding.run_folders(config.runs_dir)
-
-
-def find_run(config: Config, name: str) -> Path:
-    """The folder of a run: by id, a beginning of it, a path, or "latest". Raises UsageError."""
-    return finding.find_run(config.runs_dir, name)
-
-
-def unfinished_run(config: Config) -> Path:
-    """The folder of the one run that has not come to its verdict. Raises UsageError where that is none or several."""
-    return finding.unfinished_run(config.runs_dir)
 
 
 def events_of(folder: Path) -> list[Mapping[str, Any]]:
@@ -63,8 +39,6 @@ def record_of(folder: Path, examples: Mapping[str, Mapping[str, Any]] | None = N
 
 def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
     """The record with the rows' texts: from `--data`, else from where the run had them, if that is here."""
-    from langchain_promptopt.cli.output import note
-
     if "data.source" in given.overrides:
         from langchain_promptopt.pipeline import prepare
 
@@ -95,17 +69,12 @@ def summary_json(record: RunRecord) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------ `promptopt runs`: what was run, the latest first
-
-
 @verb("promptopt runs --runs-dir /var/lib/promptopt")
 @with_settings("runs_dir")
 def runs(*, given: Given) -> int:
     """List runs with their outcome, gain and cost."""
-    pass
-
     config = given.load()
-    found = [_line(folder) for folder in run_folders(config)]
+    found = [_line(folder) for folder in run_folders(config.runs_dir)]
     if given.as_json:
         print_json(found)
     elif not found:
@@ -117,7 +86,6 @@ def runs(*, given: Given) -> int:
 
 
 def _line(folder: Path) -> dict[str, Any]:
-    pass
     from langchain_promptopt.errors import PromptOptError
     from langchain_promptopt.report.record import RunRecord
 
@@ -155,26 +123,20 @@ def _cells(line: dict[str, Any]) -> list[Any]:
     ]
 
 
-# ------------------------------------------------------------ `promptopt show`: one run, in the terminal
-
-
 @verb("promptopt show latest")
 @with_settings("runs_dir")
 def show(*, given: Given, run: RunName = "latest") -> int:
     """Show a run: verdict, edits with reasons, rows that got worse and better, cost."""
-    pass
     from langchain_promptopt.report.terminal import run_view
 
     config = given.load()
-    record = record_of(find_run(config, run))
+    record = record_of(find_run(config.runs_dir, run))
     if given.as_json:
         print_json(summary_json(record))
     else:
         print_view(run_view(with_rows(record, config, given)))
     return 0
 
-
-# ------------------------------------------------------------ `promptopt report`: a run as HTML, Markdown or JUnit
 
 Format = Annotated[Literal["html", "markdown", "junit"], typer.Option("--format", help="What to write.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help='File; "-" is stdout. HTML goes beside the journal.')]
@@ -190,11 +152,13 @@ def report(
     out: Out = None,
 ) -> int:
     """Write the report of a run. HTML becomes a file, Markdown and JUnit go to stdout unless --out says otherwise."""
-    pass
     from langchain_promptopt.report.render import render, write_text
 
     config = given.load()
-    folder = find_run(config, run)
+    if out is not None and not out.parent.is_dir():
+        msg = f"there is no folder {str(out.parent)!r}"
+        raise UsageError(msg, where="--out", mend="Make it first, or name another file.")
+    folder = find_run(config.runs_dir, run)
     record = with_rows(record_of(folder), config, given)
     text = render(record, fmt, show_rows=config.output.show_rows)
     file = out or (folder / "report.html" if fmt == "html" else None)
@@ -206,15 +170,10 @@ def report(
     return 0
 
 
-# ------------------------------------------------------------ `promptopt export`: the events of a run, one JSON ob
-
-
 @verb("promptopt export latest > run.jsonl")
 @with_settings("runs_dir")
 def export(*, given: Given, run: RunName = "latest") -> int:
     """Print {"seq","time","type","data"} lines. Held-out rows are left out until the test is decided."""
-    pass
-
-    for event in events_of(find_run(given.load(), run)):
+    for event in events_of(find_run(given.load().runs_dir, run)):
         sys.stdout.write(json.dumps(event) + "\n")
     return 0

@@ -1,13 +1,10 @@
-"""What is wrong with a config, in words: file, line, key, value, what was expected, the nearest key.
-
-Reading settings: the file, then `PROMPTOPT_*` variables, then flags; each stronger than the one before.
+"""Reading settings: the file, then `PROMPTOPT_*` variables, then flags; each stronger than the one before. And writing.
 
 `PROMPTOPT_<SECTION>__<KEY>` sets `section.key` (`PROMPTOPT_OPTIMIZE__SEED=3`, `PROMPTOPT_BUDGET__USD=5`);
 `PROMPTOPT_PRICES` and `PROMPTOPT_LIMITS` set those tables whole; `PROMPTOPT_RUNS_DIR` is short for
 `output.runs_dir`. Lists and tables are written as in TOML. An empty variable counts as not set, because
-pipelines pass empty strings for inputs nobody gave.
-
-Writing a `promptopt.toml` a person can read: values first, every setting explained.
+pipelines pass empty strings for inputs that were not given. What is wrong is said with file, line, key,
+value, what was expected and the nearest key.
 """
 
 from __future__ import annotations
@@ -153,7 +150,7 @@ def _sections(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
     }
 
 
-# ------------------------------------------------------------ Reading settings: the file, then `PROMPTOPT_*` varia
+# ---------------------------------------------------------------- reading
 
 CONFIG_NAME = "promptopt.toml"
 _PREFIX = "PROMPTOPT_"
@@ -171,6 +168,8 @@ def load_config(
     path: str | Path | None = None,
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    *,
+    without_file: bool = False,
 ) -> Config:
     """The settings of a run.
 
@@ -178,10 +177,11 @@ def load_config(
         path: The file; None takes `promptopt.toml` of the working directory where there is one.
         env: Environment variables; None for none.
         overrides: Dotted key -> value; None values are flags that were not given.
+        without_file: Leave the `promptopt.toml` of the working directory unread.
 
     Raises ConfigError with file, line and key for anything unknown or of the wrong kind.
     """
-    file, text = _read(path)
+    file, text = (None, "") if without_file and path is None else _read(path)
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -331,7 +331,9 @@ def _field_annotation(key: Key) -> Any:
 def _from_text(key: Key, text: str) -> Any:
     """A text from outside as the value the key wants; left as it is where it fits nothing."""
     adapter = _field_annotation(key)
-    for read in (lambda: text, lambda: tomllib.loads(f"v = {text}")["v"], lambda: _listed(text)):
+    as_toml, as_is = (lambda: tomllib.loads(f"v = {text}")["v"]), (lambda: text)
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    for read in (as_toml, as_is) if quoted else (as_is, as_toml, lambda: _listed(text)):
         try:
             return adapter.dump_python(adapter.validate_python(read()), mode="json")
         except (ValidationError, tomllib.TOMLDecodeError):
@@ -410,11 +412,15 @@ def _refuse_idle(config: Config, origins: Origins) -> None:
                 raise ConfigError(msg, where=origins.of((name, key)), mend=mend)
 
 
-# ------------------------------------------------------------ Writing a `promptopt.toml` a person can read: values
+# ---------------------------------------------------------------- writing
 
 
-def toml_text(values: Mapping[str, Mapping[str, Any]]) -> str:
+def toml_text(values: Mapping[str, Mapping[str, Any]], remarks: Mapping[str, str] | None = None) -> str:
     """A commented config file with `values` set, section -> key -> value.
+
+    Args:
+        values: What is set.
+        remarks: Dotted key -> what else the comment says.
 
     >>> toml_text({"optimize": {"seed": 3}}).splitlines()[2:]
     ['[optimize]', 'seed = 3                                        # of all randomness']
@@ -425,7 +431,8 @@ def toml_text(values: Mapping[str, Mapping[str, Any]]) -> str:
         out.append(f"[{section}]")
         for key, value in keys.items():
             line = f"{key} = {toml_value(value)}"
-            about = model.model_fields[key].description
+            said = (model.model_fields[key].description, (remarks or {}).get(f"{section}.{key}"))
+            about = "; ".join(text for text in said if text)
             out.append(f"{line:<47} # {about}" if about else line)
         out.append("")
     return "\n".join(out).rstrip() + "\n"

@@ -101,6 +101,7 @@ class Settings:
         cache: File of evaluations shared between runs; None asks always.
         summary_evaluators: LangSmith's functions over all rows at once; told beside the verdict, deciding nothing.
         notes: What was noticed while the task was read, for the run's warnings.
+        ask_first: Ask the endpoints for their models, which is free, before the first call that is paid.
     """
 
     data: Data | None
@@ -141,6 +142,7 @@ class Settings:
     cache: Path | None = None
     summary_evaluators: Evaluators = ()
     notes: Sequence[str] = ()
+    ask_first: bool = False
 
     def __post_init__(self) -> None:
         check_apply(self.apply)

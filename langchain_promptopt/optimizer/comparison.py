@@ -87,6 +87,9 @@ async def acompare(
     config: RunnableConfig | None = None,
 ) -> Result:
     """`compare` on the running event loop, from Settings."""
+    if old is new and new_model is None:
+        msg = "old and new are the same object"
+        raise DataError(msg, mend="Compare two different prompts, chains or models.")
     left = await make_plan(_task(old), settings, searches=False)
     try:
         theirs = settings if new_model is None else replace(settings, task_model=new_model)

@@ -31,6 +31,7 @@ from langchain_promptopt.evaluators import Call, EvaluatorFailed
 from langchain_promptopt.events import Applied
 from langchain_promptopt.optimizer.costs import estimate_of
 from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan
+from langchain_promptopt.optimizer.probes import probes_of, refuse_unknown_models
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.select import chosen, judge_part
 from langchain_promptopt.optimizer.wiring import Assembled, assemble
@@ -212,6 +213,8 @@ async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
         raise _changed(plan, wanted)
     ready = assemble(plan)
     try:
+        if plan.settings.ask_first and not ready.journal.finished:
+            refuse_unknown_models(await probes_of(plan))
         return await concluded(
             plan, ready, until_signal(engine_work(plan, ready, config), plan, ready.guarded.stopping)
         )

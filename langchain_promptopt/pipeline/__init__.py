@@ -2,14 +2,13 @@
 
 from langchain_promptopt._langsmith.publish import push_recorded as push_run
 from langchain_promptopt._langsmith.publish import rollback_recorded as rollback_run
-from langchain_promptopt.pipeline.prepare import Prepared, Survey, demo_task, prepare, survey
+from langchain_promptopt.pipeline.prepare import Prepared, demo_task, prepare
 from langchain_promptopt.pipeline.shards import Shards, evaluate_cells
 from langchain_promptopt.pipeline.step import compare_step, run_step
 
 __all__ = [
     "Prepared",
     "Shards",
-    "Survey",
     "compare_step",
     "demo_task",
     "evaluate_cells",
@@ -17,5 +16,4 @@ __all__ = [
     "push_run",
     "rollback_run",
     "run_step",
-    "survey",
 ]

@@ -12,15 +12,19 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.executor import Scores
 from langchain_promptopt._imports import importing_from
-from langchain_promptopt._langchain.models import NO_KEY, endpoint_of, model_name, probe, without_keys
+from langchain_promptopt._langchain.models import NO_KEY, without_keys
 from langchain_promptopt._langsmith.service import probe_langsmith
+from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.concurrency import run_sync, together
 from langchain_promptopt._runtime.estimate import CallCost
+from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt.errors import CredentialsError
-from langchain_promptopt.optimizer.costs import estimate_of, models_by_role, retries_seen
+from langchain_promptopt.optimizer.costs import estimate_of, retries_seen
 from langchain_promptopt.optimizer.plan import make_plan
+from langchain_promptopt.optimizer.probes import probes_of
 from langchain_promptopt.optimizer.wiring import assemble, evaluate_here
 from langchain_promptopt.pipeline.prepare import code_folder, prepare
 from langchain_promptopt.ports import Job
@@ -100,6 +104,7 @@ async def _check(prepared: Prepared, pilot: int) -> CheckReport:
     with importing_from(code_folder(prepared.config)), without_keys() as missing:
         plan = await make_plan(prepared.task, prepared.settings, searches=searches)
         try:
+            _refuse_budget(plan)
             facts, probes = _facts(plan), await _probes(plan, prepared.config)
             unpaid = pilot and not any(p.exit_code for p in probes)
             found: Mapping[str, Any] = await run_pilot(plan, pilot) if unpaid else {}
@@ -121,13 +126,14 @@ def _placeholder_key() -> Iterator[None]:
 
 async def _probes(plan: Plan, config: Config) -> tuple[Probe, ...]:
     """One question an endpoint and model, and one to LangSmith where the run would use it."""
-    asked: dict[tuple[str, str], Any] = {}
-    for role, models in models_by_role(plan).items():
-        for model in models:
-            asked.setdefault((model_name(model), endpoint_of(model)), (role, model))
     writes = config.output.push is not None or config.langsmith.experiments
-    wanted = [probe(role, model) for role, model in asked.values()]
-    return (*await asyncio.gather(*wanted), *await asyncio.to_thread(probe_langsmith, wanted=writes))
+    return (*await probes_of(plan), *await asyncio.to_thread(probe_langsmith, wanted=writes))
+
+
+def _refuse_budget(plan: Plan) -> None:
+    """Raise ConfigError where the budget cannot even pay for the test, as a run would before its first call."""
+    ledger = Ledger(plan.settings.budget, plan.prices, RealClock())
+    Spending(ledger).reserve_test(2 * plan.settings.gate.repeats * len(plan.data["test"]))
 
 
 def _facts(plan: Plan) -> dict[str, Any]:

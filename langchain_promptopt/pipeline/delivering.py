@@ -28,14 +28,20 @@ def deliver_result(config: Config, result: Result, examples: Mapping[str, Mappin
     Doing it again for the same result changes nothing and pushes nothing.
     """
     out = config.output
-    proven = result.gate_passed or (out.apply == "always" and result.best.id != result.baseline.id)
-    if out.prompts is not None and proven and out.apply != "never":
-        result.save(config.path(out.prompts))
+    if (folder := winners_folder(config, result)) is not None:
+        result.save(folder)
     if out.push is not None and result.gate_passed:
         from langchain_promptopt._langsmith.publish import push_once
 
         push_once(result.winner(), result.events(), out.push, tag=out.tag)
     return deliver_report(config, result, examples)
+
+
+def winners_folder(config: Config, result: Result) -> Path | None:
+    """Where the winner of a run is written; None where nothing is."""
+    out = config.output
+    proven = result.gate_passed or (out.apply == "always" and result.best.id != result.baseline.id)
+    return config.path(out.prompts) if out.prompts is not None and proven and out.apply != "never" else None
 
 
 def deliver_report(config: Config, result: Result, examples: Mapping[str, Mapping[str, Any]]) -> RunRecord:

@@ -23,7 +23,7 @@ from langchain_promptopt.gate.openings import FILE_NAME
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer import Settings
 from langchain_promptopt.optimizer.arguments import JudgeCost
-from langchain_promptopt.optimizer.plan import load_rows, make_plan
+from langchain_promptopt.optimizer.plan import load_rows
 from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.delivering import deliver_report, deliver_result
 from langchain_promptopt.pipeline.recorded import (
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer import Result
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import RunRecord
-    from langchain_promptopt.types import PromptSet
 
 
 class Elsewhere(Executor, Observer, Protocol):
@@ -103,28 +102,6 @@ def prepare(config: Config, *, resume: Path | None = None) -> Prepared:
     found = load_task(config)
     settings = replace(settings, notes=found.notes, apply=settings.apply if found.live else "never")
     return Prepared(config, found.task, settings, resume)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What `init` shows: the prompts a chain renders and the rows there are."""
-
-    prompts: PromptSet
-    data: DataSet
-
-
-def survey(config: Config) -> Survey:
-    """The prompts that the chain renders on the first rows, and the rows."""
-
-    async def look() -> Survey:
-        plan = await make_plan(load_task(config).task, settings_from(config), searches=False)
-        try:
-            return Survey(plan.baseline.prompts, plan.data)
-        finally:
-            plan.close()
-
-    with importing_from(code_folder(config)):
-        return run_sync(look)
 
 
 # ---------------------------------------------------------------- the task
@@ -321,6 +298,7 @@ def settings_from(config: Config) -> Settings:
         prices={name: Price(p.input, p.output, p.cache_read, p.cache_write) for name, p in config.prices.items()},
         limits={name: RateLimit(**limit.model_dump()) for name, limit in config.limits.items()},
         config_json=recorded(config),
+        ask_first=True,
     )
 
 

@@ -279,16 +279,27 @@ def is_comparison(record: RunRecord) -> bool:
 def how_to(record: RunRecord) -> list[tuple[str, str]]:
     """The commands for what comes next: (what it does, command)."""
     run = record.run_id
-    force = "" if record.outcome == "improved" and not record.unenforced else " --force"
+    unproven = "" if record.outcome == "improved" and not record.unenforced else " --force"
+    to = _to_flag(record)
     out = [
         ("see the change as a patch", f"promptopt diff {run} --patch"),
-        ("write the new prompt into a file", f"promptopt apply {run} --to FILE{force}"),
-        ("write only some of the edits, untested", f"promptopt apply {run} --edits 1,3 --to FILE --force"),
+        ("write the new prompt into a file", f"promptopt apply {run}{to}{unproven}"),
+        ("write only some of the edits, untested", f"promptopt apply {run} --edits 1,3{to} --force"),
         ("undo it in the file", f"promptopt apply --revert {run}"),
-        ("put it into LangSmith", f"promptopt push {run} OWNER/NAME --tag staging{force}"),
+        ("put it into LangSmith", f"promptopt push {run} OWNER/NAME --tag staging{unproven}"),
         ("undo that", f"promptopt rollback {run}"),
     ]
     return out[: 1 if is_comparison(record) else None] if record.edits else []
+
+
+def _to_flag(record: RunRecord) -> str:
+    """The `--to` that `apply` needs: none where the run read its prompt from a file, else the chain's module."""
+    task = record.started.get("config", {}).get("task", {})
+    name = str(task.get("prompt") or "").partition("#")[0]
+    if name.endswith((".txt", ".md", ".json", ".yaml", ".yml", ".j2", ".jinja2", ".mustache", ".prompt")):
+        return ""
+    module = str(task.get("chain") or "").partition(":")[0]
+    return f" --to {module if module.endswith('.py') else module.replace('.', '/') + '.py' if module else 'FILE'}"
 
 
 def simulated_note(record: RunRecord) -> str:

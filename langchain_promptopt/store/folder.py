@@ -100,6 +100,14 @@ def private_dir(path: Path) -> None:
             parent.mkdir(mode=0o700, exist_ok=True)
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
+        _keep_out_of_git(path)
     except OSError as error:
         msg = f"cannot make the folder: {error.strerror}"
         raise UnavailableError(msg, where=str(path), mend="Free some space or fix the rights.") from error
+
+
+def _keep_out_of_git(path: Path) -> None:
+    """Records hold rows and answers: `.promptopt/` ignores itself, as the caches of other tools do."""
+    home = next((p for p in (path, *path.parents) if p.name == ".promptopt"), None)
+    if home is not None and not (home / ".gitignore").exists():
+        (home / ".gitignore").write_text("*\n", encoding="utf-8")

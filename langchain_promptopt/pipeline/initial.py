@@ -1,0 +1,306 @@
+"""The first settings for a chain and its data: columns guessed and told, models and a budget that can be used.
+
+`first_settings` tries what it proposes: what `promptopt init` writes is accepted by `promptopt check`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._data import SUFFIXES, inspect_rows, read_file
+from langchain_promptopt._imports import importing_from
+from langchain_promptopt._langchain.discover import find_prompts
+from langchain_promptopt._langchain.models import endpoint_of, model_name, without_keys
+from langchain_promptopt._runtime.concurrency import run_sync
+from langchain_promptopt._runtime.prices import PriceTable
+from langchain_promptopt.config import with_values
+from langchain_promptopt.errors import DataError
+from langchain_promptopt.optimizer.plan import make_plan
+from langchain_promptopt.pipeline.prepare import code_folder, load_task, settings_from
+from langchain_promptopt.pipeline.recorded import columns_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_promptopt.config import Config
+    from langchain_promptopt.ports import DataSet
+    from langchain_promptopt.types import PromptSet
+
+_SAMPLE = 500
+"""Rows looked at for a guess."""
+_ANSWERS: tuple[str, ...] = (
+    "label", "labels", "answer", "output", "expected", "expected_output", "reference", "target", "gold", "class",
+    "category", "intent", "team", "topic", "queue", "completion", "response", "summary", "solution",
+)  # fmt: skip
+_IDS = ("id", "uuid", "key", "number", "nr", "no")
+_GROUPS = ("thread", "conversation", "session", "group", "customer", "account", "user", "author", "document", "patient")
+_KINDS = 30
+"""An answer with more different values than this is no label."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What the columns are taken for; `why` says it for each setting, `unused` names the other columns."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    why: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What `init` shows: the prompts a chain renders, the rows there are, and the settings to write."""
+
+    prompts: PromptSet
+    data: DataSet
+    values: Mapping[str, Mapping[str, Any]]
+    """Section -> key -> value."""
+    remarks: Mapping[str, str]
+    """Dotted key -> what the file says about its value."""
+    notes: tuple[str, ...]
+
+
+def first_settings(config: Config, given: Mapping[str, Any]) -> Survey:
+    """Settings for the task and data that `config` names.
+
+    Args:
+        config: With a task and `data.source`.
+        given: Dotted keys that were set by flags, as they were typed; they stay as they are.
+
+    Raises:
+        UsageError: The rows or prompts cannot be used, whatever the settings.
+    """
+    with without_keys(), importing_from(code_folder(config)):
+        task = load_task(config).task
+        guess = _guessed(config, _variables(task), given)
+        filled = with_values(config, guess.values)
+        metrics, prompts, data, models = run_sync(lambda: _look(filled, task))
+    values, notes = _proposal(filled, given, metrics, models)
+    unused = (f"columns that nothing reads: {', '.join(guess.unused)}",) if guess.unused else ()
+    return Survey(prompts, data, values, guess.why, (*_told(guess), *unused, *notes))
+
+
+async def _look(config: Config, task: Any) -> tuple[list[str], PromptSet, DataSet, Sequence[Any]]:
+    """Metrics, prompts, rows and models, as a run would resolve them."""
+    plan = await make_plan(task, settings_from(config), searches=False)
+    try:
+        return [e.key for e in plan.evaluators], plan.baseline.prompts, plan.data, plan.target.models
+    finally:
+        await plan.aclose()
+
+
+def _told(guess: Guess) -> list[str]:
+    """Each guess with what it is, in words."""
+    said = []
+    for key, why in guess.why.items():
+        value = guess.values[key]
+        pairs = [f"{name} = {column}" for name, column in value.items()] if isinstance(value, dict) else value
+        said.append(f"{key}: {pairs if isinstance(pairs, str) else ', '.join(pairs)} ({why})")
+    return said
+
+
+# ---------------------------------------------------------------- columns
+
+
+def _variables(task: Any) -> list[str]:
+    names = [name for found in find_prompts(task) for name in getattr(found.template, "input_variables", ())]
+    return list(dict.fromkeys(names))
+
+
+def _guessed(config: Config, variables: Sequence[str], given: Mapping[str, Any]) -> Guess:
+    """A guess where the rows are not in a form that is read as it is; nothing where they are, or cannot be seen."""
+    rows = _sample(config)
+    if not rows or isinstance(rows[0].get("inputs"), dict):
+        return Guess()
+    if _readable(rows, config, variables):
+        return Guess()
+    guess = guess_columns(rows, variables)
+    values = {key: value for key, value in guess.values.items() if key not in given}
+    missing = [v for v in variables if v not in {**config.data.inputs, **values.get("data.inputs", {})}]
+    if missing and "data.inputs" not in given:
+        msg = f"no column could be told to be the prompt's {', '.join(f'{{{name}}}' for name in missing)}"
+        mend = f"Say it: --input {missing[0]}=COLUMN. Columns: {', '.join(map(str, rows[0]))}."
+        raise DataError(msg, where=str(config.data.source), mend=mend)
+    if "data.outputs" not in {**given, **values} and not config.data.outputs:
+        msg = "no column could be told to be the reference answer"
+        mend = f"Say it: --output COLUMN. Columns: {', '.join(map(str, rows[0]))}."
+        raise DataError(msg, where=str(config.data.source), mend=mend)
+    return Guess(values, {key: why for key, why in guess.why.items() if key in values}, guess.unused)
+
+
+def _readable(rows: Sequence[Mapping[str, Any]], config: Config, variables: Sequence[str]) -> bool:
+    """Whether the rows are read as they are, with what is said about columns."""
+    try:
+        return not inspect_rows(rows, columns=columns_of(config.data), variables=variables or None).problems
+    except DataError:
+        return False
+
+
+def _sample(config: Config) -> list[dict[str, Any]]:
+    """Some rows as they lie in the file; [] for sources that are not files here."""
+    path = config.path(config.data.source or "")
+    if path.is_dir():
+        path = next((p for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES), path)
+    if not path.is_file():
+        return []
+    found = read_file(path, skip_bad_lines=True)
+    values = [raw.value for raw in found.rows] or [v for rows in (found.splits or {}).values() for v in rows]
+    return [dict(value) for value in islice(values, _SAMPLE) if isinstance(value, dict)]
+
+
+def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -> Guess:
+    """Which columns are the prompt's variables, the reference answer, id and group.
+
+    >>> rows = [{"Mail ID": f"m{i}", "Body": f"A long text about case {i}", "Team": "ab"[i % 2]} for i in range(9)]
+    >>> dict(guess_columns(rows, ["email"]).values)
+    {'data.inputs': {'email': 'Body'}, 'data.outputs': ['Team'], 'data.id': 'Mail ID'}
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    left = [name for name in columns if _plain(name) not in {"split", "dataset_split"}]
+    values: dict[str, Any] = {}
+    why: dict[str, str] = {}
+    inputs = _inputs(rows, left, variables)
+    if inputs:
+        values["data.inputs"] = inputs
+        why["data.inputs"] = "guessed by name or as the longest text"
+        left = [name for name in left if name not in inputs.values()]
+    every = [n for n in left if len(_texts(rows, n)) == len(rows) and _plain(n) not in _ANSWERS]
+    unique = [n for n in every if len(set(_texts(rows, n))) == len(rows)]
+    row_id = next((n for n in unique if _words(n) & {*_IDS}), next((n for n in unique if _is_short(rows, n)), None))
+    answer = _answer(rows, [n for n in left if n != row_id])
+    if answer is not None:
+        values["data.outputs"] = [answer]
+        few = "guessed: it has few different values"
+        why["data.outputs"] = "guessed by name" if _plain(answer) in _ANSWERS else few
+    if row_id is not None:
+        values["data.id"] = row_id
+        why["data.id"] = "guessed: every row has another value"
+    rest = [n for n in left if n not in {answer, row_id}]
+    group = next((n for n in rest if _words(n) & {*_GROUPS} and len(set(_texts(rows, n))) < len(rows)), None)
+    if group is not None and len(_texts(rows, group)) == len(rows):
+        values["data.group"] = group
+        why["data.group"] = "guessed by name: rows that share it stay in one split and count once"
+    return Guess(values, why, tuple(n for n in rest if n != values.get("data.group")))
+
+
+def _inputs(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], variables: Sequence[str]) -> dict[str, str]:
+    """Variable -> column, by name; the longest text for the one variable that is left."""
+    by_name = {_plain(name): name for name in columns}
+    found = {v: by_name[_plain(v)] for v in variables if _plain(v) in by_name}
+    for variable in variables:
+        close = get_close_matches(_plain(variable), [p for p, n in by_name.items() if n not in found.values()], 1, 0.75)
+        if variable not in found and close:
+            found[variable] = by_name[close[0]]
+    left = [v for v in variables if v not in found]
+    free = [name for name in columns if name not in found.values()]
+    if len(left) == 1 and free:
+        found[left[0]] = max(free, key=lambda name: sum(map(len, _texts(rows, name))))
+    return found
+
+
+def _answer(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | None:
+    named = [name for wanted in _ANSWERS for name in columns if _plain(name) == wanted]
+    few = [n for n in columns if 1 < len(set(_texts(rows, n))) <= min(_KINDS, len(rows) // 2) and _is_short(rows, n)]
+    grouped = [n for n in few if not _words(n) & {*_GROUPS}]
+    return next(iter([*named, *grouped]), None)
+
+
+def _texts(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
+    return [str(row[column]) for row in rows if row.get(column) not in (None, "")]
+
+
+def _is_short(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    texts = _texts(rows, column)
+    return bool(texts) and sum(map(len, texts)) / len(texts) <= 40
+
+
+def _plain(name: str) -> str:
+    return "_".join(sorted_words) if (sorted_words := _split_words(name)) else name
+
+
+def _words(name: str) -> set[str]:
+    return set(_split_words(name))
+
+
+def _split_words(name: str) -> list[str]:
+    spaced = "".join(f" {c}" if c.isupper() and i and name[i - 1].islower() else c for i, c in enumerate(name))
+    return "".join(c if c.isalnum() else " " for c in spaced).casefold().split()
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def _proposal(
+    config: Config, given: Mapping[str, Any], metrics: Sequence[str], models: Sequence[Any]
+) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Sections with what was given, what was guessed, and a usable start for the rest; and what to say about it."""
+    out: dict[str, dict[str, Any]] = {
+        "task": {"freeze": []},
+        "data": {},
+        "evaluate": {"evaluators": list(config.evaluate.evaluators) or ["exact_match"]},
+        "gate": {"primary": metrics[0], "alpha": config.gate.alpha},
+        "optimize": {"method": config.optimize.method, **_optimizer(config, models), "seed": config.optimize.seed},
+        "budget": {},
+        "output": {"prompts": "prompts/", "apply": config.output.apply},
+    }
+    if isinstance(config.evaluate.evaluators, dict):
+        out["evaluate"]["evaluators"] = dict(config.evaluate.evaluators)
+    if config.task.prompt is not None:
+        out["task"]["model"] = config.task.model
+    for key in ("inputs", "outputs", "id", "group"):
+        if value := getattr(config.data, key):
+            out["data"][key] = dict(value) if key == "inputs" else value if isinstance(value, str) else list(value)
+    for dotted in given:
+        section, _, key = dotted.partition(".")
+        value = getattr(getattr(config, section), key)
+        out.setdefault(section, {})[key] = given[dotted] if isinstance(value, str) else value
+    notes: tuple[str, ...] = ()
+    if "budget.usd" not in given and not config.budget.model_fields_set:
+        used = [*models, out["optimize"].get("model")]
+        unpriced = _unpriced(used)
+        if unpriced:
+            notes = (f"no limit in money: the price of {', '.join(unpriced)} is unknown; see [prices] and [budget]",)
+        elif not all(_is_free(model) for model in used):
+            out["budget"]["usd"] = 5.0
+    return {section: keys for section, keys in out.items() if keys}, notes
+
+
+def _optimizer(config: Config, models: Sequence[Any]) -> dict[str, Any]:
+    """The optimizer model: as given, the built-in one beside built-in ones, else on the endpoint of the task model."""
+    if config.optimize.model is not None:
+        return {"model": config.optimize.model}
+    if models and all(_is_free(model) for model in models):
+        return {"model": "offline"}
+    own = next((m for m in models if endpoint_of(m)), None)
+    if own is not None:
+        return {"model": f"openai:{model_name(own)}", "base_url": endpoint_of(own)}
+    return {"model": "openai:gpt-4o"}
+
+
+def _unpriced(models: Sequence[Any]) -> list[str]:
+    """Models whose price is not known: those on an endpoint of one's own, and unknown names."""
+    table = PriceTable({})
+    names = [m if isinstance(m, str) else model_name(m) for m in models if m is not None]
+    local = {model_name(m) for m in models if not isinstance(m, str | None) and endpoint_of(m)}
+    if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE"):
+        local |= {name for name in names if name.startswith("openai:")}
+    return sorted({name for name in names if name in local or table.price(name) is None})
+
+
+def _is_free(model: Any) -> bool:
+    return (model if isinstance(model, str) else model_name(model)).startswith("offline")
+
+
+def relative_to(value: str, folder: Path) -> str:
+    """A path that was typed in the working folder, as the file in `folder` has to name it; other values unchanged.
+
+    >>> relative_to("openai:gpt-4o", Path("sub"))
+    'openai:gpt-4o'
+    """
+    file, sign, part = value.partition("#")
+    return f"{os.path.relpath(file, folder)}{sign}{part}" if Path(file).exists() else value

@@ -1,0 +1,134 @@
+"""`promptopt init` on data as people have it: what is guessed, told and written is accepted by `check`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+
+import pytest
+
+from langchain_promptopt.cli.app import run
+from langchain_promptopt.pipeline.initial import guess_columns
+from tests.support.pipeline_task import PROMPT, rows
+
+CHAIN = (
+    "from langchain_core.prompts import ChatPromptTemplate\n"
+    "from langchain_promptopt.offline import offline_model\n"
+    f"chain = ChatPromptTemplate.from_template({PROMPT.replace('{ticket}', '{email}')!r}) | offline_model('task')\n"
+)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    (tmp_path / "shop_4801.py").write_text(CHAIN)
+    (tmp_path / "evals_4801.py").write_text("def right_team(outputs, reference_outputs):\n    return True\n")
+    lines = ["Mail ID,Body,Team,Lang,Thread"]
+    for i, row in enumerate(rows(40, 40, 40)):
+        lines.append(
+            f'M-{i:03},"{row["inputs"]["ticket"]}",{row["outputs"]["label"]},{"de" if i % 3 else "en"},T{i // 2}'
+        )
+    (tmp_path / "mails.csv").write_text("\n".join(lines) + "\n")
+    yield tmp_path
+    for name in ("shop_4801", "evals_4801"):
+        sys.modules.pop(name, None)
+
+
+def cli(capfd, *args):
+    code = run(args)
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+def written(project, name="promptopt.toml"):
+    return tomllib.loads((project / name).read_text())
+
+
+def test_columns_are_guessed_and_told_and_the_file_is_accepted(project, capfd):
+    code, out, err = cli(
+        capfd, "init", "shop_4801:chain", "--data", "mails.csv", "--evaluator", "evals_4801:right_team"
+    )
+    assert code == 0, err
+    found = written(project)
+    assert found["data"] == {
+        "inputs": {"email": "Body"}, "outputs": ["Team"], "id": "Mail ID", "group": "Thread", "source": "mails.csv"
+    }  # fmt: skip
+    assert found["gate"]["primary"] == "right_team"
+    assert "budget" not in found  # programs cost nothing
+    assert "data.inputs: email = Body (guessed by name or as the longest text)" in out
+    assert "columns that nothing reads: Lang" in out
+    assert "# prompt variable = column; guessed" in (project / "promptopt.toml").read_text()
+    code, _, err = cli(capfd, "check")
+    assert code == 0, err
+
+
+def test_every_answer_has_a_flag_and_flags_stand_above_guesses(project, capfd):
+    code, _, err = cli(
+        capfd, "init", "shop_4801:chain", "--data", "mails.csv", "--input", "email=Body", "--output", "Lang",
+        "--set", "data.id=Mail ID", "--group", "Thread", "--out", "other.toml",
+    )  # fmt: skip
+    assert code == 0, err
+    data = written(project, "other.toml")["data"]
+    assert (data["outputs"], data["id"], data["group"]) == (["Lang"], "Mail ID", "Thread")
+    assert cli(capfd, "check", "other.toml")[0] == 0
+    code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "mails.csv", "--set", "data.id='Mail ID'", "--force")
+    assert code == 0, err
+    assert written(project)["data"]["id"] == "Mail ID"
+    code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "mails.csv", "--input", "email", "--force")
+    assert code == 2
+    assert "VAR=COLUMN" in err
+
+
+def test_force_leaves_the_old_file_unread(project, capfd):
+    (project / "promptopt.toml").write_text('[gate]\nprimary = "gone"\n[nonsense]\nx = 1\n')
+    code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "mails.csv")
+    assert code == 2
+    assert "--force" in err
+    code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "mails.csv", "--force")
+    assert code == 0, err
+    assert written(project)["gate"]["primary"] == "exact_match"
+
+
+def test_what_cannot_be_told_names_flag_and_columns(project, capfd):
+    (project / "two_4802.py").write_text(CHAIN.replace("{email}", "{subject_line} {history}"))
+    code, _, err = cli(capfd, "init", "two_4802:chain", "--data", "mails.csv")
+    assert code == 2
+    assert "--input history=COLUMN. Columns: Mail ID, Body, Team, Lang, Thread" in err
+    assert not (project / "promptopt.toml").exists()
+
+
+def test_no_limit_in_money_where_no_price_is_known(project, capfd, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    local = CHAIN.replace("offline_model('task')", "ChatOpenAI(model='gpt-4o', base_url='http://127.0.0.1:9/v1')")
+    (project / "local_4803.py").write_text("from langchain_openai import ChatOpenAI\n" + local)
+    code, out, err = cli(capfd, "init", "local_4803:chain", "--data", "mails.csv")
+    assert code == 0, err
+    found = written(project)
+    assert "budget" not in found
+    assert found["optimize"]["base_url"] == "http://127.0.0.1:9/v1"
+    assert "no limit in money: the price of gpt-4o" in " ".join(out.split())
+    (project / "far_4804.py").write_text(
+        "from langchain_openai import ChatOpenAI\n" + local.replace(", base_url='http://127.0.0.1:9/v1'", "")
+    )
+    assert cli(capfd, "init", "far_4804:chain", "--data", "mails.csv", "--force")[0] == 0
+    assert written(project)["budget"] == {"usd": 5.0}
+
+
+def test_rows_that_are_read_as_they_are_need_no_guess(project, capfd):
+    (project / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    (project / "p.txt").write_text(PROMPT)
+    args = ("init", "p.txt", "--data", "rows.jsonl", "--task-model", "offline", "--model", "offline")
+    code, _, err = cli(capfd, *args)
+    assert code == 0, err
+    assert written(project)["data"] == {"source": "rows.jsonl"}
+    assert cli(capfd, "check")[0] == 0
+    (project / "sub").mkdir()
+    assert cli(capfd, *args, "--out", "sub/mine.toml")[0] == 0
+    assert cli(capfd, "check", "sub/mine.toml")[0] == 0
+
+
+def test_a_guess_takes_names_before_shapes():
+    found = guess_columns([{"text": "a b", "kind": "x", "expected": f"e{i}"} for i in range(6)], ["ticket"])
+    assert found.values == {"data.inputs": {"ticket": "text"}, "data.outputs": ["expected"]}
