@@ -258,7 +258,8 @@ def _proposal(
     for dotted in given:
         section, _, key = dotted.partition(".")
         value = getattr(getattr(config, section), key)
-        out.setdefault(section, {})[key] = given[dotted] if isinstance(value, str) else value
+        is_path = isinstance(value, str) and Path(value).is_absolute()
+        out.setdefault(section, {})[key] = given[dotted] if is_path else value
     notes: tuple[str, ...] = ()
     if "budget.usd" not in given and not config.budget.model_fields_set:
         used = [*models, out["optimize"].get("model")]
