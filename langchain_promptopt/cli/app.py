@@ -57,9 +57,9 @@ def run(args: Sequence[str]) -> int:
     ensure_text()
     args = list(args)
     if args == ["--version"]:
-        from langchain_promptopt import __version__
+        from importlib.metadata import version
 
-        sys.stdout.write(f"promptopt {__version__}\n")
+        sys.stdout.write(f"promptopt {version('langchain-promptopt')}\n")
         return 0
     with_traceback = "--traceback" in args
     args = [arg for arg in args if arg != "--traceback"]

@@ -227,6 +227,7 @@ def test_report_writes_each_format(project, capfd, fmt, start):
         assert "Content-Security-Policy" in page.read_text("utf-8")
     else:
         assert out.startswith(start)
+    (project / "deep").mkdir()
     code, out, _ = answer(capfd, "report", RUN, "--format", fmt, "--out", "deep/r.txt", "--json")
     assert code == 0
     assert json.loads(out)["file"] == "deep/r.txt"
