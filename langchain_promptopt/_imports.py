@@ -130,7 +130,7 @@ def users_errors(doing: str, where: str) -> Iterator[None]:
         yield
     except PromptOptError:
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own code may raise anything
+    except (Exception, SystemExit) as error:
         raise _as_users(error, doing, where) from error
 
 
