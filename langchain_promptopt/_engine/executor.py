@@ -17,7 +17,8 @@ from langchain_promptopt._runtime.failures import CallError, FailureKind, classi
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import Stopping
 from langchain_promptopt._runtime.tracing import Steps, Traces, listened, marks, run_id_of, span
-from langchain_promptopt._runtime.usage import UsageCollector, with_handler
+from langchain_promptopt._runtime.usage import UsageCollector, followed_threads, metered_by, with_handler
+from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.events import Event, Incident
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Example, Failure, Outcome, PromptSet, Usage, answer_of, content_hash
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0}
 """Calls an attempt is known to make; a judge may be plain code."""
+_ENOUGH = 10
+"""Evaluations without any model call after which that is no accident."""
 
 
 @dataclass
@@ -64,6 +67,9 @@ class Guarded:
     deadline: float | None = None
     stopping: Stopping = field(default_factory=Stopping)
     _patient: RetryPolicy = field(init=False)
+    _told: set[tuple[str, str]] = field(default_factory=set)
+    _heard: bool = False
+    _unheard: int = 0
 
     def __post_init__(self) -> None:
         self._patient = replace(self.policy, timeout=None)
@@ -97,9 +103,11 @@ class Guarded:
             meter, started = UsageCollector(self.models["optimizer"], flight.another), self.clock.time()
             flight.meter = meter
             try:
-                message: AIMessage = await model.ainvoke(messages, with_handler(config, meter), **kwargs)
+                with metered_by(meter):
+                    message: AIMessage = await model.ainvoke(messages, with_handler(config, meter), **kwargs)
             finally:
-                total.append(self._booked("optimizer", step, meter, self.clock.time() - started))
+                usage = meter.collected.usage(self.ledger, seconds=self.clock.time() - started)
+                total.append(self.book("optimizer", step, meter, usage))
             return message
 
         try:
@@ -114,11 +122,48 @@ class Guarded:
             )
         return message, sum(total, Usage())
 
-    def _booked(self, role: str, step: int, meter: UsageCollector, seconds: float) -> Usage:
-        usage = meter.collected.usage(self.ledger, seconds=seconds)
-        self.ledger.record(role, step, usage)
-        self.ledger.require_known(usage, role)
+    def book(self, role: str, step: int, meter: UsageCollector, usage: Usage, split: str | None = None) -> Usage:
+        """Record what an attempt used, and say once where its usage is unknown.
+
+        Args:
+            role: "task", "optimizer" or "judge".
+            step: The step of the search.
+            meter: What saw the attempt's calls.
+            usage: What they used.
+            split: The split of the row.
+
+        Raises:
+            PriceError, ConfigError: A budget is set that cannot be kept, because the usage is unknown.
+        """
+        self.ledger.record(role, step, usage, split=split)
+        meter.settle(lambda late: self.ledger.record(role, step, late.usage(self.ledger), split=split, cells=0))
+        seen = meter.collected
+        if seen.unmetered and (role, "usage") not in self._told:
+            self._told.add((role, "usage"))
+            detail = f"a {role} reply said that it used {seen.oddity}; its tokens are not in the sums"
+            action = "counted without tokens"
+            self.emit(Incident(role=role, kind="usage_unknown", retryable=False, action=action, detail=detail))
+        unseen = role == "task" and usage.calls > 0 and not seen.started
+        self.ledger.require_known(usage, role, unmetered=unseen or seen.unmetered > 0)
         return usage
+
+    def note_calls(self, *, seen: bool) -> None:
+        """Whether an evaluation showed a call of the models that the chain holds.
+
+        Raises ConfigError under a budget once many evaluations have come and none did: their calls are
+        made where LangChain's callbacks do not reach, such as another process, and cannot be counted.
+        """
+        self._heard = self._heard or seen
+        self._unheard += not seen
+        if self._heard or self._unheard < _ENOUGH:
+            return
+        what = f"no model call was seen in {self._unheard} evaluations, although the chain holds a model"
+        if self.ledger.limited:
+            mend = "Call the model in this process through LangChain, or drop budget.usd, tokens and calls."
+            raise ConfigError(f"{what}: a budget cannot be kept that way", mend=mend, role="task")
+        if ("task", "calls") not in self._told:
+            self._told.add(("task", "calls"))
+            self.emit(Incident(role="task", kind="calls_unseen", retryable=False, action="not counted", detail=what))
 
     async def _call(
         self,
@@ -263,7 +308,8 @@ class LocalExecutor:
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Run every job; `done` gets each outcome as soon as it is known. The first error of `done` stops the rest."""
         todo: Iterator[Job] = iter(jobs)
-        await together(self._work(todo, done) for _ in range(min(self.max_concurrency, len(jobs))))
+        with followed_threads:
+            await together(self._work(todo, done) for _ in range(min(self.max_concurrency, len(jobs))))
 
     async def _work(self, todo: Iterator[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         var_child_runnable_config.set(None)  # an evaluation is a trace of its own, not a child of the step
@@ -314,7 +360,8 @@ class LocalExecutor:
                 heard = with_handler(heard, steps)
             tab.tries += 1
             try:
-                output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard)
+                with metered_by(meter):
+                    output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard)
                 tab.steps = tuple(steps.roots)
             finally:  # failed calls are booked too, and at once: a pause before the next try hides nothing
                 tab.target += self.charge("task", job, meter, time.perf_counter() - started)
@@ -351,7 +398,8 @@ class LocalExecutor:
             meter, started = self.meter("judge", flight), time.perf_counter()
             token = var_child_runnable_config.set(with_handler(config, meter))
             try:
-                scores = await self.score(job.example, output, tab.steps)
+                with metered_by(meter):
+                    scores = await self.score(job.example, output, tab.steps)
             finally:
                 var_child_runnable_config.reset(token)
                 tab.judge += self.charge("judge", job, meter, time.perf_counter() - started)

@@ -189,6 +189,15 @@ def _detail(error: BaseException, kind: str) -> str:
     return f"{told} Connection refused: no server listens at this address." if refused else told
 
 
+def never_sent(error: BaseException) -> bool:
+    """Whether the call ended before a server was reached: no host, no route, nobody listening, no TLS."""
+    for source in _all_inner(error):
+        names = {cls.__name__ for cls in type(source).__mro__}
+        if names & _UNSENT or isinstance(source, ConnectionRefusedError):
+            return True
+    return False
+
+
 def classify_reply(message: Any) -> FailureKind | None:
     """What is wrong with a reply that came without an error; None when nothing is.
 
@@ -291,6 +300,8 @@ _NAMES = {
 
 _PROMPT_STATUS = {400: "bad_request", 413: "context_overflow", 422: "bad_request"}
 """Statuses by which a model API refuses what the prompt made of the request."""
+_UNSENT = {"ConnectError", "ConnectTimeout", "ClientConnectorError", "gaierror", "SSLCertVerificationError"}
+"""Errors of clients that could not connect: of httpx, httpcore, aiohttp and the standard library."""
 _STOP_STATUS = {401: "unauthorized", 402: "insufficient_quota", 403: "forbidden", 404: "not_found"}
 _RETRY_STATUS = {408: "timeout", 409: "conflict", 425: "conflict", 429: "rate_limited"}
 _SAYING = ("error", "message", "detail", "errors", "code")

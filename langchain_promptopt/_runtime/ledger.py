@@ -1,6 +1,4 @@
-"""What the ledger adds up: sums of usage, and amounts of what a budget limits.
-
-Counts every call of every role and keeps the run within its budget.
+"""Counts every call of every role and keeps the run within its budget.
 
 Two rules, for two purposes:
 
@@ -23,13 +21,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt._runtime.prices import PriceTable, to_pico, to_usd
-from langchain_promptopt.errors import BudgetSpent, PriceError
+from langchain_promptopt.errors import BudgetSpent, ConfigError, PriceError
 from langchain_promptopt.types import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_promptopt._runtime.clock import Clock
+    from langchain_promptopt._runtime.usage import UsageCollector
 
 
 class Limits(Protocol):
@@ -125,8 +124,6 @@ def larger(a: Amount, b: Amount) -> Amount:
     )
 
 
-# ------------------------------------------------------------ Counts every call of every role and keeps the run wi
-
 _NOTHING = Amount()
 
 
@@ -165,13 +162,6 @@ class Ledger:
         self._held = _NOTHING
         self._settled = _NOTHING
 
-    def require_prices(self, model_ids: list[str]) -> None:
-        """Under a money budget every model needs a price. Raises PriceError, before the first call."""
-        if self._budget.usd is not None:
-            self._prices.require(model_ids)
-
-    # ------------------------------------------------------------ what was used
-
     def charge(
         self,
         role: str,
@@ -199,11 +189,25 @@ class Ledger:
         usd = None if price is None else to_usd(price.cost(tokens_in, tokens_out, read, write))
         return Usage(calls, tokens_in, tokens_out, read, usd, seconds)
 
-    def require_known(self, usage: Usage, role: str) -> None:
-        """Refuse usage without a price under a money budget. Raises PriceError; what was paid stays recorded."""
+    def require_known(self, usage: Usage, role: str, *, unmetered: bool = False) -> None:
+        """Refuse what a budget cannot count; what was paid stays recorded.
+
+        Args:
+            usage: What was just recorded.
+            role: Whose calls it was.
+            unmetered: Whether some reply did not say how many tokens it used.
+
+        Raises:
+            PriceError: A money budget is set, and the price or the tokens are unknown.
+            ConfigError: A token budget is set, and the tokens are unknown.
+        """
         if self._budget.usd is not None and usage.usd is None:
             msg = f"budget.usd is set, but what a {role} call cost is unknown: its model has no price, or told no usage"
             raise PriceError(msg, mend="Give the price of every model, or drop budget.usd.", role=role)
+        if self._budget.tokens is not None and unmetered:
+            msg = f"budget.tokens is set, but a {role} call did not say how many tokens it used"
+            mend = "Have the model report its usage (stream_usage=True where it streams), or set budget.calls instead."
+            raise ConfigError(msg, mend=mend, role=role)
 
     def record(self, role: str, step: int, usage: Usage, *, split: str | None = None, cells: int | None = None) -> None:
         """Add usage that was made now, or that a journal replays.
@@ -212,12 +216,15 @@ class Ledger:
         """
         added = Tally()
         added.add(usage)
-        for tally in (self._total, self._by_role[role], self._by_step[step]):
-            tally.join(added)
-        searched = 0 if role != "task" or split == "test" else 1 if cells is None else cells
-        self._search_calls += searched
-        if split == "test":
-            self._test_paid += amount_of(usage, searched)
+        searched = 0
+        if role == "task" and split != "test":
+            searched = 1 if cells is None else cells
+        with self._lock:  # a thread of the chain may end after its cell
+            for tally in (self._total, self._by_role[role], self._by_step[step]):
+                tally.join(added)
+            self._search_calls += searched
+            if split == "test":
+                self._test_paid += amount_of(usage, searched)
 
     @property
     def total(self) -> Usage:
@@ -240,11 +247,6 @@ class Ledger:
         return self._search_calls
 
     @property
-    def known_usd(self) -> float:
-        """Money over the calls whose price is known: a lower bound where `total.usd` is None."""
-        return to_usd(self._total.pico)
-
-    @property
     def seconds(self) -> float:
         """Wall time of the run, earlier processes included."""
         now = self._clock.time() if self._paused is None else self._paused
@@ -261,6 +263,11 @@ class Ledger:
             self._start += self._clock.time() - self._paused
             self._paused = None
 
+    @property
+    def limited(self) -> bool:
+        """Whether the budget limits what calls cost: money, tokens or their number."""
+        return any(self._limit[name] is not None for name in ("usd", "tokens", "calls"))
+
     def as_json(self) -> dict[str, Any]:
         """`usage` of `run.finished` and of machine output."""
         total = self.total
@@ -270,8 +277,6 @@ class Ledger:
             "by_role": {role: usage.as_json() for role, usage in self.by_role.items()},
             "by_step": {str(step): usage.as_json() for step, usage in self.by_step.items()},
         }
-
-    # ------------------------------------------------------------ what may be used
 
     def reserve(self, n_calls: int, est_tokens: int, est_usd: float, what: str | int, *, search_calls: int = 0) -> bool:
         """Set aside for one more piece of work, mostly a step; False, and nothing set aside, when it does not fit."""
@@ -311,19 +316,38 @@ class Ledger:
         total = self._total
         return Amount(total.calls, total.input_tokens + total.output_tokens, total.pico, self._search_calls)
 
-    def exhausted(self, split: str | None = None) -> str | None:
-        """Why no further call may start now, or None. Only work on the test may use the test's share."""
+    def exhausted(self, split: str | None = None, *, begun: bool = False) -> str | None:
+        """Why no further call may start now, or None. Only work on the test may use the test's share.
+
+        Args:
+            split: The split the work is for.
+            begun: Whether the call belongs to an evaluation that has begun, which search_calls counts already.
+        """
         if self._budget.seconds is not None and self.seconds >= self._budget.seconds:
             return f"budget.seconds ({self._budget.seconds:g}) is used up"
         testing = split == "test"
-        used = self._used() + self._flying + (_NOTHING if testing else self._test_left())
+        made, kept = self._used(), _NOTHING if testing else self._test_left()
+        used = made + self._flying + kept
         for name, limit in self._limit.items():
-            if limit is None or (testing and name == "search_calls"):
+            if limit is None or (name == "search_calls" and (testing or begun)):
                 continue
             if getattr(used, name) >= limit:
-                shown = to_usd(limit) if name == "usd" else limit
-                return f"budget.{name} ({shown:g}) is used up"
+                return self._spent(name, limit, made, kept)
         return None
+
+    def _spent(self, name: str, limit: int, made: Amount, kept: Amount) -> str:
+        """How the budget stands, in what was paid, is under way, and is kept for the test."""
+
+        def shown(amount: int) -> str:
+            return f"{to_usd(amount) if name == 'usd' else amount:g}"
+
+        paid, test, under_way = (getattr(amount, name) for amount in (made, kept, self._flying))
+        if paid >= limit:
+            return f"budget.{name} ({shown(limit)}) is used up"
+        parts = [f"{shown(paid)} used"]
+        parts += [f"{shown(under_way)} under way"] if under_way else []
+        parts += [f"{shown(test)} kept for the test"] if test else []
+        return f"budget.{name} ({shown(limit)}) leaves nothing for another call: {', '.join(parts)}"
 
     def _test_left(self) -> Amount:
         return larger(self._test - self._test_paid - self._flying_test, _NOTHING)
@@ -362,8 +386,8 @@ class Flight:
         self._begun = 0
         self._mine = _NOTHING
         self._refused: str | None = None
-        self.meter: Any = None
-        """The `UsageCollector` of the attempt, once it is made."""
+        self.meter: UsageCollector | None = None
+        """What sees the attempt's calls, once it is made."""
 
     def used(self, model: str | None) -> tuple[int, int]:
         """Calls begun and tokens used by this model, or by all."""
@@ -387,7 +411,7 @@ class Flight:
         """One call begins. The first `calls` are covered already; further ones raise BudgetSpent past the budget."""
         self._begun += 1
         if self._begun > self._calls:
-            self._admit()
+            self._admit(begun=True)
             self._add(Amount(calls=1))
 
     def check(self) -> None:
@@ -395,8 +419,8 @@ class Flight:
         if self._refused is not None:
             raise BudgetSpent(self._refused, mend="Raise it and resume.", role=self._role)
 
-    def _admit(self) -> None:
-        self._refused = self._ledger.exhausted(self._split)
+    def _admit(self, *, begun: bool = False) -> None:
+        self._refused = self._ledger.exhausted(self._split, begun=begun)
         self.check()
 
     def _add(self, more: Amount) -> None:

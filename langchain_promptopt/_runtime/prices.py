@@ -1,18 +1,17 @@
-"""What tokens cost: the user's table first, then a dated one of well-known models, else unknown."""
+"""What tokens cost: the user's table first, then the list prices that genai-prices knows, else unknown."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ConfigError, PriceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-PRICES_AS_OF = "2025-09"
-"""Month of the built-in table. Providers change prices; a table of one's own wins over it."""
 
 _PICO = 1_000_000  # picodollars a token for one dollar per million tokens
 _PER_USD = 1_000_000_000_000
@@ -42,6 +41,22 @@ class Price:
         return sum(tokens * round(price * _PICO) for tokens, price in parts)
 
 
+@dataclass(frozen=True, slots=True)
+class TieredPrice:
+    """A price that depends on the length of the input: all tokens of a call cost what its tier says.
+
+    Args:
+        steps: The number of input tokens above which a price holds, from 0 up, and the price.
+    """
+
+    steps: tuple[tuple[int, Price], ...]
+
+    def cost(self, input_tokens: int, output_tokens: int, cache_read: int = 0, cache_write: int = 0) -> int:
+        """Cost in picodollars."""
+        holds = [price for start, price in self.steps if input_tokens > start or start == 0]
+        return holds[-1].cost(input_tokens, output_tokens, cache_read, cache_write)
+
+
 def to_usd(pico: int) -> float:
     """Dollars of picodollars."""
     return pico / _PER_USD
@@ -54,49 +69,37 @@ def to_pico(usd: float) -> int:
 
 FREE = Price(0.0, 0.0)
 
-# List prices of the providers' own APIs as published up to PRICES_AS_OF: standard tier, short context.
-_KNOWN: dict[str, Price] = {
-    "gpt-3.5-turbo": Price(0.50, 1.50),
-    "gpt-4": Price(30.0, 60.0),
-    "gpt-4-turbo": Price(10.0, 30.0),
-    "gpt-4o": Price(2.50, 10.0, 1.25),
-    "gpt-4o-2024-05-13": Price(5.0, 15.0),
-    "gpt-4o-mini": Price(0.15, 0.60, 0.075),
-    "gpt-4.1": Price(2.0, 8.0, 0.50),
-    "gpt-4.1-mini": Price(0.40, 1.60, 0.10),
-    "gpt-4.1-nano": Price(0.10, 0.40, 0.025),
-    "gpt-5": Price(1.25, 10.0, 0.125),
-    "gpt-5-mini": Price(0.25, 2.0, 0.025),
-    "gpt-5-nano": Price(0.05, 0.40, 0.005),
-    "o1": Price(15.0, 60.0, 7.50),
-    "o3": Price(2.0, 8.0, 0.50),
-    "o3-mini": Price(1.10, 4.40, 0.55),
-    "o4-mini": Price(1.10, 4.40, 0.275),
-    "claude-3-haiku": Price(0.25, 1.25, 0.03, 0.30),
-    "claude-3-opus": Price(15.0, 75.0, 1.50, 18.75),
-    "claude-3-5-haiku": Price(0.80, 4.0, 0.08, 1.0),
-    "claude-3-5-sonnet": Price(3.0, 15.0, 0.30, 3.75),
-    "claude-3-7-sonnet": Price(3.0, 15.0, 0.30, 3.75),
-    "claude-sonnet-4": Price(3.0, 15.0, 0.30, 3.75),
-    "claude-opus-4": Price(15.0, 75.0, 1.50, 18.75),
-    "claude-opus-4-1": Price(15.0, 75.0, 1.50, 18.75),
-    "gemini-1.5-flash": Price(0.075, 0.30),
-    "gemini-1.5-pro": Price(1.25, 5.0),
-    "gemini-2.0-flash": Price(0.10, 0.40),
-    "gemini-2.0-flash-lite": Price(0.075, 0.30),
-    "gemini-2.5-flash": Price(0.30, 2.50),
-    "gemini-2.5-flash-lite": Price(0.10, 0.40),
-    "gemini-2.5-pro": Price(1.25, 10.0),
+_PROVIDERS = {
+    "anthropic": "anthropic",
+    "azure_openai": "azure",
+    "bedrock": "aws",
+    "bedrock_converse": "aws",
+    "cohere": "cohere",
+    "deepseek": "deepseek",
+    "fireworks": "fireworks",
+    "google": "google",
+    "google_genai": "google",
+    "google_vertexai": "google",
+    "groq": "groq",
+    "mistralai": "mistral",
+    "models": "google",
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "perplexity": "perplexity",
+    "together": "together",
+    "xai": "x-ai",
 }
-_PROVIDERS = {"openai", "anthropic", "google_genai", "google_vertexai", "google", "models"}
+"""Providers as LangChain spells them, and as genai-prices does."""
 _SNAPSHOT = re.compile(r"(?:-latest|[-@]\d{4}-?\d{2}-?\d{2}|-00[0-9])$")
+
+_OTHER_UNITS = re.compile(r"(?i)audio|realtime|search|image|tts|transcribe|sonar")
 
 
 class PriceTable:
-    """Prices by model id. `offline` models cost nothing; a model in no table has no price.
+    """Prices by model id: the user's table first, then the list prices of genai-prices; else there is none.
 
-    A dated snapshot has the price of its model: "openai:gpt-4o-2024-08-06" is "gpt-4o". Other
-    suffixes ("-audio", "-pro") are other models.
+    `offline` models cost nothing. A dated snapshot has the price of its model unless it has one of its
+    own: "openai:gpt-4o-2024-08-06" is "gpt-4o".
 
     Args:
         own: The user's prices: model id -> Price, or a mapping with its fields.
@@ -107,14 +110,14 @@ class PriceTable:
         bare = {spellings(name)[-1]: price for name, price in checked.items() if not _SNAPSHOT.search(name)}
         self._own = bare | checked
 
-    def price(self, model_id: str) -> Price | None:
+    def price(self, model_id: str) -> Price | TieredPrice | None:
         """The price of this model, or None where it is unknown."""
-        names = spellings(model_id)
-        for table in (self._own, _KNOWN):
-            for name in names:
-                if name in table:
-                    return table[name]
-        return FREE if re.split(r"[:_/-]", model_id, maxsplit=1)[0] == "offline" else None
+        found = next((self._own[name] for name in spellings(model_id) if name in self._own), None)
+        if found is not None:
+            return found
+        if re.split(r"[:_/-]", model_id, maxsplit=1)[0] == "offline":
+            return FREE
+        return _listed(model_id)
 
     def require(self, model_ids: Iterable[str]) -> None:
         """Refuse models without a price, before anything is spent. Raises PriceError naming them all."""
@@ -123,6 +126,58 @@ class PriceTable:
             msg = f"budget.usd is set, but the price of {', '.join(unknown)} is unknown"
             mend = "Give it in the price table (dollars per million tokens: input, output), or drop budget.usd."
             raise PriceError(msg, mend=mend, models=unknown)
+
+
+@cache
+def _listed(model_id: str) -> Price | TieredPrice | None:
+    """The list price in the data that genai-prices brings along; nothing is fetched.
+
+    None for a model that also charges for sound, pictures, requests or searches: tokens alone say too little.
+    """
+    from genai_prices.data_snapshot import get_snapshot  # a large table, loaded when a price is asked for
+
+    if _OTHER_UNITS.search(model_id):
+        return None
+    provider, name = None, model_id
+    for separator in (":", "/"):
+        head, found, tail = name.partition(separator)
+        if found and head in _PROVIDERS and (provider is None or head == "models"):
+            provider, name = _PROVIDERS[head], tail
+    try:
+        _, model = get_snapshot().find_provider_model(name, None, provider, None)
+    except LookupError:
+        return None
+    return _read_price(model.get_prices(datetime.now(UTC)))
+
+
+def _read_price(listed: Any) -> Price | TieredPrice | None:
+    parts = {
+        ours: _read_tiers(getattr(listed, theirs, None))
+        for ours, theirs in (
+            ("input", "input_mtok"),
+            ("output", "output_mtok"),
+            ("cache_read", "cache_read_mtok"),
+            ("cache_write", "cache_write_mtok"),
+        )
+    }
+    if not parts["input"] or not parts["output"] or getattr(listed, "requests_kcount", None) is not None:
+        return None
+    starts = sorted({start for tiers in parts.values() for start in tiers})
+    steps = tuple((start, Price(**{name: _at(tiers, start) for name, tiers in parts.items()})) for start in starts)  # type: ignore[arg-type]  # input and output are there
+    return steps[0][1] if len(steps) == 1 else TieredPrice(steps)
+
+
+def _read_tiers(value: Any) -> dict[int, float]:
+    """Prices by the number of input tokens above which they hold; {} where there is none."""
+    if value is None:
+        return {}
+    if not hasattr(value, "tiers"):
+        return {0: float(value)}
+    return {0: float(value.base), **{int(tier.start): float(tier.price) for tier in value.tiers}}
+
+
+def _at(tiers: Mapping[int, float], start: int) -> float | None:
+    return tiers[max(s for s in tiers if s <= start)] if tiers else None
 
 
 def spellings(model_id: str) -> list[str]:

@@ -1,19 +1,32 @@
-"""Sees every model call inside the user's chain, through langchain-core's callbacks."""
+"""Sees every model call of the user's chain and evaluators, through langchain-core's callbacks.
+
+A collector is given to a call as a callback, and stands in a context variable that LangChain asks
+for handlers: so it also sees calls made without the callbacks that were handed down. Threads that
+the chain starts by itself do not inherit that variable; `followed_threads` has them do so.
+"""
 
 # ruff: noqa: ARG002 - the callbacks' signatures are langchain-core's
 
 from __future__ import annotations
 
+import functools
+import logging
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from langchain_core.callbacks.base import BaseCallbackHandler
+from langchain_core.tracers.context import register_configure_hook
 
+from langchain_promptopt._runtime.failures import never_sent
+from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.types import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
@@ -21,7 +34,10 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._runtime.ledger import Ledger
 
+T = TypeVar("T")
 _UNKNOWN = "unknown"
+_MOST_TOKENS = 10**9
+"""No call takes more: a larger number is a mistake of the server."""
 
 
 @dataclass(slots=True)
@@ -35,12 +51,18 @@ class ModelUse:
     cache_creation: int = 0
 
     def add(self, meta: Mapping[str, Any]) -> None:
-        """Add one reply's `usage_metadata`."""
-        details = meta.get("input_token_details") or {}
-        self.input_tokens += int(meta.get("input_tokens") or 0)
-        self.output_tokens += int(meta.get("output_tokens") or 0)
-        self.cache_read += int(details.get("cache_read") or 0)
-        self.cache_creation += int(details.get("cache_creation") or 0)
+        """Add one reply's `usage_metadata`. Raises ValueError where that cannot be what a call used."""
+        details = meta.get("input_token_details")
+        details = details if isinstance(details, dict) else {}
+        tokens_in, tokens_out = _count(meta.get("input_tokens")), _count(meta.get("output_tokens"))
+        if not tokens_in + tokens_out:
+            msg = "0 tokens"
+            raise ValueError(msg)
+        read, written = _count(details.get("cache_read")), _count(details.get("cache_creation"))
+        self.input_tokens += tokens_in
+        self.output_tokens += tokens_out
+        self.cache_read += read
+        self.cache_creation += written
 
     def metadata(self) -> dict[str, Any]:
         """The sums in the shape of `usage_metadata`."""
@@ -53,6 +75,17 @@ class ModelUse:
         }
 
 
+def _count(value: object) -> int:
+    """A number of tokens; None is none. Raises ValueError for what is no such number."""
+    if value is None:
+        return 0
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+    if not whole or not 0 <= value <= _MOST_TOKENS:  # type: ignore[operator]  # a number by now
+        msg = f"{str(value)[:40]!r} tokens"
+        raise ValueError(msg)
+    return int(value)  # type: ignore[call-overload, no-any-return]  # a number by now
+
+
 @dataclass(slots=True)
 class Collected:
     """What the model calls of one cell used and said. Filled while the chain runs."""
@@ -62,11 +95,37 @@ class Collected:
     """Calls begun, failed ones too; hits of langchain-core's own cache are taken off again."""
     cache_hits: int = 0
     unmetered: int = 0
-    """Replies that did not say what they used: their tokens are unknown, not zero."""
+    """Replies that did not say what they used, or said what cannot be: their tokens are unknown, not zero."""
+    oddity: str = ""
+    """What the last of those replies said."""
     served: list[str] = field(default_factory=list)
     finish_reasons: list[str] = field(default_factory=list)
     refusal: str | None = None
     """What the last reply said in place of an answer."""
+
+    def note(self, reply: _Reply) -> None:
+        """Remember how a reply ended and who gave it."""
+        if reply.served:
+            self.served.append(reply.served)
+        if reply.finish_reason:
+            self.finish_reasons.append(reply.finish_reason)
+        self.refusal = reply.refusal
+
+    def add(self, model: str, replies: Sequence[_Reply], llm_output: Mapping[str, Any]) -> None:
+        """Add the usage of one call. Usage that is missing or cannot be is kept as unmetered."""
+        use = self.by_model.setdefault(model, ModelUse())
+        use.calls += 1
+        oddity = ""
+        try:
+            metered = _metered(replies, llm_output)
+            for meta in metered:
+                use.add(meta)
+            oddity = "" if metered else "nothing"
+        except ValueError as error:
+            oddity = str(error)
+        if oddity:
+            self.unmetered += 1
+            self.oddity = oddity
 
     @property
     def model_served(self) -> str | None:
@@ -116,7 +175,13 @@ class UsageCollector(BaseCallbackHandler):
         self.collected = Collected()
         self._before_call = before_call
         self._lock = threading.Lock()
-        self._open: dict[UUID, str] = {}
+        self._open: dict[UUID, _Call] = {}
+        self._late: Callable[[Collected], None] | None = None
+
+    def settle(self, late: Callable[[Collected], None]) -> None:
+        """The cell's sums are booked. A call of a thread that goes on is handed to `late` as it ends, never refused."""
+        with self._lock:
+            self._late = late
 
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: list[list[Any]], *, run_id: UUID, **kwargs: Any
@@ -129,47 +194,145 @@ class UsageCollector(BaseCallbackHandler):
         self._begin(run_id, serialized, kwargs)
 
     def _begin(self, run_id: UUID, serialized: dict[str, Any] | None, kwargs: Mapping[str, Any]) -> None:
-        if self._before_call is not None:
+        if self._before_call is not None and self._late is None:
             self._before_call()
         with self._lock:
-            self.collected.started += 1
-            self._open[run_id] = _asked_name(serialized or {}, kwargs)
+            booked = self._late is None  # with the cell, when that ends
+            self.collected.started += booked
+            self._open[run_id] = _Call(_asked_name(serialized or {}, kwargs), booked=booked)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """The call failed: it stays counted as begun."""
+        """The call failed: it stays counted as begun, unless no server was reached."""
         with self._lock:
-            self._open.pop(run_id, None)
+            call = self._open.pop(run_id, None)
+            if call is None or never_sent(error):
+                self.collected.started -= call is not None and call.booked and self._late is None
+            elif self._late is not None and not call.booked:
+                self._late(Collected(started=1))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """The reply is there."""
         with self._lock:
-            asked = self._open.pop(run_id, _UNKNOWN)
+            call = self._open.pop(run_id, None) or _Call(_UNKNOWN, booked=True)
+            into = self.collected if self._late is None else Collected(started=not call.booked)
             replies = [_Reply.of(g) for group in response.generations for g in group]
             for reply in replies:
-                self._note(reply)
+                into.note(reply)
             if any(reply.hit for reply in replies):
-                self.collected.started -= 1
-                self.collected.cache_hits += 1
-                return
-            self._add(asked, replies, response.llm_output or {})
+                into.started -= 1
+                into.cache_hits += 1
+            else:
+                into.add(self._model(call, replies, response), replies, response.llm_output or {})
+            if self._late is not None:
+                if call.booked:  # as a call, when the cell ended; what it used is known now
+                    for use in into.by_model.values():
+                        use.calls = 0
+                self._late(into)
 
-    def _note(self, reply: _Reply) -> None:
-        if reply.served:
-            self.collected.served.append(reply.served)
-        if reply.finish_reason:
-            self.collected.finish_reasons.append(reply.finish_reason)
-        self.collected.refusal = reply.refusal
+    def _model(self, call: _Call, replies: Sequence[_Reply], response: LLMResult) -> str:
+        """The name that the call's price goes by."""
+        if self.requested or call.asked != _UNKNOWN:
+            return self.requested or call.asked
+        served = next((r.served for r in replies if r.served), None)
+        return served or str((response.llm_output or {}).get("model_name") or _UNKNOWN)
 
-    def _add(self, asked: str, replies: Sequence[_Reply], llm_output: Mapping[str, Any]) -> None:
-        served = next((r.served for r in replies if r.served), None) or llm_output.get("model_name")
-        model = self.requested or (asked if asked != _UNKNOWN else served) or _UNKNOWN
-        use = self.collected.by_model.setdefault(model, ModelUse())
-        use.calls += 1
-        metered = _metered(replies, llm_output)
-        for meta in metered:
-            use.add(meta)
-        if not metered:
-            self.collected.unmetered += 1
+
+class _Call(NamedTuple):
+    """A call under way: the model asked for, and whether the cell's own sums count it."""
+
+    asked: str
+    booked: bool
+
+
+_metering: ContextVar[UsageCollector | None] = ContextVar("promptopt_metering", default=None)
+register_configure_hook(_metering, inheritable=True)
+
+
+@contextmanager
+def metered_by(meter: UsageCollector) -> Iterator[None]:
+    """A block whose model calls `meter` sees, whatever callbacks they are given."""
+    token = _metering.set(meter)
+    try:
+        yield
+    finally:
+        _metering.reset(token)
+
+
+class _ThreadsFollowed:
+    """Thread pools and threads take the meter along that they were given work under.
+
+    While a run evaluates, `ThreadPoolExecutor.submit` and `Thread.start` hand on the meter of whoever
+    calls them, and nothing else; for all other callers they are as ever. Runs side by side count.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs = 0
+        self._submit = ThreadPoolExecutor.submit
+        self._start = threading.Thread.start
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._runs += 1
+            if self._runs == 1:
+                self._follow()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._runs -= 1
+            if not self._runs:
+                self._leave()
+
+    def _follow(self) -> None:
+        submit, start = self._submit, self._start = ThreadPoolExecutor.submit, threading.Thread.start
+
+        def submitted(pool: ThreadPoolExecutor, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+            meter = _metering.get()
+            return (
+                submit(pool, fn, *args, **kwargs) if meter is None else submit(pool, _under, meter, fn, *args, **kwargs)
+            )
+
+        def started(thread: threading.Thread) -> None:
+            meter = _metering.get()
+            # a pool's own threads live on and serve others: their work is followed one by one
+            if meter is not None and not _is_worker(thread):
+                thread.run = functools.partial(_under, meter, thread.run)  # type: ignore[method-assign]  # this thread alone
+            start(thread)
+
+        self._ours = (submitted, started)
+        ThreadPoolExecutor.submit = submitted  # type: ignore[method-assign, assignment]  # for the run
+        threading.Thread.start = started  # type: ignore[method-assign, assignment]  # for the run
+
+    def _leave(self) -> None:
+        """Put back what stood there, unless somebody has put a wrapper of their own around ours."""
+        submitted, started = self._ours
+        if ThreadPoolExecutor.submit is submitted:
+            ThreadPoolExecutor.submit = self._submit  # type: ignore[method-assign]  # as it was
+        if threading.Thread.start is started:
+            threading.Thread.start = self._start  # type: ignore[method-assign]  # as it was
+
+
+followed_threads = _ThreadsFollowed()
+
+
+def _under(meter: UsageCollector, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    with metered_by(meter):
+        return fn(*args, **kwargs)
+
+
+def _is_worker(thread: threading.Thread) -> bool:
+    return getattr(getattr(thread, "_target", None), "__module__", "") == "concurrent.futures.thread"
+
+
+class _QuietRefusals(logging.Filter):
+    """LangChain logs what a callback raises; a call that a spent budget refuses is no fault to log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        args = record.args if isinstance(record.args, tuple) else ()
+        return not any(isinstance(a, BudgetSpent) or "BudgetSpent(" in str(a) for a in args)
+
+
+logging.getLogger("langchain_core.callbacks.manager").addFilter(_QuietRefusals())
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:

@@ -302,9 +302,9 @@ def _charge(plan: Plan, guarded: Guarded, run_box: Sequence[Run]) -> Callable[[s
                 return usage
         elif blind and not seen.started and not seen.cache_hits:
             usage = Usage(calls=1, usd=None, seconds=seconds)  # plain code calls a model nobody sees: one call at least
-        ledger.record(role, run_box[0].step, usage, split=job.cell.split)
-        ledger.require_known(usage, role)
-        return usage
+        elif not blind:
+            guarded.note_calls(seen=bool(seen.started or seen.cache_hits))
+        return guarded.book(role, run_box[0].step, meter, usage, job.cell.split)
 
     return charge
 
