@@ -160,7 +160,8 @@ class Guarded:
         what = f"no model call was seen in {self._unheard} evaluations, although the chain holds a model"
         if self.ledger.limited:
             mend = "Call the model in this process through LangChain, or drop budget.usd, tokens and calls."
-            raise ConfigError(f"{what}: a budget cannot be kept that way", mend=mend, role="task")
+            msg = f"{what}: a budget cannot be kept that way"
+            raise ConfigError(msg, mend=mend, role="task")
         if ("task", "calls") not in self._told:
             self._told.add(("task", "calls"))
             self.emit(Incident(role="task", kind="calls_unseen", retryable=False, action="not counted", detail=what))
