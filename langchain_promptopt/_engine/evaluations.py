@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _USAGE = struct.Struct("<IQQQdd")
 _KIND = struct.Struct("<I")
 _SCORES_AT = _KIND.size + _USAGE.size
+_MOST_CALLS, _MOST_TOKENS = 2**32 - 1, 2**64 - 1
 _NO_USAGE = Usage()
 Figures: TypeAlias = tuple[int, int, int, int, float, float]
 """Fields of a Usage in their order; not-a-number stands for an unknown price."""
@@ -135,9 +136,11 @@ class Packer:
 
 
 def figures_of(usage: Usage) -> Figures:
-    """A usage as plain numbers."""
+    """A usage as plain numbers, each within what its field can hold: executors of others tell what they like."""
     usd = math.nan if usage.usd is None else usage.usd
-    return usage.calls, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usd, usage.seconds
+    tokens = (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
+    tokens_in, tokens_out, read = (min(max(0, int(n)), _MOST_TOKENS) for n in tokens)
+    return min(max(0, int(usage.calls)), _MOST_CALLS), tokens_in, tokens_out, read, usd, usage.seconds
 
 
 def usage_of(figures: Figures) -> Usage:

@@ -18,6 +18,7 @@ from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import Stopping
 from langchain_promptopt._runtime.tracing import Steps, Traces, listened, marks, run_id_of, span
 from langchain_promptopt._runtime.usage import UsageCollector, followed_threads, metered_by, with_handler
+from langchain_promptopt._text.words import whole_text
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.events import Event, Incident
 from langchain_promptopt.protocols import rng_at
@@ -368,7 +369,7 @@ class LocalExecutor:
                 tab.target += self.charge("task", job, meter, time.perf_counter() - started)
                 tab.note(meter)
             flight.check()
-            return output
+            return _whole(output)
 
         value = await self.guard.cell("task", attempt, job)
         return self._as_failure(value, tab)
@@ -425,6 +426,18 @@ class LocalExecutor:
         zeros = dict.fromkeys(self.keys(), 0.0) if found.scored_zero else {}
         said = None if isinstance(output, Failure) else answer_of(output)
         return Outcome(job.cell, zeros, said, failure=found, **common)
+
+
+def _whole(output: Any) -> Any:
+    """An answer whose texts evaluators, judges and the optimizer model can be sent."""
+    if isinstance(output, str):
+        return whole_text(output)
+    try:
+        if type(output) is dict:
+            return {key: _whole(value) for key, value in output.items()}
+        return [_whole(value) for value in output] if type(output) is list else output
+    except RecursionError:
+        return output
 
 
 class _Unheard:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from langchain_promptopt._text.words import whole_text
 from langchain_promptopt.events import Called, ScoredRow
 from langchain_promptopt.types import Usage, content_hash
 
@@ -231,7 +232,7 @@ class OptimizerModel:
             message, usage = await self._transport(messages, config, kwargs, step)
             self.paid += 1
             meta = message.response_metadata or {}
-            reply, served, finish = str(message.text), meta.get("model_name"), meta.get("finish_reason")
+            reply, served, finish = whole_text(str(message.text)), meta.get("model_name"), meta.get("finish_reason")
         event = Called(
             key=key,
             role="optimizer",
@@ -273,6 +274,7 @@ class AddressedModel(Runnable[Any, AIMessage]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """Ask the model; the same address and number gives the same reply on a resumed run."""
+        input = _sendable(input)  # noqa: A001 - the Runnable's own name for it
         number = self.count[0]
         self.count[0] += 1
         digest = content_hash(
@@ -283,3 +285,10 @@ class AddressedModel(Runnable[Any, AIMessage]):
         if getattr(self.inner, "seed", None) is not None:  # a seeded model: the k-th of equal requests is its own draw
             kwargs["seed"] = self.inner.seed + int(content_hash([*map(str, self.place), number], 7), 16)
         return await self.hub.call(key, step, input, config or {}, kwargs)
+
+
+def _sendable(messages: Any) -> Any:
+    """Messages without halves of surrogate pairs, which an answer may hold and no request can carry."""
+    if isinstance(messages, list):
+        return [(role, whole_text(text)) if isinstance(text, str) else (role, text) for role, text in messages]
+    return whole_text(messages) if isinstance(messages, str) else messages

@@ -219,3 +219,15 @@ def _joins(left: str, right: str) -> bool:
     if right.isspace() or right in ",.;:!?)]}»”’」』。，、；：！？）":
         return True
     return is_unspaced(left) or is_unspaced(right) or left in "。，、；：！？）「『"
+
+
+_HALF_PAIR = regex.compile(r"[\ud800-\udfff]")
+
+
+def whole_text(text: str) -> str:
+    r"""`text` with the replacement character for halves of surrogate pairs, which no UTF-8 can carry.
+
+    >>> whole_text("lab\ud800")
+    'lab�'
+    """
+    return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)

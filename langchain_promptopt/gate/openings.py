@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from langchain_promptopt.store.folder import open_unlinked
 from langchain_promptopt.types import content_hash
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Openings:
         With `run_id` that run's own openings are left out: what a resumed run may ask before its test.
         """
         try:
-            text = self._path.read_bytes() if self._path is not None else b""
+            text = _read(self._path) if self._path is not None else b""
         except OSError:
             text = b""
         others = [line for line in _lines(text) if line.rows is None or line.key[0] != run_id]
@@ -118,6 +119,11 @@ class Openings:
         return Opening(number=1 + _sharing(lines, rows), persistent=True)
 
 
+def _read(path: Path) -> bytes:
+    with open(open_unlinked(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
 def _lines(text: bytes) -> list[_Line]:
     whole = text[: text.rfind(b"\n") + 1]
     return [_line(raw) for raw in whole.split(b"\n") if raw.strip()]
@@ -143,7 +149,7 @@ def _now() -> str:
 def _locked(path: Path) -> Iterator[BinaryIO]:
     """The file open for reading and appending, held by nobody else."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+    with open(open_unlinked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644), "a+b") as file:
         _lock(file)
         try:
             file.seek(0)

@@ -27,10 +27,12 @@ from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
+from langchain_promptopt._runtime.redact import redact
 from langchain_promptopt._runtime.tracing import span, within
 from langchain_promptopt._runtime.usage import UsageCollector
 from langchain_promptopt.errors import PromptError, UsageError
 from langchain_promptopt.evaluators import EvaluatorFailed, score_all
+from langchain_promptopt.events import Incident
 from langchain_promptopt.gate.openings import Openings, row_hash
 from langchain_promptopt.gate.pairs import pair_outcomes
 from langchain_promptopt.gate.verdict import Decision, decide
@@ -428,6 +430,7 @@ def assemble(plan: Plan, *, executor: Executor | None = None, ended: Assembled |
         max_failure_rate=settings.max_failure_rate,
     )
     run_box.append(run)
+    _tell_journal(run, journal, plan.started.version)
     judge, place = _judge(plan), folder.path if folder else None
     engine = Engine(run, judge, plan.shows.possible)
     return Assembled(run, engine, judge, journal, place, local, guarded, ways, shelf)
@@ -437,6 +440,15 @@ def _journal(folder: RunFolder | None, ended: Assembled | None) -> Journal | Mem
     if folder is not None:
         return Journal(folder.journal)
     return ended.journal if ended is not None else MemoryStore()
+
+
+def _tell_journal(run: Run, journal: Journal | MemoryStore, version: str) -> None:
+    """Say what of an earlier process's record cannot be used, and that another version of this package wrote it."""
+    told = [("damaged_line", "line left out", text) for text in journal.damaged]
+    if journal.version not in {"", version}:
+        told.append(("other_version", "gone on with", f"version {journal.version} began this run, this is {version}"))
+    for kind, action, detail in told:
+        run.emit(Incident(role="journal", kind=kind, retryable=False, action=action, detail=redact(detail)))
 
 
 def _rows(plan: Plan) -> list[Example]:

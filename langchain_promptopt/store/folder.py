@@ -1,10 +1,15 @@
-"""Where runs lie, and what lies in a run's folder. Private to the user."""
+"""Where runs lie, and what lies in a run's folder: private to the user, and no link is followed there.
+
+A cloned repository may bring a `.promptopt/` along whose files are links to files of the user's.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +19,15 @@ from langchain_promptopt.errors import ConfigError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OWN_FOLDER = ".promptopt"
+"""What is kept beside a config: runs, and the state of what is sent elsewhere."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
 def runs_dir(config_dir: Path) -> Path:
     """The folder of runs: `PROMPTOPT_RUNS_DIR` where it is set, else `.promptopt/runs` beside the config."""
     moved = os.environ.get("PROMPTOPT_RUNS_DIR")
-    return Path(moved).expanduser() if moved else Path(config_dir) / ".promptopt" / "runs"
+    return Path(moved).expanduser() if moved else Path(config_dir) / OWN_FOLDER / "runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class RunFolder:
         self.create()
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with open(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stream:
+            with open(open_unlinked(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), "wb") as stream:
                 stream.write(text.encode("utf-8", "backslashreplace"))
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -96,6 +103,8 @@ def private_dir(path: Path) -> None:
     """Make `path` and what is missing above it, each for this user only; close an existing `path` to others."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
     try:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, _LINK)
         for parent in reversed(missing):
             parent.mkdir(mode=0o700, exist_ok=True)
         if path.stat().st_mode & 0o077:
@@ -103,11 +112,42 @@ def private_dir(path: Path) -> None:
         _keep_out_of_git(path)
     except OSError as error:
         msg = f"cannot make the folder: {error.strerror}"
-        raise UnavailableError(msg, where=str(path), mend="Free some space or fix the rights.") from error
+        mend = _UNLINK if error.errno == errno.ELOOP else "Free some space or fix the rights."
+        raise UnavailableError(msg, where=str(path), mend=mend) from error
+
+
+_LINK = "a symbolic link is in its place, and links are not followed here"
+_UNLINK = "Remove the link, or set PROMPTOPT_RUNS_DIR to another folder."
+
+
+def open_unlinked(path: Path, flags: int, mode: int = 0o600) -> int:
+    """A file descriptor of `path` itself, never of what a link in its place points to.
+
+    Args:
+        path: The file.
+        flags: As of `os.open`.
+        mode: The rights of a file that is made now.
+
+    Raises:
+        OSError: With ELOOP where `path` is a link.
+    """
+    try:
+        return os.open(path, flags | _UNFOLLOWED, mode)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EMLINK} or path.is_symlink():
+            raise OSError(errno.ELOOP, _LINK, str(path)) from error
+        raise
+
+
+_UNFOLLOWED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def _keep_out_of_git(path: Path) -> None:
     """Records hold rows and answers: `.promptopt/` ignores itself, as the caches of other tools do."""
-    home = next((p for p in (path, *path.parents) if p.name == ".promptopt"), None)
+    home = next((p for p in (path, *path.parents) if p.name == OWN_FOLDER), None)
     if home is not None and not (home / ".gitignore").exists():
-        (home / ".gitignore").write_text("*\n", encoding="utf-8")
+        with suppress(FileExistsError), open(open_unlinked(home / ".gitignore", _NEW), "wb") as stream:
+            stream.write(b"*\n")
+
+
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY

@@ -1,6 +1,8 @@
-"""How an event becomes a line of JSON, and when two events are the same event.
+"""How an event becomes a line of JSON and is read again, and when two events are the same event.
 
-Reading journals without locking them: for `show`, `export`, reports and orchestrators.
+A journal is read without locking it by `show`, `export`, reports and orchestrators. A line that is no
+event (garbled by a disk, edited by hand) is left out wherever a journal is read: a damaged line costs
+what stands on it, never the run.
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ResumeError
+from langchain_promptopt.store.folder import open_unlinked
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ def encode(seq: int, time: str, kind: str, data: Mapping[str, Any]) -> bytes:
     line = {"seq": seq, "time": time, "type": kind, "data": data}
     try:
         text = _LINE.encode(line)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         text = _LINE.encode(_strict(line))
     try:
         return text.encode() + b"\n"
@@ -54,28 +58,37 @@ def decode(line: bytes) -> Any:
     return value if text[end:] in _ENDS else _READER.decode(text)
 
 
-def _strict(value: Any) -> Any:
-    """`value` with text in place of what JSON cannot say: keys that are no strings, NaN and infinity."""
+def _strict(value: Any, depth: int = 0) -> Any:
+    """`value` with text in place of what JSON cannot say: keys that are no strings, NaN, endless nesting and digits."""
+    if depth > _DEEPEST:
+        return f"{type(value).__name__} nested more than {_DEEPEST} times"
     if isinstance(value, Mapping):
-        return {str(k): _strict(v) for k, v in value.items()}
+        return {str(k): _strict(v, depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(v) for v in value]
+        return [_strict(v, depth + 1) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return hex(value)
     return value
+
+
+_DEEPEST = 200
+_LARGEST = 10**4000
+"""Python refuses to read or write integers of many more digits."""
 
 
 def fingerprint(kind: str, data: Mapping[str, Any]) -> bytes:
     """Equal for two events that differ in nothing but how long calls took, in memory or read back.
 
-    Nor is the start of a run another one when it goes on under another budget or output.
+    Nor is the start of a run another one when it goes on under another budget, output or version of this package.
     """
     plain = _timeless(data)
     if kind == "run.started":
-        plain = {k: v for k, v in plain.items() if k != "config"}
+        plain = {k: v for k, v in plain.items() if k not in {"config", "version"}}
     try:
         text = _CANONICAL.encode(plain)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         text = _CANONICAL.encode(_strict(plain))
     return hashlib.blake2b(f"{kind}\n{text}".encode(), digest_size=16).digest()
 
@@ -91,8 +104,14 @@ def _without_seconds(usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def outcome_of(data: Mapping[str, Any], cell: Cell | None = None) -> Outcome:
-    """The outcome a `scored` event records; its `cell`, where that is known already."""
+    """The outcome a `scored` event records; its `cell`, where that is known already.
+
+    Raises ValueError or TypeError where the data cannot be an outcome, a KeyError where some is missing.
+    """
     failure = data.get("failure")
+    if not all(_is_score(score) for score in data["scores"].values()):
+        msg = f"scores must be numbers from 0 to 1, not {data['scores']!r:.80}"
+        raise ValueError(msg)
     return Outcome(
         cell=cell_of(data) if cell is None else cell,
         scores=data["scores"],
@@ -112,24 +131,28 @@ def cell_of(data: Mapping[str, Any]) -> Cell:
     return Cell(data["candidate_id"], data["split"], data["example_id"], data.get("repeat", 0))
 
 
-# ------------------------------------------------------------ Reading journals without locking them: for `show`, `
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
 
 _SEALED = {"scored", "evaluated"}
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 
 
-def parse_line(line: bytes, number: int, path: Path) -> dict[str, Any]:
-    """The event on a whole line. Raises ResumeError naming file and line."""
+def parse_line(line: bytes) -> dict[str, Any]:
+    """The event on a whole line. Raises ValueError saying what is wrong with it."""
     try:
         event: Any = decode(line)
-    except ValueError as error:
-        msg = f"line {number} of the journal is not JSON: {str(error)[:120]}"
-        raise ResumeError(msg, where=f"{path}:{number}", mend=_MEND) from error
-    if not isinstance(event, dict) or not _is_event(event):
-        msg = f"line {number} of the journal is no event: {line[:80]!r}"
-        raise ResumeError(msg, where=f"{path}:{number}", mend=_MEND)
-    if event["seq"] != number:
-        msg = f"line {number} of the journal has seq {event['seq']}: a line was lost, added or moved"
-        raise ResumeError(msg, where=f"{path}:{number}", mend=_MEND)
+        if not isinstance(event, dict) or not _is_event(event):
+            msg = f"it is no event: {line[:80]!r}"
+            raise ValueError(msg)
+        if event["type"] == "scored":
+            outcome_of(event["data"])
+        elif event["type"] == "called":
+            _check_call(event["data"])
+    except _UNREADABLE as error:
+        msg = str(error)[:120] or type(error).__name__
+        raise ValueError(msg) from error
     return event
 
 
@@ -139,31 +162,49 @@ def _is_event(line: dict[str, Any]) -> bool:
     return texts and isinstance(get("seq"), int) and isinstance(get("data"), dict)
 
 
-_MEND = "Restore the file from a copy, or start the run anew in another folder."
+def _check_call(data: Mapping[str, Any]) -> None:
+    Usage.from_json(data.get("usage"))
+    if not isinstance(data["key"], str) or not isinstance(data["reply"], str):
+        msg = "key and reply of a call must be texts"
+        raise TypeError(msg)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """All events of the journal at `path`, while another process may be writing it.
 
-    A last line that is not finished is left out. Raises ResumeError on any other broken line.
+    Lines that are no event are left out, and so is a last line that is not finished. Raises
+    ResumeError where there is no journal, or not one line of one.
     """
     path = Path(path)
     try:
-        stream = path.open("rb")
+        stream = open(open_unlinked(path, os.O_RDONLY), "rb")  # noqa: SIM115 - closed by the `with` below
     except FileNotFoundError as error:
         msg = "there is no journal"
         raise ResumeError(msg, where=str(path), mend="Name a run of `promptopt runs`.") from error
+    except OSError as error:
+        msg = f"the journal cannot be read: {error.strerror}"
+        raise ResumeError(msg, where=str(path), mend="Name a run of `promptopt runs`.") from error
+    first, found = "", False
     with stream:
-        for number, line in enumerate(stream, start=1):
+        for line in stream:
             if not line.endswith(b"\n"):
-                return
-            yield parse_line(line, number, path)
+                break
+            try:
+                event = parse_line(line)
+            except ValueError as error:
+                first = first or str(error)
+                continue
+            found = True
+            yield event
+    if first and not found:
+        msg = f"no line of the journal is an event: {first}"
+        raise ResumeError(msg, where=str(path), mend="Restore the file from a copy, or start the run anew.")
 
 
 def visible_events(path: Path) -> Iterator[dict[str, Any]]:
     """The events people may see: nothing about rows of split `test` before the `tested` that opens them."""
-    opened = max((event["seq"] for event in read_events(path) if event["type"] == "tested"), default=0)
-    for event in read_events(path):
+    opened = max((n for n, event in enumerate(read_events(path)) if event["type"] == "tested"), default=-1)
+    for number, event in enumerate(read_events(path)):
         sealed = event["type"] in _SEALED and event["data"].get("split") == "test"
-        if not sealed or event["seq"] < opened:
+        if not sealed or number < opened:
             yield event

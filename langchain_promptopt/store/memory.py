@@ -64,6 +64,8 @@ class MemoryStore:
     replayed = 0
     recovered = 0
     finished = False
+    damaged: tuple[str, ...] = ()
+    version = ""
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []

@@ -115,11 +115,22 @@ class Usage:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> Usage:
-        """The inverse of `as_json`; None is no usage."""
-        return cls(**data) if data else _NOTHING
+        """The inverse of `as_json`; None is no usage. Raises ValueError or TypeError for what no call can use."""
+        if not data:
+            return _NOTHING
+        usage = cls(**data)
+        counts = (usage.calls, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
+        amounts = (usage.seconds, 0.0 if usage.usd is None else usage.usd)
+        whole = all(type(n) is int and 0 <= n < _MOST for n in counts)
+        if not whole or not all(0 <= amount < _MOST for amount in amounts):
+            msg = f"no call can have used {data!r:.120}"
+            raise ValueError(msg)
+        return usage
 
 
 _NOTHING = Usage()
+_MOST = 2**53
+"""More than any run uses, and the largest whole number that JSON keeps everywhere."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -131,3 +131,14 @@ def test_numbers_are_one_more_than_earlier_openings_that_share_a_row(tmp_path_fa
         expected = 1 + sum(bool(rows & earlier) for earlier in sets[:i])
         assert openings.number(rows) == expected
         assert openings.record(f"r{i}", "c", sorted(rows)).number == expected
+
+
+def test_a_link_in_place_of_the_record_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("a last line without its end")
+    (tmp_path / OPENINGS_FILE).symlink_to(victim)
+    openings = Openings(tmp_path / OPENINGS_FILE)
+    opened = openings.record("run", "c", ["a"])
+    assert (opened.persistent, victim.read_text()) == (False, "a last line without its end")
+    assert "symbolic link" in opened.problem
+    assert openings.number(["a"]) == 1

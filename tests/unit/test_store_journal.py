@@ -161,10 +161,9 @@ def test_a_resumed_run_repeats_nothing(tmp_path):
     path = write(tmp_path / "journal.jsonl", EVENTS)
     before = path.read_bytes()
     with Journal(path) as journal:
-        assert journal.pending == len(EVENTS) - 1
         for event in EVENTS:
             journal.append(event)
-        assert (journal.replayed, journal.pending) == (len(EVENTS) - 1, 0)
+        assert journal.replayed == len(EVENTS) - 1
         journal.append(scored(7))
     added = path.read_bytes()[len(before) :].splitlines()
     assert path.read_bytes().startswith(before)
@@ -183,7 +182,7 @@ def test_a_row_that_is_used_again_is_not_written_and_counts_once(tmp_path):
     with Journal(path) as journal:
         for cell in (Cell("c0", "dev", "e1"), Cell("c0", "dev", "e1"), Cell("c0", "dev", "unknown")):
             journal.again(cell)
-        assert (journal.replayed, journal.pending) == (1, 1)
+        assert journal.replayed == 1
     assert path.read_bytes() == before
 
 
@@ -192,7 +191,7 @@ def test_another_outcome_of_a_journaled_row_is_written_and_counts(tmp_path):
     with Journal(path) as journal:
         journal.append(scored(1, output="second"))
         journal.append(scored(1, output="first"))
-        assert (journal.replayed, journal.pending) == (1, 0)
+        assert journal.replayed == 1
         assert journal.cells[Cell("c0", "dev", "e1")].output == "second"
         assert len(journal.cells) == 1
     assert [data["output"] for _, data in bodies(path)] == ["first", "second"]
@@ -254,28 +253,139 @@ def test_garbage_after_a_cut_goes_too(tmp_path, at, garbage):
         assert journal.recovered > 100
 
 
-@pytest.mark.parametrize(
-    ("damage", "number"),
-    [
-        (lambda lines: [*lines[:2], b'{"half', *lines[3:]], 3),
-        (lambda lines: [b"", *lines[1:]], 1),
-        (lambda lines: [*lines[:4], lines[4][:-1] + b",", *lines[5:]], 5),
-        (lambda lines: [*lines[:3], *lines[4:]], 4),
-        (lambda lines: [*lines[:3], lines[2], *lines[3:]], 4),
-        (lambda lines: [*lines[:-1], b"[]"], len(EVENTS)),
-        (lambda lines: [*lines[:-1], b'{"seq": 9}'], len(EVENTS)),
-    ],
-)
-def test_other_damage_is_refused_by_line(tmp_path, damage, number):
+DAMAGE = {
+    "garbled": (lambda lines: [*lines[:2], b'{"half', *lines[3:]], 3),
+    "empty": (lambda lines: [b"", *lines[1:]], 1),
+    "a comma too many": (lambda lines: [*lines[:4], lines[4][:-1] + b",", *lines[5:]], 5),
+    "lost": (lambda lines: [*lines[:3], *lines[4:]], 4),
+    "doubled": (lambda lines: [*lines[:3], lines[2], *lines[3:]], 4),
+    "a list": (lambda lines: [*lines[:-1], b"[]"], len(EVENTS)),
+    "no event": (lambda lines: [*lines[:-1], b'{"seq": 9}'], len(EVENTS)),
+    "endless brackets": (lambda lines: [*lines[:3], b"[" * 100_000, *lines[4:]], 4),
+    "not UTF-8": (lambda lines: [*lines[:3], b"\xff" + lines[3], *lines[4:]], 4),
+}
+
+
+def spoilt(field, value):
+    """The fourth line, a row, with another value."""
+
+    def damage(lines):
+        event = json.loads(lines[3])
+        event["data"][field] = value
+        return [*lines[:3], json.dumps(event).encode(), *lines[4:]]
+
+    return damage, 4
+
+
+DAMAGE |= {
+    f"{field} {str(value)[:20]}": spoilt(field, value)
+    for field, value in [
+        ("scores", {"exact_match": float("nan")}),
+        ("scores", {"exact_match": "1"}),
+        ("scores", {"exact_match": 7}),
+        ("scores", {"exact_match": 10**400}),
+        ("scores", None),
+        ("scores", [1]),
+        ("usage", {"calls": -5}),
+        ("usage", {"input_tokens": 10**20}),
+        ("usage", {"calls": "1"}),
+        ("usage", {"unknown": 1}),
+        ("usage", {"usd": float("nan")}),
+        ("usage", 5),
+        ("failure", "no"),
+        ("failure", {}),
+    ]
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_line_is_told_and_left_out_and_the_run_goes_on(tmp_path, name):
+    damage, number = DAMAGE[name]
     path = write(tmp_path / "journal.jsonl", EVENTS)
     path.write_bytes(b"\n".join([*damage(path.read_bytes().splitlines()), b""]))
-    broken = path.read_bytes()
-    with pytest.raises(ResumeError, match=f"line {number} ") as caught:
-        Journal(path)
-    assert caught.value.where == f"{path}:{number}"
-    assert path.read_bytes() == broken
-    with pytest.raises(ResumeError, match="line"):
-        Journal(path)  # the lock was let go: the same error, not "in use"
+    for _ in range(2):  # told again by each process that opens it
+        with Journal(path) as journal:
+            assert len(journal.damaged) == 1
+            assert journal.damaged[0].startswith(f"line {number}: ")
+            for event in EVENTS:
+                journal.append(event)
+            assert {c.example_id for c in journal.cells} == {f"e{i}" for i in range(5)}, (
+                "each row is there or made good"
+            )
+            assert all(0 <= o.scores["exact_match"] <= 1 for o in journal.cells.values())
+            assert CALL.key in journal.calls
+    assert [e["type"] for e in read_events(path)].count("scored") >= 5
+
+
+def test_what_is_written_after_a_damaged_line_is_read_again(tmp_path):
+    path = write(tmp_path / "journal.jsonl", EVENTS)
+    path.write_bytes(path.read_bytes() + b"garbage\n")
+    write(path, [scored(7)])
+    with Journal(path) as journal:
+        assert journal.damaged == [f"line {len(EVENTS) + 1}: Expecting value: line 1 column 1 (char 0)"]
+        assert any(c.example_id == "e7" for c in journal.cells)
+
+
+def test_a_file_that_is_no_journal_is_named(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b"hello\nworld\n")
+    with pytest.raises(ResumeError, match="no line of the journal is an event"):
+        list(read_events(path))
+
+
+# ------------------------------------------------------------ links, and a folder that goes away
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "journal.lock", "journal.pid"])
+def test_a_link_in_the_run_folder_is_refused_and_what_it_points_to_is_left_alone(tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o644)
+    folder = tmp_path / "runs" / "r"
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(victim)
+    with pytest.raises(UnavailableError, match="symbolic link") as caught:
+        Journal(folder / "journal.jsonl")
+    assert name in caught.value.where
+    assert (victim.read_text(), stat.S_IMODE(victim.stat().st_mode)) == ("precious", 0o644)
+    (folder / name).unlink()
+    Journal(folder / "journal.jsonl").close()
+
+
+def test_a_run_folder_that_is_a_link_is_refused(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "r").symlink_to(elsewhere)
+    with pytest.raises(UnavailableError, match="symbolic link"):
+        Journal(tmp_path / "runs" / "r" / "journal.jsonl")
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o755
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_the_folder_of_runs_ignores_itself_in_git(tmp_path):
+    Journal(tmp_path / ".promptopt" / "runs" / "r" / "journal.jsonl").close()
+    ignore = tmp_path / ".promptopt" / ".gitignore"
+    assert ignore.read_text() == "*\n"
+    ignore.write_text("of mine\n")
+    Journal(tmp_path / ".promptopt" / "runs" / "s" / "journal.jsonl").close()
+    assert ignore.read_text() == "of mine\n"
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+def test_a_run_folder_that_goes_away_ends_the_run_early(tmp_path, how):
+    path = tmp_path / "r" / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append(CALL)
+        if how == "moved":
+            path.parent.rename(tmp_path / "other")
+        else:
+            path.unlink()
+        if how == "replaced":
+            path.write_bytes(b"")
+        with pytest.raises(UnavailableError, match="deleted or moved") as caught:
+            journal.append(NOTE)
+        assert caught.value.exit_code == 5
 
 
 # ------------------------------------------------------------ processes
