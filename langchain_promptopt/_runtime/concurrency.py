@@ -1,12 +1,11 @@
-"""Structured concurrency with plain exceptions: the first failure ends the others and is raised itself.
+"""The bridge from synchronous callers into the async engine, and what runs at the same time there.
 
-Event loops that outlive a call, because connections do.
+Event loops outlive a call, because connections do: an HTTP client keeps its connections open, and
+they belong to the loop that opened them, so with a new loop for each call the second step that uses
+the same client would fail. The loop used last is taken first, so calls that follow each other share
+one; calls inside a call get another.
 
-An HTTP client keeps its connections open, and they belong to the loop that opened them: with a
-new loop for each call the second step that uses the same client would fail. The loop used last is
-taken first, so calls that follow each other share one; calls inside a call get another.
-
-The one bridge from synchronous callers into the async engine.
+Synchronous code of the user's (chains, evaluators) runs on threads that do not keep the process alive.
 """
 
 from __future__ import annotations
@@ -15,12 +14,15 @@ import asyncio
 import atexit
 import contextvars
 import os
+import queue
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from langchain_promptopt._runtime.usage import followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
-    from typing import Any
 
 T = TypeVar("T")
 
@@ -37,7 +39,56 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         raise
 
 
-# ------------------------------------------------------------ Event loops that outlive a call, because connections
+class DaemonThreads(ThreadPoolExecutor):
+    """A pool whose threads end with the process, at work or not.
+
+    Python waits at its end for the threads of an ordinary pool, and a loop that is closed waits for
+    its own: an evaluator that never returns would keep a job alive after its answer was given.
+    """
+
+    def __init__(self, most: int = 64) -> None:
+        super().__init__(max_workers=most)
+        self._most = most
+        self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._made = 0
+        self._ended = False
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run `fn` on a thread of the pool."""
+        if self._ended:
+            msg = "this pool was shut down"
+            raise RuntimeError(msg)
+        future: Future[T] = Future()
+        call = followed(fn)
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                value = call(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - handed over to whoever waits for it
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        self._todo.put(work)
+        if not self._idle.acquire(blocking=False) and self._made < self._most:
+            self._made += 1
+            threading.Thread(target=self._serve, name=f"promptopt-work-{self._made}", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        """Take no more work, and do not wait for what is at work."""
+        self._ended = True
+        for _ in range(self._made):
+            self._todo.put(None)
+
+    def _serve(self) -> None:
+        while (work := self._todo.get()) is not None:
+            work()
+            del work  # what it holds is not kept until the next one comes
+            self._idle.release()
 
 
 _idle: list[asyncio.Runner] = []
@@ -52,7 +103,7 @@ def run_on_a_loop(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
     Tasks left over are cancelled and awaited. A loop that was interrupted is closed and not used again.
     """
     with _lock:
-        runner = _idle.pop() if _idle else asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        runner = _idle.pop() if _idle else asyncio.Runner(loop_factory=_new_loop)
     try:
         value = runner.run(_alone(coro_fn), context=contextvars.copy_context())
     except Exception:
@@ -63,6 +114,12 @@ def run_on_a_loop(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
         raise
     _keep(runner)
     return value
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(DaemonThreads())
+    return loop
 
 
 async def _alone(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -96,9 +153,6 @@ def _forget_after_fork() -> None:
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_forget_after_fork)
-
-
-# ------------------------------------------------------------ The one bridge from synchronous callers into the asy
 
 
 def run_sync(coro_fn: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -1,6 +1,7 @@
 """An orderly stop: calls in flight may come in, since they are paid for, and nothing new begins.
 
-Ctrl-C and SIGTERM end a run in order: the first asks, the second quits.
+Ctrl-C and SIGTERM end a run in order: the first asks, the second quits. Threads of the user's code that
+never return do not keep a process alive that has given its answer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -64,8 +66,6 @@ class Stopping:
         return self.in_flight
 
 
-# ------------------------------------------------------------ Ctrl-C and SIGTERM end a run in order: the first ask
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _Handler: TypeAlias = "Callable[[int, FrameType | None], object] | int | signal.Handlers | None"
 
@@ -113,6 +113,22 @@ def die_by(number: int) -> None:
     """
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+def leave_within(seconds: float, code: int) -> None:
+    """End this process with `code` after so many seconds, should its own end not come before.
+
+    The answer is given. What Python still waits for then are threads that the user's code started.
+    """
+
+    def leave() -> None:
+        time.sleep(seconds)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, or none
+                stream.flush()
+        os._exit(code)
+
+    threading.Thread(target=leave, name="promptopt-leave", daemon=True).start()
 
 
 @asynccontextmanager

@@ -287,10 +287,7 @@ class _ThreadsFollowed:
         submit, start = self._submit, self._start = ThreadPoolExecutor.submit, threading.Thread.start
 
         def submitted(pool: ThreadPoolExecutor, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-            meter = _metering.get()
-            return (
-                submit(pool, fn, *args, **kwargs) if meter is None else submit(pool, _under, meter, fn, *args, **kwargs)
-            )
+            return submit(pool, followed(fn), *args, **kwargs)
 
         def started(thread: threading.Thread) -> None:
             meter = _metering.get()
@@ -313,6 +310,12 @@ class _ThreadsFollowed:
 
 
 followed_threads = _ThreadsFollowed()
+
+
+def followed(fn: Callable[..., T]) -> Callable[..., T]:
+    """`fn` for another thread, where the meter of this one sees its calls."""
+    meter = _metering.get()
+    return fn if meter is None else functools.partial(_under, meter, fn)
 
 
 def _under(meter: UsageCollector, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:

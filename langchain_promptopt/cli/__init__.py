@@ -7,6 +7,13 @@ def main() -> None:
     """Entry point of `promptopt`, `langchain-promptopt` and `python -m langchain_promptopt`."""
     import sys
 
+    from langchain_promptopt._runtime.stopping import leave_within
     from langchain_promptopt.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    leave_within(_PATIENCE, code)
+    sys.exit(code)
+
+
+_PATIENCE = 5.0
+"""Seconds that threads and exit handlers of the user's code get after the answer."""

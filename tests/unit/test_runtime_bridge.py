@@ -276,3 +276,53 @@ def test_a_forked_child_takes_no_loop_of_its_parent():
     """)
     out, err = child.communicate(timeout=30)
     assert out == "0 True\n", err
+
+
+HANGS = """
+    import asyncio, threading, time
+    from concurrent.futures import ThreadPoolExecutor
+    from langchain_promptopt._runtime.concurrency import run_sync
+
+    async def main():
+        hung = asyncio.create_task(asyncio.to_thread(threading.Event().wait))
+        done = await asyncio.gather(*(asyncio.to_thread(lambda n=n: n * n) for n in range(100)))
+        hung.cancel()
+        return sum(done)
+
+    print(run_sync(main), flush=True)
+"""
+
+
+def test_a_thread_that_never_returns_does_not_keep_the_process_alive():
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(HANGS)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "328350\n"), done.stderr
+
+
+LEAVES = """
+    import sys, threading
+    from langchain_promptopt._runtime.stopping import leave_within
+
+    threading.Thread(target=threading.Event().wait).start()
+    sys.stdout.write("answer")
+    leave_within(0.1, 4)
+"""
+
+
+def test_an_answer_ends_the_process_whatever_threads_the_users_code_left():
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(LEAVES)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (4, "answer"), done.stderr
+
+
+def test_threads_of_the_loop_pass_errors_values_and_context_on():
+    COLOUR.set("red")
+
+    def boom():
+        raise KeyError("inside")
+
+    async def main():
+        assert await asyncio.to_thread(COLOUR.get) == "red"
+        with pytest.raises(KeyError, match="inside"):
+            await asyncio.to_thread(boom)
+        return await asyncio.to_thread(lambda: threading.current_thread().daemon)
+
+    assert run_sync(main)

@@ -236,3 +236,31 @@ def test_what_was_handed_to_a_foreign_executor_comes_in(tmp_path):
     [path] = (tmp_path / "run").glob("*/journal.jsonl")
     scored = sum(event["type"] == "scored" for event in read_events(path))
     assert scored == len(notes.read_text()) > 4
+
+
+HANGING = """
+import threading
+
+def hanging(outputs, reference_outputs):
+    if "account" in str(outputs):
+        print("HANGS", file=__import__("sys").stderr, flush=True)
+        threading.Event().wait()
+    return {"key": "hanging", "score": float(reference_outputs["label"] in str(outputs))}
+"""
+
+
+@pytest.mark.parametrize("end", ["budget", "SIGTERM"])
+def test_an_evaluator_that_never_returns_does_not_keep_the_process_alive(end, tmp_path):
+    write_task(tmp_path)
+    (tmp_path / "evals.py").write_text(HANGING)
+    config = CONFIG.replace('base_url = "{url}"\n', "").replace("openai:task", "offline")
+    config = config.replace("openai:optimizer", "offline").replace('"exact_match"', '"evals:hanging"')
+    (tmp_path / "promptopt.toml").write_text(config + ("[budget]\nseconds = 1\n" if end == "budget" else ""))
+    process = started(tmp_path, "optimize")
+    if end == "SIGTERM":
+        while "HANGS" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+    code, answer, err = ended(process)
+    assert code == (143 if end == "SIGTERM" else 4), err
+    assert answer["exit_code"] == code
