@@ -1,0 +1,216 @@
+"""Texts that no template holds: found in what is sent, replaced there, written back, never mixed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.prompts import ChatPromptTemplate
+from pydantic import BaseModel
+
+from langchain_promptopt._langchain.discover import walk
+from langchain_promptopt._langchain.held import held_texts
+from langchain_promptopt._langchain.wire import Traffic, carrying, tapped
+from langchain_promptopt.errors import PromptError
+
+TRIAGE = "Sort the ticket. Answer with one label."
+PATTERN = "Sort this ticket for {team}, please:\n{ticket}"
+BRACES = 'Answer as {"label": "..."} for the ticket {ticket} now.'
+CONFIG = {"prompts": {"triage": "Name the queue of this ticket."}}
+SYSTEM = SystemMessage("You are the shop's first reader.")
+
+
+class Echo(BaseChatModel):
+    """Answers with what it was sent."""
+
+    @property
+    def _llm_type(self):
+        return "echo"
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        said = "\n".join(str(m.text) for m in messages)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(said))])
+
+
+model = Echo()
+
+
+class Settings:
+    prompt = "Class attribute: sort the ticket."
+
+
+@dataclass
+class Configuration:
+    prompt: str = "Dataclass default: sort the ticket."
+
+
+class Context(BaseModel):
+    prompt: str = "Pydantic default: sort the ticket."
+
+
+class Holder:
+    def __init__(self, parts):
+        self.parts = parts
+
+
+def by_constant(ticket):
+    return model.invoke([SystemMessage(TRIAGE), HumanMessage(ticket)]).text
+
+
+def by_format(ticket):
+    return model.invoke(PATTERN.format(team="desk", ticket=ticket)).text
+
+
+def by_replace(ticket):
+    return model.invoke(BRACES.replace("{ticket}", ticket)).text
+
+
+def by_fstring(ticket):
+    return model.invoke(f"Literal of an f-string, sort: {ticket}").text
+
+
+def by_config(ticket):
+    return (
+        (ChatPromptTemplate.from_messages([("system", CONFIG["prompts"]["triage"]), ("human", "{t}")]) | model)
+        .invoke({"t": ticket})
+        .text
+    )
+
+
+def by_message(ticket):
+    return model.invoke([SYSTEM, HumanMessage(ticket)]).text
+
+
+def by_class(ticket):
+    return model.invoke([SystemMessage(Settings.prompt), HumanMessage(ticket)]).text
+
+
+def by_dataclass(ticket):
+    return model.invoke([SystemMessage(Configuration().prompt), HumanMessage(ticket)]).text
+
+
+def by_pydantic(ticket):
+    return model.invoke([SystemMessage(Context().prompt), HumanMessage(ticket)]).text
+
+
+def by_default(ticket, prompt="Argument default: sort the ticket."):
+    return model.invoke([SystemMessage(prompt), HumanMessage(ticket)]).text
+
+
+def made(prompt="Closure: sort the ticket."):
+    held = str(prompt)
+
+    def by_closure(ticket):
+        return model.invoke([SystemMessage(held), HumanMessage(ticket)]).text
+
+    return by_closure
+
+
+SHAPES = [
+    by_constant, by_format, by_replace, by_fstring, by_config, by_message, by_class, by_dataclass, by_pydantic,
+    by_default, made(),
+]  # fmt: skip
+
+
+def seen(function, *tickets):
+    """The held texts of a function, found in what it sends."""
+    sent = []
+    with tapped():
+        for ticket in tickets:
+            with carrying(Traffic()) as traffic:
+                function(ticket)
+            sent += traffic.sent
+    return held_texts(walk(function), sent)
+
+
+@pytest.mark.parametrize("function", SHAPES, ids=lambda f: f.__name__)
+def test_a_text_is_found_replaced_for_one_call_written_and_put_back(function):
+    before = function("my parcel")
+    (held,) = seen(function, "my parcel", "my bill")
+    new = (
+        held.template.template.replace("ort", "ORT")
+        .replace("queue", "QUEUE")
+        .replace("first", "FIRST")
+        .replace("now", "NOW")
+    )
+    assert new != held.template.template
+    with tapped(), carrying(Traffic({0: (held, new)})) as traffic:
+        changed = function("my parcel")
+    assert traffic.hits == {0}
+    assert changed != before
+    assert changed.lower() == before.lower()
+    assert function("my parcel") == before, "other calls are not touched"
+    restore = held.write(new)
+    assert function("my parcel") == changed
+    restore()
+    assert function("my parcel") == before
+
+
+def test_holes_keep_what_stood_in_them():
+    (held,) = seen(by_format, "one", "two")
+    assert held.holes
+    assert held.seen == [{"team": "desk", "ticket": "one"}, {"team": "desk", "ticket": "two"}]
+    with tapped(), carrying(Traffic({0: (held, "For {team}: {ticket}")})):
+        assert by_format("three {x}") == "For desk: three {x}"
+
+
+def test_a_text_of_the_row_is_not_taken_for_a_prompt_and_a_text_sent_twice_is_refused():
+    assert seen(by_constant, "a ticket")[0].text == TRIAGE
+    with pytest.raises(PromptError, match="twice"):
+        seen(by_constant, "a ticket", f"{TRIAGE} {TRIAGE}")
+
+
+def test_candidates_never_mix():
+    (held,) = seen(by_constant, "a ticket")
+
+    async def run(i):
+        with carrying(Traffic({0: (held, f"Candidate number {i}.")})):
+            return await asyncio.to_thread(by_constant, f"ticket {i}")
+
+    async def main():
+        return await asyncio.gather(*(run(i) for i in range(64)))
+
+    with tapped():
+        assert asyncio.run(main()) == [f"Candidate number {i}.\nticket {i}" for i in range(64)]
+
+
+def test_an_insertion_is_made_once_though_calls_lie_inside_calls():
+    (held,) = seen(by_constant, "a ticket")
+    new = f"{TRIAGE} Be brief."
+
+    class Outer(Echo):
+        def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+            inner = model.generate([messages])
+            return ChatResult(generations=inner.generations[0])
+
+    with tapped(), carrying(Traffic({0: (held, new)})):
+        assert Outer().invoke([SystemMessage(TRIAGE), HumanMessage("x")]).text == f"{new}\nx"
+
+
+def test_the_tap_is_off_when_nothing_is_open():
+    plain = {name: BaseChatModel.__dict__[name] for name in ("generate", "agenerate", "stream", "astream")}
+    with tapped():
+        with tapped():
+            assert BaseChatModel.__dict__["generate"] is not plain["generate"]
+        assert BaseChatModel.__dict__["generate"] is not plain["generate"]
+    assert {name: BaseChatModel.__dict__[name] for name in plain} == plain
+
+
+def test_streams_and_content_parts_are_seen():
+    parts = [
+        {"type": "text", "text": TRIAGE, "cache_control": {"type": "ephemeral"}},
+        {"type": "image_url", "image_url": "x"},
+    ]
+    holder = Holder(parts)
+    (held,) = held_texts(walk(holder), [TRIAGE])
+    with tapped(), carrying(Traffic({0: (held, "Other words here.")})):
+        said = "".join(str(c.text) for c in model.stream([SystemMessage(holder.parts), HumanMessage("x")]))
+    assert said.startswith("Other words here.")
+    restore = held.write("Other words here.")
+    assert holder.parts[0] == {"type": "text", "text": "Other words here.", "cache_control": {"type": "ephemeral"}}
+    restore()
+    assert holder.parts[0]["text"] == TRIAGE
