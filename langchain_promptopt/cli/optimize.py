@@ -217,7 +217,8 @@ def compare(
 
     from langchain_promptopt.pipeline import prepare
     from langchain_promptopt.pipeline.delivering import failures_told
-    from langchain_promptopt.report.terminal import sides_view, test_view
+    from langchain_promptopt.report.terminal import safe_text, sides_view, test_view
+    from langchain_promptopt.report.wording import replayed_note
 
     given.target(old)
     config = given.load_step()
@@ -226,7 +227,8 @@ def compare(
         prepared = prepare(config)
         with watching(config.runs_dir) as observers:
             result = prepared.compare(old, new, observers=observers)
-    view = Group(test_view(result.outcome, result.test), sides_view(result.usage["by_side"]))
+    said = [safe_text(replayed_note(result.run_id), "yellow")] if result.replayed else []
+    view = Group(*said, test_view(result.outcome, result.test), sides_view(result.usage["by_side"]))
     return tell(result, view, ok=ok, as_json=given.as_json)
 
 

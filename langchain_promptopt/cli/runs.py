@@ -58,7 +58,7 @@ def summary_json(record: RunRecord) -> dict[str, Any]:
         "outcome": record.outcome,
         "exit_code": finished.get("exit_code"),
         "run_id": record.run_id,
-        "replayed": False,
+        "replayed": record.replayed,
         "prompts": record.candidates[record.best_id].prompts,
         "test": list(record.metrics),
         "edits": [e.as_json() for e in record.edits],
@@ -130,7 +130,7 @@ def show(*, given: Given, run: RunName = "latest") -> int:
     from langchain_promptopt.report.terminal import run_view
 
     config = given.load()
-    record = record_of(find_run(config.runs_dir, run))
+    record = replace(record_of(find_run(config.runs_dir, run)), replayed=True)
     if given.as_json:
         print_json(summary_json(record))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._runtime.redact import message_of, redact
@@ -46,7 +47,7 @@ def winners_folder(config: Config, result: Result) -> Path | None:
 
 def deliver_report(config: Config, result: Result, examples: Mapping[str, Mapping[str, Any]]) -> RunRecord:
     """`result.json` and `report.html` beside the journal; summary, JUnit and GitHub's files where asked for."""
-    record = RunRecord.from_events(_events(result), examples)
+    record = replace(RunRecord.from_events(_events(result), examples), replayed=result.replayed)
     if result.folder is not None:
         folder = RunFolder(result.folder.parent, result.run_id)
         folder.write_result(result.as_json())

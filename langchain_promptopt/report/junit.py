@@ -51,6 +51,7 @@ def _properties(record: RunRecord) -> dict[str, Any]:
         "method": record.started["method"],
         "seed": record.started["seed"],
         "outcome": record.outcome or "unfinished",
+        "replayed": "true" if record.replayed else "false",
         "edits": len(record.edits),
         "calls": record.total.calls,
         "usd": "unknown" if record.total.usd is None else record.total.usd,

@@ -110,6 +110,7 @@ def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
         f"## {_SIGNS[top.tone]} Prompt {_KINDS[wording.is_comparison(record)]}: {top.title.lower()}",
         f"**{top.sentence}** {prose(top.proof)}".rstrip(),
         prose(top.ended),
+        f"> {wording.replayed_note(record.run_id)}" if record.replayed else "",
         f"> {simulated}" if (simulated := wording.simulated_note(record)) else "",
         _metrics(record),
     ]

@@ -283,6 +283,8 @@ class RunRecord:
     """The candidate that the search went on from after each step."""
     retrieved: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """Candidate -> earlier attempts that the proposer was shown with it: candidate_id, score, similarity."""
+    replayed: bool = False
+    """Whether this is shown in place of a run: a verdict that was there already."""
 
     @classmethod
     def from_events(

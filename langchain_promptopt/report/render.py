@@ -151,6 +151,7 @@ def step_outputs(record: RunRecord) -> dict[str, str]:
     return {
         "outcome": record.outcome or "unfinished",
         "run_id": record.run_id,
+        "replayed": "true" if record.replayed else "false",
         "improved": "true" if record.outcome == "improved" else "false",
         "difference": "" if difference is None else f"{difference:.6g}",
         "edits": str(len(record.edits)),

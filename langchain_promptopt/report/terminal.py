@@ -179,6 +179,8 @@ def verdict_view(record: RunRecord) -> RenderableType:
         lines.append(safe_text(top.proof))
     if top.ended:
         lines.append(safe_text(top.ended, "dim"))
+    if record.replayed:
+        lines.append(Text(wording.replayed_note(record.run_id), style="yellow"))
     if note := wording.simulated_note(record):
         lines.append(Text(note, style="yellow"))
     return Panel(Group(*lines), title=Text(top.title, style=f"bold {color}"), title_align="left", border_style=color)

@@ -302,6 +302,15 @@ def _to_flag(record: RunRecord) -> str:
     return f" --to {module if module.endswith('.py') else module.replace('.', '/') + '.py' if module else 'FILE'}"
 
 
+def replayed_note(run_id: str) -> str:
+    """What stands beside a verdict that was read from the record.
+
+    >>> replayed_note("ab12")
+    'This is the recorded run ab12; nothing was called.'
+    """
+    return f"This is the recorded run {run_id}; nothing was called."
+
+
 def simulated_note(record: RunRecord) -> str:
     """What was played by the built-in programs, so that nobody takes their scores for a model's."""
     if not record.simulated:

@@ -19,7 +19,7 @@ StopKind: TypeAlias = Literal[
 ]
 
 
-NoteKind: TypeAlias = Literal["unused", "split_by_hash", "data", "prompt", "method", "judge", "replayed"]
+NoteKind: TypeAlias = Literal["unused", "split_by_hash", "data", "prompt", "method", "judge"]
 """`unused`: something of the user's input has no effect. `split_by_hash`: the splits were made here."""
 
 

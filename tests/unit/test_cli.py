@@ -394,6 +394,16 @@ def test_the_main_job_from_the_command_line(task, capfd, monkeypatch):
     again = json.loads(out)
     assert (again["replayed"], again["run_id"]) == (True, data["run_id"])
     assert code_again == 0
+    recorded = f"This is the recorded run {data['run_id']}; nothing was called."
+    said = [(task / "comment.md").read_text(), next(task.rglob("report.html")).read_text(), err]
+    assert not any(recorded in text for text in said)
+    _, out, err = answer(capfd, "optimize", "--junit", "j.xml", "--summary", "comment.md")
+    report = next(task.rglob("report.html")).read_text()
+    assert all(recorded in " ".join(text.split()) for text in (out, (task / "comment.md").read_text(), report))
+    assert 'name="replayed" value="true"' in (task / "j.xml").read_text()
+    assert "baseline" not in err  # no step of a search is told again
+    assert recorded in " ".join(answer(capfd, "show", "latest")[1].split())
+    assert json.loads(answer(capfd, "show", "latest", "--json")[1])["replayed"]
 
 
 def test_dry_run_and_check_spend_nothing(task, capfd):
