@@ -48,8 +48,8 @@ def tell_stop(run: Run, stop: Stop) -> None:
 
 def tell_global_step(run: Run, step: int, stalled: int) -> None:
     """A local method that takes a global step, told once a step whichever proposal comes first."""
-    if ("global", step) not in run.told:
-        run.told.add(("global", step))
+    if ("global", step) not in run.state.told:
+        run.state.told.add(("global", step))
         detail = f"step {step}: no gain for {stalled} {'step' if stalled == 1 else 'steps'}"
         run.emit(method_incident("plateau", "one global step", detail))
 
@@ -64,8 +64,8 @@ def marks_astray(trajectory: Sequence[Attempt]) -> str | None:
 
 def tell_astray(run: Run, why: str | None) -> bool:
     """Whether marks went astray, told when that is first so."""
-    if why is not None and ("astray", 0) not in run.told:
-        run.told.add(("astray", 0))
+    if why is not None and ("astray", 0) not in run.state.told:
+        run.state.told.add(("astray", 0))
         run.emit(method_incident("irrelevant_tags", "wider marks", why))
     return why is not None
 

@@ -69,7 +69,7 @@ async def run_gate(
     found = best.candidate
     where = marks(found, step=found.step, split="test")
     async with span(config, "test", {"candidate_id": found.id}, where) as (_, end):
-        run.test_open = True
+        run.state.test_open = True
         opening = judge.open(run.data["test"], best.candidate.id)
         cells = interleaved(run, best.candidate)
         outcomes = await evaluations.ensure_cells(cells)
@@ -92,7 +92,7 @@ async def run_gate(
                 detail={"reason": verdict.reason, "warnings": list(verdict.warnings), **verdict.detail},
             )
         )
-        traces = {c.id: run.traces.get((c.id, "test"), []) for c in (run.baseline, found)}
+        traces = {c.id: run.tracers.traces.get((c.id, "test"), []) for c in (run.baseline, found)}
         end({"verdict": verdict.verdict, "metrics": [dict(m) for m in verdict.metrics], "traces": traces})
     return verdict
 

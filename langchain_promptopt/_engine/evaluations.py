@@ -328,7 +328,7 @@ class Evaluations:
             if cell in self._kept or cell in self._pending:
                 continue
             if (replayed := self._run.journal.cells.get(cell)) is not None:
-                book(self._run.ledger, self._run.step, replayed)
+                book(self._run.ledger, self._run.state.step, replayed)
                 self._run.again(replayed)
                 self._note_unjudged(replayed)
                 self._kept.add(replayed)
@@ -355,7 +355,7 @@ class Evaluations:
 
     def _note_unjudged(self, outcome: Outcome) -> None:
         if outcome.failure is not None and outcome.failure.kind == UNJUDGED:
-            self._run.unjudged[outcome.failure.message] += 1
+            self._run.state.unjudged[outcome.failure.message] += 1
 
     async def _done(self, outcome: Outcome) -> None:
         self._asked += 1
@@ -397,7 +397,7 @@ class Evaluations:
     def _evaluators_raise(self, last: Outcome, failure: Failure) -> EvaluatorError:
         self._run.emit(Incident(role="judge", kind=UNJUDGED, retryable=False, action="stop", detail=failure.message))
         msg = (
-            f"an evaluator raised on {sum(self._run.unjudged.values())} of {self._asked} evaluations"
+            f"an evaluator raised on {sum(self._run.state.unjudged.values())} of {self._asked} evaluations"
             f" (`max_failure_rate` is {self._run.max_failure_rate:.0%}). Last: {failure.message}"
         )
         mend = "Call it once by hand on that row; where a row has nothing to judge, let it return the score None."

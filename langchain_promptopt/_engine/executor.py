@@ -6,7 +6,7 @@ The local executor: one cell at a time through chain and evaluators, many at onc
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,7 @@ from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify_finish, classify_reply
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import Stopping
-from langchain_promptopt._runtime.tracing import Steps, Traces, listened, marks, run_id_of, span
+from langchain_promptopt._runtime.tracing import Steps, Tracers, listened, marks, run_id_of, span
 from langchain_promptopt._runtime.usage import UsageCollector, followed_threads, metered_by, with_handler
 from langchain_promptopt._text.words import whole_text
 from langchain_promptopt.errors import ConfigError
@@ -27,7 +27,6 @@ from langchain_promptopt.types import Example, Failure, Outcome, PromptSet, Usag
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 
-    from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableConfig
 
@@ -286,10 +285,8 @@ class LocalExecutor:
         judges: Whether an evaluator may call models, so that it needs limits and retries too.
         looks_inside: Whether an evaluator asks for the run, so that the chain's steps are noted.
         shelf: Outcomes kept between runs; None asks always.
-        isolate: Context in which a cell is a trace of its own.
         metadata: On every evaluation trace.
-        handlers: Tracers that were given to the run: they see its evaluations as traces of their own.
-        traces: Where the ids of evaluation traces are noted.
+        tracers: What watches the evaluations, and where the ids of their traces are noted.
     """
 
     target: Target
@@ -302,10 +299,8 @@ class LocalExecutor:
     judges: bool = True
     looks_inside: bool = False
     shelf: Shelf | None = None
-    isolate: Callable[[], AbstractContextManager[Any]] = nullcontext
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    handlers: Sequence[BaseCallbackHandler] = ()
-    traces: Traces = field(default_factory=dict)
+    tracers: Tracers = field(default_factory=Tracers)
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Run every job; `done` gets each outcome as soon as it is known. The first error of `done` stops the rest."""
@@ -315,8 +310,8 @@ class LocalExecutor:
 
     async def _work(self, todo: Iterator[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         var_child_runnable_config.set(None)  # an evaluation is a trace of its own, not a child of the step
-        with self.isolate():
-            heard = listened({"callbacks": list(self.handlers)})
+        with self.tracers.isolate():
+            heard = listened({"callbacks": list(self.tracers.handlers)})
             for job in todo:
                 try:
                     await done(await self._one(job, heard=heard))
@@ -347,9 +342,9 @@ class LocalExecutor:
             "promptopt_example_id": cell.example_id,
             "promptopt_repeat": cell.repeat,
         }
-        config: RunnableConfig = {"metadata": metadata, "callbacks": list(self.handlers)}
+        config: RunnableConfig = {"metadata": metadata, "callbacks": list(self.tracers.handlers)}
         async with span(config, "promptopt.evaluate", {"inputs": dict(job.example.inputs)}) as (inner, end):
-            self.traces.setdefault((cell.candidate_id, cell.split), []).append(run_id_of(inner))
+            self.tracers.traces.setdefault((cell.candidate_id, cell.split), []).append(run_id_of(inner))
             yield inner, end
 
     async def _answered(self, job: Job, config: RunnableConfig, tab: _Tab) -> Any:

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from langchain_promptopt._runtime.tracing import Tracers
 from langchain_promptopt._text.words import whole_text
 from langchain_promptopt.events import Called, ScoredRow
 from langchain_promptopt.types import Usage, content_hash
@@ -23,9 +23,7 @@ from langchain_promptopt.types import Usage, content_hash
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    pass
     from langchain_promptopt._runtime.ledger import Ledger
-    from langchain_promptopt._runtime.tracing import Traces
     from langchain_promptopt.evaluators import Metrics
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import DataSet, Executor, Observer
@@ -105,9 +103,56 @@ class Objective:
         return scores.get(self.metrics.owner_of(metric) or "")  # a failed row from before the metric was known
 
 
+class Emitter:
+    """The one place where events leave a run: stored first, then shown to the observers.
+
+    Args:
+        journal: The record of the run.
+        observers: Watchers. One that raises is logged once and left out.
+    """
+
+    def __init__(self, journal: Journal, observers: Sequence[Observer] = ()) -> None:
+        self.journal = journal
+        self._observers = list(observers)
+
+    def emit(self, event: Event) -> None:
+        """Store the event, then show it."""
+        self.journal.append(event)
+        self._show(event)
+
+    def again(self, outcome: Outcome) -> None:
+        """As `emit` for a row that came from the journal, so is there already."""
+        if isinstance(self.journal, Replayed):
+            self.journal.again(outcome.cell)
+        if self._observers:
+            self._show(ScoredRow.of(outcome))
+
+    def _show(self, event: Event) -> None:
+        for observer in tuple(self._observers):
+            try:
+                observer.on_event(event)
+            except Exception:  # noqa: BLE001 - style H8: observers watch, they cannot stop a run
+                self._observers = [other for other in self._observers if other is not observer]
+                _log.exception("observer %r raised and is not called again", observer)
+
+
 @dataclass
+class RunState:
+    """What changes while a run goes on, beside its archive and its ledger."""
+
+    step: int = 0
+    test_open: bool = False
+    busy: int = 0
+    """Pieces of work under way that need no outcomes: proposals being written."""
+    told: set[tuple[str, int]] = field(default_factory=set)
+    """Signatures that were told already, by kind and step."""
+    unjudged: Counter[str] = field(default_factory=Counter)
+    """Evaluations on which an evaluator raised, by what it said: they count neither for nor against."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything one run needs; built once, then only read (the archive lives in the loop)."""
+    """Everything one run needs."""
 
     run_id: str
     recipe: Recipe
@@ -116,64 +161,41 @@ class Run:
     data: DataSet
     baseline: Candidate
     objective: Objective
-    journal: Journal
+    emitter: Emitter
     executor: Executor
     optimizer: OptimizerModel
     ledger: Ledger
     renders: Callable[[PromptSet], Rejection | None]
-    observers: Sequence[Observer] = ()
     max_failure_rate: float = 0.05
-    test_open: bool = False
-    step: int = 0
-    traces: Traces = field(default_factory=dict)
-    """Evaluation traces made by this process, by candidate and split; empty where nobody listens."""
-    unjudged: Counter[str] = field(default_factory=Counter)
-    """Evaluations on which an evaluator raised, by what it said: they count neither for nor against."""
-    busy: int = 0
-    """Pieces of work under way that need no outcomes: proposals being written."""
-    told: set[tuple[str, int]] = field(default_factory=set)
-    """Signatures that were told already, by kind and step."""
-    _deaf: set[int] = field(default_factory=set)
-    _by_id: dict[str, Mapping[str, Example]] = field(default_factory=dict)
+    state: RunState = field(default_factory=RunState)
+    tracers: Tracers = field(default_factory=Tracers)
+    _by_id: dict[str, Mapping[str, Example]] = field(default_factory=dict, init=False)
+
+    @property
+    def journal(self) -> Journal:
+        """The record, for what it already holds."""
+        return self.emitter.journal
 
     def emit(self, event: Event) -> None:
-        """Store the event, then show it to the observers; an observer that raises is logged once and left out."""
-        self.journal.append(event)
-        self._show(event)
+        """Store the event, then show it to the observers."""
+        self.emitter.emit(event)
+
+    def again(self, outcome: Outcome) -> None:
+        """As `emit` for a row that came from the journal."""
+        self.emitter.again(outcome)
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """Count the block as work that needs no outcomes: a session waits for it before it hands out cells."""
-        self.busy += 1
+        self.state.busy += 1
         try:
             yield
         finally:
-            self.busy -= 1
-
-    def again(self, outcome: Outcome) -> None:
-        """As `emit` for a row that came from the journal, so is there already."""
-        if self._replayed is not None:
-            self._replayed.again(outcome.cell)
-        if self.observers:
-            self._show(ScoredRow.of(outcome))
-
-    @cached_property
-    def _replayed(self) -> Replayed | None:
-        return self.journal if isinstance(self.journal, Replayed) else None
-
-    def _show(self, event: Event) -> None:
-        for i, observer in enumerate(self.observers):
-            if i in self._deaf:
-                continue
-            try:
-                observer.on_event(event)
-            except Exception:  # noqa: BLE001 - style H8: observers watch, they cannot stop a run
-                self._deaf.add(i)
-                _log.exception("observer %r raised and is not called again", observer)
+            self.state.busy -= 1
 
     def examples(self, split: str) -> Mapping[str, Example]:
         """Rows of a split by id, in their order. The test split is sealed until the gate opens it (N6)."""
-        if split == "test" and not self.test_open:
+        if split == "test" and not self.state.test_open:
             from langchain_promptopt.errors import PromptOptError
 
             msg = "the test split was read before the gate opened it"

@@ -86,7 +86,7 @@ class Search:
                 stopped = Stop("budget", spent)
                 break
             t += 1
-            self.run.step = t
+            self.run.state.step = t
             ended = await self._step(t, total, config)
             if ended != "done":
                 stopped = _DOES_NOT_FIT if ended == "no_budget" else _NOTHING_LEFT
@@ -206,7 +206,7 @@ class Search:
 
     def _traces(self, candidates: Sequence[Candidate]) -> dict[str, list[str]]:
         """Ids of the evaluation traces on dev rows, by candidate."""
-        return {c.id: self.run.traces.get((c.id, "dev"), []) for c in candidates}
+        return {c.id: self.run.tracers.traces.get((c.id, "dev"), []) for c in candidates}
 
     def _attempt(self, candidate: Candidate) -> Attempt:
         scores = self.evaluations.primary(candidate, "dev")
@@ -223,7 +223,7 @@ class Search:
 
     def _claim_val(self, attempt: Attempt) -> bool:
         known = self.evaluations.known(attempt.candidate, "val")
-        return self.spending.claim(self.run.step, cells=len(self.run.data["val"]) - len(known))
+        return self.spending.claim(self.run.state.step, cells=len(self.run.data["val"]) - len(known))
 
     async def _val(self, attempt: Attempt) -> dict[str, float]:
         ids = list(self.run.examples("val"))
@@ -238,7 +238,7 @@ class Search:
             for attempt in (self.archive.trajectory[0], *ranked):
                 if self._claim_val(attempt):
                     val[attempt.candidate.id] = await self._val(attempt)
-                self.spending.release(self.run.step)
+                self.spending.release(self.run.state.step)
         return final.pick(tuple(self.archive.trajectory), val, self.run.baseline.id)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.runnables.config import (
@@ -21,6 +22,9 @@ from langchain_core.runnables.config import (
 from langchain_core.tracers.base import BaseTracer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.tracers.schemas import Run
 
     from langchain_promptopt.types import Candidate
@@ -30,6 +34,32 @@ T = TypeVar("T")
 Traces = dict[tuple[str, str], list[str]]
 """Ids of evaluation traces by candidate and split."""
 End = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass
+class Tracers:
+    """What watches the evaluations of one run, for as long as its tracing is open.
+
+    Args:
+        isolate: Context in which an evaluation is a trace of its own.
+        handlers: Tracers that were given to the run: they see its evaluations as traces of their own.
+        traces: Ids of the evaluation traces made by this process; empty where nobody listens.
+    """
+
+    isolate: Callable[[], AbstractContextManager[Any]] = nullcontext
+    handlers: Sequence[BaseCallbackHandler] = ()
+    traces: Traces = field(default_factory=dict)
+
+    @contextmanager
+    def watching(
+        self, isolate: Callable[[], AbstractContextManager[Any]], handlers: Sequence[BaseCallbackHandler]
+    ) -> Iterator[None]:
+        """Evaluations inside the block are seen by these."""
+        self.isolate, self.handlers = isolate, handlers
+        try:
+            yield
+        finally:
+            self.isolate, self.handlers = nullcontext, ()
 
 
 def listened(config: RunnableConfig | None) -> bool:

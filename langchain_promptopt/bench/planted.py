@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt._engine.run import Objective, OptimizerModel, Run
+from langchain_promptopt._engine.run import Emitter, Objective, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.search import Search, StepEnd
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger
@@ -254,11 +254,11 @@ class StepWatch(Search):
 def _run(recipe: Recipe, world: Playable, model: Any, search_calls: int | None) -> tuple[Run, Watch]:
     watch = Watch()
     ledger = Ledger(Budget(search_calls=search_calls), PriceTable({}), RealClock())
-    box: list[Run] = []
+    emitter, state = Emitter(watch), RunState()
 
     def charge(job: Any) -> None:
         with ledger.flight("task", job.cell.split):
-            ledger.record("task", box[0].step, Usage(calls=1), split=job.cell.split)
+            ledger.record("task", state.step, Usage(calls=1), split=job.cell.split)
 
     async def transport(
         messages: Any,
@@ -280,15 +280,15 @@ def _run(recipe: Recipe, world: Playable, model: Any, search_calls: int | None) 
         data=DataSet(world.rows, "planted"),
         baseline=Candidate(world.prompts),
         objective=Objective("right"),
-        journal=watch,
+        emitter=emitter,
+        state=state,
         executor=WorldExecutor(world, charge),
         optimizer=OptimizerModel(
-            model, transport, watch, watch.append, lambda step, usage: ledger.record("optimizer", step, usage)
+            model, transport, watch, emitter.emit, lambda step, usage: ledger.record("optimizer", step, usage)
         ),
         ledger=ledger,
         renders=lambda prompts: None,  # noqa: ARG005
     )
-    box.append(run)
     return run, watch
 
 

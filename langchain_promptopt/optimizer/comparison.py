@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.engine import Verdict, run_gate
 from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt._runtime.concurrency import run_sync, together
+from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.ledger import Tally
 from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt.errors import ConfigError, DataError
@@ -17,41 +17,18 @@ from langchain_promptopt.optimizer.arguments import SharedArguments, refuse_unkn
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.run import traced, unjudged_notes, until_signal
-from langchain_promptopt.optimizer.wiring import Assembled, assemble, local_executor
-from langchain_promptopt.types import Attempt, Candidate, Outcome, PromptSet, content_hash
+from langchain_promptopt.optimizer.wiring import Assembled, Rival, assemble
+from langchain_promptopt.types import Attempt, Candidate, PromptSet, content_hash
 from langchain_promptopt.types.edits import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt.optimizer.arguments import Model, Settings, Task
-    from langchain_promptopt.ports import Executor, Job
 
 _EXIT: Mapping[str, int] = {"improved": 0, "inconclusive": 3, "no_gain": 3}
-
-
-@dataclass
-class TwoSides:
-    """An Executor that runs each cell on the side its candidate belongs to, both sides by turns.
-
-    Args:
-        sides: Executors of this process, by candidate id.
-        at_once: Cells in flight over both.
-    """
-
-    sides: Mapping[str, Executor]
-    at_once: int
-
-    async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
-        """Run all cells in the order given, so that drift meets both sides alike."""
-        todo = iter(jobs)
-        await together(self._work(todo, done) for _ in range(min(self.at_once, len(jobs))))
-
-    async def _work(self, todo: Iterator[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
-        for job in todo:
-            await self.sides[job.cell.candidate_id].evaluate([job], done)
 
 
 def compare(
@@ -115,15 +92,10 @@ async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
     rival = Candidate(right.baseline.prompts, origin="compare", parents=(left.baseline.id,), salt=salt)
     _check(left, rival)
     plan = _named(left, rival)
-    ready = assemble(plan)
+    ready = assemble(plan, rival=Rival(right, rival.id))
     try:
-        others = replace(ready.guarded, lanes=ready.ways.lanes(right))
-        theirs = local_executor(right, others, [ready.run])
-        sides = {left.baseline.id: ready.local, rival.id: theirs}
-        ready.run.executor = TwoSides(sides, left.settings.max_concurrency)
-        ready.judge.same_model = left.models == right.models
         replayed = ready.journal.finished
-        work = traced(plan, ready, config, lambda inner: _tested(plan, ready, rival, inner), theirs)
+        work = traced(plan, ready, config, lambda inner: _tested(plan, ready, rival, inner))
         ended = await until_signal(work, plan, ready.guarded.stopping)
         return _result(plan, ready, rival, ended, replayed=replayed)
     finally:

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._engine.engine import Ended
-    from langchain_promptopt._engine.executor import LocalExecutor
     from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.evaluators import SummaryEvaluator
     from langchain_promptopt.optimizer.arguments import Settings
@@ -162,22 +161,15 @@ async def traced(
     ready: Assembled,
     config: RunnableConfig,
     work: Callable[[RunnableConfig], Awaitable[T]],
-    *more: LocalExecutor,
 ) -> T:
-    """Do a run's work under its tracers: LangSmith or OpenTelemetry where that is on, the trace file, the caller's.
-
-    `more` are further executors of the run, such as the other side of a comparison.
-    """
+    """Do a run's work under its tracers: LangSmith or OpenTelemetry where that is on, the trace file, the caller's."""
     settings = plan.settings
     spool = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id).path / SPOOL
     async with AsyncExitStack() as stack:
         made = await stack.enter_async_context(tracing(settings.langsmith.project, spool))
         if settings.trace_file is not None:
             config = merge_configs(config, {"callbacks": [stack.enter_context(TraceFile(settings.trace_file))]})
-        for executor in (ready.local, *more):
-            executor.isolate = made.isolate
-            executor.handlers = tracers_of(config)
-            executor.traces = ready.run.traces
+        stack.enter_context(ready.run.tracers.watching(made.isolate, tracers_of(config)))
         return await work(config)
 
 
@@ -358,7 +350,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
 
 def unjudged_notes(ready: Assembled) -> tuple[str, ...]:
     """What to know about evaluations on which an evaluator raised: they have no score, and count for neither side."""
-    found = ready.run.unjudged
+    found = ready.run.state.unjudged
     if not found:
         return ()
     commonest = found.most_common(1)[0][0]

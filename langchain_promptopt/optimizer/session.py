@@ -212,7 +212,7 @@ class Session:
         run = self._ready.run
         for cell, outcome in told.items():
             if cell not in self._paid_here:
-                book(run.ledger, run.step, outcome)
+                book(run.ledger, run.state.step, outcome)
         self._told |= told.keys()
         return await self._executor.tell(told)
 
@@ -221,7 +221,7 @@ class Session:
             work = engine_work(self._plan, self._ready, {})
             self._ended = asyncio.create_task(concluded(self._plan, self._ready, work))
         ended = self._ended
-        await settled(self._executor, lambda: self._ready.run.busy, ended.done)
+        await settled(self._executor, lambda: self._ready.run.state.busy, ended.done)
         if ended.done() and ended.exception() is not None:
             await ended
 

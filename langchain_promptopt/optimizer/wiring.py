@@ -19,16 +19,17 @@ from langchain_promptopt._engine.budget import book
 from langchain_promptopt._engine.engine import Engine, Verdict
 from langchain_promptopt._engine.evaluations import UNJUDGED
 from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Scores
-from langchain_promptopt._engine.run import OptimizerModel, Run
+from langchain_promptopt._engine.run import Emitter, OptimizerModel, Run, RunState
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name
 from langchain_promptopt._runtime.cache import Address, EvaluationCache
 from langchain_promptopt._runtime.clock import RealClock
+from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
 from langchain_promptopt._runtime.ledger import Ledger
 from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
 from langchain_promptopt._runtime.redact import redact
-from langchain_promptopt._runtime.tracing import span, within
+from langchain_promptopt._runtime.tracing import Tracers, span, within
 from langchain_promptopt._runtime.usage import UsageCollector
 from langchain_promptopt.errors import PromptError, UsageError
 from langchain_promptopt.evaluators import EvaluatorFailed, score_all
@@ -41,7 +42,7 @@ from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Rejection, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from langchain_promptopt._engine.executor import Shelf
@@ -260,20 +261,23 @@ class Ways:
         )
 
 
-def local_executor(plan: Plan, guarded: Guarded, run_box: Sequence[Run], shelf: Shelf | None = None) -> LocalExecutor:
-    """Runs the plan's own target in this process; `run_box` holds the run once it is there."""
+def local_executor(
+    plan: Plan, guarded: Guarded, state: RunState, tracers: Tracers, shelf: Shelf | None = None
+) -> LocalExecutor:
+    """Runs the plan's own target in this process."""
     return LocalExecutor(
         target=plan.target,
         score=_scorer(plan),
         meter=_meter(plan),
         guard=guarded,
-        charge=_charge(plan, guarded, run_box),
+        charge=_charge(plan, guarded, state),
         keys=lambda: plan.metrics.names,
         max_concurrency=plan.settings.max_concurrency,
         judges=any(not e.inline for e in plan.evaluators),
         looks_inside=any("run" in e.asks for e in plan.evaluators),
         shelf=shelf,
         metadata={"promptopt_run_id": plan.run_id, "promptopt_method": plan.recipe.name},
+        tracers=tracers,
     )
 
 
@@ -290,7 +294,7 @@ def _meter(plan: Plan) -> Callable[[str, Flight], UsageCollector]:
     return meter
 
 
-def _charge(plan: Plan, guarded: Guarded, run_box: Sequence[Run]) -> Callable[[str, Job, Any, float], Usage]:
+def _charge(plan: Plan, guarded: Guarded, state: RunState) -> Callable[[str, Job, Any, float], Usage]:
     ledger = guarded.ledger
     blind = not plan.target.models
 
@@ -306,7 +310,7 @@ def _charge(plan: Plan, guarded: Guarded, run_box: Sequence[Run]) -> Callable[[s
             usage = Usage(calls=1, usd=None, seconds=seconds)  # plain code calls a model nobody sees: one call at least
         elif not blind:
             guarded.note_calls(seen=bool(seen.started or seen.cache_hits))
-        return guarded.book(role, run_box[0].step, meter, usage, job.cell.split)
+        return guarded.book(role, state.step, meter, usage, job.cell.split)
 
     return charge
 
@@ -395,24 +399,67 @@ class Assembled:
         self.journal.close()
 
 
-def assemble(plan: Plan, *, executor: Executor | None = None, ended: Assembled | None = None) -> Assembled:
+@dataclass
+class TwoSides:
+    """An Executor that runs each cell on the side its candidate belongs to, both sides by turns.
+
+    Args:
+        sides: Executors of this process, by candidate id.
+        at_once: Cells in flight over both.
+    """
+
+    sides: Mapping[str, Executor]
+    at_once: int
+
+    async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        """Run all cells in the order given, so that drift meets both sides alike."""
+        todo = iter(jobs)
+        await together(self._work(todo, done) for _ in range(min(self.at_once, len(jobs))))
+
+    async def _work(self, todo: Iterator[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
+        for job in todo:
+            await self.sides[job.cell.candidate_id].evaluate([job], done)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The other side of a comparison: its plan, and the candidate that runs there."""
+
+    plan: Plan
+    candidate_id: str
+
+
+def assemble(
+    plan: Plan,
+    *,
+    executor: Executor | None = None,
+    rival: Rival | None = None,
+    ended: Assembled | None = None,
+) -> Assembled:
     """Open the journal and wire everything; still nothing is paid for.
 
     Args:
         plan: What is to be run.
         executor: Evaluates the cells in place of this process.
+        rival: The other side, where two chains are compared.
         ended: The same run as it ended, which now goes on: its account and its record, not new ones.
     """
     settings = plan.settings
     folder = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id)
-    journal = _journal(folder, ended)
     clock: Clock = settings.clock or RealClock()
     ledger = Ledger(settings.budget, plan.prices, clock) if ended is None else ended.run.ledger
     ledger.go_on()
-    run_box: list[Run] = []
+    journal = _journal(folder, ended)
+    # A finished run is read from its record: nothing happens, so there is nothing to watch.
+    emitter = Emitter(journal, () if journal.finished and ended is None else settings.observers)
+    state, tracers = RunState(), Tracers()
     ways = Ways(settings, clock)
-    guarded, shelf = _guarded(plan, clock, ledger, run_box, ways), _shelf(plan, run_box)
-    local = local_executor(plan, guarded, run_box, shelf)
+    guarded, shelf = _guarded(plan, ledger, clock, emitter, ways), _shelf(plan, emitter)
+    local = local_executor(plan, guarded, state, tracers, shelf)
+    here: Executor = local
+    if rival is not None:
+        theirs = local_executor(rival.plan, replace(guarded, lanes=ways.lanes(rival.plan)), state, tracers)
+        here = TwoSides({plan.baseline.id: local, rival.candidate_id: theirs}, settings.max_concurrency)
     run = Run(
         run_id=plan.run_id,
         recipe=plan.recipe,
@@ -421,19 +468,19 @@ def assemble(plan: Plan, *, executor: Executor | None = None, ended: Assembled |
         data=plan.data,
         baseline=plan.baseline,
         objective=plan.objective,
-        journal=journal,
-        executor=executor or _booked(settings.executor, guarded, run_box) or local,
-        optimizer=_optimizer(plan, guarded, journal, run_box),
+        emitter=emitter,
+        executor=executor or _booked(settings.executor, guarded, state) or here,
+        optimizer=_optimizer(plan, guarded, emitter),
         ledger=ledger,
         renders=_renders(plan, _rows(plan)),
-        observers=settings.observers,
         max_failure_rate=settings.max_failure_rate,
+        state=state,
+        tracers=tracers,
     )
-    run_box.append(run)
-    _tell_journal(run, journal, plan.started.version)
-    judge, place = _judge(plan), folder.path if folder else None
+    _tell_journal(emitter, journal, plan.started.version)
+    judge = _judge(plan, same_model=rival is None or plan.models == rival.plan.models)
     engine = Engine(run, judge, plan.shows.possible)
-    return Assembled(run, engine, judge, journal, place, local, guarded, ways, shelf)
+    return Assembled(run, engine, judge, journal, folder.path if folder else None, local, guarded, ways, shelf)
 
 
 def _journal(folder: RunFolder | None, ended: Assembled | None) -> Journal | MemoryStore:
@@ -442,33 +489,41 @@ def _journal(folder: RunFolder | None, ended: Assembled | None) -> Journal | Mem
     return ended.journal if ended is not None else MemoryStore()
 
 
-def _tell_journal(run: Run, journal: Journal | MemoryStore, version: str) -> None:
+def _tell_journal(emitter: Emitter, journal: Journal | MemoryStore, version: str) -> None:
     """Say what of an earlier process's record cannot be used, and that another version of this package wrote it."""
     told = [("damaged_line", "line left out", text) for text in journal.damaged]
     if journal.version not in {"", version}:
         told.append(("other_version", "gone on with", f"version {journal.version} began this run, this is {version}"))
     for kind, action, detail in told:
-        run.emit(Incident(role="journal", kind=kind, retryable=False, action=action, detail=redact(detail)))
+        emitter.emit(Incident(role="journal", kind=kind, retryable=False, action=action, detail=redact(detail)))
 
 
 def _rows(plan: Plan) -> list[Example]:
     return [e for split in SPLITS for e in plan.data[split]]
 
 
-def _judge(plan: Plan) -> GateJudge:
+def _judge(plan: Plan, *, same_model: bool) -> GateJudge:
     clusters = {e.id: e.cluster for e in _rows(plan)}
     models = len({(model_name(m), endpoint_of(m)) for m in plan.target.models})
-    return GateJudge(plan.run_id, plan.settings.gate, plan.metrics, clusters, plan.openings, models=max(1, models))
+    return GateJudge(
+        plan.run_id,
+        plan.settings.gate,
+        plan.metrics,
+        clusters,
+        plan.openings,
+        same_model=same_model,
+        models=max(1, models),
+    )
 
 
-def _shelf(plan: Plan, run_box: Sequence[Run]) -> CacheShelf | None:
+def _shelf(plan: Plan, emitter: Emitter) -> CacheShelf | None:
     """Outcomes kept between runs, where the settings ask for it."""
     if plan.settings.cache is None:
         return None
-    return CacheShelf(plan, EvaluationCache(plan.settings.cache, lambda incident: run_box[0].emit(incident)))
+    return CacheShelf(plan, EvaluationCache(plan.settings.cache, emitter.emit))
 
 
-def _guarded(plan: Plan, clock: Clock, ledger: Ledger, run_box: Sequence[Run], ways: Ways) -> Guarded:
+def _guarded(plan: Plan, ledger: Ledger, clock: Clock, emitter: Emitter, ways: Ways) -> Guarded:
     """Every call's way out: limits, retries, budget."""
     settings = plan.settings
     return Guarded(
@@ -477,13 +532,13 @@ def _guarded(plan: Plan, clock: Clock, ledger: Ledger, run_box: Sequence[Run], w
         policy=settings.policy,
         clock=clock,
         seed=settings.seed,
-        emit=lambda event: run_box[0].emit(event),
+        emit=emitter.emit,
         models={"optimizer": model_name(plan.optimizer)},
         deadline=None if settings.budget.seconds is None else clock.time() + settings.budget.seconds - ledger.seconds,
     )
 
 
-def _optimizer(plan: Plan, guarded: Guarded, journal: Journal | MemoryStore, run_box: Sequence[Run]) -> OptimizerModel:
+def _optimizer(plan: Plan, guarded: Guarded, emitter: Emitter) -> OptimizerModel:
     """The optimizer model behind the journal: a reply that is there already is not asked for again."""
     asked = quick(plan.optimizer)
     plan.opened.append(asked)
@@ -493,16 +548,16 @@ def _optimizer(plan: Plan, guarded: Guarded, journal: Journal | MemoryStore, run
         lambda messages, config, kwargs, step: guarded.optimizer(
             asked.chain, messages, config, {**kwargs, **forced}, step
         ),
-        journal,
-        lambda event: run_box[0].emit(event),
+        emitter.journal,
+        emitter.emit,
         lambda step, usage: guarded.ledger.record("optimizer", step, usage),
     )
 
 
-def _booked(foreign: Executor | None, guarded: Guarded, run_box: Sequence[Run]) -> Executor | None:
+def _booked(foreign: Executor | None, guarded: Guarded, state: RunState) -> Executor | None:
     if foreign is None:
         return None
-    return Booked(foreign, lambda outcome: book(guarded.ledger, run_box[0].step, outcome), guarded.stopping)
+    return Booked(foreign, lambda outcome: book(guarded.ledger, state.step, outcome), guarded.stopping)
 
 
 def _renders(plan: Plan, rows: Sequence[Example]) -> Any:

@@ -116,7 +116,7 @@ def test_N6_reading_test_rows_before_the_gate_raises():
 
             from langchain_promptopt._engine.run import Run
 
-            live = [o for o in gc.get_objects() if isinstance(o, Run) and o.step > 0 and not o.test_open]
+            live = [o for o in gc.get_objects() if isinstance(o, Run) and o.state.step > 0 and not o.state.test_open]
             live[-1].examples("test")
             return super().pick(trajectory, val, seed_id)
 
