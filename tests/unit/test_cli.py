@@ -390,13 +390,13 @@ def test_the_main_job_from_the_command_line(task, capfd, monkeypatch):
     assert f"outcome={data['outcome']}" in (task / "out.txt").read_text()
     assert (task / "comment.md").read_text() == (task / "summary.md").read_text()
     assert (task / "j.xml").read_text().startswith("<?xml")
+    recorded = f"This is the recorded run {data['run_id']}; nothing was called."
+    said = [(task / "comment.md").read_text(), next(task.rglob("report.html")).read_text(), err]
+    assert not any(recorded in text for text in said)
     code_again, out, _ = answer(capfd, "optimize", "--json", "--ok", "no_gain")
     again = json.loads(out)
     assert (again["replayed"], again["run_id"]) == (True, data["run_id"])
     assert code_again == 0
-    recorded = f"This is the recorded run {data['run_id']}; nothing was called."
-    said = [(task / "comment.md").read_text(), next(task.rglob("report.html")).read_text(), err]
-    assert not any(recorded in text for text in said)
     _, out, err = answer(capfd, "optimize", "--junit", "j.xml", "--summary", "comment.md")
     report = next(task.rglob("report.html")).read_text()
     assert all(recorded in " ".join(text.split()) for text in (out, (task / "comment.md").read_text(), report))
