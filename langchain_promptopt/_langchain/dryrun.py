@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
 
 _REPLY: ContextVar[str | None] = ContextVar("promptopt_canned_reply", default=None)
+_SENT: ContextVar[list[str] | None] = ContextVar("promptopt_sent", default=None)
 _CANNED: dict[int, list[Any]] = {}
 _CHANGING = threading.Lock()
 
@@ -107,17 +108,25 @@ def _result(model: Any, count: int, text: str) -> LLMResult:
     return LLMResult(generations=[[one] for _ in range(count)])
 
 
+def _reply_to(sent: tuple[Any, ...]) -> str | None:
+    """The canned reply, None outside of a dry run; what was sent is noted where that is asked for."""
+    text = _REPLY.get()
+    if text is not None and (noted := _SENT.get()) is not None:
+        noted.append(str(sent))
+    return text
+
+
 def _plain(base: Any) -> tuple[Callable[..., Any], ...]:
     def invoke(self: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _REPLY.get()
+        text = _reply_to(args[:1])
         return base.invoke(self, *args, **kwargs) if text is None else _value(self, text)
 
     def generate(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _REPLY.get()
+        text = _reply_to((batch,))
         return base.generate(self, batch, *args, **kwargs) if text is None else _result(self, len(batch), text)
 
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        text = _REPLY.get()
+        text = _reply_to(args[:1])
         yield from base.stream(self, *args, **kwargs) if text is None else [_chunk(self, text)]
 
     return invoke, generate, stream
@@ -125,15 +134,15 @@ def _plain(base: Any) -> tuple[Callable[..., Any], ...]:
 
 def _async(base: Any) -> tuple[Callable[..., Any], ...]:
     async def ainvoke(self: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _REPLY.get()
+        text = _reply_to(args[:1])
         return await base.ainvoke(self, *args, **kwargs) if text is None else _value(self, text)
 
     async def agenerate(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _REPLY.get()
+        text = _reply_to((batch,))
         return await base.agenerate(self, batch, *args, **kwargs) if text is None else _result(self, len(batch), text)
 
     async def astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        text = _REPLY.get()
+        text = _reply_to(args[:1])
         if text is not None:
             yield _chunk(self, text)
             return
@@ -151,6 +160,9 @@ REPLIES = ("ok", "{}")
 MAX_ROWS = 24
 """Rows tried, so that branches chosen by the input are seen."""
 
+
+_COMPARED = 4
+"""Rows whose requests are compared, to see whether they differ at all."""
 
 _UNREACHED = "it came to a model made at run time, which a dry run must not call"
 
@@ -208,6 +220,35 @@ async def dry_run(
                 if wanted <= proof.calls.keys() or (first_only and proof.calls):
                     return proof
     return proof
+
+
+async def sends_rows(
+    chain: Runnable[Any, Any],
+    rows: Sequence[Mapping[str, Any]],
+    models: Sequence[BaseLanguageModel[Any]],
+    *,
+    config: RunnableConfig | None = None,
+) -> bool | None:
+    """Whether what reaches the models differs from row to row; None where no model was reached.
+
+    Args:
+        chain: The user's chain.
+        rows: Inputs that differ, as an evaluation would give them.
+        models: Models that answer with canned replies meanwhile.
+        config: Passed to the chain.
+    """
+    found: list[tuple[str, ...]] = []
+    run_config = merge_configs(config, {"callbacks": [_Stop()], "run_name": "promptopt.dry_run"})
+    with canned(models):
+        for row in rows[:_COMPARED]:
+            sent: list[str] = []
+            token = _SENT.set(sent)
+            try:
+                await _one(chain, row, REPLIES[0], Overlay(), run_config, Proof())
+            finally:
+                _SENT.reset(token)
+            found.append(tuple(sent))
+    return len(set(found)) > 1 if any(found) else None
 
 
 async def _one(

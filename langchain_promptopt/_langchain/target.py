@@ -25,7 +25,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_promptopt._files.saved import read_prompts
 from langchain_promptopt._langchain import target as live
 from langchain_promptopt._langchain.discover import Found, find_models, find_prompts, name_places
-from langchain_promptopt._langchain.dryrun import Proof, dry_run
+from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, registered, rendered_outside
 from langchain_promptopt._langchain.templates import (
@@ -187,6 +187,7 @@ def render_all(name: str, template: BasePromptTemplate[Any], rows: Iterable[tupl
         if missing:
             msg = f"{label} has no value for the variable {missing[0]!r}"
             mend = f'Map a column to it: inputs = {{ {missing[0]} = "column" }}; the row has {", ".join(sorted(row))}.'
+            mend += " Double its braces if it is plain text." if not missing[0].isidentifier() else ""
             raise PromptError(msg, where=f"prompt {name!r}", mend=mend, variable=missing[0])
         if dry:
             continue
@@ -371,6 +372,10 @@ class ChainTarget:
             else:
                 seen = [("a dry run", variables) for variables in self._proof.calls.get(key, ()) if variables]
                 render_all(prompt.name, built[key], seen)
+
+    async def sends_rows(self, rows: Sequence[Mapping[str, Any]]) -> bool | None:
+        """Whether what reaches the models differs between these rows; None where that cannot be seen."""
+        return await sends_rows(self.chain, rows, find_models(self.chain))
 
     def write(self, prompts: PromptSet) -> None:
         """Put the prompts into the live objects for good: all or none.

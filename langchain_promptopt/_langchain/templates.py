@@ -31,6 +31,7 @@ from langchain_core.prompts.chat import (
     MessagesPlaceholder,
     SystemMessagePromptTemplate,
 )
+from langchain_core.prompts.dict import DictPromptTemplate
 from langchain_core.prompts.few_shot import FewShotChatMessagePromptTemplate, FewShotPromptTemplate
 from langchain_core.prompts.few_shot_with_templates import FewShotPromptWithTemplates
 from langchain_core.prompts.message import BaseMessagePromptTemplate
@@ -126,17 +127,36 @@ def _(node: MessagesPlaceholder) -> Iterator[Message]:
 @read_leaves.register
 def _(node: BaseMessage) -> Iterator[Message]:
     role = node.role if isinstance(node, ChatMessage) else node.type
-    if not isinstance(node.content, str):
-        yield Message(role, json.dumps(node.content, ensure_ascii=False, default=str), "literal", editable=False)
-        return
     editable = node.type in _TEXT_MESSAGES and not getattr(node, "tool_calls", None)
-    yield Message(role, node.content, "literal", editable=editable)
+    for part in _parts_of(node.content):
+        text = _block_text(part)
+        shown = json.dumps(part, ensure_ascii=False, default=str) if text is None else text
+        yield Message(role, shown, "literal", editable=editable and text is not None)
+
+
+def _parts_of(content: Any) -> list[Any]:
+    """The blocks of a message's content; a text is one, and a message keeps a leaf where it has none."""
+    return content if isinstance(content, list) and content else [content]
+
+
+def _block_text(block: Any) -> str | None:
+    """The text of a text block, whatever else it carries, such as cache_control; None for other blocks."""
+    if isinstance(block, str):
+        return block
+    known = isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str)
+    return str(block["text"]) if known else None
+
+
+def _with_block_text(block: Any, text: str) -> Any:
+    if _block_text(block) is None:
+        return block
+    return text if isinstance(block, str) else block | {"text": text}
 
 
 @write_leaves.register
 def _(node: BaseMessage, texts: Iterator[str]) -> BaseMessage:
-    text = next(texts)
-    return node.model_copy(update={"content": text}) if isinstance(node.content, str) else node
+    parts = [_with_block_text(part, next(texts)) for part in _parts_of(node.content)]
+    return node.model_copy(update={"content": parts if isinstance(node.content, list) and node.content else parts[0]})
 
 
 def _message_role(node: Any) -> str:
@@ -148,7 +168,8 @@ def _message_role(node: Any) -> str:
 def _read_message(node: Any) -> Iterator[Message]:
     role = _message_role(node)
     if isinstance(node.prompt, list):
-        yield _multipart(role, node)
+        for part in node.prompt:
+            yield _read_part(role, part)
         return
     for message in read_leaves(node.prompt):
         yield replace(message, role=role) if message.role == "human" else message
@@ -156,8 +177,7 @@ def _read_message(node: Any) -> Iterator[Message]:
 
 def _write_message(node: Any, texts: Iterator[str]) -> Any:
     if isinstance(node.prompt, list):
-        next(texts)
-        return node
+        return rebuilt(node, prompt=[_write_part(part, next(texts)) for part in node.prompt])
     return rebuilt(node, prompt=write_leaves(node.prompt, texts))
 
 
@@ -171,10 +191,21 @@ for _kind in (SystemMessagePromptTemplate, HumanMessagePromptTemplate, AIMessage
 _register(BaseStringMessagePromptTemplate)
 
 
-def _multipart(role: str, node: Any) -> Message:
-    """Text and image parts of one message: shown as text, frozen as a whole."""
-    shown = "\n".join(p.template for p in node.prompt if isinstance(p, PromptTemplate))
-    return _opaque(role, node.input_variables, shown)
+def _read_part(role: str, part: Any) -> Message:
+    """One block of a message: its text, or a frozen leaf for images and the like."""
+    if isinstance(part, PromptTemplate):
+        return Message(role, part.template, part.template_format)
+    if isinstance(part, DictPromptTemplate) and (text := _block_text(part.template)) is not None:
+        return Message(role, text, part.template_format)
+    return _opaque(role, getattr(part, "input_variables", ()))
+
+
+def _write_part(part: Any, text: str) -> Any:
+    if isinstance(part, PromptTemplate):
+        return rebuilt(part, template=text)
+    if isinstance(part, DictPromptTemplate):
+        return rebuilt(part, template=_with_block_text(part.template, text))
+    return part
 
 
 @read_leaves.register

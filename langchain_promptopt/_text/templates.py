@@ -55,6 +55,8 @@ def prompt_error(source: str, position: int, what: str, mend: str) -> PromptErro
 # ------------------------------------------------------------------ f-string
 
 _BRACE = re.compile(r"[{}]")
+_SPACED_NAME = re.compile(r"[^\W\d]\w*(?:[ -]\w+)*")
+"""Names that LangChain takes and people use: a column's name may have blanks and hyphens."""
 _DOUBLE = "Double the braces ('{{' and '}}') if they are plain text."
 
 
@@ -88,7 +90,7 @@ def _field_name(source: str, start: int, field: str) -> str:
         raise prompt_error(source, start, "empty braces", f"Give the variable a name. {_DOUBLE}")
     if name.isdigit():
         raise prompt_error(source, start, f"{shown} is a position, not a name,", f"Name the variable. {_DOUBLE}")
-    if not name.isidentifier():
+    if not _SPACED_NAME.fullmatch(name):
         if re.fullmatch(r"\w+[.\[].*", name, re.DOTALL):
             raise prompt_error(
                 source, start, f"{shown} reaches into a value", f"Pass that part as a variable of its own. {_DOUBLE}"
@@ -227,7 +229,9 @@ def _unix_lines(source: str) -> tuple[str, Callable[[int], int]]:
 
 # ------------------------------------------------------------ What reads as a variable or code mark in text that n
 
-_FSTRING = re.compile(r"\{\{|\}\}|(\{[ \t]{0,4}[^\W\d]\w{0,100}[ \t]{0,4}(?:![rsa])?(?::[^{}\n]{0,40})?\})")
+_FSTRING = re.compile(
+    r"\{\{|\}\}|(\{[ \t]{0,4}[^\W\d]\w{0,100}(?:[ -]\w{1,40}){0,6}[ \t]{0,4}(?:![rsa])?(?::[^{}\n]{0,40})?\})"
+)
 _DOUBLE_placeholders = re.compile(r"(\{\{\{[^{}\n]{1,200}\}\}\}|\{\{[^{}\n]{1,200}\}\}|\{%[^%\n]{0,300}%\})")
 
 

@@ -55,6 +55,7 @@ class TaskConfig(BaseModel):
     freeze: Names = Field(
         default=(), description='headings, "re:<pattern>", "role:<role>" or "message:<n>" nobody may touch'
     )
+    constant_prompt: bool = Field(default=False, description="every row is meant to send the same text")
     temperature: float | None = Field(default=None, ge=0, description="sent only where the model takes it")
     max_tokens: Count | None = Field(default=None, description="longest reply of the task model")
     base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")

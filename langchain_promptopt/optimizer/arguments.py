@@ -102,6 +102,7 @@ class Settings:
         summary_evaluators: LangSmith's functions over all rows at once; told beside the verdict, deciding nothing.
         notes: What was noticed while the task was read, for the run's warnings.
         ask_first: Ask the endpoints for their models, which is free, before the first call that is paid.
+        constant_prompt: Every row is meant to send the same text; without it that is refused.
     """
 
     data: Data | None
@@ -143,6 +144,7 @@ class Settings:
     summary_evaluators: Evaluators = ()
     notes: Sequence[str] = ()
     ask_first: bool = False
+    constant_prompt: bool = False
 
     def __post_init__(self) -> None:
         check_apply(self.apply)
@@ -176,6 +178,7 @@ _FORMS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "gate": ((Gate,), 'gate=Gate(primary="exact_match")'),
     "budget": ((Budget,), "budget=Budget(usd=5)"),
     "drop_leaks": _TRUTH,
+    "constant_prompt": _TRUTH,
     "skip_bad_lines": _TRUTH,
     "splits": ((Mapping, type(None)), 'splits={"test": "validation"}: our split -> the source\'s split'),
     "langsmith": ((LangSmithOptions,), 'langsmith={"as_of": "v1"}, or LangSmithOptions(...)'),
@@ -216,6 +219,7 @@ class SharedArguments(TypedDict, total=False):
     evaluators: Evaluators
     task_model: Model | None
     only: str | Sequence[str] | None
+    constant_prompt: bool
     gate: Gate | Mapping[str, Any] | None
     budget: Budget | Mapping[str, Any] | None
     seed: int

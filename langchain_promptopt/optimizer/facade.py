@@ -68,6 +68,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     openings: str | Path | None = "here",
     observers: Sequence[Observer] = (),
     only: str | Sequence[str] | None = None,
+    constant_prompt: bool = False,
     max_failure_rate: float = 0.05,
     skip_bad_lines: bool = False,
     langsmith: LangSmithOptions | Mapping[str, Any] | None = None,
@@ -111,6 +112,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
             record (None) nothing is applied by itself.
         observers: Watchers of the run's events.
         only: Names of the prompts that may change; None is all that a dry run renders.
+        constant_prompt: Every row is meant to send the same text; without it that is refused.
         max_failure_rate: Share of rows an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.
         langsmith: What is read from and written to LangSmith, as a mapping or `LangSmithOptions`.

@@ -244,7 +244,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         "optimizer": proposes,
     }
     started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
-    told = (Note("prompt", text) for text in (*settings.notes, *target.notes, *_prompt_notes(prompts)))
+    told = (Note("prompt", text) for text in (*settings.notes, *target.notes, *_prompt_notes(prompts, data)))
     remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
     return Plan(
         task=task,
@@ -283,7 +283,46 @@ async def _opened(
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
     rows = [dict(e.inputs) for split in splits for e in data[split]][:_DRY_ROWS]
     with untraced():  # a dry run is nobody's evaluation
-        return await open_target(task, dry_inputs=rows, model=model, only=settings.only)
+        target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
+        try:
+            if not settings.constant_prompt and not target.prompts.variables:
+                _require_rows(target.prompts, await target.sends_rows(rows), data)
+        except BaseException:
+            target.close()
+            raise
+    return target
+
+
+def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) -> None:  # noqa: FBT001 - what was seen
+    """Raise PromptError where every row sends the same text; messages that carry the row are as good as a variable."""
+    if sends_rows is not False:
+        return
+    columns = _columns_of(data)
+    notes = " ".join(f"{note[:1].upper()}{note[1:]}." for p in prompts for m in p.messages for note in m.parsed.notes)
+    objects = " ".join(f"{note[:1].upper()}{note[1:]}." for note in _unfilled(prompts, columns))
+    msg = "nothing that is sent to the model depends on the row: no prompt has a variable"
+    mend = (
+        f"{notes} {objects} Write the column where it belongs, as {{{next(iter(columns), 'input')}}}; if every row is"
+    )
+    mend += " meant to send the same text, say constant_prompt = true (config: [task])."
+    raise PromptError(msg, where=", ".join(p.name for p in prompts), mend=mend.strip())
+
+
+def _columns_of(data: DataSet) -> list[str]:
+    return list(dict.fromkeys(name for split in SPLITS for e in data[split] for name in e.inputs))
+
+
+def _unfilled(prompts: PromptSet, columns: Sequence[str]) -> list[str]:
+    """Message objects with a column in braces: LangChain sends those as they stand."""
+    return [
+        f"message {i} of prompt {p.name!r} is a message object, so its {{{name}}} is sent as it stands and never"
+        f' filled: write it as ("{message.role}", "{{{name}}}")'
+        for p in prompts
+        for i, message in enumerate(p.messages)
+        if message.template_format == "literal"
+        for name in columns
+        if f"{{{name}}}" in message.template
+    ]
 
 
 def _task_model(settings: Settings) -> BaseChatModel | None:
@@ -312,11 +351,11 @@ def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, 
     return prompts
 
 
-def _prompt_notes(prompts: PromptSet) -> tuple[str, ...]:
-    """What a user should know about the prompts: foreign braces, and that no row would reach the model."""
-    notes = [n for p in prompts for m in p.messages for n in m.parsed.notes]
+def _prompt_notes(prompts: PromptSet, data: DataSet) -> tuple[str, ...]:
+    """What a user should know about the prompts: braces that are not filled, and that they have no variable."""
+    notes = [n for p in prompts for m in p.messages for n in m.parsed.notes] + _unfilled(prompts, _columns_of(data))
     if not prompts.variables:
-        notes.append("no prompt has a variable, so every row sends the same text")
+        notes.append("no prompt has a variable: what differs from row to row stands in other messages")
     return tuple(notes)
 
 

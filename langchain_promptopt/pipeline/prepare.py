@@ -299,6 +299,7 @@ def settings_from(config: Config) -> Settings:
         limits={name: RateLimit(**limit.model_dump()) for name, limit in config.limits.items()},
         config_json=recorded(config),
         ask_first=True,
+        constant_prompt=config.task.constant_prompt,
     )
 
 

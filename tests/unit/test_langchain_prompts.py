@@ -152,8 +152,8 @@ def test_what_is_frozen():
     def editable(name):
         return [(m.role, m.editable) for m in to_prompt(ZOO[name](), name="p").messages]
 
-    assert editable("tool") == [("ai", False), ("tool", False), ("human", False), ("human", True)]
-    assert editable("image") == [("system", True), ("human", False)]
+    assert editable("tool") == [("ai", False), ("tool", False), ("human", True), ("human", True)]
+    assert editable("image") == [("system", True), ("human", True), ("human", False)]
     assert editable("few shot") == [("human", True), ("examples", False), ("human", True)]
     assert editable("chat") == [("system", True), ("placeholder", False), ("ai", True), ("human", True)]
     assert editable("nested") == [("system", True), ("examples", False), ("human", True)]
