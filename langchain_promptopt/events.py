@@ -335,3 +335,5 @@ class RunFinished(Event):
     usage: Mapping[str, Any]
     stopped: Stop | None = None
     """Why the search ended; None where there was none (a comparison)."""
+    error: Mapping[str, Any] | None = None
+    """What ended a run whose outcome is "failed"."""

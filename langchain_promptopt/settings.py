@@ -12,6 +12,7 @@ from langchain_promptopt._runtime.limiter import RateLimit
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt._text.spans import SpanLimits
+from langchain_promptopt.optimizer.answer import Metric
 from langchain_promptopt.optimizer.arguments import (
     Apply,
     Arguments,
@@ -27,6 +28,7 @@ from langchain_promptopt.optimizer.arguments import (
 )
 from langchain_promptopt.ports import Executor, Observer
 from langchain_promptopt.recipe import Budget, Gate, Recipe
+from langchain_promptopt.types import Outcomes
 
 __all__ = [
     "Apply",
@@ -41,8 +43,10 @@ __all__ = [
     "Gate",
     "JudgeCost",
     "LangSmithOptions",
+    "Metric",
     "Model",
     "Observer",
+    "Outcomes",
     "Price",
     "RateLimit",
     "Recipe",

@@ -6,7 +6,7 @@ A whole run: record, search, gate, result. Interruptions leave a journal that ca
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.evaluations import Evaluations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._engine.run import Run
-    from langchain_promptopt.types import Candidate
+    from langchain_promptopt.types import Candidate, Outcomes
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the gate said: "improved", "inconclusive", "no_gain" or "void", with its table."""
 
-    verdict: str
+    verdict: Literal["improved", "inconclusive", "no_gain", "void"]
     metrics: tuple[Mapping[str, Any], ...]
     opening: int
     reason: str = ""
@@ -111,14 +111,14 @@ def interleaved(run: Run, best: Candidate) -> list[tuple[Candidate, Cell]]:
 
 # ------------------------------------------------------------ A whole run: record, search, gate, result. Interrupt
 
-EXIT: Mapping[str, int] = {"improved": 0, "no_gain": 3, "inconclusive": 3, "budget": 4}
+EXIT: Mapping[Outcomes, int] = {"improved": 0, "no_gain": 3, "inconclusive": 3, "budget": 4}
 
 
 @dataclass(frozen=True)
 class Ended:
     """How a run ended. `verdict` is None when the gate was not opened."""
 
-    outcome: str
+    outcome: Outcomes
     exit_code: int
     found: Found
     verdict: Verdict | None
@@ -171,7 +171,7 @@ class Engine:
             self.run.emit(Incident(role="task", kind="budget", retryable=True, action="stop test", detail=str(spent)))
             return None
 
-    def _outcome(self, found: Found, verdict: Verdict | None) -> str:
+    def _outcome(self, found: Found, verdict: Verdict | None) -> Outcomes:
         if verdict is not None:
             return "inconclusive" if verdict.verdict == "void" else verdict.verdict
         if found.best.candidate.id != self.run.baseline.id:

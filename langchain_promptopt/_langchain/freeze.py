@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_promptopt._text.document import normal_ranges
 from langchain_promptopt.errors import ConfigError, PromptError, nearest
@@ -13,10 +14,12 @@ from langchain_promptopt.types import Message, Prompt, PromptSet, Range
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from markdown_it.token import Token
+
 FORMS = 'Write "## Heading", "re:pattern", "role:human", "message:0" or "prompt:NAME".'
 
-_HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
-_FENCE = re.compile(r"^ {0,3}(```|~~~)")
+_HIDDEN = re.compile(r"\s*<(?:!|\?|(?:script|pre|style|textarea)\b)", re.IGNORECASE)
+"""HTML whose content is no text of the prompt's structure: comments, declarations, code."""
 _ROLES = {"user": "human", "assistant": "ai"}
 
 
@@ -34,15 +37,20 @@ class Heading:
         """As it is written in a rule."""
         return f"{'#' * self.level} {self.title}"
 
+    @property
+    def key(self) -> tuple[int, str]:
+        """What makes two headings the same: letter case does not tell them apart."""
+        return self.level, self.title.casefold()
+
 
 def resolve_freeze(prompts: PromptSet, rules: Sequence[str]) -> PromptSet:
     """The prompts with the rules' text frozen.
 
     Args:
         prompts: As found in the chain; what they freeze already stays frozen.
-        rules: `## Heading` freezes the section; `re:pattern` (dot matches newlines, `^` and `$`
-            match at lines) freezes each match; `role:human`, `message:0` and `prompt:NAME`
-            freeze whole messages.
+        rules: `## Heading` freezes the section, or all sections of that heading; `re:pattern` (dot matches
+            newlines, `^` and `$` match at lines) freezes each match; `role:human`, `message:0` and
+            `prompt:NAME` freeze whole messages.
 
     Raises:
         ConfigError: A rule is malformed or matches nothing.
@@ -65,25 +73,68 @@ def editable_text(prompts: PromptSet) -> str:
 
 
 def headings(text: str) -> tuple[Heading, ...]:
-    r"""Markdown headings outside code fences, in order.
+    r"""The headings that Markdown sees at the top level, in order: `# A` as well as a line underlined with = or -.
 
-    >>> [h.text for h in headings("# A\nx\n## B\ny\n# C")]
+    What stands in code, in HTML, in a list or in a quote is no heading.
+
+    >>> [h.text for h in headings("# A\nx\n~~~\n# no\n~~~\nB\n---\ny\n# C")]
     ['# A', '## B', '# C']
     """
-    found: list[tuple[int, str, int]] = []
-    fence, at = "", 0
-    for line in text.splitlines(keepends=True):
-        mark = _FENCE.match(line)
-        if mark and fence in ("", mark[1]):
-            fence = "" if fence else mark[1]
-        heading = None if fence or mark else _HEADING.match(line.rstrip("\r\n"))
-        if heading:
-            found.append((len(heading[1]), " ".join(heading[2].split()), at))
-        at += len(line)
+    return _sections(_titles(text), len(text))
+
+
+def headings_in_tags(text: str) -> tuple[Heading, ...]:
+    r"""Headings that stand right below a tag such as <rules>, where Markdown sees HTML up to the next blank line.
+
+    Prompts are written like that, and whoever names such a heading means it. Its section ends where Markdown
+    sees the next heading, so that rather more is frozen than less.
+
+    >>> [h.text for h in headings_in_tags("<rules>\n## A\nx\n</rules>")]
+    ['## A']
+    """
+    seen, starts = _titles(text), _line_starts(text)
+    found = []
+    for token in _parsed(text):
+        if token.type == "html_block" and token.map and not _HIDDEN.match(token.content):
+            first = starts[token.map[0] + 1] if token.map[0] + 1 < len(starts) else len(text)
+            last = starts[token.map[1]] if token.map[1] < len(starts) else len(text)
+            found += [(level, title, first + at) for level, title, at in _titles(text[first:last])]
+    places = {at for _, _, at in found}
+    both = sorted([*seen, *found], key=lambda title: title[2])
+    return tuple(h for h in _sections(both, len(text), seen) if h.start in places)
+
+
+_Title: TypeAlias = tuple[int, str, int]
+"""Level, title and where the heading begins."""
+
+
+def _titles(text: str) -> list[_Title]:
+    starts = _line_starts(text)
+    return [
+        (int(opening.tag[1]), " ".join(inline.content.split()), starts[opening.map[0]])
+        for opening, inline in pairwise(_parsed(text))
+        if opening.type == "heading_open" and opening.level == 0 and opening.map
+    ]
+
+
+def _sections(titles: Sequence[_Title], length: int, ends: Sequence[_Title] | None = None) -> tuple[Heading, ...]:
+    """Each heading with its section, which ends before the next of `ends` of its level or above."""
+    closing = titles if ends is None else ends
     return tuple(
-        Heading(level, title, start, next((s for lv, _, s in found[i + 1 :] if lv <= level), len(text)))
-        for i, (level, title, start) in enumerate(found)
+        Heading(level, title, at, next((stop for other, _, stop in closing if stop > at and other <= level), length))
+        for level, title, at in titles
     )
+
+
+def _parsed(text: str) -> Sequence[Token]:
+    from markdown_it import MarkdownIt  # loaded where a heading is named
+
+    return MarkdownIt("commonmark").parse(text)
+
+
+def _line_starts(text: str) -> list[int]:
+    """Where each line begins, lines as Markdown counts them."""
+    return [0, *(m.end() for m in re.finditer(r"\r\n?|\n", text))]
 
 
 def _apply(prompts: PromptSet, rule: str) -> PromptSet:
@@ -99,19 +150,18 @@ def _apply(prompts: PromptSet, rule: str) -> PromptSet:
 
 
 def _freeze_section(prompts: PromptSet, rule: str) -> PromptSet:
-    wanted = _HEADING.match(rule)
-    if wanted is None:
+    wanted = headings(rule)
+    if len(wanted) != 1:
         msg = f"the freeze rule {rule!r} is no Markdown heading"
         raise ConfigError(msg, where="freeze", mend=FORMS)
-    key = (len(wanted[1]), " ".join(wanted[2].split()).casefold())
-
-    def ranges(message: Message) -> list[Range]:
-        return [(h.start, h.end) for h in headings(message.template) if (h.level, h.title.casefold()) == key]
-
-    known = [h.text for _, _, m in _messages(prompts) for h in headings(m.template)]
+    found = [(p, i, headings(m.template)) for p, i, m in _messages(prompts)]
+    if not any(h.key == wanted[0].key for _, _, seen in found for h in seen):
+        found = [(p, i, headings_in_tags(m.template)) for p, i, m in _messages(prompts)]
+    known = [h.text for _, _, m in _messages(prompts) for h in (*headings(m.template), *headings_in_tags(m.template))]
     near = nearest(rule, known, cutoff=0.0)
     mend = f"The nearest heading is {near!r}." if near else "The prompts have no headings."
-    return _with_ranges(prompts, [(p, i, ranges(m)) for p, i, m in _messages(prompts)], rule, mend)
+    ranges = [(p, i, [(h.start, h.end) for h in seen if h.key == wanted[0].key]) for p, i, seen in found]
+    return _with_ranges(prompts, ranges, rule, mend)
 
 
 def _freeze_matches(prompts: PromptSet, rule: str, source: str) -> PromptSet:

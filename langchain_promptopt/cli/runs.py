@@ -51,24 +51,6 @@ def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
     return replace(record, examples=examples or {})
 
 
-def summary_json(record: RunRecord) -> dict[str, Any]:
-    """A recorded run as machine output, with the keys of `optimize --json`."""
-    finished = record.finished or {}
-    return {
-        "outcome": record.outcome,
-        "exit_code": finished.get("exit_code"),
-        "run_id": record.run_id,
-        "replayed": record.replayed,
-        "prompts": record.candidates[record.best_id].prompts,
-        "test": list(record.metrics),
-        "edits": [e.as_json() for e in record.edits],
-        "usage": finished.get("usage", {}),
-        "health": record.health.as_json(),
-        "stopped": record.stopped.as_json() if record.stopped else None,
-        "error": None,
-    }
-
-
 @verb("promptopt runs --runs-dir /var/lib/promptopt")
 @with_settings("runs_dir")
 def runs(*, given: Given) -> int:
@@ -127,12 +109,13 @@ def _cells(line: dict[str, Any]) -> list[Any]:
 @with_settings("runs_dir")
 def show(*, given: Given, run: RunName = "latest") -> int:
     """Show a run: verdict, edits with reasons, rows that got worse and better, cost."""
+    from langchain_promptopt.optimizer.answer import of_record
     from langchain_promptopt.report.terminal import run_view
 
     config = given.load()
     record = replace(record_of(find_run(config.runs_dir, run)), replayed=True)
     if given.as_json:
-        print_json(summary_json(record))
+        print_json(of_record(record).as_json())
     else:
         print_view(run_view(with_rows(record, config, given)))
     return 0

@@ -16,9 +16,9 @@ from langchain_promptopt.events import Proposed, RunFinished
 from langchain_promptopt.optimizer.arguments import SharedArguments, refuse_unknown, settings_of
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.result import Result, table_of
-from langchain_promptopt.optimizer.run import traced, unjudged_notes, until_signal
+from langchain_promptopt.optimizer.run import failure_recorded, traced, unjudged_notes, until_signal
 from langchain_promptopt.optimizer.wiring import Assembled, Rival, assemble
-from langchain_promptopt.types import Attempt, Candidate, PromptSet, content_hash
+from langchain_promptopt.types import Attempt, Candidate, Outcomes, PromptSet, content_hash
 from langchain_promptopt.types.edits import differences
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.optimizer.arguments import Model, Settings, Task
 
-_EXIT: Mapping[str, int] = {"improved": 0, "inconclusive": 3, "no_gain": 3}
+_EXIT: Mapping[Outcomes, int] = {"improved": 0, "inconclusive": 3, "no_gain": 3}
 
 
 def compare(
@@ -96,7 +96,8 @@ async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
     try:
         replayed = ready.journal.finished
         work = traced(plan, ready, config, lambda inner: _tested(plan, ready, rival, inner))
-        ended = await until_signal(work, plan, ready.guarded.stopping)
+        with failure_recorded(plan, ready):
+            ended = await until_signal(work, plan, ready.guarded.stopping)
         return _result(plan, ready, rival, ended, replayed=replayed)
     finally:
         ready.close()
@@ -171,7 +172,7 @@ def _shown(old: PromptSet, rival: Candidate) -> Proposed:
     )
 
 
-def _outcome(verdict: Verdict) -> str:
+def _outcome(verdict: Verdict) -> Outcomes:
     return "inconclusive" if verdict.verdict == "void" else verdict.verdict
 
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from langchain_promptopt._engine.engine import Verdict
     from langchain_promptopt._langchain.templates import Snapshot
     from langchain_promptopt._langsmith.publish import Winner
+    from langchain_promptopt.optimizer.answer import Metric
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import Health
-    from langchain_promptopt.types import PromptSet, Stop
+    from langchain_promptopt.types import Outcomes, PromptSet, Stop
     from langchain_promptopt.types.edits import FinalEdit
 
 
@@ -47,9 +48,9 @@ class Result:
     """
 
     run_id: str
-    outcome: str
+    outcome: Outcomes
     exit_code: int
-    test: list[dict[str, Any]]
+    test: list[Metric]
     edits: tuple[FinalEdit, ...]
     best: PromptSet
     baseline: PromptSet
@@ -73,23 +74,9 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """The machine output of product section 4."""
-        return {
-            "outcome": self.outcome,
-            "exit_code": self.exit_code,
-            "run_id": self.run_id,
-            "replayed": self.replayed,
-            "prompts": self.best.as_json(),
-            "test": self.test,
-            "summary": self.summary,
-            "edits": [e.as_json() for e in self.edits],
-            "usage": dict(self.usage),
-            "health": self.health.as_json(),
-            "warnings": list(self.warnings),
-            "applied": self.applied,
-            "stopped": self.stopped.as_json() if self.stopped else None,
-            "links": dict(self.links),
-            "error": None,
-        }
+        from langchain_promptopt.optimizer.answer import of_result
+
+        return of_result(self).as_json()
 
     @property
     def health(self) -> Health:
@@ -216,6 +203,8 @@ def _named(names: Iterable[str]) -> str:
     return f"prompt {found[0]!r}" if len(found) == 1 else f"the prompts {', '.join(map(repr, found))}"
 
 
-def table_of(verdict: Verdict | None) -> list[dict[str, Any]]:
+def table_of(verdict: Verdict | None) -> list[Metric]:
     """The gate's entries as plain values."""
-    return [dict(m) for m in verdict.metrics] if verdict is not None else []
+    from langchain_promptopt.optimizer.answer import table
+
+    return table(verdict.metrics) if verdict is not None else []

@@ -13,7 +13,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,9 +26,10 @@ from langchain_promptopt._langsmith.experiments import publish, winners
 from langchain_promptopt._langsmith.service import Service
 from langchain_promptopt._langsmith.tracing import TraceFile, tracing
 from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
-from langchain_promptopt.errors import ConflictError, Interrupted, PromptOptError, ResumeError
+from langchain_promptopt.errors import BudgetSpent, ConflictError, Interrupted, PromptOptError, ResumeError
 from langchain_promptopt.evaluators import Call, EvaluatorFailed
-from langchain_promptopt.events import Applied
+from langchain_promptopt.events import Applied, RunFinished
+from langchain_promptopt.optimizer.answer import error_json
 from langchain_promptopt.optimizer.costs import estimate_of
 from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan
 from langchain_promptopt.optimizer.probes import probes_of, refuse_unknown_models
@@ -223,7 +224,9 @@ async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ende
     """The result of the engine's work, applied and published as asked: the same whoever evaluated the cells."""
     replayed = ready.journal.finished
     try:
-        result = result_of(plan, ready, await work, replayed=replayed)
+        with failure_recorded(plan, ready):
+            ended = await work
+        result = result_of(plan, ready, ended, replayed=replayed)
         _apply(plan, ready, result)
         await summarise(plan, result)
         await publish_experiments(plan, result)
@@ -232,6 +235,29 @@ async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ende
         error.facts.setdefault("usage", ready.run.ledger.as_json())
         raise
     return result
+
+
+@contextmanager
+def failure_recorded(plan: Plan, ready: Assembled) -> Iterator[None]:
+    """An error that ends the run is the end of its record, too: `runs` and `show` tell it, instead of "not finished".
+
+    A run that was stopped, or whose budget ended, is as unfinished as before.
+    """
+    try:
+        yield
+    except (Interrupted, BudgetSpent):
+        raise
+    except PromptOptError as error:
+        event = RunFinished(
+            outcome="failed",
+            exit_code=error.exit_code,
+            best_candidate_id=plan.baseline.id,
+            usage=ready.run.ledger.as_json(),
+            error=error_json(error),
+        )
+        with suppress(PromptOptError):  # where the record cannot be written, that is the error already
+            ready.run.emit(event)
+        raise
 
 
 async def until_signal(work: Coroutine[Any, Any, T], plan: Plan, stopping: Stopping) -> T:

@@ -20,9 +20,9 @@ from langchain_promptopt.types import Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
 
     from langchain_promptopt._engine.run import Run
+    from langchain_promptopt.optimizer.answer import Metric
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.optimizer.wiring import Assembled
     from langchain_promptopt.types.edits import FinalEdit
@@ -129,7 +129,7 @@ def _proposed(part: Candidate) -> Proposed:
     )
 
 
-def _entry(metric: str, before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, Any]:
+def _entry(metric: str, before: Mapping[str, float], after: Mapping[str, float]) -> Metric:
     """What the search rows say, in the shape of an entry of the gate's table."""
     shared = [i for i in before if i in after]
     means = [sum(side[i] for i in shared) / max(1, len(shared)) for side in (before, after)]

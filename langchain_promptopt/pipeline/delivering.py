@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._runtime.redact import message_of, redact
 from langchain_promptopt.config import config_for_failures
-from langchain_promptopt.errors import Interrupted, PromptOptError, exit_code_of
+from langchain_promptopt.errors import PromptOptError
+from langchain_promptopt.optimizer.answer import of_error
 from langchain_promptopt.report.markdown import failure_junit, failure_markdown
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.render import deliver, render, step_outputs, write_outputs, write_summary, write_text
@@ -121,9 +121,6 @@ def _record(config: Config, run_id: str | None) -> RunRecord | None:
     return RunRecord.from_events(events) if events else None
 
 
-_OUTCOMES = {4: "budget", 130: "interrupted", 143: "interrupted"}
-
-
 def failure_json(error: BaseException) -> dict[str, Any]:
     """The keys of a finished run's answer, with `error` filled. No key and no header gets into it.
 
@@ -131,28 +128,4 @@ def failure_json(error: BaseException) -> dict[str, Any]:
     >>> answer["outcome"], answer["exit_code"], answer["error"]["kind"]
     ('failed', 1, 'bug')
     """
-    known = _known(error)
-    code = exit_code_of(known)
-    told = known.as_json()
-    return {
-        "outcome": _OUTCOMES.get(code, "failed"),
-        "exit_code": code,
-        "run_id": known.facts.get("run_id"),
-        "replayed": False,
-        "prompts": [],
-        "test": [],
-        "edits": [],
-        "usage": known.facts.get("usage") or {},
-        "warnings": [],
-        "applied": False,
-        "stopped": None,
-        "error": told | {name: redact(told[name]) for name in ("message", "public")},
-    }
-
-
-def _known(error: BaseException) -> PromptOptError:
-    if isinstance(error, PromptOptError):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted("stopped", mend="Run it again: it goes on where it stopped.")
-    return PromptOptError(message_of(error))
+    return of_error(error).as_json()

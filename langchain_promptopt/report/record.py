@@ -358,6 +358,16 @@ class RunRecord:
         return Stop(said["kind"], said["detail"]) if said else None
 
     @property
+    def error(self) -> str:
+        """What a failed run ended with, without the texts of rows; "" for all others."""
+        return str(((self.finished or {}).get("error") or {}).get("public", ""))
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a failed run can go on as it is: what failed was out of reach, not wrong."""
+        return bool(((self.finished or {}).get("error") or {}).get("retryable"))
+
+    @property
     def unenforced(self) -> bool:
         """Whether a child on the way to the winner was not kept to its marked places: nothing applies by itself."""
         return bool((self.tested or {}).get("detail", {}).get("unenforced"))

@@ -78,6 +78,9 @@ def headline(record: RunRecord) -> Headline:
     tone, title, sentence = _HEADLINES.get(record.outcome or "", _RUNNING)
     if record.outcome in {"inconclusive", "no_gain"} and record.seed_id == record.best_id:
         sentence = "The search found nothing better than the prompt you have."
+    if record.error:
+        again = " `promptopt resume` goes on without paying twice." if record.retryable else ""
+        return Headline(tone, title, f"{sentence}{again}", record.error, search_end(record))
     if not record.metrics:
         why = "The held-out rows were not opened." if record.finished else ""
         return Headline(tone, title, sentence, why, search_end(record))

@@ -62,19 +62,26 @@ def _unfinished(folder: Path) -> dict[str, Any] | None:
         return None
     if first is None or first["type"] != "run.started" or first["data"].get("method") == "compare":
         return None
-    return None if _last_outcome(folder) in VERDICTS else first
+    return None if _ended(folder) else first
 
 
 def has_verdict(folder: Path) -> bool:
     """Whether the run in `folder` came to its verdict, so that starting it again only shows it."""
-    return (folder / JOURNAL).is_file() and _last_outcome(folder) in VERDICTS
+    return (folder / JOURNAL).is_file() and _last_end(folder).get("outcome") in VERDICTS
 
 
-def _last_outcome(folder: Path) -> str:
-    """What the journal's last `run.finished` says, "" without one; other lines are not parsed, as there may be many."""
-    outcome = ""
+def _ended(folder: Path) -> bool:
+    """Whether going on would change nothing: there is a verdict, or an error that waiting does not mend."""
+    last = _last_end(folder)
+    error = last.get("error") or {}
+    return last.get("outcome") in VERDICTS or (last.get("outcome") == "failed" and not error.get("retryable"))
+
+
+def _last_end(folder: Path) -> dict[str, Any]:
+    """The data of the journal's last `run.finished`; other lines are not parsed, as there may be many."""
+    last: dict[str, Any] = {}
     with (folder / JOURNAL).open("rb") as stream:
         for line in stream:
             if _FINISHED in line[:_HEAD] and line.endswith(b"\n"):
-                outcome = str(decode(line)["data"].get("outcome"))
-    return outcome
+                last = decode(line)["data"]
+    return last

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Split: TypeAlias = Literal["train", "dev", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "val", "test")
 Outcomes: TypeAlias = Literal["improved", "inconclusive", "no_gain", "budget", "interrupted"]
+"""How a run ends; a failure raises, and is recorded as "failed"."""
 
 StopKind: TypeAlias = Literal[
     "steps", "budget", "plateau", "overfitting", "saturated", "few_errors", "nothing_left", "custom"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from langchain_promptopt._langchain.freeze import editable_text, headings, resolve_freeze
@@ -103,3 +106,78 @@ def test_frozen_ranges_follow_edits():
     )
     (a, b) = done["main"].messages[0].frozen[0]
     assert done["main"].messages[0].template[a:b].startswith("## Refund policy\nNo")
+
+
+# ------------------------------------------------------------------ headings as Markdown sees them
+
+
+def sections(text: str, heading: str) -> list[str]:
+    """The frozen texts of a rule, where there is something else left to edit."""
+    frozen = resolve_freeze(PromptSet((Prompt("p", (Message("human", f"Free.\n\n{text}", "literal"),)),)), [heading])
+    message = frozen["p"].messages[0]
+    return [message.template[a:b] for a, b in message.frozen]
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("# A\n````\n# no\n```\n# no\n````\n## B", ["# A", "## B"]),
+        ("# A\n~~~\n# no\n```\n~~~\n# B", ["# A", "# B"]),
+        ("# A\n```\n# never closed", ["# A"]),
+        ("# A\n``` not a fence ```\n# B", ["# A", "# B"]),
+        ("# A\n    # indented code\n\n    # more\n# B", ["# A", "# B"]),
+        ("# A\n\n\t# indented by a tab\n", ["# A"]),
+        ("<!--\n# hidden\n-->\n# A <!-- x -->", ["# A <!-- x -->"]),
+        ("<!-- one line --> # no\n# A", ["# A"]),
+        ("Title\n=====\ntext\n\nSub title\n---\n", ["# Title", "## Sub title"]),
+        ("one\ntwo\n---\n", ["## one two"]),
+        ("text\n\n---\n\n# A", ["# A"]),
+        ("> # quoted\n- # in a list\n\n# A", ["# A"]),
+        ("#no blank\n####### seven\n# A #\n## B ## \n   ### C\t", ["# A", "## B", "### C"]),
+        ("\\# escaped\n# A", ["# A"]),
+        ("# A\r\n## B\rtext\r## C\n", ["# A", "## B", "## C"]),
+        ("# A\u2028# no\x0b# no\n# B", ["# A\u2028# no\x0b# no", "# B"]),
+    ],
+)
+def test_headings_are_what_markdown_sees(text, seen):
+    found = headings(text)
+    assert [h.text for h in found] == [" ".join(t.split()) if "\u2028" in t else t for t in seen]
+    for heading in found:
+        assert text[heading.start :].lstrip().startswith(("#", "Title", "Sub", "one"))
+
+
+def test_a_section_ends_at_the_next_real_heading():
+    text = (
+        "## Refund policy\nNo.\n````\n## Fake\n```\n````\n<!--\n# Fake\n-->\nStill no.\n### Detail\nx\n\n"
+        "Tone\n----\nWarm."
+    )
+    assert sections(text, "## refund  policy") == [text[: text.index("Tone")]]
+    assert sections(text, "## Tone") == ["Tone\n----\nWarm."]
+
+
+def test_all_sections_of_a_heading_are_frozen():
+    text = "## Rules\na\n## Other\nb\n## Rules\nc\n"
+    assert sections(text, "## Rules") == ["## Rules\na\n", "## Rules\nc\n"]
+
+
+def test_a_heading_below_a_tag_can_be_named():
+    text = "<rules>\n## Refund policy\nNo.\n## Tone\nWarm.\n</rules>\n\n# End\nBye."
+    assert [h.text for h in headings(text)] == ["# End"]
+    assert sections(text, "## Tone") == ["## Tone\nWarm.\n</rules>\n\n"]
+    assert sections(text, "## Refund policy") == [text[text.index("## R") : text.index("# End")]]
+
+
+@pytest.mark.parametrize(
+    "text", ["<!--\n## Rules\n-->", "<pre>\n## Rules\n</pre>", "```\n## Rules\n```", "    ## Rules"]
+)
+def test_what_is_no_heading_matches_nothing(text):
+    with pytest.raises(ConfigError, match="matches nothing"):
+        sections(text, "## Rules")
+
+
+def test_markdown_is_loaded_where_a_heading_is_named():
+    code = (
+        "import sys; import langchain_promptopt._langchain.freeze as f; assert 'markdown_it' not in sys.modules;"
+        " f.headings('# A'); assert 'markdown_it' in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,151 @@
+"""The one machine answer: what `--json` of optimize, resume, show and compare prints, and what failures print.
+
+Every answer has the same keys (product section 4), whoever gives it; what is not known is empty or None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from langchain_promptopt._runtime.redact import message_of, redact
+from langchain_promptopt.errors import Interrupted, PromptOptError, exit_code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from langchain_promptopt.optimizer.result import Result
+    from langchain_promptopt.report.record import RunRecord
+
+_OUTCOMES = {4: "budget", 130: "interrupted", 143: "interrupted"}
+"""What an error with this exit code makes of a run; all others are "failed"."""
+
+
+class Metric(TypedDict, total=False):
+    """One entry of the gate's table: `result.test[0]` is the primary metric.
+
+    `select` fills the first eight keys and `verdict`; the gate fills all. Scores are 0 to 1.
+    """
+
+    metric: str
+    role: str
+    baseline: float
+    best: float
+    difference: float
+    n: int
+    wins: int
+    losses: int
+    verdict: str
+    interval: list[float]
+    """Two-sided interval of the difference at the opening's level."""
+    p_value: float
+    clusters: int
+    minimum_detectable_effect: float | None
+    opening: int
+    """How many times these rows have been opened, this time included."""
+    alpha: float
+    margin: float
+    rows_needed: int | None
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The machine answer as a value."""
+
+    outcome: str | None
+    exit_code: int | None
+    run_id: str | None
+    replayed: bool = False
+    prompts: Sequence[Mapping[str, Any]] = ()
+    test: Sequence[Metric] = ()
+    summary: Sequence[Mapping[str, Any]] = ()
+    edits: Sequence[Mapping[str, Any]] = ()
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    health: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    applied: bool = False
+    stopped: Mapping[str, Any] | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    error: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, in the order of the fields."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def of_result(result: Result) -> Answer:
+    """The answer about a run of this process."""
+    return Answer(
+        outcome=result.outcome,
+        exit_code=result.exit_code,
+        run_id=result.run_id,
+        replayed=result.replayed,
+        prompts=result.best.as_json(),
+        test=result.test,
+        summary=result.summary,
+        edits=[e.as_json() for e in result.edits],
+        usage=dict(result.usage),
+        health=result.health.as_json(),
+        warnings=result.warnings,
+        applied=result.applied,
+        stopped=result.stopped.as_json() if result.stopped else None,
+        links=dict(result.links),
+    )
+
+
+def of_record(record: RunRecord) -> Answer:
+    """The answer about a recorded run; `outcome` is None while it has not ended."""
+    finished = record.finished or {}
+    detail = (record.tested or {}).get("detail", {})
+    return Answer(
+        outcome=record.outcome,
+        exit_code=finished.get("exit_code"),
+        run_id=record.run_id,
+        replayed=record.replayed,
+        prompts=record.candidates[record.best_id].prompts,
+        test=table(record.metrics),
+        edits=[e.as_json() for e in record.edits],
+        usage=finished.get("usage", {}),
+        health=record.health.as_json(),
+        warnings=list(detail.get("warnings", ())),
+        applied=any(move["type"] == "applied" for move in record.moves),
+        stopped=record.stopped.as_json() if record.stopped else None,
+        error=finished.get("error"),
+    )
+
+
+def table(metrics: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """Entries of the gate's table as events carry them."""
+    return [cast("Metric", dict(m)) for m in metrics]
+
+
+def of_error(error: BaseException) -> Answer:
+    """The answer about a failure. No key and no header gets into it."""
+    known = _known(error)
+    code = exit_code_of(known)
+    return Answer(
+        outcome=_OUTCOMES.get(code, "failed"),
+        exit_code=code,
+        run_id=known.facts.get("run_id"),
+        usage=known.facts.get("usage") or {},
+        error=error_json(known),
+    )
+
+
+def error_json(error: PromptOptError) -> dict[str, Any]:
+    """The `error` object: role, kind, retryable, retry_after_s, message, public."""
+    told = error.as_json()
+    return told | {name: redact(told[name]) for name in ("message", "public")}
+
+
+def _known(error: BaseException) -> PromptOptError:
+    if isinstance(error, PromptOptError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("stopped", mend="Run it again: it goes on where it stopped.")
+    return PromptOptError(message_of(error))
