@@ -274,6 +274,15 @@ class Incident(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opened(Event):
+    """The test rows are opened now for a candidate. The time of its line marks this opening and no other."""
+
+    type: ClassVar[str] = "opened"
+    candidate_id: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tested(Event):
     """The gate's table. The test split is sealed before this event."""
 

@@ -5,25 +5,41 @@ Each has a conformance class in `langchain_promptopt.testing`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from langchain_promptopt.types import RowUse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from langchain_promptopt.events import Event
-    from langchain_promptopt.types import Candidate, Cell, Example, Note, Outcome, PromptSet
+    from langchain_promptopt.types import Candidate, Cell, Example, Note, Outcome, PromptSet, Reading
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Rows by split, and what was noticed while loading them."""
+    """Rows by split, and what was noticed while loading them.
+
+    Attributes:
+        splits: Rows by split.
+        source: Where they come from, for people.
+        as_of: Their version: LangSmith's, else a hash.
+        problems: What is wrong with rows that were left out.
+        notes: What a user should know about them.
+        use: What the prompts read of a row, by which rows are told apart.
+        split_by: The reading by which rows were split here; None where the data says the splits.
+        spare: Columns that no setting names: only a prompt or an evaluator can make use of them.
+    """
 
     splits: Mapping[str, tuple[Example, ...]]
     source: str
     as_of: str | None = None
     problems: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[Note, ...] = ()
+    use: RowUse = field(default_factory=RowUse)
+    split_by: Reading | None = None
+    spare: tuple[str, ...] = ()
 
     def __getitem__(self, split: str) -> tuple[Example, ...]:
         return self.splits.get(split, ())

@@ -1,7 +1,16 @@
 """Rows from files, folders, Hugging Face, memory or LangSmith, checked before anything is paid for."""
 
 from langchain_promptopt._data._files import SUFFIXES, Source, describe_source, read_file
-from langchain_promptopt._data._load import Inspected, examples_of, inspect_rows, load_data, version_of
+from langchain_promptopt._data._load import (
+    Inspected,
+    examples_of,
+    inspect_rows,
+    keep_splits,
+    load_data,
+    references_needed,
+    unused_columns,
+    version_of,
+)
 from langchain_promptopt._data._rows import Columns
 
 __all__ = [
@@ -12,7 +21,10 @@ __all__ = [
     "describe_source",
     "examples_of",
     "inspect_rows",
+    "keep_splits",
     "load_data",
     "read_file",
+    "references_needed",
+    "unused_columns",
     "version_of",
 ]

@@ -1,6 +1,7 @@
-"""What `data=` means: a path, a URL or uuid, "hf:owner/name", a LangSmith name, or rows in memory (product 10.4).
+"""What `data=` means (product 10.4), and the raw rows it gives: files, folders, the hub, memory, LangSmith.
 
-Rows of one file, strictly: wrong bytes and broken lines are errors with their place, never repaired quietly.
+A path, a URL or uuid, "hf:owner/name", a LangSmith name or rows in memory: which of them is decided once. Files are
+read strictly: wrong bytes and broken lines are errors with their place, never repaired quietly.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from langchain_promptopt.errors import DataError
+from langchain_promptopt._data._rows import Raw
+from langchain_promptopt._data._splits import name_map
+from langchain_promptopt.errors import DataError, UnavailableError, UsageError
+from langchain_promptopt.types import SPLITS, Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +31,6 @@ REMOTE: frozenset[Kind] = frozenset({"url", "uuid", "name"})
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\Z")
 _URL = re.compile(r"https?://\S+\Z")
 _HF = re.compile(r"hf:([\w.\-]+/[\w.\-]+|[\w.\-]+)(?::([\w.\-]+))?\Z")
-
-
 _PLACE = re.compile(r"(?:\.{0,2}|~[^/\\]*|[A-Za-z]:)[/\\]")
 """How only a path begins: /, ./, ../, ~/ or a drive."""
 
@@ -60,6 +62,8 @@ def describe_source(data: Any) -> Source:
         return _of_path(data.expanduser())
     if isinstance(data, str):
         return _of_text(data)
+    if records_of(data) is not None:
+        return Source("rows", "rows in memory")
     if isinstance(data, Mapping):
         if "inputs" in data or "outputs" in data:
             msg = "`data` is a single row"
@@ -73,6 +77,24 @@ def describe_source(data: Any) -> Source:
         " DatasetDict, a list of rows, or a mapping from split name to rows."
     )
     raise DataError(msg, mend=mend)
+
+
+def records_of(table: Any) -> list[dict[str, Any]] | None:
+    """The rows of a table in memory (pandas, polars, pyarrow), or None for anything else; missing values are None."""
+    if hasattr(table, "to_dicts") and hasattr(table, "columns"):  # polars
+        return list(table.to_dicts())
+    if hasattr(table, "to_pylist") and hasattr(table, "schema"):  # pyarrow
+        return list(table.to_pylist())
+    if hasattr(table, "iloc") and hasattr(table, "columns"):  # pandas
+        return [{str(k): _present(v) for k, v in row.items()} for row in table.to_dict("records")]
+    return None
+
+
+def _present(value: Any) -> Any:
+    """None for what a table says where there is no value (NaN, NaT, NA)."""
+    if type(value).__name__ in {"NAType", "NaTType"} or (isinstance(value, float) and value != value):
+        return None
+    return value
 
 
 def _of_text(text: str) -> Source:
@@ -120,9 +142,9 @@ def near(path: Path) -> str:
     return f" Did you mean {str(path.parent / close[0])!r}?" if close else ""
 
 
-# ------------------------------------------------------------ Rows of one file, strictly: wrong bytes and broken l
+# ------------------------------------------------------------ one file
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _BOMS = (
     (b"\xff\xfe\x00\x00", "UTF-32"),
     (b"\x00\x00\xfe\xff", "UTF-32"),
@@ -134,26 +156,17 @@ _CSV_FIELD = 1 << 28
 
 
 @dataclass(frozen=True)
-class Raw:
-    """One row as read: its position in its source (from 0), its line (from 1) where there are lines, its split."""
-
-    row: int
-    value: Any
-    line: int | None = None
-    split: str | None = None
-
-
-@dataclass(frozen=True)
 class FileRows:
-    """What a file holds. `splits` is set for a JSON object of split name to rows."""
+    """What a file holds. `splits` is set for a JSON object of split name to rows; `note` says how it was read."""
 
     rows: tuple[Raw, ...]
     skipped_lines: tuple[int, ...] = ()
     splits: Mapping[str, list[Any]] | None = None
+    note: str = ""
 
 
 def read_file(path: Path, *, skip_bad_lines: bool = False) -> FileRows:
-    """The rows of a .jsonl, .json, .csv or .parquet file.
+    """The rows of a .jsonl, .json, .csv, .tsv or .parquet file.
 
     Raises DataError naming line or byte; `skip_bad_lines` leaves broken JSON lines out and counts them.
     """
@@ -164,8 +177,8 @@ def read_file(path: Path, *, skip_bad_lines: bool = False) -> FileRows:
     if suffix == ".parquet":
         return FileRows(_numbered(_parquet(path)))
     text = _text(path)
-    if suffix == ".csv":
-        found = FileRows(tuple(_csv(text, path)))
+    if suffix in {".csv", ".tsv"}:
+        found = _table(text, path)
     elif suffix == ".json" or text.lstrip().startswith("["):
         found = _json(text, path)
     else:
@@ -243,7 +256,7 @@ def _jsonl(text: str, path: Path, *, skip_bad_lines: bool) -> FileRows:
 
 
 def _json(text: str, path: Path) -> FileRows:
-    """An array of rows, or an object of split name to arrays."""
+    """An array of rows, an object of split name to arrays, or an object around one array."""
     if not text.strip():
         return FileRows(())
     try:
@@ -254,12 +267,34 @@ def _json(text: str, path: Path) -> FileRows:
         raise DataError(msg, where=f"{path}, line {line}" if line else str(path), line=line) from error
     if isinstance(value, list):
         return FileRows(_numbered(value))
+    if isinstance(value, dict) and (wrapped := _wrapped(value, path)) is not None:
+        return wrapped
     if isinstance(value, dict) and value and all(isinstance(rows, list) for rows in value.values()):
         return FileRows((), splits=value)
     msg = f"{path.name!r} holds neither an array of rows nor an object of split name to rows"
+    if isinstance(value, dict):
+        msg += f"; its keys are {', '.join(map(str, value))}"
     raise DataError(
         msg, where=str(path), mend="Write [row, row, ...], or {'train': [...], 'dev': [...], 'test': [...]}."
     )
+
+
+_SPLIT_WORDS = frozenset({*SPLITS, "training", "validation", "valid", "eval", "evaluation", "testing", "holdout"})
+"""Names that mean a split, though not all of them are ours."""
+
+
+def _wrapped(value: Mapping[str, Any], path: Path) -> FileRows | None:
+    """The rows of the one list of rows in an object, under a name that is no split; None for other objects."""
+    lists = {key: rows for key, rows in value.items() if isinstance(rows, list) and _are_rows(rows)}
+    if len(lists) != 1 or (key := next(iter(lists))).lower() in _SPLIT_WORDS:
+        return None
+    rest = [name for name in value if name != key]
+    note = f"{path.name}: the rows are the list under {key!r}" + (f"; not used: {', '.join(rest)}" if rest else "")
+    return FileRows(_numbered(lists[key]), note=note)
+
+
+def _are_rows(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, dict) for value in values)
 
 
 @contextmanager
@@ -271,10 +306,44 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _csv(text: str, path: Path) -> Iterator[Raw]:
-    """Rows of a comma-separated file with a header; every value stays a string."""
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_SAMPLE = 20
+"""Records by which the separator is found."""
+
+
+def _table(text: str, path: Path) -> FileRows:
+    """Rows of a file of separated values with a header; every value stays a string."""
+    sign = "\t" if path.suffix.lower() == ".tsv" else _separator(text)
+    rows = tuple(_separated(text, path, sign))
+    usual = sign == "," or path.suffix.lower() == ".tsv"
+    return FileRows(rows, note="" if usual else f"{path.name}: its columns are separated by {_SEPARATORS[sign]}")
+
+
+def _separator(text: str) -> str:
+    """The sign that cuts header and first records into equally many fields, more than one; a comma in doubt.
+
+    `csv.Sniffer` is not asked: it takes a letter for the separator where texts are long.
+    """
+    for sign in _SEPARATORS:
+        records = _first_records(text, sign)
+        if records and len(records[0]) > 1 and all(len(r) == len(records[0]) for r in records):
+            return sign
+    found = {sign: len(records[0]) for sign in _SEPARATORS if (records := _first_records(text, sign))}
+    return max(found, key=lambda sign: found[sign]) if found else ","
+
+
+def _first_records(text: str, sign: str) -> list[list[str]]:
     with _long_fields():
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=sign)
+        try:
+            return [fields for fields, _ in zip(reader, range(_SAMPLE), strict=False) if fields]
+        except csv.Error:
+            return []
+
+
+def _separated(text: str, path: Path, sign: str) -> Iterator[Raw]:
+    with _long_fields():
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=sign)
         try:
             header = next(reader, None)
             if header is None:
@@ -286,7 +355,7 @@ def _csv(text: str, path: Path) -> Iterator[Raw]:
                     continue
                 if len(fields) != len(header):
                     msg = f"line {reader.line_num} of {path.name!r} has {len(fields)} fields, the header {len(header)}"
-                    mend = "Put fields with commas in double quotes."
+                    mend = f"Put fields with {_SEPARATORS[sign]} in double quotes."
                     raise DataError(msg, where=str(path), mend=mend, line=reader.line_num)
                 yield Raw(count, dict(zip(header, fields, strict=True)), reader.line_num)
                 count += 1
@@ -301,10 +370,6 @@ def _check_header(header: list[str], path: Path) -> None:
     if twice:
         msg = f"{path.name!r} has the column {min(twice)!r} twice"
         raise DataError(msg, where=str(path), mend="Rename one of them.")
-    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(header) == 1 and sign in header[0]:
-            msg = f"{path.name!r} seems to be separated by {name}"
-            raise DataError(msg, where=str(path), mend="Save it with commas between the columns.")
 
 
 def _parquet(path: Path) -> list[Any]:
@@ -320,3 +385,130 @@ def _parquet(path: Path) -> list[Any]:
         msg = f"{path.name!r} has no rows"
         raise DataError(msg, where=str(path), reason="no rows")
     return rows
+
+
+# ------------------------------------------------------------ all rows of a source
+
+
+@dataclass
+class Gathered:
+    """Raw rows of a source, with what was noticed while reading them."""
+
+    rows: list[Raw] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    def add(self, path: Path, split: str | None, *, skip_bad_lines: bool) -> None:
+        """Read a file into these rows."""
+        found = read_file(path, skip_bad_lines=skip_bad_lines)
+        if found.skipped_lines:
+            lines = ", ".join(map(str, found.skipped_lines))
+            self.notes.append(Note("unused", f"{path.name}: skipped broken line(s) {lines}"))
+        if found.note:
+            self.notes.append(Note("data", found.note))
+        self.rows += [Raw(r.row, r.value, r.line, split) for r in found.rows]
+        if found.splits:
+            self.rows += [Raw(i, v, None, name) for name, rows in found.splits.items() for i, v in enumerate(rows)]
+
+
+def gather(
+    data: Any,
+    source: Source,
+    splits: Mapping[str, str] | None,
+    *,
+    skip_bad_lines: bool,
+    remote: Callable[[str], Iterable[Any]] | None,
+) -> Gathered:
+    """The raw rows of a source.
+
+    Args:
+        data: What the user gave.
+        source: What it was found to be.
+        splits: Our split name to the data's, for the files of a folder.
+        skip_bad_lines: Leave broken lines of JSONL files out.
+        remote: Reads a LangSmith dataset.
+
+    Raises:
+        DataError: Nothing to read, or a broken file.
+        UnavailableError: The hub is out of reach.
+    """
+    found = Gathered()
+    if source.remote:
+        if remote is None:
+            msg = f"{source.name!r} is no file or folder here, so it is taken as a LangSmith dataset"
+            raise DataError(msg, where=f"looked in {Path.cwd()}", mend="Correct the path, or configure LangSmith.")
+        found.rows += [Raw(i, value) for i, value in enumerate(_remote(source, remote))]
+    elif source.path is not None and source.kind == "folder":
+        _folder(found, source.path, splits, skip_bad_lines=skip_bad_lines)
+    elif source.path is not None:
+        found.add(source.path, None, skip_bad_lines=skip_bad_lines)
+    else:
+        _in_memory(found, _from_hub(source) if source.kind == "hf" else data, skip_bad_lines=skip_bad_lines)
+    if not found.rows:
+        msg = f"{source.name!r} has no rows"
+        raise DataError(msg, mend="Give at least one row.", reason="no rows")
+    return found
+
+
+def _remote(source: Source, remote: Callable[[str], Iterable[Any]]) -> Iterable[Any]:
+    """LangSmith's rows; an error about a bare name says first that no such file is here."""
+    try:
+        return list(remote(source.name))
+    except UsageError as error:
+        if source.kind == "name":
+            error.amend(
+                before=f"{source.name!r} is no file or folder here, so it is taken as a LangSmith dataset: ",
+                after=f"If a path was meant, it starts in {Path.cwd()}.{near(Path(source.name))}",
+            )
+        raise
+
+
+def _folder(found: Gathered, folder: Path, splits: Mapping[str, str] | None, *, skip_bad_lines: bool) -> None:
+    """A file for each split: train.jsonl, dev.csv, test.parquet ..."""
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    stems = [p.stem for p in files]
+    names = name_map(splits, stems)
+    twice = {s for s in stems if stems.count(s) > 1 and s in names}
+    if twice:
+        same = ", ".join(p.name for p in files if p.stem == min(twice))
+        msg = f"the split `{min(twice)}` has several files: {same}"
+        raise DataError(msg, where=str(folder), mend="Keep one.")
+    used = [p for p in files if p.stem in names]
+    if not used:
+        wanted = ", ".join(f"{s}.jsonl" for s in ("train", "dev", "test"))
+        msg = f"the folder has no file for a split; it holds {', '.join(p.name for p in files) or 'no data files'}"
+        raise DataError(msg, where=str(folder), mend=f"Name them {wanted}, or give the names in `splits`.")
+    for path in used:
+        found.add(path, path.stem, skip_bad_lines=skip_bad_lines)
+    ignored = ", ".join(p.name for p in files if p not in used)
+    if ignored:
+        found.notes.append(Note("unused", f"not used: {ignored}"))
+
+
+def _in_memory(found: Gathered, data: Any, *, skip_bad_lines: bool) -> None:
+    if not isinstance(data, Mapping):
+        table = records_of(data)
+        found.rows += [Raw(i, value) for i, value in enumerate(data if table is None else table)]
+        return
+    for name, rows in data.items():
+        if isinstance(rows, str | Path):
+            found.add(Path(rows).expanduser(), str(name), skip_bad_lines=skip_bad_lines)
+        elif (table := records_of(rows)) is not None:
+            found.rows += [Raw(i, value, None, str(name)) for i, value in enumerate(table)]
+        elif isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+            msg = f"split {name!r} is a {type(rows).__name__}, not a list of rows"
+            raise DataError(msg, mend="Give rows, or a path, for each split.")
+        else:
+            found.rows += [Raw(i, value, None, str(name)) for i, value in enumerate(rows)]
+
+
+def _from_hub(source: Source) -> Any:
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(source.name, source.config)
+    except ConnectionError as error:
+        msg = f"the Hugging Face hub is out of reach for {source.name!r}: {error}"
+        raise UnavailableError(msg, role="data") from error
+    except (OSError, ValueError) as error:
+        msg = f"{source.name!r} cannot be loaded from the Hugging Face hub: {error}"
+        raise DataError(msg, mend="Check owner, name and config (hf:owner/name:config).") from error

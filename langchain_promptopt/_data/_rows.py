@@ -1,32 +1,36 @@
-"""From a raw row to an Example, or to a list of what is wrong with it. Nothing is filled in.
-
-What is noticed about rows taken together: leaks, repeats, conflicting references, repeated ids.
-"""
+"""From a raw row to an Example, or to a list of what is wrong with it. Nothing is filled in."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.evaluators import ANSWER_NAMES
-from langchain_promptopt.types import Example, Split, content_hash
+from langchain_promptopt.types import ABSENT, Example, RowUse, content_hash, value_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable
 
-    from langchain_promptopt._data._files import Raw
-    from langchain_promptopt._data._load import Placed, Splits
+_OWN = ("inputs", "outputs", "metadata", "id", "split", "reference_outputs", "note")
 
-_OWN = ("inputs", "outputs", "metadata", "id", "split", "reference_outputs")
-_MISSING = object()
+
+@dataclass(frozen=True)
+class Raw:
+    """One row as read: its position in its source (from 0), its line (from 1) where there are lines, its split."""
+
+    row: int
+    value: Any
+    line: int | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column is what. Names may be dotted paths into nested rows.
+    """Which column is what. Names may be paths into nested rows: `mail.body`, `messages.1.content`, `messages[-1].x`.
 
     Args:
         inputs: Prompt variable to column. None takes the row's own `inputs`, or all other columns.
@@ -51,6 +55,12 @@ class Columns:
             return dict(self.outputs)
         names = [self.outputs] if isinstance(self.outputs, str) else self.outputs
         return {name.rpartition(".")[2]: name for name in names}
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The columns that some setting names, by the name they have in the row."""
+        paths = [*(self.inputs or {}).values(), *(self.output_columns or {}).values(), self.id, self.group, self.note]
+        return frozenset(name for path in paths if path is not None for name in (path, _head(path)))
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,12 @@ class Reader:
 
     columns: Columns
     variables: Sequence[str] | None = None
+    use: RowUse = field(default_factory=RowUse)
     guessed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    spare: dict[str, None] = field(default_factory=dict)
+    """Columns that no setting names: only a prompt or an evaluator can make use of them."""
+    chats: dict[str, None] = field(default_factory=dict)
+    """What was said about rows in the form of a chat."""
 
     def read(self, raw: Raw) -> tuple[Row | None, list[Problem]]:
         """The row, or None and what is wrong with it."""
@@ -87,33 +102,41 @@ class Reader:
             return None, [Problem("", f"a row is a mapping, this is a {type(raw.value).__name__}")]
         if isinstance(raw.value, Example):
             example, missing = raw.value, list[Problem]()
+            self.spare |= dict.fromkeys(map(str, example.inputs))
         else:
             example, missing = self._example(value)
         problems = list(missing)
         problems += _input_problems(example.inputs, self.variables, self.columns.inputs)
-        problems += _output_problems(example.outputs, value, required=self.columns.output_columns)
+        problems += _nested_problems(example.inputs, self.use.printed)
+        if self.use.references or example.outputs:
+            problems += _output_problems(example.outputs, value, required=self.columns.output_columns)
         problems = _first_by_field(problems)
         if problems:
             return None, problems
         wanted = (raw.split,) if raw.split is not None else _wanted_splits(value, example.metadata)
         has_id = bool(example.id)
         if not has_id:
-            example = _with_id(example, content_hash(example.inputs))
+            example = replace(example, id=content_hash(example.inputs))
         return Row(example, raw.row, wanted, raw.line, has_id), []
 
     def _example(self, value: Mapping[str, Any]) -> tuple[Example, list[Problem]]:
+        if self.columns.inputs is None and self.columns.outputs is None and _is_chat(value):
+            value = self._from_chat(value)
         shaped = _is_shaped(value)
         inputs, missing_inputs = self._inputs(value, shaped=shaped)
         outputs, missing_outputs = self._outputs(value, shaped=shaped)
+        self._note_spare(value, shaped=shaped)
         metadata = _metadata(value, shaped=shaped, used=self._used())
         given = _lookup(value, self.columns.id) if self.columns.id else value.get("id")
         given = metadata.get("id") if is_blank(given) and not self.columns.id else given
         group = _lookup(value, self.columns.group) if self.columns.group else None
         problems = [*missing_inputs, *missing_outputs]
         if self.columns.id and is_blank(given):
-            problems.append(Problem("id", f"column {self.columns.id!r} is missing or empty"))
+            said = f"column {self.columns.id!r} is missing or empty{_nearest(self.columns.id, value)}"
+            problems.append(Problem("id", said))
         if self.columns.group and is_blank(group):
-            problems.append(Problem("group", f"column {self.columns.group!r} is missing or empty"))
+            said = f"column {self.columns.group!r} is missing or empty{_nearest(self.columns.group, value)}"
+            problems.append(Problem("group", said))
         note = _lookup(value, self.columns.note) if self.columns.note else value.get("note") if shaped else None
         example = Example(
             "" if is_blank(given) else str(given),
@@ -141,6 +164,8 @@ class Reader:
         if not shaped:
             return {name: value[name] for name in self._guess(value)["outputs"] if name in value}, []
         given = _reference(value)
+        if given is None and not self.use.references:
+            return {}, []
         if not isinstance(given, Mapping):
             return {}, [Problem("outputs", _no_mapping(given))]
         return dict(given), []
@@ -157,12 +182,49 @@ class Reader:
             outputs = self.columns.output_columns or {}
             found = [n for n in ANSWER_NAMES if n in names] if not outputs else []
             if not outputs and len(found) != 1:
-                msg = f"which columns are inputs and which is the reference? There are {', '.join(names) or 'none'}"
-                raise DataError(msg, mend='Say it, e.g. inputs = { ticket = "text" } and outputs = ["label"].')
-            taken = {*found, *outputs.values(), self.columns.group, self.columns.note}
+                if self.use.references:
+                    msg = f"which columns are inputs and which is the reference? There are {', '.join(names) or 'none'}"
+                    raise DataError(msg, mend='Say it, e.g. inputs = { ticket = "text" } and outputs = ["label"].')
+                found = []
+            taken = {*found, *outputs.values(), *map(_head, outputs.values()), self.columns.group, self.columns.note}
             inputs = [n for n in names if n not in taken and (self.variables is None or n in self.variables)]
             self.guessed = {"inputs": tuple(inputs), "outputs": tuple(found)}
         return self.guessed
+
+    def _note_spare(self, value: Mapping[str, Any], *, shaped: bool) -> None:
+        """Remember the columns that no setting names; those beside `inputs` in a row go nowhere."""
+        inputs = value.get("inputs") if shaped else None
+        names = [*value, *(inputs if isinstance(inputs, Mapping) else ())]
+        used = {*_OWN, *self.columns.named, *self.guessed.get("outputs", ())}
+        self.spare |= {str(name): None for name in names if name not in used}
+
+    def _from_chat(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """A row in OpenAI's chat form as inputs and outputs: the answer at its end is the reference.
+
+        The messages before it go to a chain that takes messages; a prompt with one variable gets the last question.
+        Raises DataError where it cannot be told which of the prompt's variables is meant.
+        """
+        messages = list(value["messages"])
+        answer = messages.pop() if messages[-1].get("role") in {"assistant", "model"} else None
+        more = {name: item for name, item in value.items() if name not in {"messages", *_OWN}}
+        kept = {name: value[name] for name in ("id", "split", "metadata", "note") if name in value}
+        reading = self.use.readings[0]
+        outputs = {} if answer is None else {"outputs": {"answer": _said(answer)}}
+        if reading.paths is None or reading.reads("messages"):
+            self.chats[
+                "the rows are chats: the input is the messages before the last answer, the reference that answer"
+            ] = None
+            return {"inputs": {"messages": messages, **more}, **outputs, **kept}
+        wanted = [path for path in reading.paths if _head(path) not in more]
+        asked = next((_said(m) for m in reversed(messages) if m.get("role") in {"user", "human"}), None)
+        if len(wanted) != 1 or asked is None:
+            msg = f"the rows are chats, and the prompt reads {', '.join(reading.paths)}"
+            mend = 'Map them, e.g. inputs = { ticket = "messages.1.content" } and outputs = ["messages.2.content"].'
+            raise DataError(msg, mend=mend)
+        left = "" if len(messages) == 1 else "; the other messages are not used"
+        said = f"the rows are chats: `{wanted[0]}` is the last question, the reference is the answer to it{left}"
+        self.chats[said] = None
+        return {"inputs": {wanted[0]: asked, **more}, **outputs, **kept}
 
 
 def is_blank(value: Any) -> bool:
@@ -171,7 +233,7 @@ def is_blank(value: Any) -> bool:
     >>> is_blank(float("nan")), is_blank("  \n"), is_blank(0)
     (True, True, False)
     """
-    if value is None or value is _MISSING:
+    if value is None or value is ABSENT:
         return True
     if isinstance(value, str):
         return not value.strip("\ufeff\u200b\u200c\u200d\u2060 \t\r\n\f\v\u00a0\u3000")
@@ -200,27 +262,55 @@ def _reference(value: Mapping[str, Any]) -> Any:
 
 
 def _lookup(value: Mapping[str, Any], path: str) -> Any:
-    """The value at `path`: in the row, else in its inputs, outputs or metadata; a name with dots first as it is."""
+    """The value at `path`: in the row, else in its inputs, outputs or metadata."""
     places = [value, *(value[n] for n in ("inputs", "outputs", "metadata") if isinstance(value.get(n), Mapping))]
-    for place in places:
-        if path in place:
-            return place[path]
-        found: Any = place
-        for part in path.split("."):
-            found = found.get(part, _MISSING) if isinstance(found, Mapping) else _MISSING
-        if found is not _MISSING:
-            return found
-    return _MISSING
+    return next((found for place in places if (found := value_at(place, path)) is not ABSENT), ABSENT)
+
+
+def _head(path: str) -> str:
+    """The column a path starts in.
+
+    >>> _head("messages[1].content"), _head("mail.body")
+    ('messages', 'mail')
+    """
+    return path.partition(".")[0].partition("[")[0]
 
 
 def _mapped(value: Mapping[str, Any], columns: Mapping[str, str], side: str) -> tuple[dict[str, Any], list[Problem]]:
     found = {name: _lookup(value, path) for name, path in columns.items()}
     problems = [
-        Problem(f"{side}.{name}", f"column {columns[name]!r} is missing; there are {', '.join(map(str, value))}")
+        Problem(f"{side}.{name}", f"column {columns[name]!r} is missing{_nearest(columns[name], value)}")
         for name, item in found.items()
-        if item is _MISSING
+        if item is ABSENT
     ]
-    return {name: item for name, item in found.items() if item is not _MISSING}, problems
+    return {name: item for name, item in found.items() if item is not ABSENT}, problems
+
+
+def _nearest(column: str, value: Mapping[str, Any]) -> str:
+    """The columns there are, and the one that was probably meant."""
+    inner = [value[n] for n in ("inputs", "outputs", "metadata") if isinstance(value.get(n), Mapping)]
+    names = [str(name) for place in (value, *inner) for name in place]
+    close = get_close_matches(column, names, n=1) or get_close_matches(_head(column), names, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close and close[0] != _head(column) else ""
+    return f"{meant or ';'} there are {', '.join(dict.fromkeys(names))}"
+
+
+def _is_chat(value: Mapping[str, Any]) -> bool:
+    messages = value.get("messages")
+    return (
+        isinstance(messages, list | tuple)
+        and bool(messages)
+        and all(isinstance(m, Mapping) and "role" in m and ("content" in m or "tool_calls" in m) for m in messages)
+    )
+
+
+def _said(message: Mapping[str, Any]) -> Any:
+    """The text of a message, whose content may be a list of blocks."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return content
+    texts = [block["text"] for block in content if isinstance(block, Mapping) and isinstance(block.get("text"), str)]
+    return "".join(texts) if len(texts) == len(content) else content
 
 
 def _metadata(value: Mapping[str, Any], *, shaped: bool, used: set[str]) -> dict[str, Any]:
@@ -253,9 +343,15 @@ def _input_problems(
     return problems + _broken_text(inputs, "inputs")
 
 
+def _nested_problems(inputs: Mapping[str, Any], printed: Iterable[str]) -> list[Problem]:
+    """Fields that a template prints: LangChain prints nothing where they are missing, and says nothing."""
+    missing = [path for path in printed if _unusable(value_at(inputs, path))]
+    return [Problem(f"inputs.{path}", "missing: the prompt would show nothing there") for path in missing]
+
+
 def _unusable(value: Any) -> bool:
     """An empty text may be meant (no context); nothing at all would be sent as the word None."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or value is ABSENT or (isinstance(value, float) and math.isnan(value))
 
 
 def _output_problems(
@@ -298,153 +394,3 @@ def _first_by_field(problems: list[Problem]) -> list[Problem]:
         if whole not in seen:
             seen.setdefault(problem.field, problem)
     return list(seen.values())
-
-
-def _with_id(example: Example, row_id: str) -> Example:
-    return Example(row_id, example.inputs, example.outputs, example.metadata, example.group, example.note)
-
-
-# ------------------------------------------------------------ What is noticed about rows taken together: leaks, re
-
-_SHOWN = 3
-"""Pairs named in a message; all of them are in its facts."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two rows that should not be where they are, and why: the same input, or the same group."""
-
-    first: Placed
-    second: Placed
-    splits: tuple[Split, Split]
-    reason: str = "input"
-
-    def __str__(self) -> str:
-        one, two = (f"{s} row {p.row.position}" for s, p in zip(self.splits, (self.first, self.second), strict=True))
-        return f"{one} and {two}"
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """The pair for programs."""
-        rows = [self.first.row.position, self.second.row.position]
-        return {"rows": rows, "splits": list(self.splits), "reason": self.reason}
-
-
-def _keys(placed: Placed) -> Iterator[tuple[str, str]]:
-    yield "input", placed.input_key
-    if placed.group_key is not None:
-        yield "group", placed.group_key
-
-
-def leaks(splits: Mapping[Split, Sequence[Placed]]) -> list[Pair]:
-    """Rows of other splits that share input or group with a test row, paired with the first such test row."""
-    tested: dict[tuple[str, str], Placed] = {}
-    for placed in splits.get("test", ()):
-        for key in _keys(placed):
-            tested.setdefault(key, placed)
-    return [
-        Pair(placed, tested[key], (name, "test"), key[0])
-        for name, rows in splits.items()
-        if name != "test"
-        for placed in rows
-        for key in list(_keys(placed))
-        if key in tested
-    ]
-
-
-def without_leaks(splits: Splits, *, drop_leaks: bool) -> tuple[Splits, list[str]]:
-    """The splits with leaking rows removed from train, dev and val. Raises DataError unless that was asked for."""
-    pairs = leaks(splits)
-    if not pairs:
-        return splits, []
-    if not drop_leaks:
-        msg = f"{len(pairs)} leak(s) into test, same {' or '.join(sorted({p.reason for p in pairs}))}: {_some(pairs)}"
-        mend = "Remove one of each pair, or use --drop-leaks (drop_leaks=True) to remove them from train and dev."
-        raise DataError(msg, mend=mend, leaks=[p.facts for p in pairs])
-    gone = {id(p.first) for p in pairs}
-    kept: Splits = {name: [r for r in rows if id(r) not in gone] for name, rows in splits.items()}
-    counts = {name: (len(rows), len(kept[name])) for name, rows in splits.items()}
-    notes = [
-        f"removed {before - after} row(s) of {name} that share input or group with test ({before} -> {after})"
-        for name, (before, after) in counts.items()
-        if after < before
-    ]
-    return kept, notes
-
-
-def _some(pairs: Sequence[Pair]) -> str:
-    rest = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
-    return "; ".join(map(str, pairs[:_SHOWN])) + rest
-
-
-def repeats(splits: Mapping[Split, Sequence[Placed]]) -> list[Pair]:
-    """Rows whose input occurred before, within a split or between splits."""
-    first: dict[str, tuple[Split, Placed]] = {}
-    found = []
-    for name, rows in splits.items():
-        for placed in rows:
-            before = first.setdefault(placed.input_key, (name, placed))
-            if before[1] is not placed:
-                found.append(Pair(before[1], placed, (before[0], name)))
-    return found
-
-
-def conflicts(splits: Mapping[Split, Sequence[Placed]]) -> list[Pair]:
-    """Repeats whose references differ."""
-    return [pair for pair in repeats(splits) if _disagree(pair)]
-
-
-def _disagree(pair: Pair) -> bool:
-    one, two = pair.first.row.example.outputs, pair.second.row.example.outputs
-    return content_hash(one) != content_hash(two)
-
-
-def repeat_notes(splits: Mapping[Split, Sequence[Placed]]) -> list[str]:
-    """What to tell about repeated inputs; nothing is removed for them."""
-    torn: list[Pair] = []
-    same: list[Pair] = []
-    for pair in repeats(splits):
-        (torn if _disagree(pair) else same).append(pair)
-    notes = []
-    if torn:
-        notes.append(f"{len(torn)} conflict(s), same input with different references: {_some(torn)}; all are kept")
-    if same:
-        notes.append(f"{len(same)} repeated input(s): {_some(same)}; all are kept, and count as one cluster")
-    return notes
-
-
-def with_ids(splits: Splits) -> Splits:
-    """Rows with ids of their own, equal inputs joined to one cluster. Raises DataError for given ids used twice."""
-    used: dict[str, str] = {}
-    counts = _counts(placed.input_key for rows in splits.values() for placed in rows)
-    found: Splits = {}
-    for name, rows in splits.items():
-        found[name] = []
-        for placed in rows:
-            example, place = placed.row.example, f"{name} row {placed.row.position}"
-            if placed.row.has_id and example.id in used:
-                msg = f"the id {example.id!r} is used twice: {used[example.id]} and {place}"
-                raise DataError(msg, mend="Give each row an id of its own, or none.")
-            fresh = _unused(example.id, used)
-            used[fresh] = place
-            group = example.group
-            if group is None and counts[placed.input_key] > 1:
-                group = f"same-input-{placed.input_key}"
-            changed = replace(example, id=fresh, group=group)
-            found[name].append(replace(placed, row=replace(placed.row, example=changed)))
-    return found
-
-
-def _counts(keys: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for key in keys:
-        counts[key] = counts.get(key, 0) + 1
-    return counts
-
-
-def _unused(name: str, used: Mapping[str, str]) -> str:
-    fresh, k = name, 1
-    while fresh in used:
-        k += 1
-        fresh = f"{name}-{k}"
-    return fresh

@@ -13,7 +13,7 @@ from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.search import Found, Search
 from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.errors import BudgetSpent
-from langchain_promptopt.events import Incident, RunFinished, RunStarted, Tested
+from langchain_promptopt.events import Incident, Opened, RunFinished, RunStarted, Tested
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome
 from langchain_promptopt.types.edits import final_edits
@@ -43,8 +43,11 @@ class Verdict:
 class Judge(Protocol):
     """Counts openings of the test rows and decides; pure given rows apart from the record of openings."""
 
-    def open(self, rows: Sequence[Example], candidate_id: str) -> int:
-        """Record that these rows are opened now for a candidate, before the first paid call; the how many-th time."""
+    def open(self, rows: Sequence[Example], candidate_id: str, nonce: str) -> int:
+        """Record that these rows are opened now for a candidate, before the first paid call; the how many-th time.
+
+        `nonce` is the mark of this opening in the run's journal: with the same mark it is the same opening.
+        """
         ...
 
     def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
@@ -70,7 +73,9 @@ async def run_gate(
     where = marks(found, step=found.step, split="test")
     async with span(config, "test", {"candidate_id": found.id}, where) as (_, end):
         run.state.test_open = True
-        opening = judge.open(run.data["test"], best.candidate.id)
+        run.emit(Opened(candidate_id=found.id, rows=len(run.data["test"])))
+        run.journal.flush()  # the mark stands on disk before anything is paid for the test
+        opening = judge.open(run.data["test"], found.id, run.journal.opened[found.id])
         cells = interleaved(run, best.candidate)
         outcomes = await evaluations.ensure_cells(cells)
         base_id = run.baseline.id

@@ -47,6 +47,13 @@ class Journal(Protocol):
     def cells(self) -> Mapping[Cell, Outcome]:
         """Journaled outcomes by cell."""
 
+    @property
+    def opened(self) -> Mapping[str, str]:
+        """The mark of each opening of the test rows, by candidate."""
+
+    def flush(self) -> None:
+        """Return once what was appended is on disk."""
+
 
 @runtime_checkable
 class Replayed(Protocol):

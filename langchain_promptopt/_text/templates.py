@@ -25,11 +25,9 @@ from langchain_promptopt._text.tags import TAG
 from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from jinja2 import Environment
-
-    pass
+    from jinja2 import Environment, nodes
 
 AtomKind: TypeAlias = Literal[
     "variable", "escape", "section", "inverted", "end", "comment", "expression", "block", "raw"
@@ -289,6 +287,78 @@ class Template:
                 names.update(atom.names)
             depth += atom.kind in {"section", "inverted"}
         return tuple(sorted(names))
+
+    @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """What is read of the variables: fields as dotted paths, as far as mustache and jinja2 sources show it."""
+        if self.format == "jinja2":
+            return tuple(sorted({path for path, _ in _jinja_paths(self.source)}))
+        if self.format != "mustache":
+            return self.variables
+        return tuple(sorted({path for path, _ in self._mustache_paths()}))
+
+    @cached_property
+    def printed(self) -> tuple[str, ...]:
+        """Nested paths that are printed under no condition: a row without the field would show nothing there."""
+        found: Iterable[tuple[str, bool]] = ()
+        if self.format == "jinja2":
+            found = _jinja_paths(self.source)
+        elif self.format == "mustache":
+            found = self._mustache_paths()
+        return tuple(sorted({path for path, shown in found if shown and "." in path}))
+
+    def _mustache_paths(self) -> Iterator[tuple[str, bool]]:
+        depth = 0
+        for atom in self.atoms:
+            depth -= atom.kind == "end"
+            if atom.names and atom.kind == "variable" and depth == 0:
+                yield self.source[atom.start : atom.end].strip("{}&\t\n "), True
+            elif atom.names:  # what a section opens is looked up inside it, so all of it may be read
+                yield atom.names[0], False
+            depth += atom.kind in {"section", "inverted"}
+
+
+@lru_cache(maxsize=1024)
+def _jinja_paths(source: str) -> tuple[tuple[str, bool], ...]:
+    """Each path that a jinja2 source reads of its variables, and whether it is printed under no condition."""
+    from jinja2 import nodes
+
+    free, tree = jinja_names(source), _jinja().parse(source)
+    found: list[tuple[str, bool]] = []
+
+    def visit(node: nodes.Node, *, sure: bool) -> None:
+        called = node.node if isinstance(node, nodes.Call) else None
+        if isinstance(called, nodes.Getattr):  # a method reads the value it belongs to, whatever that is
+            for child in (called.node, *node.iter_child_nodes()):
+                if child is not called:
+                    visit(child, sure=False)
+            return
+        path = _jinja_path(node)
+        if path is not None:
+            if path.partition(".")[0] in free:
+                found.append((path, sure))
+            return
+        plain = isinstance(node, nodes.Template | nodes.Output)
+        for child in node.iter_child_nodes():
+            visit(child, sure=sure and plain)
+
+    visit(tree, sure=True)
+    return tuple(found)
+
+
+def _jinja_path(node: nodes.Node) -> str | None:
+    """`mail.body` of `{{ mail.body }}` or `{{ mail["body"] }}`; None of other expressions."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name):
+        return str(node.name)
+    if isinstance(node, nodes.Getattr):
+        above, step = _jinja_path(node.node), node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        above, step = _jinja_path(node.node), str(node.arg.value)
+    else:
+        return None
+    return None if above is None else f"{above}.{step}"
 
 
 @lru_cache(maxsize=1024)

@@ -141,6 +141,7 @@ class Watch:
 
     calls: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     cells: Mapping[Cell, Outcome] = field(default_factory=dict)
+    opened: Mapping[str, str] = field(default_factory=dict)
     identified: list[Event] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     proposed: int = 0
@@ -158,6 +159,9 @@ class Watch:
             self.refused[event.rule] += 1  # type: ignore[attr-defined]  # a Rejected event
         elif kind == "proposed":
             self.proposed += 1
+
+    def flush(self) -> None:
+        """Nothing to do."""
 
 
 @dataclass(frozen=True)

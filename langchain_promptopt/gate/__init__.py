@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from langchain_promptopt.gate.openings import FILE_NAME as OPENINGS_FILE
-from langchain_promptopt.gate.openings import Opening, Openings, row_hash
+from langchain_promptopt.gate.openings import Opening, Openings, RowMark, row_hash
 from langchain_promptopt.gate.pairs import Missing, PairedRow, Pairs, pair_outcomes
 from langchain_promptopt.gate.planning import (
     Chance,
@@ -30,6 +30,7 @@ __all__ = [
     "Openings",
     "PairedRow",
     "Pairs",
+    "RowMark",
     "TestEntry",
     "alpha_at",
     "clean_sweep_possible",

@@ -1,8 +1,13 @@
 """How often test rows were looked at: an append-only file beside the config.
 
-Every look at the same rows is another chance for luck, so the gate's level falls with the number of
-earlier openings that share a row with this one. An opening is written, and on disk, before its first
-paid call. Inputs are kept as hashes only. One line is one JSON object.
+Every look at the same rows is another chance for luck, so the gate's level falls with the number of earlier openings
+that share a row with this one. An opening is written, and on disk, before its first paid call. Two openings are the
+same one only if the run's own journal holds the mark of the first: a run that draws its answers again looks again,
+whatever it is called. One line is one JSON object.
+
+A row is what the prompts read of it, value by value. It is kept as the hashes of those values, without their names:
+a renamed column, letter case or a column that no prompt reads changes nothing, and a prompt that reads more or fewer
+columns than the one before meets the same rows. Lines of the first format hold one hash of all inputs; they count too.
 """
 
 from __future__ import annotations
@@ -11,19 +16,27 @@ import json
 import os
 import sys
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
+from langchain_promptopt.evaluators import normal_form
 from langchain_promptopt.store.folder import open_unlinked
-from langchain_promptopt.types import content_hash
+from langchain_promptopt.types import Reading, content_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "promptopt.openings.jsonl"
+_SO = "reuse of these rows cannot be seen, so nothing is applied by itself"
+_NO_PLACE = f"there is no place to count openings of the test rows (openings=None): {_SO}"
+Values: TypeAlias = frozenset[str]
+"""Hashes of some values of one row."""
+_TEXT_TYPES = (str, bool, int, float, type(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,30 +54,135 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """One recorded opening; None rows stand for a damaged line, which is taken to share every row."""
+class RowMark:
+    """By what a test row is recognised.
 
-    key: tuple[str, str]
-    rows: frozenset[str] | None
+    Args:
+        read: Hashes of the values that are read: one set for each prompt, two in a comparison.
+        every: Hashes of all its values, for what a prompt of an earlier opening read.
+        old: Its names in the first format.
+    """
+
+    read: tuple[Values, ...]
+    every: Values
+    old: Values = frozenset()
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Any], readings: Sequence[Reading] = (Reading(),)) -> RowMark:
+        """The marks of a row for the prompts of `readings`.
+
+        >>> RowMark.of({"q": "A  b"}).read == RowMark.of({"question": "a B"}).read
+        True
+        """
+        parts = [part_read(inputs, reading) for reading in readings]
+        hashes = [frozenset(value_keys(part)) for part in parts]
+        old = {row_hash(inputs), *(row_hash(part) for part in parts)}
+        return cls(tuple(hashes), frozenset(value_keys(inputs)).union(*hashes), frozenset(old))
+
+
+def part_read(inputs: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """What decides which row this is: the inputs that are read, and those that only code can use.
+
+    An array, bytes or another object cannot be shown in a text, so where a row has one, its chain's code uses it.
+    """
+    read = reading.of(inputs)
+    return read | {name: value for name, value in inputs.items() if name not in read and not is_textual(value)}
+
+
+def is_textual(value: Any) -> bool:
+    """Whether a value can stand in a text: text, numbers, dates and ids, and lists and mappings of them."""
+    if isinstance(value, _TEXT_TYPES):
+        return True
+    if isinstance(value, Mapping):
+        return all(is_textual(member) for member in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(is_textual(member) for member in value)
+    return type(value).__module__ in {"datetime", "decimal", "uuid", "pathlib", "fractions"}
+
+
+def recorded_rows(rows: Iterable[RowMark]) -> list[str]:
+    """Rows as records keep them: the hashes of the values that are read, joined."""
+    return sorted({"+".join(sorted(values)) for row in rows for values in row.read})
+
+
+def rows_among(rows: Iterable[RowMark], recorded: frozenset[str]) -> int:
+    """How many of these rows stand in what `recorded_rows` gave."""
+    return sum(any("+".join(sorted(values)) in recorded for values in row.read) for row in rows)
+
+
+def value_keys(values: Mapping[str, Any]) -> list[str]:
+    """A hash of each value in its normal form; empty ones are left out where there are others."""
+    found = [content_hash(form, _SHORT) for value in values.values() if (form := normal_form(value)) not in _EMPTY]
+    return sorted(set(found)) or [content_hash("", _SHORT)]
+
+
+_SHORT = 12
+"""Hex digits of a value's hash: among a million values one in a thousand files has two alike."""
+_EMPTY: tuple[object, ...] = ("", [], {})
 
 
 def row_hash(inputs: Mapping[str, Any]) -> str:
-    """Hash of a row's inputs, the same for inputs that differ in spacing or Unicode form only.
+    """The name of a row in the first format: its inputs with their names, in any spacing or Unicode form.
 
     >>> row_hash({"q": "two  words "}) == row_hash({"q": "two words"})
     True
     """
-    return content_hash(_normal(inputs))
+    return content_hash(_spaced(inputs))
 
 
-def _normal(value: Any) -> Any:
+def _spaced(value: Any) -> Any:
     if isinstance(value, str):
         return " ".join(unicodedata.normalize("NFKC", value).split())
     if isinstance(value, Mapping):
-        return {str(k): _normal(v) for k, v in value.items()}
+        return {str(k): _spaced(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_normal(v) for v in value]
+        return [_spaced(v) for v in value]
     return value
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One recorded opening; None rows stand for a damaged line, which is taken to share every row."""
+
+    nonce: str
+    rows: frozenset[str] | None
+
+    @cached_property
+    def values(self) -> tuple[Values, ...]:
+        """Its rows as sets of value hashes; a name of the first format stays alone."""
+        return tuple(frozenset(row.split("+")) for row in self.rows or ())
+
+
+class _Wanted:
+    """The rows that are to be opened, indexed by what they are recognised by."""
+
+    def __init__(self, rows: Iterable[RowMark]) -> None:
+        self._read = {values for row in rows for values in row.read}
+        self._old = frozenset[str]().union(*(row.old for row in rows))
+        self._having: dict[str, list[Values]] = defaultdict(list)
+        for row in rows:
+            for value in row.every:
+                self._having[value].append(row.every)
+
+    def meets(self, line: _Line) -> bool:
+        """Whether any row of an earlier opening is one of these, as its prompt read it or as ours do."""
+        if line.rows is None or not line.rows.isdisjoint(self._old):
+            return True
+        return any(map(self._has_what_was_read, line.values)) or self._reads_what_was_there(line)
+
+    def _has_what_was_read(self, before: Values) -> bool:
+        rarest = min((self._having.get(value, []) for value in before), key=len)
+        return any(before <= row for row in rarest)
+
+    def _reads_what_was_there(self, line: _Line) -> bool:
+        there: dict[str, list[Values]] = defaultdict(list)
+        for values in line.values:
+            for value in values:
+                there[value].append(values)
+        return any(
+            any(read <= values for values in min((there.get(value, []) for value in read), key=len))
+            for read in self._read
+        )
 
 
 class Openings:
@@ -76,52 +194,71 @@ class Openings:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def number(self, rows: Iterable[str], *, run_id: str | None = None) -> int:
-        """1 + the openings so far that share any of these row hashes. Reads only.
+    @property
+    def path(self) -> Path | None:
+        """Where the record is."""
+        return self._path
 
-        With `run_id` that run's own openings are left out: what a resumed run may ask before its test.
+    def in_first_format(self, rows: Iterable[str]) -> bool:
+        """Whether version 0.1 has opened any of these rows, given by `row_hash`: it had split them in its own way."""
+        known = [line.rows for line in self._read() if line.rows and not line.nonce]
+        return bool(known) and not frozenset(rows).isdisjoint(frozenset[str]().union(*known))
+
+    def number(self, rows: Iterable[RowMark], *, own: str | None = None) -> int:
+        """The how many-th look at any of these rows the next one is. Reads only.
+
+        Args:
+            rows: The test rows.
+            own: The mark in the asking run's journal, if it has opened the rows: then that opening's number.
         """
-        try:
-            text = _read(self._path) if self._path is not None else b""
-        except OSError:
-            text = b""
-        others = [line for line in _lines(text) if line.rows is None or line.key[0] != run_id]
-        return 1 + _sharing(others, frozenset(rows))
+        lines = self._read()
+        wanted = _Wanted(list(rows))
+        return 1 + _sharing(lines[: _place(lines, own)], wanted)
 
-    def record(self, run_id: str, candidate_id: str, rows: Sequence[str]) -> Opening:
+    def record(self, run_id: str, candidate_id: str, rows: Sequence[RowMark], *, nonce: str) -> Opening:
         """Record that `rows` are opened now, and say the how many-th time.
 
-        The same run opening the rows for the same candidate again, as a resumed run does, is the
-        same opening and is not written twice.
+        Args:
+            run_id: For people who read the file.
+            candidate_id: The same.
+            rows: The test rows.
+            nonce: The mark that the run has written into its journal for this opening. Opening with the same mark
+                again, as a resumed run does, is the same opening and is not written twice.
         """
-        wanted, key = frozenset(rows), (run_id, candidate_id)
+        wanted = _Wanted(rows)
         if self._path is None:
-            return Opening(number=1, persistent=False, problem="there is no place to count openings of the test rows")
+            return Opening(number=1, persistent=False, problem=_NO_PLACE)
+        line: dict[str, object] = {"time": _now(), "run_id": run_id, "candidate_id": candidate_id, "nonce": nonce}
+        line["rows"] = recorded_rows(rows)
         try:
-            with _locked(self._path) as file:
-                return self._record(file, key, wanted)
+            with locked_file(self._path) as file:
+                return self._record(file, line, wanted)
         except OSError as error:
-            problem = f"openings of the test rows cannot be counted in {self._path.name}: {error.strerror or error}"
-            return Opening(number=self.number(wanted), persistent=False, problem=problem)
+            why = error.strerror or error
+            problem = f"openings of the test rows cannot be counted in {self._path.name}: {why}; {_SO}"
+            return Opening(number=1 + _sharing(self._read(), wanted), persistent=False, problem=problem)
 
-    def _record(self, file: BinaryIO, key: tuple[str, str], rows: frozenset[str]) -> Opening:
+    def _record(self, file: BinaryIO, line: Mapping[str, Any], wanted: _Wanted) -> Opening:
         text = file.read()
         lines = _lines(text)
-        known = next((i for i, line in enumerate(lines) if line.key == key and line.rows == rows), None)
+        known = _place(lines, str(line["nonce"]))
         if known is not None:
-            return Opening(number=1 + _sharing(lines[:known], rows), persistent=True, repeated=True)
+            return Opening(number=1 + _sharing(lines[:known], wanted), persistent=True, repeated=True)
         file.truncate(text.rfind(b"\n") + 1)  # a line without its end was never paid for: it is dropped
         file.seek(0, os.SEEK_END)
-        line = {"time": _now(), "run_id": key[0], "candidate_id": key[1], "rows": sorted(rows)}
         file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-        return Opening(number=1 + _sharing(lines, rows), persistent=True)
+        return Opening(number=1 + _sharing(lines, wanted), persistent=True)
 
-
-def _read(path: Path) -> bytes:
-    with open(open_unlinked(path, os.O_RDONLY), "rb") as file:
-        return file.read()
+    def _read(self) -> list[_Line]:
+        if self._path is None:
+            return []
+        try:
+            with open(open_unlinked(self._path, os.O_RDONLY), "rb") as file:
+                return _lines(file.read())
+        except OSError:
+            return []
 
 
 def _lines(text: bytes) -> list[_Line]:
@@ -132,13 +269,18 @@ def _lines(text: bytes) -> list[_Line]:
 def _line(raw: bytes) -> _Line:
     try:
         data = json.loads(raw)
-        return _Line((str(data["run_id"]), str(data["candidate_id"])), frozenset(map(str, data["rows"])))
-    except (ValueError, KeyError, TypeError):
-        return _Line(("", ""), None)
+        return _Line(str(data.get("nonce", "")), frozenset(map(str, data["rows"])))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _Line("", None)
 
 
-def _sharing(lines: Iterable[_Line], rows: frozenset[str]) -> int:
-    return sum(line.rows is None or not line.rows.isdisjoint(rows) for line in lines)
+def _place(lines: Sequence[_Line], nonce: str | None) -> int | None:
+    """Where the opening with this mark stands, or None."""
+    return next((i for i, line in enumerate(lines) if nonce and line.nonce == nonce), None)
+
+
+def _sharing(lines: Iterable[_Line], wanted: _Wanted) -> int:
+    return sum(map(wanted.meets, lines))
 
 
 def _now() -> str:
@@ -146,8 +288,8 @@ def _now() -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
-    """The file open for reading and appending, held by nobody else."""
+def locked_file(path: Path) -> Iterator[BinaryIO]:
+    """The file open for reading and appending, held by this process alone. Raises OSError; links are not followed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(open_unlinked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644), "a+b") as file:
         _lock(file)

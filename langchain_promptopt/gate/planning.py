@@ -236,7 +236,7 @@ def feasibility(
 
 def _obstacle(n: int, gate: Gate, alpha: float, baseline_rate: float | None, opening: int) -> str:
     if n < FEWEST_CLUSTERS:
-        return f"the test split has {n} independent rows; fewer than {FEWEST_CLUSTERS} can show nothing"
+        return f"at least {FEWEST_CLUSTERS} independent test rows are needed, and the test split has {n}"
     if clean_sweep_possible(n, alpha, baseline_rate, margin=gate.min_improvement):
         return ""
     winnable = n if baseline_rate is None else round(n * (1 - baseline_rate))

@@ -14,7 +14,13 @@ from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.events import Proposed, RunFinished
 from langchain_promptopt.optimizer.arguments import SharedArguments, refuse_unknown, settings_of
-from langchain_promptopt.optimizer.plan import Plan, make_plan
+from langchain_promptopt.optimizer.plan import (
+    Plan,
+    make_plan,
+    opening_notes,
+    warn_of_earlier_looks,
+    what_the_split_shows,
+)
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.run import failure_recorded, traced, unjudged_notes, until_signal
 from langchain_promptopt.optimizer.wiring import Assembled, Rival, assemble
@@ -67,10 +73,11 @@ async def acompare(
     if old is new and new_model is None:
         msg = "old and new are the same object"
         raise DataError(msg, mend="Compare two different prompts, chains or models.")
-    left = await make_plan(_task(old), settings, searches=False)
+    sides = (_task(old), _task(new))
+    left = await make_plan(sides[0], settings, searches=False, sides=sides)
     try:
         theirs = settings if new_model is None else replace(settings, task_model=new_model)
-        right = await make_plan(_task(new), theirs, searches=False)
+        right = await make_plan(sides[1], theirs, searches=False, sides=sides)
         try:
             return await _decide(left, right, config or {})
         finally:
@@ -90,11 +97,12 @@ def _task(task: Any) -> Any:
 async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
     salt = "" if left.code == right.code else right.code  # what tells the sides apart beside their prompts
     rival = Candidate(right.baseline.prompts, origin="compare", parents=(left.baseline.id,), salt=salt)
-    _check(left, rival)
     plan = _named(left, rival)
+    _check(plan, rival)
     ready = assemble(plan, rival=Rival(right, rival.id))
     try:
         replayed = ready.journal.finished
+        warn_of_earlier_looks(plan, replayed=replayed)
         work = traced(plan, ready, config, lambda inner: _tested(plan, ready, rival, inner))
         with failure_recorded(plan, ready):
             ended = await until_signal(work, plan, ready.guarded.stopping)
@@ -118,7 +126,9 @@ def _check(left: Plan, rival: Candidate) -> None:
 def _named(left: Plan, rival: Candidate) -> Plan:
     run_id = content_hash(["compare", left.run_id, rival.id], 16)
     started = replace(left.started, run_id=run_id, method="compare", recipe={"new_candidate_id": rival.id})
-    return replace(left, started=started)
+    shows = what_the_split_shows(left.data, left.settings, left.openings, run_id)
+    notes = [note for note in left.notes if note.kind != "gate"]
+    return replace(left, started=started, shows=shows, notes=(*notes, *opening_notes(shows)))
 
 
 @dataclass(frozen=True)

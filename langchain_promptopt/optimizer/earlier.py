@@ -23,10 +23,11 @@ _AROUND = 24
 
 @dataclass(frozen=True)
 class PastEdit:
-    """An edit and the text it stood in."""
+    """An edit, the text it stood in, and the rows (as `recorded_rows` gives them) on which it was found."""
 
     edit: Edit
     template: str
+    searched: frozenset[str] = frozenset()
 
     def placed(self, prompts: PromptSet) -> Edit | None:
         """The edit at its place in `prompts`; None where its text is gone, ambiguous or may not be touched."""

@@ -7,17 +7,19 @@ Everything resolved, checked and addressed before the first paid call.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from langchain_promptopt._data import load_data
+from langchain_promptopt._data import load_data, references_needed, unused_columns
 from langchain_promptopt._engine.run import Objective
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
+from langchain_promptopt._langchain.reading import reading_of
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.evaluators import PREFIX, stored
@@ -30,15 +32,16 @@ from langchain_promptopt._text.templates import find_edit_marks
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
 from langchain_promptopt.evaluators import Declared, Metrics, know_labels, resolve_evaluators, resolve_summaries
 from langchain_promptopt.events import RunStarted
-from langchain_promptopt.gate.openings import Openings, row_hash
+from langchain_promptopt.gate.openings import Openings, RowMark, recorded_rows, rows_among
 from langchain_promptopt.gate.planning import feasibility
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer.earlier import with_past
 from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shared_model_note
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.steps.base import versions
+from langchain_promptopt.store import RunFolder, opening_mark
 from langchain_promptopt.strategies.registry import dump, recipe_notes
-from langchain_promptopt.types import SPLITS, Candidate, Note, PromptSet, content_hash
+from langchain_promptopt.types import SPLITS, Candidate, Note, PromptSet, RowUse, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +54,8 @@ if TYPE_CHECKING:
     from langchain_promptopt.gate.planning import Feasibility
     from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.ports import DataSet
-    from langchain_promptopt.recipe import Gate, Recipe
-    from langchain_promptopt.types import Example, PromptSet
+    from langchain_promptopt.recipe import Recipe
+    from langchain_promptopt.types import PromptSet
 
 # ------------------------------------------------------------ `evaluators=["langsmith:helpful"]`: evaluators kept
 
@@ -93,10 +96,13 @@ def _judge(spec: str, settings: Settings) -> Any:
 # ------------------------------------------------------------ The rows of a run: from files and memory, or from La
 
 
-def load_rows(settings: Settings, *, write: bool = True) -> DataSet:
+def load_rows(settings: Settings, use: RowUse = RowUse(), *, write: bool = True) -> DataSet:  # noqa: B008 - frozen
     """All rows, checked. LangSmith is asked only when `settings.data` names nothing here.
 
-    With `write`, splits made here go back to a dataset that has none, where the settings ask for it.
+    Args:
+        settings: Where the rows are, and which column is what.
+        use: What the prompts read of them, and whether references are needed.
+        write: Whether splits made here go back to a dataset that has none, where the settings ask for it.
     """
     options = settings.langsmith
     remote = settings.remote
@@ -109,6 +115,8 @@ def load_rows(settings: Settings, *, write: bool = True) -> DataSet:
         drop_leaks=settings.drop_leaks,
         skip_bad_lines=settings.skip_bad_lines,
         remote=remote,
+        use=use,
+        openings=Openings(settings.openings),
     )
     if not isinstance(remote, LangSmithRows) or remote.version is None:
         return data
@@ -136,6 +144,7 @@ def is_uuid(text: str) -> bool:
 
 # ------------------------------------------------------------ Everything resolved, checked and addressed before th
 
+_log = logging.getLogger("langchain_promptopt")
 _DRY_ROWS = 8
 """Rows shown to the dry run: enough to take different branches of a chain."""
 
@@ -184,10 +193,27 @@ class Plan:
             await self.opened.pop().aclose()
 
 
-def what_the_split_shows(rows: Sequence[Example], gate: Gate, openings: Openings, run_id: str) -> Feasibility:
-    """Whether these rows can reach the level at all. A resumed run's own opening does not count."""
-    opening = openings.number([row_hash(e.inputs) for e in rows], run_id=run_id)
-    return feasibility(len({e.cluster for e in rows}), gate, opening)
+def what_the_split_shows(data: DataSet, settings: Settings, openings: Openings, run_id: str) -> Feasibility:
+    """Whether the test rows can reach the level at all. A resumed run's own opening is not a further one."""
+    own = None if settings.runs_dir is None else opening_mark(RunFolder(settings.runs_dir, run_id).journal)
+    opening = openings.number([RowMark.of(e.inputs, data.use.readings) for e in data["test"]], own=own)
+    return feasibility(len({e.cluster for e in data["test"]}), settings.gate, opening)
+
+
+def warn_of_earlier_looks(plan: Plan, *, replayed: bool) -> None:
+    """Log, before a look at the test rows is spent, that it is not the first; a replayed run spends none."""
+    if not replayed:
+        for note in opening_notes(plan.shows):
+            _log.warning("%s", note)
+
+
+def opening_notes(shows: Feasibility) -> tuple[Note, ...]:
+    """What it means that test rows were opened before; nothing where they were not."""
+    if shows.opening == 1:
+        return ()
+    times = "once" if shows.opening == 2 else f"{shows.opening - 1} times"
+    said = f"test rows of this run were looked at {times} before: this is look {shows.opening}, so p must be below"
+    return (Note("gate", f"{said} {shows.alpha:.2g}; fresh test rows would start again at the first look"),)
 
 
 @dataclass(frozen=True)
@@ -204,25 +230,60 @@ class _Resolved:
     notes: tuple[Note, ...]
 
 
-def _resolved(settings: Settings, *, searches: bool) -> _Resolved:
+def use_of(tasks: Iterable[Any], evaluators: Iterable[Evaluator]) -> RowUse:
+    """What prompts and evaluators do with the rows."""
+    return RowUse(tuple(dict.fromkeys(map(reading_of, tasks))), references_needed(evaluators))
+
+
+def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _Resolved:
     evaluators = resolve_evaluators(with_stored(settings.evaluators, settings), import_from=settings.import_from)
     summaries = resolve_summaries(settings.summary_evaluators, import_from=settings.import_from)
     metrics = Metrics(evaluators)
     objective = _objective(metrics, settings)
     optimizer = _optimizer_model(settings) if searches else None
-    data = load_rows(settings)
+    data = load_rows(settings, use_of(tasks, evaluators))
+    _refuse_searched(data, settings)
     evaluators = know_labels(evaluators, [e for rows in data.splits.values() for e in rows])
-    notes = (*data.notes, *judge_notes(evaluators, settings), *shared_model_note(evaluators, optimizer))
+    notes = (
+        *data.notes,
+        *_unused(data, evaluators),
+        *judge_notes(evaluators, settings),
+        *shared_model_note(evaluators, optimizer),
+    )
     return _Resolved(data, evaluators, summaries, metrics, objective, optimizer, _task_model(settings), notes)
 
 
-async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> Plan:
-    """Resolve and check everything; nothing is paid for. Raises UsageError with place and mend.
+def _refuse_searched(data: DataSet, settings: Settings) -> None:
+    """Raise where the test holds rows on which the earlier run found the edits that are tried again."""
+    searched = frozenset(row for past in settings.start_edits for row in past.searched)
+    if not searched:
+        return
+    n = rows_among((RowMark.of(e.inputs, data.use.readings) for e in data["test"]), searched)
+    if n:
+        msg = f"{n} of {len(data['test'])} test rows were search rows of the run whose edits are tried again"
+        mend = "Edits cannot be proven on rows they were chosen on: take other test rows, or leave out the earlier run."
+        raise DataError(msg, where=data.source, mend=mend)
 
-    Without `searches` (a comparison) no optimizer model is needed and nothing has to be editable.
+
+def _unused(data: DataSet, evaluators: Sequence[Evaluator]) -> Iterator[Note]:
+    if unused := unused_columns(data, evaluators):
+        yield Note("unused", f"not used: {', '.join(unused)} (no prompt, setting or evaluator reads them)")
+
+
+async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sides: Sequence[Any] = ()) -> Plan:
+    """Resolve and check everything; nothing is paid for.
+
+    Args:
+        task: The chain, prompt or function.
+        settings: All that was set.
+        searches: False for a comparison: no optimizer model is needed and nothing has to be editable.
+        sides: Both sides of a comparison, in the same order for each: rows are the same if either reads the same.
+
+    Raises:
+        UsageError: With place and mend.
     """
     recipe = recipe_of(settings.method)
-    given = _resolved(settings, searches=searches)
+    given = _resolved(sides or (task,), settings, searches=searches)
     data, optimizer, evaluators = given.data, given.optimizer, given.evaluators
     watch = Watch(task, given.model, optimizer, [e.origin for e in evaluators])
     code = code_of((task, given.model))  # before the dry run, which fills counters and caches
@@ -246,6 +307,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
     started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
     told = (Note("prompt", text) for text in (*settings.notes, *target.notes, *_prompt_notes(prompts, data)))
     remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
+    shows = what_the_split_shows(data, settings, openings, started.run_id)
     return Plan(
         task=task,
         settings=settings,
@@ -259,12 +321,18 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True) -> 
         optimizer=optimizer,
         models=started.models,
         prices=prices,
-        shows=what_the_split_shows(data["test"], settings.gate, openings, started.run_id),
+        shows=shows,
         started=started,
         code=code,
         watch=watch,
         summaries=given.summaries,
-        notes=(*given.notes, *told, *(Note("method", text) for text in remarks), *_too_large(watch)),
+        notes=(
+            *given.notes,
+            *opening_notes(shows),
+            *told,
+            *(Note("method", text) for text in remarks),
+            *_too_large(watch),
+        ),
         openings=openings,
     )
 
@@ -405,7 +473,7 @@ def _check_dev(data: DataSet) -> None:
     if data["dev"]:
         return
     shares = ", ".join(f"{s} {len(rows)}" for s, rows in data.splits.items())
-    msg = f"there are no dev rows to search on ({shares})"
+    msg = f"at least one dev row is needed to search on, and there is none ({shares})"
     unused = [note.text for note in data.notes if note.kind == "unused"]
     if unused:
         msg += f"; {'; '.join(unused)}"
@@ -472,6 +540,10 @@ def _started(
             "source": data.source,
             "as_of": data.as_of,
             "splits": {s: len(rows) for s, rows in data.splits.items()},
+            **data.use.as_json(),
+            "searched": recorded_rows(
+                RowMark.of(e.inputs, data.use.readings) for s, rows in data.splits.items() if s != "test" for e in rows
+            ),
         },
         seed_candidate_id=prompts.id,
         prompts=prompts.as_json(),

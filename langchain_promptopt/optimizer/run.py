@@ -31,7 +31,7 @@ from langchain_promptopt.evaluators import Call, EvaluatorFailed
 from langchain_promptopt.events import Applied, RunFinished
 from langchain_promptopt.optimizer.answer import error_json
 from langchain_promptopt.optimizer.costs import estimate_of
-from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan
+from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan, warn_of_earlier_looks
 from langchain_promptopt.optimizer.probes import probes_of, refuse_unknown_models
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.select import chosen, judge_part
@@ -223,6 +223,7 @@ def engine_work(plan: Plan, ready: Assembled, config: RunnableConfig) -> Corouti
 async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ended]) -> Result:
     """The result of the engine's work, applied and published as asked: the same whoever evaluated the cells."""
     replayed = ready.journal.finished
+    warn_of_earlier_looks(plan, replayed=replayed)
     try:
         with failure_recorded(plan, ready):
             ended = await work

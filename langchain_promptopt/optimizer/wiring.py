@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from langchain_promptopt._data import keep_splits
 from langchain_promptopt._engine.budget import book
 from langchain_promptopt._engine.engine import Engine, Verdict
 from langchain_promptopt._engine.evaluations import UNJUDGED
@@ -34,12 +35,12 @@ from langchain_promptopt._runtime.usage import UsageCollector
 from langchain_promptopt.errors import PromptError, UsageError
 from langchain_promptopt.evaluators import EvaluatorFailed, score_all
 from langchain_promptopt.events import Incident
-from langchain_promptopt.gate.openings import Openings, row_hash
+from langchain_promptopt.gate.openings import Openings, RowMark
 from langchain_promptopt.gate.pairs import pair_outcomes
 from langchain_promptopt.gate.verdict import Decision, decide
 from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
-from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Rejection, Usage
+from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Reading, Rejection, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -143,6 +144,8 @@ class GateJudge:
     metrics: Metrics
     clusters: Mapping[str, str]
     openings: Openings
+    readings: tuple[Reading, ...] = (Reading(),)
+    """What the prompts read of a row: by it test rows are recognised."""
     persistent: bool = True
     problem: str = ""
     same_model: bool = True
@@ -150,9 +153,10 @@ class GateJudge:
     models: int = 1
     """Models the chain has: more names served than that are drift."""
 
-    def open(self, rows: Sequence[Example], candidate_id: str) -> int:
+    def open(self, rows: Sequence[Example], candidate_id: str, nonce: str) -> int:
         """Record the opening before its first paid call."""
-        opening = self.openings.record(self.run_id, candidate_id, [row_hash(e.inputs) for e in rows])
+        marks = [RowMark.of(e.inputs, self.readings) for e in rows]
+        opening = self.openings.record(self.run_id, candidate_id, marks, nonce=nonce)
         self.persistent, self.problem = opening.persistent, opening.problem
         return opening.number
 
@@ -445,6 +449,7 @@ def assemble(
         ended: The same run as it ended, which now goes on: its account and its record, not new ones.
     """
     settings = plan.settings
+    keep_splits(plan.data, plan.openings)
     folder = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id)
     clock: Clock = settings.clock or RealClock()
     ledger = Ledger(settings.budget, plan.prices, clock) if ended is None else ended.run.ledger
@@ -511,6 +516,7 @@ def _judge(plan: Plan, *, same_model: bool) -> GateJudge:
         plan.metrics,
         clusters,
         plan.openings,
+        plan.data.use.readings,
         same_model=same_model,
         models=max(1, models),
     )

@@ -18,12 +18,12 @@ from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.limiter import RateLimit
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt.errors import ConfigError
-from langchain_promptopt.evaluators import declare
+from langchain_promptopt.evaluators import declare, resolve_evaluators
 from langchain_promptopt.gate.openings import FILE_NAME
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer import Settings
 from langchain_promptopt.optimizer.arguments import JudgeCost
-from langchain_promptopt.optimizer.plan import load_rows
+from langchain_promptopt.optimizer.plan import load_rows, use_of, with_stored
 from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.delivering import deliver_report, deliver_result
 from langchain_promptopt.pipeline.recorded import (
@@ -36,6 +36,7 @@ from langchain_promptopt.pipeline.recorded import (
 from langchain_promptopt.ports import Executor, Observer
 from langchain_promptopt.recipe import Budget, Gate
 from langchain_promptopt.steps.base import takes_temperature
+from langchain_promptopt.types import RowUse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ class Prepared:
         settings = replace(self.settings, observers=watching, executor=shards or self.settings.executor)
         with importing_from(code_folder(self.config)):
             result = run_sync(lambda: run_task(self.task, settings))
-        self.record = deliver_result(self.config, result, self.examples())
+        self.record = deliver_result(self.config, result, _rows_of(result))
         return result
 
     def compare(self, old: str, new: str, *, observers: Sequence[Observer] = ()) -> Result:
@@ -79,12 +80,18 @@ class Prepared:
         with importing_from(code_folder(self.config, old, new)):
             before, after = load_task(self.config, old), load_task(self.config, new)
             result = run_sync(lambda: acompare(before.task, after.task, settings))
-        self.record = deliver_report(self.config, result, self.examples())
+        self.record = deliver_report(self.config, result, _rows_of(result))
         return result
 
     def examples(self) -> dict[str, dict[str, Any]]:
         """Inputs and expected outputs by example id, for showing rows beside verdicts."""
-        return examples_of(data_of(self.settings))
+        settings = self.settings
+        evaluators = resolve_evaluators(with_stored(settings.evaluators, settings), import_from=settings.import_from)
+        return examples_of(data_of(settings, use_of([self.task], evaluators)))
+
+
+def _rows_of(result: Result) -> dict[str, dict[str, Any]]:
+    return {} if result.data is None else examples_of(result.data)
 
 
 def prepare(config: Config, *, resume: Path | None = None) -> Prepared:
@@ -251,9 +258,9 @@ def forced_sampling(section: OptimizeConfig, model: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------- settings
 
 
-def data_of(settings: Settings) -> DataSet:
+def data_of(settings: Settings, use: RowUse = RowUse()) -> DataSet:  # noqa: B008 - frozen
     """The rows of settings, loaded again."""
-    return load_rows(settings, write=False)
+    return load_rows(settings, use, write=False)
 
 
 def settings_from(config: Config) -> Settings:

@@ -10,10 +10,12 @@ from langchain_promptopt._data import Columns, examples_of, load_data
 from langchain_promptopt._runtime.redact import public_url
 from langchain_promptopt.config import config_from_dict, with_values
 from langchain_promptopt.errors import PromptOptError, ResumeError, UsageError
+from langchain_promptopt.gate import OPENINGS_FILE, Openings
 from langchain_promptopt.optimizer.earlier import PastEdit
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.store import read_events, visible_events
 from langchain_promptopt.store.runs import JOURNAL, find_run, run_folders
+from langchain_promptopt.types import RowUse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +87,8 @@ def past_edits(config: Config) -> tuple[PastEdit, ...]:
         return ()
     record = _record(_latest_ended(config.runs_dir) if name == "latest" else find_run(config.runs_dir, name))
     texts = {(p["name"], i): m["template"] for p in record.started["prompts"] for i, m in enumerate(p["messages"])}
-    return tuple(PastEdit(e.as_edit(), texts[e.prompt, e.message]) for e in record.edits)
+    searched = frozenset((record.started.get("data") or {}).get("searched") or ())
+    return tuple(PastEdit(e.as_edit(), texts[e.prompt, e.message], searched) for e in record.edits)
 
 
 def _latest_ended(base: Path) -> Path:
@@ -114,11 +117,12 @@ def recalled(config: Config, started: Mapping[str, Any]) -> tuple[dict[str, dict
     """
     wanted = started["data"].get("as_of")
     recorded = started.get("config", {}).get("data") or {}
+    use = RowUse.from_json(started["data"])
     try:
         if recorded.get("source"):
-            found = _local(config_from_dict({"data": recorded}, root=config.root))
+            found = _local(config_from_dict({"data": recorded}, root=config.root), use)
         else:
-            found = _demo() if started["data"].get("source") == "rows in memory" else None
+            found = _demo(use) if started["data"].get("source") == "rows in memory" else None
     except PromptOptError as error:
         return None, f"the rows cannot be read again: {error} {_ASK}"
     if found is None:
@@ -129,7 +133,7 @@ def recalled(config: Config, started: Mapping[str, Any]) -> tuple[dict[str, dict
     return examples_of(found), ""
 
 
-def _local(config: Config) -> DataSet | None:
+def _local(config: Config, use: RowUse) -> DataSet | None:
     data = config.data
     source = config.path(data.source or "")
     if not source.exists():
@@ -141,13 +145,15 @@ def _local(config: Config) -> DataSet | None:
         splits={ours: theirs for ours, theirs in data.splits.items()} or None,
         drop_leaks=data.drop_leaks,
         skip_bad_lines=data.skip_bad_lines,
+        use=use,
+        openings=Openings(config.root / OPENINGS_FILE),
     )
 
 
-def _demo() -> DataSet:
+def _demo(use: RowUse) -> DataSet:
     from langchain_promptopt.offline import demo_rows
 
-    return load_data(demo_rows())
+    return load_data(demo_rows(), use=use)
 
 
 def columns_of(data: DataConfig) -> Columns:

@@ -2,7 +2,7 @@
 
 from langchain_promptopt.store.folder import RunFolder, list_runs, runs_dir
 from langchain_promptopt.store.journal import Journal
-from langchain_promptopt.store.lines import read_events, visible_events
+from langchain_promptopt.store.lines import opening_mark, read_events, visible_events
 from langchain_promptopt.store.memory import MemoryStore, Record
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Record",
     "RunFolder",
     "list_runs",
+    "opening_mark",
     "read_events",
     "runs_dir",
     "visible_events",

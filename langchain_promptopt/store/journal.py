@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import RunBusy, UnavailableError
 from langchain_promptopt.store.folder import open_unlinked, private_dir
-from langchain_promptopt.store.lines import cell_of, decode, encode, fingerprint, now, outcome_of, parse_line
+from langchain_promptopt.store.lines import cell_of, decode, encode, fingerprint, mark_of, now, outcome_of, parse_line
 from langchain_promptopt.types import Cell, Outcome
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Journal:
         self._inode = os.fstat(self._fd).st_ino
         self._known: Counter[bytes] = Counter()
         self._calls: dict[str, Mapping[str, Any]] = {}
+        self._opened: dict[str, str] = {}
         self._cells = Cells(self._fd)
         self._seq = 0
         self._end = 0
@@ -85,6 +86,11 @@ class Journal:
     def calls(self) -> Mapping[str, Mapping[str, Any]]:
         """Data of `called` events by key; the first of a key counts, as it did in the run."""
         return self._calls
+
+    @property
+    def opened(self) -> Mapping[str, str]:
+        """The mark of the opening of the test rows, by candidate; the first counts, so a resumed run has the same."""
+        return self._opened
 
     @property
     def cells(self) -> Mapping[Cell, Outcome]:
@@ -110,8 +116,10 @@ class Journal:
             if self._repeats(event.type, data):
                 return
             self._check_place()
-            line = encode(self._seq + 1, now(), event.type, data)
+            time = now()
+            line = encode(self._seq + 1, time, event.type, data)
             self._write(line)
+            self._note_opening(event.type, data, time)
             self._index(event.type, data if event.type != "called" else decode(line)["data"], len(line))
         if event.paid:
             self._syncer.soon()
@@ -278,6 +286,10 @@ class Journal:
                     return
                 self._take(line, number)
 
+    def _note_opening(self, kind: str, data: Mapping[str, Any], time: str) -> None:
+        if kind == "opened":
+            self._opened.setdefault(data["candidate_id"], mark_of(time, data["candidate_id"]))
+
     def _take(self, line: bytes, number: int) -> None:
         """Know what stands on a line, or tell that it is damaged."""
         size = len(line) + (not line.endswith(b"\n"))
@@ -292,6 +304,7 @@ class Journal:
             self.damaged.append(f"line {number}: it has seq {event['seq']}, so a line was lost, added or moved")
         kind, data = event["type"], event["data"]
         self._recall(kind, data)
+        self._note_opening(kind, data, event["time"])
         self._index(kind, data, size, loaded=True)
 
     def _recall(self, kind: str, data: Mapping[str, Any]) -> None:

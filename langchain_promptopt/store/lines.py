@@ -27,11 +27,33 @@ _LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", "
 _CANONICAL = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str, sort_keys=True)
 _READER = json.JSONDecoder()
 _ENDS = frozenset({"", "\n"})
+_OPENED = b'"type":"opened"'
+_HEAD = 100
+"""Bytes of a line within which its type stands."""
 
 
 def now() -> str:
     """The time as journals write it: RFC 3339, UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def mark_of(time: str, candidate_id: str) -> str:
+    """The mark of one opening of the test rows: made of the time of its line, so a run that starts anew has another."""
+    return hashlib.sha256(f"{time}/{candidate_id}".encode()).hexdigest()[:16]
+
+
+def opening_mark(path: Path) -> str | None:
+    """The mark of the last opening in a journal, None where it has none or is not there; other lines are not parsed."""
+    found = None
+    try:
+        with path.open("rb") as stream:
+            for line in stream:
+                if _OPENED in line[:_HEAD] and line.endswith(b"\n"):
+                    event = decode(line)
+                    found = mark_of(event["time"], event["data"]["candidate_id"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return found
 
 
 def encode(seq: int, time: str, kind: str, data: Mapping[str, Any]) -> bytes:

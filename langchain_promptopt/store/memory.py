@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_promptopt.store.lines import cell_of, encode, now, outcome_of
+from langchain_promptopt.store.lines import cell_of, encode, mark_of, now, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +25,11 @@ class Record(Protocol):
     @property
     def cells(self) -> Mapping[Cell, Outcome]:
         """Outcomes of `scored` events by cell; the last of a cell counts."""
+        ...
+
+    @property
+    def opened(self) -> Mapping[str, str]:
+        """The mark of the opening of the test rows, by candidate: a record that is another has another."""
         ...
 
     @property
@@ -71,6 +76,7 @@ class MemoryStore:
         self._lines: list[bytes] = []
         self._calls: dict[str, Mapping[str, Any]] = {}
         self._cells: dict[Cell, Outcome] = {}
+        self.opened: dict[str, str] = {}
 
     def __enter__(self) -> MemoryStore:
         return self
@@ -90,12 +96,15 @@ class MemoryStore:
 
     def append(self, event: Event) -> None:
         """Add one event."""
-        line = encode(len(self._lines) + 1, now(), event.type, event.as_json())
+        time = now()
+        line = encode(len(self._lines) + 1, time, event.type, event.as_json())
         self._lines.append(line)
-        if event.type not in {"called", "scored"}:
+        if event.type not in {"called", "scored", "opened"}:
             return
         data = json.loads(line)["data"]
-        if event.type == "called":
+        if event.type == "opened":
+            self.opened.setdefault(data["candidate_id"], mark_of(time, data["candidate_id"]))
+        elif event.type == "called":
             self._calls.setdefault(data["key"], data)
         else:
             self._cells[cell_of(data)] = outcome_of(data)

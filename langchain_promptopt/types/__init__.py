@@ -8,6 +8,7 @@ from langchain_promptopt._objects import canonical, content_hash
 from langchain_promptopt._text.ranges import Range, Rejection
 from langchain_promptopt.types.answer import answer_of
 from langchain_promptopt.types.outcomes import (
+    ABSENT,
     SPLITS,
     Attempt,
     Cell,
@@ -17,16 +18,20 @@ from langchain_promptopt.types.outcomes import (
     NoteKind,
     Outcome,
     Outcomes,
+    Reading,
+    RowUse,
     Split,
     Stop,
     StopKind,
     Trajectory,
     Usage,
+    value_at,
 )
 from langchain_promptopt.types.prompts import Candidate, Edit, Message, Prompt, PromptSet, ScopeName, Span
 from langchain_promptopt.types.proposal import Allowance, Batch, Draft, Feedback, Remembered, Shown, Workpiece
 
 __all__ = [
+    "ABSENT",
     "SPLITS",
     "Allowance",
     "Attempt",
@@ -46,8 +51,10 @@ __all__ = [
     "Prompt",
     "PromptSet",
     "Range",
+    "Reading",
     "Rejection",
     "Remembered",
+    "RowUse",
     "ScopeName",
     "Shown",
     "Span",
@@ -60,4 +67,5 @@ __all__ = [
     "answer_of",
     "canonical",
     "content_hash",
+    "value_at",
 ]

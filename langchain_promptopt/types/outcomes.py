@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from langchain_promptopt.types.prompts import Candidate
 
 Split: TypeAlias = Literal["train", "dev", "val", "test"]
@@ -20,7 +20,7 @@ StopKind: TypeAlias = Literal[
 ]
 
 
-NoteKind: TypeAlias = Literal["unused", "split_by_hash", "data", "prompt", "method", "judge"]
+NoteKind: TypeAlias = Literal["unused", "split_by_hash", "data", "prompt", "method", "judge", "gate"]
 """`unused`: something of the user's input has no effect. `split_by_hash`: the splits were made here."""
 
 
@@ -69,6 +69,90 @@ class Example:
     def cluster(self) -> str:
         """What the gate treats as one independent unit."""
         return self.group if self.group is not None else self.id
+
+
+ABSENT: Any = object()
+"""What `value_at` gives where there is nothing: None may be a value."""
+_INDEX = re.compile(r"\[(-?\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a chain reads of a row's inputs: two rows that agree in it are one row.
+
+    Args:
+        paths: Names of inputs, or dotted paths into nested ones. None where it cannot be told, so that all count.
+        printed: Those nested paths that a template prints, where a missing field would show as nothing.
+    """
+
+    paths: tuple[str, ...] | None = None
+    printed: tuple[str, ...] = ()
+
+    def of(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of `inputs` that is read, by path; all of it where nothing of it is there.
+
+        >>> Reading(("mail.body", "lang")).of({"mail": {"body": "hi", "id": 7}, "n": 3})
+        {'mail.body': 'hi'}
+        """
+        if self.paths is None:
+            return dict(inputs)
+        found = {path: value for path in self.paths if (value := value_at(inputs, path)) is not ABSENT}
+        return found or dict(inputs)
+
+    def reads(self, name: str) -> bool:
+        """Whether the input `name`, or a field of it, is read."""
+        return self.paths is None or any(path == name or path.startswith(f"{name}.") for path in self.paths)
+
+
+def value_at(place: Any, path: str) -> Any:
+    """The value at a path of names and list positions, or ABSENT; a key with dots is taken before a path.
+
+    >>> value_at({"messages": [{"content": "hi"}]}, "messages[0].content")
+    'hi'
+    >>> value_at({"messages": [{"content": "hi"}]}, "messages.-1.content")
+    'hi'
+    """
+    if isinstance(place, Mapping) and path in place:
+        return place[path]
+    for part in _INDEX.sub(r".\1", path).removeprefix(".").split("."):
+        if isinstance(place, Mapping):
+            place = place.get(part, ABSENT)
+        elif isinstance(place, list | tuple) and re.fullmatch(r"-?\d+", part):
+            place = place[int(part)] if -len(place) <= int(part) < len(place) else ABSENT
+        else:
+            place = getattr(place, part, ABSENT) if part in getattr(type(place), "model_fields", ()) else ABSENT
+        if place is ABSENT:
+            return ABSENT
+    return place
+
+
+@dataclass(frozen=True)
+class RowUse:
+    """What a run does with its rows.
+
+    Args:
+        readings: What the prompts read of a row: one reading, or those of both sides of a comparison.
+        references: Whether an evaluator asks for reference outputs.
+    """
+
+    readings: tuple[Reading, ...] = (Reading(),)
+    references: bool = True
+
+    @property
+    def printed(self) -> tuple[str, ...]:
+        """Nested fields that a prompt shows, and would show as nothing where they are missing."""
+        return tuple(dict.fromkeys(path for reading in self.readings for path in reading.printed))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for the record of a run."""
+        paths = [None if reading.paths is None else list(reading.paths) for reading in self.readings]
+        return {"reads": paths, "references": self.references}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RowUse:
+        """The inverse of `as_json`, as far as rows are told apart by it; an older record has the defaults."""
+        readings = tuple(Reading(None if p is None else tuple(p)) for p in data.get("reads") or ()) or (Reading(),)
+        return cls(readings, bool(data.get("references", True)))
 
 
 @dataclass(frozen=True, slots=True)

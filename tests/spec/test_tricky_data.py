@@ -9,8 +9,7 @@ import pytest
 from langchain_core.prompts import PromptTemplate
 
 from langchain_promptopt._data import Columns, inspect_rows, load_data
-from langchain_promptopt._data._load import as_named
-from langchain_promptopt._data._rows import conflicts, leaks
+from langchain_promptopt._data._splits import as_named, conflicts, leaks
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.evaluators import as_text, exact_match, label_match, number_match, rouge_l
 from tests.support.shared_data import shared

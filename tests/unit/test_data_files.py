@@ -95,8 +95,7 @@ def test_csv_keeps_strings_and_long_fields(tmp_path):
         ("q,a\n1,2,3\n", "line 2 .* 3 fields"),
         ("q,a\n1\n", "line 2 .* 1 fields"),
         ("q,q\n1,2\n", "'q' twice"),
-        ("q;a\n1;2\n", "semicolons"),
-        ("q\ta\n1\t2\n", "tabs"),
+        ("q;a\n1;2;3\n", "line 2 .* 3 fields"),
         ('q,a\n"x,2\n', "no CSV"),
         ('q,a\n"x"y,2\n', "no CSV"),
     ],
@@ -104,6 +103,52 @@ def test_csv_keeps_strings_and_long_fields(tmp_path):
 def test_csv_faults_are_named(tmp_path, text, said):
     with pytest.raises(DataError, match=said):
         read_file(write(tmp_path, "a.csv", text))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "note"),
+    [
+        ("a.csv", "q;a\n1, 2;3\n4;5, 6, 7\n", "semicolons"),
+        ("a.csv", "q\ta\n1, 2\t3\n4\t5\n", "tabs"),
+        ("a.csv", "q|a\n1, 2|3\n4|5\n", "vertical bars"),
+        ("a.tsv", "q\ta\n1, 2\t3\n4\t5\n", ""),
+    ],
+)
+def test_separators_are_found_and_said(tmp_path, name, text, note):
+    found = read_file(write(tmp_path, name, text))
+    assert found.rows[0].value == {"q": "1, 2", "a": "3"}
+    assert note in found.note
+    assert bool(found.note) is bool(note)
+
+
+def test_a_comma_file_with_other_signs_in_its_texts_stays_one(tmp_path):
+    text = "q,a\n" + "".join(f"one; two; three {i},x|y\n" for i in range(30))
+    found = read_file(write(tmp_path, "a.csv", text))
+    assert (found.rows[0].value, found.note) == ({"q": "one; two; three 0", "a": "x|y"}, "")
+
+
+def test_one_column_is_a_table_too(tmp_path):
+    assert rows_of(write(tmp_path, "a.csv", "q\none\ntwo\n")) == [{"q": "one"}, {"q": "two"}]
+
+
+@pytest.mark.parametrize("key", ["data", "rows", "examples", "items"])
+def test_one_list_of_rows_in_an_object_is_read_and_said(tmp_path, key):
+    value = {"version": 2, key: [{"q": "a"}, {"q": "b"}], "tags": ["x"]}
+    found = read_file(write(tmp_path, "a.json", json.dumps(value)))
+    assert [r.value for r in found.rows] == [{"q": "a"}, {"q": "b"}]
+    assert repr(key) in found.note
+    assert "not used: version, tags" in found.note
+
+
+@pytest.mark.parametrize("key", ["training", "validation", "test"])
+def test_a_list_under_a_name_of_a_split_is_that_split(tmp_path, key):
+    found = read_file(write(tmp_path, "a.json", json.dumps({key: [{"q": "a"}]})))
+    assert found.splits == {key: [{"q": "a"}]}
+
+
+def test_an_object_without_rows_is_refused_with_its_keys(tmp_path):
+    with pytest.raises(DataError, match="its keys are ticket, label"):
+        read_file(write(tmp_path, "a.json", json.dumps({"ticket": {"0": "x"}, "label": {"0": "y"}})))
 
 
 def test_parquet(tmp_path):

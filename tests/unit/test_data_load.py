@@ -304,8 +304,12 @@ def test_the_version_follows_the_rows():
 
 
 def test_small_and_missing_tests_are_said():
-    assert any("below 6" in n.text for n in load_data([row(str(i), split="test") for i in range(5)]).notes)
-    assert not any("below 6" in n.text for n in load_data([row(str(i), split="test") for i in range(6)]).notes)
+    assert any(
+        "at least 6 independent" in n.text for n in load_data([row(str(i), split="test") for i in range(5)]).notes
+    )
+    assert not any(
+        "at least 6 independent" in n.text for n in load_data([row(str(i), split="test") for i in range(6)]).notes
+    )
     assert any("no test split" in n.text for n in load_data([row("a", split="dev")]).notes)
     grouped = [{"q": str(i), "answer": "x", "g": "same", "metadata": {"split": "test"}} for i in range(9)]
     assert any(

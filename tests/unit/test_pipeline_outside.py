@@ -79,7 +79,7 @@ def test_a_session_in_json_is_the_same_run(config, tmp_path):
 
     made = PromptOptimizer(
         data=str(tmp_path / "rows.jsonl"), evaluators=["exact_match"], optimizer_model="offline", task_model="offline",
-        method="lpo-pe2", runs_dir=None,
+        method="lpo-pe2", runs_dir=None, openings=tmp_path / "its-own.jsonl",
     )  # fmt: skip
     calls = 0
     with made.session(ChatPromptTemplate.from_template(PROMPT)) as session:

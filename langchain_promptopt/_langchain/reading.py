@@ -1,0 +1,300 @@
+"""Which inputs of a row a chain reads, as far as its structure shows it, without running anything.
+
+Leaks, repeats and openings compare what is read and nothing else, so that a row number does not make a new row.
+The row is followed through sequences, parallel steps, branches and `assign`, until a prompt, a graph or a function
+takes names from it. Where it goes into code that cannot be followed, all inputs count as read.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import operator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from langchain_core.prompts.base import BasePromptTemplate
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBranch,
+    RunnableLambda,
+    RunnableParallel,
+    RunnablePassthrough,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import RunnableConfigurableAlternatives, RunnableConfigurableFields
+from langchain_core.runnables.passthrough import RunnableAssign, RunnablePick
+
+from langchain_promptopt._langchain.templates import chooses_examples, partial_names, read_leaves
+from langchain_promptopt.types import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import CodeType
+
+
+class _UnknownReading(Exception):  # noqa: N818 - never leaves this file
+    """The row goes where it cannot be followed."""
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What a step is given: the row itself, values made from it, or a mapping that mixes the two."""
+
+    row: bool = False
+    parts: Mapping[str, _Value] = field(default_factory=dict)
+    """Entries that are known by name; with `row`, other names are those of the row."""
+
+    @property
+    def holds_row(self) -> bool:
+        return self.row or any(part.holds_row for part in self.parts.values())
+
+
+_ROW = _Value(row=True)
+_MADE = _Value()
+"""A value in which the row does not stand any more."""
+
+
+def reading_of(task: Any) -> Reading:
+    """What a chain, a prompt template or a function reads of each row; `Reading()` where that cannot be told."""
+    flow = _Flow()
+    try:
+        if isinstance(task, Runnable):
+            if flow.through(task, _ROW).holds_row:
+                return Reading()  # the answer shows the row
+        elif callable(task):
+            flow.function(task, _ROW)
+        else:
+            return Reading()
+    except _UnknownReading:
+        return Reading()
+    return Reading(tuple(sorted(flow.names)), tuple(sorted(flow.printed))) if flow.names else Reading()
+
+
+@dataclass
+class _Flow:
+    """Follows one row and notes the names that are taken from it."""
+
+    names: set[str] = field(default_factory=set)
+    printed: set[str] = field(default_factory=set)
+
+    def through(self, step: Any, value: _Value) -> _Value:
+        """What `step` makes of `value`."""
+        if not value.holds_row:
+            return _MADE
+        if isinstance(step, BasePromptTemplate):
+            return self._template(step, value)
+        for kind, follow in _STEPS:
+            if isinstance(step, kind):
+                return follow(self, step, value)
+        if value is _ROW and (names := _graph_inputs(step)):
+            self.names |= names
+            return _MADE
+        raise _UnknownReading
+
+    def function(self, function: Any, value: _Value) -> _Value:
+        """What a function of one argument makes of `value`."""
+        if isinstance(function, operator.itemgetter):
+            items = function.__reduce__()[1]
+            found = [self._take(value, item) for item in items]
+            return found[0] if len(found) == 1 else self._all_made(found)
+        names = names_read(function)
+        if names is None:
+            raise _UnknownReading
+        return self._all_made([self._take(value, name) for name in names])
+
+    def _template(self, template: BasePromptTemplate[Any], value: _Value) -> _Value:
+        if chooses_examples(template):  # a selector is given every input
+            raise _UnknownReading
+        paths, printed = _paths(template)
+        taken = [self._take(value, path) for path in paths]
+        if value is _ROW:
+            self.printed |= printed
+        return self._all_made(taken)
+
+    def _take(self, value: _Value, path: Any) -> _Value:
+        """The value at a path; noted where it is one of the row's."""
+        if not isinstance(path, str):
+            raise _UnknownReading
+        name = path.partition(".")[0]
+        if name in value.parts:
+            return value.parts[name]
+        if value.row:
+            self.names.add(path)
+        return _MADE
+
+    def _all_made(self, values: Iterable[_Value]) -> _Value:
+        """One value made of others. A whole row among them is read in full."""
+        if any(value.holds_row for value in values):
+            raise _UnknownReading
+        return _MADE
+
+    def _sequence(self, step: Any, value: _Value) -> _Value:
+        for part in step.steps:
+            value = self.through(part, value)
+        return value
+
+    def _parallel(self, step: Any, value: _Value) -> _Value:
+        return _Value(parts={name: self.through(part, value) for name, part in step.steps__.items()})
+
+    def _assign(self, step: Any, value: _Value) -> _Value:
+        added = self.through(step.mapper, value)
+        return _Value(value.row, {**value.parts, **added.parts})
+
+    def _pick(self, step: Any, value: _Value) -> _Value:
+        if isinstance(step.keys, str):
+            return self._take(value, step.keys)
+        return _Value(parts={key: self._take(value, key) for key in step.keys})
+
+    def _passthrough(self, step: Any, value: _Value) -> _Value:
+        for function in (step.func, step.afunc):
+            if function is not None:
+                self.function(function, value)
+        return value
+
+    def _lambda(self, step: Any, value: _Value) -> _Value:
+        given = [f for f in (getattr(step, "func", None), getattr(step, "afunc", None)) if f is not None]
+        return self._either([self.function(f, value) for f in given])
+
+    def _branch(self, step: Any, value: _Value) -> _Value:
+        for condition, _ in step.branches:
+            self.through(condition, value)
+        return self._either([self.through(s, value) for s in (*(s for _, s in step.branches), step.default)])
+
+    def _alternatives(self, step: Any, value: _Value) -> _Value:
+        others = [s for s in step.alternatives.values() if isinstance(s, Runnable)]
+        if len(others) < len(step.alternatives):  # made when it is chosen
+            raise _UnknownReading
+        return self._either([self.through(s, value) for s in (step.default, *others)])
+
+    def _either(self, values: list[_Value]) -> _Value:
+        """One of several values, whichever it is."""
+        return values[0] if all(v == values[0] for v in values) else self._all_made(values)
+
+
+_STEPS: tuple[tuple[type[Any], Callable[[_Flow, Any, _Value], _Value]], ...] = (
+    (RunnableSequence, _Flow._sequence),
+    (RunnableParallel, _Flow._parallel),
+    (RunnableAssign, _Flow._assign),
+    (RunnablePick, _Flow._pick),
+    (RunnablePassthrough, _Flow._passthrough),
+    (RunnableLambda, _Flow._lambda),
+    (RunnableBranch, _Flow._branch),
+    (RunnableConfigurableFields, lambda flow, step, value: flow.through(step.default, value)),
+    (RunnableConfigurableAlternatives, _Flow._alternatives),
+    (RunnableWithFallbacks, lambda flow, step, value: flow._either([flow.through(s, value) for s in step.runnables])),
+    (RunnableBindingBase, lambda flow, step, value: flow.through(step.bound, value)),
+)
+
+
+def _paths(template: BasePromptTemplate[Any]) -> tuple[set[str], set[str]]:
+    """The paths a template reads, and those of nested fields that it prints even where they are missing."""
+    nested, whole, printed = set[str](), set[str](), set[str]()
+    for message in read_leaves(template):
+        if message.editable and message.template_format in {"mustache", "jinja2"}:
+            nested.update(message.parsed.paths)
+            printed.update(message.parsed.printed)
+        else:
+            whole.update(message.parsed.variables)
+    heads = {path.partition(".")[0] for path in nested} - whole
+    given = {*template.input_variables, *template.optional_variables, *partial_names(template)}
+    bound = partial_names(template)
+    return nested | (given - heads), {path for path in printed if path.partition(".")[0] not in bound}
+
+
+def _graph_inputs(step: Any) -> set[str]:
+    """The inputs that a LangGraph graph takes: it leaves out all others."""
+    if not type(step).__module__.startswith("langgraph."):
+        return set()
+    schema = getattr(getattr(step, "builder", None), "input_schema", None)
+    try:
+        return set(get_type_hints(schema)) if isinstance(schema, type) else set()
+    except (NameError, TypeError):
+        return set()
+
+
+_SKIPPED = frozenset({"CACHE", "EXTENDED_ARG", "PRECALL", "NOP", "PUSH_NULL", "COPY_FREE_VARS", "RESUME"})
+_HANDS_ON = frozenset({"RETURN_VALUE", "STORE_FAST", "JUMP_FORWARD"})
+"""What may follow a value that is returned as it is."""
+
+
+def names_read(function: Any, parameter: str | None = None) -> frozenset[str] | None:
+    """The names a function takes from a mapping it is given, or None where it uses it in any other way.
+
+    Args:
+        function: The function; methods too.
+        parameter: Which parameter the mapping is; None is the first.
+    """
+    plain = inspect.unwrap(getattr(function, "__func__", function))
+    if not inspect.isfunction(plain):
+        return None
+    code = plain.__code__
+    first = 1 if inspect.ismethod(function) else 0
+    if code.co_argcount <= first and parameter is None:
+        return None
+    name = parameter or code.co_varnames[first]
+    if name in code.co_cellvars or _may_return_a_runnable(plain, code):
+        return None
+    return _taken(code, name)
+
+
+def _taken(code: CodeType, name: str) -> frozenset[str] | None:
+    steps = [step for step in dis.get_instructions(code) if step.opname not in _SKIPPED]
+    found = set[str]()
+    for at, step in enumerate(steps):
+        if not step.opname.endswith(("_FAST", "_FAST_BORROW", "_FAST_CHECK")) and not _names(step.argval, name):
+            continue
+        if isinstance(step.argval, tuple) and name in step.argval:
+            return None  # two variables at once: it goes on as a whole
+        if step.argval != name:
+            continue
+        key = _key_taken(steps, at)
+        if key is None:
+            return None
+        found.add(key)
+    return frozenset(found)
+
+
+def _names(argument: object, name: str) -> bool:
+    return isinstance(argument, tuple) and name in argument
+
+
+def _key_taken(steps: list[dis.Instruction], at: int) -> str | None:
+    """The constant name in `row["name"]`, `row.get("name")` or `"name" in row`, where the load at `at` is the row."""
+    after = steps[at + 1 : at + 3]
+    if not steps[at].opname.startswith("LOAD_FAST") or not after:
+        return None
+    if after[0].opname == "CONTAINS_OP":
+        key = steps[at - 1].argval if at else None
+        return key if isinstance(key, str) else None
+    if len(after) < 2:
+        return None
+    if after[0].opname == "LOAD_CONST" and isinstance(after[0].argval, str):
+        takes = after[1].opname == "BINARY_SUBSCR" or (after[1].opname == "BINARY_OP" and after[1].argrepr == "[]")
+        return after[0].argval if takes else None
+    if after[0].opname in {"LOAD_METHOD", "LOAD_ATTR"} and after[0].argval == "get":
+        return after[1].argval if after[1].opname == "LOAD_CONST" and isinstance(after[1].argval, str) else None
+    return None
+
+
+def _may_return_a_runnable(function: Any, code: CodeType) -> bool:
+    """LangChain calls a Runnable that a function returns, with the whole row."""
+    held = inspect.getclosurevars(function)
+    known = {**held.globals, **held.nonlocals}
+    if any(_holds_runnables(value) for value in known.values()):
+        return True
+    steps = [step for step in dis.get_instructions(code) if step.opname not in _SKIPPED]
+    return any(
+        isinstance(known.get(step.argval) if isinstance(step.argval, str) else None, Runnable)
+        and step.opname.startswith(("LOAD_GLOBAL", "LOAD_DEREF"))
+        and after.opname in _HANDS_ON
+        for step, after in pairwise(steps)
+    )
+
+
+def _holds_runnables(value: object) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(isinstance(part, Runnable) for part in inside)
