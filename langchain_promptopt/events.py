@@ -113,6 +113,8 @@ class ScoredRow(Event):
     judge: Usage | None = None
     """The part of `usage` that evaluators' model calls took; None where they made none."""
     tries: int = 1
+    rendered: Sequence[str] | None = None
+    """Names of the prompts that the evaluation rendered; None is all of them."""
 
     @classmethod
     def of(cls, outcome: Outcome) -> ScoredRow:
@@ -132,6 +134,7 @@ class ScoredRow(Event):
             output=outcome.output,
             judge=outcome.judge if outcome.judge.calls else None,
             tries=outcome.tries,
+            rendered=outcome.rendered,
         )
 
 

@@ -330,7 +330,7 @@ class Evaluations:
             if (replayed := self._run.journal.cells.get(cell)) is not None:
                 book(self._run.ledger, self._run.state.step, replayed)
                 self._run.again(replayed)
-                self._note_unjudged(replayed)
+                self._note(replayed)
                 self._kept.add(replayed)
                 continue
             self._pending[cell] = asyncio.get_running_loop().create_future()
@@ -353,13 +353,16 @@ class Evaluations:
             raise
         self._release_held()
 
-    def _note_unjudged(self, outcome: Outcome) -> None:
+    def _note(self, outcome: Outcome) -> None:
+        names = [p.name for p in self._run.baseline.prompts] if outcome.rendered is None else outcome.rendered
+        if outcome.failure is None or outcome.rendered is not None:
+            self._run.state.rendered.update(names)
         if outcome.failure is not None and outcome.failure.kind == UNJUDGED:
             self._run.state.unjudged[outcome.failure.message] += 1
 
     async def _done(self, outcome: Outcome) -> None:
         self._asked += 1
-        self._note_unjudged(outcome)
+        self._note(outcome)
         if outcome.dropped:
             self._dropped += 1
             self._streak += 1

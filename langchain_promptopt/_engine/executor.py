@@ -218,8 +218,10 @@ def _of_role(failure: FailureKind, role: str) -> FailureKind:
 class Target(Protocol):
     """What is optimized: something that answers a row with given prompts."""
 
-    async def invoke(self, prompts: PromptSet, inputs: Mapping[str, Any], config: RunnableConfig) -> Any:
-        """The answer. Candidates given concurrently never mix."""
+    async def invoke(
+        self, prompts: PromptSet, inputs: Mapping[str, Any], config: RunnableConfig, rendered: set[str]
+    ) -> Any:
+        """The answer; names of the prompts it rendered are added to `rendered`. Concurrent candidates never mix."""
 
 
 class Guard(Protocol):
@@ -258,6 +260,7 @@ class _Tab:
     judge: Usage = field(default_factory=Usage)
     tries: int = 0
     served: str | None = None
+    rendered: set[str] | None = None
     steps: tuple[Any, ...] = ()
     """Runs of the chain's parts in the last attempt, where an evaluator looks at them."""
     finish: str = ""
@@ -357,8 +360,10 @@ class LocalExecutor:
                 heard = with_handler(heard, steps)
             tab.tries += 1
             try:
+                rendered: set[str] = set()
                 with metered_by(meter):
-                    output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard)
+                    output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, rendered)
+                tab.rendered = rendered
                 tab.steps = tuple(steps.roots)
             finally:  # failed calls are booked too, and at once: a pause before the next try hides nothing
                 tab.target += self.charge("task", job, meter, time.perf_counter() - started)
@@ -415,7 +420,8 @@ class LocalExecutor:
 
     def _outcome(self, job: Job, output: Any, found: Scores | Failure, tab: _Tab) -> Outcome:
         usage = tab.target + tab.judge
-        common: dict[str, Any] = {"usage": usage, "judge": tab.judge, "model_served": tab.served, "tries": tab.tries}
+        common: dict[str, Any] = {"rendered": _some_of(tab.rendered, job.candidate.prompts)}
+        common |= {"usage": usage, "judge": tab.judge, "model_served": tab.served, "tries": tab.tries}
         if not isinstance(found, Failure):
             return Outcome(job.cell, found.scores, answer_of(output), found.comments, **common)
         zeros = dict.fromkeys(self.keys(), 0.0) if found.scored_zero else {}
@@ -433,6 +439,12 @@ def _whole(output: Any) -> Any:
         return [_whole(value) for value in output] if type(output) is list else output
     except RecursionError:
         return output
+
+
+def _some_of(rendered: set[str] | None, prompts: PromptSet) -> tuple[str, ...] | None:
+    """The names rendered, or None where they are all there are."""
+    names = [p.name for p in prompts]
+    return None if rendered is None or rendered >= {*names} else tuple(n for n in names if n in rendered)
 
 
 class _Unheard:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -153,6 +153,10 @@ class RunState:
     """Pieces of work under way that need no outcomes: proposals being written."""
     told: set[tuple[str, int]] = field(default_factory=set)
     """Signatures that were told already, by kind and step."""
+    rendered: set[str] = field(default_factory=set)
+    """Names of the prompts that evaluations rendered."""
+    remarks: tuple[str, ...] = ()
+    """What the run found out about the chain, for the result's warnings."""
     unjudged: Counter[str] = field(default_factory=Counter)
     """Evaluations on which an evaluator raised, by what it said: they count neither for nor against."""
 
@@ -173,6 +177,8 @@ class Run:
     optimizer: OptimizerModel
     ledger: Ledger
     renders: Callable[[PromptSet], Rejection | None]
+    settle: Callable[[Collection[str]], tuple[PromptSet, tuple[str, ...]]] | None = None
+    """The baseline's prompts with those frozen that its evaluations did not render, and what to tell about them."""
     max_failure_rate: float = 0.05
     state: RunState = field(default_factory=RunState)
     tracers: Tracers = field(default_factory=Tracers)

@@ -107,6 +107,7 @@ class Search:
             self.spending.learn(outcomes)
             self.spending.release(0)
             check_baseline(self.run, outcomes)
+            self._settle()
             first = self._attempt(self.run.baseline)
             self.archive.begin(first, await self._seeds(first, inner))
             first = self.archive.trajectory[0]
@@ -203,6 +204,14 @@ class Search:
                 kept.setdefault(maker[child.id], []).append(child)
                 known.add(child.id)
         return kept
+
+    def _settle(self) -> None:
+        """Leave prompts alone that no row of the baseline renders: nothing could be said about them."""
+        if self.run.settle is None:
+            return
+        prompts, self.run.state.remarks = self.run.settle(self.run.state.rendered)
+        if prompts is not self.run.baseline.prompts:
+            self.run = replace(self.run, baseline=replace(self.run.baseline, prompts=prompts))
 
     def _traces(self, candidates: Sequence[Candidate]) -> dict[str, list[str]]:
         """Ids of the evaluation traces on dev rows, by candidate."""

@@ -1,6 +1,4 @@
-"""Models that answer with a canned reply in one context, and as always in every other.
-
-Running a chain without paying for a model, to see which of its prompts it really renders.
+"""Running a chain without paying for a model, to see which of its prompts it renders and what it gives them.
 
 Models that the walk reaches answer with a canned reply while the dry run's context is active
 (other callers of the same object are served as always). A model the walk does not reach is
@@ -12,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import types
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,30 +21,49 @@ from langchain_core.callbacks.base import BaseCallbackHandler
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
-from langchain_core.runnables.config import merge_configs
 
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from langchain_core.language_models.base import BaseLanguageModel
     from langchain_core.runnables import Runnable, RunnableConfig
 
-_REPLY: ContextVar[str | None] = ContextVar("promptopt_canned_reply", default=None)
+
+@dataclass
+class _Canned:
+    """A reply, and how often a model was asked for it."""
+
+    text: str
+    asked: int = 0
+
+
+_REPLY: ContextVar[_Canned | None] = ContextVar("promptopt_canned_reply", default=None)
 _SENT: ContextVar[list[str] | None] = ContextVar("promptopt_sent", default=None)
 _CANNED: dict[int, list[Any]] = {}
 _CHANGING = threading.Lock()
 
 
 @contextmanager
-def replying(text: str) -> Iterator[None]:
-    """Canned models answer `text` in this context."""
-    token = _REPLY.set(text)
+def replying(reply: _Canned) -> Iterator[None]:
+    """Canned models answer `reply` in this context."""
+    token = _REPLY.set(reply)
     try:
         yield
     finally:
         _REPLY.reset(token)
+
+
+def _reply_to(sent: tuple[Any, ...]) -> str | None:
+    """The canned reply, None outside of a dry run; what was sent is noted where that is asked for."""
+    reply = _REPLY.get()
+    if reply is None:
+        return None
+    reply.asked += 1
+    if (noted := _SENT.get()) is not None:
+        noted.append(str(sent))
+    return reply.text
 
 
 @contextmanager
@@ -108,14 +126,6 @@ def _result(model: Any, count: int, text: str) -> LLMResult:
     return LLMResult(generations=[[one] for _ in range(count)])
 
 
-def _reply_to(sent: tuple[Any, ...]) -> str | None:
-    """The canned reply, None outside of a dry run; what was sent is noted where that is asked for."""
-    text = _REPLY.get()
-    if text is not None and (noted := _SENT.get()) is not None:
-        noted.append(str(sent))
-    return text
-
-
 def _plain(base: Any) -> tuple[Callable[..., Any], ...]:
     def invoke(self: Any, *args: Any, **kwargs: Any) -> Any:
         text = _reply_to(args[:1])
@@ -152,8 +162,6 @@ def _async(base: Any) -> tuple[Callable[..., Any], ...]:
     return ainvoke, agenerate, astream
 
 
-# ------------------------------------------------------------ Running a chain without paying for a model, to see w
-
 REPLIES = ("ok", "{}")
 """Canned replies, in turn: plain text, then something a JSON parser takes."""
 
@@ -179,8 +187,18 @@ class Proof:
     """Live object (by id) -> variables it was rendered with."""
     direct: set[int] = field(default_factory=set)
     """Live objects whose variables are all the row's inputs as they are; others also have computed ones."""
+    printed: set[int] = field(default_factory=set)
+    """Live objects in whose text a whole row stands, printed as a dict."""
+    copies: list[str] = field(default_factory=list)
+    """Classes of copies of them that were rendered."""
+    asked: bool = False
+    """Whether a model was asked, so that what comes after hangs on its answer."""
     error: str = ""
     """Why the first run that failed did so."""
+
+
+Calling = Callable[[Mapping[str, Any], "RunnableConfig | None"], "tuple[Any, RunnableConfig | None]"]
+"""From a row's inputs and a config to what the chain is called with."""
 
 
 async def dry_run(
@@ -189,7 +207,7 @@ async def dry_run(
     things: Sequence[Any],
     models: Sequence[BaseLanguageModel[Any]],
     *,
-    config: RunnableConfig | None = None,
+    given: Calling = lambda row, config: (dict(row), config),
     first_only: bool = False,
 ) -> Proof:
     """Run `chain` on rows until each of `things` was rendered, or rows and replies are used up.
@@ -199,24 +217,23 @@ async def dry_run(
         rows: Inputs, as an evaluation would give them.
         things: Live prompts to look for.
         models: Models that answer with canned replies meanwhile.
-        config: Passed to the chain.
+        given: What the chain is called with for a row.
         first_only: Stop each run at the first rendering, for code whose calls we cannot stop.
     """
     proof = Proof()
     wanted = {id(thing) for thing in things}
-    needs = {id(thing): frozenset(getattr(thing, "input_variables", ())) for thing in things}
 
     def watch(_: Any) -> None:
         if first_only or wanted <= proof.calls.keys() | overlay.calls.keys():
             raise DryStop
 
-    run_config = merge_configs(config, {"callbacks": [_Stop()], "run_name": "promptopt.dry_run"})
     with canned(models):
         for reply in REPLIES:
             for row in rows[: MAX_ROWS if reply == REPLIES[0] else MAX_ROWS // 6]:
                 overlay = Overlay(watch=watch)
-                await _one(chain, row, reply, overlay, run_config, proof)
-                _note(proof, overlay, row, needs)
+                with overlaid(overlay):
+                    await _one(chain, given(row, _CONFIG), _Canned(reply), proof)
+                _note(proof, overlay, row, things)
                 if wanted <= proof.calls.keys() or (first_only and proof.calls):
                     return proof
     return proof
@@ -227,7 +244,7 @@ async def sends_rows(
     rows: Sequence[Mapping[str, Any]],
     models: Sequence[BaseLanguageModel[Any]],
     *,
-    config: RunnableConfig | None = None,
+    given: Calling = lambda row, config: (dict(row), config),
 ) -> bool | None:
     """Whether what reaches the models differs from row to row; None where no model was reached.
 
@@ -235,16 +252,16 @@ async def sends_rows(
         chain: The user's chain.
         rows: Inputs that differ, as an evaluation would give them.
         models: Models that answer with canned replies meanwhile.
-        config: Passed to the chain.
+        given: What the chain is called with for a row.
     """
     found: list[tuple[str, ...]] = []
-    run_config = merge_configs(config, {"callbacks": [_Stop()], "run_name": "promptopt.dry_run"})
     with canned(models):
         for row in rows[:_COMPARED]:
             sent: list[str] = []
             token = _SENT.set(sent)
             try:
-                await _one(chain, row, REPLIES[0], Overlay(), run_config, Proof())
+                with overlaid(Overlay()):
+                    await _one(chain, given(row, _CONFIG), _Canned(REPLIES[0]), Proof())
             finally:
                 _SENT.reset(token)
             found.append(tuple(sent))
@@ -252,32 +269,55 @@ async def sends_rows(
 
 
 async def _one(
-    chain: Runnable[Any, Any],
-    row: Mapping[str, Any],
-    reply: str,
-    overlay: Overlay,
-    config: RunnableConfig,
-    proof: Proof,
+    chain: Runnable[Any, Any], call: tuple[Any, RunnableConfig | None], reply: _Canned, proof: Proof
 ) -> None:
     try:
-        with overlaid(overlay), replying(reply):
-            await chain.ainvoke(dict(row), config)
+        with replying(reply):
+            await chain.ainvoke(*call)
     except DryStop as stop:
         proof.error = proof.error or str(stop)
+        proof.asked = proof.asked or str(stop) == _UNREACHED
     except Exception as error:  # noqa: BLE001  # style H8: the target call; the text is shown to the user
         proof.error = proof.error or f"{type(error).__name__}: {error}"
+    proof.asked = proof.asked or bool(reply.asked)
 
 
-def _note(proof: Proof, overlay: Overlay, row: Mapping[str, Any], needs: Mapping[int, frozenset[str]]) -> None:
+def _note(proof: Proof, overlay: Overlay, row: Mapping[str, Any], things: Sequence[Any]) -> None:
+    known = {id(thing): thing for thing in things}
+    proof.copies += overlay.copies
     for key, calls in overlay.calls.items():
-        own = needs.get(key, frozenset()) or row.keys()
+        thing = known.get(key)
+        own = frozenset(getattr(thing, "input_variables", ())) or row.keys()
         if key not in proof.calls and any(_all_from(row, call, own) for call in calls):
             proof.direct.add(key)
+        if any(_prints(thing, call, row) for call in calls):
+            proof.printed.add(key)
         proof.calls.setdefault(key, []).extend(calls)
 
 
 def _all_from(row: Mapping[str, Any], call: Mapping[str, Any], names: Iterable[str]) -> bool:
     return all(name in row and call.get(name, _NONE) is row[name] for name in names)
+
+
+def _prints(thing: Any, call: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether the text that `thing` makes of these variables holds a whole row as Python prints it."""
+    texts = [v for v in call.values() if isinstance(v, str)]
+    if not row or any(str(dict(row)) in text for text in texts):
+        return bool(row)
+    held = [v for v in call.values() if isinstance(v, Mapping) and _holds(v, row)]
+    template = getattr(thing, "template", thing) if not hasattr(thing, "format_prompt") else thing
+    if not held or not hasattr(template, "format_prompt"):
+        return False
+    try:
+        with overlaid(Overlay()):
+            text = template.format_prompt(**call).to_string()
+    except Exception:  # noqa: BLE001 - a foreign template's own code; that it fails is told elsewhere
+        return False
+    return any(str(value) in text for value in held)
+
+
+def _holds(value: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    return all(name in value and value[name] is row[name] for name in row)
 
 
 _NONE = object()
@@ -294,3 +334,6 @@ class _Stop(BaseCallbackHandler):
 
     def on_llm_start(self, *_: Any, **__: Any) -> NoReturn:
         raise DryStop(_UNREACHED)
+
+
+_CONFIG: RunnableConfig = {"callbacks": [_Stop()], "run_name": "promptopt.dry_run"}

@@ -1,20 +1,15 @@
-"""Named live prompts: reading them as a `PromptSet`, building candidates, writing a winner.
+"""What is optimized: a chain, a bare prompt with a model, or a plain function.
 
-A model's answer as text.
-
-Rendering templates on rows, without a model, to find what would fail before it is paid for.
-
-What is optimized: a chain, a bare prompt with a model, or a plain function.
-
-A target finds the prompts, runs the chain under a candidate, checks that candidates render,
-and writes a winner into the live objects. It holds slots on them from `open` to `close`.
+A target finds the prompts, runs the chain under a candidate, checks that candidates render, and writes a winner into
+the live objects. It holds slots on them from `open_target` to `close`. A dry run finds what would fail before
+anything is paid for; whether a prompt is rendered at all, the baseline's own evaluations prove.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,134 +17,391 @@ from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
-from langchain_promptopt._files.saved import read_prompts
-from langchain_promptopt._langchain import target as live
-from langchain_promptopt._langchain.discover import Found, find_models, find_prompts, name_places
+from langchain_promptopt._langchain import live
+from langchain_promptopt._langchain.discover import Found, find_models, name_places
 from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows
 from langchain_promptopt._langchain.fast import quick
-from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, registered, rendered_outside
-from langchain_promptopt._langchain.templates import (
-    Snapshot,
-    chooses_examples,
-    from_prompt,
-    template_errors,
-    to_prompt,
-    write_all,
-)
-from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
-from langchain_promptopt.types import Prompt, PromptSet
+from langchain_promptopt._langchain.isolation import Isolation, isolation_of
+from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, rendered_outside
+from langchain_promptopt._langchain.templates import chooses_examples, template_errors
+from langchain_promptopt.errors import ConfigError, PromptError
+from langchain_promptopt.types import PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from langchain_core.language_models.base import BaseLanguageModel
-    from langchain_core.runnables import RunnableConfig
 
+    from langchain_promptopt._langchain.isolation import Given
     from langchain_promptopt._langchain.templates import Snapshot
     from langchain_promptopt.types import Example
 
+Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
-def template_of(thing: BasePromptTemplate[Any] | Tunable) -> BasePromptTemplate[Any]:
-    """The LangChain template that holds the text."""
-    return thing.template if isinstance(thing, Tunable) else thing
-
-
-def read_set(places: Mapping[str, Found]) -> PromptSet:
-    """The prompts as they are now."""
-    return PromptSet(
-        tuple(to_prompt(template_of(one.template), name=name, source=one.path) for name, one in places.items())
-    )
+KEPT = 512
+"""Candidates whose built templates are kept; a search rarely looks back further."""
+PATIENCE = 8
+"""Evaluations that may render no prompt before the run ends, where no evaluation has rendered one."""
 
 
-def build(places: Mapping[str, Found], prompts: PromptSet) -> dict[str, BasePromptTemplate[Any]]:
-    """A checked template for each prompt of the candidate.
-
-    Raises:
-        PromptError: A prompt has no live place, or does not fit it.
-    """
-    for prompt in prompts:
-        if prompt.name not in places:
-            msg = f"the chain has no prompt named {prompt.name!r}"
-            raise PromptError(
-                msg, mend=f"{did_you_mean(prompt.name, places)}It has: {', '.join(sorted(places)) or 'none'}."
-            )
-    return {p.name: from_prompt(p, like=template_of(places[p.name].template)) for p in prompts}
-
-
-def write(places: Mapping[str, Found], prompts: PromptSet) -> Snapshot:
-    """Put the texts into the live objects, all or none; objects whose text is the same are left alone.
-
-    Raises:
-        PromptError: As `build`; then nothing was written.
-    """
-    now = read_set(places)
-    changed = PromptSet(tuple(p for p in prompts if p.name not in places or _texts(p) != _texts(now[p.name])))
-    built = build(places, changed)
-    return write_all([(template_of(places[name].template), new) for name, new in built.items()])
-
-
-def load_prompts(chain: Any, folder: str | Path) -> Snapshot:
-    """Put saved prompts into a live chain: what a service does at start.
-
-    Prompts are matched by name; variables, roles and frozen blocks must be those of the chain,
-    or nothing is written.
+async def open_target(
+    task: Any,
+    *,
+    dry_inputs: Rows,
+    model: Runnable[Any, Any] | None = None,
+    only: Sequence[str] | None = None,
+    config: Given = None,
+) -> ChainTarget:
+    """The target for whatever a user hands over: chain, prompt template with a model, or callable.
 
     Args:
-        chain: The chain, prompt or function.
-        folder: Where `save_prompts` (or `result.save`) wrote them.
-
-    Returns:
-        What was there before; its `restore()` takes the change back.
-
-    Raises:
-        PromptError: A prompt is missing in the chain, or does not fit.
-    """
-    return write_into(chain, read_prompts(folder))
-
-
-def write_into(chain: Any, prompts: PromptSet) -> Snapshot:
-    """Write prompts into any chain that has the places they name; the result takes it back.
+        task: Any Runnable, a prompt template, or a function whose prompts are `tunable`.
+        dry_inputs: One row of inputs, or several: branches chosen by the input need several.
+        model: What answers a bare prompt template.
+        only: Names (or paths) of the prompts to edit.
+        config: A config for the chain, or a function of a row's inputs that gives one.
 
     Raises:
-        PromptError: The chain lacks a prompt, or its variables, roles or frozen blocks differ.
+        PromptError: There is no prompt, or a dry run shows that the chain cannot run on these rows.
+        ConfigError: The task is none of these, a prompt came without a model, `only` names an unknown prompt, or
+            rows would share what the chain remembers.
+        ConflictError: Another run holds one of the prompts.
     """
-    places = name_places(find_prompts(chain))
-    now = {prompt.name: prompt for prompt in read_set(places)}
-    return write(places, PromptSet(tuple(_with_examples_of(now.get(p.name), p) for p in prompts)))
+    if isinstance(task, BasePromptTemplate):
+        return _prompt_target(task, model, config)
+    if not isinstance(task, Runnable) and not callable(task):
+        msg = f"a {type(task).__name__} cannot be optimized"
+        raise ConfigError(msg, mend="Give a Runnable, a prompt template, or a function whose prompts are tunable(...).")
+    chain = task if isinstance(task, Runnable) else RunnableLambda(task)
+    places = live.choose(live.places_of(task), only)
+    target = ChainTarget(chain, places, task=task, isolation=isolation_of(task, config), named=only is not None)
+    try:
+        await target.prove(_rows(dry_inputs))
+    except BaseException:
+        target.close()
+        raise
+    return target
 
 
-def differing(chain: Any, prompts: PromptSet) -> tuple[str, ...]:
-    """Names of the prompts whose text in the chain is not the text in `prompts`; few-shot blocks are left out."""
-    now = {prompt.name: prompt for prompt in read_set(name_places(find_prompts(chain)))}
-    pairs = [(p, now[p.name]) for p in prompts if p.name in now]
-    return tuple(p.name for p, live in pairs if _texts(_with_examples_of(live, p)) != _texts(live))
+def _prompt_target(template: BasePromptTemplate[Any], model: Runnable[Any, Any] | None, config: Given) -> ChainTarget:
+    """A bare template and the model that answers it; outputs are the model's text, or a schema's parsed object."""
+    if model is None:
+        msg = "a bare prompt template needs a model to answer it"
+        raise ConfigError(msg, mend='Give task_model="provider:name" (flag: --task-model; config: [task] model).')
+    chain = template | model | TextOf()
+    proof = Proof(direct={id(template)})  # nothing needs to be shown
+    places = name_places([Found("$", template)])
+    return ChainTarget(chain, places, isolation=isolation_of(model, config), proof=proof)
 
 
-def choose(places: Mapping[str, Found], only: Sequence[str] | None) -> dict[str, Found]:
-    """The places whose name or path is in `only`; all without it. Raises ConfigError for an unknown one."""
-    if only is None:
-        return dict(places)
-    for wanted in only:
-        if wanted not in places and wanted not in {f.path for f in places.values()}:
-            msg = f"the chain has no prompt named {wanted!r}"
-            raise ConfigError(msg, mend=f"{did_you_mean(wanted, places)}It has: {', '.join(places) or 'none'}.")
-    return {name: f for name, f in places.items() if name in only or f.path in only}
+def _rows(inputs: Rows) -> Sequence[Mapping[str, Any]]:
+    return [inputs] if isinstance(inputs, Mapping) else inputs
 
 
-def _with_examples_of(live: Prompt | None, prompt: Prompt) -> Prompt:
-    """Few-shot blocks are the chain's own; what a saved prompt shows of them may be older."""
-    if live is None or len(live.messages) != len(prompt.messages):
-        return prompt
-    pairs = zip(live.messages, prompt.messages, strict=True)
-    return replace(prompt, messages=tuple(a if a.role == b.role == "examples" else b for a, b in pairs))
+class ChainTarget:
+    """A chain whose prompts can be replaced for one evaluation, or for good.
+
+    Made by `open_target`; then `with target:` or `close()` takes the slots off the live objects.
+
+    Args:
+        chain: What runs.
+        places: Its live prompts by name.
+        task: What the user gave, where that is a function and `chain` only wraps it.
+        isolation: The config of each evaluation.
+        proof: What is known without a dry run.
+        named: Whether the user named these prompts: each must then be rendered.
+    """
+
+    def __init__(
+        self,
+        chain: Runnable[Any, Any],
+        places: Mapping[str, Found],
+        *,
+        task: Any = None,
+        isolation: Isolation | None = None,
+        proof: Proof | None = None,
+        named: bool = False,
+    ) -> None:
+        self.chain = chain
+        self.places: dict[str, Found] = dict(places)
+        self.notes: tuple[str, ...] = ()
+        """Things the user should know."""
+        self.rendered: Counter[str] = Counter()
+        """How many evaluations rendered each prompt so far."""
+        self.takes_value = False
+        """Whether the chain takes the one input of a row itself, and no dict of inputs."""
+        self._function = task if task is not None and not isinstance(task, Runnable) else None
+        self._isolation = isolation or Isolation()
+        self._proof = proof or Proof()
+        self._named = named
+        self._missed = 0
+        self._built: OrderedDict[str, dict[int, BasePromptTemplate[Any]]] = OrderedDict()
+        self._building = threading.Lock()
+        self._before: list[Snapshot] = []
+        if not places:
+            msg = "no prompt template was found in the chain"
+            mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
+            raise PromptError(msg, mend=mend)
+        self._uninstall: Callable[[], None] = install([(f.path, f.template) for f in places.values()])
+        self._quick = quick(chain)
+
+    # life
+
+    def close(self) -> None:
+        """Take the slots off; the live objects have their own classes again. May be called again."""
+        self._uninstall()
+
+    async def aclose(self) -> None:
+        """`close`, and end the connections that were opened for evaluations."""
+        self.close()
+        await self._quick.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # before anything is paid for
+
+    async def prove(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run the chain on rows without a model, to see that it runs at all and what it hands to its prompts.
+
+        Prompts that this does not reach may stand behind a model's real answer: they are kept, and the baseline
+        shows whether they are rendered.
+
+        Raises:
+            PromptError: The chain fails by itself, renders other objects, or prints whole rows.
+        """
+        alone = all(len(row) == 1 for row in rows)
+        self.takes_value = alone and _takes_text(self.chain)
+        self._proof = await self._tried(rows)
+        fails = not self._proof.calls and bool(self._proof.error) and not self._proof.asked
+        if alone and not self.takes_value and (self._proof.printed or (fails and not self._lacks_variables)):
+            self.takes_value = True
+            again = await self._tried(rows)
+            if again.calls and not again.printed:
+                self._proof = again
+            else:
+                self.takes_value = False
+        if self._proof.printed:
+            raise self._prints_rows(rows[0])
+        self._require_renderings()
+
+    async def _tried(self, rows: Sequence[Mapping[str, Any]]) -> Proof:
+        things = [f.template for f in self.places.values()]
+        models = find_models(self.chain if self._function is None else self._function)
+        first_only = self._function is not None and any(isinstance(t, Tunable) for t in things)
+        return await dry_run(
+            self.chain, rows[:1] if first_only else rows, things, models, given=self.given, first_only=first_only
+        )
+
+    def given(self, inputs: Mapping[str, Any], config: RunnableConfig | None) -> tuple[Any, RunnableConfig | None]:
+        """What the chain is called with for a row: the dict of its inputs or its one input, and the config.
+
+        Raises PromptError where the chain takes one input and the row has several.
+        """
+        own = self._isolation.config(inputs, config)
+        if not self.takes_value:
+            return dict(inputs), own
+        if len(inputs) != 1:
+            raise self._prints_rows(inputs)
+        return next(iter(inputs.values())), own
+
+    @property
+    def _lacks_variables(self) -> bool:
+        return "missing variables" in self._proof.error
+
+    def _prints_rows(self, row: Mapping[str, Any]) -> PromptError:
+        names = [n for n, f in self.places.items() if id(f.template) in self._proof.printed] or list(self.places)
+        shown = ", ".join(repr(str(name)) for name in row)
+        msg = f"the chain takes one input, and rows have {len(row)}: {shown}; the model would read a printed dict"
+        mend = (
+            'Say which input it takes: inputs = { question = "column" }, or let the chain pick it: '
+            'RunnableLambda(lambda row: row["question"]) | chain.'
+        )
+        return PromptError(msg, where=f"prompt {names[0]!r}", mend=mend)
+
+    def _require_renderings(self) -> None:
+        """Raise where the dry run shows that no prompt will be rendered; what a model decides stays open."""
+        if self._proof.calls:
+            return
+        outside = any(rendered_outside(f.template) for f in self.places.values())
+        if self._proof.asked and not outside and not self._proof.copies:
+            return
+        why = f" (it ended early: {self._proof.error})" if self._proof.error else ""
+        msg = f"a dry run renders none of the chain's prompts{why}"
+        raise PromptError(msg, where=self._where(), mend=self._advice())
+
+    def _where(self) -> str:
+        return "; ".join(f"{name}: {f.path}" for name, f in self.places.items())
+
+    def _advice(self) -> str:
+        if any(rendered_outside(f.template) for f in self.places.values()):
+            return (
+                "They were rendered in a thread that does not inherit the context: use LangChain's batch, or "
+                "contextvars.copy_context().run in your own executor."
+            )
+        if self._lacks_variables:
+            return "Map the data's columns to the prompt's variables: inputs = { variable = \"column\" }."
+        if self._proof.error:
+            return (
+                "The chain must run on a row as it will be evaluated: try `await chain.ainvoke(row)`. What it needs in "
+                'its config is given to the run: config={"configurable": {...}}, or a function of the row. Thread and '
+                "session ids are made for each evaluation."
+            )
+        return "A copy made at run time (copy, model_copy, an f-string of the template) cannot be followed."
+
+    def render_check(self, prompts: PromptSet, rows: Sequence[Example]) -> None:
+        """Render every prompt on every row, without a model.
+
+        A prompt that gets the row's inputs as they are is rendered on each row; one behind other
+        steps on the variables that the dry run saw there.
+
+        Raises:
+            PromptError: Naming the prompt, the row and the variable.
+        """
+        built = self._templates(prompts)
+        for prompt in prompts:
+            key = id(self.places[prompt.name].template)
+            if key in self._proof.direct:
+                render_all(prompt.name, built[key], [(f"row {row.id!r}", row.inputs) for row in rows])
+            else:
+                seen = [("a dry run", variables) for variables in self._proof.calls.get(key, ()) if variables]
+                render_all(prompt.name, built[key], seen)
+
+    async def sends_rows(self, rows: Sequence[Mapping[str, Any]]) -> bool | None:
+        """Whether what reaches the models differs between these rows; None where that cannot be seen."""
+        return await sends_rows(self.chain, rows, find_models(self.chain), given=self.given)
+
+    # use
+
+    @property
+    def prompts(self) -> PromptSet:
+        """The prompts as they stand in the live objects now."""
+        return live.read_set(self.places)
+
+    @property
+    def models(self) -> tuple[BaseLanguageModel[Any], ...]:
+        """The models that can be reached from the chain; what is behind plain code is not seen."""
+        return find_models(self.chain)
+
+    async def invoke(
+        self,
+        prompts: PromptSet,
+        inputs: Mapping[str, Any],
+        config: RunnableConfig | None = None,
+        rendered: set[str] | None = None,
+    ) -> Any:
+        """Run the chain once with these prompts in place of its own. Any number may run at a time.
+
+        Args:
+            prompts: The candidate.
+            inputs: A row's.
+            config: Of the evaluation.
+            rendered: Names of the prompts that the run rendered are added to it.
+
+        Raises:
+            PromptError: Evaluations render none of the prompts, so they say nothing about them.
+        """
+        overlay = Overlay(self._templates(prompts))
+        value, own = self.given(inputs, config)
+        with overlaid(overlay):
+            output = await self._quick.chain.ainvoke(value, own)
+        hits = [name for name, f in self.places.items() if id(f.template) in overlay.calls]
+        if hits:
+            self.rendered.update(hits)
+        else:
+            self._miss(overlay)
+        if rendered is not None:
+            rendered.update(hits)
+        return output
+
+    def _miss(self, overlay: Overlay) -> None:
+        """Note an evaluation that rendered no prompt. A row may need none; all of them do not."""
+        self._missed += 1
+        outside = any(rendered_outside(f.template) for f in self.places.values())
+        hopeless = not self.rendered and (outside or self._missed >= PATIENCE)
+        if not hopeless and not overlay.copies:
+            return
+        copies = f"; it rendered copies made at run time: {', '.join(overlay.copies)}" if overlay.copies else ""
+        msg = f"the chain rendered none of the prompts that are being optimized{copies}"
+        raise PromptError(msg, where=self._where(), mend=self._advice())
+
+    def settle(self, prompts: PromptSet, rendered: Collection[str]) -> tuple[PromptSet, tuple[str, ...]]:
+        """The prompts with those frozen that no row of the baseline rendered, and what to tell about them.
+
+        Args:
+            prompts: The baseline's.
+            rendered: Names of the prompts that its evaluations rendered.
+
+        Raises:
+            PromptError: No prompt was rendered, or not one that the user named.
+        """
+        unseen = [p.name for p in prompts if p.name not in rendered]
+        if not unseen:
+            return prompts, self._outside_notes()
+        if self._named or len(unseen) == len(prompts):
+            msg = f"no row of the baseline renders prompt {', '.join(map(repr, unseen))}"
+            raise PromptError(msg, where=self._where(), mend=self._advice())
+        kept = tuple(_frozen(p) if p.name in unseen else p for p in prompts)
+        notes = [
+            f"prompt {name!r} ({self.places[name].path}) stays as it is: no row of the baseline renders it"
+            for name in unseen
+        ]
+        return PromptSet(kept), (*notes, *self._outside_notes())
+
+    def _outside_notes(self) -> tuple[str, ...]:
+        counts = {name: rendered_outside(f.template) for name, f in self.places.items()}
+        return tuple(
+            f"prompt {name!r} was also rendered {count} times where no candidate reaches it: by other callers, or in "
+            "a thread that does not inherit the context"
+            for name, count in counts.items()
+            if count
+        )
+
+    def steps_of(self, runs: Sequence[Any]) -> list[Any]:
+        """The runs that LangSmith shows as the children of a call's own run: a function is that run itself."""
+        return list(runs) if self._function is None else [child for run in runs for child in run.child_runs]
+
+    def write(self, prompts: PromptSet) -> None:
+        """Put the prompts into the live objects for good: all or none.
+
+        Raises:
+            PromptError: A prompt does not fit its place; nothing was written.
+        """
+        self._before.append(live.write(self.places, prompts))
+
+    def revert(self) -> None:
+        """Put the live objects back to what they were before the first `write`, byte for byte."""
+        while self._before:
+            self._before.pop().restore()
+
+    def _templates(self, prompts: PromptSet) -> dict[int, BasePromptTemplate[Any]]:
+        with self._building:
+            found = self._built.get(prompts.id)
+            if found is None:
+                built = live.build(self.places, prompts)
+                found = {id(self.places[name].template): template for name, template in built.items()}
+                self._built[prompts.id] = found
+                if len(self._built) > KEPT:
+                    self._built.popitem(last=False)
+            else:
+                self._built.move_to_end(prompts.id)
+            return found
 
 
-def _texts(prompt: Prompt) -> list[str]:
-    return [m.template for m in prompt.messages]
+def _frozen(prompt: Any) -> Any:
+    return replace(prompt, messages=tuple(replace(m, editable=False) for m in prompt.messages))
 
 
-# ------------------------------------------------------------ A model's answer as text
+def _takes_text(chain: Runnable[Any, Any]) -> bool:
+    """Whether the chain's own type says that it takes a text."""
+    try:
+        kind: Any = chain.InputType
+    except (TypeError, NameError):  # annotations that cannot be read
+        return False
+    return kind is str or kind == "str"
 
 
 class TextOf(Runnable[Any, Any]):
@@ -165,9 +417,6 @@ class TextOf(Runnable[Any, Any]):
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002  # LangChain's signature
         """The text of `input`."""
         return self.invoke(input, config)
-
-
-# ------------------------------------------------------------ Rendering templates on rows, without a model, to fin
 
 
 def render_all(name: str, template: BasePromptTemplate[Any], rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -197,288 +446,3 @@ def render_all(name: str, template: BasePromptTemplate[Any], rows: Iterable[tupl
             named = f" with the variable {alone!r}" if alone else ""
             msg = f"the prompt does not render on {label}{named}: {type(error).__name__}: {error}"
             raise PromptError(msg, where=f"prompt {name!r}") from error
-
-
-# ------------------------------------------------------------ What is optimized: a chain, a bare prompt with a mod
-
-Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
-
-KEPT = 512
-"""Candidates whose built templates are kept; a search rarely looks back further."""
-
-
-class ChainTarget:
-    """A chain whose prompts can be replaced for one evaluation, or for good.
-
-    Use `open`; then `with target:` or `close()` takes the slots off the live objects.
-    """
-
-    def __init__(self, chain: Runnable[Any, Any], places: Mapping[str, Found]) -> None:
-        self.chain = chain
-        self.places: dict[str, Found] = dict(places)
-        self.notes: tuple[str, ...] = ()
-        """Things the user should know: prompts that were left out, and why."""
-        self.rendered: Counter[str] = Counter()
-        """How many evaluations rendered each prompt so far."""
-        self._proof = Proof()
-        self._built: OrderedDict[str, dict[int, BasePromptTemplate[Any]]] = OrderedDict()
-        self._building = threading.Lock()
-        self._before: list[Snapshot] = []
-        if not places:
-            msg = "no prompt template was found in the chain"
-            mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
-            raise PromptError(msg, mend=mend)
-        self._uninstall: Callable[[], None] = install([(f.path, f.template) for f in places.values()])
-        self._quick = quick(chain)
-
-    # ------------------------------------------------------------ life
-
-    @classmethod
-    async def open(
-        cls,
-        chain: Runnable[Any, Any],
-        *,
-        dry_inputs: Rows,
-        only: Sequence[str] | None = None,
-        config: RunnableConfig | None = None,
-    ) -> Self:
-        """Find the chain's prompts and keep those that a dry run renders.
-
-        Args:
-            chain: Any Runnable.
-            dry_inputs: One row of inputs, or several: branches chosen by the input need several.
-            only: Names (or paths) of the prompts to edit. A prompt named here that the dry run
-                does not reach (it stands behind a model's real answer) is kept, with a note;
-                `never_rendered` tells after the baseline.
-            config: Passed to the dry run.
-
-        Raises:
-            PromptError: There is no prompt, or the dry run renders none of them.
-            ConfigError: `only` names an unknown prompt.
-            ConflictError: Another run holds one of the prompts.
-        """
-        target = cls(chain, live.choose(name_places(find_prompts(chain)), only))
-        try:
-            things = [f.template for f in target.places.values()]
-            target._proof = await dry_run(chain, _rows(dry_inputs), things, find_models(chain), config=config)
-            target._keep_proven(trusted=only is not None)
-        except BaseException:
-            target.close()
-            raise
-        return target
-
-    def close(self) -> None:
-        """Take the slots off; the live objects have their own classes again. May be called again."""
-        self._uninstall()
-
-    async def aclose(self) -> None:
-        """`close`, and end the connections that were opened for evaluations."""
-        self.close()
-        await self._quick.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _keep_proven(self, *, trusted: bool) -> None:
-        seen = {name for name, f in self.places.items() if id(f.template) in self._proof.calls}
-        unseen = [name for name in self.places if name not in seen]
-        why = f" (it ended early: {self._proof.error})" if self._proof.error else ""
-        if not seen and not trusted:
-            msg = f"a dry run renders none of the chain's prompts{why}"
-            where = "; ".join(f"{name}: {f.path}" for name, f in self.places.items())
-            raise PromptError(msg, where=where, mend=self._advice())
-        if unseen and trusted:
-            self.notes += tuple(f"prompt {name!r} was not reached by the dry run{why}" for name in unseen)
-        elif unseen:
-            self.notes += tuple(
-                f"prompt {name!r} ({self.places[name].path}) is left as it is: a dry run does not render it{why}"
-                for name in unseen
-            )
-            self._uninstall()
-            self.places = {name: f for name, f in self.places.items() if name in seen}
-            self._uninstall = install([(f.path, f.template) for f in self.places.values()])
-
-    def _advice(self) -> str:
-        if any(rendered_outside(f.template) for f in self.places.values()):
-            return (
-                "They were rendered in a thread that does not inherit the context: use LangChain's batch, or "
-                "contextvars.copy_context().run in your own executor."
-            )
-        if "missing variables" in self._proof.error:
-            return "Map the data's columns to the prompt's variables: inputs = { variable = \"column\" }."
-        if self._proof.error:
-            return (
-                "The chain must run on a row as it will be evaluated: try `await chain.ainvoke(row)`. What it needs in "
-                "its config is bound with chain.with_config(configurable={...})."
-            )
-        return "A copy made at run time (copy, model_copy, an f-string of the template) cannot be followed."
-
-    # ------------------------------------------------------------ use
-
-    @property
-    def prompts(self) -> PromptSet:
-        """The prompts as they stand in the live objects now."""
-        return live.read_set(self.places)
-
-    @property
-    def models(self) -> tuple[BaseLanguageModel[Any], ...]:
-        """The models that can be reached from the chain; what is behind plain code is not seen."""
-        return find_models(self.chain)
-
-    @property
-    def never_rendered(self) -> tuple[str, ...]:
-        """Prompts no evaluation has rendered so far; after a baseline that is an error of set-up."""
-        return tuple(name for name in self.places if not self.rendered[name])
-
-    async def invoke(self, prompts: PromptSet, inputs: Mapping[str, Any], config: RunnableConfig | None = None) -> Any:
-        """Run the chain once with these prompts in place of its own. Any number may run at a time.
-
-        Raises:
-            PromptError: The run rendered none of the prompts, so it says nothing about them.
-        """
-        overlay = Overlay(self._templates(prompts))
-        with overlaid(overlay):
-            output = await self._quick.chain.ainvoke(dict(inputs), config)
-        hits = [name for name, f in self.places.items() if id(f.template) in overlay.calls]
-        if not hits:
-            copies = f"; it rendered copies made at run time: {', '.join(overlay.copies)}" if overlay.copies else ""
-            msg = f"the chain rendered none of the prompts that are being optimized{copies}"
-            where = "; ".join(f"{name}: {f.path}" for name, f in self.places.items())
-            raise PromptError(msg, where=where, mend=self._advice())
-        self.rendered.update(hits)
-        return output
-
-    def steps_of(self, runs: Sequence[Any]) -> list[Any]:
-        """The runs that LangSmith would show as the children of this call's own run."""
-        return list(runs)
-
-    def render_check(self, prompts: PromptSet, rows: Sequence[Example]) -> None:
-        """Render every prompt on every row, without a model.
-
-        A prompt that gets the row's inputs as they are is rendered on each row; one behind other
-        steps on the variables that the dry run saw there.
-
-        Raises:
-            PromptError: Naming the prompt, the row and the variable.
-        """
-        built = self._templates(prompts)
-        for prompt in prompts:
-            key = id(self.places[prompt.name].template)
-            if key in self._proof.direct:
-                render_all(prompt.name, built[key], [(f"row {row.id!r}", row.inputs) for row in rows])
-            else:
-                seen = [("a dry run", variables) for variables in self._proof.calls.get(key, ()) if variables]
-                render_all(prompt.name, built[key], seen)
-
-    async def sends_rows(self, rows: Sequence[Mapping[str, Any]]) -> bool | None:
-        """Whether what reaches the models differs between these rows; None where that cannot be seen."""
-        return await sends_rows(self.chain, rows, find_models(self.chain))
-
-    def write(self, prompts: PromptSet) -> None:
-        """Put the prompts into the live objects for good: all or none.
-
-        Raises:
-            PromptError: A prompt does not fit its place; nothing was written.
-        """
-        self._before.append(live.write(self.places, prompts))
-
-    def revert(self) -> None:
-        """Put the live objects back to what they were before the first `write`, byte for byte."""
-        while self._before:
-            self._before.pop().restore()
-
-    def _templates(self, prompts: PromptSet) -> dict[int, BasePromptTemplate[Any]]:
-        with self._building:
-            found = self._built.get(prompts.id)
-            if found is None:
-                built = live.build(self.places, prompts)
-                found = {id(self.places[name].template): template for name, template in built.items()}
-                self._built[prompts.id] = found
-                if len(self._built) > KEPT:
-                    self._built.popitem(last=False)
-            else:
-                self._built.move_to_end(prompts.id)
-            return found
-
-
-class PromptTarget(ChainTarget):
-    """A bare prompt template and the model that answers it. Nothing needs to be proven."""
-
-    @classmethod
-    def of(cls, template: BasePromptTemplate[Any], model: Runnable[Any, Any], *, name: str | None = None) -> Self:
-        """The target; outputs are the model's text, or the parsed object of a prompt with a schema."""
-        place = Found("$", template)
-        names = {name: place} if name else name_places([place])
-        target = cls(template | model | TextOf(), names)
-        target._proof.direct.add(id(template))
-        return target
-
-
-class FunctionTarget(ChainTarget):
-    """A plain function, sync or async, that takes a row's inputs and renders `tunable` prompts."""
-
-    @classmethod
-    async def of(
-        cls,
-        function: Callable[[Any], Any],
-        *,
-        dry_inputs: Rows,
-        only: Sequence[str] | None = None,
-        config: RunnableConfig | None = None,
-    ) -> Self:
-        """The target. Its tunables are those the function names, else all that are registered.
-
-        A function's model calls cannot be answered for it, so the dry run stops at the first
-        prompt it renders, and the others are taken at the user's word; `never_rendered` tells
-        after the baseline. A function without tunables is taken as a chain.
-        """
-        chain: Runnable[Any, Any] = RunnableLambda(function)
-        found = [f for f in find_prompts(function) if isinstance(f.template, Tunable)]
-        if not found:
-            if any(True for _ in find_prompts(function)) or not registered():
-                return await cls.open(chain, dry_inputs=dry_inputs, only=only, config=config)
-            found = [Found(f"tunable {t.name!r}", t) for t in registered()]
-        target = cls(chain, live.choose({f.template.name or "main": f for f in found}, only))
-        try:
-            things = [f.template for f in target.places.values()]
-            models = find_models(function)
-            target._proof = await dry_run(chain, _rows(dry_inputs)[:1], things, models, config=config, first_only=True)
-            if not target._proof.calls:
-                target._keep_proven(trusted=False)
-        except BaseException:
-            target.close()
-            raise
-        return target
-
-
-async def open_target(
-    task: Any,
-    *,
-    dry_inputs: Rows,
-    model: Runnable[Any, Any] | None = None,
-    only: Sequence[str] | None = None,
-    config: RunnableConfig | None = None,
-) -> ChainTarget:
-    """The target for whatever a user hands over: chain, prompt template with a model, or callable.
-
-    Raises:
-        ConfigError: It is none of these, or a bare prompt came without a model.
-    """
-    if isinstance(task, BasePromptTemplate):
-        if model is None:
-            msg = "a bare prompt template needs a model to answer it"
-            raise ConfigError(msg, mend='Give task_model="provider:name" (flag: --task-model; config: [task] model).')
-        return PromptTarget.of(task, model)
-    if isinstance(task, Runnable):
-        return await ChainTarget.open(task, dry_inputs=dry_inputs, only=only, config=config)
-    if callable(task):
-        return await FunctionTarget.of(task, dry_inputs=dry_inputs, only=only, config=config)
-    msg = f"a {type(task).__name__} cannot be optimized"
-    raise ConfigError(msg, mend="Give a Runnable, a prompt template, or a function whose prompts are tunable(...).")
-
-
-def _rows(inputs: Rows) -> Sequence[Mapping[str, Any]]:
-    return [inputs] if isinstance(inputs, Mapping) else inputs

@@ -7,7 +7,7 @@ said for a verb to start is a question of its own: `Config.require`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -147,6 +147,9 @@ class OptimizeConfig(BaseModel):
     base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
     requests_per_second: Positive | None = Field(default=None, description="ceiling over all roles")
     from_run: str | None = Field(default=None, description="try the edits of this run first")
+    config: dict[str, Any] | None = Field(
+        default=None, description="config of the chain: { configurable = {...}, tags = [...], recursion_limit = 50 }"
+    )
     cache: str | None = Field(default=None, description="file of evaluations that runs share; the test is always fresh")
 
 

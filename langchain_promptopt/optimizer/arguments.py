@@ -25,6 +25,7 @@ from langchain_promptopt.types import Example
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
+    from langchain_promptopt._langchain.isolation import Given
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt.optimizer.earlier import PastEdit
     from langchain_promptopt.ports import Executor, Observer
@@ -83,6 +84,7 @@ class Settings:
     Attributes:
         method: A preset's name or a Recipe.
         only: Names of the prompts that may change; None is all that are found.
+        config: A config for the chain, or a function of a row's inputs that gives one.
         max_failure_rate: Share of rows an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.
         prices: Prices of models by name, above the built-in ones.
@@ -112,6 +114,7 @@ class Settings:
     method: str | Recipe = "robust"
     freeze: Sequence[str] = ()
     only: Sequence[str] | None = None
+    config: Given = None
     gate: Gate = field(default_factory=Gate)
     budget: Budget = field(default_factory=Budget)
     apply: Apply = "if_improved"
@@ -219,6 +222,7 @@ class SharedArguments(TypedDict, total=False):
     evaluators: Evaluators
     task_model: Model | None
     only: str | Sequence[str] | None
+    config: Given
     constant_prompt: bool
     gate: Gate | Mapping[str, Any] | None
     budget: Budget | Mapping[str, Any] | None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
     from typing import Any, Unpack
 
     from langchain_promptopt._data import Columns
+    from langchain_promptopt._langchain.isolation import Given
     from langchain_promptopt._langsmith.service import LangSmithOptions
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.limiter import RateLimit
@@ -68,6 +69,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     openings: str | Path | None = "here",
     observers: Sequence[Observer] = (),
     only: str | Sequence[str] | None = None,
+    config: Given = None,
     constant_prompt: bool = False,
     max_failure_rate: float = 0.05,
     skip_bad_lines: bool = False,
@@ -111,7 +113,9 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         openings: File that counts looks at the test rows; by default `promptopt.openings.jsonl` here. Without a
             record (None) nothing is applied by itself.
         observers: Watchers of the run's events.
-        only: Names of the prompts that may change; None is all that a dry run renders.
+        only: Names of the prompts that may change; None is all that the baseline renders.
+        config: A config for the chain (configurable, tags, recursion_limit ...), or a function of a row's inputs that
+            gives one. Thread and session ids are made for each evaluation.
         constant_prompt: Every row is meant to send the same text; without it that is refused.
         max_failure_rate: Share of rows an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.

@@ -351,7 +351,7 @@ async def _opened(
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
     rows = [dict(e.inputs) for split in splits for e in data[split]][:_DRY_ROWS]
     with untraced():  # a dry run is nobody's evaluation
-        target = await open_target(task, dry_inputs=rows, model=model, only=settings.only)
+        target = await open_target(task, dry_inputs=rows, model=model, only=settings.only, config=settings.config)
         try:
             if not settings.constant_prompt and not target.prompts.variables:
                 _require_rows(target.prompts, await target.sends_rows(rows), data)
@@ -499,6 +499,7 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "splits": ("the splits", ("data.",)),
     "prompts": ("the prompts", ("task.",)),
     "frozen": ("what is frozen", ("task.freeze",)),
+    "config": ("the config of the chain", ("optimize.config",)),
     "models": ("the models", ("task.", "optimize.model", "optimize.base_url", "optimize.temperature")),
     "evaluators": ("the evaluators or code that they reach", ("evaluate.evaluators",)),
     "code": ("the chain: its code, a value that it holds, or an installed package", ("task.",)),
@@ -520,6 +521,7 @@ def _decided(settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptS
         "splits": {split: [e.id for e in rows] for split, rows in data.splits.items()},
         "prompts": prompts.id,
         "frozen": [[list(m.frozen), m.editable] for p in prompts for m in p.messages],
+        "config": None if settings.config is None else fingerprint(settings.config),
     }
 
 

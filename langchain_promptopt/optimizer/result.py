@@ -121,7 +121,7 @@ class Result:
 
     def write(self, chain: Any, *, over: bool = False) -> None:
         """As `apply`, without asking whether the gate passed; `over` writes over a changed text."""
-        from langchain_promptopt._langchain.target import differing, write_into
+        from langchain_promptopt._langchain.live import differing, write_into
 
         moved = set() if over else set(differing(chain, self.baseline)) & set(differing(chain, self.best))
         if moved:
@@ -142,7 +142,7 @@ class Result:
             UsageError: This result is applied to other chains, but not to this one.
             ConflictError: The text was changed after it was applied; nothing was written.
         """
-        from langchain_promptopt._langchain.target import differing
+        from langchain_promptopt._langchain.live import differing
 
         chosen = [w for w in self._written if chain is None or w.chain is chain]
         if self._written and not chosen:

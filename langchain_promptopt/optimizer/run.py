@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -192,11 +193,25 @@ _LONGEST = 160
 
 async def run_task(task: Any, settings: Settings, config: RunnableConfig | None = None) -> Result:
     """Plan, run, decide, and apply as asked. Infrastructure failure and bad input are raised."""
-    plan = await make_plan(task, settings)
+    plan = await make_plan(task, with_config(settings, config))
     try:
         return await run_plan(plan, config or {})
     finally:
         await plan.aclose()
+
+
+_REACH_THE_CHAIN = ("configurable", "tags", "metadata", "recursion_limit")
+
+
+def with_config(settings: Settings, config: RunnableConfig | None) -> Settings:
+    """Settings in which what a caller's config says of the chain reaches it; the settings' own config stands above."""
+    theirs: Any = {k: v for k, v in (config or {}).items() if k in _REACH_THE_CHAIN and v}
+    if not theirs:
+        return settings
+    own: Any = settings.config
+    if callable(own):
+        return replace(settings, config=lambda inputs: merge_configs(theirs, own(inputs)))
+    return replace(settings, config=merge_configs(theirs, own))
 
 
 async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
@@ -350,6 +365,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
     verdict = ended.verdict
     warnings = (
         *(note.text for note in plan.notes),
+        *ready.run.state.remarks,
         *unjudged_notes(ready),
         *(verdict.warnings if verdict else ()),
         *(() if plan.shows.possible else (plan.shows.reason,)),

@@ -478,6 +478,7 @@ def assemble(
         optimizer=_optimizer(plan, guarded, emitter),
         ledger=ledger,
         renders=_renders(plan, _rows(plan)),
+        settle=lambda rendered: plan.target.settle(plan.baseline.prompts, rendered),
         max_failure_rate=settings.max_failure_rate,
         state=state,
         tracers=tracers,

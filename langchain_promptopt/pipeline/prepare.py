@@ -289,6 +289,7 @@ def settings_from(config: Config) -> Settings:
         budget=Budget(**config.budget.model_dump()),
         apply="never" if config.task.chain is None else out.apply,
         seed=opt.seed,
+        config=opt.config,
         max_concurrency=opt.max_concurrency,
         max_failure_rate=opt.max_failure_rate,
         langsmith=LangSmithOptions(

@@ -145,6 +145,7 @@ def outcome_of(data: Mapping[str, Any], cell: Cell | None = None) -> Outcome:
         cached=data.get("cached", False),
         judge=Usage.from_json(data.get("judge")),
         tries=data.get("tries", 1),
+        rendered=None if data.get("rendered") is None else tuple(data["rendered"]),
     )
 
 

@@ -253,6 +253,8 @@ class Outcome:
     """The part of `usage` that evaluators' own model calls took."""
     tries: int = 1
     """Target calls it took, failed ones included."""
+    rendered: tuple[str, ...] | None = None
+    """Names of the prompts that were rendered; None is all of them."""
 
     @property
     def dropped(self) -> bool:

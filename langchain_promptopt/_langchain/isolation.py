@@ -1,0 +1,157 @@
+"""What a chain remembers between calls, and the ids that keep every evaluation to itself.
+
+Graphs with a checkpointer and runnables with a message history are found by the walk; no package of theirs is
+imported. Each evaluation, repeats and second tries included, gets thread and session ids of its own, also where an
+id was bound to the chain. Memory that takes no id is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from langchain_core.runnables.config import CONFIG_KEYS, merge_configs
+
+from langchain_promptopt._langchain.discover import is_prompt_or_model
+from langchain_promptopt._objects import walk
+from langchain_promptopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from langchain_core.runnables import RunnableConfig
+
+Given: TypeAlias = "Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]] | None"
+"""The caller's config for evaluations: one for all rows, or a function of a row's inputs."""
+
+_ID_WORDS = ("session", "thread", "conversation", "chat")
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """The config of each evaluation.
+
+    Attributes:
+        given: What the caller wants to reach the chain.
+        ids: Names in `configurable` that get a fresh value each time, with their types.
+    """
+
+    given: Given = None
+    ids: Mapping[str, type] = field(default_factory=dict)
+
+    def config(self, inputs: Mapping[str, Any], config: RunnableConfig | None) -> RunnableConfig | None:
+        """The config for one evaluation of a row, over that of the run. Raises ConfigError for what is no config."""
+        if self.given is None and not self.ids:
+            return config
+        own = checked(self.given(inputs) if callable(self.given) else self.given or {})
+        fresh: dict[str, Any] = {name: _fresh(kind) for name, kind in self.ids.items()}
+        return merge_configs(own, config, {"configurable": fresh} if fresh else None)
+
+
+def _fresh(kind: type) -> Any:
+    made = uuid.uuid4()
+    return made.int >> 65 if kind is int else made if kind is uuid.UUID else str(made)
+
+
+def checked(given: Any) -> RunnableConfig:
+    """A caller's config, its keys looked at. Raises ConfigError."""
+    if not isinstance(given, Mapping):
+        msg = f"config is a dict, or a function of a row's inputs that returns one, not a {type(given).__name__}"
+        raise ConfigError(msg, where="config", mend='For example config={"configurable": {"user": "u1"}}.')
+    for name in given:
+        if name not in CONFIG_KEYS:
+            mend = f'Put it under "configurable": config={{"configurable": {{{name!r}: ...}}}}.'
+            msg_0 = f"a config has no key {name!r}"
+            raise ConfigError(msg_0, where="config", mend=mend)
+    return cast("RunnableConfig", dict(given))
+
+
+def isolation_of(task: Any, given: Given = None) -> Isolation:
+    """What each evaluation of `task` is given to keep it apart from the others.
+
+    Raises:
+        ConfigError: The chain remembers something that no id keeps apart; named with its place.
+    """
+    if given is not None and not callable(given):
+        checked(given)
+    ids: dict[str, type] = {}
+    things = list(walk(task, stop=is_prompt_or_model))
+    histories = [thing for _, thing in things if _is_a(thing, "RunnableWithMessageHistory")]
+    for path, thing in things:
+        if _is_a(thing, "RunnableWithMessageHistory"):
+            ids |= _history_ids(path, thing)
+        elif _is_a(thing, "Pregel"):
+            ids |= _graph_ids(path, thing)
+        elif _is_a(thing, "BaseStore") and type(thing).__module__.startswith("langgraph."):
+            raise _shared(path, thing, "a store is one memory for all threads")
+        elif _is_a(thing, "BaseMemory") or (_is_a(thing, "BaseChatMessageHistory") and not histories):
+            raise _shared(path, thing, "it takes no session id")
+    for path, function in things if ids else ():
+        if inspect.isfunction(function) and (place := _constant_id(function, ids)):
+            raise _shared(path, function, f"{place} gives every row the same id")
+    return Isolation(given, ids)
+
+
+def _history_ids(path: str, bot: Any) -> dict[str, type]:
+    """The ids of a message history that tell conversations apart; all of them where no name says which do."""
+    specs = {spec.id: spec.annotation if isinstance(spec.annotation, type) else str for spec in bot.config_specs}
+    named = {spec.id: specs.get(spec.id, str) for spec in bot.history_factory_config}
+    conversations = {n: kind for n, kind in named.items() if any(word in n.lower() for word in _ID_WORDS)}
+    if not inspect.signature(bot.get_session_history).parameters:
+        raise _shared(path, bot, "its get_session_history takes no id, so that all rows share one history")
+    first, second = (_history(bot, {name: _fresh(kind) for name, kind in named.items()}) for _ in range(2))
+    if first is second:
+        raise _shared(path, bot, "its get_session_history gives two sessions the same history")
+    return conversations or named
+
+
+def _history(bot: Any, ids: Mapping[str, Any]) -> Any:
+    """The history of a session, asked for as LangChain does."""
+    return bot.get_session_history(*ids.values()) if len(ids) == 1 else bot.get_session_history(**ids)
+
+
+def _graph_ids(path: str, graph: Any) -> dict[str, type]:
+    if getattr(graph, "store", None) is not None:
+        raise _shared(path, graph.store, "a store is one memory for all threads")
+    return {"thread_id": str} if getattr(graph, "checkpointer", None) not in (None, True, False) else {}
+
+
+def _is_a(thing: Any, name: str) -> bool:
+    """Whether a class of that name is among the thing's own, so that its package need not be imported."""
+    return any(kind.__name__ == name for kind in type(thing).__mro__)
+
+
+def _constant_id(function: Any, ids: Mapping[str, type]) -> str:
+    """Where the code of a function writes one of the ids down as a constant, else nothing."""
+    try:
+        lines, first = inspect.getsourcelines(function)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return ""
+    for name, line in _constants(tree):
+        if name in ids:
+            return f"{name!r} in line {first + line - 1} of {function.__code__.co_filename.rpartition('/')[2]}"
+    return ""
+
+
+def _constants(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and isinstance(key.value, str) and isinstance(value, ast.Constant):
+                    yield key.value, node.lineno
+
+
+def _shared(path: str, thing: Any, why: str) -> ConfigError:
+    name = getattr(thing, "__name__", type(thing).__name__)
+    msg = f"rows would see each other's conversations in `{name}`: {why}"
+    mend = (
+        "Give the run a chain without it, or a function that builds a fresh one for each row: "
+        "optimize(lambda row: build().invoke(row), ...)."
+    )
+    return ConfigError(msg, where=path, mend=mend)

@@ -1,0 +1,248 @@
+"""What each evaluation is called with: a text where the chain takes one, ids of its own, the caller's config."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from langchain_core.chat_history import InMemoryChatMessageHistory
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
+from langchain_core.runnables import RunnableBranch, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables.history import RunnableWithMessageHistory
+from langchain_core.runnables.utils import ConfigurableFieldSpec
+
+from langchain_promptopt import PromptOptimizer
+from langchain_promptopt._langchain.isolation import isolation_of
+from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt.errors import ConfigError, PromptError
+from tests.support.chat import EchoChat
+from tests.support.runs import run
+from tests.support.tasks import PROMPT, chain, optimizer, rows
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:RunnableWithMessageHistory is deprecated"),
+    pytest.mark.filterwarnings("ignore:The class `InMemoryChatMessageHistory` was deprecated"),
+]
+MODEL = EchoChat()
+
+
+def asked(target_of, row, **more):
+    """What the model is sent for a row."""
+
+    async def once():
+        with await open_target(target_of, dry_inputs=[row], **more) as target:
+            MODEL.calls.clear()
+            await target.invoke(target.prompts, row)
+            return MODEL.calls
+
+    return asyncio.run(once())
+
+
+def text_only(question: str):
+    return {"q": question.strip()}
+
+
+SINGLE = {
+    "passthrough": lambda: {"q": RunnablePassthrough()} | PromptTemplate.from_template("Sort: {q}") | MODEL,
+    "beside a step": lambda: (
+        {"q": RunnablePassthrough(), "n": RunnableLambda(len)} | PromptTemplate.from_template("Sort: {q}") | MODEL
+    ),
+    "a typed function": lambda: RunnableLambda(text_only) | PromptTemplate.from_template("Sort: {q}") | MODEL,
+    "an untyped one": lambda: (
+        RunnableLambda(lambda q: {"q": q.strip()}) | PromptTemplate.from_template("Sort: {q}") | MODEL
+    ),
+    "an f-string": lambda: RunnableLambda(lambda q: {"q": f"{q}"}) | PromptTemplate.from_template("Sort: {q}") | MODEL,
+    "inside config": lambda: (
+        {"q": RunnablePassthrough()} | PromptTemplate.from_template("Sort: {q}") | MODEL
+    ).with_config(tags=["t"]),
+}
+
+
+@pytest.mark.parametrize("shape", SINGLE)
+def test_a_chain_that_takes_a_text_gets_the_text(shape):
+    assert asked(SINGLE[shape](), {"ticket": "a lamp"}) == ["Sort: a lamp"]
+
+
+def test_a_chain_over_rows_still_gets_the_row():
+    chained = RunnablePassthrough.assign(n=lambda row: len(row["q"])) | PromptTemplate.from_template("{q} {n}") | MODEL
+    assert asked(chained, {"q": "lamp"}) == ["lamp 4"]
+    whole = (
+        {"row": RunnablePassthrough()} | PromptTemplate.from_template("{{ row.q }}", template_format="jinja2") | MODEL
+    )
+    assert asked(whole, {"q": "lamp", "x": 1}) == ["lamp"]
+
+
+def test_a_chain_that_would_print_a_whole_row_is_refused_before_a_call():
+    chained = {"q": RunnablePassthrough()} | PromptTemplate.from_template("Sort: {q}") | MODEL
+    MODEL.calls.clear()
+    with pytest.raises(PromptError, match="takes one input, and rows have 2: 'q', 'x'") as raised:
+        asked(chained, {"q": "lamp", "x": 1})
+    assert "inputs = {" in raised.value.mend
+    assert MODEL.calls == []
+
+
+def bot(store, **more):
+    prompt = ChatPromptTemplate([("system", "Sort"), MessagesPlaceholder("history"), ("human", "{q}")])
+    return RunnableWithMessageHistory(
+        prompt | MODEL,
+        more.pop("factory", lambda session_id: store.setdefault(session_id, InMemoryChatMessageHistory())),
+        input_messages_key="q",
+        history_messages_key="history",
+        **more,
+    )
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_each_evaluation_has_a_history_of_its_own(bound):
+    store = {}
+    one = bot(store)
+    one = one.with_config(configurable={"session_id": "eval"}) if bound else one
+
+    async def several():
+        with await open_target(one, dry_inputs=[{"q": "dry"}]) as target:
+            MODEL.calls.clear()
+            for _ in range(3):
+                await target.invoke(target.prompts, {"q": "same row"})
+
+    asyncio.run(several())
+    assert [call.count("row") for call in MODEL.calls] == [1, 1, 1]
+    assert "eval" not in store
+
+
+def test_ids_of_users_stay_and_conversations_are_fresh():
+    seen = []
+
+    def factory(user_id: str, conversation_id: str):
+        seen.append((user_id, conversation_id))
+        return InMemoryChatMessageHistory()
+
+    fields = [
+        ConfigurableFieldSpec(id=name, annotation=str, name=name, description="", default="", is_shared=True)
+        for name in ("user_id", "conversation_id")
+    ]
+    one = bot({}, factory=factory, history_factory_config=fields)
+
+    async def twice():
+        given = {"configurable": {"user_id": "ann", "conversation_id": "c1"}}
+        with await open_target(one, dry_inputs=[{"q": "dry"}], config=given) as target:
+            seen.clear()
+            for _ in range(2):
+                await target.invoke(target.prompts, {"q": "x"})
+
+    asyncio.run(twice())
+    assert {user for user, _ in seen} == {"ann"}
+    assert len({c for _, c in seen}) == 2
+    assert "c1" not in {c for _, c in seen}
+
+
+class Pregel:
+    """Has what a compiled graph has: `langgraph` is no dependency of the tests."""
+
+    def __init__(self, checkpointer=None, store=None):
+        self.checkpointer, self.store = checkpointer, store
+
+
+def test_a_graph_with_a_checkpointer_gets_thread_ids():
+    isolation = isolation_of(RunnableLambda(Pregel(checkpointer=object()).__init__))
+    configs = [isolation.config({}, None)["configurable"]["thread_id"] for _ in range(2)]
+    assert len({*configs}) == 2
+    assert not isolation_of(RunnableLambda(Pregel().__init__)).ids
+
+
+def test_memory_that_takes_no_id_is_refused_with_its_place():
+    shared = InMemoryChatMessageHistory()
+
+    def keeps(row):
+        shared.add_user_message(row["q"])
+        return row
+
+    def constant(row):
+        return graph.invoke(row, {"configurable": {"thread_id": "1"}})
+
+    graph = Pregel(checkpointer=object())
+    refused = {
+        "two sessions the same history": bot({}, factory=lambda session_id: shared),
+        "takes no id": bot({}, factory=lambda: shared),
+        "takes no session id": RunnableLambda(keeps),
+        "one memory for all threads": RunnableLambda(Pregel(store=object()).__init__),
+        "gives every row the same id": RunnableLambda(constant),
+    }
+    for why, thing in refused.items():
+        with pytest.raises(ConfigError, match=why):
+            isolation_of(thing)
+
+
+def test_the_config_reaches_the_chain():
+    seen = []
+
+    def look(row, config):
+        seen.append(config)
+        return row
+
+    program = RunnableLambda(look) | chain()
+    run(target=program, config={"configurable": {"user": "ann"}, "tags": ["mine"], "recursion_limit": 7})
+    assert {c["configurable"]["user"] for c in seen} == {"ann"}
+    assert all("mine" in c["tags"] and c["recursion_limit"] == 7 for c in seen)
+    seen.clear()
+    run(target=program, config=lambda inputs: {"configurable": {"user": inputs["word"]}})
+    assert len({c["configurable"]["user"] for c in seen}) > 16
+    seen.clear()
+    given = {"evaluators": ["exact_match"], "optimizer_model": optimizer(), "method": "lpo-pe2", "data": rows()}
+    ready = PromptOptimizer(runs_dir=None, openings=None, **given)
+    ready.invoke(program, {"configurable": {"user": "bob"}, "tags": ["theirs"]})
+    assert {c["configurable"]["user"] for c in seen} == {"bob"}
+    with pytest.raises(ConfigError, match="no key 'thread_id'"):
+        run(target=program, config={"thread_id": "1"})
+
+
+def test_another_config_is_another_run():
+    ids = {run(config=config).run_id for config in (None, {"tags": ["a"]}, {"tags": ["b"]})}
+    assert len(ids) == 3
+
+
+def test_prompts_behind_a_model_s_decision_are_optimized():
+    """A canned reply takes no branch: the baseline does, and shows which prompts there are."""
+    animals = ChatPromptTemplate.from_template(PROMPT) | chain().middle[0] | chain().last
+    unused = ChatPromptTemplate.from_template("Never: {word}") | chain().middle[0] | chain().last
+    ask = ChatPromptTemplate.from_template("Route. Call every animal a beast. Call every stone a rock.\nWord: {word}")
+    decide = RunnablePassthrough.assign(kind=ask | chain().middle[0] | chain().last)
+    program = decide | RunnableBranch(
+        (lambda row: row["kind"] in {"beast", "rock"}, animals),
+        (lambda row: row["kind"] == "x", unused),
+        lambda _: "ok",
+    )
+    result = run(target=program)
+    assert result.outcome == "improved"
+    assert [(e.old, e.new) for e in result.edits] == [("PLANT", "animal")]
+    assert any("stays as it is: no row of the baseline renders it" in w for w in result.warnings)
+
+
+def test_prompts_that_no_row_renders_end_the_run():
+    prompt = ChatPromptTemplate.from_template(PROMPT)
+    model, parser = chain().middle[0], chain().last
+
+    def program(row):
+        if row["word"] == "never":
+            return prompt.invoke(row)
+        return "Call every animal a PLANT. Call every stone a stone.\nWord: " + row["word"]
+
+    with pytest.raises(PromptError, match="rendered none of the prompts") as raised:
+        run(target=RunnableLambda(program) | model | parser)
+    assert raised.value.exit_code == 2
+
+
+def test_the_winner_of_a_function_with_two_templates_is_applied():
+    first = ChatPromptTemplate.from_template(PROMPT)
+    second = ChatPromptTemplate.from_template("Repeat.\nWord: {said}")
+    model = chain().middle[0]
+
+    async def program(row):
+        said = (await model.ainvoke(first.invoke(row))).text
+        second.invoke({"said": said})
+        return said
+
+    result = run(target=program, apply="always")
+    assert result.applied
+    assert "animal" in first.messages[0].prompt.template
+    result.revert(program)
+    assert first.messages[0].prompt.template == PROMPT
