@@ -152,7 +152,7 @@ MUTANTS = (
         4,
         "a served model that changes mid-test is not noticed",
         "gate/pairs.py",
-        "return max(len(self.served_baseline), len(self.served_candidate), len(both)) > self.models",
+        "return max(len(baseline), len(candidate), len(both)) > self.models",
         "return False",
         UNIT + "test_gate_rows.py::test_a_model_that_changes_during_the_test_voids_it",
     ),

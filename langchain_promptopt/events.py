@@ -5,7 +5,7 @@ Field names are the contract of product section 5; readers must ignore unknown t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -283,6 +283,17 @@ class Opened(Event):
     type: ClassVar[str] = "opened"
     candidate_id: str
     rows: int
+    attempt: int = 0
+    """Void tests of the run before this one: each attempt is an opening of its own."""
+
+
+def opening_key(candidate_id: str, attempt: int) -> str:
+    """The key of an opening within its run.
+
+    >>> opening_key("a1b2", 0), opening_key("a1b2", 1)
+    ('a1b2', 'a1b2#1')
+    """
+    return f"{candidate_id}#{attempt}" if attempt else candidate_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,3 +360,49 @@ class RunFinished(Event):
     """Why the search ended; None where there was none (a comparison)."""
     error: Mapping[str, Any] | None = None
     """What ended a run whose outcome is "failed"."""
+
+
+def is_lost_look(tested: Mapping[str, Any]) -> bool:
+    """Whether a `tested` event's test was void and cannot go on: every void one but that which a budget ended."""
+    reason = tested.get("detail", {}).get("reason")
+    return tested["verdict"] == "void" and not (isinstance(reason, Mapping) and reason.get("kind") == "budget")
+
+
+@dataclass(frozen=True, slots=True)
+class TestRows:
+    """Which lines about rows of split `test` may be shown: those of the test that came to a verdict.
+
+    Rows of a void test, of one under way and of one that never ended are shown nowhere.
+    """
+
+    __test__ = False
+
+    after: int = 0
+    before: int = 0
+
+    @classmethod
+    def of(cls, events: Iterable[Mapping[str, Any]]) -> TestRows:
+        """Read the marks from a journal's lines, counted from 1."""
+        after = before = 0
+        for number, event in enumerate(events, start=1):
+            if event["type"] == "tested" and is_lost_look(event["data"]):
+                after, before = number, 0
+            elif event["type"] == "tested" and event["data"]["verdict"] != "void":
+                before = number
+        return cls(after, before)
+
+    def shown(self, events: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The same lines without what is to stay unseen."""
+        for number, event in enumerate(events, start=1):
+            sealed = event["type"] in _SEALED and event["data"].get("split") == "test"
+            if not sealed or self.after < number < self.before:
+                yield event
+
+
+def shown_events(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """A journal's lines without those about test rows that may not be shown."""
+    known = list(events)
+    return list(TestRows.of(known).shown(known))
+
+
+_SEALED = frozenset({"scored", "evaluated"})

@@ -1,19 +1,17 @@
-"""The held-out decision: both sides fresh and interleaved, every row of the test split, once.
-
-A whole run: record, search, gate, result. Interruptions leave a journal that can be resumed.
-"""
+"""A whole run: record, search, the held-out decision, result. Interruptions leave a journal that can be resumed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.search import Found, Search
 from langchain_promptopt._runtime.tracing import marks, span
 from langchain_promptopt.errors import BudgetSpent
-from langchain_promptopt.events import Incident, Opened, RunFinished, RunStarted, Tested
+from langchain_promptopt.events import Incident, Opened, RunFinished, RunStarted, Tested, opening_key
+from langchain_promptopt.gate import Decision, Reason, alpha_at
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome
 from langchain_promptopt.types.edits import final_edits
@@ -27,19 +25,6 @@ if TYPE_CHECKING:
     from langchain_promptopt.types import Candidate, Outcomes
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the gate said: "improved", "inconclusive", "no_gain" or "void", with its table."""
-
-    verdict: Literal["improved", "inconclusive", "no_gain", "void"]
-    metrics: tuple[Mapping[str, Any], ...]
-    opening: int
-    reason: str = ""
-    warnings: tuple[str, ...] = ()
-    may_apply: bool = False
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Judge(Protocol):
     """Counts openings of the test rows and decides; pure given rows apart from the record of openings."""
 
@@ -50,7 +35,7 @@ class Judge(Protocol):
         """
         ...
 
-    def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
+    def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Decision:
         """The decision on complete rows."""
         ...
 
@@ -63,8 +48,11 @@ UNENFORCED = (
 
 async def run_gate(
     run: Run, evaluations: Evaluations, judge: Judge, best: Attempt, config: RunnableConfig, *, enforced: bool = True
-) -> Verdict:
+) -> Decision:
     """Open the test split and decide between the baseline and `best`. Nothing of an unfinished test is shown.
+
+    Every void test of this run before was a look of its own: its rows are in the journal, decide nothing, and are
+    asked for anew. Only one that the budget ended goes on where it stopped.
 
     Without `enforced`, a child on the way to `best` was made without keeping it to the marked places; a gain
     then counts, but nothing is applied by itself (product 10.15).
@@ -73,48 +61,60 @@ async def run_gate(
     where = marks(found, step=found.step, split="test")
     async with span(config, "test", {"candidate_id": found.id}, where) as (_, end):
         run.state.test_open = True
-        run.emit(Opened(candidate_id=found.id, rows=len(run.data["test"])))
+        attempt = run.journal.voided
+        await evaluations.ensure_cells([c for c in _earlier(run, found, attempt) if c[1] in run.journal.cells])
+        run.emit(Opened(candidate_id=found.id, rows=len(run.data["test"]), attempt=attempt))
         run.journal.flush()  # the mark stands on disk before anything is paid for the test
-        opening = judge.open(run.data["test"], found.id, run.journal.opened[found.id])
-        cells = interleaved(run, best.candidate)
-        outcomes = await evaluations.ensure_cells(cells)
-        base_id = run.baseline.id
-        baseline = [o for o in outcomes if o.cell.candidate_id == base_id]
-        candidate = [o for o in outcomes if o.cell.candidate_id != base_id]
-        verdict = judge.decide(baseline, candidate, opening)
+        opening = judge.open(run.data["test"], found.id, run.journal.opened[opening_key(found.id, attempt)])
+        verdict = await _decided(run, evaluations, judge, interleaved(run, found, attempt), opening)
         if not enforced:
             verdict = replace(
                 verdict,
-                may_apply=False,
+                held_back=True,
                 warnings=(*verdict.warnings, UNENFORCED),
                 detail={**verdict.detail, "unenforced": True},
             )
-        run.emit(
-            Tested(
-                metrics=list(verdict.metrics),
-                verdict=verdict.verdict,
-                opening=opening,
-                detail={"reason": verdict.reason, "warnings": list(verdict.warnings), **verdict.detail},
-            )
-        )
+        run.emit(Tested(metrics=verdict.metrics, verdict=verdict.verdict, opening=opening, detail=verdict.told))
         traces = {c.id: run.tracers.traces.get((c.id, "test"), []) for c in (run.baseline, found)}
-        end({"verdict": verdict.verdict, "metrics": [dict(m) for m in verdict.metrics], "traces": traces})
+        end({"verdict": verdict.verdict, "metrics": verdict.metrics, "traces": traces})
     return verdict
 
 
-def interleaved(run: Run, best: Candidate) -> list[tuple[Candidate, Cell]]:
-    """Baseline and candidate by turns on each row and repeat, so that drift meets both alike."""
+async def _decided(
+    run: Run, evaluations: Evaluations, judge: Judge, cells: Sequence[tuple[Candidate, Cell]], opening: int
+) -> Decision:
+    """The decision on these cells; a void one where the budget ends before all are there."""
+    try:
+        outcomes = await evaluations.ensure_cells(cells)
+    except BudgetSpent as spent:
+        run.emit(Incident(role="task", kind="budget", retryable=True, action="stop test", detail=str(spent)))
+        why = Reason("budget", f"the budget ended during the test ({spent})")
+        return Decision(verdict="void", reason=why, opening=opening, alpha=alpha_at(run.gate.alpha, opening))
+    baseline = [o for o in outcomes if o.cell.candidate_id == run.baseline.id]
+    candidate = [o for o in outcomes if o.cell.candidate_id != run.baseline.id]
+    return judge.decide(baseline, candidate, opening)
+
+
+def interleaved(run: Run, best: Candidate, attempt: int = 0) -> list[tuple[Candidate, Cell]]:
+    """Baseline and candidate by turns on each row and repeat, so that drift meets both alike.
+
+    The repeats of an attempt are numbered on from those of the attempts before, so that no cell is another's.
+    """
     ids = list(run.examples("test"))
     rng_at(run.seed, "test-order").shuffle(ids)
+    first = attempt * run.gate.repeats
     out = []
     for i, example_id in enumerate(ids):
-        for repeat in range(run.gate.repeats):
+        for repeat in range(first, first + run.gate.repeats):
             pair = [(c, Cell(c.id, "test", example_id, repeat)) for c in (run.baseline, best)]
             out += pair if (i + repeat) % 2 == 0 else pair[::-1]
     return out
 
 
-# ------------------------------------------------------------ A whole run: record, search, gate, result. Interrupt
+def _earlier(run: Run, best: Candidate, attempt: int) -> list[tuple[Candidate, Cell]]:
+    """Cells of the void attempts: paid for, so the ledger has to know of them."""
+    return [cell for before in range(attempt) for cell in interleaved(run, best, before)]
+
 
 EXIT: Mapping[Outcomes, int] = {"improved": 0, "no_gain": 3, "inconclusive": 3, "budget": 4}
 
@@ -126,7 +126,7 @@ class Ended:
     outcome: Outcomes
     exit_code: int
     found: Found
-    verdict: Verdict | None
+    verdict: Decision | None
 
 
 @dataclass
@@ -166,28 +166,24 @@ class Engine:
             end(_outputs(outcome, run.baseline, found, verdict))
         return Ended(outcome, EXIT[outcome], found, verdict)
 
-    async def _verdict(self, evaluations: Evaluations, found: Found, config: RunnableConfig) -> Verdict | None:
-        """None when there is nothing to test, no test to run it on, or nothing left to pay for it."""
+    async def _verdict(self, evaluations: Evaluations, found: Found, config: RunnableConfig) -> Decision | None:
+        """None when there is nothing to test, or no test to run it on."""
         if found.best.candidate.id == self.run.baseline.id or not self.gate_possible:
             return None
-        try:
-            return await run_gate(self.run, evaluations, self.judge, found.best, config, enforced=found.enforced)
-        except BudgetSpent as spent:
-            self.run.emit(Incident(role="task", kind="budget", retryable=True, action="stop test", detail=str(spent)))
-            return None
+        return await run_gate(self.run, evaluations, self.judge, found.best, config, enforced=found.enforced)
 
-    def _outcome(self, found: Found, verdict: Verdict | None) -> Outcomes:
+    def _outcome(self, found: Found, verdict: Decision | None) -> Outcomes:
         if verdict is not None:
-            return "inconclusive" if verdict.verdict == "void" else verdict.verdict
+            return verdict.outcome
         if found.best.candidate.id != self.run.baseline.id:
-            return "budget" if self.gate_possible else "inconclusive"
+            return "inconclusive"
         return "budget" if found.stopped.kind == "budget" else "no_gain"
 
 
-def _outputs(outcome: str, baseline: Candidate, found: Found, verdict: Verdict | None) -> dict[str, Any]:
+def _outputs(outcome: str, baseline: Candidate, found: Found, verdict: Decision | None) -> dict[str, Any]:
     known = {a.candidate.id: a.candidate for a in found.trajectory}
     return {
         "outcome": outcome,
         "edits": [e.as_json() for e in final_edits(baseline, found.best.candidate, known)],
-        "test": [dict(m) for m in verdict.metrics] if verdict is not None else [],
+        "test": verdict.metrics if verdict is not None else [],
     }

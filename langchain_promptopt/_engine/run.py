@@ -49,10 +49,14 @@ class Journal(Protocol):
 
     @property
     def opened(self) -> Mapping[str, str]:
-        """The mark of each opening of the test rows, by candidate."""
+        """The mark of each opening of the test rows, by candidate and attempt (`opening_key`)."""
 
     def flush(self) -> None:
         """Return once what was appended is on disk."""
+
+    @property
+    def voided(self) -> int:
+        """Tests that were void before this start of the run, those apart that its budget ended."""
 
 
 @runtime_checkable

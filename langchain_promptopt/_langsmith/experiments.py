@@ -14,6 +14,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from langsmith.utils import LangSmithConflictError
 
 from langchain_promptopt._langsmith.datasets import find_dataset
+from langchain_promptopt.events import shown_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -65,7 +66,7 @@ def publish(
             and publishing again completes it.
     """
     dataset = find_dataset(service, source)
-    known = [e for e in events if record.tested is not None or e["data"].get("split") != "test"]
+    known = shown_events(events)
     found: dict[str, str] = {}
     told = summaries or {}
     for label, tried in winners(record, known).items():

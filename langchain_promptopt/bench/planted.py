@@ -142,6 +142,7 @@ class Watch:
     calls: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     cells: Mapping[Cell, Outcome] = field(default_factory=dict)
     opened: Mapping[str, str] = field(default_factory=dict)
+    voided: int = 0
     identified: list[Event] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     proposed: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langchain_promptopt.gate.openings import FILE_NAME as OPENINGS_FILE
 from langchain_promptopt.gate.openings import Opening, Openings, RowMark, row_hash
-from langchain_promptopt.gate.pairs import Missing, PairedRow, Pairs, pair_outcomes
+from langchain_promptopt.gate.pairs import Missing, PairedRow, Pairs, Serving, pair_outcomes
 from langchain_promptopt.gate.planning import (
     Chance,
     Feasibility,
@@ -14,9 +14,8 @@ from langchain_promptopt.gate.planning import (
     power,
     rows_needed,
 )
-from langchain_promptopt.gate.rendering import evidence, power_table, verdict_line, what_it_can_show
 from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds
-from langchain_promptopt.gate.verdict import Decision, GateVerdict, TestEntry, decide, deciding_metrics, refuse_same
+from langchain_promptopt.gate.verdict import Decision, GateVerdict, Reason, TestEntry, decide, deciding_metrics
 
 __all__ = [
     "OPENINGS_FILE",
@@ -30,22 +29,19 @@ __all__ = [
     "Openings",
     "PairedRow",
     "Pairs",
+    "Reason",
     "RowMark",
+    "Serving",
     "TestEntry",
     "alpha_at",
     "clean_sweep_possible",
     "decide",
     "deciding_metrics",
-    "evidence",
     "exceeds",
     "feasibility",
     "minimum_detectable_effect",
     "pair_outcomes",
     "power",
-    "power_table",
-    "refuse_same",
     "row_hash",
     "rows_needed",
-    "verdict_line",
-    "what_it_can_show",
 ]

@@ -1,32 +1,358 @@
-"""What the gate watches and warns about but never decides by: length, refusals, parse failures, cost.
-
-Paired rows: what both sides did on the same example, repeat by repeat.
+"""Paired rows: what both sides did on the same example, and one metric of them as a mean difference a cluster.
 
 Rules (product contract, section 8). A cell that infrastructure lost removes its pair; a failure the
 prompt caused scores 0. Cells lost on one side only are remembered: when one side lost clearly more of
 them than the other there is no verdict, and a gain must survive counting the candidate's as 0. Served
 model names must not change during the test, nor differ between sides unless models are what is compared.
 
-One metric of all pairs, reduced to a mean difference for each cluster.
+Output length, refusals, parse failures and cost are watched: the gate warns of them and never decides by them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum, isfinite
 from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_promptopt.errors import DataError
-from langchain_promptopt.gate.statistics import sign_test
+from langchain_promptopt.gate.exact import sign_test
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from langchain_promptopt.types import Outcome
 
-    pass
+Scores: TypeAlias = Mapping[str, tuple[float, ...]]
+
+UNEQUAL_BELOW = 0.05
+"""Two-sided p-value of "both sides are equally likely to lose a cell" under which there is no verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedRow:
+    """One example on both sides. Tuples hold one number a repeat and are of equal length on both sides.
+
+    `..._side` hold what is only watched: output_length, refusals, parse_failures, cost.
+    """
+
+    example_id: str
+    cluster: str
+    baseline: Scores
+    candidate: Scores
+    baseline_side: Scores = field(default_factory=dict)
+    candidate_side: Scores = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Cells of one metric that one side lost and the other delivered."""
+
+    baseline: int = 0
+    candidate: int = 0
+
+    @property
+    def unequal(self) -> bool:
+        """Whether one side lost so many more cells than the other that what is left is no fair sample.
+
+        >>> Missing(0, 5).unequal, Missing(0, 6).unequal, Missing(3, 6).unequal
+        (False, True, False)
+        """
+        more, fewer = max(self.baseline, self.candidate), min(self.baseline, self.candidate)
+        return 2 * sign_test(more, fewer) < UNEQUAL_BELOW
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Which models may answer during a test; any more are a change that voids it.
+
+    Args:
+        models: Different models on one side, as a router has several.
+        shared: Whether both sides mean the same ones; False where models are what is compared.
+    """
+
+    models: int = 1
+    shared: bool = True
+
+    def changed(self, baseline: Sequence[str], candidate: Sequence[str]) -> bool:
+        """Whether more models answered than may, on a side or, where both share them, over both."""
+        both = {*baseline, *candidate} if self.shared else set()
+        return max(len(baseline), len(candidate), len(both)) > self.models
+
+
+_ONE_MODEL = Serving()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """All pairs of a test, and what stands against reading them.
+
+    `lost` are rows made of the pairs that only the candidate failed to deliver, the candidate
+    counted as 0: what a gain must survive.
+    """
+
+    rows: tuple[PairedRow, ...]
+    metrics: tuple[str, ...]
+    dropped_pairs: int = 0
+    missing: Mapping[str, Missing] = field(default_factory=dict)
+    lost: tuple[PairedRow, ...] = ()
+    raised: Missing = field(default_factory=Missing)
+    """Pairs lost because an evaluator raised on the answer of that side alone."""
+    served_baseline: tuple[str, ...] = ()
+    served_candidate: tuple[str, ...] = ()
+    serving: Serving = _ONE_MODEL
+
+    @property
+    def model_changed(self) -> bool:
+        """Whether a model answered that may not."""
+        return self.serving.changed(self.served_baseline, self.served_candidate)
+
+    @property
+    def one_sided(self) -> str:
+        """The side whose answers alone an evaluator raised on; empty where it raised on both or on none."""
+        both = (("baseline", self.raised.baseline), ("candidate", self.raised.candidate))
+        found = [f"{count} answer(s) of the {side}" for side, count in both if count]
+        return f"an evaluator raised on {found[0]} and on none of the other side" if len(found) == 1 else ""
+
+
+def pair_outcomes(
+    baseline: Sequence[Outcome],
+    candidate: Sequence[Outcome],
+    clusters: Mapping[str, str],
+    *,
+    metrics: Sequence[str] = (),
+    serving: Serving = _ONE_MODEL,
+) -> Pairs:
+    """Match the outcomes of both sides by example and repeat.
+
+    Args:
+        baseline: Outcomes of the baseline, each cell once, in any order.
+        candidate: Outcomes of the candidate on the same cells.
+        clusters: Example id to cluster, for every example of the test.
+        metrics: Metric keys in their order; those found, sorted, when not given.
+        serving: The models that may answer.
+
+    Raises:
+        DataError: An outcome belongs to no example of `clusters`.
+    """
+    left, right = _by_cell(baseline, clusters), _by_cell(candidate, clusters)
+    names = tuple(metrics) or tuple(sorted({m for o in (*baseline, *candidate) for m in o.scores}))
+    cells: dict[str, list[_Pair]] = {}
+    for key in sorted({*left, *right}):
+        cells.setdefault(key[0], []).append(_Pair(left.get(key), right.get(key)))
+    pairs = [p for many in cells.values() for p in many]
+    rows = [_row(example, clusters[example], many, names) for example, many in cells.items()]
+    lost = [_lost_row(example, clusters[example], many, names) for example, many in cells.items()]
+    return Pairs(
+        rows=tuple(r for r in rows if r.baseline),
+        metrics=names,
+        dropped_pairs=sum(all(None in p.scores(m) for m in names) for p in pairs),
+        missing={m: _missing(pairs, m) for m in names},
+        lost=tuple(r for r in lost if r.baseline),
+        raised=Missing(
+            baseline=sum(_raised(p.baseline) and not _raised(p.candidate) for p in pairs),
+            candidate=sum(_raised(p.candidate) and not _raised(p.baseline) for p in pairs),
+        ),
+        served_baseline=_served(baseline),
+        served_candidate=_served(candidate),
+        serving=serving,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The two outcomes of one example and repeat; None where a side has none."""
+
+    baseline: Outcome | None
+    candidate: Outcome | None
+
+    def scores(self, metric: str) -> tuple[float | None, float | None]:
+        return _score(self.baseline, metric), _score(self.candidate, metric)
+
+
+def _by_cell(outcomes: Sequence[Outcome], clusters: Mapping[str, str]) -> dict[tuple[str, int], Outcome]:
+    out = {}
+    for outcome in outcomes:
+        cell = outcome.cell
+        if cell.example_id not in clusters:
+            msg = f"example {cell.example_id!r} was scored but does not belong to the test rows"
+            raise DataError(msg, mend="Pair only outcomes of the split the gate opens.")
+        out[cell.example_id, cell.repeat] = outcome
+    return out
+
+
+def _score(outcome: Outcome | None, metric: str) -> float | None:
+    """The score, 0 for a failure the prompt caused, None when there is none."""
+    if outcome is None or outcome.dropped:
+        return None
+    value = outcome.scores.get(metric, None if outcome.failure is None else 0.0)
+    return value if value is not None and isfinite(value) else None
+
+
+def _row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequence[str]) -> PairedRow:
+    left: dict[str, tuple[float, ...]] = {}
+    right: dict[str, tuple[float, ...]] = {}
+    for metric in metrics:
+        both = [(a, b) for a, b in (p.scores(metric) for p in pairs) if a is not None and b is not None]
+        if both:
+            left[metric], right[metric] = tuple(a for a, _ in both), tuple(b for _, b in both)
+    whole = [(p.baseline, p.candidate) for p in pairs if p.baseline is not None and p.candidate is not None]
+    kept = [(a, b) for a, b in whole if not a.dropped and not b.dropped]
+    return PairedRow(
+        example_id=example_id,
+        cluster=cluster,
+        baseline=left,
+        candidate=right,
+        baseline_side=side_metrics([a for a, _ in kept]),
+        candidate_side=side_metrics([b for _, b in kept]),
+    )
+
+
+def _lost_row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequence[str]) -> PairedRow:
+    left = {}
+    for metric in metrics:
+        alone = tuple(a for a, b in (p.scores(metric) for p in pairs) if a is not None and b is None)
+        if alone:
+            left[metric] = alone
+    zeros = {metric: (0.0,) * len(values) for metric, values in left.items()}
+    return PairedRow(example_id=example_id, cluster=cluster, baseline=left, candidate=zeros)
+
+
+def _missing(pairs: Sequence[_Pair], metric: str) -> Missing:
+    scores = [p.scores(metric) for p in pairs]
+    return Missing(
+        baseline=sum(a is None and b is not None for a, b in scores),
+        candidate=sum(a is not None and b is None for a, b in scores),
+    )
+
+
+def _raised(outcome: Outcome | None) -> bool:
+    """Whether an evaluator raised on this answer."""
+    return outcome is not None and outcome.failure is not None and outcome.failure.kind == "evaluator_error"
+
+
+def _served(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    return tuple(sorted({name for o in outcomes if o.model_served is not None for name in o.model_served.split(", ")}))
+
+
+RowMeans: TypeAlias = tuple[float, float]
+"""Mean score of one row over its repeats: (baseline, candidate)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Cluster means of both sides, and the row means behind them.
+
+    Rows weigh equally inside a cluster, clusters equally in the mean.
+    """
+
+    metric: str
+    baselines: tuple[float, ...]
+    candidates: tuple[float, ...]
+    of_rows: tuple[RowMeans, ...]
+
+    @property
+    def rows(self) -> int:
+        """Examples with a score on both sides."""
+        return len(self.of_rows)
+
+    @property
+    def by_example(self) -> tuple[float, float, int, int]:
+        """Means of both sides over rows, and on how many rows the candidate scored higher, and lower."""
+        changes = [round(b - a, 12) for a, b in self.of_rows]
+        means = [fsum(row[side] for row in self.of_rows) / max(1, self.rows) for side in (0, 1)]
+        return means[0], means[1], sum(d > 0 for d in changes), sum(d < 0 for d in changes)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The differences that an outright failure and an outright success would show at most.
+
+        Scores are 0 to 1, so a failure costs what the baseline earned: as much as on its best cluster, and at
+        least half of the scale, because the clusters that fail may not be among these.
+        """
+        least, most = min(self.baselines, default=0.0), max(self.baselines, default=1.0)
+        return -min(1.0, max(0.5, most)), 1.0 - max(0.0, min(0.5, least))
+
+    @property
+    def clusters(self) -> int:
+        """Independent units."""
+        return len(self.baselines)
+
+    @property
+    def baseline(self) -> float:
+        """Mean of the baseline over clusters."""
+        return fsum(self.baselines) / max(1, self.clusters)
+
+    @property
+    def best(self) -> float:
+        """Mean of the candidate over clusters."""
+        return fsum(self.candidates) / max(1, self.clusters)
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Candidate minus baseline for each cluster, freed of rounding noise so that ties are ties."""
+        return tuple(round(b - a, 12) for a, b in zip(self.baselines, self.candidates, strict=True))
+
+    @property
+    def difference(self) -> float:
+        """Mean difference over clusters."""
+        return fsum(self.differences) / max(1, self.clusters)
+
+    @property
+    def discordance(self) -> float:
+        """Share of clusters on which the sides differ."""
+        return sum(d != 0 for d in self.differences) / max(1, self.clusters)
+
+
+def contrast(rows: Iterable[PairedRow], metric: str, of_row: Callable[[PairedRow], RowMeans | None]) -> Contrast:
+    """Average rows into clusters; rows for which `of_row` gives None are left out."""
+    by_cluster: dict[str, list[RowMeans]] = {}
+    for row in rows:
+        means = of_row(row)
+        if means is not None:
+            by_cluster.setdefault(row.cluster, []).append(means)
+    many = list(by_cluster.values())
+    return Contrast(
+        metric,
+        tuple(_mean(a for a, _ in cluster) for cluster in many),
+        tuple(_mean(b for _, b in cluster) for cluster in many),
+        tuple(row for cluster in many for row in cluster),
+    )
+
+
+def by_metric(metric: str) -> Callable[[PairedRow], RowMeans | None]:
+    """Rows by one score."""
+    return lambda row: _means(row.baseline.get(metric), row.candidate.get(metric))
+
+
+def by_weights(weights: Mapping[str, float]) -> Callable[[PairedRow], RowMeans | None]:
+    """Rows by the weighted mean of several scores; a row that lacks one of them is left out."""
+    total = fsum(weights.values())
+
+    def of_row(row: PairedRow) -> RowMeans | None:
+        parts = [(w, _means(row.baseline.get(m), row.candidate.get(m))) for m, w in weights.items()]
+        known = [(w, p) for w, p in parts if p is not None]
+        if len(known) < len(parts):
+            return None
+        return fsum(w * p[0] for w, p in known) / total, fsum(w * p[1] for w, p in known) / total
+
+    return of_row
+
+
+def by_side(name: str) -> Callable[[PairedRow], RowMeans | None]:
+    """Rows by something watched."""
+    return lambda row: _means(row.baseline_side.get(name), row.candidate_side.get(name))
+
+
+def _means(left: tuple[float, ...] | None, right: tuple[float, ...] | None) -> RowMeans | None:
+    return (_mean(left), _mean(right)) if left and right else None
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return fsum(listed) / len(listed)
+
 
 REFUSALS = frozenset({"refusal", "content_filter"})
 PARSE_FAILURES = frozenset({"unparsable", "truncated"})
@@ -90,326 +416,3 @@ def warning_text(watch: Watch, baseline: float, best: float) -> str:
         rise = f"by {(best / baseline - 1) * 100:.0f} %" if baseline else "from nothing"
         return f"{watch.label} rose {rise} ({baseline:.4g} to {best:.4g})"
     return f"{watch.label} rose from {baseline * 100:.1f} % to {best * 100:.1f} % of the calls"
-
-
-# ------------------------------------------------------------ Paired rows: what both sides did on the same example
-
-Scores: TypeAlias = Mapping[str, tuple[float, ...]]
-
-UNEQUAL_BELOW = 0.05
-"""Two-sided p-value of "both sides are equally likely to lose a cell" under which there is no verdict."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedRow:
-    """One example on both sides. Tuples hold one number a repeat and are of equal length on both sides.
-
-    `..._failures` hold the kind of the failure that scored 0, or None. `..._side` hold what is only
-    watched: output_length, refusals, parse_failures, cost.
-    """
-
-    example_id: str
-    cluster: str
-    baseline: Scores
-    candidate: Scores
-    baseline_failures: tuple[str | None, ...] = ()
-    candidate_failures: tuple[str | None, ...] = ()
-    baseline_side: Scores = field(default_factory=dict)
-    candidate_side: Scores = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Cells of one metric that one side lost and the other delivered."""
-
-    baseline: int = 0
-    candidate: int = 0
-
-    @property
-    def unequal(self) -> bool:
-        """Whether one side lost so many more cells than the other that what is left is no fair sample.
-
-        >>> Missing(0, 5).unequal, Missing(0, 6).unequal, Missing(3, 6).unequal
-        (False, True, False)
-        """
-        more, fewer = max(self.baseline, self.candidate), min(self.baseline, self.candidate)
-        return 2 * sign_test(more, fewer) < UNEQUAL_BELOW
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pairs:
-    """All pairs of a test, and what stands against reading them.
-
-    `lost` are rows made of the pairs that only the candidate failed to deliver, the candidate
-    counted as 0: what a gain must survive.
-    """
-
-    rows: tuple[PairedRow, ...]
-    metrics: tuple[str, ...]
-    dropped_pairs: int = 0
-    missing: Mapping[str, Missing] = field(default_factory=dict)
-    lost: tuple[PairedRow, ...] = ()
-    raised: Missing = field(default_factory=lambda: Missing())
-    """Pairs lost because an evaluator raised on the answer of that side alone."""
-    served_baseline: tuple[str, ...] = ()
-    served_candidate: tuple[str, ...] = ()
-    same_model: bool = True
-    models: int = 1
-
-    @property
-    def unequal_missingness(self) -> bool:
-        """Whether any metric is missing unequally."""
-        return any(m.unequal for m in self.missing.values())
-
-    @property
-    def model_changed(self) -> bool:
-        """Whether there were more models than the chain has, on a side or, where they are the same, over both."""
-        both = {*self.served_baseline, *self.served_candidate} if self.same_model else set()
-        return max(len(self.served_baseline), len(self.served_candidate), len(both)) > self.models
-
-    @property
-    def one_sided(self) -> str:
-        """The side whose answers alone an evaluator raised on; empty where it raised on both or on none."""
-        both = (("baseline", self.raised.baseline), ("candidate", self.raised.candidate))
-        found = [f"{count} answer(s) of the {side}" for side, count in both if count]
-        return f"an evaluator raised on {found[0]} and on none of the other side" if len(found) == 1 else ""
-
-    def void(self, metrics: Iterable[str]) -> str:
-        """Why these pairs allow no verdict on `metrics`; empty when they do."""
-        if self.model_changed:
-            names = f"baseline: {_names(self.served_baseline)}; candidate: {_names(self.served_candidate)}"
-            return f"the served model changed during the test ({names}); run it again"
-        for metric in metrics:
-            lost = self.missing.get(metric, Missing())
-            if lost.unequal:
-                counts = f"baseline {lost.baseline}, candidate {lost.candidate}"
-                return f"the sides lost scores of {metric} unequally ({counts}), so the rows left are no fair sample"
-        return ""
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names) or "not reported"
-
-
-def pair_outcomes(
-    baseline: Sequence[Outcome],
-    candidate: Sequence[Outcome],
-    clusters: Mapping[str, str],
-    *,
-    metrics: Sequence[str] = (),
-    same_model: bool = True,
-    models: int = 1,
-) -> Pairs:
-    """Match the outcomes of both sides by example and repeat.
-
-    Args:
-        baseline: Outcomes of the baseline, each cell once, in any order.
-        candidate: Outcomes of the candidate on the same cells.
-        clusters: Example id to cluster, for every example of the test.
-        metrics: Metric keys in their order; those found, sorted, when not given.
-        same_model: False where the sides are meant to use different models.
-        models: Models the chain has; a router may send rows to any of them.
-
-    Raises:
-        DataError: An outcome belongs to no example of `clusters`.
-    """
-    left, right = _by_cell(baseline, clusters), _by_cell(candidate, clusters)
-    names = tuple(metrics) or tuple(sorted({m for o in (*baseline, *candidate) for m in o.scores}))
-    cells: dict[str, list[_Pair]] = {}
-    for key in sorted({*left, *right}):
-        cells.setdefault(key[0], []).append(_Pair(left.get(key), right.get(key)))
-    pairs = [p for many in cells.values() for p in many]
-    rows = [_row(example, clusters[example], many, names) for example, many in cells.items()]
-    lost = [_lost_row(example, clusters[example], many, names) for example, many in cells.items()]
-    return Pairs(
-        rows=tuple(r for r in rows if r.baseline),
-        metrics=names,
-        dropped_pairs=sum(all(None in p.scores(m) for m in names) for p in pairs),
-        missing={m: _missing(pairs, m) for m in names},
-        lost=tuple(r for r in lost if r.baseline),
-        raised=Missing(
-            baseline=sum(_raised(p.baseline) and not _raised(p.candidate) for p in pairs),
-            candidate=sum(_raised(p.candidate) and not _raised(p.baseline) for p in pairs),
-        ),
-        served_baseline=_served(baseline),
-        served_candidate=_served(candidate),
-        same_model=same_model,
-        models=models,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """The two outcomes of one example and repeat; None where a side has none."""
-
-    baseline: Outcome | None
-    candidate: Outcome | None
-
-    def scores(self, metric: str) -> tuple[float | None, float | None]:
-        return _score(self.baseline, metric), _score(self.candidate, metric)
-
-
-def _by_cell(outcomes: Sequence[Outcome], clusters: Mapping[str, str]) -> dict[tuple[str, int], Outcome]:
-    out = {}
-    for outcome in outcomes:
-        cell = outcome.cell
-        if cell.example_id not in clusters:
-            msg = f"example {cell.example_id!r} was scored but does not belong to the test rows"
-            raise DataError(msg, mend="Pair only outcomes of the split the gate opens.")
-        out[cell.example_id, cell.repeat] = outcome
-    return out
-
-
-def _score(outcome: Outcome | None, metric: str) -> float | None:
-    """The score, 0 for a failure the prompt caused, None when there is none."""
-    if outcome is None or outcome.dropped:
-        return None
-    value = outcome.scores.get(metric, None if outcome.failure is None else 0.0)
-    return value if value is not None and isfinite(value) else None
-
-
-def _row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequence[str]) -> PairedRow:
-    left: dict[str, tuple[float, ...]] = {}
-    right: dict[str, tuple[float, ...]] = {}
-    for metric in metrics:
-        both = [(a, b) for a, b in (p.scores(metric) for p in pairs) if a is not None and b is not None]
-        if both:
-            left[metric], right[metric] = tuple(a for a, _ in both), tuple(b for _, b in both)
-    whole = [(p.baseline, p.candidate) for p in pairs if p.baseline is not None and p.candidate is not None]
-    kept = [(a, b) for a, b in whole if not a.dropped and not b.dropped]
-    return PairedRow(
-        example_id=example_id,
-        cluster=cluster,
-        baseline=left,
-        candidate=right,
-        baseline_failures=tuple(_kind(a) for a, _ in kept),
-        candidate_failures=tuple(_kind(b) for _, b in kept),
-        baseline_side=side_metrics([a for a, _ in kept]),
-        candidate_side=side_metrics([b for _, b in kept]),
-    )
-
-
-def _lost_row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequence[str]) -> PairedRow:
-    left = {}
-    for metric in metrics:
-        alone = tuple(a for a, b in (p.scores(metric) for p in pairs) if a is not None and b is None)
-        if alone:
-            left[metric] = alone
-    zeros = {metric: (0.0,) * len(values) for metric, values in left.items()}
-    return PairedRow(example_id=example_id, cluster=cluster, baseline=left, candidate=zeros)
-
-
-def _missing(pairs: Sequence[_Pair], metric: str) -> Missing:
-    scores = [p.scores(metric) for p in pairs]
-    return Missing(
-        baseline=sum(a is None and b is not None for a, b in scores),
-        candidate=sum(a is not None and b is None for a, b in scores),
-    )
-
-
-def _raised(outcome: Outcome | None) -> bool:
-    """Whether an evaluator raised on this answer."""
-    return outcome is not None and outcome.failure is not None and outcome.failure.kind == "evaluator_error"
-
-
-def _kind(outcome: Outcome) -> str | None:
-    return None if outcome.failure is None else outcome.failure.kind
-
-
-def _served(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    return tuple(sorted({name for o in outcomes if o.model_served is not None for name in o.model_served.split(", ")}))
-
-
-# ------------------------------------------------------------ One metric of all pairs, reduced to a mean differenc
-
-RowMeans: TypeAlias = tuple[float, float]
-"""Mean score of one row over its repeats: (baseline, candidate)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """Cluster means of both sides. Rows weigh equally inside a cluster, clusters equally in the mean."""
-
-    metric: str
-    baselines: tuple[float, ...]
-    candidates: tuple[float, ...]
-    rows: int
-
-    @property
-    def clusters(self) -> int:
-        """Independent units."""
-        return len(self.baselines)
-
-    @property
-    def baseline(self) -> float:
-        """Mean of the baseline over clusters."""
-        return fsum(self.baselines) / max(1, self.clusters)
-
-    @property
-    def best(self) -> float:
-        """Mean of the candidate over clusters."""
-        return fsum(self.candidates) / max(1, self.clusters)
-
-    @property
-    def differences(self) -> tuple[float, ...]:
-        """Candidate minus baseline for each cluster, freed of rounding noise so that ties are ties."""
-        return tuple(round(b - a, 12) for a, b in zip(self.baselines, self.candidates, strict=True))
-
-    @property
-    def difference(self) -> float:
-        """Mean difference over clusters."""
-        return fsum(self.differences) / max(1, self.clusters)
-
-    @property
-    def discordance(self) -> float:
-        """Share of clusters on which the sides differ."""
-        return sum(d != 0 for d in self.differences) / max(1, self.clusters)
-
-
-def contrast(rows: Iterable[PairedRow], metric: str, of_row: Callable[[PairedRow], RowMeans | None]) -> Contrast:
-    """Average rows into clusters; rows for which `of_row` gives None are left out."""
-    by_cluster: dict[str, list[RowMeans]] = {}
-    for row in rows:
-        means = of_row(row)
-        if means is not None:
-            by_cluster.setdefault(row.cluster, []).append(means)
-    many = list(by_cluster.values())
-    return Contrast(
-        metric,
-        tuple(_mean(a for a, _ in cluster) for cluster in many),
-        tuple(_mean(b for _, b in cluster) for cluster in many),
-        sum(map(len, many)),
-    )
-
-
-def by_metric(metric: str) -> Callable[[PairedRow], RowMeans | None]:
-    """Rows by one score."""
-    return lambda row: _means(row.baseline.get(metric), row.candidate.get(metric))
-
-
-def by_weights(weights: Mapping[str, float]) -> Callable[[PairedRow], RowMeans | None]:
-    """Rows by the weighted mean of several scores; a row that lacks one of them is left out."""
-    total = fsum(weights.values())
-
-    def of_row(row: PairedRow) -> RowMeans | None:
-        parts = [(w, _means(row.baseline.get(m), row.candidate.get(m))) for m, w in weights.items()]
-        known = [(w, p) for w, p in parts if p is not None]
-        if len(known) < len(parts):
-            return None
-        return fsum(w * p[0] for w, p in known) / total, fsum(w * p[1] for w, p in known) / total
-
-    return of_row
-
-
-def by_side(name: str) -> Callable[[PairedRow], RowMeans | None]:
-    """Rows by something watched."""
-    return lambda row: _means(row.baseline_side.get(name), row.candidate_side.get(name))
-
-
-def _means(left: tuple[float, ...] | None, right: tuple[float, ...] | None) -> RowMeans | None:
-    return (_mean(left), _mean(right)) if left and right else None
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return fsum(listed) / len(listed)

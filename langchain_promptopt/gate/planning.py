@@ -1,10 +1,9 @@
-"""What a number of test clusters can show: power, least detectable gain, rows needed.
+"""What a number of test clusters can show: power, least detectable gain, rows needed; said before any call is paid.
 
 Exact for binary scores at margin 0, because there the sign test is the test: the number of rows that
 differ is binomial, and so is the number of wins among them. Normal approximation at other margins and
-for scores with a known spread.
-
-What a test split can show, said before any call is paid.
+for scores with a known spread; for these, examples that fail outright and stayed unseen count as they
+do in the test (`statistics.unseen_p`).
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ from functools import lru_cache
 from math import ceil, floor, sqrt
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.gate.statistics import (
-    alpha_at,
+from langchain_promptopt.gate.exact import (
     binomial_pmf,
     binomial_tail,
     constrained_worse,
@@ -25,6 +23,7 @@ from langchain_promptopt.gate.statistics import (
     score_p,
     sign_test,
 )
+from langchain_promptopt.gate.statistics import alpha_at, unseen_shares
 
 if TYPE_CHECKING:
     from langchain_promptopt.recipe import Gate
@@ -90,9 +89,25 @@ def minimum_detectable_effect(
     return high
 
 
-def spread_detectable_effect(n: int, spread: float, alpha: float, power: float = 0.8, *, margin: float = 0.0) -> float:
-    """The same for cluster differences with standard deviation `spread`, by the normal approximation."""
-    return margin + (normal_quantile(1 - alpha) + normal_quantile(power)) * spread / sqrt(n)
+def spread_detectable_effect(
+    n: int, spread: float, alpha: float, power: float = 0.8, *, margin: float = 0.0, worst: float = -1.0
+) -> float:
+    """The same for cluster differences with standard deviation `spread`, by the normal approximation.
+
+    Args:
+        n: Clusters.
+        spread: Standard deviation of their differences.
+        alpha: One-sided level.
+        power: Chance of finding it.
+        margin: What the gain must exceed.
+        worst: The difference that an example shows which fails outright.
+    """
+    error = spread / sqrt(n)
+    passes = margin + normal_quantile(1 - alpha) * error
+    for chance, share in unseen_shares(n, alpha):
+        seen = (margin - share * worst) / (1 - share)
+        passes = max(passes, seen + normal_quantile(1 - alpha / chance) * error)
+    return passes + normal_quantile(power) * error
 
 
 @lru_cache(maxsize=8192)
@@ -118,13 +133,20 @@ def rows_needed(
 
 
 def spread_rows_needed(
-    gain: float, spread: float, alpha: float, power: float = 0.8, *, margin: float = 0.0
+    gain: float, spread: float, alpha: float, power: float = 0.8, *, margin: float = 0.0, worst: float = -1.0
 ) -> int | None:
-    """The same for cluster differences with standard deviation `spread`."""
-    if gain <= margin:
+    """The same for cluster differences with standard deviation `spread`; arguments as there."""
+
+    def enough(rows: int) -> bool:
+        return spread_detectable_effect(rows, spread, alpha, power, margin=margin, worst=worst) <= gain
+
+    if gain <= margin or not enough(_MOST_ROWS):
         return None
-    rows = ((normal_quantile(1 - alpha) + normal_quantile(power)) * spread / (gain - margin)) ** 2
-    return max(1, ceil(rows)) if rows <= _MOST_ROWS else None
+    low, high = 0, _MOST_ROWS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def clean_sweep_possible(n: int, alpha: float, baseline_rate: float | None = None, *, margin: float = 0.0) -> bool:
@@ -148,10 +170,9 @@ def clean_sweep_possible(n: int, alpha: float, baseline_rate: float | None = Non
 
 
 def _chance(n: int, gain: float, discordance: float, alpha: float, margin: float) -> float:
+    """`power`, for functions that take a `power` of their own."""
     return power(n, gain, discordance, alpha, margin)
 
-
-# ------------------------------------------------------------ What a test split can show, said before any call is
 
 FEWEST_CLUSTERS = 6  # product contract 10.1
 ASSUMED_DISCORDANCE = 0.2
@@ -249,7 +270,7 @@ def _guard_warnings(n: int, gate: Gate, alpha: float) -> list[str]:
     """Guards that so few rows cannot show to have held, even if nothing changed on any of them."""
     out = []
     for metric, margin in gate.guards.items():
-        if (1 - margin) ** max(n, 1) < alpha:
+        if (1 - margin) ** max(n, 1) < alpha:  # as `unseen_p` of rows on which nothing changed
             continue
         needed = rows_needed(0.0, 0.0, alpha, power=0.5, margin=-margin) if margin > 0 else None
         wanted = f"about {needed} rows" if needed is not None else "a gain of its own"

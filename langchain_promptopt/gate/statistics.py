@@ -1,39 +1,22 @@
-"""Exact binomial arithmetic with nothing but the standard library.
-
-Paired score test and interval for binary scores at any margin.
-
-Tango, T. (1998), Statistics in Medicine 17, 891-908: for n pairs, b of them better and c worse, the
-difference delta is tested with the variance estimated under the hypothesis itself, which stays
-sensible for few or no discordant pairs. Its normal tail can be up to twice too small near the
-boundary, so what decides is the exact unconditional p-value: the largest chance, over every
-discordance the hypothesis allows, of a table whose statistic is at least the observed one.
-
-The sign-flip permutation test of per-cluster mean differences, one-sided and exact.
-
-Under the null a difference is as likely as its negative, so all 2^n sign patterns of the
-observed sizes are equally likely. The number of patterns for each value of the sum is a
-polynomial product, and Python's long integers multiply it in a few shifts and additions, so
-no sampling is needed. Where differences share no small denominator they are rounded to a grid
-first. Rounding is an odd function, f(-d) = -f(d), so the rounded sum is itself a statistic for
-which the test is exact; all that is lost is resolution.
-
-Studentized (bootstrap-t) test and interval for the mean of cluster differences.
-
-Each resample's mean is divided by its own standard error, so the skew of the scores enters the
-interval; shifting sign-flips by a margin would be wrong for skewed or tied differences.
-
-One test and one interval for a mean of paired cluster differences, whatever the scores are.
+"""One test and one interval for a mean of paired cluster differences, whatever the scores are.
 
 What decides, by the differences found (product contract, section 8):
 
 * all in {-1, 0, 1} (binary scores without repeats): the exact sign test at margin 0, the exact
   unconditional score test at other margins, Tango's interval;
-* few clusters unlike the rest: the same, after rounding the sums of gains and of losses to whole
+* clusters that all show one difference: the exact chance that this is so (`_equal`);
+* few clusters unlike the rest: the test of binary scores, after rounding the sums of gains and of losses to whole
   pairs to the candidate's disadvantage, because resampling such data is meaningless. A bounded
   difference varies less than a coin with the same mean, so this errs on the safe side;
-* all others: sign-flip permutation at margin 0, studentized bootstrap at other margins and for
-  the interval. Where losses were seen the interval may veto the flips, which take a small gain and a
-  large loss for exchangeable.
+* all others: the studentized bootstrap, and at margin 0 the sign-flip permutation test beside it:
+  both must reject, because flipping signs takes a small gain and a large loss for exchangeable.
+
+No resample contains what the sample does not. A candidate that gains a little on most examples and fails
+outright on one in fifty shows gains alone on most small test sets. Scores are bounded, so the worst of what
+stayed unseen is known: a share q of examples that fail outright is missed with chance (1 - q)^n, and the
+p-value is the largest, over q, of that chance times the p-value of what was seen against the mean it would
+have to have then. Where the spread of the scores is large beside an outright failure over n this adds
+nothing; where every gain is small beside it, it decides (`unseen_p`).
 
 Intervals are two-sided with `alpha` on each side, so 95 % at the usual 0.025. They are the inverted
 test: the lower limit lies above the margin exactly when the test rejects. The sign-flip test and an
@@ -44,337 +27,218 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
-from math import ceil, comb, exp, floor, fsum, inf, isclose, lcm, lgamma, log, log1p, sqrt
-from statistics import NormalDist
+from math import ceil, floor, fsum, inf, sqrt
 from typing import TYPE_CHECKING
+
+from langchain_promptopt.gate.exact import score_p, sign_flip_p, tango_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
 
-_TINY = 1e-300
-_NORMAL = NormalDist()
+Bounds = tuple[float, float]
+"""The least and the largest difference that one cluster can show."""
+
+_ANY: Bounds = (-1.0, 1.0)
+_SMALLEST_ALPHA = 1e-6
+_NOISE = 1e-9
 
 
-def normal_quantile(p: float) -> float:
-    """The standard normal quantile; finite for every p, 0 and 1 included."""
-    return _NORMAL.inv_cdf(min(max(p, 1e-15), 1 - 1e-15))
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The answer to "is the mean difference above `margin`?".
 
-
-def normal_tail(z: float) -> float:
-    """P(Z >= z), accurate far into the upper tail."""
-    return _NORMAL.cdf(-z)
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """One-sided exact sign test (McNemar): the chance of `wins` or more among the rows that differ.
-
-    >>> sign_test(6, 0)
-    0.015625
-    >>> sign_test(0, 0)
-    1.0
+    Attributes:
+        p_value: One-sided.
+        lower: Limit of the interval; `upper` the other.
+        method: The test that decided.
+        agrees: False where counting signs alone finds a gain that the sizes of gains and losses do not bear out.
+        undone_by: The share of examples that would undo the gain by failing outright, where nothing but
+            this stands against it; None elsewhere.
     """
-    n = wins + losses
-    term, total = comb(n, wins), 0
-    for k in range(wins, n + 1):  # in whole numbers until the last division
-        total += term
-        term = term * (n - k) // (k + 1)
-    return total / (1 << n)
+
+    p_value: float
+    lower: float
+    upper: float
+    method: str
+    agrees: bool = True
+    undone_by: float | None = None
 
 
-def binomial_pmf(k: int, n: int, p: float) -> float:
-    """P(X = k) for X ~ Bin(n, p)."""
-    if p <= 0.0 or p >= 1.0:
-        return float(k == (0 if p <= 0.0 else n))
-    return exp(lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) + k * log(p) + (n - k) * log1p(-p))
+def alpha_at(alpha: float, opening: int) -> float:
+    """The level of the k-th opening: alpha / (k (k + 1)), which sums to alpha over all openings.
 
-
-def binomial_tail(k: int, n: int, p: float) -> float:
-    """P(X >= k) for X ~ Bin(n, p), by the regularised incomplete beta function I_p(k, n - k + 1).
-
-    >>> round(binomial_tail(6, 10, 0.5), 6)
-    0.376953
+    >>> alpha_at(0.05, 1)
+    0.025
     """
-    if k <= 0:
-        return 1.0
-    if k > n or p <= 0.0:
+    return alpha / (opening * (opening + 1))
+
+
+def exceeds(
+    differences: Sequence[float],
+    margin: float,
+    alpha: float,
+    rng: Random,
+    *,
+    resamples: int | None = None,
+    bounds: Bounds = _ANY,
+) -> Comparison:
+    """Test one-sided whether the mean of `differences` is above `margin`, with an interval that agrees.
+
+    Args:
+        differences: One mean difference a cluster, each between -1 and 1.
+        margin: What the mean must exceed; negative for non-inferiority.
+        alpha: One-sided level of the test and of each interval limit.
+        rng: Randomness of the bootstrap, where one is needed.
+        resamples: Bootstrap resamples, if fewer or more than `alpha` asks for are wanted.
+        bounds: What an outright failure and an outright success would show, if that is less than -1 and 1.
+    """
+    values = sorted(differences)  # the answer may not depend on the order of rows
+    if not values:
+        return Comparison(1.0, -1.0, 1.0, "no data")
+    level = max(alpha, _SMALLEST_ALPHA)
+    if all(d in (-1, 0, 1) for d in values):
+        return _discordant(values, margin, level)
+    worst, best = min(bounds[0], values[0]), max(bounds[1], values[-1])
+    if values[0] == values[-1]:
+        found = _equal(values[0], len(values), margin, level, (worst, best))
+    elif _chance_of_no_spread(values) > level / 50:
+        found = _rounded(values, margin, level)
+    else:
+        count = resamples_for(level, len(values)) if resamples is None else resamples
+        found = _resampled(studentized(values, rng, count), len(values), margin, level, (worst, best))
+    return found if margin else _flipped(values, found, level, worst)
+
+
+def _discordant(values: Sequence[float], margin: float, alpha: float) -> Comparison:
+    better, worse, n = values.count(1), values.count(-1), len(values)
+    lower, upper = tango_interval(better, worse, n, alpha)
+    if margin:
+        p = score_p(better, worse, n, margin, alpha)
+        return _agreeing(Comparison(p, lower, upper, ""), p, alpha, "paired score test", margin)
+    return _agreeing(Comparison(1.0, lower, upper, ""), sign_flip_p(values), alpha, "sign test")
+
+
+def _equal(value: float, n: int, margin: float, alpha: float, bounds: Bounds) -> Comparison:
+    """All clusters show one difference: what stands against it is what was not seen, and that is exact."""
+    share = (value - margin) / (value - bounds[0]) if value > margin else 0.0
+    p, unseen = (1 - share) ** n, 1 - alpha ** (1 / n)
+    lower, upper = ((1 - unseen) * value + unseen * bound for bound in bounds)
+    return Comparison(p, lower, upper, "bounded mean", undone_by=share if share and p >= alpha else None)
+
+
+def _rounded(values: Sequence[float], margin: float, alpha: float) -> Comparison:
+    gains, losses, n = fsum(d for d in values if d > 0), fsum(-d for d in values if d < 0), len(values)
+    worse = min(n, ceil(losses - _NOISE))
+    better = min(n - worse, floor(gains + _NOISE))
+    fewer_worse = floor(losses + _NOISE)
+    more_better = min(n - fewer_worse, ceil(gains - _NOISE))
+    lower, upper = tango_interval(better, worse, n, alpha)[0], tango_interval(more_better, fewer_worse, n, alpha)[1]
+    p = score_p(better, worse, n, margin, alpha)
+    return _agreeing(Comparison(p, lower, upper, ""), p, alpha, "paired score test", margin)
+
+
+def _resampled(boot: Studentized, n: int, margin: float, alpha: float, bounds: Bounds) -> Comparison:
+    p = unseen_p(boot.p_above, n, margin, bounds[0], alpha)
+    lower = unseen_limit(boot.lower, n, bounds[0], alpha)
+    upper = -unseen_limit(boot.mirrored.lower, n, -bounds[1], alpha)
+    alone = boot.p_above(margin) < alpha <= p
+    return Comparison(
+        p,
+        max(min(lower, boot.mean), bounds[0]),
+        min(max(upper, boot.mean), bounds[1]),
+        "studentized bootstrap",
+        undone_by=(boot.mean - margin) / (boot.mean - bounds[0]) if alone else None,
+    )
+
+
+def _flipped(values: Sequence[float], found: Comparison, alpha: float, worst: float) -> Comparison:
+    """The sign-flip test beside `found`: the larger p-value counts, and only a gain that both find is one."""
+    p = sign_flip_p(values)
+    if p >= found.p_value:
+        return _agreeing(found, p, alpha, "sign-flip permutation")
+    if p >= alpha or found.p_value < alpha:
+        return found
+    mean = fsum(values) / len(values)
+    share = mean / (mean - worst)
+    unseen = found.undone_by or (share if (1 - share) ** len(values) >= alpha else None)
+    return replace(_agreeing(found, found.p_value, alpha, found.method), agrees=False, undone_by=unseen)
+
+
+def _agreeing(found: Comparison, p: float, alpha: float, method: str, margin: float = 0.0) -> Comparison:
+    """`found` with the deciding p-value, its lower limit on the side of the margin where `p` says it is."""
+    rejects = p < alpha
+    lower = max(found.lower, margin) if rejects else min(found.lower, margin)
+    return replace(
+        found,
+        p_value=p,
+        lower=lower,
+        upper=max(found.upper, lower),
+        method=method,
+        agrees=not rejects or found.lower >= margin,
+    )
+
+
+def _chance_of_no_spread(values: Sequence[float]) -> float:
+    """The chance that a resample of sorted `values` has one value only, so that it cannot be studentized."""
+    longest = run = 1
+    for a, b in pairwise(values):
+        run = run + 1 if a == b else 1
+        longest = max(longest, run)
+    return float((longest / len(values)) ** len(values))
+
+
+def spread(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 for fewer than two values."""
+    n = len(values)
+    if n < 2:
         return 0.0
-    if p >= 1.0:
-        return 1.0
-    a, b = float(k), float(n - k + 1)
-    front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(p) + b * log1p(-p))
-    if p < (a + 1) / (a + b + 2):
-        return min(1.0, front * _beta_fraction(a, b, p) / a)
-    return max(0.0, 1.0 - front * _beta_fraction(b, a, 1 - p) / b)
+    mean = fsum(values) / n
+    return sqrt(fsum((v - mean) ** 2 for v in values) / (n - 1))
 
 
-def _beta_fraction(a: float, b: float, x: float) -> float:
-    """The continued fraction of the incomplete beta function, evaluated by Lentz's method."""
-    c, d = 1.0, _nonzero(1 - (a + b) * x / (a + 1))
-    d = 1 / d
-    value = d
-    for m in range(1, 500):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        step = 1.0
-        for numerator in (even, odd):
-            d = 1 / _nonzero(1 + numerator * d)
-            c = _nonzero(1 + numerator / c)
-            step = c * d
-            value *= step
-        if abs(step - 1) < 1e-13:
-            break
-    return value
+# What no example of the sample shows
 
-
-def _nonzero(x: float) -> float:
-    return x if abs(x) > _TINY else _TINY
-
-
-class CriticalWins:
-    """The fewest wins among k differing rows whose sign test is below `alpha`, for k = 0, 1, 2, ...
-
-    >>> list(CriticalWins(0.025).upto(7))
-    [1, 2, 3, 4, 5, 6, 6, 7]
-    """
-
-    def __init__(self, alpha: float) -> None:
-        self._alpha = alpha
-        self._fewest = [1]
-
-    def upto(self, n: int) -> Sequence[int]:
-        """The list for k = 0 ... n at least; k + 1 stands where no number of wins is enough."""
-        for k in range(len(self._fewest), n + 1):
-            wins = self._fewest[-1]  # one more row asks for as many wins, or for one more
-            self._fewest.append(wins if binomial_tail(wins, k, 0.5) < self._alpha else wins + 1)
-        return self._fewest
+_SHARES = 64
 
 
 @lru_cache(maxsize=256)
-def critical_wins(alpha: float) -> CriticalWins:
-    """The shared, growing list at level `alpha`."""
-    return CriticalWins(alpha)
+def unseen_shares(n: int, alpha: float) -> tuple[tuple[float, float], ...]:
+    """Pairs (chance, share): a share of examples that fail outright is missed on `n` of them with that chance.
 
-
-# ------------------------------------------------------------ Paired score test and interval for binary scores at
-
-_EDGE = 1 - 1e-12
-_GRID = 32
-_CLEARLY_LARGE = 0.1
-_NEGLIGIBLE = 1e-10
-
-
-def tango_statistic(b: float, c: float, n: int, delta: float) -> float:
-    """The score statistic for "better minus worse is `delta`"; large when the truth is above.
-
-    >>> round(tango_statistic(8, 1, 50, 0.0), 4)
-    2.3333
+    The chances fall from 1 to `alpha`, below which no share can keep a test from rejecting. Each stands
+    beside the next larger share, so that nothing is lost between two of them.
     """
-    worse = constrained_worse(b, c, n, delta)
-    variance = n * (2 * worse + delta * (1 - delta))
-    gap = b - c - n * delta
-    if variance <= 0:
-        return 0.0 if abs(gap) < 1e-12 else gap * 1e9
-    return gap / sqrt(variance)
+    chances = [alpha ** (i / _SHARES) for i in range(_SHARES + 1)]
+    return tuple((more, 1 - less ** (1 / n)) for more, less in pairwise(chances))
 
 
-def constrained_worse(b: float, c: float, n: int, delta: float) -> float:
-    """The maximum-likelihood share of worse pairs, given that better minus worse is `delta`."""
-    half = -b - c + (2 * n - b + c) * delta
-    root = sqrt(max(0.0, half * half + 8 * n * c * delta * (1 - delta)))
-    return max(0.0, (root - half) / (4 * n), -delta)
+def unseen_p(p_of_seen: Callable[[float], float], n: int, margin: float, worst: float, alpha: float) -> float:
+    """The p-value of "the mean is at most `margin`" with examples in mind that no row of the sample shows.
 
+    Args:
+        p_of_seen: The p-value of "the mean of examples like these is at most its argument".
+        n: Rows of the sample.
+        margin: What the mean of all examples must exceed.
+        worst: The difference that an outright failure shows.
+        alpha: The level the p-value is for; above it the p-value is as stated, below it at most `alpha`.
 
-@lru_cache(maxsize=4096)
-def tango_interval(b: float, c: float, n: int, alpha: float) -> tuple[float, float]:
-    """Both limits at one-sided level `alpha` each: all `delta` that the score test keeps."""
-    z = normal_quantile(1 - alpha)
-    estimate = (b - c) / n
-    low, high = _crossing(b, c, n, z, (-_EDGE, estimate)), _crossing(b, c, n, -z, (estimate, _EDGE))
-    return min(low, estimate), max(high, estimate)
-
-
-def _crossing(b: float, c: float, n: int, z: float, bracket: tuple[float, float]) -> float:
-    low, high = bracket
-    for _ in range(60):
-        middle = (low + high) / 2
-        if tango_statistic(b, c, n, middle) > z:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-@lru_cache(maxsize=4096)
-def score_p(b: int, c: int, n: int, margin: float, alpha: float) -> float:
-    """One-sided p-value of "better minus worse is at most `margin`", for use at level `alpha`.
-
-    The larger of Tango's normal tail and the exact unconditional tail, so that neither an
-    asymptotic nor a grid can make it too small. Above 0.1 the normal tail alone answers.
+    >>> round(unseen_p(lambda mean: float(mean >= 0.01), 40, 0.0, -0.5, 0.025), 2)  # all gain 0.01: 0.98 ** 40
+    0.47
     """
-    observed = tango_statistic(b, c, n, margin)
-    asymptotic = normal_tail(observed)
-    if asymptotic > _CLEARLY_LARGE:
-        return asymptotic
-    doubt = alpha / 50
-    least, most = _plausible_worse(c, n, margin, doubt)
-    fewest = _fewest_better(n, margin, observed)
-    shares = (least + (most - least) * (i / _GRID) ** 2 for i in range(_GRID + 1))
-    return max(asymptotic, min(1.0, doubt + max(_tail(fewest, n, margin, share) for share in shares)))
+    found = (chance * p_of_seen((margin - q * worst) / (1 - q)) for chance, q in unseen_shares(n, alpha))
+    return max(p_of_seen(margin), *found)
 
 
-def _plausible_worse(c: int, n: int, margin: float, doubt: float) -> tuple[float, float]:
-    """Shares of worse pairs not ruled out by `c` of them.
-
-    Berger and Boos (1994), JASA 89, 1012-1016: a nuisance parameter may be limited to a confidence
-    set of level 1 - doubt when doubt is added to the p-value. Without it a share of 0 would decide
-    even where worse pairs were seen.
-    """
-    lowest, highest = max(0.0, -margin), min(1.0, (1 - margin) / 2)
-    least = _where(lambda share: binomial_tail(c, n, share) < doubt / 2) if c else 0.0
-    most = _where(lambda share: 1 - binomial_tail(c + 1, n, share) > doubt / 2) if c < n else 1.0
-    least = min(max(least, lowest), highest)
-    return least, max(least, min(most, highest))
+def unseen_limit(limit_of_seen: Callable[[float], float], n: int, worst: float, alpha: float) -> float:
+    """The lower limit that `unseen_p` inverts to, from the lower limits of what was seen by their level."""
+    found = ((1 - q) * limit_of_seen(alpha / chance) + q * worst for chance, q in unseen_shares(n, alpha))
+    return min(limit_of_seen(alpha), *found)
 
 
-def _where(below: Callable[[float], bool]) -> float:
-    """The point of [0, 1] where `below` turns from true to false."""
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if below(middle) else (low, middle)
-    return low
-
-
-def _fewest_better(n: int, margin: float, observed: float) -> list[int]:
-    """For each number of worse pairs the fewest better ones as extreme as observed; n + 1 when none."""
-    out, b = [], 0
-    for c in range(n + 1):
-        while b <= n - c and tango_statistic(b, c, n, margin) < observed - 1e-9:
-            b += 1
-        out.append(b if b <= n - c else n + 1)
-    return out
-
-
-def _tail(fewest: list[int], n: int, margin: float, worse: float) -> float:
-    """The chance of the rejected tables when `worse` is the share of worse pairs."""
-    better = worse + margin
-    spread = 7 * sqrt(n * worse * (1 - worse)) + 8
-    total = 0.0
-    for c in range(max(0, int(n * worse - spread)), min(n, int(n * worse + spread)) + 1):
-        if fewest[c] > n - c:
-            break
-        weight = binomial_pmf(c, n, worse)
-        if weight > _NEGLIGIBLE:
-            total += weight * binomial_tail(fewest[c], n - c, min(1.0, better / (1 - worse)) if worse < 1 else 0.0)
-    return total
-
-
-# ------------------------------------------------------------ The sign-flip permutation test of per-cluster mean d
-
-_LARGEST_DENOMINATOR = 1000
-_FINEST = 500_000
-"""Most steps the sizes may add up to."""
-_WORK = 200_000_000
-"""Bit operations meant for one test, about ten milliseconds; many clusters take more."""
-_FIELD = 128
-_UNIT = 64
-_GROWTH = 32
-
-
-def sign_flip_p(differences: Sequence[float]) -> float:
-    """P(sum of randomly signed differences >= the observed sum).
-
-    Equals the exact sign test when all differences that are not zero have one size.
-
-    >>> sign_flip_p([1, 1, 1, 1, 1, 1, 0, 0])
-    0.015625
-    >>> sign_flip_p([0.5, -0.25])
-    0.5
-    """
-    moved = [d for d in differences if d]
-    if not moved:
-        return 1.0
-    if all(isclose(abs(d), abs(moved[0]), rel_tol=1e-9) for d in moved):
-        wins = sum(d > 0 for d in moved)
-        return sign_test(wins, len(moved) - wins)
-    return _tail_of_signed_sum(whole_steps(moved))
-
-
-def whole_steps(differences: Sequence[float]) -> list[int]:
-    """The differences as integers: exact multiples of a common unit, or rounded to a fine grid.
-
-    >>> whole_steps([1 / 3, -2 / 3, 0.5])
-    [2, -4, 3]
-    """
-    total = sum(abs(d) for d in differences)
-    limit = _finest_range(len(differences))
-    scale = _common_denominator(differences, int(limit / total) + 1)
-    if scale is None or scale * total > limit:
-        return [_half_away(d * limit / total) for d in differences]
-    return [round(d * scale) for d in differences]
-
-
-def _half_away(x: float) -> int:
-    """Nearest integer, halves away from zero, so that it is an odd function."""
-    return int(abs(x) + 0.5) * (1 if x > 0 else -1)
-
-
-def _finest_range(n: int) -> int:
-    """Steps the sizes may add up to: bounded by the work, but at least a few for each difference."""
-    width = min(n + 1, _FIELD)
-    return max(4 * n, min(20 * n, 20_000), min(_FINEST, _WORK // (n * width)))
-
-
-def _common_denominator(differences: Sequence[float], largest: int) -> int | None:
-    scale = 1
-    for size in {abs(d) for d in differences}:
-        fraction = Fraction(size).limit_denominator(_LARGEST_DENOMINATOR)
-        if not isclose(float(fraction), size, rel_tol=1e-9):
-            return None
-        scale = lcm(scale, fraction.denominator)
-        if scale > largest:
-            return None
-    return scale
-
-
-def _tail_of_signed_sum(steps: Sequence[int]) -> float:
-    """P(sum of +-|step| >= sum of steps), all sign patterns equally likely.
-
-    With s the sum of steps and r the sum of sizes, flipping a subset of total size u gives r - 2u,
-    so the question is how many subsets have u <= (r - s) / 2. Field u of the long integer `counts`
-    is the number of subsets of total size u. From 127 differences on, fields are scaled down every
-    32 steps; what rounding down may have lost is added back, so that p is never too small.
-    """
-    sizes = sorted(abs(s) for s in steps if s)
-    room = (sum(sizes) - sum(steps)) // 2
-    n, fields = len(sizes), room + 1
-    exact = n < _FIELD
-    width = n + 1 if exact else _FIELD
-    keep = (1 << (width * fields)) - 1
-    low_bits = 0 if exact else _low_bits(fields)
-    counts = 1 if exact else 1 << _UNIT
-    for done, size in enumerate(sizes, start=1):
-        counts = (counts + (counts << (width * size))) & keep
-        if not exact and done % _GROWTH == 0:
-            counts = (counts >> _GROWTH) & low_bits
-    total = counts % ((1 << width) - 1)  # the sum of all fields, because 2^width is 1 in this modulus
-    if exact:
-        return total / (1 << n)
-    lost = fields * (n // _GROWTH) / (1 << _UNIT)
-    return min(1.0, total / (1 << (_UNIT + n % _GROWTH)) + lost)
-
-
-def _low_bits(fields: int) -> int:
-    """A mask that keeps, after a shift by `_GROWTH` bits, each field and drops its neighbour's lowest bits."""
-    field = ((1 << (_FIELD - _GROWTH)) - 1).to_bytes(_FIELD // 8, "little")
-    return int.from_bytes(field * fields, "little")
-
-
-# ------------------------------------------------------------ Studentized (bootstrap-t) test and interval for the
+# The studentized (bootstrap-t) mean
 
 _FEWEST = 1_999
 _BUDGET = 6_000_000
@@ -382,11 +246,20 @@ _BUDGET = 6_000_000
 
 @dataclass(frozen=True, slots=True)
 class Studentized:
-    """The bootstrap distribution of the studentized mean, sorted, around `mean` with `error`."""
+    """The bootstrap distribution of the studentized mean, sorted, around `mean` with `error`.
+
+    Each resample's mean is divided by its own standard error, so the skew of the scores enters the
+    interval; shifting sign-flips by a margin would be wrong for skewed or tied differences.
+    """
 
     mean: float
     error: float
     ratios: tuple[float, ...]
+
+    @property
+    def mirrored(self) -> Studentized:
+        """The same of the negated differences."""
+        return Studentized(-self.mean, self.error, tuple(-r for r in reversed(self.ratios)))
 
     def p_above(self, margin: float) -> float:
         """One-sided p-value of "the mean is at most `margin`"; never 0."""
@@ -394,12 +267,14 @@ class Studentized:
         beyond = len(self.ratios) - bisect_left(self.ratios, observed)
         return (beyond + 1) / (len(self.ratios) + 1)
 
-    def interval(self, alpha: float) -> tuple[float, float]:
-        """Limits at level `alpha` each; the lower one is above a margin exactly when `p_above` is below `alpha`."""
+    def lower(self, alpha: float) -> float:
+        """The limit at level `alpha`: above a margin exactly when `p_above` of it is below `alpha`."""
         rank = ceil(alpha * (len(self.ratios) + 1)) - 1
-        if rank < 1:
-            return -inf, inf
-        return self.mean - self.ratios[-rank] * self.error, self.mean - self.ratios[rank - 1] * self.error
+        return self.mean - self.ratios[-min(rank, len(self.ratios))] * self.error if rank >= 1 else -inf
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Limits at level `alpha` each."""
+        return self.lower(alpha), -self.mirrored.lower(alpha)
 
 
 def resamples_for(alpha: float, n: int) -> int:
@@ -432,118 +307,3 @@ def _ratio(moments: complex, n: int, floor: float) -> float:
     if variance <= floor:
         return inf if mean > 0 else -inf if mean < 0 else 0.0
     return mean / sqrt(variance)
-
-
-# ------------------------------------------------------------ One test and one interval for a mean of paired clust
-
-_SMALLEST_ALPHA = 1e-6
-_NOISE = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The answer to "is the mean difference above `margin`?".
-
-    `agrees` is False where the sign-flip test found a gain and the interval, which allows for
-    skewed scores, did not; `method` then says which of them decided.
-    """
-
-    p_value: float
-    lower: float
-    upper: float
-    method: str
-    agrees: bool = True
-
-
-def alpha_at(alpha: float, opening: int) -> float:
-    """The level of the k-th opening: alpha / (k (k + 1)), which sums to alpha over all openings.
-
-    >>> alpha_at(0.05, 1)
-    0.025
-    """
-    return alpha / (opening * (opening + 1))
-
-
-def exceeds(
-    differences: Sequence[float], margin: float, alpha: float, rng: Random, *, resamples: int | None = None
-) -> Comparison:
-    """Test one-sided whether the mean of `differences` is above `margin`, with an interval that agrees.
-
-    Args:
-        differences: One mean difference a cluster, each between -1 and 1.
-        margin: What the mean must exceed; negative for non-inferiority.
-        alpha: One-sided level of the test and of each interval limit.
-        rng: Randomness of the bootstrap, where one is needed.
-        resamples: Bootstrap resamples, if fewer or more than `alpha` asks for are wanted.
-    """
-    values = sorted(differences)  # the answer may not depend on the order of rows
-    if not values:
-        return Comparison(1.0, -1.0, 1.0, "no data")
-    level = max(alpha, _SMALLEST_ALPHA)
-    if all(d in (-1, 0, 1) for d in values):
-        return _discordant(values, margin, level)
-    if _chance_of_no_spread(values) > level / 50:
-        return _rounded(values, margin, level)
-    count = resamples_for(level, len(values)) if resamples is None else resamples
-    boot = studentized(values, rng, count)
-    lower, upper = boot.interval(level)
-    found = Comparison(boot.p_above(margin), max(lower, -1.0), min(upper, 1.0), "studentized bootstrap")
-    return found if margin else _flipped(values, found, level)
-
-
-def _discordant(values: Sequence[float], margin: float, alpha: float) -> Comparison:
-    better, worse, n = values.count(1), values.count(-1), len(values)
-    lower, upper = tango_interval(better, worse, n, alpha)
-    if margin:
-        p = score_p(better, worse, n, margin, alpha)
-        return _agreeing(Comparison(p, lower, upper, ""), p, alpha, "paired score test", margin)
-    return _agreeing(Comparison(1.0, lower, upper, ""), sign_flip_p(values), alpha, "sign test")
-
-
-def _rounded(values: Sequence[float], margin: float, alpha: float) -> Comparison:
-    gains, losses, n = fsum(d for d in values if d > 0), fsum(-d for d in values if d < 0), len(values)
-    worse = min(n, ceil(losses - _NOISE))
-    better = min(n - worse, floor(gains + _NOISE))
-    fewer_worse = floor(losses + _NOISE)
-    more_better = min(n - fewer_worse, ceil(gains - _NOISE))
-    lower, upper = tango_interval(better, worse, n, alpha)[0], tango_interval(more_better, fewer_worse, n, alpha)[1]
-    p = score_p(better, worse, n, margin, alpha)
-    found = _agreeing(Comparison(p, lower, upper, ""), p, alpha, "paired score test", margin)
-    return found if margin else _flipped(values, found, alpha)
-
-
-def _flipped(values: Sequence[float], found: Comparison, alpha: float) -> Comparison:
-    """The sign-flip test, with a veto of `found` where losses were seen.
-
-    Flipping signs takes a small gain and a large loss for exchangeable. Where losses were seen, a gain
-    must therefore stand in the interval too. Where none was, the flips decide alone, with a caution.
-    """
-    p = sign_flip_p(values)
-    if p < alpha <= found.p_value and values[0] < 0:
-        return replace(_agreeing(found, found.p_value, alpha, found.method), agrees=False)
-    return _agreeing(found, p, alpha, "sign-flip permutation")
-
-
-def _agreeing(found: Comparison, p: float, alpha: float, method: str, margin: float = 0.0) -> Comparison:
-    """`found` with the deciding p-value, its lower limit on the side of the margin where `p` says it is."""
-    rejects = p < alpha
-    lower = max(found.lower, margin) if rejects else min(found.lower, margin)
-    return Comparison(p, lower, max(found.upper, lower), method, agrees=not rejects or found.lower >= margin)
-
-
-def _chance_of_no_spread(values: Sequence[float]) -> float:
-    """The chance that a resample of sorted `values` has one value only, so that it cannot be studentized."""
-    longest = run = 1
-    for a, b in pairwise(values):
-        run = run + 1 if a == b else 1
-        longest = max(longest, run)
-    return float((longest / len(values)) ** len(values))
-
-
-def spread(values: Sequence[float]) -> float:
-    """Sample standard deviation; 0 for fewer than two values."""
-    n = len(values)
-    if n < 2:
-        return 0.0
-    mean = fsum(values) / n
-    return sqrt(fsum((v - mean) ** 2 for v in values) / (n - 1))

@@ -1,20 +1,19 @@
-"""The rows of the gate's table, and how each kind of row is tested.
-
-The gate's decision from paired rows: improved, inconclusive or no gain. Pure; no clock, no model, no file.
-"""
+"""The gate's decision from paired rows, and its table. Pure; no clock, no model, no file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import ceil, sqrt
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.gate import planning
+from langchain_promptopt.gate.exact import normal_quantile, sign_flip_p
 from langchain_promptopt.gate.pairs import (
     WATCHED,
     Contrast,
+    Missing,
     RowMeans,
     by_metric,
     by_side,
@@ -23,16 +22,60 @@ from langchain_promptopt.gate.pairs import (
     warning_text,
 )
 from langchain_promptopt.gate.planning import FEWEST_CLUSTERS, feasibility
-from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds, normal_quantile, sign_flip_p, spread
+from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from langchain_promptopt.gate.pairs import Contrast, PairedRow, Pairs
     from langchain_promptopt.recipe import Gate
+    from langchain_promptopt.types import Outcomes
 
 Role: TypeAlias = Literal["primary", "guard", "warning"]
 EntryVerdict: TypeAlias = Literal["improved", "inconclusive", "no_gain", "held", "broken", "ok", "warning"]
+GateVerdict: TypeAlias = Literal["improved", "inconclusive", "no_gain", "void"]
+ReasonKind: TypeAlias = Literal[
+    "shown",
+    "not_shown",
+    "small_against_a_failure",
+    "guard_not_shown",
+    "guard_broken",
+    "below_worth",
+    "only_by_dropped_rows",
+    "too_few_rows",
+    "model_changed",
+    "scores_lost_unequally",
+    "evaluator_raised_on_one_side",
+    "budget",
+]
+"""`small_against_a_failure`: so few rows cannot rule out a share of examples that fail outright and undo the gain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why the gate decided as it did.
+
+    Args:
+        kind: What programs decide by.
+        detail: For people, without a full stop; nothing in the package reads it.
+    """
+
+    kind: ReasonKind
+    detail: str
+
+    def as_json(self) -> dict[str, str]:
+        """Plain values."""
+        return {"kind": self.kind, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class ByExample:
+    """Mean scores over single examples, and on how many of them the candidate scored higher or lower."""
+
+    baseline: float
+    best: float
+    wins: int
+    losses: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +92,9 @@ class TestEntry:
         minimum_detectable_effect: The least true gain this many clusters would find 4 times in 5.
         rows_needed: How many more rows an inconclusive metric asks for; None when not known or not needed.
         method: The test behind the p-value.
+        by_example: The same counted by single examples, which differ from clusters where examples come in groups.
+        undone_by: The share of examples that would undo the result by failing outright, where only this
+            possibility keeps the metric from passing.
     """
 
     __test__ = False
@@ -71,6 +117,8 @@ class TestEntry:
     margin: float = 0.0
     rows_needed: int | None = None
     method: str = ""
+    by_example: ByExample | None = None
+    undone_by: float | None = None
 
     @property
     def ties(self) -> int:
@@ -84,10 +132,14 @@ class TestEntry:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TestEntry:
         """The inverse of `as_json`."""
-        return cls(**{**data, "interval": (data["interval"][0], data["interval"][1])})
+        counts = data.get("by_example")
+        interval = (data["interval"][0], data["interval"][1])
+        return cls(**{**data, "interval": interval, "by_example": counts and ByExample(**counts)})
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, ByExample):
+        return asdict(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -113,7 +165,7 @@ class Level:
     def compare(self, found: Contrast, margin: float) -> Comparison:
         """Test one contrast, with randomness of its own."""
         rng = Random(f"{self.seed}/gate/{found.metric}/{self.opening}")
-        return exceeds(found.differences, margin, self.at, rng, resamples=self.resamples)
+        return exceeds(found.differences, margin, self.at, rng, resamples=self.resamples, bounds=found.bounds)
 
 
 def primary_entry(found: Contrast, level: Level, *, margin: float, worth: float) -> tuple[TestEntry, Comparison]:
@@ -125,7 +177,7 @@ def primary_entry(found: Contrast, level: Level, *, margin: float, worth: float)
     elif tested.upper < max(worth, margin):
         verdict = "no_gain"
     entry = _entry(found, level, tested, "primary", margin)
-    hoped = max(found.difference, margin + worth)
+    hoped = found.difference if tested.undone_by is not None else max(found.difference, margin + worth)
     needed = _more_rows(found, level, hoped, margin) if verdict == "inconclusive" else None
     return replace(entry, verdict=verdict, rows_needed=needed), tested
 
@@ -173,11 +225,13 @@ def _entry(found: Contrast, level: Level, tested: Comparison, role: Role, margin
         alpha=level.at,
         margin=margin,
         method=tested.method,
+        by_example=ByExample(*found.by_example) if found.rows else None,
+        undone_by=tested.undone_by,
     )
 
 
 def _is_trinomial(found: Contrast) -> bool:
-    return all(d in (-1, 0, 1) for d in found.differences) or not spread(found.differences)
+    return all(d in (-1, 0, 1) for d in found.differences)
 
 
 def _detectable(found: Contrast, level: Level, margin: float) -> float | None:
@@ -186,7 +240,9 @@ def _detectable(found: Contrast, level: Level, margin: float) -> float | None:
         return None
     if _is_trinomial(found):
         return planning.minimum_detectable_effect(found.clusters, found.discordance, level.at, margin=margin)
-    effect = planning.spread_detectable_effect(found.clusters, spread(found.differences), level.at, margin=margin)
+    effect = planning.spread_detectable_effect(
+        found.clusters, spread(found.differences), level.at, margin=margin, worst=found.bounds[0]
+    )
     return effect if effect <= 1 else None
 
 
@@ -197,31 +253,29 @@ def _more_rows(found: Contrast, level: Level, gain: float, margin: float) -> int
     if _is_trinomial(found):
         clusters = planning.rows_needed(gain, found.discordance, level.next, margin=margin)
     else:
-        clusters = planning.spread_rows_needed(gain, spread(found.differences), level.next, margin=margin)
+        scatter, worst = spread(found.differences), found.bounds[0]
+        clusters = planning.spread_rows_needed(gain, scatter, level.next, margin=margin, worst=worst)
     if clusters is None:
         return None
     return max(1, ceil(clusters * found.rows / found.clusters) - found.rows)
 
 
-# ------------------------------------------------------------ The gate's decision from paired rows: improved, inco
-
-GateVerdict: TypeAlias = Literal["improved", "inconclusive", "no_gain", "void"]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the gate says. `entries` has the primary first; it is empty when the test is void or was refused.
+    """What the gate says. `entries` has the primary first; it is empty when the test is void.
 
-    `void` is a test that allows no verdict at all, for the reason given.
+    `void` is a test that allows no verdict at all, for the reason given. `held_back`
+    says that nothing is to be applied by itself, because of something the table does not know.
     """
 
     verdict: GateVerdict
+    reason: Reason
     opening: int
     alpha: float
     entries: tuple[TestEntry, ...] = ()
-    reason: str = ""
     warnings: tuple[str, ...] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
+    held_back: bool = False
 
     @property
     def improved(self) -> bool:
@@ -229,19 +283,29 @@ class Decision:
         return self.verdict == "improved"
 
     @property
-    def metrics(self) -> tuple[Mapping[str, Any], ...]:
-        """The entries as plain values, primary first."""
-        return tuple(e.as_json() for e in self.entries)
+    def may_apply(self) -> bool:
+        """Whether the candidate may be applied without being asked for."""
+        return self.improved and not self.held_back
 
-    def as_json(self) -> dict[str, Any]:
-        """The decision as machine output carries it."""
+    @property
+    def outcome(self) -> Outcomes:
+        """How a run ends that ends with this decision."""
+        if self.verdict != "void":
+            return self.verdict
+        return "budget" if self.reason.kind == "budget" else "inconclusive"
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The entries as plain values, primary first."""
+        return [e.as_json() for e in self.entries]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the journal says of it beside verdict, opening and table."""
         return {
-            "verdict": self.verdict,
-            "opening": self.opening,
             "alpha": self.alpha,
-            "reason": self.reason,
+            "reason": self.reason.as_json(),
             "warnings": list(self.warnings),
-            "metrics": list(self.metrics),
             **self.detail,
         }
 
@@ -264,15 +328,6 @@ def deciding_metrics(gate: Gate, metrics: Sequence[str]) -> tuple[str, ...]:
         msg = f"gate.weights must be 0 or more, and not all 0, got {dict(gate.weights)!r}"
         raise ConfigError(msg)
     return wanted
-
-
-def refuse_same(baseline_id: str, candidate_id: str, gate: Gate, *, opening: int = 1) -> Decision | None:
-    """A decision without a test when both sides are one candidate, else None."""
-    if baseline_id != candidate_id:
-        return None
-    alpha = Level(alpha=gate.alpha, opening=opening).at
-    reason = "the candidate is the baseline itself, so there was nothing to test"
-    return Decision(verdict="no_gain", opening=opening, alpha=alpha, reason=reason)
 
 
 def decide(
@@ -299,8 +354,8 @@ def decide(
     """
     wanted = deciding_metrics(gate, tuple(metrics) or pairs.metrics)
     level = Level(alpha=gate.alpha, opening=opening, seed=seed, resamples=resamples)
-    if (reason := pairs.void((*wanted, *gate.guards))) and not pairs.one_sided:
-        return Decision(verdict="void", opening=opening, alpha=level.at, reason=reason, detail=_detail(pairs))
+    if (void := _void(pairs, (*wanted, *gate.guards))) is not None:
+        return Decision(verdict="void", reason=void, opening=opening, alpha=level.at, detail=_detail(pairs))
     of_row, name = _deciding(gate, wanted)
     found = contrast(pairs.rows, name, of_row)
     primary, tested = primary_entry(found, level, margin=gate.min_improvement, worth=gate.worth)
@@ -308,9 +363,10 @@ def decide(
     watched, warnings = _watch(pairs.rows, level)
     verdict, reason = _conclude(primary, guards, survives=_survives(pairs, gate, level, name, of_row))
     if verdict == "improved" and (why := _too_small(found, gate, opening)):
-        verdict, reason = "inconclusive", why
+        verdict, reason = "inconclusive", Reason("too_few_rows", why)
     if pairs.one_sided:
-        verdict, reason = "inconclusive", f"{pairs.one_sided}, so the rows left are no fair sample"
+        why = f"{pairs.one_sided}, so the rows left are no fair sample"
+        verdict, reason = "inconclusive", Reason("evaluator_raised_on_one_side", why)
     return Decision(
         verdict=verdict,
         opening=opening,
@@ -328,24 +384,64 @@ def _deciding(gate: Gate, wanted: tuple[str, ...]) -> tuple[Callable[[PairedRow]
     return by_metric(wanted[0]), wanted[0]
 
 
-def _conclude(primary: TestEntry, guards: Sequence[TestEntry], *, survives: bool) -> tuple[GateVerdict, str]:
-    """The verdict over all entries, and why, in words."""
+def _void(pairs: Pairs, metrics: Sequence[str]) -> Reason | None:
+    """Why these pairs allow no verdict on `metrics`; None when they do."""
+    if pairs.model_changed:
+        names = f"baseline: {_served(pairs.served_baseline)}; candidate: {_served(pairs.served_candidate)}"
+        return Reason("model_changed", f"the served model changed during the test ({names})")
+    for metric in metrics:
+        lost = pairs.missing.get(metric, Missing())
+        if lost.unequal and not pairs.one_sided:
+            counts = f"baseline {lost.baseline}, candidate {lost.candidate}"
+            why = f"the sides lost scores of {metric} unequally ({counts}), so the rows left are no fair sample"
+            return Reason("scores_lost_unequally", why)
+    return None
+
+
+def _served(names: Sequence[str]) -> str:
+    return ", ".join(names) or "not reported"
+
+
+def _conclude(primary: TestEntry, guards: Sequence[TestEntry], *, survives: bool) -> tuple[GateVerdict, Reason]:
+    """The verdict over all entries, and why."""
     broken = [g.metric for g in guards if g.verdict == "broken"]
-    unshown = [g.metric for g in guards if g.verdict == "inconclusive"]
+    unshown = [g for g in guards if g.verdict == "inconclusive"]
+    name = primary.metric
     if broken:
-        return "no_gain", f"{_listed(broken)} fell by more than allowed"
+        return "no_gain", Reason("guard_broken", f"{_listed(broken)} fell by more than allowed")
     if primary.verdict == "no_gain":
-        return "no_gain", f"{primary.metric} rose by {primary.interval[1] * 100:.1f} points at most"
+        return "no_gain", Reason("below_worth", f"{name} rose by {primary.interval[1] * 100:.1f} points at most")
     if primary.verdict != "improved":
-        gain = f"a gain of more than {primary.margin * 100:g} points" if primary.margin else "a gain"
-        return "inconclusive", f"{gain} in {primary.metric} is neither shown nor ruled out{_needed(primary)}"
+        return "inconclusive", _unshown(primary)
     if not survives:
-        return "inconclusive", f"{primary.metric} rose only because rows were dropped on which the candidate failed"
+        why = f"{name} rose only because rows were dropped on which the candidate failed"
+        return "inconclusive", Reason("only_by_dropped_rows", why)
     if unshown:
-        needs = _needed(max((g for g in guards if g.metric in unshown), key=lambda g: g.rows_needed or 0))
-        return "inconclusive", f"{primary.metric} rose, but {_listed(unshown)} may have fallen too far{needs}"
+        fallen = f"{name} rose, but {_listed([g.metric for g in unshown])} may have fallen too far"
+        told = f"{_unseen(unshown)}{_needed(max(unshown, key=lambda g: g.rows_needed or 0))}"
+        return "inconclusive", Reason("guard_not_shown", fallen + told)
     held = f", and {_listed([g.metric for g in guards])} held" if guards else ""
-    return "improved", f"{primary.metric} rose{held}"
+    return "improved", Reason("shown", f"{name} rose{held}")
+
+
+def _unshown(primary: TestEntry) -> Reason:
+    if primary.undone_by is not None:
+        why = f"{primary.metric} rose by {primary.difference * 100:.2g} points on average{_unseen([primary])}"
+        return Reason("small_against_a_failure", why + _needed(primary))
+    gain = f"a gain of more than {primary.margin * 100:g} points" if primary.margin else "a gain"
+    return Reason("not_shown", f"{gain} in {primary.metric} is neither shown nor ruled out{_needed(primary)}")
+
+
+def _unseen(entries: Sequence[TestEntry]) -> str:
+    """What stands against a gain that only unseen failures could undo; empty where none of `entries` is one."""
+    entry = next((e for e in entries if e.undone_by is not None), None)
+    if entry is None or entry.undone_by is None:
+        return ""
+    unit = "examples" if entry.clusters == entry.n else "groups"
+    return (
+        f", but one example in {1 / entry.undone_by:.0f} that fails outright would undo this, and "
+        f"{entry.clusters} test {unit} are too few to rule that out"
+    )
 
 
 def _needed(entry: TestEntry) -> str:

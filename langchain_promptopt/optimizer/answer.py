@@ -5,11 +5,12 @@ Every answer has the same keys (product section 4), whoever gives it; what is no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from langchain_promptopt._runtime.redact import message_of, redact
 from langchain_promptopt.errors import Interrupted, PromptOptError, exit_code_of
+from langchain_promptopt.report.wording import void_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +48,10 @@ class Metric(TypedDict, total=False):
     margin: float
     rows_needed: int | None
     method: str
+    by_example: Mapping[str, float] | None
+    """baseline, best, wins and losses over single examples; they differ where examples come in groups."""
+    undone_by: float | None
+    """The share of examples that would undo the result by failing outright, where only that keeps it from passing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,8 @@ class Answer:
     warnings: Sequence[str] = ()
     applied: bool = False
     stopped: Mapping[str, Any] | None = None
+    reason: Mapping[str, Any] | None = None
+    """Why the gate decided as it did; None where the test rows were not opened."""
     links: Mapping[str, str] = field(default_factory=dict)
     error: Mapping[str, Any] | None = None
 
@@ -94,6 +101,7 @@ def of_result(result: Result) -> Answer:
         warnings=result.warnings,
         applied=result.applied,
         stopped=result.stopped.as_json() if result.stopped else None,
+        reason=result.reason.as_json() if result.reason else None,
         links=dict(result.links),
     )
 
@@ -102,6 +110,7 @@ def of_record(record: RunRecord) -> Answer:
     """The answer about a recorded run; `outcome` is None while it has not ended."""
     finished = record.finished or {}
     detail = (record.tested or {}).get("detail", {})
+    void = [void_sentence(record.reason, record.run_id)] if record.void and record.reason else []
     return Answer(
         outcome=record.outcome,
         exit_code=finished.get("exit_code"),
@@ -112,9 +121,10 @@ def of_record(record: RunRecord) -> Answer:
         edits=[e.as_json() for e in record.edits],
         usage=finished.get("usage", {}),
         health=record.health.as_json(),
-        warnings=list(detail.get("warnings", ())),
+        warnings=[*void, *detail.get("warnings", ())],
         applied=any(move["type"] == "applied" for move in record.moves),
         stopped=record.stopped.as_json() if record.stopped else None,
+        reason=asdict(record.reason) if record.reason else None,
         error=finished.get("error"),
     )
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain_promptopt._engine.budget import Spending
-from langchain_promptopt._engine.engine import Verdict, run_gate
+from langchain_promptopt._engine.engine import EXIT, run_gate
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.ledger import Tally
 from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt.errors import ConfigError, DataError
-from langchain_promptopt.events import Proposed, RunFinished
+from langchain_promptopt.events import Proposed, RunFinished, shown_events
 from langchain_promptopt.optimizer.arguments import SharedArguments, refuse_unknown, settings_of
 from langchain_promptopt.optimizer.plan import (
     Plan,
@@ -22,9 +22,9 @@ from langchain_promptopt.optimizer.plan import (
     what_the_split_shows,
 )
 from langchain_promptopt.optimizer.result import Result, table_of
-from langchain_promptopt.optimizer.run import failure_recorded, traced, unjudged_notes, until_signal
+from langchain_promptopt.optimizer.run import failure_recorded, traced, unjudged_notes, until_signal, void_notes
 from langchain_promptopt.optimizer.wiring import Assembled, Rival, assemble
-from langchain_promptopt.types import Attempt, Candidate, Outcomes, PromptSet, content_hash
+from langchain_promptopt.types import Attempt, Candidate, PromptSet, content_hash
 from langchain_promptopt.types.edits import differences
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_promptopt.gate import Decision
     from langchain_promptopt.optimizer.arguments import Model, Settings, Task
-
-_EXIT: Mapping[Outcomes, int] = {"improved": 0, "inconclusive": 3, "no_gain": 3}
 
 
 def compare(
@@ -135,7 +134,7 @@ def _named(left: Plan, rival: Candidate) -> Plan:
 class Ended:
     """The gate's verdict, and the run's usage with what each side took."""
 
-    verdict: Verdict
+    verdict: Decision
     usage: Mapping[str, Any]
 
 
@@ -148,12 +147,12 @@ async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: Runnab
         Spending(run.ledger).reserve_test(2 * run.gate.repeats * len(plan.data["test"]))
         evaluations = Evaluations(run)
         verdict = await run_gate(run, evaluations, ready.judge, Attempt(rival, 0.0), inner)
-        outcome = _outcome(verdict)
+        outcome = verdict.outcome
         sides = {"old": plan.baseline, "new": rival}
         by_side = {side: _spent(evaluations, candidate) for side, candidate in sides.items()}
         usage = {**run.ledger.as_json(), "by_side": by_side}
-        run.emit(RunFinished(outcome=outcome, exit_code=_EXIT[outcome], best_candidate_id=rival.id, usage=usage))
-        end({"verdict": verdict.verdict, "test": table_of(verdict)})
+        run.emit(RunFinished(outcome=outcome, exit_code=EXIT[outcome], best_candidate_id=rival.id, usage=usage))
+        end({"verdict": verdict.verdict, "test": verdict.metrics})
     return Ended(verdict, usage)
 
 
@@ -182,17 +181,13 @@ def _shown(old: PromptSet, rival: Candidate) -> Proposed:
     )
 
 
-def _outcome(verdict: Verdict) -> Outcomes:
-    return "inconclusive" if verdict.verdict == "void" else verdict.verdict
-
-
 def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, replayed: bool) -> Result:
     verdict = ended.verdict
-    outcome = _outcome(verdict)
+    outcome = verdict.outcome
     return Result(
         run_id=plan.run_id,
         outcome=outcome,
-        exit_code=_EXIT[outcome],
+        exit_code=EXIT[outcome],
         test=table_of(verdict),
         edits=differences(plan.baseline.prompts.as_json(), rival.prompts.as_json(), rival.id),
         best=rival.prompts,
@@ -200,8 +195,14 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, rep
         usage=ended.usage,
         folder=ready.folder,
         replayed=replayed,
-        warnings=(*(note.text for note in plan.notes), *unjudged_notes(ready), *verdict.warnings),
+        warnings=(
+            *(note.text for note in plan.notes),
+            *unjudged_notes(ready),
+            *void_notes(verdict, plan.run_id),
+            *verdict.warnings,
+        ),
         gate_passed=verdict.may_apply,
-        events=lambda: list(ready.journal.events()),
+        reason=verdict.reason,
+        events=lambda: shown_events(ready.journal.events()),
         data=plan.data,
     )

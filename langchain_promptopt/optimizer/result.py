@@ -11,9 +11,9 @@ from langchain_promptopt.errors import ConfigError, ConflictError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from langchain_promptopt._engine.engine import Verdict
     from langchain_promptopt._langchain.templates import Snapshot
     from langchain_promptopt._langsmith.publish import Winner
+    from langchain_promptopt.gate import Decision, Reason
     from langchain_promptopt.optimizer.answer import Metric
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import Health
@@ -62,6 +62,8 @@ class Result:
     applied: bool = False
     stopped: Stop | None = None
     """Why the search ended; None where there was no search."""
+    reason: Reason | None = None
+    """Why the gate decided as it did; None where the test rows were not opened."""
     summary: list[dict[str, Any]] = field(default_factory=list)
     """What summary evaluators say, by metric and split: baseline, best and n. It decides nothing."""
     links: Mapping[str, str] = field(default_factory=dict)
@@ -203,7 +205,7 @@ def _named(names: Iterable[str]) -> str:
     return f"prompt {found[0]!r}" if len(found) == 1 else f"the prompts {', '.join(map(repr, found))}"
 
 
-def table_of(verdict: Verdict | None) -> list[Metric]:
+def table_of(verdict: Decision | None) -> list[Metric]:
     """The gate's entries as plain values."""
     from langchain_promptopt.optimizer.answer import table
 

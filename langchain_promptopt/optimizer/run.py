@@ -29,7 +29,7 @@ from langchain_promptopt._langsmith.tracing import TraceFile, tracing
 from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
 from langchain_promptopt.errors import BudgetSpent, ConflictError, Interrupted, PromptOptError, ResumeError
 from langchain_promptopt.evaluators import Call, EvaluatorFailed
-from langchain_promptopt.events import Applied, RunFinished
+from langchain_promptopt.events import Applied, RunFinished, shown_events
 from langchain_promptopt.optimizer.answer import error_json
 from langchain_promptopt.optimizer.costs import estimate_of
 from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan, warn_of_earlier_looks
@@ -39,7 +39,8 @@ from langchain_promptopt.optimizer.select import chosen, judge_part
 from langchain_promptopt.optimizer.wiring import Assembled, assemble
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.rows import latest_cells
-from langchain_promptopt.store import RunFolder, read_events
+from langchain_promptopt.report.wording import void_sentence
+from langchain_promptopt.store import RunFolder, read_events, visible_events
 from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._engine.engine import Ended
     from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.evaluators import SummaryEvaluator
+    from langchain_promptopt.gate import Decision
     from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.optimizer.wiring import Assembled
@@ -86,16 +88,14 @@ async def summaries_of(
     examples: Mapping[str, Example],
     candidates: Iterable[str],
 ) -> dict[str, list[dict[str, Any]]]:
-    """{metric, split, value, comment, n} by candidate; test rows only where the test came to its end.
+    """{metric, split, value, comment, n} by candidate; test rows only where the test came to a verdict.
 
     Raises EvaluatorFailed where a summary evaluator does.
     """
-    tested = RunRecord.from_events(events).tested is not None
     wanted = set(candidates)
     rows: dict[tuple[str, str], list[Call]] = {}
-    for data in latest_cells(events):
-        known = data["candidate_id"] in wanted and data["example_id"] in examples
-        if known and (tested or data["split"] != "test"):
+    for data in latest_cells(shown_events(events)):
+        if data["candidate_id"] in wanted and data["example_id"] in examples:
             rows.setdefault((data["candidate_id"], data["split"]), []).append(_call(data, examples))
     told: dict[str, list[dict[str, Any]]] = {}
     for (candidate, split), calls in sorted(rows.items()):
@@ -367,6 +367,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         *(note.text for note in plan.notes),
         *ready.run.state.remarks,
         *unjudged_notes(ready),
+        *void_notes(verdict, plan.run_id),
         *(verdict.warnings if verdict else ()),
         *(() if plan.shows.possible else (plan.shows.reason,)),
     )
@@ -384,6 +385,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         replayed=replayed,
         warnings=warnings,
         gate_passed=verdict is not None and verdict.may_apply,
+        reason=verdict.reason if verdict is not None else None,
         stopped=ended.found.stopped,
         events=_reader(ready),
         data=plan.data,
@@ -400,11 +402,16 @@ def unjudged_notes(ready: Assembled) -> tuple[str, ...]:
     return (f"an evaluator raised on {found.total()} evaluations, which have no score ({commonest})",)
 
 
+def void_notes(verdict: Decision | None, run_id: str) -> tuple[str, ...]:
+    """What to say of a test that allows no verdict."""
+    return () if verdict is None or verdict.verdict != "void" else (void_sentence(verdict.reason, run_id),)
+
+
 def _reader(ready: Assembled) -> Any:
     if ready.folder is None:
-        return ready.journal.events
+        return lambda: shown_events(ready.journal.events())
     path = Path(ready.folder) / "journal.jsonl"
-    return lambda: read_events(path)
+    return lambda: visible_events(path)
 
 
 def _apply(plan: Plan, ready: Assembled, result: Result) -> None:

@@ -10,14 +10,14 @@ A plan with its journal becomes a run that the engine can finish.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_promptopt._data import keep_splits
 from langchain_promptopt._engine.budget import book
-from langchain_promptopt._engine.engine import Engine, Verdict
+from langchain_promptopt._engine.engine import Engine
 from langchain_promptopt._engine.evaluations import UNJUDGED
 from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Scores
 from langchain_promptopt._engine.run import Emitter, OptimizerModel, Run, RunState
@@ -36,7 +36,7 @@ from langchain_promptopt.errors import PromptError, UsageError
 from langchain_promptopt.evaluators import EvaluatorFailed, score_all
 from langchain_promptopt.events import Incident
 from langchain_promptopt.gate.openings import Openings, RowMark
-from langchain_promptopt.gate.pairs import pair_outcomes
+from langchain_promptopt.gate.pairs import Serving, pair_outcomes
 from langchain_promptopt.gate.verdict import Decision, decide
 from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
@@ -148,10 +148,7 @@ class GateJudge:
     """What the prompts read of a row: by it test rows are recognised."""
     persistent: bool = True
     problem: str = ""
-    same_model: bool = True
-    """False where two models are compared: then two names served are no drift."""
-    models: int = 1
-    """Models the chain has: more names served than that are drift."""
+    serving: Serving = field(default_factory=Serving)
 
     def open(self, rows: Sequence[Example], candidate_id: str, nonce: str) -> int:
         """Record the opening before its first paid call."""
@@ -160,20 +157,15 @@ class GateJudge:
         self.persistent, self.problem = opening.persistent, opening.problem
         return opening.number
 
-    def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Verdict:
-        """The gate's table. Without a record of openings nothing applies by itself."""
+    def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Decision:
+        """The gate's decision. Without a record of openings nothing applies by itself."""
         for outcome in (*baseline, *candidate):
             self.metrics.observe(outcome.scores)
-        names, gate = self.metrics.names, self._named()
-        pairs = pair_outcomes(
-            baseline,
-            candidate,
-            self.clusters,
-            metrics=names,
-            same_model=self.same_model,
-            models=self.models,
-        )
-        return self._verdict(decide(pairs, gate, opening=opening, metrics=names), opening)
+        names = self.metrics.names
+        pairs = pair_outcomes(baseline, candidate, self.clusters, metrics=names, serving=self.serving)
+        decision = decide(pairs, self._named(), opening=opening, metrics=names)
+        warnings = decision.warnings + ((self.problem,) if self.problem else ())
+        return replace(decision, warnings=warnings, held_back=not self.persistent)
 
     def _named(self) -> Gate:
         """The gate with its metrics by the names that rows carry."""
@@ -183,18 +175,6 @@ class GateJudge:
             primary=None if gate.primary is None else find(gate.primary) or gate.primary,
             guards={find(name) or name: margin for name, margin in gate.guards.items()},
             weights={find(name) or name: weight for name, weight in gate.weights.items()},
-        )
-
-    def _verdict(self, decision: Decision, opening: int) -> Verdict:
-        warnings = decision.warnings + ((self.problem,) if self.problem else ())
-        return Verdict(
-            verdict=decision.verdict,
-            metrics=tuple(e.as_json() for e in decision.entries),
-            opening=opening,
-            reason=decision.reason,
-            warnings=warnings,
-            may_apply=decision.verdict == "improved" and self.persistent,
-            detail=decision.detail,
         )
 
 
@@ -518,8 +498,7 @@ def _judge(plan: Plan, *, same_model: bool) -> GateJudge:
         clusters,
         plan.openings,
         plan.data.use.readings,
-        same_model=same_model,
-        models=max(1, models),
+        serving=Serving(max(1, models), shared=same_model),
     )
 
 

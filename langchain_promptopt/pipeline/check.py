@@ -150,7 +150,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
         "evaluators": [e.key for e in plan.evaluators],
         "method": plan.recipe.name,
         "estimate": estimate_of(plan),
-        "test": plan.shows.as_json(),
+        "test": {**plan.shows.as_json(), "rows": len(plan.data.splits.get("test", ()))},
     }
 
 

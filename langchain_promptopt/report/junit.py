@@ -45,6 +45,9 @@ def clean(text: str) -> str:
     return _FORBIDDEN.sub("", visible(text))
 
 
+_NUMBERS = ("baseline", "best", "difference", "p_value", "alpha", "opening", "n", "clusters", "wins", "losses")
+
+
 def _properties(record: RunRecord) -> dict[str, Any]:
     out: dict[str, Any] = {
         "run_id": record.run_id,
@@ -53,11 +56,23 @@ def _properties(record: RunRecord) -> dict[str, Any]:
         "outcome": record.outcome or "unfinished",
         "replayed": "true" if record.replayed else "false",
         "edits": len(record.edits),
+        **({"reason": record.reason.kind} if record.reason is not None and record.reason.kind else {}),
         "calls": record.total.calls,
         "usd": "unknown" if record.total.usd is None else record.total.usd,
     }
     for metric in record.metrics:
-        for name in ("baseline", "best", "difference", "p_value", "n", "wins", "losses"):
+        for name in (
+            "baseline",
+            "best",
+            "difference",
+            "p_value",
+            "alpha",
+            "opening",
+            "n",
+            "clusters",
+            "wins",
+            "losses",
+        ):
             if metric.get(name) is not None:
                 out[f"{clean(wording.name_of(metric))}.{name}"] = metric[name]
     return out

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._text.words import count_words, words_changed
 from langchain_promptopt.errors import DataError
+from langchain_promptopt.events import shown_events
 from langchain_promptopt.report.rows import (
     CallCost,
     Place,
@@ -261,6 +262,14 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why the gate decided as it did: a kind, "" where an old journal has none, and a text for people."""
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run, finished or not. Make it with `from_events`."""
 
@@ -298,7 +307,8 @@ class RunRecord:
 
         Raises DataError where there is no `run.started`.
         """
-        known = list(events)
+        raw = list(events)
+        known = shown_events(raw)
         by_type: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for event in known:
             by_type[event["type"]].append(event["data"])
@@ -318,7 +328,7 @@ class RunRecord:
             incidents=tuple(by_type["incident"]),
             usage=tuple(
                 replace(u, usd=0.0) if u.role in simulated_roles(started) else u
-                for u in _usage(finished, by_type, cells)
+                for u in _usage(finished, by_type, latest_cells(raw))
             ),
             tested=by_type["tested"][-1] if by_type["tested"] else None,
             finished=finished,
@@ -376,6 +386,19 @@ class RunRecord:
     def metrics(self) -> Sequence[Mapping[str, Any]]:
         """The gate's table, the primary first; empty before the test."""
         return self.tested["metrics"] if self.tested else ()
+
+    @property
+    def void(self) -> bool:
+        """Whether the test rows were opened without a verdict."""
+        return self.tested is not None and self.tested["verdict"] == "void"
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the gate decided as it did; None before the test."""
+        said = self.tested["detail"].get("reason") if self.tested else None
+        if isinstance(said, str):  # as journals of 0.1 have it
+            return Reason("", said) if said else None
+        return Reason(said["kind"], said["detail"]) if said else None
 
     @property
     def simulated(self) -> tuple[str, ...]:

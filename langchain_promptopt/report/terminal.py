@@ -110,12 +110,18 @@ def _about(level: Mapping[str, Any]) -> tuple[str, str]:
     return wording.number(round(tokens, 2 - len(str(tokens)))), wording.money(level.get("usd"))
 
 
+def _independent(test: Mapping[str, Any]) -> str:
+    rows, clusters = test.get("rows"), test.get("clusters", "?")
+    apart = f"{clusters} independent held-out examples"
+    return apart if rows in {None, clusters} else f"{clusters} independent groups of held-out examples ({rows} in all)"
+
+
 def _power(test: Mapping[str, Any]) -> list[RenderableType]:
     """What the held-out rows can show."""
     if not test:
         return []
     can = "can prove a gain" if test.get("possible") else "cannot prove a gain"
-    said = f"{test.get('clusters', '?')} independent held-out rows {can}"
+    said = f"{_independent(test)} {can}"
     if test.get("alpha") is not None:
         said += f" at level {test['alpha']:.3g}"
     if test.get("reason"):
@@ -369,12 +375,12 @@ def diff_view(record: RunRecord) -> RenderableType:
     return Group(*parts) if parts else Text("Nothing changed.", style="dim")
 
 
-def test_view(outcome: str, metrics: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The gate's table under its verdict."""
+def test_view(outcome: str, metrics: Sequence[Mapping[str, Any]], void: str) -> RenderableType:
+    """The gate's table under its verdict; `void` is what to say of a test that has none."""
     columns = ("metric", "old", "new", "change", "interval", "better / worse", "verdict")
     cells = [wording.metric_cells(metric) for metric in metrics]
     rows = [[c.name, c.old, c.new, c.difference, c.interval, c.moves, c.verdict] for c in cells]
-    said = wording.proof(metrics[0]) if metrics else "The held-out rows were not opened."
+    said = wording.proof(metrics[0]) if metrics else void or "The held-out examples were not opened."
     title = safe_text(outcome.replace("_", " ").capitalize(), "bold")
     return Group(title, safe_text(said), Text(), table_view(columns, rows, numbers=range(1, 6)))
 

@@ -1,14 +1,11 @@
-"""Values from rows as text for display.
-
-Numbers and verdicts in plain words, said once for every format.
-"""
+"""Numbers, verdicts and values of rows in plain words, said once for every format."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +28,6 @@ def as_text(value: Any) -> str:
         return as_text(next(iter(value.values())))
     return json.dumps(value, ensure_ascii=False, default=str)
 
-
-# ------------------------------------------------------------ Numbers and verdicts in plain words, said once for e
 
 _HEADLINES = {
     "improved": ("good", "Improved", "The new prompt does better on rows nobody optimized on."),
@@ -81,10 +76,42 @@ def headline(record: RunRecord) -> Headline:
     if record.error:
         again = " `promptopt resume` goes on without paying twice." if record.retryable else ""
         return Headline(tone, title, f"{sentence}{again}", record.error, search_end(record))
-    if not record.metrics:
-        why = "The held-out rows were not opened." if record.finished else ""
-        return Headline(tone, title, sentence, why, search_end(record))
-    return Headline(tone, title, sentence, proof(record.metrics[0]), search_end(record))
+    return Headline(tone, title, sentence, evidence(record), search_end(record))
+
+
+def evidence(record: RunRecord) -> str:
+    """What the test rows showed, or why they show nothing; "" while they may still be opened."""
+    if record.metrics:
+        decided = record.reason is not None and record.outcome != "improved"
+        why = f" {_sentence(record.reason.detail)}" if decided and record.reason else ""
+        return proof(record.metrics[0]) + why
+    if record.void and record.reason is not None:
+        return void_sentence(record.reason, record.run_id)
+    return "The held-out examples were not opened." if record.finished else ""
+
+
+class Reason(Protocol):
+    """Why the gate decided as it did: a kind, and a text for people without a full stop."""
+
+    @property
+    def kind(self) -> str:
+        """What programs decide by."""
+
+    @property
+    def detail(self) -> str:
+        """What people read."""
+
+
+def void_sentence(reason: Reason, run_id: str) -> str:
+    """What happened in a test without a verdict, and what to do, by the kind of its reason."""
+    again = "Run the same again for a new test, which counts as the next opening of these examples."
+    if reason.kind == "budget":
+        again = f"Raise the budget and resume run {run_id}: it goes on with the same test."
+    return f"The held-out examples were opened, but the test is void: {reason.detail}. Nothing of it is shown. {again}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def search_end(record: RunRecord) -> str:
@@ -98,25 +125,69 @@ def edits_title(record: RunRecord) -> str:
 
 
 def proof(metric: Mapping[str, Any]) -> str:
-    """The evidence in one sentence: from, to, interval, p, rows.
+    """The evidence in one sentence: from, to, interval, p and what it had to be, and on how many examples or groups.
 
     >>> table = {"metric": "em", "baseline": 0.5, "best": 0.6, "difference": 0.1, "p_value": 0.0123, "n": 100}
     >>> proof(table)
-    'em went from 50.0 to 60.0 on 100 held-out rows: +10.0 points, p = 0.012.'
+    'em went from 50.0 to 60.0 on 100 held-out examples: +10.0 points, p = 0.012.'
     """
-    old, new = metric.get("baseline"), metric.get("best")
-    out = f"{name_of(metric)} went from {points(old)} to {points(new)} on {metric.get('n', '?')} held-out rows"
+    by_example = metric.get("by_example") or metric
+    old, new = points(by_example.get("baseline")), points(by_example.get("best"))
+    unit, where = "examples", f"{metric.get('n', '?')} held-out examples"
     parts = [f"{signed(metric.get('difference'))} points"]
+    if in_groups(metric):
+        unit, where = "groups", f"{metric['n']} held-out examples in {metric['clusters']} groups"
+        mean = f"{points(metric.get('baseline'))} to {points(metric.get('best'))}"
+        parts = [f"{signed(metric.get('difference'))} points as a mean over groups ({mean})"]
     if interval := interval_of(metric):
-        parts.append(f"interval {signed(interval[0])} to {signed(interval[1])}")
+        parts.append(f"{level_of(metric)}interval {signed(interval[0])} to {signed(interval[1])}")
     if metric.get("p_value") is not None:
-        parts.append(f"p {p_value(metric['p_value'])}")
-    out += f": {', '.join(parts)}"
+        parts.append(f"p {p_value(metric['p_value'])}{bar_of(metric)}")
+    out = f"{name_of(metric)} went from {old} to {new} on {where}: {', '.join(parts)}"
     if metric.get("wins") is not None and metric.get("losses") is not None:
-        out += f"; {metric['wins']} rows better, {metric['losses']} worse"
+        out += f"; {metric['wins']} {unit} better, {metric['losses']} worse"
+    if in_groups(metric) and metric.get("by_example"):
+        out += f" ({by_example['wins']} examples better, {by_example['losses']} worse)"
     if needed := metric.get("rows_needed"):
-        out += f"; about {needed} more rows would decide"
+        out += f"; about {needed} more examples would decide"
     return out + "."
+
+
+def in_groups(metric: Mapping[str, Any]) -> bool:
+    """Whether the test counted groups of examples and not single ones."""
+    return metric.get("clusters") is not None and metric["clusters"] != metric.get("n")
+
+
+def level_of(metric: Mapping[str, Any]) -> str:
+    """The confidence of the interval, before its name; "" where an old record has none.
+
+    >>> level_of({"alpha": 0.025}), level_of({"alpha": 0.05 / 6})
+    ('95 % ', '98.3 % ')
+    """
+    return f"{(1 - 2 * metric['alpha']) * 100:.3g} % " if metric.get("alpha") else ""
+
+
+def bar_of(metric: Mapping[str, Any]) -> str:
+    """What p had to be, after it; why, where these examples were opened before.
+
+    >>> bar_of({"alpha": 0.05 / 6, "opening": 2}), bar_of({"alpha": 0.025, "opening": 1})
+    (' (needed: below 0.0083, the 2nd look at these examples)', ' (needed: below 0.025)')
+    """
+    if not metric.get("alpha"):
+        return ""
+    look = metric.get("opening") or 1
+    why = f", the {ordinal(look)} look at these examples" if look > 1 else ""
+    return f" (needed: below {metric['alpha']:.2g}{why})"
+
+
+def ordinal(number: int) -> str:
+    """A number as a rank.
+
+    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 22, 113)]
+    ['1st', '2nd', '3rd', '4th', '11th', '22nd', '113th']
+    """
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number // 10 % 10 != 1 else "th"
+    return f"{number}{ending}"
 
 
 @dataclass(frozen=True)
@@ -142,19 +213,26 @@ class MetricCells:
 def metric_cells(metric: Mapping[str, Any]) -> MetricCells:
     """The line of a metric. Scores are in points; lengths and cost, which are only watched, in their own unit."""
     old, new = metric.get("baseline"), metric.get("best")
-    name, interval = name_of(metric), interval_of(metric)
+    name = name_of(metric)
     unit = {"output_length": number, "cost": money}.get(name) if metric.get("role") == "warning" else None
     return MetricCells(
         name=name.replace("_", " ") if metric.get("role") == "warning" else name,
         old=unit(old or 0) if unit else points(old),
         new=unit(new or 0) if unit else points(new),
         difference=percent_change(old or 0, new or 0) if unit else signed(metric.get("difference")),
-        interval=f"{signed(interval[0])} to {signed(interval[1])}" if interval and not unit else "–",
+        interval="–" if unit else _interval_cell(metric),
         p=p_value(metric["p_value"]).removeprefix("= ") if metric.get("p_value") is not None and not unit else "–",
         rows=str(metric.get("n", "–")),
-        moves=f"{metric.get('wins', '–')} / {metric.get('losses', '–')}",
+        moves=f"{metric.get('wins', '–')} / {metric.get('losses', '–')}{' groups' if in_groups(metric) else ''}",
         verdict=str(metric.get("verdict") or "").replace("_", " "),
     )
+
+
+def _interval_cell(metric: Mapping[str, Any]) -> str:
+    interval, level = interval_of(metric), level_of(metric).strip()
+    if interval is None:
+        return "–"
+    return f"{signed(interval[0])} to {signed(interval[1])}" + (f" ({level})" if level else "")
 
 
 def name_of(metric: Mapping[str, Any]) -> str:

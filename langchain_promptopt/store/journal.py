@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import RunBusy, UnavailableError
+from langchain_promptopt.events import is_lost_look, opening_key
 from langchain_promptopt.store.folder import open_unlinked, private_dir
 from langchain_promptopt.store.lines import cell_of, decode, encode, fingerprint, mark_of, now, outcome_of, parse_line
 from langchain_promptopt.types import Cell, Outcome
@@ -69,6 +70,9 @@ class Journal:
         self._end = 0
         self._closed = False
         self._outcome = ""
+        self._void = False
+        self.voided = 0
+        """Tests that were void when the journal was opened, those apart that a budget ended."""
         try:
             self._load()
         except BaseException:
@@ -99,8 +103,11 @@ class Journal:
 
     @property
     def finished(self) -> bool:
-        """Whether the run had come to its verdict when the journal was opened: going on only repeats it."""
-        return self._outcome in VERDICTS
+        """Whether the run had come to its verdict when the journal was opened: going on only repeats it.
+
+        A void test is no verdict.
+        """
+        return self._outcome in VERDICTS and not self._void
 
     def append(self, event: Event) -> None:
         """Write one event, unless a resumed run is repeating it. It survives `kill -9` on return.
@@ -288,7 +295,8 @@ class Journal:
 
     def _note_opening(self, kind: str, data: Mapping[str, Any], time: str) -> None:
         if kind == "opened":
-            self._opened.setdefault(data["candidate_id"], mark_of(time, data["candidate_id"]))
+            key = opening_key(data["candidate_id"], data.get("attempt", 0))
+            self._opened.setdefault(key, mark_of(time, data["candidate_id"]))
 
     def _take(self, line: bytes, number: int) -> None:
         """Know what stands on a line, or tell that it is damaged."""
@@ -312,6 +320,9 @@ class Journal:
         signature = kind == "incident" and data.get("role") in _RECURRING
         if kind != "scored" and (kind not in _ALWAYS_WRITTEN or signature):
             self._known[fingerprint(kind, data)] += 1
+        if kind == "tested":
+            self._void = data["verdict"] == "void"
+            self.voided += is_lost_look(data)
         if kind == "run.finished":
             self._outcome = str(data.get("outcome"))
         if kind == "run.started":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ResumeError
+from langchain_promptopt.events import TestRows
 from langchain_promptopt.store.folder import open_unlinked
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 
@@ -158,7 +159,6 @@ def _is_score(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
 
 
-_SEALED = {"scored", "evaluated"}
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 
 
@@ -224,10 +224,6 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         raise ResumeError(msg, where=str(path), mend="Restore the file from a copy, or start the run anew.")
 
 
-def visible_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events people may see: nothing about rows of split `test` before the `tested` that opens them."""
-    opened = max((n for n, event in enumerate(read_events(path)) if event["type"] == "tested"), default=-1)
-    for number, event in enumerate(read_events(path)):
-        sealed = event["type"] in _SEALED and event["data"].get("split") == "test"
-        if not sealed or number < opened:
-            yield event
+def visible_events(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The events people may see: nothing about rows of split `test` but of a test that came to a verdict."""
+    return TestRows.of(read_events(path)).shown(read_events(path))

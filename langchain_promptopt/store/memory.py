@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_promptopt.events import opening_key
 from langchain_promptopt.store.lines import cell_of, encode, mark_of, now, outcome_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class Record(Protocol):
         """Whether the run had come to its verdict when the record was opened."""
         ...
 
+    @property
+    def voided(self) -> int:
+        """Tests that were void when the record was opened, those apart that a budget ended."""
+        ...
+
     def append(self, event: Event) -> None:
         """Add one event; on return it survives the death of this process."""
         ...
@@ -69,6 +75,7 @@ class MemoryStore:
     replayed = 0
     recovered = 0
     finished = False
+    voided = 0
     damaged: tuple[str, ...] = ()
     version = ""
 
@@ -103,7 +110,8 @@ class MemoryStore:
             return
         data = json.loads(line)["data"]
         if event.type == "opened":
-            self.opened.setdefault(data["candidate_id"], mark_of(time, data["candidate_id"]))
+            key = opening_key(data["candidate_id"], data["attempt"])
+            self.opened.setdefault(key, mark_of(time, data["candidate_id"]))
         elif event.type == "called":
             self._calls.setdefault(data["key"], data)
         else:

@@ -9,7 +9,7 @@ import string
 
 import pytest
 
-from langchain_promptopt.gate.statistics import sign_flip_p
+from langchain_promptopt.gate.exact import sign_flip_p
 from langchain_promptopt.offline import demo_prompt, demo_rows, label_prompt
 from langchain_promptopt.offline.instructions import read
 from tests.support.offline_loop import Task, hits, search

@@ -7,7 +7,9 @@ import math
 import pytest
 
 from langchain_promptopt.errors import DataError
-from langchain_promptopt.gate.pairs import Missing, pair_outcomes
+from langchain_promptopt.gate.pairs import Missing, Serving, pair_outcomes
+from langchain_promptopt.gate.verdict import decide
+from langchain_promptopt.recipe import Gate
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 
 OUTAGE = Failure("timeout", "no answer")
@@ -24,6 +26,12 @@ def outcome(example, score=None, *, repeat=0, failure=None, served="m-1", output
         model_served=served,
         usage=usage if usage is not None else Usage(),
     )
+
+
+def void(pairs, *metrics):
+    """Kind and words of the reason for no verdict on these metrics; None where there is one."""
+    decision = decide(pairs, Gate(weights=dict.fromkeys(metrics, 1.0)), resamples=19)
+    return (decision.reason.kind, decision.reason.detail) if decision.verdict == "void" else None
 
 
 def clusters(*names):
@@ -59,8 +67,6 @@ def test_a_failure_of_the_prompt_scores_zero():
     pairs = pair_outcomes([outcome("a", 1.0)], [outcome("a", failure=REFUSED)], clusters("a"))
     (row,) = pairs.rows
     assert row.candidate == {"em": (0.0,)}
-    assert row.candidate_failures == ("refusal",)
-    assert row.baseline_failures == (None,)
     assert row.candidate_side["refusals"] == (1.0,)
     assert pairs.dropped_pairs == 0
 
@@ -100,37 +106,40 @@ def test_unequal_missingness_voids_only_metrics_that_decide():
     left = [outcome(n, 1.0, tone=1.0) for n in names]
     right = [outcome(n, 1.0, **({"tone": 1.0} if i > 8 else {})) for i, n in enumerate(names)]
     pairs = pair_outcomes(left, right, clusters(*names))
-    assert pairs.unequal_missingness
-    assert pairs.void(["em"]) == ""
-    assert "tone" in pairs.void(["em", "tone"])
-    assert "candidate 9" in pairs.void(["tone"])
+    assert void(pairs, "em") is None
+    kind, detail = void(pairs, "em", "tone")
+    assert kind == "scores_lost_unequally"
+    assert "scores of tone" in detail
+    assert "candidate 9" in detail
 
 
 def test_a_model_that_changes_during_the_test_voids_it():
     left = [outcome("a", 1.0, served="m-1"), outcome("b", 1.0, served="m-2")]
     pairs = pair_outcomes(left, left, clusters("a", "b"))
-    assert pairs.model_changed
-    assert "m-1, m-2" in pairs.void(["em"])
+    kind, detail = void(pairs, "em")
+    assert kind == "model_changed"
+    assert "m-1, m-2" in detail
 
 
 def test_sides_served_by_different_models_void_it_unless_that_is_the_question():
     left, right = [outcome("a", 1.0, served="m-1")], [outcome("a", 1.0, served="m-2")]
-    assert pair_outcomes(left, right, clusters("a")).void(["em"])
-    assert not pair_outcomes(left, right, clusters("a"), same_model=False).void(["em"])
+    assert void(pair_outcomes(left, right, clusters("a")), "em")
+    assert not void(pair_outcomes(left, right, clusters("a"), serving=Serving(shared=False)), "em")
 
 
 def test_a_chain_of_several_models_is_no_drift_until_one_more_replies():
     """A router sends rows to either model, and a row may need both; a third name is another model."""
     left = [outcome("a", 1.0, served="big-1"), outcome("b", 1.0, served="small-1")]
     right = [outcome("a", 1.0, served="big-1, small-1"), outcome("b", 1.0, served="big-1")]
-    assert not pair_outcomes(left, right, clusters("a", "b"), models=2).void(["em"])
+    router = Serving(models=2)
+    assert not void(pair_outcomes(left, right, clusters("a", "b"), serving=router), "em")
     drifted = [outcome("a", 1.0, served="big-2"), outcome("b", 1.0, served="big-1")]
-    assert pair_outcomes(left, drifted, clusters("a", "b"), models=2).void(["em"])
+    assert void(pair_outcomes(left, drifted, clusters("a", "b"), serving=router), "em")
 
 
 def test_a_model_that_does_not_say_its_name_is_no_change():
     left, right = [outcome("a", 1.0, served=None)], [outcome("a", 1.0, served="m-1")]
-    assert not pair_outcomes(left, right, clusters("a")).void(["em"])
+    assert not void(pair_outcomes(left, right, clusters("a")), "em")
 
 
 def test_rows_of_another_split_are_refused():

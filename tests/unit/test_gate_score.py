@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from langchain_promptopt.gate.statistics import constrained_worse, score_p, tango_interval, tango_statistic
+from langchain_promptopt.gate.exact import constrained_worse, score_p, tango_interval, tango_statistic
 
 tables = st.integers(1, 120).flatmap(
     lambda n: st.integers(0, n).flatmap(lambda b: st.tuples(st.just(b), st.integers(0, n - b), st.just(n)))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from langchain_promptopt.gate.statistics import (
+from langchain_promptopt.gate.exact import (
     binomial_tail,
     critical_wins,
     normal_quantile,

@@ -238,7 +238,7 @@ def test_the_terminal_shows_the_whole_story(record):
         assert expected in text
     assert "promptopt apply" in text
     assert "first one in the list" in drawn(diff_view(record))
-    assert "+33.3" in drawn(test_view("improved", record.metrics))
+    assert "+33.3" in drawn(test_view("improved", record.metrics, ""))
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, ALL], ids=[*map(str, range(len(HOSTILE))), "all"])
@@ -247,7 +247,7 @@ def test_hostile_text_reaches_the_terminal_as_text(text):
     views = [
         run_view(record),
         diff_view(record),
-        test_view(text, record.metrics),
+        test_view(text, record.metrics, ""),
         facts_view({text: [{text: text}], "n": 1}),
     ]
     for view in views:
