@@ -12,8 +12,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from langchain_core.embeddings import Embeddings
     from langchain_core.runnables import Runnable, RunnableConfig
 
     from langchain_promptopt.types import (
@@ -66,12 +67,18 @@ class Turn:
         return self.batch == self.reason == 0
 
 
+async def _embed_directly(embeddings: Embeddings, texts: Sequence[str]) -> list[list[float]]:
+    """Vectors where no run keeps count of them."""
+    return await embeddings.aembed_documents(list(texts))
+
+
 @dataclass(frozen=True)
 class Ask:
     """Leave to call the optimizer model at one address; narrower addresses come from `at`.
 
     `model` is a Runnable from messages to an AIMessage: metered, journaled and retried. `refused`
-    takes the replies that were of no use, where a verb has no other way to tell of them.
+    takes the replies that were of no use, where a verb has no other way to tell of them. `embed` gives
+    vectors of texts: in a run each text is embedded once, and counted.
     """
 
     model: Callable[[tuple[str | int, ...]], Runnable[Any, Any]]
@@ -80,6 +87,7 @@ class Ask:
     place: tuple[str | int, ...] = ()
     refused: Callable[[Iterable[Rejection]], None] = _unheard
     turn: Turn = Turn()
+    embed: Callable[[Embeddings, Sequence[str]], Awaitable[list[list[float]]]] = _embed_directly
 
     def at(self, *place: str | int) -> Ask:
         """The same leave at a narrower address."""

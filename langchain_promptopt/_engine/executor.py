@@ -27,6 +27,7 @@ from langchain_promptopt.types import Example, Failure, Outcome, PromptSet, Usag
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 
+    from langchain_core.embeddings import Embeddings
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableConfig
 
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.limiter import Lane, Slot, Slots
     from langchain_promptopt.ports import Job
 
-_FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0}
+_FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0, "embedding": 1}
 """Calls an attempt is known to make; a judge may be plain code."""
+_BYTES = 3
+"""UTF-8 bytes of a token, counted low so that the estimate is not."""
 _ENOUGH = 10
 """Evaluations without any model call after which that is no accident."""
 
@@ -122,6 +125,34 @@ class Guarded:
             )
         return message, sum(total, Usage())
 
+    async def embedding(self, embeddings: Embeddings, text: str, step: int) -> tuple[list[float], Usage]:
+        """The vector of a text and what it cost; embeddings tell no usage, so tokens are a generous estimate.
+
+        Raises what ends the run.
+        """
+        model = str(getattr(embeddings, "model", None) or type(embeddings).__name__)
+        meta = {"input_tokens": len(text.encode("utf-8", "replace")) // _BYTES + 1}
+        total: list[Usage] = []
+
+        async def attempt(_: Flight) -> list[float]:
+            started = self.clock.time()
+            try:
+                (vector,) = await embeddings.aembed_documents([text])
+            finally:
+                total.append(self.ledger.priced(model, meta, seconds=self.clock.time() - started))
+                self.ledger.record("embedding", step, total[-1])
+                self.ledger.require_known(total[-1], "embedding")
+            return vector
+
+        work = object()
+        try:
+            vector: list[float] = await self._call("embedding", attempt, None, (content_hash(text),), work)
+        except CallError as failed:
+            raise failed.failure.as_error("embedding") from failed  # noqa: EM101 - the role, no message
+        finally:
+            self.stopping.end(work)
+        return vector, sum(total, Usage())
+
     def book(self, role: str, step: int, meter: UsageCollector, usage: Usage, split: str | None = None) -> Usage:
         """Record what an attempt used, and say once where its usage is unknown.
 
@@ -175,7 +206,9 @@ class Guarded:
         work: Hashable,
     ) -> Any:
         async def limited() -> Any:
-            async with self.lanes[role].slot() as slot:  # waiting in line is no hung call: the time-out is inside
+            async with self.lanes[
+                role if role in self.lanes else "optimizer"
+            ].slot() as slot:  # waiting in line is no hung call: the time-out is inside
                 if self.stopping.lets(work):
                     return await started(slot)
             await self.stopping.bar()  # out of the slot, which a judge's call may need

@@ -1,10 +1,12 @@
 """What a run works with, and the one place where events leave the engine.
 
-The optimizer model as the engine calls it: addressed, journaled, metered, limited, retried.
+The optimizer model, and embeddings, as the engine calls them: addressed, journaled, metered, limited, retried.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
@@ -22,6 +24,8 @@ from langchain_promptopt.types import Usage, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from langchain_core.embeddings import Embeddings
 
     from langchain_promptopt._runtime.ledger import Ledger
     from langchain_promptopt.evaluators import Metrics
@@ -223,11 +227,11 @@ class Run:
         return known
 
 
-# ------------------------------------------------------------ The optimizer model as the engine calls it: addresse
-
 Place = tuple[str | int, ...]
 SECOND = "r"
 """Stands behind the number of a call that was a second try."""
+Embed = Callable[[Any, str, int], Awaitable[tuple[list[float], Usage]]]
+"""Embeds one text at a step: metered, booked, limited, retried."""
 Transport = Callable[[Any, RunnableConfig, dict[str, Any], int], Awaitable[tuple[AIMessage, Usage]]]
 """Sends messages to the real model: metered, booked, limited, retried. Injected, so that tests need no patching."""
 
@@ -245,7 +249,8 @@ class OptimizerModel:
         transport: Transport,
         journal: Journal,
         emit: Callable[[Event], None],
-        book: Callable[[int, Usage], None],
+        book: Callable[..., None],
+        embed: Embed | None = None,
     ) -> None:
         self.inner = inner
         self._transport = transport
@@ -253,6 +258,8 @@ class OptimizerModel:
         self._emit = emit
         self._book = book
         self.paid = 0
+        self._embed = embed
+        self._vectors: dict[str, asyncio.Future[list[float]]] = {}
 
     def at(self, place: Place) -> AddressedModel:
         """The model at `place`: (step, parent, batch, k, ...)."""
@@ -285,6 +292,41 @@ class OptimizerModel:
         return AIMessage(
             reply, response_metadata={"finish_reason": event.finish_reason, "model_name": event.model_served}
         )
+
+    async def vectors(self, embeddings: Embeddings, texts: Sequence[str], *, step: int) -> list[list[float]]:
+        """Vectors of the texts, each embedded once in a run, one call a text: so their number depends on no order.
+
+        Args:
+            embeddings: What makes them.
+            texts: What to embed; equal texts have one vector.
+            step: The step of the search that pays for what is new.
+        """
+        keys = [content_hash([type(embeddings).__name__, text], 16) for text in texts]
+        for key, text in zip(keys, texts, strict=True):
+            if key not in self._vectors:
+                future = self._vectors[key] = asyncio.get_running_loop().create_future()
+                try:
+                    future.set_result(await self._vector(embeddings, text, f"embedding/{key}", step))
+                except BaseException:
+                    del self._vectors[key]
+                    future.cancel()
+                    raise
+        return [await self._vectors[key] for key in keys]
+
+    async def _vector(self, embeddings: Embeddings, text: str, key: str, step: int) -> list[float]:
+        known = self._journal.calls.get(key)
+        if known is not None:
+            usage = Usage.from_json(known.get("usage"))  # type: ignore[arg-type]  # journal data is JSON
+            vector: list[float] = json.loads(str(known["reply"]))
+            self._book(step, usage, role="embedding")
+        elif self._embed is None:
+            (vector,) = await embeddings.aembed_documents([text])
+            return vector
+        else:
+            vector, usage = await self._embed(embeddings, whole_text(text), step)
+        reply = json.dumps([float(v) for v in vector])
+        self._emit(Called(key=key, role="embedding", step=step, reply=reply, usage=usage))
+        return vector
 
 
 class AddressedModel(Runnable[Any, AIMessage]):

@@ -37,8 +37,9 @@ from langchain_promptopt.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
+    from langchain_core.embeddings import Embeddings
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._engine.archive import Archive
@@ -228,7 +229,10 @@ def ask_for(run: Run, config: RunnableConfig, *place: str | int, turn: Turn | No
     def model(at: tuple[str | int, ...]) -> Any:
         return run.optimizer.at(at)
 
-    return Ask(model, config, run.seed, place, turn=turn or Turn())
+    def embed(embeddings: Embeddings, texts: Sequence[str]) -> Awaitable[list[list[float]]]:
+        return run.optimizer.vectors(embeddings, texts, step=run.step)
+
+    return Ask(model, config, run.seed, place, turn=turn or Turn(), embed=embed)
 
 
 # ------------------------------------------------------------ writing children

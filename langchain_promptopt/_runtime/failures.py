@@ -190,12 +190,28 @@ def _detail(error: BaseException, kind: str) -> str:
 
 
 def never_sent(error: BaseException) -> bool:
-    """Whether the call ended before a server was reached: no host, no route, nobody listening, no TLS."""
+    """Whether the call ended before a server was reached: no host, no route, nobody listening, no TLS.
+
+    A server that sent the call on to one that cannot be reached was reached itself.
+    """
+    addresses = {url for source in _all_inner(error) if (url := _address(source)) is not None}
+    if len(addresses) > 1:
+        return False
     for source in _all_inner(error):
         names = {cls.__name__ for cls in type(source).__mro__}
         if names & _UNSENT or isinstance(source, ConnectionRefusedError):
             return True
     return False
+
+
+def _address(error: BaseException) -> str | None:
+    """The address of the request behind an error of httpx or an SDK."""
+    try:
+        request = getattr(error, "request", None)
+    except RuntimeError:  # httpx, where it was not set
+        return None
+    url = getattr(request, "url", None)
+    return None if url is None else str(url)
 
 
 def classify_reply(message: Any) -> FailureKind | None:

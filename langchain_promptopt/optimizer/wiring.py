@@ -536,7 +536,8 @@ def _optimizer(plan: Plan, guarded: Guarded, emitter: Emitter) -> OptimizerModel
         ),
         emitter.journal,
         emitter.emit,
-        lambda step, usage: guarded.ledger.record("optimizer", step, usage),
+        lambda step, usage, role="optimizer": guarded.ledger.record(role, step, usage),
+        guarded.embedding,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
@@ -56,7 +57,7 @@ class TrajectoryRetriever(BaseRetriever):
 
     async def _find(self, query: str, callbacks: Any) -> list[Document]:
         ask = self.ask if self.ask is not None else Ask(_no_model, RunnableConfig(), 0)
-        inner = Ask(ask.model, {**ask.config, "callbacks": callbacks}, ask.seed, ask.place)
+        inner = replace(ask, config={**ask.config, "callbacks": callbacks})
         items = await self.memory.retrieve(tuple(self.trajectory), self._center(query), inner)
         return [document_of(item) for item in items]
 

@@ -1,6 +1,6 @@
-"""The default embedding for relevance: hashed words and letter runs. No download, no key, the same everywhere.
+"""A4. Which past attempts the proposer may learn from, and in which order it sees them (GPO 2.3, OPRO 3.4).
 
-A4. Which past attempts the proposer may learn from, and in which order it sees them (GPO 2.3, OPRO 3.4).
+The default embedding for relevance is hashed words and letter runs: no download, no key, the same everywhere.
 """
 
 from __future__ import annotations
@@ -64,8 +64,6 @@ def cosine(a: Sequence[float], b: Sequence[float]) -> float:
     norm = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(x * x for x in b))
     return float(sum(x * y for x, y in zip(a, b, strict=True)) / norm) if norm else 0.0
 
-
-# ------------------------------------------------------------ A4. Which past attempts the proposer may learn from,
 
 Pool = Literal["chosen", "all"]
 
@@ -136,7 +134,7 @@ class Relevance:
             msg = f"memory.embeddings must be a LangChain Embeddings, got {self.embeddings!r}"
             raise RecipeError(msg, mend="Give the object itself in Python: Relevance(embeddings=OpenAIEmbeddings()).")
 
-    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
+    async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:
         """min(k, |H|) attempts, none twice (G3)."""
         if not trajectory:
             return ()
@@ -145,7 +143,10 @@ class Relevance:
         if not others:
             return (Remembered(around, 1.0),)
         texts = [a.candidate.prompts.document.text for a in (around, *others)]
-        vectors = await (self.embeddings or HashedEmbeddings()).aembed_documents(texts)
+        if self.embeddings is None:
+            vectors = HashedEmbeddings().embed_documents(texts)
+        else:
+            vectors = await ask.embed(self.embeddings, texts)
         scored = [Remembered(a, cosine(vectors[0], v)) for a, v in zip(others, vectors[1:], strict=True)]
         near = sorted(scored, key=lambda r: (-(r.similarity or 0.0), r.attempt.candidate.id))[: self.k - 1]
         current = Remembered(around, 1.0)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
+from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
-from langchain_promptopt import Budget, optimize
+from langchain_promptopt import Budget, optimize, presets
+from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt._runtime.usage import UsageCollector, followed_threads, metered_by
-from langchain_promptopt.errors import BudgetSpent, ConfigError
+from langchain_promptopt.errors import BudgetSpent, ConfigError, PriceError
+from langchain_promptopt.strategies.memory import Relevance
 from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support.tasks import PROMPT, answer, chain, optimizer, rows
 
@@ -240,3 +244,41 @@ def test_calls_that_reached_no_server_are_not_counted():
     with pytest.raises(Exception, match="onnection"):
         client.invoke("x", {"callbacks": [collector]})
     assert collector.collected.started == 0
+
+
+class Spelled(Embeddings):
+    """Vectors of letters; knows what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def embed_documents(self, texts):
+        self.asked += texts
+        return [[float(text.count(letter)) for letter in "aeiou"] for text in texts]
+
+    def embed_query(self, text):
+        return self.embed_documents([text])[0]
+
+
+def test_each_text_is_embedded_once_counted_and_not_paid_again_when_resumed(tmp_path):
+    made = Spelled()
+    recipe = replace(presets.gpo(), memory=Relevance(k=3, embeddings=made))
+    settings = {"method": recipe, "runs_dir": tmp_path, "budget": Budget(search_calls=200)}
+    result = run(chain(), tmp_path, **settings)
+    assert len(made.asked) == len(set(made.asked)) > 1
+    embedded = result.usage["by_role"]["embedding"]
+    assert embedded["calls"] == len(made.asked)
+    assert embedded["input_tokens"] > 0
+    asked = len(made.asked)
+    path = next(tmp_path.glob("*/journal.jsonl"))
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))  # the run did not finish
+    again = run(chain(), tmp_path, **settings)
+    assert len(made.asked) == asked
+    assert again.usage["by_role"]["embedding"]["calls"] == asked
+
+
+def test_an_embedding_without_a_price_is_refused_under_a_money_budget(tmp_path):
+    recipe = replace(presets.gpo(), memory=Relevance(k=3, embeddings=Spelled()))
+    prices = {name: Price(0, 0) for name in ("task", "optimizer")}
+    with pytest.raises(PriceError, match="embedding"):
+        run(chain(), tmp_path, method=recipe, budget=Budget(usd=1), prices=prices)
