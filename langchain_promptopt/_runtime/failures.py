@@ -316,8 +316,10 @@ _NAMES = {
 
 _PROMPT_STATUS = {400: "bad_request", 413: "context_overflow", 422: "bad_request"}
 """Statuses by which a model API refuses what the prompt made of the request."""
-_UNSENT = {"ConnectError", "ConnectTimeout", "ClientConnectorError", "gaierror", "SSLCertVerificationError"}
-"""Errors of clients that could not connect: of httpx, httpcore, aiohttp and the standard library."""
+_UNSENT = {"ConnectError", "ClientConnectorError", "gaierror", "SSLCertVerificationError"}
+"""Errors of clients that could not connect: of httpx, httpcore, aiohttp and the standard library.
+
+Not ConnectTimeout: so the SDK calls a connection that was cut in the middle of a call, too."""
 _STOP_STATUS = {401: "unauthorized", 402: "insufficient_quota", 403: "forbidden", 404: "not_found"}
 _RETRY_STATUS = {408: "timeout", 409: "conflict", 425: "conflict", 429: "rate_limited"}
 _SAYING = ("error", "message", "detail", "errors", "code")

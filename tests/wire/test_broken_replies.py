@@ -9,7 +9,9 @@ from langchain_openai import ChatOpenAI
 
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._runtime.concurrency import run_sync
-from langchain_promptopt._runtime.failures import classify
+from langchain_promptopt._runtime.failures import classify, never_sent
+from tests.support.faults import FaultPlan, Rule
+from tests.support.openai_server import serve
 from tests.support.raw_server import RawServer, completion, http
 
 REFUSED = {"error": {"message": "unknown parameter", "type": "invalid_request_error"}}
@@ -153,3 +155,11 @@ def test_errors_of_a_model_of_ones_own_are_not_the_prompts_fault_either():
         with pytest.raises(KeyError) as caught:
             ask()
         assert (classify(caught.value).kind, classify(caught.value).action) == ("model_error", "retry")
+
+
+@pytest.mark.parametrize("kind", ["reset", "lost", "refused", "500"])
+def test_a_call_that_reached_a_server_is_no_call_that_was_never_sent(kind):
+    with serve({"m": lambda _: "hi"}, faults=FaultPlan(Rule(kind))) as up:
+        for mode in ("as runs ask", "synchronous"):
+            assert not never_sent(raised(up, b"", mode))
+        assert up.count == 2
