@@ -229,8 +229,10 @@ def ask_for(run: Run, config: RunnableConfig, *place: str | int, turn: Turn | No
     def model(at: tuple[str | int, ...]) -> Any:
         return run.optimizer.at(at)
 
+    paid_by = place[0] if place and isinstance(place[0], int) else 0
+
     def embed(embeddings: Embeddings, texts: Sequence[str]) -> Awaitable[list[list[float]]]:
-        return run.optimizer.vectors(embeddings, texts, step=run.step)
+        return run.optimizer.vectors(embeddings, texts, step=paid_by)
 
     return Ask(model, config, run.seed, place, turn=turn or Turn(), embed=embed)
 
