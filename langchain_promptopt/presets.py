@@ -26,7 +26,6 @@ from langchain_promptopt.strategies import (
     Greedy,
     Hedged,
     Induction,
-    KeepRight,
     Lazy,
     Manual,
     NoControl,
@@ -258,12 +257,12 @@ def robust() -> Recipe:
         control=Cosine(start=50, end=10, mode="enforced"),
         refine=Refine(goal="edit"),
         proposals=PerParent(m=3, k=1),
-        trials=KeepRight(OwnEvidence(most=6)),
+        trials=OwnEvidence(most=6),
         guards=Standard(),
         scoring=Lazy(Race(first=16, beam=1, grow=1.5, z_ahead=1.6449, narrow=True)),
         search=Beam(width=1, back_track=True),
         incumbent=PairedGate(alpha=0.4),
-        stop=Steps(limit=24, patience=10, least_errors=0),
+        stop=Steps(limit=24, patience=10, least_errors=0, rounds=5),
         source="ours",
     )
 

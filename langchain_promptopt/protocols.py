@@ -234,6 +234,20 @@ class TrainBench(Protocol):
         """Record that a child does not go on."""
         ...
 
+    @property
+    def stalled(self) -> int:
+        """Steps since the best score last rose."""
+        ...
+
+    @property
+    def remembered(self) -> Mapping[Candidate, float]:
+        """Children of the parent that earlier steps remembered, with their gains."""
+        ...
+
+    def remember(self, child: Candidate, gain: float) -> None:
+        """Keep a child in mind for later steps from the same parent."""
+        ...
+
 
 Family: TypeAlias = "Sequence[tuple[Batch, Sequence[Candidate]]]"
 """The children of one parent by the batch that each was made from."""
@@ -394,14 +408,24 @@ class Progress:
     dev_val: tuple[tuple[float, float], ...] = ()
     """(dev, val) score of the best after each step, where val exists."""
     train_errors: int | None = None
+    """Errors of the best attempt among the train rows of its last evidence; None where it was run on none."""
     dev_size: int = 0
+    limited: bool = False
+    """Whether the run has a budget: then a search goes on while evidence says that gains come."""
+    open_errors: int = 0
+    """Train rows that the best attempt is known to fail, whenever it was run on them."""
+    shown: int = 0
+    """Errors shown to the optimizer model since the best last rose, each time counted."""
 
 
 class Stopping(Protocol):
     """A13. When to end the search."""
 
     def total(self, n_train: int) -> int:
-        """The step limit T for that many train rows (a control schedule needs it)."""
+        """The step limit T for that many train rows (a control schedule needs it).
+
+        Under a budget every gain grants T further steps.
+        """
         ...
 
     def reason(self, progress: Progress) -> Stop | None:

@@ -15,7 +15,7 @@ from langchain_promptopt.strategies.memory import Importance, NoMemory, Recency,
 from langchain_promptopt.strategies.refine import Refine
 from langchain_promptopt.strategies.scope import Alternating, FixedSpans, RandomSpans, Spans
 from langchain_promptopt.strategies.scoring import Bandit, FullDev, Lazy, Race, SuccessiveHalving, SuccessiveRejects
-from langchain_promptopt.strategies.trials import KeepRight, OwnEvidence
+from langchain_promptopt.strategies.trials import KeepRight, NoTrials, OwnEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -224,9 +224,9 @@ def robust_parts() -> Experiment:
     ours = recipe_of("robust")
     race = Race(first=16, beam=1, grow=1.5, z_ahead=1.6449, narrow=True)
     without: dict[str, dict[str, Any]] = {
-        "trials on own errors": {"trials": KeepRight()},
-        "each edit earning its place": {"trials": KeepRight(OwnEvidence(each=False))},
-        "passing rows kept": {"trials": OwnEvidence()},
+        "trials on own errors": {"trials": NoTrials()},
+        "each edit earning its place": {"trials": OwnEvidence(each=False)},
+        "broken rows only weighed": {"trials": KeepRight(OwnEvidence())},
         "the race": {"scoring": FullDev()},
         "the lazy baseline": {"scoring": race},
         "the early end of a race": {"scoring": Lazy(replace(race, z_ahead=None))},

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from langchain_promptopt._engine.run import Run
-    from langchain_promptopt.types import Attempt, Rejection, Stop, StopKind
+    from langchain_promptopt.types import Attempt, Candidate, Rejection, Stop, StopKind
 
 PAIRS = 20
 """Children by marks, each paired with its parent, before their mean gain says anything (spec 1.6)."""
@@ -83,6 +83,8 @@ class Archive:
     best: list[Attempt] = field(default_factory=list)
     dropped: list[dict[str, str]] = field(default_factory=list)
     """Who did not survive the last step, and why."""
+    remembered: dict[str, dict[Candidate, float]] = field(default_factory=dict)
+    """What trials keep in mind, by parent."""
     _met: set[tuple[str, str]] = field(default_factory=set)
     """Leaders that met the one before them again."""
 

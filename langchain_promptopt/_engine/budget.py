@@ -31,6 +31,11 @@ class Spending:
         """Which limit is reached, by the hard check."""
         return self._ledger.exhausted()
 
+    @property
+    def limited(self) -> bool:
+        """Whether a budget was set at all."""
+        return self._ledger.limited
+
     def reserve_test(self, cells: int) -> None:
         """Set the test's share aside before the first call. Raises ConfigError when the budget cannot bear it."""
         self._test_cells = cells

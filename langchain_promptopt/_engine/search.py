@@ -72,6 +72,8 @@ class Search:
 
     errors: int | None = None
     """Failed train rows of the best prompt that was run on them."""
+    shown: int = 0
+    """Errors shown since the best last rose, each time counted."""
 
     def __post_init__(self) -> None:
         self.archive = Archive(self.run)
@@ -80,22 +82,39 @@ class Search:
         """Run to the end. A spent budget ends the search early with the best so far (N7)."""
         await self._baseline(config)
         total = self.run.recipe.stop.total(len(self.run.data["train"]))
-        stopped, t = Stop("steps", f"the limit of {total} {'step' if total == 1 else 'steps'} was reached"), 0
-        while t < total:
-            if (spent := self.spending.reason) is not None:
-                stopped = Stop("budget", spent)
-                break
+        t, stop = 0, self._over(0, total)
+        while stop is None:
             t += 1
             self.run.state.step = t
-            ended = await self._step(t, total, config)
-            if ended != "done":
-                stopped = _DOES_NOT_FIT if ended == "no_budget" else _NOTHING_LEFT
-                break
-            if (why := self.run.recipe.stop.reason(await self._progress(t))) is not None:
-                stopped = _as_stop(why)
-                break
-        tell_stop(self.run, stopped)
-        return Found(await self._pick(), self.archive.trajectory[0], tuple(self.archive.trajectory), t, stopped)
+            stop = await self._stop_after(t, total, config) or self._over(t, total)
+        tell_stop(self.run, stop)
+        return Found(await self._pick(), self.archive.trajectory[0], tuple(self.archive.trajectory), t, stop)
+
+    def _over(self, t: int, total: int) -> Stop | None:
+        """Why no step may follow step `t`: the budget, or the step limit.
+
+        A budget takes the place of the step limit: while gains come, each grants `total` further steps.
+        """
+        if t < total or (self.spending.limited and self.archive.stalled < total):
+            spent = self.spending.reason
+            return Stop("budget", spent) if spent is not None else None
+        steps = f"{total} {'step' if total == 1 else 'steps'}"
+        return Stop("steps", f"no gain for {steps}" if t > total else f"the limit of {steps} was reached")
+
+    async def _stop_after(self, t: int, total: int, config: RunnableConfig) -> Stop | None:
+        """Make step `t`; why the search ends with it, or None."""
+        known = self._train_rows()
+        ended = await self._step(t, total, config)
+        if ended == "no_budget":
+            return _DOES_NOT_FIT
+        if ended == "idle":  # the rows that were drawn show no error; where they were new, others may
+            return None if self._train_rows() > known else _NOTHING_LEFT
+        why = self.run.recipe.stop.reason(await self._progress(t))
+        return None if why is None else _as_stop(why)
+
+    def _train_rows(self) -> int:
+        """Train rows that the attempts left were run on."""
+        return sum(len(self.evaluations.ids(a.candidate, "train")) for a in self.archive.kept)
 
     # ------------------------------------------------------------ baseline
 
@@ -149,6 +168,7 @@ class Search:
             step = Step(self.run, self.evaluations, self.spending, archive, t, total, inner)
             plan = await plan_step(step, parents)
             self.errors = self.errors if plan.errors is None else plan.errors
+            self.shown = plan.shown + (self.shown if archive.stalled else 0)
             if plan.cut and not plan.families:
                 return "no_budget"
             rival = archive.rival(idle=not plan.families)
@@ -228,7 +248,17 @@ class Search:
             val = await self._val(self.archive.leader)
             self.dev_val.append((self.archive.leader.score, _mean(val.values())))
         self.spending.release(t)
-        return Progress(t, tuple(self.archive.best), tuple(self.dev_val), self.errors, len(self.run.data["dev"]))
+        leader = self.archive.leader.candidate
+        return Progress(
+            t=t,
+            best=tuple(self.archive.best),
+            dev_val=tuple(self.dev_val),
+            train_errors=self.errors,
+            dev_size=len(self.run.data["dev"]),
+            limited=self.spending.limited,
+            open_errors=sum(s < 1.0 for s in self.evaluations.primary_view(leader, "train").values()),
+            shown=self.shown if self.archive.stalled else 0,
+        )
 
     def _claim_val(self, attempt: Attempt) -> bool:
         known = self.evaluations.known(attempt.candidate, "val")

@@ -95,6 +95,11 @@ class Plan:
     cut: bool = False
     errors: int | None = None
 
+    @property
+    def shown(self) -> int:
+        """Errors that its proposals show, each time counted; a proposal that shows none counts once."""
+        return sum(max(1, len(p.batch.errors)) for _, proposals in self.families for p in proposals)
+
 
 # ------------------------------------------------------------ planning
 
@@ -216,7 +221,7 @@ def _proposals(step: Step, parent: Attempt, rows: list[Shown]) -> list[Proposal]
             parent=parent,
             batch=batch,
             trajectory=trajectory,
-            allowance=recipe.control.allowance(t, step.total),
+            allowance=recipe.control.allowance(min(t, step.total), step.total),
             ask=ask_for(run, config, t, parent.candidate.id, i, turn=Turn(batch=i, stalled=stalled, astray=astray)),
         )
         for i, batch in enumerate(batches)
@@ -382,7 +387,8 @@ async def sift_families(step: Step, plan: Plan, written: Mapping[int, Sequence[C
         for proposal in proposals:
             family.append((proposal.batch, written.get(number, ())))
             number += 1
-        bench = TrainScores(step, parent.candidate, proposals[0])
+        remembered = step.archive.remembered.setdefault(parent.candidate.id, {})
+        bench = TrainScores(step, parent.candidate, proposals[0], remembered)
         out += await step.run.recipe.trials.sift(family, bench)
     return out
 
@@ -395,6 +401,13 @@ class TrainScores:
     parent: Candidate
     first: Proposal
     """The parent's first proposal: children of joined edits are recorded as made there."""
+    remembered: dict[Candidate, float]
+    """Children that trials of earlier steps from this parent kept in mind."""
+
+    @property
+    def stalled(self) -> int:
+        """Steps since the best score last rose."""
+        return self.step.archive.stalled
 
     def known(self, candidate: Candidate) -> Mapping[str, float]:
         """Primary train scores already there."""
@@ -417,7 +430,7 @@ class TrainScores:
         piece = Workpiece(
             self.parent.prompts,
             batch=self.first.batch,
-            allowance=self.first.allowance,
+            allowance=_for_several(self.first.allowance, len(edits)) if marked else self.first.allowance,
             spans=spans,
             drafts=(draft,),
             tagged=tagged(self.parent.prompts, spans)[0],
@@ -430,3 +443,12 @@ class TrainScores:
     def refuse(self, rule: str, detail: str) -> None:
         """Journal that a child does not go on."""
         _tell_refused(self.step.run, self.first, [Rejection(rule, detail)])
+
+    def remember(self, child: Candidate, gain: float) -> None:
+        """Keep a child in mind for later steps from the same parent."""
+        self.remembered[child] = gain
+
+
+def _for_several(allowance: Allowance, edits: int) -> Allowance:
+    """What several proposals may change together."""
+    return allowance if allowance.words is None else replace(allowance, words=allowance.words * edits)

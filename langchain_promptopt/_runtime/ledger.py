@@ -316,6 +316,11 @@ class Ledger:
         total = self._total
         return Amount(total.calls, total.input_tokens + total.output_tokens, total.pico, self._search_calls)
 
+    @property
+    def limited(self) -> bool:
+        """Whether any limit was set."""
+        return self._budget.seconds is not None or any(limit is not None for limit in self._limit.values())
+
     def exhausted(self, split: str | None = None, *, begun: bool = False) -> str | None:
         """Why no further call may start now, or None. Only work on the test may use the test's share.
 

@@ -41,8 +41,9 @@ class ErrorBatches:
     so no optimizer call is made (A5).
 
     With `sample` only some rows are run: that many for a prompt without a past; later the rows that
-    its ancestors failed, and `fresh` rows nobody was run on. Rows that failed `give_up` times in the
-    line are left alone: their label is likelier to be wrong than every prompt (spec 6.4).
+    its ancestors failed, and `fresh` rows that none was run on. Rows that failed `give_up` times in the
+    line come last: their label may be wrong (spec 6.4), but where several rules are missing a row fails
+    until the last of them is found.
     """
 
     size: int = 2
@@ -58,12 +59,11 @@ class ErrorBatches:
         known = before or {}
         unseen = [i for i in ids if i not in known]
         new = rng.sample(unseen, min(self.fresh if known else self.sample, len(unseen)))
-        failing = [i for i in ids if i in known and known[i][0] < 1.0 and self._worth(known[i])]
-        old = rng.sample(failing, min(max(0, self.sample - len(new)), len(failing)))
+        failing = [i for i in ids if i in known and known[i][0] < 1.0]
+        worth = [i for i in failing if sum(s < 1.0 for s in known[i]) < self.give_up]
+        pool = worth if len(worth) >= self.size else failing
+        old = rng.sample(pool, min(max(0, self.sample - len(new)), len(pool)))
         return tuple((*old, *new))
-
-    def _worth(self, scores: tuple[float, ...]) -> bool:
-        return sum(s < 1.0 for s in scores) < self.give_up
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
         """Up to m batches; errors are dealt like cards and reshuffled when they run out."""

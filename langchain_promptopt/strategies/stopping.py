@@ -36,9 +36,18 @@ def saturation_reason(progress: Progress, least_errors: int = 2) -> Stop | None:
     return None
 
 
-def plateau_reason(progress: Progress, patience: int, eps: float) -> Stop | None:
-    """No gain above `eps` over the last `patience` steps."""
+def plateau_reason(progress: Progress, patience: int, eps: float, rounds: int = 0) -> Stop | None:
+    """No gain above `eps` over the last `patience` steps.
+
+    Args:
+        progress: What is known.
+        patience: Steps without gain.
+        eps: Gains up to this count as none.
+        rounds: Under a budget each known error must also have been shown so often, on average, since the last gain.
+    """
     if len(progress.best) <= patience:
+        return None
+    if progress.limited and progress.shown < rounds * progress.open_errors:
         return None
     gain = progress.best[-1].score - progress.best[-1 - patience].score
     return Stop("plateau", f"no gain above {eps:g} for {patience} steps") if gain <= eps else None
@@ -48,13 +57,16 @@ def plateau_reason(progress: Progress, patience: int, eps: float) -> Stop | None
 class Steps:
     """At most `limit` steps; sooner when dev is saturated or has run away from val.
 
-    `patience` steps without gain end the search too; None waits for the limit. Fewer than
-    `least_errors` train errors end it as well; 0 where only a sample of the rows is run.
+    `patience` steps without gain end the search too; None waits for the limit. Under a budget each known
+    error must have been shown `rounds` times, too: replies are random, and a second look may find what the
+    first did not. Fewer than `least_errors` train errors end the search as well; 0 where only a sample of
+    the rows is run.
     """
 
     limit: int = 3
     patience: int | None = None
     least_errors: int = 2
+    rounds: int = 3
 
     def __post_init__(self) -> None:
         at_least("stop.limit", self.limit, 0)
@@ -66,7 +78,7 @@ class Steps:
 
     def reason(self, progress: Progress) -> Stop | None:
         """Why to stop now, or None."""
-        stuck = plateau_reason(progress, self.patience, 0.0) if self.patience is not None else None
+        stuck = plateau_reason(progress, self.patience, 0.0, self.rounds) if self.patience is not None else None
         return gap_reason(progress) or saturation_reason(progress, self.least_errors) or stuck
 
 

@@ -11,10 +11,10 @@ from langchain_promptopt.recipe import at_least
 from langchain_promptopt.types.edits import kept_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_promptopt.protocols import Family, TrainBench, Trials
-    from langchain_promptopt.types import Batch, Candidate, Edit
+    from langchain_promptopt.types import Batch, Candidate, Edit, Span
 
 __all__ = ["KeepRight", "NoTrials", "OwnEvidence"]
 
@@ -87,12 +87,14 @@ class OwnEvidence:
         singles: Children that go on beside the joined one.
         least_gain: Rows won minus rows lost that a child needs.
         each: Whether an edit without which no won row is lost is taken out.
+        patience: From so many steps without gain on, every other step joins what won rows in the steps before, too.
     """
 
     most: int = 6
     singles: int = 0
     least_gain: float = 1.0
     each: bool = True
+    patience: int = 3
 
     def __post_init__(self) -> None:
         at_least("trials.most", self.most, 1)
@@ -110,8 +112,16 @@ class OwnEvidence:
         trials = await self._tried(family, bench)
         if self.each:
             trials = [await self._without_idle_edits(t, bench) for t in trials]
-        kept, joined = self.chosen(trials)
+        late = bench.stalled - self.patience
+        earlier = dict(bench.remembered) if late >= 0 and late % 2 == 0 else {}
+        kept, joined = self.chosen(trials, earlier)
+        for trial in trials:
+            if trial.gain >= self.least_gain:
+                bench.remember(trial.candidate, trial.gain)
         child = bench.join(joined, marked=True) if joined else None
+        if child is None and joined:  # tried before, or refused by a guard: the best new child goes on by itself
+            best = max(trials, key=lambda t: t.gain, default=None)
+            kept, _ = self.chosen([best] if best is not None else [])
         return (child, *kept) if child is not None else kept
 
     async def _tried(self, family: Family, bench: TrainBench) -> list[Trial]:
@@ -152,17 +162,42 @@ class OwnEvidence:
         scores = await bench.evaluate(without, trial.won)
         return sum(trial.after[i] - scores[i] for i in trial.won if i in scores) > 0
 
-    def chosen(self, trials: Sequence[Trial]) -> tuple[tuple[Candidate, ...], tuple[Edit, ...]]:
+    def chosen(
+        self, trials: Sequence[Trial], earlier: Mapping[Candidate, float] | None = None
+    ) -> tuple[tuple[Candidate, ...], tuple[Edit, ...]]:
         """Children that go on as they are, and edits to join in a further child.
 
         Those that won rows, best first; of two or more the edits that stand apart are joined. A
         whole rewrite goes on only where it won more rows than every local child did.
+
+        Args:
+            trials: Those of this step.
+            earlier: Children that won rows in earlier steps from the same parent, with their gains: dev rows
+                did not tell them from it one by one, together they may.
         """
         good = sorted((t for t in trials if t.gain >= self.least_gain), key=lambda t: -t.gain)
-        local = [t.candidate for t in good if t.candidate.scope != "global"]
-        best = max((t.gain for t in good if t.candidate.scope != "global"), default=0.0)
+        gains = {t.candidate: t.gain for t in good} | dict(earlier or {})
+        local = [c for c in sorted(gains, key=lambda c: -gains[c]) if c.scope != "global"]
+        best = max((gains[c] for c in local), default=0.0)
         whole = [t.candidate for t in good if t.candidate.scope == "global" and t.gain > best]
-        joined = kept_apart(e for c in local for e in c.edits)
-        if len(local) < 2 or len(joined) <= len(local[0].edits):
+        joined = kept_apart(_with_joint_insertions(e for c in local for e in c.edits))
+        if len(local) < 2 or joined == local[0].edits:
             return (*local[: 1 + self.singles], *whole[:1]), ()
         return (*local[: self.singles], *whole[:1]), joined
+
+
+def _with_joint_insertions(edits: Iterable[Edit]) -> list[Edit]:
+    """The edits, those that insert different texts at one place made one: two new rules both stay."""
+    at: dict[Span, Edit] = {}
+    out: list[Edit] = []
+    for edit in edits:
+        first = at.get(edit.span)
+        if edit.old or first is None:
+            at.setdefault(edit.span, edit)
+            out.append(edit)
+        elif edit.new.strip() not in first.new:
+            ids = dict.fromkeys((*first.example_ids, *edit.example_ids))
+            reason = "; ".join(dict.fromkeys(r for r in (first.reason, edit.reason) if r))
+            joint = replace(first, new=first.new + edit.new, reason=reason, example_ids=tuple(ids))
+            out[out.index(first)] = at[edit.span] = joint
+    return out

@@ -147,9 +147,11 @@ class SampleTrainBench:
     before: Mapping[str, float]
     means: Mapping[str, float]
     left: int = 1000
+    stalled: int = 0
     asked: dict[str, set[str]] = field(default_factory=dict)
     joined: list[Candidate] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    remembered: dict[Candidate, float] = field(default_factory=dict)
 
     def known(self, candidate: Candidate) -> Mapping[str, float]:
         """Scores already there."""
@@ -178,6 +180,10 @@ class SampleTrainBench:
     def refuse(self, rule: str, detail: str) -> None:
         """Count the refusal."""
         self.refused.append(f"{rule}: {detail}")
+
+    def remember(self, child: Candidate, gain: float) -> None:
+        """Keep it in mind."""
+        self.remembered[child] = gain
 
 
 def unchanged_by(value: Any, use: Any) -> bool:
