@@ -223,10 +223,13 @@ class TrainBench(Protocol):
         """Primary scores of these train rows; rows dropped by infrastructure are missing."""
         ...
 
-    def join(self, edits: tuple[Edit, ...], *, marked: bool = False) -> Candidate | None:
+    def join(self, edits: tuple[Edit, ...], *, proposals: int = 1) -> Candidate | None:
         """The child that these edits of the parent make, or None where a guard refuses it.
 
-        With `marked` the places are recorded first, as those of an identification of their own.
+        Args:
+            edits: They neither overlap nor touch.
+            proposals: How many proposals they come from. Several may together change as much as each of them
+                might, and their places are recorded first, as those of an identification of their own.
         """
         ...
 
@@ -413,7 +416,7 @@ class Progress:
     limited: bool = False
     """Whether the run has a budget: then a search goes on while evidence says that gains come."""
     open_errors: int = 0
-    """Train rows that the best attempt is known to fail, whenever it was run on them."""
+    """Train rows that the best attempt fails, estimated from those it was run on."""
     shown: int = 0
     """Errors shown to the optimizer model since the best last rose, each time counted."""
 

@@ -34,7 +34,7 @@ class Spending:
     @property
     def limited(self) -> bool:
         """Whether a budget was set at all."""
-        return self._ledger.limited
+        return self._ledger.budgeted
 
     def reserve_test(self, cells: int) -> None:
         """Set the test's share aside before the first call. Raises ConfigError when the budget cannot bear it."""

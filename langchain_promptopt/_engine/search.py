@@ -248,7 +248,6 @@ class Search:
             val = await self._val(self.archive.leader)
             self.dev_val.append((self.archive.leader.score, _mean(val.values())))
         self.spending.release(t)
-        leader = self.archive.leader.candidate
         return Progress(
             t=t,
             best=tuple(self.archive.best),
@@ -256,9 +255,15 @@ class Search:
             train_errors=self.errors,
             dev_size=len(self.run.data["dev"]),
             limited=self.spending.limited,
-            open_errors=sum(s < 1.0 for s in self.evaluations.primary_view(leader, "train").values()),
+            open_errors=self._open_errors(),
             shown=self.shown if self.archive.stalled else 0,
         )
+
+    def _open_errors(self) -> int:
+        """Train rows that the leader fails, estimated from those it was run on."""
+        scores = self.evaluations.primary_view(self.archive.leader.candidate, "train")
+        failed = sum(s < 1.0 for s in scores.values())
+        return round(failed / len(scores) * len(self.run.data["train"])) if scores else 0
 
     def _claim_val(self, attempt: Attempt) -> bool:
         known = self.evaluations.known(attempt.candidate, "val")

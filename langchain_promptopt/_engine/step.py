@@ -423,19 +423,19 @@ class TrainScores:
         scores = self.known(candidate)
         return {i: scores[i] for i in example_ids if i in scores}
 
-    def join(self, edits: tuple[Edit, ...], *, marked: bool = False) -> Candidate | None:
+    def join(self, edits: tuple[Edit, ...], *, proposals: int = 1) -> Candidate | None:
         """The child that all these edits make together, under the same guards as any other."""
         spans = tuple(e.span for e in edits)
         draft = Draft(self.parent.prompts.apply(edits), edits, 0.0)
         piece = Workpiece(
             self.parent.prompts,
             batch=self.first.batch,
-            allowance=_for_several(self.first.allowance, len(edits)) if marked else self.first.allowance,
+            allowance=_for_several(self.first.allowance, proposals),
             spans=spans,
             drafts=(draft,),
             tagged=tagged(self.parent.prompts, spans)[0],
         )
-        if marked:  # the record then shows where the joined child may differ
+        if proposals > 1:  # the record then shows where the joined child may differ
             told = Identified.of(piece, spans, candidate_id=self.parent.id, protocol="joined", step=self.step.t)
             self.step.run.emit(told)
         return next(iter(splice_drafts(self.step.run, self.first, piece).children), None)
@@ -449,6 +449,6 @@ class TrainScores:
         self.remembered[child] = gain
 
 
-def _for_several(allowance: Allowance, edits: int) -> Allowance:
+def _for_several(allowance: Allowance, proposals: int) -> Allowance:
     """What several proposals may change together."""
-    return allowance if allowance.words is None else replace(allowance, words=allowance.words * edits)
+    return allowance if allowance.words is None else replace(allowance, words=allowance.words * proposals)

@@ -317,7 +317,7 @@ class Ledger:
         return Amount(total.calls, total.input_tokens + total.output_tokens, total.pico, self._search_calls)
 
     @property
-    def limited(self) -> bool:
+    def budgeted(self) -> bool:
         """Whether any limit was set."""
         return self._budget.seconds is not None or any(limit is not None for limit in self._limit.values())
 

@@ -118,7 +118,8 @@ class OwnEvidence:
         for trial in trials:
             if trial.gain >= self.least_gain:
                 bench.remember(trial.candidate, trial.gain)
-        child = bench.join(joined, marked=True) if joined else None
+        several = sum(t.gain >= self.least_gain for t in trials) + len(earlier)
+        child = bench.join(joined, proposals=several) if joined else None
         if child is None and joined:  # tried before, or refused by a guard: the best new child goes on by itself
             best = max(trials, key=lambda t: t.gain, default=None)
             kept, _ = self.chosen([best] if best is not None else [])

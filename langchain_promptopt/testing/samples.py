@@ -171,7 +171,7 @@ class SampleTrainBench:
         self.asked.setdefault(candidate.id, set()).update(example_ids)
         return {i: self.means.get(candidate.id, 1.0) for i in example_ids}
 
-    def join(self, edits: tuple[Edit, ...], *, marked: bool = False) -> Candidate | None:  # noqa: ARG002
+    def join(self, edits: tuple[Edit, ...], *, proposals: int = 1) -> Candidate | None:  # noqa: ARG002
         """The child of these edits."""
         child = Candidate(self.parent.prompts.apply(edits), 1, "sample", "spans", (self.parent.id,), edits)
         self.joined.append(child)
