@@ -87,6 +87,8 @@ _BY_NAME = frozenset({"getattr", "globals", "import_module", "__import__"})
 _JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
 _NAMING = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree})
 
+_STDLIB = str(Path(dis.__file__).parent)
+
 _SECRET_NAME = re.compile(
     r"(?i)passw(?:or)?d|secret|credential|authorization|cookie|(?:api|access|private|signing|subscription)[_-]?key"
     r"|(?:access|api|auth|bearer|hf|hub|refresh)[_-]?token"
@@ -600,11 +602,14 @@ def _place(path: PurePath) -> str:
 def package_of(module: Any) -> str | None:
     """The package of a module that is installed or part of Python; None for the user's own code."""
     root = str(module or "").partition(".")[0]
-    if root in sys.stdlib_module_names or root == "langchain_promptopt":
+    if root == "langchain_promptopt":
         return root
     known = sys.modules.get(str(module)) or sys.modules.get(root)
-    places = [getattr(known, "__file__", None), *(getattr(known, "__path__", None) or ())]
-    return root if any(_in_library(str(place)) for place in places if place) else None
+    given = (getattr(known, "__file__", None), *(getattr(known, "__path__", None) or ()))
+    places = [str(place) for place in given if place]
+    if root in sys.stdlib_module_names and (not places or places[0].startswith(_STDLIB)):
+        return root  # and no module of the user's with the name of one of Python's
+    return root if any(map(_in_library, places)) else None
 
 
 def _in_library(place: str) -> bool:
@@ -658,9 +663,14 @@ class Watch:
     """
 
     def __init__(self, *roots: Any) -> None:
+        self._roots = roots
         self._seen = [(thing, _node(thing)) for _, thing in walk(roots)]
         self.whole = len(self._seen) < MAX_VISITED
         """False where there is too much to look at all of it."""
+
+    def again(self) -> Watch:
+        """The same objects as they are now, before they run once more."""
+        return Watch(*self._roots)
 
     def settle(self) -> None:
         """Compare with how things are now. A second call does nothing."""

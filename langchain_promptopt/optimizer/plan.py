@@ -20,7 +20,7 @@ from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.reading import reading_of
-from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt._langchain.target import PromptTarget, open_target
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.evaluators import PREFIX, stored
 from langchain_promptopt._langsmith.hub import PromptHub
@@ -331,7 +331,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
             *opening_notes(shows),
             *told,
             *(Note("method", text) for text in remarks),
-            *_too_large(watch),
+            *_without_effect(settings, target, watch),
         ),
         openings=openings,
     )
@@ -341,7 +341,7 @@ async def reopened(plan: Plan) -> Plan:
     """A plan whose run has ended, with slots on the live prompts again; everything else is as it was."""
     settings = plan.settings
     target = await _opened(plan.task, _task_model(settings), plan.data, settings, searches=True)
-    return replace(plan, target=target, opened=[])
+    return replace(plan, target=target, opened=[], watch=plan.watch.again())
 
 
 async def _opened(
@@ -398,7 +398,13 @@ def _task_model(settings: Settings) -> BaseChatModel | None:
     return None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
 
 
-def _too_large(watch: Watch) -> Iterator[Note]:
+def _without_effect(settings: Settings, target: ChainTarget, watch: Watch) -> Iterator[Note]:
+    """Settings that change nothing in this run, and what of the chain is not looked at."""
+    if settings.task_model is not None and not isinstance(target, PromptTarget):
+        yield Note("unused", "task_model is not used: this chain calls models of its own; only a bare prompt needs one")
+    if settings.cache is not None and not target.models:
+        why = "no model can be seen in the chain, so nothing would tell two endpoints apart"
+        yield Note("unused", f"cache is not used: {why}")
     if not watch.whole:
         text = f"the chain holds more than {MAX_VISITED:,} objects; a change beyond them gives no new run"
         yield Note("unused", text)

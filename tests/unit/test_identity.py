@@ -28,7 +28,7 @@ from langchain_promptopt.errors import DataError, ResumeError
 from langchain_promptopt.evaluators import resolve_evaluators
 from langchain_promptopt.optimizer.plan import DECIDES
 from langchain_promptopt.testing.scripted import ScriptedModel
-from tests.support.tasks import answer, chain, optimizer, rows
+from tests.support.tasks import PROMPT, answer, chain, optimizer, rows
 
 ROOT = str(Path(__file__).resolve().parents[2])
 FAST = {"evaluators": ["exact_match"], "method": "lpo-pe2", "openings": None, "apply": "never"}
@@ -468,3 +468,23 @@ def test_clients_are_seen_however_deep_they_are_held():
     scope = made(source)
     assert holds_client(scope["post"], {"openai"})
     assert not holds_client(scope["pure"], {"openai"})
+
+
+def test_a_module_of_the_users_with_the_name_of_one_of_pythons_is_the_users(tmp_path, monkeypatch):
+    (tmp_path / "tabnanny.py").write_text("def clean(text):\n    return text.strip()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tabnanny", raising=False)
+    clean = importlib.import_module("tabnanny").clean
+    before = fingerprint(clean)
+    clean.__code__ = (lambda text: text.upper()).__code__
+    assert fingerprint(clean) != before
+    sys.modules.pop("tabnanny")
+
+
+def test_settings_that_change_nothing_are_named(tmp_path):
+    unseen = ChatPromptTemplate.from_template(PROMPT) | RunnableLambda(lambda value: answer(value.to_messages()))
+    given = {"task_model": ScriptedModel(fn=answer), "cache": tmp_path / "cache.sqlite"}
+    warnings = run(tmp_path, unseen, **given).warnings
+    assert any("task_model is not used" in text for text in warnings)
+    assert any("cache is not used" in text for text in warnings)
+    assert not any("is not used" in text for text in run(tmp_path, chain(), cache=tmp_path / "cache.sqlite").warnings)
