@@ -41,7 +41,7 @@ from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.steps.base import versions
 from langchain_promptopt.store import RunFolder, opening_mark
 from langchain_promptopt.strategies.registry import dump, recipe_notes
-from langchain_promptopt.types import SPLITS, Candidate, Note, PromptSet, RowUse, content_hash
+from langchain_promptopt.types import SPLITS, Candidate, Note, NoteKind, PromptSet, RowUse, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -305,8 +305,9 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
         "optimizer": proposes,
     }
     started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
-    told = (Note("prompt", text) for text in (*settings.notes, *target.notes, *_prompt_notes(prompts, data)))
     remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
+    about_prompts = (*settings.notes, *target.notes, *_prompt_notes(prompts, data))
+    told = (*_notes("prompt", about_prompts), *_notes("method", remarks), *_without_effect(settings, target, watch))
     shows = what_the_split_shows(data, settings, openings, started.run_id)
     return Plan(
         task=task,
@@ -326,13 +327,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
         code=code,
         watch=watch,
         summaries=given.summaries,
-        notes=(
-            *given.notes,
-            *opening_notes(shows),
-            *told,
-            *(Note("method", text) for text in remarks),
-            *_without_effect(settings, target, watch),
-        ),
+        notes=(*given.notes, *opening_notes(shows), *told),
         openings=openings,
     )
 
@@ -396,6 +391,10 @@ def _unfilled(prompts: PromptSet, columns: Sequence[str]) -> list[str]:
 def _task_model(settings: Settings) -> BaseChatModel | None:
     """The model of a bare prompt template, where one was given."""
     return None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
+
+
+def _notes(kind: NoteKind, texts: Iterable[str]) -> Iterator[Note]:
+    return (Note(kind, text) for text in texts)
 
 
 def _without_effect(settings: Settings, target: ChainTarget, watch: Watch) -> Iterator[Note]:
