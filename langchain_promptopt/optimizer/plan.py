@@ -14,13 +14,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from langchain_core.prompts.base import BasePromptTemplate
+
 from langchain_promptopt._data import load_data, references_needed, unused_columns
 from langchain_promptopt._engine.run import Objective
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.reading import reading_of
-from langchain_promptopt._langchain.target import PromptTarget, open_target
+from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.evaluators import PREFIX, stored
 from langchain_promptopt._langsmith.hub import PromptHub
@@ -307,7 +309,11 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
     started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
     remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
     about_prompts = (*settings.notes, *target.notes, *_prompt_notes(prompts, data))
-    told = (*_notes("prompt", about_prompts), *_notes("method", remarks), *_without_effect(settings, target, watch))
+    told = (
+        *_notes("prompt", about_prompts),
+        *_notes("method", remarks),
+        *_without_effect(task, settings, target, watch),
+    )
     shows = what_the_split_shows(data, settings, openings, started.run_id)
     return Plan(
         task=task,
@@ -397,9 +403,9 @@ def _notes(kind: NoteKind, texts: Iterable[str]) -> Iterator[Note]:
     return (Note(kind, text) for text in texts)
 
 
-def _without_effect(settings: Settings, target: ChainTarget, watch: Watch) -> Iterator[Note]:
+def _without_effect(task: Any, settings: Settings, target: ChainTarget, watch: Watch) -> Iterator[Note]:
     """Settings that change nothing in this run, and what of the chain is not looked at."""
-    if settings.task_model is not None and not isinstance(target, PromptTarget):
+    if settings.task_model is not None and not isinstance(task, BasePromptTemplate):
         yield Note("unused", "task_model is not used: this chain calls models of its own; only a bare prompt needs one")
     if settings.cache is not None and not target.models:
         why = "no model can be seen in the chain, so nothing would tell two endpoints apart"
