@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["LANGSMITH_TRACING"] = "false"
 
-from langchain_promptopt._engine.evaluations import DevBench, Evaluations
+from langchain_promptopt._engine.evaluations import DevScores, Evaluations
 from langchain_promptopt.optimizer.facade import settings_of
 from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.wiring import assemble
@@ -81,7 +81,7 @@ async def play(folder: Path, n_rows: int, candidates: int, *, told: bool) -> tup
         since = time.process_time()
         for n in range(candidates):
             ready.run.step = n
-            bench, one = DevBench(ready.run, evaluations, n), candidate(plan, n)
+            bench, one = DevScores(ready.run, evaluations, n), candidate(plan, n)
             for share in (n_rows // 16, n_rows // 4, n_rows):
                 await bench.evaluate(one, bench.examples[:share])
             if told and (n + 1) % max(1, candidates // 10) == 0:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.search import Found, Search
-from langchain_promptopt._runtime.tracing import marks, span
+from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.events import Incident, Opened, RunFinished, RunStarted, Tested, opening_key
 from langchain_promptopt.gate import Decision, Reason, alpha_at
@@ -58,7 +58,7 @@ async def run_gate(
     then counts, but nothing is applied by itself (product 10.15).
     """
     found = best.candidate
-    where = marks(found, step=found.step, split="test")
+    where = trace_metadata(found, step=found.step, split="test")
     async with span(config, "test", {"candidate_id": found.id}, where) as (_, end):
         run.state.test_open = True
         attempt = run.journal.voided
@@ -143,7 +143,7 @@ class Engine:
         """Search, gate, and the final event. Raises what makes a verdict impossible; the journal is then whole."""
         run = self.run
         names = {"promptopt_run_id": run.run_id, "promptopt_method": run.recipe.name}
-        metadata = {**names, **marks(run.baseline, step=0)}
+        metadata = {**names, **trace_metadata(run.baseline, step=0)}
         inputs = {"prompts": run.baseline.prompts.as_json(), "method": run.recipe.name}
         async with span(config, "promptopt", inputs, metadata) as (inner, end):
             run.emit(started)

@@ -1,10 +1,8 @@
-"""An outcome in about a hundred bytes, for the many rows of which decisions need figures only.
+"""Every score of a run: what is known, what is under way, and what has to be asked for.
 
-Outcomes a run knows, by candidate, split and row.
-
-Every score of a run: what is known, what is under way, and what has to be asked for.
-
-What a scoring strategy may do: evaluate candidates on dev rows, cached and metered.
+`OutcomeTable` keeps the outcomes by candidate, split and row: whole where evidence is drawn from them,
+else as the figures that decisions need, in about a hundred bytes. `Evaluations` asks for what is missing.
+`DevScores` is what a scoring strategy may do: evaluate candidates on dev rows, cached and metered.
 """
 
 from __future__ import annotations
@@ -149,8 +147,6 @@ def usage_of(figures: Figures) -> Usage:
     return Usage(calls, tokens_in, tokens_out, read, None if math.isnan(usd) else usd, seconds)
 
 
-# ------------------------------------------------------------ Outcomes a run knows, by candidate, split and row
-
 _Rows: TypeAlias = dict[str, bytes | Outcome]
 
 
@@ -165,7 +161,7 @@ class Totals(NamedTuple):
     usage: Usage
 
 
-class Kept:
+class OutcomeTable:
     """Each cell once. Rows of `train`, from which evidence is drawn, whole; of others the figures.
 
     A row of figures costs about 150 bytes, its name and its place in the table included; answers
@@ -260,8 +256,6 @@ class Kept:
         return self._packer.spent(row)
 
 
-# ------------------------------------------------------------ Every score of a run: what is known, what is under w
-
 _IN_A_ROW = 10  # product contract, guarantee 7
 _FEW = 20
 UNJUDGED = "evaluator_error"
@@ -279,7 +273,7 @@ class Evaluations:
 
     def __init__(self, run: Run, *, known: Evaluations | None = None) -> None:
         self._run = run
-        self._kept: Kept = Kept(run.examples) if known is None else known._kept
+        self._kept: OutcomeTable = OutcomeTable(run.examples) if known is None else known._kept
         self._primary: dict[tuple[str, str], tuple[int, Mapping[str, float]]] = {}
         self._pending: dict[Cell, asyncio.Future[Outcome]] = {}
         self._held: list[Outcome] = []
@@ -475,10 +469,7 @@ def _mean(values: list[float]) -> float:
     return values[0] if len(values) == 1 else sum(values) / len(values)
 
 
-# ------------------------------------------------------------ What a scoring strategy may do: evaluate candidates
-
-
-class DevBench:
+class DevScores:
     """Implements protocols.Bench on the dev split of one run at one step."""
 
     def __init__(self, run: Run, evaluations: Evaluations, step: int, spending: Spending | None = None) -> None:

@@ -16,7 +16,7 @@ from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify_finish, classify_reply
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import Stopping
-from langchain_promptopt._runtime.tracing import Steps, Tracers, listened, marks, run_id_of, span
+from langchain_promptopt._runtime.tracing import Steps, Tracers, listened, run_id_of, span, trace_metadata
 from langchain_promptopt._runtime.usage import UsageCollector, followed_threads, metered_by, with_handler
 from langchain_promptopt._text.words import whole_text
 from langchain_promptopt.errors import ConfigError
@@ -374,7 +374,7 @@ class LocalExecutor:
         cell = job.cell
         metadata = {
             **self.metadata,
-            **marks(job.candidate, step=job.candidate.step, split=cell.split),
+            **trace_metadata(job.candidate, step=job.candidate.step, split=cell.split),
             "promptopt_example_id": cell.example_id,
             "promptopt_repeat": cell.repeat,
         }

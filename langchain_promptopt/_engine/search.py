@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_promptopt._engine.archive import Archive, tell_stop
-from langchain_promptopt._engine.evaluations import UNJUDGED, DevBench
+from langchain_promptopt._engine.evaluations import UNJUDGED, DevScores
 from langchain_promptopt._engine.step import Plan, Proposal, Step, ask_for, plan_step, sift_families, write_children
 from langchain_promptopt._runtime.concurrency import together
-from langchain_promptopt._runtime.tracing import marks, span
+from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.errors import DataError, EvaluatorError
 from langchain_promptopt.events import Proposed, Rejected
 from langchain_promptopt.protocols import GuardContext, PartialScoring, Progress, rng_at
@@ -120,7 +120,7 @@ class Search:
 
     async def _baseline(self, config: RunnableConfig) -> None:
         base = self.run.baseline
-        where = marks(base, step=0, split="dev")
+        where = trace_metadata(base, step=0, split="dev")
         async with span(config, "baseline", {"candidate_id": base.id}, where) as (inner, end):
             outcomes = await self._measure_baseline()
             self.spending.learn(outcomes)
@@ -134,7 +134,7 @@ class Search:
 
     async def _measure_baseline(self) -> list[Outcome]:
         """Its first rows; all of them where those look as if the set-up were broken."""
-        ids, scoring = DevBench(self.run, self.evaluations, 0).examples, self.run.recipe.scoring
+        ids, scoring = DevScores(self.run, self.evaluations, 0).examples, self.run.recipe.scoring
         rows = scoring.first(len(ids)) if isinstance(scoring, PartialScoring) else len(ids)
         self.spending.claim(0, cells=rows)
         outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids[:rows])
@@ -152,7 +152,7 @@ class Search:
         fresh = _admit_seeds(self.run, self.spending, [c for c in _distinct(extra) if c.id != self.run.baseline.id])
         if not recipe.scoring.eager:
             self.spending.release(0)
-        bench = DevBench(self.run, self.evaluations, 0, None if recipe.scoring.eager else self.spending)
+        bench = DevScores(self.run, self.evaluations, 0, None if recipe.scoring.eager else self.spending)
         beside = [first] if isinstance(recipe.scoring, PartialScoring) and first.n < len(bench.examples) else []
         scored = list(await recipe.scoring.score(fresh, beside, bench)) if fresh else []
         self.spending.release(0)
@@ -177,7 +177,7 @@ class Search:
             fresh = await self._children(step, plan)
             tried = {"candidates": [c.id for c in fresh]}
             async with span(inner, "evaluate", tried, {"promptopt_split": "dev"}) as (_, done):
-                bench = DevBench(self.run, self.evaluations, t, None if plan.early else self.spending)
+                bench = DevScores(self.run, self.evaluations, t, None if plan.early else self.spending)
                 scored = await recipe.scoring.score(fresh, archive.kept, bench)
                 if rival is not None and isinstance(recipe.scoring, PartialScoring):
                     scored = (*scored, *await recipe.scoring.catch_up((archive.leader, rival), bench))
@@ -205,7 +205,7 @@ class Search:
         """A proposal's children; where all of them will be scored in full, their rows start at once."""
         made = await write_children(self.run, proposal)
         if early:
-            ids = DevBench(self.run, self.evaluations, proposal.step).examples
+            ids = DevScores(self.run, self.evaluations, proposal.step).examples
             await together(self.evaluations.ensure(c, "dev", ids) for c in _distinct(made))
         return made
 

@@ -15,7 +15,7 @@ from langchain_core.runnables.config import merge_configs
 
 from langchain_promptopt._engine.archive import marks_astray, tell_astray, tell_global_step, tell_remarks
 from langchain_promptopt._runtime.concurrency import together
-from langchain_promptopt._runtime.tracing import marks, span
+from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.events import FeedbackGiven, Identified, Incident, Proposed, Rejected, Retrieved
 from langchain_promptopt.protocols import Ask, GuardContext, Turn, rng_at
 from langchain_promptopt.steps.base import tagged
@@ -214,7 +214,7 @@ def _proposals(step: Step, parent: Attempt, rows: list[Shown]) -> list[Proposal]
     rng = rng_at(run.seed, "evidence", t, parent.candidate.id)
     batches = recipe.evidence.batches(rows, bare, recipe.proposals.per_parent, rng)
     astray = tell_astray(run, marks_astray(trajectory))
-    config = merge_configs(step.config, {"metadata": marks(parent.candidate, step=t, split="train")})
+    config = merge_configs(step.config, {"metadata": trace_metadata(parent.candidate, step=t, split="train")})
     return [
         Proposal(
             step=t,

@@ -109,9 +109,6 @@ def _session(certificates: Any, options: Sequence[tuple[Any, ...]]) -> Callable[
     return session
 
 
-# ------------------------------------------------------------ The code of langchain-openai and of the openai SDK,
-
-
 def lean_model(cls: Any) -> Any:
     """`ChatOpenAI`, reading replies where it is."""
     return _lean_model(cls, cls._agenerate)
@@ -188,9 +185,6 @@ def _is_json(value: Any) -> bool:
 
 
 _PLAIN = {str, int, float, bool}
-
-
-# ------------------------------------------------------------ The user's chain as evaluations run it: the same obj
 
 
 @dataclass

@@ -1,8 +1,7 @@
-"""Models made without their key, for all that can be said before a call.
+"""Models by name, by object or by openai client; what identifies one in a run's record.
 
-Models by name, by object or by openai client; and what identifies one in a run's record.
-
-Whether an endpoint takes our key and knows a model, asked without paying for an answer.
+A model may be made without its key, for all that can be said before a call; and an endpoint can be asked
+whether it takes our key and knows a model, without paying for an answer.
 """
 
 from __future__ import annotations
@@ -66,8 +65,6 @@ def has_no_key(model: Any) -> bool:
     key = getattr(model, "openai_api_key", None)
     return isinstance(key, SecretStr) and key.get_secret_value() == NO_KEY
 
-
-# ------------------------------------------------------------ Models by name, by object or by openai client; and w
 
 _SAMPLING = (
     "temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "seed", "n", "stop", "stop_sequences",
@@ -270,8 +267,6 @@ def _without_secrets(value: Any) -> Any:
         return [_without_secrets(v) for v in value]
     return value
 
-
-# ------------------------------------------------------------ Whether an endpoint takes our key and knows a model,
 
 _PATIENCE = 10.0
 """Seconds for one request."""

@@ -1,10 +1,11 @@
 """One limiter per model and endpoint, shared by every role: concurrency, requests and tokens a minute.
 
-It adapts: a 429 halves the concurrency and pauses everybody until the service's Retry-After;
-successes bring the concurrency back, one slot a round. Waiters are served in order. How many
-requests and tokens a slot will take is learned from those before it, and corrected when it ends.
+It adapts: a 429 halves the concurrency and pauses everybody until the service's Retry-After, or where
+there is none for a moment that doubles until a call succeeds; successes bring the concurrency back, one
+slot a round. Waiters are served in order. How many requests and tokens a slot will take is learned from
+those before it, and corrected when it ends.
 
-Which limiters a role's calls pass: those of its models, and the ceiling over all roles.
+A role's calls pass the limiters of its models, and the ceiling over all roles.
 """
 
 from __future__ import annotations
@@ -25,13 +26,11 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._runtime.clock import Clock
 
-    pass
-
 Used: TypeAlias = "Callable[[str | None], tuple[int, int]]"
 """Calls and tokens of a model by name, or of all models for None."""
 
 _MINUTE = 60.0
-_FIRST_PAUSE = 1.0  # seconds after a 429 that does not say how long
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds after a 429 that does not say how long
 _CLOSE = 1e-9  # rounding of virtual and real clocks
 _REMEMBERED = 50  # slots that the typical use is an average of
 
@@ -118,6 +117,7 @@ class Limiter:
         self._in_flight = 0
         self._paused_until = 0.0
         self._epoch = 0
+        self._refusals = 0
         self._waiting: deque[tuple[asyncio.Future[None], float, float]] = deque()
         self._timer: asyncio.Task[None] | None = None
         self._wake_at = 0.0
@@ -147,7 +147,10 @@ class Limiter:
         if epoch is None or epoch == self._epoch:
             self._epoch += 1
             self._allowed = max(1.0, self._allowed / 2)
-        pause = _FIRST_PAUSE if retry_after_s is None else retry_after_s
+        pause = retry_after_s
+        if pause is None:
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._refusals, 10))
+            self._refusals += 1
         self._paused_until = max(self._paused_until, self._clock.time() + pause)
 
     def _learn(self, requests: float, tokens: float) -> None:
@@ -236,6 +239,7 @@ class Limiter:
         self._serve()
 
     def _succeeded(self) -> None:
+        self._refusals = 0
         if self._allowed < self.max_concurrency:
             self._allowed = min(float(self.max_concurrency), self._allowed + 1.0 / self._allowed)
 
@@ -281,9 +285,6 @@ class Slot:
         if self._limiter.timed:
             calls, tokens = used(None)
             self.used(tokens, calls)
-
-
-# ------------------------------------------------------------ Which limiters a role's calls pass: those of its mod
 
 
 class Limits:

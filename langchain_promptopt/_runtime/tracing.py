@@ -89,7 +89,7 @@ async def span(
     await run.on_chain_end(outputs)
 
 
-def marks(candidate: Candidate, *, step: int, split: str = "") -> dict[str, Any]:
+def trace_metadata(candidate: Candidate, *, step: int, split: str = "") -> dict[str, Any]:
     """The metadata by which a span is found: every key on every span, empty where it does not apply (product 6)."""
     return {
         "promptopt_step": step,

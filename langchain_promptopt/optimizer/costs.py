@@ -1,7 +1,4 @@
-"""Who calls which model, and what a call takes, as far as that can be known before the first one.
-
-What a plan will cost, before its first call.
-"""
+"""What a plan will cost before its first call: who calls which model, and what a call takes."""
 
 from __future__ import annotations
 
@@ -96,9 +93,6 @@ def _typical(rows: Sequence[Mapping[str, Any]]) -> float:
 
 def _tokens(text: str) -> float:
     return len(text.encode("utf-8", "replace")) / _BYTES
-
-
-# ------------------------------------------------------------ What a plan will cost, before its first call
 
 
 def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> dict[str, Any]:

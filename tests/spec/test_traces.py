@@ -231,7 +231,7 @@ def test_all_runs_arrive_whatever_the_concurrency(server):
 # ---------------------------------------------------------------- local tracers
 
 
-class Kept(BaseTracer):
+class OutcomeTable(BaseTracer):
     """Whole trees in memory."""
 
     run_inline = True
@@ -245,7 +245,7 @@ class Kept(BaseTracer):
 
 
 def test_a_local_tracer_sees_the_same_trees_and_nothing_is_sent():
-    tracer = Kept()
+    tracer = OutcomeTable()
     optimizing = PromptOptimizer(
         data=rows(6, 6, 20), evaluators=["exact_match"], method="lpo-pe2", runs_dir=None, openings=None,
         optimizer_model=optimizer(),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt._engine.evaluations import Kept, Packer
+from langchain_promptopt._engine.evaluations import OutcomeTable, Packer
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 
 COUNTS = st.integers(0, 2**40)
@@ -41,7 +41,7 @@ def outcome(example_id, score=1.0, split="dev", repeat=0, **more):
 
 
 def kept(*outcomes):
-    found = Kept(lambda split: ["e0", "e1", "e2", "e3"])
+    found = OutcomeTable(lambda split: ["e0", "e1", "e2", "e3"])
     for one in outcomes:
         found.add(one)
     return found

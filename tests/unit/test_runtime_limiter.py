@@ -298,3 +298,25 @@ def test_limits_are_found_by_any_spelling_of_a_model_and_checked():
         Limits({"m": {"rpm": 5}})
     with pytest.raises(ConfigError, match="above 0"):
         Limits({"m": {"tokens_per_minute": 0}})
+
+
+def test_refusals_that_do_not_say_how_long_pause_briefly_and_longer_while_they_go_on():
+    clock = FakeClock()
+    limiter = Limiter(4, clock)
+
+    async def waited(ok=True):
+        before = clock.time()
+        async with limiter.slot():
+            pause = clock.time() - before
+        if not ok:
+            limiter.slow_down()
+        return round(pause, 3)
+
+    async def main():
+        limiter.slow_down()
+        limiter.slow_down()
+        first = await waited(ok=False)
+        second = await waited()
+        return first, second, limiter._paused_until - clock.time() <= 0
+
+    assert asyncio.run(main()) == (0.1, 0.05, True)
