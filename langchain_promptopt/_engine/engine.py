@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.evaluations import Evaluations
+from langchain_promptopt._engine.pruning import Pruning
 from langchain_promptopt._engine.search import Found, Search
 from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.errors import BudgetSpent
@@ -152,6 +153,8 @@ class Engine:
             if self.gate_possible:
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
             found = await Search(run, evaluations, spending).found(inner)
+            if run.max_edits is not None:
+                found = await Pruning(run, evaluations, spending, run.max_edits).pruned(found)
             verdict = await self._verdict(evaluations, found, inner)
             outcome = self._outcome(found, verdict)
             run.emit(

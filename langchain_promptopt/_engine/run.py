@@ -188,6 +188,8 @@ class Run:
     settle: Callable[[Collection[str]], tuple[PromptSet, tuple[str, ...]]] | None = None
     """The baseline's prompts with those frozen that its evaluations did not render, and what to tell about them."""
     max_failure_rate: float = 0.05
+    max_edits: int | None = None
+    """Edits the winner may have; None leaves it as the search found it."""
     state: RunState = field(default_factory=RunState)
     tracers: Tracers = field(default_factory=Tracers)
     _by_id: dict[str, Mapping[str, Example]] = field(default_factory=dict, init=False)

@@ -141,6 +141,9 @@ class OptimizeConfig(BaseModel):
     )
     seed: int = Field(default=0, description="of all randomness")
     max_concurrency: Count = Field(default=32, description="evaluations in flight")
+    max_edits: Count | None = Field(
+        default=None, description="edits the winner may have; those that no search row needs go before the test"
+    )
     max_failure_rate: Share = Field(default=0.05, description="share of rows an outage may cost before the run stops")
     temperature: float | None = Field(default=None, ge=0, description="of the optimizer model; default is the method's")
     max_tokens: Count | None = Field(default=None, description="longest reply of the optimizer model")

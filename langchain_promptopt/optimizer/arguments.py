@@ -85,6 +85,7 @@ class Settings:
         method: A preset's name or a Recipe.
         only: Names of the prompts that may change; None is all that are found.
         config: A config for the chain, or a function of a row's inputs that gives one.
+        max_edits: Edits the winner may have; those without which no search row is lost go first.
         max_failure_rate: Share of rows an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.
         prices: Prices of models by name, above the built-in ones.
@@ -121,6 +122,7 @@ class Settings:
     seed: int = 0
     max_concurrency: int = 32
     max_failure_rate: float = 0.05
+    max_edits: int | None = None
     columns: Columns = field(default_factory=Columns)
     splits: Mapping[str, str] | None = None
     drop_leaks: bool = False
@@ -151,11 +153,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_apply(self.apply)
-        check_number("seed", self.seed, -math.inf, whole=True)
-        check_number("max_concurrency", self.max_concurrency, 1, whole=True)
-        check_number("max_failure_rate", self.max_failure_rate, 0, 1)
-        if self.requests_per_second is not None:
-            check_number("requests_per_second", self.requests_per_second, 0)
+        self._check_numbers()
         for name, (kinds, form) in _FORMS.items():
             if not isinstance(getattr(self, name), kinds):
                 msg = f"{name} cannot be {getattr(self, name)!r}"
@@ -170,6 +168,15 @@ class Settings:
                 if not isinstance(value, kind):
                     msg = f"{name}[{key!r}] cannot be {value!r}"
                     raise ConfigError(msg, mend=f"Write {form}.")
+
+    def _check_numbers(self) -> None:
+        check_number("seed", self.seed, -math.inf, whole=True)
+        check_number("max_concurrency", self.max_concurrency, 1, whole=True)
+        check_number("max_failure_rate", self.max_failure_rate, 0, 1)
+        if self.max_edits is not None:
+            check_number("max_edits", self.max_edits, 1, whole=True, mend="Leave it out for no limit.")
+        if self.requests_per_second is not None:
+            check_number("requests_per_second", self.requests_per_second, 0)
 
 
 _TRUTH = ((bool,), "True or False")
@@ -259,6 +266,7 @@ class Arguments(SharedArguments, total=False):
     method: str | Recipe
     freeze: str | Sequence[str]
     apply: Apply
+    max_edits: int | None
     optimizer_kwargs: Mapping[str, Any]
     executor: Executor | None
 

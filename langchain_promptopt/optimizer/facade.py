@@ -70,6 +70,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     observers: Sequence[Observer] = (),
     only: str | Sequence[str] | None = None,
     config: Given = None,
+    max_edits: int | None = None,
     constant_prompt: bool = False,
     max_failure_rate: float = 0.05,
     skip_bad_lines: bool = False,
@@ -117,6 +118,8 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         config: A config for the chain (configurable, tags, recursion_limit ...), or a function of a row's inputs that
             gives one. Thread and session ids are made for each evaluation.
         constant_prompt: Every row is meant to send the same text; without it that is refused.
+        max_edits: Edits the winner may have. Before the test, edits without which no search row is lost are taken
+            out, then the least useful ones; paid from the budget, at most one evaluation of the search rows an edit.
         max_failure_rate: Share of rows an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.
         langsmith: What is read from and written to LangSmith, as a mapping or `LangSmithOptions`.

@@ -523,7 +523,7 @@ def _decided(settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptS
     """The value behind each name of `DECIDES` that comes from settings, rows and prompts."""
     return {
         "method": recipe.name,
-        "recipe": dump(recipe),
+        "recipe": dump(recipe) if settings.max_edits is None else [dump(recipe), settings.max_edits],
         "metaprompts": versions(),
         "seed": settings.seed,
         "gate": settings.gate.as_json(),

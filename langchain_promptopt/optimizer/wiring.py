@@ -460,6 +460,7 @@ def assemble(
         renders=_renders(plan, _rows(plan)),
         settle=lambda rendered: plan.target.settle(plan.baseline.prompts, rendered),
         max_failure_rate=settings.max_failure_rate,
+        max_edits=settings.max_edits,
         state=state,
         tracers=tracers,
     )

@@ -292,6 +292,7 @@ def settings_from(config: Config) -> Settings:
         config=opt.config,
         max_concurrency=opt.max_concurrency,
         max_failure_rate=opt.max_failure_rate,
+        max_edits=opt.max_edits,
         langsmith=LangSmithOptions(
             as_of=data.as_of,
             metadata=dict(config.langsmith.metadata),

@@ -7,7 +7,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt._text.document import editable_words, gaps, normal_ranges
@@ -53,7 +53,11 @@ def test_L1_identity(seed):
     assert made(case.text, same) == case.text
 
 
-@given(st.text(), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.text(max_size=5)), max_size=5))
+@example("a  b  c", [(0, 1, "x")])
+@given(
+    st.one_of(st.text(), st.text(" ab\n🙂")),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.text(max_size=5)), max_size=5),
+)
 def test_a_child_keeps_every_character_outside_its_edits(text, raw):
     edits, at = [], 0
     for a, b, new in sorted((min(a, b), max(a, b), new) for a, b, new in raw):

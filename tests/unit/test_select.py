@@ -111,3 +111,55 @@ def test_a_selection_of_an_applied_result_is_judged_against_the_baseline(tmp_pat
     part = result.select([2])
     assert part.test[0]["baseline"] == result.select([1]).test[0]["baseline"]
     assert part.best.id != result.best.id
+
+
+# ------------------------------------------------------------------ max_edits
+
+
+def idle_too(messages) -> str:
+    """As `improve`, with a third edit that does nothing."""
+    request = str(messages[-1].text)
+    words = [("Sort", "Order"), ("PLANT", "animal"), ("FRUIT", "stone")]
+    if "JSON list" in request:
+        return json.dumps([{"message": 0, "quote": old, "occurrence": 1, "reason": "meant"} for old, _ in words])
+    if "JSON object" in request:
+        return json.dumps({str(i): {"new": new, "reason": "meant"} for i, (_, new) in enumerate(words, 1)})
+    return "- two words mislead"
+
+
+def pruned(task, tmp_path, **more):
+    one = replace(recipe_of("lpo-pe2"), stop=Steps(limit=1), proposals=PerParent(m=1))
+    given = {"evaluators": ["exact_match"], "method": one, "runs_dir": None, "data": rows(), "apply": "never"}
+    model = optimizer(idle_too)
+    return optimize(task.chain, optimizer_model=model, openings=tmp_path / "o.jsonl", **(given | more))
+
+
+def test_edits_that_add_nothing_go_before_the_test(tmp_path):
+    assert [e.new for e in pruned(Task(), tmp_path).edits] == ["Order", "animal", "stone"]
+    result = pruned(Task(), tmp_path, max_edits=5)
+    assert [e.new for e in result.edits] == ["animal", "stone"]
+    assert result.outcome == "improved"
+    tested = {
+        e["data"]["candidate_id"] for e in result.events() if e["type"] == "scored" and e["data"]["split"] == "test"
+    }
+    assert tested == {result.baseline.id, result.best.id}
+
+
+def test_a_limit_keeps_the_edits_that_do_most(tmp_path):
+    task = Task()
+    result = pruned(task, tmp_path, max_edits=1)
+    (edit,) = result.edits
+    assert edit.new in {"animal", "stone"}
+    best = task.chain.first.messages[0].prompt.template
+    assert best == PROMPT
+    assert result.best["main"].messages[0].template == PROMPT.replace(edit.old, edit.new)
+
+
+def test_where_the_budget_ends_the_evidence_decides_and_that_is_said(tmp_path):
+    whole = pruned(Task(), tmp_path)
+    result = pruned(Task(), tmp_path, max_edits=2, budget=Budget(calls=whole.usage["calls"] + 20))
+    assert len(result.edits) == 2
+    assert result.test[0]["n"] == 40  # the share of the test is kept for it
+    (said,) = [e["data"] for e in result.events() if e["type"] == "incident" and e["data"]["kind"] == "max_edits"][:1]
+    assert "the budget did not reach" in said["detail"]
+    assert result.usage["calls"] <= whole.usage["calls"] + 20

@@ -89,6 +89,8 @@ def test_a_misspelt_apply_names_the_word_that_was_meant(wrong, meant):
         ({"seed": None}, "seed must be a whole number"),
         ({"max_concurrency": 0}, "max_concurrency must be at least 1"),
         ({"max_concurrency": 2.5}, "max_concurrency must be a whole number"),
+        ({"max_edits": 0}, "max_edits must be at least 1"),
+        ({"max_edits": 2.5}, "max_edits must be a whole number"),
         ({"max_failure_rate": 5}, "max_failure_rate must be between 0 and 1"),
         ({"max_failure_rate": NAN}, "max_failure_rate must be between 0 and 1"),
         ({"drop_leaks": "no"}, "drop_leaks cannot be 'no'. Write True or False"),
