@@ -25,7 +25,7 @@ from langchain_promptopt.types import Example
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
-    from langchain_promptopt._langchain.isolation import Given
+    from langchain_promptopt._langchain.isolation import Given as ChainConfig
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt.optimizer.earlier import PastEdit
     from langchain_promptopt.ports import Executor, Observer
@@ -115,7 +115,7 @@ class Settings:
     method: str | Recipe = "robust"
     freeze: Sequence[str] = ()
     only: Sequence[str] | None = None
-    config: Given = None
+    config: ChainConfig = None
     gate: Gate = field(default_factory=Gate)
     budget: Budget = field(default_factory=Budget)
     apply: Apply = "if_improved"
@@ -229,7 +229,7 @@ class SharedArguments(TypedDict, total=False):
     evaluators: Evaluators
     task_model: Model | None
     only: str | Sequence[str] | None
-    config: Given
+    config: ChainConfig
     constant_prompt: bool
     gate: Gate | Mapping[str, Any] | None
     budget: Budget | Mapping[str, Any] | None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
     from typing import Any, Unpack
 
     from langchain_promptopt._data import Columns
-    from langchain_promptopt._langchain.isolation import Given
+    from langchain_promptopt._langchain.isolation import Given as ChainConfig
     from langchain_promptopt._langsmith.service import LangSmithOptions
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.limiter import RateLimit
@@ -69,7 +69,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     openings: str | Path | None = "here",
     observers: Sequence[Observer] = (),
     only: str | Sequence[str] | None = None,
-    config: Given = None,
+    config: ChainConfig = None,
     max_edits: int | None = None,
     constant_prompt: bool = False,
     max_failure_rate: float = 0.05,
