@@ -145,6 +145,7 @@ class Reader:
             metadata,
             None if is_blank(group) else str(group),
             None if is_blank(note) else str(note),
+            dict(files) if shaped and isinstance(files := value.get("attachments"), Mapping) else {},
         )
         return example, problems
 
@@ -245,7 +246,7 @@ def _as_mapping(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, Mapping):
         return value
     if hasattr(value, "inputs") and hasattr(value, "outputs"):
-        return {n: getattr(value, n, None) for n in ("id", "inputs", "outputs", "metadata")}
+        return {n: getattr(value, n, None) for n in ("id", "inputs", "outputs", "metadata", "attachments")}
     return None
 
 

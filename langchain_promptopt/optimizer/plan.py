@@ -245,6 +245,7 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
     optimizer = _optimizer_model(settings) if searches else None
     data = load_rows(settings, use_of(tasks, evaluators))
     _refuse_searched(data, settings)
+    _refuse_missing_files(data, evaluators)
     evaluators = know_labels(evaluators, [e for rows in data.splits.values() for e in rows])
     notes = (
         *data.notes,
@@ -253,6 +254,15 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
         *shared_model_note(evaluators, optimizer),
     )
     return _Resolved(data, evaluators, summaries, metrics, objective, optimizer, _task_model(settings), notes)
+
+
+def _refuse_missing_files(data: DataSet, evaluators: Iterable[Evaluator]) -> None:
+    """Raise where an evaluator asks for attachments of a LangSmith dataset, which are not downloaded."""
+    asking = [e.key for e in evaluators if "attachments" in e.asks and "example" not in e.asks]
+    if asking and data.as_of is not None and not data.as_of.startswith("sha256:"):
+        msg = f"evaluator {', '.join(asking)} asks for attachments, and rows of a LangSmith dataset come without them"
+        mend = "Give the examples themselves: data=list(Client().list_examples(..., include_attachments=True))."
+        raise EvaluatorError(msg, where=data.source, mend=mend)
 
 
 def _refuse_searched(data: DataSet, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import uuid
 import warnings
 
@@ -222,6 +223,20 @@ def test_not_a_number_is_an_error_of_that_row_only():
 
     result = run(evaluators=[shaky], max_failure_rate=0.5)
     assert result.outcome == "improved"
+
+
+def test_attachments_of_examples_reach_the_evaluator():
+    read = []
+
+    def graded(outputs, reference_outputs, attachments):
+        read.append(attachments["photo"]["reader"].read())
+        return {"key": "graded", "score": outputs["output"] == reference_outputs["answer"]}
+
+    given = [
+        {**row, "attachments": {"photo": {"mime_type": "text/plain", "reader": io.BytesIO(b"x")}}} for row in rows()
+    ]
+    assert run(data=given, evaluators=[graded]).outcome == "improved"
+    assert set(read) == {b"x"}, "each call reads from the beginning"
 
 
 def test_child_runs_are_those_of_each_call():
