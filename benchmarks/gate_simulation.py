@@ -162,11 +162,11 @@ def judged(noise: float, step: float, gain: float = 0.0) -> Side:
     return row
 
 
-def shifted(draw: Callable[[Random], float]) -> Side:
+def shifted(draw: Callable[[Random], float], baseline: float = 0.5) -> Side:
     """Continuous scores whose difference is drawn directly."""
 
     def row(rng: Random) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return (0.5,), (0.5 + draw(rng),)
+        return (baseline,), (baseline + draw(rng),)
 
     return row
 
@@ -184,6 +184,11 @@ def tied(mean: float) -> Callable[[Random], float]:
 def rare_losses(mean: float) -> Callable[[Random], float]:
     """Many small gains and few large losses around `mean`."""
     return lambda rng: mean + (0.04 if rng.random() < 0.9 else -0.36)
+
+
+def outright(gain: Callable[[Random], float], loss: float, share: float) -> Callable[[Random], float]:
+    """A gain on most rows, an outright failure on a share of them."""
+    return lambda rng: -loss if rng.random() < share else gain(rng)
 
 
 def grouped(rng: Random, groups: int, size: int, gain: float = 0.0) -> Pairs:
@@ -271,6 +276,43 @@ def margin_worlds() -> Iterator[World]:
     yield World("guard falls by its margin, rare losses", lambda r: with_guard(r, 200, falls), guard)
 
 
+SIZES = (12, 20, 40, 100, 200)
+
+
+def uneven_worlds() -> Iterator[World]:
+    """Small gains on most rows and rare outright failures: the mean is 0, or a guard's is its margin, exactly."""
+    draws = {
+        "gains of .005 to .015, -.5 on 1 in 51": outright(lambda r: r.uniform(0.005, 0.015), 0.5, 1 / 51),
+        "gains of .01 or .02, -.5 on 1 in 34": outright(lambda r: r.choice((0.01, 0.02)), 0.5, 0.015 / 0.515),
+        "half ties, half gains of .02, -.5 on 1 in 51": outright(lambda r: r.choice((0.0, 0.02)), 0.5, 1 / 51),
+        "gains of .08 to .12, -.5 on 1 in 6": outright(lambda r: r.uniform(0.08, 0.12), 0.5, 1 / 6),
+        "gains of .02 with noise, -.2 on 1 in 11": outright(lambda r: 0.02 + r.gauss(0, 0.005), 0.2, 1 / 11),
+    }
+    for name, draw in draws.items():
+        for n in SIZES:
+            side = shifted(draw)
+            yield World(f"{name}, n={n}", lambda r, n=n, side=side: pairs_of(r, n, side), Gate(), resamples=399)
+    guard = Gate(primary="score", guards={"policy": 0.05})
+    falls = shifted(outright(lambda r: r.uniform(-0.001, 0.001), 0.6, 1 / 12), baseline=0.7)
+    for n in SIZES:
+        name = f"guard at its margin, -.6 on 1 in 12, n={n}"
+        yield World(name, lambda r, n=n: with_guard(r, n, falls), guard, resamples=399)
+
+
+def judge_worlds() -> Iterator[World]:
+    """Symmetric scores of a judge: no gain, and gains that must be found; nothing is promised of their power."""
+    for n in SIZES:
+        null = shifted(lambda r: r.gauss(0, 0.15))
+        yield World(
+            f"judge without a gain, spread .15, n={n}", lambda r, n=n, s=null: pairs_of(r, n, s), Gate(), resamples=399
+        )
+    for gain, spread in ((0.05, 0.15), (0.1, 0.2)):
+        for n in SIZES:
+            side = shifted(lambda r, gain=gain, spread=spread: r.gauss(gain, spread))
+            name = f"judge gains {gain}, spread {spread}, n={n}"
+            yield World(name, lambda r, n=n, s=side: pairs_of(r, n, s), Gate(), promise=1.0, resamples=399)
+
+
 def other_worlds() -> Iterator[World]:
     """Many openings, crashes, and planted gains."""
     yield World(
@@ -299,6 +341,8 @@ def worlds() -> Iterator[World]:
     """All of them."""
     yield from null_worlds()
     yield from margin_worlds()
+    yield from uneven_worlds()
+    yield from judge_worlds()
     yield from other_worlds()
 
 
