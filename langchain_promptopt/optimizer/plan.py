@@ -318,12 +318,8 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
     }
     started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
     remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
-    about_prompts = (*settings.notes, *target.notes, *_prompt_notes(prompts, data))
-    told = (
-        *_notes("prompt", about_prompts),
-        *_notes("method", remarks),
-        *_without_effect(task, settings, target, watch),
-    )
+    told = [*_notes("prompt", (*settings.notes, *target.notes, *_prompt_notes(prompts, data)))]
+    told += (*_notes("method", remarks), *_without_effect(task, settings, target, watch))
     shows = what_the_split_shows(data, settings, openings, started.run_id)
     return Plan(
         task=task,
