@@ -216,9 +216,6 @@ def _refuse_front_matter(text: str, place: _Place) -> None:
         )
 
 
-# ---------------------------------------------------------------- one of several prompts
-
-
 def _part(data: Any, place: _Place) -> tuple[str, Any]:
     """Name and data of the one prompt that is meant."""
     if place.part:
@@ -291,9 +288,6 @@ def _may_be_prompt(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(isinstance(v, Mapping) and "role" in v for v in value)
     return isinstance(value, Mapping) and (_is_body(value) or any(_may_be_prompt(v) for v in value.values()))
-
-
-# ---------------------------------------------------------------- one prompt
 
 
 def _read(data: Any, name: str, place: _Place) -> PromptFile:
@@ -460,9 +454,6 @@ def from_saved(data: Mapping[str, Any], where: str) -> Prompt:
     return prompt
 
 
-# ---------------------------------------------------------------- LangChain's own serialization
-
-
 def _from_dumps(data: Mapping[str, Any], name: str, place: _Place) -> PromptFile:
     """`langchain_core.load.dumps(prompt)`, read as data: nothing is imported or built."""
     kind, fields = _constructor(data, place)
@@ -500,9 +491,6 @@ def _dumped_message(data: Any, place: _Place) -> Message:
         place.refuse(f"a message in it is made of a {of}", _DUMPED)
     own = place.under(template)
     return Message(_KINDS[kind], _only_text(template.get("template"), "template", own), own.template_format)
-
-
-# ---------------------------------------------------------------- templates that do not parse
 
 
 def _checked(found: PromptFile) -> PromptFile:

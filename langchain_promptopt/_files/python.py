@@ -55,8 +55,6 @@ def indented(value: str, old: str, new: str, how: str) -> str | None:
     return made if UNINDENT[how](made) == f"{before}{new}{after}" else None
 
 
-# ------------------------------------------------------------ Prompts that are string literals in Python source
-
 _GAP = re.compile(r"(?:\s|\\\r?\n|#[^\r\n]*)*")
 _TOKEN = re.compile(
     r'(?P<prefix>[A-Za-z]*)(?P<quote>"""|\'\'\'|"|\')(?P<body>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)', re.DOTALL
@@ -137,9 +135,6 @@ def _spelled(text: str, old: str, new: str, *, newline: str) -> Iterator[str]:
     yield _afresh(text, new, newline=newline)
 
 
-# ---------------------------------------------------------------- finding
-
-
 def _the_literal(source: str, old: str, where: str) -> _Literal:
     try:
         tree = ast.parse(source)
@@ -200,9 +195,6 @@ def _could_be(node: ast.JoinedStr, text: str) -> bool:
     return any(piece.strip() for piece in fixed)
 
 
-# ---------------------------------------------------------------- taking apart
-
-
 def _tokens(text: str) -> list[_Token]:
     """The joined literals of `text`; none where it is anything else."""
     tokens, at = [], 0
@@ -252,9 +244,6 @@ def _value(text: str) -> str | None:
     except (SyntaxError, ValueError):
         return None
     return value if isinstance(value, str) else None
-
-
-# ---------------------------------------------------------------- putting together
 
 
 def _respelled(text: str, old: str, new: str, *, newline: str, careful: bool) -> str:

@@ -124,14 +124,15 @@ def _openai(name: str, role: str, given: str | None) -> BaseChatModel:
     # The base URL is passed on explicitly: LANGSMITH_GATEWAY would win over the environment otherwise.
     base_url = given or os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL") or None
     key = {} if os.environ.get("OPENAI_API_KEY") or base_url is None else {"api_key": "none"}
-    try:
-        return ChatOpenAI(model=name, base_url=base_url, max_retries=0, stream_usage=True, **key)  # type: ignore[arg-type]  # api_key takes a plain string
-    except openai.OpenAIError as error:
-        msg = "OPENAI_API_KEY is not set"
-        missing = CredentialsError(msg, where=f"{role} model", mend="Export it; a local server takes any text.")
-        if not note_missing(missing):
-            raise missing from error
-        return ChatOpenAI(model=name, max_retries=0, stream_usage=True, api_key=SecretStr(NO_KEY))
+    with users_errors(f"the model 'openai:{name}' cannot be made", f"{role} model"):
+        try:
+            return ChatOpenAI(model=name, base_url=base_url, max_retries=0, stream_usage=True, **key)  # type: ignore[arg-type]  # api_key takes a plain string
+        except openai.OpenAIError as error:
+            msg = "OPENAI_API_KEY is not set"
+            missing = CredentialsError(msg, where=f"{role} model", mend="Export it; a local server takes any text.")
+            if not note_missing(missing):
+                raise missing from error
+            return ChatOpenAI(model=name, max_retries=0, stream_usage=True, api_key=SecretStr(NO_KEY))
 
 
 def _other_provider(spec: str, role: str, base_url: str | None) -> BaseChatModel:

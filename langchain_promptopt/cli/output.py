@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
 
@@ -51,13 +51,42 @@ _answers: list[TextIO] = []
 
 @contextmanager
 def answer_alone() -> Iterator[None]:
-    """Keep stdout for `print_json`: chains, models and evaluators may print whatever they like."""
-    _answers.append(sys.stdout)
+    """Keep stdout for the answer: chains, models and evaluators, and programs they start, may print what they like."""
+    sys.stdout.flush()
+    with _set_apart() as stream:
+        _answers.append(stream)
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            _answers.pop()
+
+
+@contextmanager
+def _set_apart() -> Iterator[TextIO]:
+    """The process's own stdout under another number, and number 1 pointing to stderr meanwhile."""
     try:
-        with redirect_stdout(sys.stderr):
-            yield
+        if sys.stdout.fileno() != 1:
+            raise OSError
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except (OSError, ValueError):  # captured or closed: then only what Python prints is kept apart
+        yield sys.stdout
+        return
+    stream = os.fdopen(kept, "w", encoding="utf-8", errors="replace")
+    try:
+        yield stream
     finally:
-        _answers.pop()
+        with suppress(OSError):  # the reader has left
+            stream.flush()
+        os.dup2(kept, 1)
+        with suppress(OSError):
+            stream.close()
+
+
+def answer_stream() -> TextIO:
+    """Where the answer goes."""
+    return _answers[-1] if _answers else sys.stdout
 
 
 def log_is_public() -> bool:
@@ -67,14 +96,15 @@ def log_is_public() -> bool:
 
 def print_json(data: Any) -> None:
     """One JSON document. ASCII only, so that no pipe and no locale can spoil it."""
-    out = _answers[-1] if _answers else sys.stdout
+    out = answer_stream()
     out.write(json.dumps(data, indent=2, default=str) + "\n")
+    out.flush()
 
 
 def print_view(view: RenderableType) -> None:
     """Something drawn by `report.terminal`; a plain `str` is printed as it is, without markup."""
     if isinstance(view, str):
-        sys.stdout.write(view if view.endswith("\n") else view + "\n")
+        answer_stream().write(view if view.endswith("\n") else view + "\n")
         return
     console_for(sys.stdout).print(view, soft_wrap=False)
 
@@ -97,9 +127,10 @@ def console_for(stream: TextIO) -> Console:
 
 def print_exact(text: str) -> None:
     """Text that another program reads byte for byte, such as a patch."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogatepass"))
-    sys.stdout.buffer.flush()
+    out = answer_stream()
+    out.flush()
+    out.buffer.write(text.encode("utf-8", "surrogatepass"))
+    out.buffer.flush()
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()) -> None:
@@ -120,9 +151,6 @@ def said(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
         print_json(data)
     else:
         print_view(visible(text))
-
-
-# ---------------------------------------------------------------- watching a run
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from langchain_promptopt.cli.flags import DATA, Given, verb, with_settings
-from langchain_promptopt.cli.output import RunName, note, print_json, print_table, print_view, said
+from langchain_promptopt.cli.output import RunName, answer_stream, note, print_json, print_table, print_view, said
 from langchain_promptopt.errors import UsageError
 from langchain_promptopt.store.runs import JOURNAL, find_run, run_folders
 
@@ -158,5 +157,5 @@ def report(
 def export(*, given: Given, run: RunName = "latest") -> int:
     """Print {"seq","time","type","data"} lines. Held-out rows are left out until the test is decided."""
     for event in events_of(find_run(given.load().runs_dir, run)):
-        sys.stdout.write(json.dumps(event) + "\n")
+        answer_stream().write(json.dumps(event) + "\n")
     return 0

@@ -150,8 +150,6 @@ def _sections(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
     }
 
 
-# ---------------------------------------------------------------- reading
-
 CONFIG_NAME = "promptopt.toml"
 _PREFIX = "PROMPTOPT_"
 _SHORT = {"PROMPTOPT_RUNS_DIR": ("output", "runs_dir")}
@@ -410,9 +408,6 @@ def _refuse_idle(config: Config, origins: Origins) -> None:
                 msg = f"{name}.{key} is set, and {name}.model is not"
                 mend = f"Name the model in {name}.model; a chain of your own sets it in its code."
                 raise ConfigError(msg, where=origins.of((name, key)), mend=mend)
-
-
-# ---------------------------------------------------------------- writing
 
 
 def toml_text(values: Mapping[str, Mapping[str, Any]], remarks: Mapping[str, str] | None = None) -> str:

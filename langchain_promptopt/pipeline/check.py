@@ -154,8 +154,6 @@ def _facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-# ---------------------------------------------------------------- the pilot
-
 _REPEATS = 2
 _LITTLE, _SOME = 0.02, 0.1
 """Mean difference of two rounds up to which one repeat, or two, are advised."""

@@ -104,9 +104,6 @@ def _told(guess: Guess) -> list[str]:
     return said
 
 
-# ---------------------------------------------------------------- columns
-
-
 def _variables(task: Any) -> list[str]:
     names = [name for found in find_prompts(task) for name in getattr(found.template, "input_variables", ())]
     return list(dict.fromkeys(names))
@@ -230,9 +227,6 @@ def _words(name: str) -> set[str]:
 def _split_words(name: str) -> list[str]:
     spaced = "".join(f" {c}" if c.isupper() and i and name[i - 1].islower() else c for i, c in enumerate(name))
     return "".join(c if c.isalnum() else " " for c in spaced).casefold().split()
-
-
-# ---------------------------------------------------------------- what is written
 
 
 def _proposal(

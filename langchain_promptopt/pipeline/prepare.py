@@ -111,9 +111,6 @@ def prepare(config: Config, *, resume: Path | None = None) -> Prepared:
     return Prepared(config, found.task, settings, resume)
 
 
-# ---------------------------------------------------------------- the task
-
-
 @dataclass(frozen=True)
 class Loaded:
     """A task that a configuration names. `live` objects are the user's own, into which a winner may be written."""
@@ -179,9 +176,6 @@ def code_folder(config: Config, *tasks: str) -> Path | None:
     model = config.optimize.model
     own_model = model is not None and is_own_code(model, config.root)
     return config.root if config.task.chain is not None or named or own_model else None
-
-
-# ---------------------------------------------------------------- models
 
 
 _PROVIDERS = frozenset({"openai", "azure_openai", "anthropic", "google_genai", "google_vertexai", "bedrock", "ollama"})
@@ -253,9 +247,6 @@ def forced_sampling(section: OptimizeConfig, model: Any) -> dict[str, Any]:
     if section.temperature is None or isinstance(model, str | None) or not takes_temperature(model):
         return {}
     return {"temperature": section.temperature}
-
-
-# ---------------------------------------------------------------- settings
 
 
 def data_of(settings: Settings, use: RowUse = RowUse()) -> DataSet:  # noqa: B008 - frozen
@@ -342,8 +333,6 @@ def _declared(config: Config, key: str | None, spec: Any) -> Any:
     scale = settings.ranges.get(key or "")
     return declare(spec, range=scale, direction="min" if low_is_good else "max", values=worth)
 
-
-# ---------------------------------------------------------------- the demo
 
 FROZEN = ("## Refund policy",)
 METHOD = "lpo-pe2"

@@ -132,8 +132,6 @@ def deliver(
     show_rows: bool = False,
 ) -> list[Path]:
     """What a pipeline step leaves for others: summary file, JUnit file, and the files GitHub Actions reads."""
-    pass
-
     markdown = render(record, "markdown", show_rows=show_rows)
     written = [
         write_text(summary, markdown) if summary else None,

@@ -136,8 +136,6 @@ def _power(test: Mapping[str, Any]) -> list[RenderableType]:
     return [*parts, *(safe_text(f"- {w}") for w in test.get("warnings") or ())]
 
 
-# ---------------------------------------------------------------- a run
-
 _COLORS = {"good": "green", "unsure": "yellow", "flat": "bright_black", "stopped": "yellow", "bad": "red"}
 _SHOWN_ROWS, _SHOWN_TEXT = 5, 160
 _SHORT_CELL = 18

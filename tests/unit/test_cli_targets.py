@@ -150,6 +150,18 @@ def test_the_json_answer_stands_alone_on_stdout(project, capfd):
     assert "loading the catalogue" in err
 
 
+def test_not_even_a_program_that_the_users_module_starts_prints_into_the_answer(project):
+    (project / "louder_4718.py").write_text(
+        "import os\nos.system('echo from the shell')\nos.write(1, b'raw')\n" + CHAIN
+    )
+    for target, code in (("louder_4718:chain", 0), ("louder_4718:gone", 2)):
+        args = [sys.executable, "-m", "langchain_promptopt", "check", target, *GIVEN, "--json"]
+        done = subprocess.run(args, capture_output=True, text=True, check=False, cwd=project)
+        assert json.loads(done.stdout)["exit_code"] == done.returncode == code
+        assert "from the shell" in done.stderr
+        assert "raw" in done.stderr
+
+
 def test_nothing_of_the_working_folder_takes_the_place_of_an_installed_package(project):
     for name in ("openai", "aiohttp", "tiktoken", "langchain_openai"):
         (project / f"{name}.py").write_text(f"raise SystemExit('{name} of the folder')\n")
