@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from langchain_core.callbacks.base import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
@@ -32,12 +32,18 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
     from langchain_core.runnables.config import RunnableConfig
 
-    from langchain_promptopt._runtime.ledger import Ledger
-
 T = TypeVar("T")
 _UNKNOWN = "unknown"
 _MOST_TOKENS = 10**9
 """No call takes more: a larger number is a mistake of the server."""
+
+
+class Pricing(Protocol):
+    """What prices calls; the run's `Ledger` does. A protocol, because the ledger imports this module."""
+
+    def priced(self, model_id: str, usage_metadata: Mapping[str, Any] | None, *, calls: int = 1) -> Usage:
+        """The usage of `calls` calls with langchain-core's `usage_metadata`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -137,11 +143,11 @@ class Collected:
         """Why the last reply ended."""
         return self.finish_reasons[-1] if self.finish_reasons else None
 
-    def usage(self, ledger: Ledger, *, seconds: float = 0.0) -> Usage:
+    def usage(self, pricing: Pricing, *, seconds: float = 0.0) -> Usage:
         """All calls priced. Money is unknown where a price is, or where a reply told no usage."""
         total = Usage(calls=max(0, self.started - sum(use.calls for use in self.by_model.values())), seconds=seconds)
         for model, use in self.by_model.items():
-            total += ledger.priced(model, use.metadata(), calls=use.calls)
+            total += pricing.priced(model, use.metadata(), calls=use.calls)
         known = None if self.unmetered else total.usd
         return Usage(
             total.calls, total.input_tokens, total.output_tokens, total.cache_read_tokens, known, total.seconds

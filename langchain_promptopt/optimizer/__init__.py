@@ -1,6 +1,6 @@
 """The facade: `optimize`, `aoptimize`, and `PromptOptimizer` as a Runnable with a session.
 
-Names load on first use: whoever imports `optimize` pays for the rest when calling it.
+Names load on first use: `import` stays fast, and the first call loads the rest.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The one machine answer: what `--json` of optimize, resume, show and compare prints, and what failures print.
 
-Every answer has the same keys (product section 4), whoever gives it; what is not known is empty or None.
+Every answer has the same keys (product section 4), whether it is about a live run, a record or a failure.
+What is not known is empty or None.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from langchain_promptopt.report.wording import void_sentence
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.report.record import RunRecord
 
 _OUTCOMES = {4: "budget", 130: "interrupted", 143: "interrupted"}
@@ -83,27 +83,6 @@ class Answer:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def of_result(result: Result) -> Answer:
-    """The answer about a run of this process."""
-    return Answer(
-        outcome=result.outcome,
-        exit_code=result.exit_code,
-        run_id=result.run_id,
-        replayed=result.replayed,
-        prompts=result.best.as_json(),
-        test=result.test,
-        summary=result.summary,
-        edits=[e.as_json() for e in result.edits],
-        usage=dict(result.usage),
-        health=result.health.as_json(),
-        warnings=result.warnings,
-        applied=result.applied,
-        stopped=result.stopped.as_json() if result.stopped else None,
-        reason=result.reason.as_json() if result.reason else None,
-        links=dict(result.links),
-    )
 
 
 def of_record(record: RunRecord) -> Answer:

@@ -81,6 +81,8 @@ class JudgeCost:
 class Settings:
     """Arguments of `optimize`, with what only pipelines and tests set.
 
+    `optimize` documents those that are not listed here.
+
     Attributes:
         method: A preset's name or a Recipe.
         only: Names of the prompts that may change; None is all that are found.
@@ -306,7 +308,16 @@ def settings_of(arguments: Mapping[str, Any], *, where: str = "optimize()") -> S
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], *, where: str) -> None:
-    """Raise ConfigError for a misspelt argument, with the nearest one there is, before anything happens."""
+    """Refuse a misspelt argument before anything happens.
+
+    Args:
+        given: Names of the arguments that were given.
+        known: Names of the arguments there are.
+        where: The function, for the message, as "compare()".
+
+    Raises:
+        ConfigError: A name is unknown; the message has the nearest one.
+    """
     for name in given:
         if name not in known:
             msg = f"there is no argument {name!r}"

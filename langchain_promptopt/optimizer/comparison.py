@@ -68,7 +68,18 @@ async def acompare(
     new_model: Model | None = None,
     config: RunnableConfig | None = None,
 ) -> Result:
-    """`compare` on the running event loop, from Settings."""
+    """`compare` on the running event loop, from Settings.
+
+    Args:
+        old: As for `compare`.
+        new: As for `compare`.
+        settings: All that was set; an executor is refused.
+        new_model: The model of `new` where it is not `settings.task_model`.
+        config: The config of the call; its callbacks get the decision trace.
+
+    Raises:
+        UsageError: Bad input, or two sides that are the same; nothing was paid for.
+    """
     if old is new and new_model is None:
         msg = "old and new are the same object"
         raise DataError(msg, mend="Compare two different prompts, chains or models.")

@@ -25,7 +25,7 @@ _META = 450  # tokens of a meta-prompt around prompt and rows
 _SHOWN = 4  # rows shown to the optimizer in a batch
 _EDITS = 150  # tokens of marks, reasons or replacements
 _RUBRIC = 300  # tokens of a judge's own prompt
-_OPINION = 60
+_OPINION = 60  # tokens of a judge's answer
 
 
 def models_by_role(plan: Plan) -> dict[str, list[Any]]:
@@ -55,7 +55,7 @@ def call_costs(plan: Plan) -> dict[str, CallCost]:
 
 
 def judge_calls(plan: Plan) -> float:
-    """Judge calls of a row: those told of judges nobody sees, and one for each model an evaluator holds."""
+    """Judge calls of a row: those declared in `judges`, and one for each model that an evaluator holds."""
     return float(sum(cost.calls for cost in plan.settings.judges.values()) + len(judge_models(plan.evaluators)))
 
 

@@ -1,4 +1,4 @@
-"""Edits of an earlier run on a prompt that may have changed since: the ones whose text still stands go first."""
+"""Edits of an earlier run on a prompt that may have changed since: those whose text is still there are tried first."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PastEdit:
         return moved if _allowed(moved, prompts) else None
 
     def _found(self, text: str) -> int | None:
-        """Where the old text stands now: with its surroundings, else alone, and only once."""
+        """Where the old text is now: with its surroundings, else alone; None unless there is exactly one place."""
         span, old = self.edit.span, self.edit.old
         if text == self.template:
             return span.start
@@ -67,7 +67,16 @@ def _allowed(edit: Edit, prompts: PromptSet) -> bool:
 
 
 def with_past(recipe: Recipe, prompts: PromptSet, past: Sequence[PastEdit]) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe that tries the edits which still fit before anything else, and a remark about the others."""
+    """The recipe that tries the edits which still fit before anything else.
+
+    Args:
+        recipe: The recipe of this run.
+        prompts: The prompts of now, which may differ from those of the earlier run.
+        past: Edits of the earlier run.
+
+    Returns:
+        The recipe, and one remark that says how many edits fit; no remark where `past` is empty.
+    """
     if not past:
         return recipe, ()
     chosen: list[Edit] = []

@@ -1,8 +1,7 @@
-"""`evaluators=["langsmith:helpful"]`: evaluators kept in LangSmith, with the model they are to use.
+"""The plan of a run: everything resolved, checked and addressed before the first paid call.
 
-The rows of a run: from files and memory, or from LangSmith at one version that is recorded.
-
-Everything resolved, checked and addressed before the first paid call.
+Rows come from files, memory, or LangSmith at one recorded version; evaluators may be kept in LangSmith too.
+The run id is the hash of all that decides the result (`DECIDES`).
 """
 
 from __future__ import annotations
@@ -57,11 +56,9 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.recipe import Recipe
-    from langchain_promptopt.types import PromptSet
-
-# ------------------------------------------------------------ `evaluators=["langsmith:helpful"]`: evaluators kept
 
 _MAY_NAME = (str, Mapping, Declared)
+"""Types of an evaluator in which a "langsmith:..." name may be."""
 
 
 def with_stored(specs: Any, settings: Settings) -> Any:
@@ -93,9 +90,6 @@ def _judge(spec: str, settings: Settings) -> Any:
         return model_id(model), model
 
     return stored(name, PromptHub(), model_of)
-
-
-# ------------------------------------------------------------ The rows of a run: from files and memory, or from La
 
 
 def load_rows(settings: Settings, use: RowUse = RowUse(), *, write: bool = True) -> DataSet:  # noqa: B008 - frozen
@@ -143,8 +137,6 @@ def is_uuid(text: str) -> bool:
         return False
     return True
 
-
-# ------------------------------------------------------------ Everything resolved, checked and addressed before th
 
 _log = logging.getLogger("langchain_promptopt")
 _DRY_ROWS = 8
@@ -196,7 +188,17 @@ class Plan:
 
 
 def what_the_split_shows(data: DataSet, settings: Settings, openings: Openings, run_id: str) -> Feasibility:
-    """Whether the test rows can reach the level at all. A resumed run's own opening is not a further one."""
+    """Whether the test examples can reach the level at all (spec 6.2).
+
+    Args:
+        data: The rows; only the test split is counted.
+        settings: Gate and `runs_dir`; a resumed run's own opening there does not count as a further one.
+        openings: The record of earlier openings.
+        run_id: The run that would open them now.
+
+    Returns:
+        The feasibility, with the number of the opening and the level that holds for it.
+    """
     own = None if settings.runs_dir is None else opening_mark(RunFolder(settings.runs_dir, run_id).journal)
     opening = openings.number([RowMark.of(e.inputs, data.use.readings) for e in data["test"]], own=own)
     return feasibility(len({e.cluster for e in data["test"]}), settings.gate, opening)
@@ -297,6 +299,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
     recipe = recipe_of(settings.method)
     given = _resolved(sides or (task,), settings, searches=searches)
     data, optimizer, evaluators = given.data, given.optimizer, given.evaluators
+    # What the run itself changes in the chain (counters, caches) must not change its run id.
     watch = Watch(task, given.model, optimizer, [e.origin for e in evaluators])
     code = code_of((task, given.model))  # before the dry run, which fills counters and caches
     proposes = fingerprint((optimizer, settings.optimizer_kwargs))
@@ -357,7 +360,7 @@ async def _opened(
     """The target, found and proven by a dry run."""
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
     rows = [dict(e.inputs) for split in splits for e in data[split]][:_DRY_ROWS]
-    with untraced():  # a dry run is nobody's evaluation
+    with untraced():  # no evaluation: the model is not asked, so there is nothing to look at
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.only, config=settings.config)
         try:
             if not settings.constant_prompt and not target.prompts.variables:
@@ -463,6 +466,7 @@ def _prices(given: Sequence[Any], settings: Settings) -> PriceTable:
     models = [model for model in given if model is not None]
     keep_secret(secret for model in models for secret in secrets_of(model))
     prices = PriceTable(settings.prices)
+    # Without a price for every model a money budget could not stop the run in time.
     if settings.budget.usd is not None:
         judged = [cost.model for cost in settings.judges.values() if cost.calls]
         prices.require(sorted({*map(model_name, models), *judged}))

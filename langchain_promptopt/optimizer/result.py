@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._langchain.templates import Snapshot
     from langchain_promptopt._langsmith.publish import Winner
     from langchain_promptopt.gate import Decision, Reason
-    from langchain_promptopt.optimizer.answer import Metric
+    from langchain_promptopt.optimizer.answer import Answer, Metric
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import Health
     from langchain_promptopt.types import Outcomes, PromptSet, Stop
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class _Written:
-    """A chain that a result was written into, and what stood there before."""
+    """A chain that a result was written into, and the texts it had before."""
 
     chain: Any
     before: Snapshot
@@ -76,9 +76,7 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """The machine output of product section 4."""
-        from langchain_promptopt.optimizer.answer import of_result
-
-        return of_result(self).as_json()
+        return answer_of(self).as_json()
 
     @property
     def health(self) -> Health:
@@ -184,7 +182,20 @@ class Result:
         return write_report(list(self.events()), Path(path), examples=examples, show_rows=show_rows)
 
     def push(self, name: str, *, tag: str | None = None, force: bool = False) -> str:
-        """Commit the best prompts to LangSmith under `name` and move `tag` to the commit."""
+        """Commit the best prompts to LangSmith.
+
+        Args:
+            name: The prompt in LangSmith, "owner/name" or "name".
+            tag: The commit tag that is moved to the new commit; None moves none.
+            force: Push also without a passed gate.
+
+        Returns:
+            The hash of the commit.
+
+        Raises:
+            UsageError: The gate did not pass, or there is nothing to push.
+            ConflictError: The prompt in LangSmith was changed meanwhile; nothing was written.
+        """
         if not force:
             self._require_proof("push")
         from langchain_promptopt._langsmith.publish import push
@@ -210,3 +221,26 @@ def table_of(verdict: Decision | None) -> list[Metric]:
     from langchain_promptopt.optimizer.answer import table
 
     return table(verdict.metrics) if verdict is not None else []
+
+
+def answer_of(result: Result) -> Answer:
+    """The machine answer about a run of this process."""
+    from langchain_promptopt.optimizer.answer import Answer
+
+    return Answer(
+        outcome=result.outcome,
+        exit_code=result.exit_code,
+        run_id=result.run_id,
+        replayed=result.replayed,
+        prompts=result.best.as_json(),
+        test=result.test,
+        summary=result.summary,
+        edits=[e.as_json() for e in result.edits],
+        usage=dict(result.usage),
+        health=result.health.as_json(),
+        warnings=result.warnings,
+        applied=result.applied,
+        stopped=result.stopped.as_json() if result.stopped else None,
+        reason=result.reason.as_json() if result.reason else None,
+        links=dict(result.links),
+    )

@@ -1,10 +1,7 @@
-"""What summary evaluators say about candidates, from the journal's outputs: no model of ours is called.
+"""From a plan to a result: replay a finished run, or run it to its end, under its tracers.
 
-After a run: its candidates as LangSmith experiments, where the settings ask for them.
-
-The decision trace of a run and the evaluation traces beside it, in whichever ways they are watched.
-
-From a plan to a result: replay a finished run, or run it to its end.
+After the decision the winner is applied, summary evaluators are asked, and experiments are published, as
+the settings say. None of this changes the verdict.
 """
 
 from __future__ import annotations
@@ -53,8 +50,6 @@ if TYPE_CHECKING:
     from langchain_promptopt.evaluators import SummaryEvaluator
     from langchain_promptopt.gate import Decision
     from langchain_promptopt.optimizer.arguments import Settings
-    from langchain_promptopt.optimizer.plan import Plan
-    from langchain_promptopt.optimizer.wiring import Assembled
     from langchain_promptopt.types import Example
 
 
@@ -88,9 +83,19 @@ async def summaries_of(
     examples: Mapping[str, Example],
     candidates: Iterable[str],
 ) -> dict[str, list[dict[str, Any]]]:
-    """{metric, split, value, comment, n} by candidate; test rows only where the test came to a verdict.
+    """What the summary evaluators say; test rows only where the test came to a verdict.
 
-    Raises EvaluatorFailed where a summary evaluator does.
+    Args:
+        evaluators: The summary evaluators.
+        events: The journal of the run.
+        examples: Rows by example id; rows of other ids are left out.
+        candidates: Ids of the candidates to be judged.
+
+    Returns:
+        By candidate id, one entry for each metric and split: metric, split, value, comment, n.
+
+    Raises:
+        EvaluatorFailed: A summary evaluator raised.
     """
     wanted = set(candidates)
     rows: dict[tuple[str, str], list[Call]] = {}
@@ -117,9 +122,6 @@ def _call(data: Mapping[str, Any], examples: Mapping[str, Example]) -> Call:
     if failure := data.get("failure"):
         call.run.error = f"{failure['kind']}: {failure['message']}"
     return call
-
-
-# ------------------------------------------------------------ After a run: its candidates as LangSmith experiments
 
 
 async def publish_experiments(plan: Plan, result: Result) -> None:
@@ -151,8 +153,6 @@ def is_remote(as_of: str | None) -> bool:
     return as_of is not None and not as_of.startswith("sha256:")
 
 
-# ------------------------------------------------------------ The decision trace of a run and the evaluation trace
-
 T = TypeVar("T")
 SPOOL = "traces"
 """Folder beside the journal for traces that could not be sent."""
@@ -164,7 +164,17 @@ async def traced(
     config: RunnableConfig,
     work: Callable[[RunnableConfig], Awaitable[T]],
 ) -> T:
-    """Do a run's work under its tracers: LangSmith or OpenTelemetry where that is on, the trace file, the caller's."""
+    """Do a run's work under its tracers: LangSmith or OpenTelemetry where that is on, the trace file, the caller's.
+
+    Args:
+        plan: Its settings say which traces are written.
+        ready: The run; its tracers get the evaluations.
+        config: The caller's config.
+        work: What is done, given the config with the tracers in it.
+
+    Returns:
+        What `work` returned.
+    """
     settings = plan.settings
     spool = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id).path / SPOOL
     async with AsyncExitStack() as stack:
@@ -185,14 +195,25 @@ def tracers_of(config: RunnableConfig) -> list[BaseTracer]:
     return [h for h in handlers if isinstance(h, BaseTracer)]
 
 
-# ------------------------------------------------------------ From a plan to a result: replay a finished run, or r
-
 _log = logging.getLogger("langchain_promptopt")
 _LONGEST = 160
 
 
 async def run_task(task: Any, settings: Settings, config: RunnableConfig | None = None) -> Result:
-    """Plan, run, decide, and apply as asked. Infrastructure failure and bad input are raised."""
+    """Plan, run, decide, and apply as asked.
+
+    Args:
+        task: The chain, prompt template or function.
+        settings: All that was set.
+        config: The config of the call: callbacks get the decision trace; tags, metadata, `configurable` and
+            `recursion_limit` reach the chain too.
+
+    Raises:
+        UsageError: Bad input; nothing was paid for.
+        UnavailableError: Models stayed out of reach; resume when they are back.
+        BudgetSpent: The budget ended before a verdict.
+        Interrupted: A signal ended the run; it can be resumed.
+    """
     plan = await make_plan(task, with_config(settings, config))
     try:
         return await run_plan(plan, config or {})
@@ -201,10 +222,11 @@ async def run_task(task: Any, settings: Settings, config: RunnableConfig | None 
 
 
 _REACH_THE_CHAIN = ("configurable", "tags", "metadata", "recursion_limit")
+"""Keys of the call's config that go on to the chain. Callbacks do not: tracers get evaluations, other handlers not."""
 
 
 def with_config(settings: Settings, config: RunnableConfig | None) -> Settings:
-    """Settings in which what a caller's config says of the chain reaches it; the settings' own config stands above."""
+    """The settings, with what a caller's config says for the chain; where both set a key, the settings win."""
     theirs: Any = {k: v for k, v in (config or {}).items() if k in _REACH_THE_CHAIN and v}
     if not theirs:
         return settings
@@ -231,12 +253,29 @@ async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
 
 
 def engine_work(plan: Plan, ready: Assembled, config: RunnableConfig) -> Coroutine[Any, Any, Ended]:
-    """The engine's run under its tracers."""
+    """The engine's run under its tracers.
+
+    Args:
+        plan: The plan.
+        ready: The plan, assembled.
+        config: The config of the call; its callbacks get the decision trace.
+    """
     return traced(plan, ready, config, lambda inner: ready.engine.finish(plan.started, inner))
 
 
 async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ended]) -> Result:
-    """The result of the engine's work, applied and published as asked: the same whoever evaluated the cells."""
+    """The result of the engine's work, applied and published as asked.
+
+    It is the same wherever the cells were evaluated.
+
+    Args:
+        plan: The plan.
+        ready: The plan, assembled.
+        work: The engine's work, not yet awaited.
+
+    Raises:
+        PromptOptError: What ended the run; its facts name the run and what it has cost.
+    """
     replayed = ready.journal.finished
     warn_of_earlier_looks(plan, replayed=replayed)
     try:
@@ -246,7 +285,7 @@ async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ende
         _apply(plan, ready, result)
         await summarise(plan, result)
         await publish_experiments(plan, result)
-    except PromptOptError as error:  # whoever reads the failure wants to know which run, and what it has cost
+    except PromptOptError as error:  # machine output of a failure names the run and its cost
         error.facts.setdefault("run_id", plan.run_id)
         error.facts.setdefault("usage", ready.run.ledger.as_json())
         raise
@@ -255,9 +294,9 @@ async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ende
 
 @contextmanager
 def failure_recorded(plan: Plan, ready: Assembled) -> Iterator[None]:
-    """An error that ends the run is the end of its record, too: `runs` and `show` tell it, instead of "not finished".
+    """Write an error that ends the run into its record, so that `runs` and `show` do not say "not finished".
 
-    A run that was stopped, or whose budget ended, is as unfinished as before.
+    A run that was stopped, or whose budget ended, stays unfinished: it can be resumed.
     """
     try:
         yield
@@ -277,10 +316,18 @@ def failure_recorded(plan: Plan, ready: Assembled) -> Iterator[None]:
 
 
 async def until_signal(work: Coroutine[Any, Any, T], plan: Plan, stopping: Stopping) -> T:
-    """The end of the run; the first SIGINT or SIGTERM ends it in order with Interrupted.
+    """The end of the run; the first SIGINT or SIGTERM ends it in order.
 
-    What is in flight then may come in for a short while. Where that was all that was missing, the
-    run ends as if nobody had asked it to stop.
+    What is in flight then gets a short time to come in. Where only that was missing, the run ends
+    as if it had not been asked to stop.
+
+    Args:
+        work: The run.
+        plan: Names the run in the message; its policy's timeout sets how long is waited.
+        stopping: Knows what is in flight, and keeps new calls from starting.
+
+    Raises:
+        Interrupted: The run was stopped before its end.
     """
     lost = 0
     async with cancel_on_signals() as cancel:
@@ -360,7 +407,14 @@ def _short(value: Any) -> str:
 
 
 def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> Result:
-    """The result of an ended run."""
+    """The result of an ended run.
+
+    Args:
+        plan: The plan.
+        ready: The run as it ended: ledger, journal and remarks.
+        ended: What the engine found and decided.
+        replayed: Whether it was read from a finished record.
+    """
     best = ended.found.best.candidate
     verdict = ended.verdict
     warnings = (
@@ -422,7 +476,7 @@ def _apply(plan: Plan, ready: Assembled, result: Result) -> None:
     proven = result.gate_passed
     try:
         result.write(plan.task)
-    except ConflictError as error:  # somebody's change of the live prompt is worth more than ours
+    except ConflictError as error:  # the user changed the live prompt meanwhile: that text is not overwritten
         result.warnings += (f"nothing was applied: {error}",)
         return
     if not proven:

@@ -30,11 +30,29 @@ class PromptOptimizer(Runnable[Any, Any]):
         self._settings = settings
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Result:  # noqa: A002, ARG002
-        """Optimize a chain; see `optimize` for what is raised."""
+        """Optimize a chain.
+
+        Args:
+            input: The chain, or {"chain": chain, ...} with further arguments of `optimize`.
+            config: Its callbacks get the decision trace.
+            **kwargs: Taken for the Runnable interface, and not used.
+
+        Raises:
+            PromptOptError: As `optimize`.
+        """
         return run_sync(lambda: self.ainvoke(input, config))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Result:  # noqa: A002, ARG002
-        """Optimize a chain on the running event loop; the decision trace goes to the config's callbacks."""
+        """Optimize a chain on the running event loop.
+
+        Args:
+            input: The chain, or {"chain": chain, ...} with further arguments of `optimize`.
+            config: Its callbacks get the decision trace.
+            **kwargs: Taken for the Runnable interface, and not used.
+
+        Raises:
+            PromptOptError: As `optimize`.
+        """
         chain, settings = self._read(input)
         return await run_task(chain, settings_of(settings, where="PromptOptimizer()"), config)
 

@@ -95,6 +95,7 @@ async def _scores(
     run: Run, evaluations: Evaluations, part: Candidate
 ) -> tuple[Mapping[str, float], Mapping[str, float]] | None:
     """Primary scores of baseline and part on the dev rows; None where the budget does not reach that far."""
+    # Rows that the run has evaluated are not asked again: only the missing ones need budget.
     ids = list(run.examples("dev"))
     sides = (run.baseline, part)
     spending, missing = Spending(run.ledger), 0
@@ -118,7 +119,7 @@ async def _scores(
 
 
 def _proposed(part: Candidate) -> Proposed:
-    """The selection as the record shows it: a child of the baseline that somebody chose."""
+    """The selection as the record shows it: a child of the baseline that the user chose."""
     return Proposed(
         parent_id=part.parents[0],
         candidate_id=part.id,

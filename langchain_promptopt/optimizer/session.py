@@ -1,6 +1,6 @@
-"""Cells that are evaluated elsewhere: jobs and outcomes as JSON, and their cost on this run's ledger.
+"""A run driven from outside: the caller evaluates, the engine decides (product contract, 3 and 10.6).
 
-A run driven from outside: the caller evaluates, the engine decides (product contract, 3 and 10.6).
+Cells and their outcomes travel as JSON; what they cost counts on this run's ledger.
 """
 
 from __future__ import annotations
@@ -104,8 +104,6 @@ def outcomes_from_json(data: Iterable[Mapping[str, Any]]) -> list[Outcome]:
     return [outcome_of(item) for item in data]
 
 
-# ------------------------------------------------------------ A run driven from outside: the caller evaluates, the
-
 T = TypeVar("T")
 
 
@@ -148,8 +146,8 @@ class Session:
         """Bring outcomes of proposed cells, all or some, in any order; returns how many are still open.
 
         On return they are journaled, so they survive the death of this process. An outcome that is known
-        already is passed over: whoever is not sure that it arrived may tell it again. Cells that nobody
-        asked for raise ConfigError.
+        already is passed over, so it is safe to tell it again. Cells that `propose` did not give raise
+        ConfigError.
         """
         self.propose()  # what a process before this one handed out is open here too
         fresh = {outcome.cell: outcome for outcome in outcomes if not self._known(outcome.cell)}

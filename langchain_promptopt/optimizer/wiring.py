@@ -1,10 +1,6 @@
-"""Evaluations kept between runs: what an evaluation's address is, and when one may be taken from the shelf.
+"""A plan becomes a run that the engine can finish: judge, executor, limits, ledger and journal, wired together.
 
-The engine's judge: openings counted beside the config, decisions by the gate's statistics.
-
-Evaluation in this process: chain and evaluators under limits, metered by role.
-
-A plan with its journal becomes a run that the engine can finish.
+Nothing is paid for while it is wired.
 """
 
 from __future__ import annotations
@@ -55,7 +51,6 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.ports import Executor, Job
     from langchain_promptopt.recipe import Gate
-    from langchain_promptopt.types import Example
 
 
 class CacheShelf:
@@ -132,9 +127,6 @@ def _survives(value: Any) -> bool:
         return False
 
 
-# ------------------------------------------------------------ The engine's judge: openings counted beside the conf
-
-
 @dataclass
 class GateJudge:
     """Decides for one run and one candidate."""
@@ -151,14 +143,32 @@ class GateJudge:
     serving: Serving = field(default_factory=Serving)
 
     def open(self, rows: Sequence[Example], candidate_id: str, nonce: str) -> int:
-        """Record the opening before its first paid call."""
+        """Record the opening before its first paid call.
+
+        Args:
+            rows: The test examples, all of them.
+            candidate_id: The candidate that is tested against the baseline.
+            nonce: The mark of this opening in the run's journal; the same mark again is the same opening.
+
+        Returns:
+            How many times these examples have been opened, this time included (spec 6.2).
+        """
         marks = [RowMark.of(e.inputs, self.readings) for e in rows]
         opening = self.openings.record(self.run_id, candidate_id, marks, nonce=nonce)
         self.persistent, self.problem = opening.persistent, opening.problem
         return opening.number
 
     def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Decision:
-        """The gate's decision. Without a record of openings nothing applies by itself."""
+        """The gate's decision.
+
+        Args:
+            baseline: Outcomes of the baseline on the test examples, repeats included.
+            candidate: Outcomes of the candidate on the same examples.
+            opening: What `open` returned; it sets the level of the test.
+
+        Returns:
+            The decision. Without a record of openings it is held back: nothing is applied by itself.
+        """
         for outcome in (*baseline, *candidate):
             self.metrics.observe(outcome.scores)
         names = self.metrics.names
@@ -205,14 +215,12 @@ class Booked:
                 self.stopping.end(job.cell)
 
 
-# ------------------------------------------------------------ Evaluation in this process: chain and evaluators und
-
 _UNSEEN = "unseen"
 """Stands for models that cannot be found in a chain or an evaluator."""
 
 
 class Ways:
-    """One limiter for each model and endpoint whoever calls it, and one ceiling over all roles.
+    """One limiter for each model and endpoint, shared by all roles that call it, and one ceiling over all roles.
 
     Plans that run side by side share one of these, so a model's limits hold over all of them.
     """
@@ -248,7 +256,15 @@ class Ways:
 def local_executor(
     plan: Plan, guarded: Guarded, state: RunState, tracers: Tracers, shelf: Shelf | None = None
 ) -> LocalExecutor:
-    """Runs the plan's own target in this process."""
+    """The executor that runs the plan's own target in this process.
+
+    Args:
+        plan: Its target, evaluators and settings are used.
+        guarded: The way out of every model call: limits, retries, budget.
+        state: The state of the run; calls are booked on its current step.
+        tracers: The tracers that watch the evaluations.
+        shelf: Outcomes kept between runs; None asks for every cell.
+    """
     return LocalExecutor(
         target=plan.target,
         score=_scorer(plan),
@@ -270,7 +286,7 @@ def _meter(plan: Plan) -> Callable[[str, Flight], UsageCollector]:
 
     def meter(role: str, flight: Flight) -> UsageCollector:
         if role == "judge":
-            for _ in range(told):  # calls nobody sees begin now, as far as the budget is concerned
+            for _ in range(told):  # no callback sees these calls, so the budget counts them here
                 flight.another()
         flight.meter = made = UsageCollector(before_call=flight.another)
         return made
@@ -291,7 +307,8 @@ def _charge(plan: Plan, guarded: Guarded, state: RunState) -> Callable[[str, Job
             if not usage.calls:
                 return usage
         elif blind and not seen.started and not seen.cache_hits:
-            usage = Usage(calls=1, usd=None, seconds=seconds)  # plain code calls a model nobody sees: one call at least
+            # plain code calls a model out of sight: count one call at least
+            usage = Usage(calls=1, usd=None, seconds=seconds)
         elif not blind:
             guarded.note_calls(seen=bool(seen.started or seen.cache_hits))
         return guarded.book(role, state.step, meter, usage, job.cell.split)
@@ -310,7 +327,7 @@ class _Watched:
         return self.evaluator.key
 
     async def score(self, example: Example, output: Any, **more: Any) -> EvalResult:
-        if var_child_runnable_config.get() is None:  # nobody listens
+        if var_child_runnable_config.get() is None:  # no tracer is on
             return await self.evaluator.score(example, output, **more)
         given = {"outputs": output, "reference_outputs": dict(example.outputs)}
         async with span(None, self.key, given) as (inner, end):
@@ -356,9 +373,6 @@ def _told_apart(failed: EvaluatorFailed) -> BaseException:
         return error
     place = f" ({failed.line})" if failed.line else ""
     return CallError(FailureKind.of(UNJUDGED, f"{failed.key}: {found.detail}{place}"))
-
-
-# ------------------------------------------------------------ A plan with its journal becomes a run that the engin
 
 
 @dataclass
@@ -433,7 +447,7 @@ def assemble(
     folder = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id)
     clock: Clock = settings.clock or RealClock()
     ledger = Ledger(settings.budget, plan.prices, clock) if ended is None else ended.run.ledger
-    ledger.go_on()
+    ledger.go_on()  # a selection of edits continues a run whose clock was paused
     journal = _journal(folder, ended)
     # A finished run is read from its record: nothing happens, so there is nothing to watch.
     emitter = Emitter(journal, () if journal.finished and ended is None else settings.observers)
@@ -560,7 +574,7 @@ def _renders(plan: Plan, rows: Sequence[Example]) -> Any:
 
 
 async def evaluate_here(ready: Assembled, jobs: Sequence[Job]) -> list[Outcome]:
-    """Outcomes of these cells by the local executor, whoever asked for them."""
+    """Outcomes of these cells by the local executor, in the order in which they came in."""
     outcomes: list[Outcome] = []
 
     async def done(outcome: Outcome) -> None:
