@@ -130,7 +130,7 @@ def users_errors(doing: str, where: str) -> Iterator[None]:
         yield
     except PromptOptError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # not BLE001: the user's code may raise anything, and it is raised on
         raise _as_users(error, doing, where) from error
 
 
