@@ -175,7 +175,14 @@ class Retrieved(Event):
 
     @classmethod
     def of(cls, items: Sequence[Remembered], *, candidate_id: str, strategy: str, step: int) -> Retrieved:
-        """The event of what a memory gave for a candidate."""
+        """The event of what a memory gave for a candidate.
+
+        Args:
+            items: What the memory gave, in display order.
+            candidate_id: The candidate that the proposal starts from.
+            strategy: Class name of the memory.
+            step: Number of the step.
+        """
         shown = [
             {"candidate_id": r.attempt.candidate.id, "score": r.attempt.score, "similarity": r.similarity}
             for r in items
@@ -196,7 +203,15 @@ class Identified(Event):
 
     @classmethod
     def of(cls, piece: Workpiece, spans: Sequence[Span], *, candidate_id: str, protocol: str, step: int) -> Identified:
-        """The event of these places of a piece's prompts."""
+        """The event of these places of a piece's prompts.
+
+        Args:
+            piece: The workpiece: its prompts, and the text with tags.
+            spans: The marked places.
+            candidate_id: The candidate that was marked.
+            protocol: How the marks were asked for: "quote", "echo", "index" or "joined".
+            step: Number of the step.
+        """
         shown = spans_json(piece.prompts, spans)
         return cls(candidate_id=candidate_id, protocol=protocol, spans=shown, tagged=piece.tagged, step=step)
 
@@ -250,7 +265,13 @@ class Rejected(Event):
 
     @classmethod
     def of(cls, rejection: Rejection, *, parent_id: str, step: int) -> Rejected:
-        """The event of a refusal."""
+        """The event of a refusal.
+
+        Args:
+            rejection: The rule and its detail.
+            parent_id: The candidate that the reply or child was made from.
+            step: Number of the step; 0 for a seed.
+        """
         return cls(parent_id=parent_id, step=step, rule=rejection.rule, detail=rejection.detail)
 
 

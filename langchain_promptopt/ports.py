@@ -95,5 +95,15 @@ class PromptSink(Protocol):
     """Port 5. Where a winner is published."""
 
     def push(self, prompts: PromptSet, *, message: str, parent: str | None, tag: str | None) -> str:
-        """Commit the prompts and return the commit. Raises ConflictError if `parent` is not the head."""
+        """Commit the prompts and return the commit.
+
+        Args:
+            prompts: The prompts to commit.
+            message: The commit message.
+            parent: The commit that must be the head; None where the prompt is new.
+            tag: Name to set on the new commit; None for none.
+
+        Raises:
+            ConflictError: `parent` is not the head.
+        """
         ...

@@ -110,7 +110,13 @@ class Seeding(Protocol):
     """A1. Where the first candidates come from."""
 
     async def seeds(self, seed: Candidate, train: Sequence[Example], ask: Ask) -> tuple[Candidate, ...]:
-        """The first candidates; the user's own prompt is always added by the engine."""
+        """The first candidates; the user's own prompt is always added by the engine.
+
+        Args:
+            seed: The user's own prompt.
+            train: All rows of the train split.
+            ask: Calls the optimizer model, and draws randomness.
+        """
         ...
 
 
@@ -122,12 +128,23 @@ class Evidence(Protocol):
     ) -> tuple[str, ...]:
         """Train rows the parent must be run on first; () when no outcomes are needed (G9).
 
-        `before` holds what is known of each row: scores of the parent and of its ancestors, nearest first.
+        Args:
+            ids: Ids of all train rows, in their order.
+            rng: Randomness of this step and this parent.
+            before: Train scores by row id: the parent's, then those of its ancestors, nearest first. None where none
+                is known.
         """
         ...
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:
-        """At most `m` batches of the parent's `rows`, or of `bare` rows without outcomes; () when nothing is wrong."""
+        """At most `m` batches of the parent's `rows`, or of `bare` rows without outcomes; () when nothing is wrong.
+
+        Args:
+            rows: Train rows the parent was run on, with its answers and scores.
+            bare: All train rows, without answers.
+            m: How many batches are asked for.
+            rng: Randomness of this step and this parent.
+        """
         ...
 
 
@@ -143,7 +160,13 @@ class Memory(Protocol):
     """A4. Which past attempts the proposer may learn from."""
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:
-        """At most k members of the trajectory in display order; an empty trajectory gives ()."""
+        """At most k members of the trajectory in display order; an empty trajectory gives ().
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            around: The attempt that the proposal starts from.
+            ask: Calls the optimizer model at an address of this proposal, and draws randomness there.
+        """
         ...
 
 
@@ -195,11 +218,23 @@ class Proposals(Protocol):
         ...
 
     async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:
-        """The piece with paraphrases of its drafts added, inside the same area."""
+        """The piece with paraphrases of its drafts added, inside the same area.
+
+        Args:
+            piece: The proposal, with the drafts written so far.
+            refine: The recipe's strategy for writing children (A7).
+            ask: Calls the optimizer model at an address of this proposal, and draws randomness there.
+        """
         ...
 
     def prune(self, fresh: Sequence[Candidate], parent: Attempt, rng: Random) -> tuple[Candidate, ...]:
-        """At most r children of one parent."""
+        """At most r children of one parent.
+
+        Args:
+            fresh: Children of one parent that were not tried before.
+            parent: The attempt they were made from.
+            rng: Randomness of this step and this parent.
+        """
         ...
 
 
@@ -303,7 +338,13 @@ class Guards(Protocol):
     """A9. Which drafts become candidates."""
 
     def check(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
-        """None to accept, else the rule that refuses."""
+        """None to accept, else the rule that refuses.
+
+        Args:
+            parent: The prompts that the draft was made from.
+            draft: The child's prompts and the edits that make it.
+            context: What else a rule may look at: scope, allowance, known candidates, rows.
+        """
         ...
 
 
@@ -347,7 +388,13 @@ class Scoring(Protocol):
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
-        """Attempts for `fresh` (and for incumbents that were measured further), in their order."""
+        """Attempts for `fresh` (and for incumbents that were measured further), in their order.
+
+        Args:
+            fresh: New candidates, not yet scored on dev.
+            incumbents: Attempts kept from the step before.
+            bench: Runs candidates on dev rows, within the budget.
+        """
         ...
 
     def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:
@@ -385,11 +432,25 @@ class Search(Protocol):
     """A11. Which attempts are expanded, and which survive a step."""
 
     def parents(self, trajectory: Trajectory, kept: Sequence[Attempt], t: int, rng: Random) -> tuple[Attempt, ...]:
-        """Attempts to expand at step t."""
+        """Attempts to expand at step t.
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            kept: Attempts kept from the step before, the one to go on from first.
+            t: Number of the step, from 1.
+            rng: Randomness of this step.
+        """
         ...
 
     def admit(self, kept: Sequence[Attempt], fresh: Sequence[Attempt], t: int, incumbent: Incumbent) -> Selection:
-        """The survivors of step t."""
+        """The survivors of step t.
+
+        Args:
+            kept: Attempts kept from the step before, the one to go on from first.
+            fresh: Attempts scored in this step.
+            t: Number of the step, from 1.
+            incumbent: The rule by which a new attempt may replace an old one (A12).
+        """
         ...
 
 
@@ -445,5 +506,11 @@ class Final(Protocol):
         ...
 
     def pick(self, trajectory: Trajectory, val: Mapping[str, Mapping[str, float]], seed_id: str) -> Attempt:
-        """The winner; `val` maps candidate id to val scores by example (empty without val)."""
+        """The winner; `val` maps candidate id to val scores by example (empty without val).
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made. The first is the user's own prompt.
+            val: Val scores by candidate id, then by row id; empty without a val split.
+            seed_id: Candidate id of the user's own prompt.
+        """
         ...

@@ -1,6 +1,6 @@
-"""Bounds of strategy settings, checked when the value is made, before anything is paid for.
+"""What decides a run: the recipe (one field per axis A1..A14), the gate and the budget.
 
-What decides a run: the recipe (one field per axis A1..A14), the gate and the budget. All frozen values.
+All are frozen values; their bounds are checked when a value is made, before anything is paid for.
 """
 
 from __future__ import annotations
@@ -35,14 +35,33 @@ if TYPE_CHECKING:
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Raise RecipeError unless `value` is `least` or more."""
+    """Check a setting that has a lower bound.
+
+    Args:
+        name: The setting as the user writes it, for the message.
+        value: What was given.
+        least: The least that is allowed.
+
+    Raises:
+        RecipeError: `value` is less.
+    """
     if not value >= least:
         msg = f"{name} must be at least {least:g}, got {value!r}"
         raise RecipeError(msg)
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
-    """Raise RecipeError unless `low` < `value` <= `high`."""
+    """Check a setting that has two bounds.
+
+    Args:
+        name: The setting as the user writes it, for the message.
+        value: What was given.
+        low: Must be exceeded.
+        high: The most that is allowed.
+
+    Raises:
+        RecipeError: `value` is outside.
+    """
     if not low < value <= high:
         msg = f"{name} must be above {low:g} and at most {high:g}, got {value!r}"
         raise RecipeError(msg)
@@ -71,9 +90,6 @@ def check_number(
         bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
         msg = f"{name} must be {bounds}, got {value!r}"
         raise ConfigError(msg, mend=mend)
-
-
-# ------------------------------------------------------------ What decides a run: the recipe (one field per axis A
 
 
 @dataclass(frozen=True, kw_only=True)

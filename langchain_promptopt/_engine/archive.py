@@ -1,8 +1,6 @@
-"""Who was tried, who is left and who leads: all that a search knows at the end of a step.
+"""What a search knows at the end of a step: the attempts, the survivors and the leader.
 
-Beside the archive stand the failure signatures of algorithms 1.6, each told as an incident of role
-"method". What a strategy or a step mends by itself (marks trimmed, marks stripped, one global step)
-is only told here; what needs the archive (marks that help no more than chance) is found here.
+The failure signatures of algorithms 1.6 are found or recorded here, each as an incident of role "method".
 """
 
 from __future__ import annotations
@@ -28,7 +26,13 @@ _STOPS: dict[StopKind, str] = {"overfitting": "overfitting", "saturated": "dev_s
 
 
 def method_incident(kind: str, action: str, detail: str) -> Incident:
-    """An incident of the method itself: nothing is broken, something is noteworthy."""
+    """An incident of the method itself: nothing is broken, something is noteworthy.
+
+    Args:
+        kind: What was noticed, for example "plateau" (spec 1.6).
+        action: What is done about it.
+        detail: One sentence with the figures.
+    """
     return Incident(role="method", kind=kind, retryable=False, action=action, detail=detail)
 
 
@@ -47,7 +51,13 @@ def tell_stop(run: Run, stop: Stop) -> None:
 
 
 def tell_global_step(run: Run, step: int, stalled: int) -> None:
-    """A local method that takes a global step, told once a step whichever proposal comes first."""
+    """A local method that takes a global step, told once a step whichever proposal comes first.
+
+    Args:
+        run: The run.
+        step: Number of the step.
+        stalled: Steps since the best score last rose.
+    """
     if ("global", step) not in run.state.told:
         run.state.told.add(("global", step))
         detail = f"step {step}: no gain for {stalled} {'step' if stalled == 1 else 'steps'}"
@@ -68,9 +78,6 @@ def tell_astray(run: Run, why: str | None) -> bool:
         run.state.told.add(("astray", 0))
         run.emit(method_incident("irrelevant_tags", "wider marks", why))
     return why is not None
-
-
-# ------------------------------------------------------------ the archive
 
 
 @dataclass
@@ -124,7 +131,13 @@ class Archive:
         return self.leader.candidate.id, rival.candidate.id
 
     def admit(self, scored: Sequence[Attempt], t: int, rival: Attempt | None = None) -> None:
-        """Take the attempts of step `t`, and those measured further; decide who stays and who leads."""
+        """Take the attempts of step `t`, and those measured further; decide who stays and who leads.
+
+        Args:
+            scored: Attempts with their scores after this step; known ones replace what is stored.
+            t: Number of the step, from 1.
+            rival: The earlier leader that was measured again beside this one; None in most steps.
+        """
         if rival is not None:
             self._met.add(self._pair(rival))
         at = {a.candidate.id: i for i, a in enumerate(self.trajectory)}

@@ -61,7 +61,13 @@ class Spending:
         return True
 
     def claim(self, step: int | str, *, cells: int, optimizer_calls: int = 0) -> bool:
-        """Set calls of this step aside; False when the budget cannot bear them."""
+        """Set calls of this step aside; False when the budget cannot bear them.
+
+        Args:
+            step: Name of the claim, for `release`: a step, or what else pays.
+            cells: Calls of the target, one a row and repeat.
+            optimizer_calls: Calls of the optimizer model.
+        """
         tokens, usd = self._optimizer_cost(optimizer_calls)
         return self._ledger.reserve(
             cells * self._calls_per_cell + optimizer_calls,
@@ -89,7 +95,13 @@ class Spending:
 
 
 def book(ledger: Ledger, step: int, outcome: Outcome) -> None:
-    """An outcome that was paid for elsewhere or earlier, on the ledger by role; a kept one cost nothing."""
+    """An outcome that was paid for elsewhere or earlier, on the ledger by role; a kept one cost nothing.
+
+    Args:
+        ledger: Where the usage is recorded.
+        step: Number of the step that is running.
+        outcome: What is known of the cell.
+    """
     if outcome.cached:
         return
     split, judged = outcome.cell.split, outcome.judge.calls > 0

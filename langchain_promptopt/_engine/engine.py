@@ -23,21 +23,33 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._engine.run import Run
-    from langchain_promptopt.types import Candidate, Outcomes
+    from langchain_promptopt.types import Outcomes
 
 
 class Judge(Protocol):
     """Counts openings of the test rows and decides; pure given rows apart from the record of openings."""
 
     def open(self, rows: Sequence[Example], candidate_id: str, nonce: str) -> int:
-        """Record that these rows are opened now for a candidate, before the first paid call; the how many-th time.
+        """Record that these rows are opened now for a candidate, before the first paid call.
 
-        `nonce` is the mark of this opening in the run's journal: with the same mark it is the same opening.
+        Args:
+            rows: All rows of the test split.
+            candidate_id: The candidate that is tested.
+            nonce: Mark of this opening in the run's journal; the same mark is the same opening.
+
+        Returns:
+            The number of this opening, from 1 (alpha falls with it, product section 8).
         """
         ...
 
     def decide(self, baseline: Sequence[Outcome], candidate: Sequence[Outcome], opening: int) -> Decision:
-        """The decision on complete rows."""
+        """The decision on complete rows.
+
+        Args:
+            baseline: Outcomes of the baseline on every test row and repeat.
+            candidate: Outcomes of the candidate on the same rows and repeats.
+            opening: Number of the opening, from `open`.
+        """
         ...
 
 
@@ -57,6 +69,14 @@ async def run_gate(
 
     Without `enforced`, a child on the way to `best` was made without keeping it to the marked places; a gain
     then counts, but nothing is applied by itself (product 10.15).
+
+    Args:
+        run: The run.
+        evaluations: All scores of the run.
+        judge: Counts the openings and decides.
+        best: The attempt that the search chose.
+        config: The LangChain config of the surrounding span: callbacks and metadata.
+        enforced: Whether every child on the way to `best` was kept to its marked places.
     """
     found = best.candidate
     where = trace_metadata(found, step=found.step, split="test")
@@ -100,6 +120,14 @@ def interleaved(run: Run, best: Candidate, attempt: int = 0) -> list[tuple[Candi
     """Baseline and candidate by turns on each row and repeat, so that drift meets both alike.
 
     The repeats of an attempt are numbered on from those of the attempts before, so that no cell is another's.
+
+    Args:
+        run: The run.
+        best: The candidate that is tested.
+        attempt: How many tests of this run were void before.
+
+    Returns:
+        Pairs of candidate and cell, in the order in which they are evaluated.
     """
     ids = list(run.examples("test"))
     rng_at(run.seed, "test-order").shuffle(ids)

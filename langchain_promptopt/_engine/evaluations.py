@@ -22,15 +22,11 @@ from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Candidate, Cell, Failure, Outcome, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    pass
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from random import Random
 
     from langchain_promptopt._engine.budget import Spending
     from langchain_promptopt._engine.run import Run
-    from langchain_promptopt.types import Candidate
 
 _USAGE = struct.Struct("<IQQQdd")
 _KIND = struct.Struct("<I")
@@ -211,7 +207,13 @@ class OutcomeTable:
         return sorted(found, key=lambda i: placed[i])
 
     def outcomes(self, candidate_id: str, split: str, example_id: str) -> list[Outcome]:
-        """What is known of one row, in the order of the repeats."""
+        """What is known of one row, in the order of the repeats.
+
+        Args:
+            candidate_id: The candidate.
+            split: "train", "dev", "val" or "test".
+            example_id: The row.
+        """
         repeats = self._parts.get((candidate_id, split), ())
         return [
             self._whole(Cell(candidate_id, split, example_id, n), rows[example_id])
@@ -227,7 +229,13 @@ class OutcomeTable:
             yield i, [scores for scores in found if scores]
 
     def totals(self, candidate_id: str, split: str, only: frozenset[str] | None = None) -> Totals:
-        """Failures and usage of all rows known, or of `only` these, added up in the split's order."""
+        """Failures and usage of all rows known, or of `only` these, added up in the split's order.
+
+        Args:
+            candidate_id: The candidate.
+            split: "train", "dev", "val" or "test".
+            only: Ids of the rows that count; None counts all.
+        """
         repeats = self._parts.get((candidate_id, split), ())
         ids = [i for i in self.ids(candidate_id, split) if only is None or i in only]
         spent = [self._spent(rows[i]) for i in ids for rows in repeats if i in rows]
@@ -258,9 +266,9 @@ class OutcomeTable:
 
 _IN_A_ROW = 10  # product contract, guarantee 7
 _FEW = 20
+"""Failures are not a rate before this many evaluations."""
 UNJUDGED = "evaluator_error"
 """The kind of failure of a row on which an evaluator raised."""
-"""Failures are not a rate before this many evaluations."""
 
 
 class Evaluations:
@@ -296,8 +304,16 @@ class Evaluations:
         What is reported covers all rows known so far, or with `alone` these only: where several ask for
         rows of one candidate at once, what else is known by then would be a matter of luck.
 
-        Raises TooManyFailures past the failure limits; the dropped rows are then not journaled,
-        so that a resumed run asks for them again.
+        Args:
+            candidate: The candidate.
+            split: "train", "dev", "val" or "test".
+            example_ids: Ids of the rows, in the order of the answer.
+            repeats: How often each row is evaluated.
+            alone: Whether the report covers these rows only, not all that are known.
+
+        Raises:
+            TooManyFailures: Past the failure limits. The dropped rows are not journaled, so a resumed run asks again.
+            EvaluatorError: The last failure was an evaluator that raised.
         """
         ids = list(example_ids)
         await self.settle(candidate, split, ids, repeats, alone=alone)
@@ -306,7 +322,18 @@ class Evaluations:
     async def settle(
         self, candidate: Candidate, split: str, example_ids: Iterable[str], repeats: int = 1, *, alone: bool = False
     ) -> None:
-        """As `ensure`, for whoever asks for the scores afterwards."""
+        """As `ensure`, but gives nothing back: the scores are read afterwards.
+
+        Args:
+            candidate: The candidate.
+            split: "train", "dev", "val" or "test".
+            example_ids: Ids of the rows.
+            repeats: How often each row is evaluated.
+            alone: Whether the report covers these rows only, not all that are known.
+
+        Raises:
+            TooManyFailures: As `ensure`.
+        """
         ids = list(example_ids)
         await self._settle([(candidate, Cell(candidate.id, split, i, r)) for i in ids for r in range(repeats)])
         self._report(candidate, split, frozenset(ids) if alone else None)

@@ -1,6 +1,7 @@
-"""One way to the models: limiter, budget, retries, time-out, and what a failure means.
+"""The local executor, and the guard through which every call of a model goes.
 
-The local executor: one cell at a time through chain and evaluators, many at once.
+The guard applies limits, budget, retries and time-out, and decides what a failure means.
+The executor runs many cells at once, each through the chain and the evaluators.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from langchain_core.embeddings import Embeddings
     from langchain_core.messages import AIMessage
-    from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight, Ledger
@@ -78,7 +78,13 @@ class Guarded:
         self._patient = replace(self.policy, timeout=None)
 
     async def cell(self, role: str, attempt: Callable[[Flight], Awaitable[Any]], job: Job) -> Any:
-        """The value of an evaluation's part, or the Failure it ended as. What ends the run is raised."""
+        """The value of an evaluation's part, or the Failure it ended as. What ends the run is raised.
+
+        Args:
+            role: "task" or "judge".
+            attempt: Makes one try; the flight counts its calls.
+            job: The cell, with its candidate and row.
+        """
         cell = job.cell
         place = (cell.candidate_id, cell.split, cell.example_id, cell.repeat)
         try:
@@ -97,7 +103,15 @@ class Guarded:
     ) -> tuple[AIMessage, Usage]:
         """A reply of the optimizer model, and what it and its failed tries cost; both are booked.
 
-        Raises what ends the run.
+        Args:
+            model: The user's model.
+            messages: What it is asked, in any form that LangChain takes.
+            config: The LangChain config of the surrounding span: callbacks and metadata.
+            kwargs: Further settings of the call, such as temperature.
+            step: The step that pays; 0 is before the first.
+
+        Raises:
+            PromptOptError: What ends the run, as its subclass names it.
         """
         total: list[Usage] = []
         work = object()
@@ -128,7 +142,13 @@ class Guarded:
     async def embedding(self, embeddings: Embeddings, text: str, step: int) -> tuple[list[float], Usage]:
         """The vector of a text and what it cost; embeddings tell no usage, so tokens are a generous estimate.
 
-        Raises what ends the run.
+        Args:
+            embeddings: Makes the vector.
+            text: What is embedded.
+            step: The step that pays.
+
+        Raises:
+            PromptOptError: What ends the run, as its subclass names it.
         """
         model = str(getattr(embeddings, "model", None) or type(embeddings).__name__)
         meta = {"input_tokens": len(text.encode("utf-8", "replace")) // _BYTES + 1}
@@ -245,23 +265,33 @@ def _of_role(failure: FailureKind, role: str) -> FailureKind:
     return FailureKind.of("evaluator_error", failure.detail) if theirs else failure
 
 
-# ------------------------------------------------------------ The local executor: one cell at a time through chain
-
-
 class Target(Protocol):
     """What is optimized: something that answers a row with given prompts."""
 
     async def invoke(
         self, prompts: PromptSet, inputs: Mapping[str, Any], config: RunnableConfig, rendered: set[str]
     ) -> Any:
-        """The answer; names of the prompts it rendered are added to `rendered`. Concurrent candidates never mix."""
+        """The answer; names of the prompts it rendered are added to `rendered`. Concurrent candidates never mix.
+
+        Args:
+            prompts: The prompts to answer with.
+            inputs: The row's inputs by name.
+            config: The LangChain config of the surrounding span: callbacks and metadata.
+            rendered: Filled with the names of the prompts that this call rendered.
+        """
 
 
 class Guard(Protocol):
     """The one way to the models: limits, budget, retries."""
 
     async def cell(self, role: str, attempt: Callable[[Flight], Awaitable[Any]], job: Job) -> Any:
-        """The value of the last attempt, or the Failure it ended as. What ends the run is raised."""
+        """The value of the last attempt, or the Failure it ended as. What ends the run is raised.
+
+        Args:
+            role: "task" or "judge".
+            attempt: Makes one try; the flight counts its calls.
+            job: The cell, with its candidate and row.
+        """
 
     def over(self, job: Job) -> None:
         """The outcome of this job is kept, or will never be."""

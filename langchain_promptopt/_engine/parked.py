@@ -1,7 +1,6 @@
-"""The engine driven from outside: cells are handed out by `propose` and come back by `tell`.
+"""The engine driven from outside: `propose` hands out cells, and `tell` takes their outcomes.
 
-The engine itself makes the same two calls; here its executor parks every job until somebody
-brings the outcome, so a run driven this way is the same run.
+The run is the same as any other; only its executor differs: it keeps every job until its outcome is told.
 """
 
 from __future__ import annotations
@@ -71,7 +70,13 @@ class ParkedExecutor:
 
 
 async def settled(executor: ParkedExecutor, busy: Callable[[], int], over: Callable[[], bool]) -> None:
-    """Return when the engine can do nothing more without outcomes, or has ended."""
+    """Return when the engine can do nothing more without outcomes, or has ended.
+
+    Args:
+        executor: Holds the open cells.
+        busy: How many pieces of work need no outcome to go on.
+        over: Whether the engine has ended.
+    """
     quiet, seen = 0, -1
     while not over() and quiet < _SETTLE:
         working = busy() > 0 or not executor.parked or len(executor.parked) != seen

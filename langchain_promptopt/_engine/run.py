@@ -1,6 +1,6 @@
 """What a run works with, and the one place where events leave the engine.
 
-The optimizer model, and embeddings, as the engine calls them: addressed, journaled, metered, limited, retried.
+`OptimizerModel` is the optimizer model as the engine calls it: addressed, journaled, metered, limited and retried.
 """
 
 from __future__ import annotations
@@ -270,7 +270,15 @@ class OptimizerModel:
     async def call(
         self, key: str, step: int, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> AIMessage:
-        """The reply under `key`: from the journal, or from the model and then journaled."""
+        """The reply under `key`: from the journal, or from the model and then journaled.
+
+        Args:
+            key: Address and number of the call, and a hash of its messages.
+            step: The step that pays.
+            messages: What the model is asked.
+            config: The LangChain config of the surrounding span: callbacks and metadata.
+            kwargs: Further settings of the call, such as temperature.
+        """
         known = self._journal.calls.get(key)
         if known is not None:
             usage = Usage.from_json(known.get("usage"))  # type: ignore[arg-type]  # journal data is JSON
@@ -350,13 +358,25 @@ class AddressedModel(Runnable[Any, AIMessage]):
         return self.hub.inner
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
-        """Synchronous form of `ainvoke`."""
+        """Synchronous form of `ainvoke`.
+
+        Args:
+            input: Messages, or one text.
+            config: Callbacks and metadata; None for none.
+            **kwargs: Further settings of the call, such as temperature.
+        """
         from langchain_promptopt._runtime.concurrency import run_sync
 
         return run_sync(lambda: self.ainvoke(input, config, **kwargs))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
-        """Ask the model; the same address and number gives the same reply on a resumed run."""
+        """Ask the model; the same address and number gives the same reply on a resumed run.
+
+        Args:
+            input: Messages, or one text.
+            config: Callbacks and metadata; None for none.
+            **kwargs: Further settings of the call, such as temperature.
+        """
         input = _sendable(input)  # noqa: A001 - the Runnable's own name for it
         number = self.count[0]
         self.count[0] += 1

@@ -1,7 +1,7 @@
 """The search: baseline, seeds, steps, choice. One loop for every recipe (algorithms 5.1).
 
-`Search.found` is the story; what a step does stands in `step`, what is known after it in `archive`.
-The baseline's scores are looked at before anything else is paid for (product 7.7, 10.3).
+`Search.found` is the order of events; `step` has the parts of one step, `archive` what is known after it.
+The baseline's scores are checked before anything else is paid for (product 7.7, 10.3).
 """
 
 from __future__ import annotations
@@ -116,8 +116,6 @@ class Search:
         """Train rows that the attempts left were run on."""
         return sum(len(self.evaluations.ids(a.candidate, "train")) for a in self.archive.kept)
 
-    # ------------------------------------------------------------ baseline
-
     async def _baseline(self, config: RunnableConfig) -> None:
         base = self.run.baseline
         where = trace_metadata(base, step=0, split="dev")
@@ -157,8 +155,6 @@ class Search:
         scored = list(await recipe.scoring.score(fresh, beside, bench)) if fresh else []
         self.spending.release(0)
         return scored
-
-    # ------------------------------------------------------------ steps
 
     async def _step(self, t: int, total: int, config: RunnableConfig) -> StepEnd:
         recipe, archive = self.run.recipe, self.archive
@@ -241,8 +237,6 @@ class Search:
         scores = self.evaluations.primary(candidate, "dev")
         return Attempt(candidate, sum(scores.values()) / len(scores) if scores else 0.0, scores)
 
-    # ------------------------------------------------------------ progress and choice
-
     async def _progress(self, t: int) -> Progress:
         if self.run.data["val"] and self._claim_val(self.archive.leader):
             val = await self._val(self.archive.leader)
@@ -298,9 +292,6 @@ def _mean(values: object) -> float:
 
 def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     return list({c.id: c for c in candidates}.values())
-
-
-# ------------------------------------------------------------ the baseline's scores
 
 
 def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
@@ -362,9 +353,6 @@ def _shown(run: Run, outcome: Outcome) -> dict[str, str]:
     told = f"inputs {dict(example.inputs)!r:.300}, expected {dict(example.outputs)!r:.200}, answer {answer!r:.300}"
     failed = f", {outcome.failure.kind}: {outcome.failure.message:.300}" if outcome.failure is not None else ""
     return {"where": f"row {example.id!r}", "row_text": f": {told}{failed}"}
-
-
-# ------------------------------------------------------------ candidates beside the user's own prompt
 
 
 def _tell_refused(run: Run, refused: Iterable[Rejection]) -> None:

@@ -101,9 +101,6 @@ class Plan:
         return sum(max(1, len(p.batch.errors)) for _, proposals in self.families for p in proposals)
 
 
-# ------------------------------------------------------------ planning
-
-
 async def plan_step(step: Step, parents: Sequence[Attempt]) -> Plan:
     """Proposals that fit the budget, with the evidence they start from."""
     affordable = [p for p in parents if _claim_evidence(step, p)]
@@ -229,7 +226,14 @@ def _proposals(step: Step, parent: Attempt, rows: list[Shown]) -> list[Proposal]
 
 
 def ask_for(run: Run, config: RunnableConfig, *place: str | int, turn: Turn | None = None) -> Ask:
-    """Leave to call the optimizer model at one address of this run."""
+    """Leave to call the optimizer model at one address of this run.
+
+    Args:
+        run: The run.
+        config: The LangChain config of the surrounding span: callbacks and metadata.
+        *place: The address: the step first, then parent, batch and so on.
+        turn: Batch, reason and stalled steps; None is the first of all.
+    """
 
     def model(at: tuple[str | int, ...]) -> Any:
         return run.optimizer.at(at)
@@ -240,9 +244,6 @@ def ask_for(run: Run, config: RunnableConfig, *place: str | int, turn: Turn | No
         return run.optimizer.vectors(embeddings, texts, step=paid_by)
 
     return Ask(model, config, run.seed, place, turn=turn or Turn(), embed=embed)
-
-
-# ------------------------------------------------------------ writing children
 
 
 async def write_children(run: Run, proposal: Proposal) -> tuple[Candidate, ...]:
@@ -323,9 +324,6 @@ def _tell_refused(run: Run, proposal: Proposal, refused: Iterable[Rejection]) ->
         run.emit(Rejected.of(rejection, parent_id=proposal.parent.candidate.id, step=proposal.step))
 
 
-# ------------------------------------------------------------ drafts become candidates
-
-
 @dataclass(frozen=True)
 class Spliced:
     """What became of drafts."""
@@ -335,7 +333,13 @@ class Spliced:
 
 
 def splice_drafts(run: Run, proposal: Proposal, piece: Workpiece) -> Spliced:
-    """The drafts that pass the guards and render on every row, as candidates; each end is journaled."""
+    """The drafts that pass the guards and render on every row, as candidates; each end is journaled.
+
+    Args:
+        run: The run.
+        proposal: What the drafts answer to.
+        piece: The workpiece that holds the drafts.
+    """
     recipe, parent = run.recipe, proposal.parent.candidate
     known = {a.candidate.id for a in proposal.trajectory} | {parent.id}
     scope = "global" if piece.spans is None else recipe.scope.name
@@ -367,9 +371,6 @@ def splice_drafts(run: Run, proposal: Proposal, piece: Workpiece) -> Spliced:
 
 def _with_evidence(edit: Edit, batch: Batch) -> Edit:
     return edit if edit.example_ids else replace(edit, example_ids=batch.example_ids)
-
-
-# ------------------------------------------------------------ children tried on train rows
 
 
 async def sift_families(step: Step, plan: Plan, written: Mapping[int, Sequence[Candidate]]) -> list[Candidate]:

@@ -1,8 +1,6 @@
-"""Means with bootstrap intervals over seeds: pure arithmetic.
+"""One method in one planted world: the engine's own search, with cells that the world answers.
 
-Tags against planted faults: which marks stood on a fault, and which faults were marked.
-
-One method in one planted world: the engine's own search, with cells answered by the world.
+Also what its tables show: means with bootstrap intervals over seeds, and how many marks hit a planted fault.
 """
 
 from __future__ import annotations
@@ -29,10 +27,7 @@ from langchain_promptopt.recipe import Budget, Gate, Recipe
 from langchain_promptopt.types import Attempt, Candidate, PromptSet, Stop, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    pass
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableConfig
@@ -80,6 +75,11 @@ def ratio(above: Sequence[float], below: Sequence[float], seed: int = 0) -> Inte
 
     >>> str(ratio([6.0, 6.0], [2.0, 2.0]))
     '3.000 [3.000, 3.000]'
+
+    Args:
+        above: Numerators, one a seed.
+        below: Denominators of the same seeds.
+        seed: Seed of the resampling.
     """
 
     def of(picks: Sequence[int]) -> float:
@@ -94,9 +94,6 @@ def _resampled(n: int, statistic: Callable[[Sequence[int]], float], seed: int) -
     rng = Random(seed)
     draws = sorted(statistic([rng.randrange(n) for _ in range(n)]) for _ in range(_DRAWS))
     return Interval(statistic(range(n)), draws[int(0.025 * _DRAWS)], draws[int(0.975 * _DRAWS) - 1], n)
-
-
-# ------------------------------------------------------------ Tags against planted faults: which marks stood on a
 
 
 def faulty_ranges(world: World, text: str) -> list[tuple[int, int]]:
@@ -116,7 +113,13 @@ def faulty_ranges(world: World, text: str) -> list[tuple[int, int]]:
 
 
 def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | None, float | None]:
-    """Precision and recall of all marks of a run; None without any mark or fault."""
+    """Precision and recall of all marks of a run; None without any mark or fault.
+
+    Args:
+        world: Knows where the faults are.
+        search: The search that has ended; its candidates.
+        watch: The record of the search; its marks.
+    """
     prompts = {a.candidate.id: a.candidate.prompts for a in search.archive.trajectory}
     hits = marks = found = there = 0
     for event in watch.identified:
@@ -130,9 +133,6 @@ def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | 
         there += len(faults)
         found += sum(any(a < d and c < b for a, b in spans) for c, d in faults)
     return (hits / marks if marks else None), (found / there if there else None)
-
-
-# ------------------------------------------------------------ One method in one planted world: the engine's own se
 
 
 @dataclass
@@ -200,12 +200,25 @@ class Trace:
 
 
 def run_in_world(recipe: Recipe, settings: WorldSettings, seed: int, search_calls: int | None) -> Trace:
-    """Search with `recipe` in the world of `seed`, with at most `search_calls` target calls."""
+    """Search with `recipe` in the world of `seed`, with at most `search_calls` target calls.
+
+    Args:
+        recipe: The method.
+        settings: Size and faults of the world.
+        seed: Decides the world and the search.
+        search_calls: Limit on target calls; None for no limit.
+    """
     return asyncio.run(arun_in_world(recipe, World(settings, seed), search_calls))
 
 
 async def arun_in_world(recipe: Recipe, world: World, search_calls: int | None) -> Trace:
-    """The coroutine of `run_in_world`."""
+    """The coroutine of `run_in_world`.
+
+    Args:
+        recipe: The method.
+        world: Rows, start and answers.
+        search_calls: Limit on target calls; None for no limit.
+    """
     started = time.perf_counter()
     played = await play(recipe, world, PlantedOptimizer(world=world), search_calls)
     return _trace(world, played, time.perf_counter() - started)
@@ -343,5 +356,11 @@ def regressions(world: World, best: PromptSet) -> int:
 
 
 def named(recipe: Recipe, name: str, **axes: Any) -> Recipe:
-    """A recipe with other axes under another name."""
+    """A recipe with other axes under another name.
+
+    Args:
+        recipe: The recipe to start from.
+        name: The new name.
+        **axes: Strategies by field of `Recipe`.
+    """
     return replace(recipe, name=name, **axes)

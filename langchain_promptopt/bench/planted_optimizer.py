@@ -1,6 +1,4 @@
-"""What a conversation of the steps asks for, read from the wording of the meta-prompt files.
-
-An optimizer of stated skill for the planted-fault world: it reads the steps' requests and nothing else.
+"""An optimizer of stated skill for the planted-fault world: it reads the steps' requests and nothing else.
 
 It understands a fault that an error shows with chance `skill`, blames an innocent sentence
 otherwise, and loses sentences when it rewrites everything. Its only other source is `KNOWLEDGE`.
@@ -20,9 +18,8 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import PrivateAttr
 
-from langchain_promptopt.bench import world as c
-from langchain_promptopt.bench.world import FRAME, VALUES, Unit, reworded, rule, topics_in, units_of
-from langchain_promptopt.bench.world import OLD_FRAME_planted_text as OLD_FRAME
+from langchain_promptopt.bench import world as numbers
+from langchain_promptopt.bench.world import FRAME, OLD_FRAME_WORD, VALUES, Unit, reworded, rule, topics_in, units_of
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.steps.base import load
 from langchain_promptopt.types import content_hash
@@ -139,8 +136,6 @@ def slots_of(marked: str) -> list[tuple[int, int]]:
     return out
 
 
-# ------------------------------------------------------------ An optimizer of stated skill for the planted-fault w
-
 _ROLES = {"human": "human", "ai": "ai", "system": "system"}
 
 
@@ -231,13 +226,11 @@ class Writer:
             return self._quotes()
         return self._slots() if self.request.kind == "slots" else f"<START>\n{self._rewritten()}\n<END>"
 
-    # ------------------------------------------------------------ what is wrong
-
     @property
     def _skill(self) -> float:
         skill = self.world.settings.skill
-        skill += (1 - skill) * c.LIFT_BY_REASONS * self.request.reasoned
-        return skill if self.request.errors else skill * c.WITHOUT_ERRORS
+        skill += (1 - skill) * numbers.LIFT_BY_REASONS * self.request.reasoned
+        return skill if self.request.errors else skill * numbers.WITHOUT_ERRORS
 
     def _diagnosis(self) -> list[Change]:
         """Changes that the shown rows (or plain knowledge) suggest, true ones and false ones."""
@@ -250,7 +243,7 @@ class Writer:
             found = [ch for t, v in pairs if (ch := self._fault(t, v)) is not None]
             understood = [ch for ch in found if self.thought.random() < self._skill]
             out += understood
-            if self.request.errors and not understood and self.thought.random() < c.BLAME * (1 - self._skill):
+            if self.request.errors and not understood and self.thought.random() < numbers.BLAME * (1 - self._skill):
                 out += self._blamed()
         return _apart(out)
 
@@ -277,7 +270,7 @@ class Writer:
     def _known_fault(self, unit: Unit) -> Change | None:
         """A fault mended from knowledge of the subject alone."""
         truth = self.world.truth.get(unit.topic)
-        if truth is None or (unit.value == truth and not unit.poison) or self.thought.random() >= c.KNOWLEDGE:
+        if truth is None or (unit.value == truth and not unit.poison) or self.thought.random() >= numbers.KNOWLEDGE:
             return None
         return self._fault(unit.topic, truth)
 
@@ -289,8 +282,6 @@ class Writer:
         return [
             Change(*unit.place(unit.value), self.thought.choice(VALUES), founded=False, why=f"{unit.value} may mislead")
         ]
-
-    # ------------------------------------------------------------ local
 
     def _quotes(self) -> str:
         text, items = self.request.prompt, list[dict[str, Any]]()
@@ -334,7 +325,7 @@ class Writer:
         old = [u for u in self.units if u.old_frame]
         if not old or self.thought.random() >= self._skill:
             return []
-        return [Change(*u.place(OLD_FRAME), FRAME, why="ledger misleads") for u in old]
+        return [Change(*u.place(OLD_FRAME_WORD), FRAME, why="ledger misleads") for u in old]
 
     def _slots(self) -> str:
         out: dict[str, dict[str, str]] = {}
@@ -352,12 +343,12 @@ class Writer:
         mine = [
             self._by_hand(ch)
             for ch in self.changes
-            if start <= ch.start and ch.end <= end and self.hand.random() >= c.LEAVE_OUT * self.heat
+            if start <= ch.start and ch.end <= end and self.hand.random() >= numbers.LEAVE_OUT * self.heat
         ]
         mine += [ch for ch in self._frame_marks() if start <= ch.start and ch.end <= end]
         if start == end:
             return (mine[0].new.strip(), mine[0].why) if mine else ("", "")
-        if not mine and self.request.goal != "paraphrase" and self.hand.random() < c.MEDDLE:
+        if not mine and self.request.goal != "paraphrase" and self.hand.random() < numbers.MEDDLE:
             mine = [self._meddled(u, start, end) for u in self.units if u.value and start <= u.place(u.value)[0] < end][
                 :1
             ]
@@ -371,14 +362,14 @@ class Writer:
             and start <= a
             and b <= end
             and a not in touched
-            and self.hand.random() < self._loss() * c.COLLATERAL
+            and self.hand.random() < self._loss() * numbers.COLLATERAL
         ]
         why = "; ".join(ch.why for ch in mine if ch.why)
         return applied(self.request.prompt, _apart([*mine, *lost]), start, end), why
 
     def _by_hand(self, change: Change) -> Change:
         """The change as it is written down: sometimes with a wrong value."""
-        if self.hand.random() >= c.MISWRITE * (1 - self._skill):
+        if self.hand.random() >= numbers.MISWRITE * (1 - self._skill):
             return change
         words = [self.hand.choice(VALUES) if w.strip(".;") in VALUES else w for w in change.new.split(" ")]
         return replace(change, new=" ".join(words), founded=False)
@@ -391,25 +382,23 @@ class Writer:
 
     def _loss(self) -> float:
         """The drop rate as heat and a stated allowance of words change it."""
-        rate = self.world.settings.drop_rate * (1 + max(0.0, self.heat - c.HEAT) / (2 * c.HEAT))
+        rate = self.world.settings.drop_rate * (1 + max(0.0, self.heat - numbers.HEAT) / (2 * numbers.HEAT))
         allowed = self.request.allowance
-        return rate if allowed is None else rate * min(1.0, allowed / c.ALLOWED_FREELY)
-
-    # ------------------------------------------------------------ global
+        return rate if allowed is None else rate * min(1.0, allowed / numbers.ALLOWED_FREELY)
 
     def _rewritten(self) -> str:
         text, loss = self.request.prompt, self._loss()
-        changes = [self._by_hand(ch) for ch in self.changes if self.hand.random() >= c.LEAVE_OUT * self.heat]
+        changes = [self._by_hand(ch) for ch in self.changes if self.hand.random() >= numbers.LEAVE_OUT * self.heat]
         reframed = any(u.old_frame for u in self.units) and self.hand.random() < self._skill
         for unit in self.units:
             if self.hand.random() < loss:
                 changes.insert(0, Change(unit.start, unit.end, "", founded=False))
-            elif unit.value and self.hand.random() < loss * c.MANGLE:
+            elif unit.value and self.hand.random() < loss * numbers.MANGLE:
                 changes.insert(0, Change(*unit.place(unit.value), self.hand.choice(VALUES), founded=False))
             elif reframed and unit.old_frame:
-                changes.append(Change(*unit.place(OLD_FRAME), FRAME))
+                changes.append(Change(*unit.place(OLD_FRAME_WORD), FRAME))
             elif (
-                self.hand.random() < c.REWORD
+                self.hand.random() < numbers.REWORD
                 and (other := reworded(text[unit.start : unit.end])) != text[unit.start : unit.end]
             ):
                 changes.append(Change(unit.start, unit.end, other, founded=False))
@@ -425,7 +414,7 @@ class Writer:
         for item in (h for h in shown if h.get("score", 0) >= best - 2):
             text = str(item["prompt"])
             for unit in units_of(text):
-                if unit.topic and unit.value and unit.topic not in here and self.hand.random() < c.RECALL:
+                if unit.topic and unit.value and unit.topic not in here and self.hand.random() < numbers.RECALL:
                     here.add(unit.topic)
                     extra.append(text[unit.start : unit.end].strip())
         if not extra:
@@ -447,7 +436,14 @@ class Writer:
 
 
 def applied(text: str, changes: Sequence[Change], start: int, end: int) -> str:
-    """`text[start:end]` with the changes made that lie inside."""
+    """`text[start:end]` with the changes made that lie inside.
+
+    Args:
+        text: The prompt.
+        changes: Changes by offsets of `text`; of overlapping ones the first counts.
+        start: Where the stretch begins.
+        end: Where it ends.
+    """
     out, at = [], start
     for change in sorted(changes, key=lambda ch: (ch.start, ch.end)):
         if change.start >= at and change.end <= end:

@@ -1,6 +1,6 @@
-"""Matchers of single benchmark tasks, which no user's data needs (algorithms 4.1).
+"""Benchmark tasks with a model: rows from a folder or the hub, the task's matcher, a plain first prompt.
 
-Benchmark tasks with a model: rows from a folder or the hub, the task's matcher, a plain first prompt.
+Matchers that only one task needs are here, not among the evaluators (algorithms 4.1).
 """
 
 from __future__ import annotations
@@ -59,8 +59,6 @@ def _text(value: Any) -> str:
     content = getattr(value, "content", value)
     return content if isinstance(content, str) else str(content)
 
-
-# ------------------------------------------------------------ Benchmark tasks with a model: rows from a folder or
 
 SIZES = {"train": 100, "dev": 100, "test": 300}
 """Most rows of a split (GPO's sizes for GSM8K)."""
@@ -160,7 +158,16 @@ class Task:
 
 
 def task_of(name: str, folder: str | Path | None, seed: int = 0) -> Task:
-    """Load a task: `folder/<name>/{train,dev,test}.jsonl`, or the hub without a folder."""
+    """Load a task: `folder/<name>/{train,dev,test}.jsonl`, or the hub without a folder.
+
+    Args:
+        name: Name of the task, such as "gsm8k" or "bbh/navigate".
+        folder: Folder of the tasks; None loads from the hub.
+        seed: Decides which rows are drawn where a split has more than `SIZES`.
+
+    Raises:
+        DataError: The task is not there, or its records have other columns.
+    """
     rows = _from_folder(name, Path(folder)) if folder is not None else _from_hub(name)
     cut = {s: _some(r, SIZES[s], seed, name, s) for s, r in rows.items()}
     kinds = {str(r.get("metadata", {}).get("answer_type", "label")) for r in cut["dev"]}
@@ -221,7 +228,19 @@ def _row(hub: Hub, record: Mapping[str, Any]) -> Row:
 
 
 def run_task_once(task: Task, method: str, seed: int, search_calls: int, model: str, optimizer: str) -> dict[str, Any]:
-    """One run through the whole product, gate included; `test` is None when no candidate was put to the test."""
+    """One run through the whole product, gate included; `test` is None when no candidate was put to the test.
+
+    Args:
+        task: The task.
+        method: Name of a preset.
+        seed: Seed of the run.
+        search_calls: Limit on target calls of the search.
+        model: The task model, as `init_chat_model` names it.
+        optimizer: The optimizer model, likewise.
+
+    Returns:
+        Outcome, test scores of baseline and winner, and the calls spent.
+    """
     from langchain_promptopt.optimizer.facade import optimize
 
     with TemporaryDirectory() as nowhere:  # a bench decides nothing, so its looks at the test rows are nobody's

@@ -1,14 +1,9 @@
-"""Every number of the planted-fault world, in one place (docs/design/003-planted-world.md).
-
-They were fixed before anything was measured with them. A bench that varies one names it in its table.
-
-The language of the planted world: its words, its sentences, and how a text is read back into rules.
-
-The planted-fault world: a good prompt, known faults in it, and a task model that is a function of its words.
+"""The planted-fault world: a good prompt, known faults in it, and a task model that is a function of its words.
 
 A prompt is a list of sentences; a sentence is a rule when it holds a topic, a value and its frame
 word. A row mentions one to three topics and is answered rightly when the prompt holds the right
-rule for each of them. Nothing here calls a model, so thousands of rows are answered in a second.
+rule for each of them. Nothing here calls a model, so thousands of rows are answered in a second. The numbers
+were fixed before anything was measured with them (docs/design/003-planted-world.md).
 """
 
 from __future__ import annotations
@@ -128,9 +123,6 @@ WORLDS: dict[str, WorldSettings] = {
 }
 
 
-# ------------------------------------------------------------ The language of the planted world: its words, its se
-
-
 def _coined(n: int, consonants: str, vowels: str, salt: str) -> tuple[str, ...]:
     """`n` different words that no natural language has."""
     rng, out = Random(salt), dict[str, None]()
@@ -143,7 +135,7 @@ TOPICS = _coined(120, "bdgklmnprt", "aeio", "topics")
 VALUES = _coined(12, "fvzw", "aou", "values")
 DECOYS = _coined(40, "hjc", "aeiu", "decoys")
 POISON = ("whichever", "gently", "perhaps", "sideways", "blurry", "maybe", "elsewhere", "somehow", "vaguely", "halfway")
-FRAME, OLD_FRAME_planted_text = "answer", "ledger"
+FRAME, OLD_FRAME_WORD = "answer", "ledger"
 
 _SHAPES = (
     ("Messages about {t} get the {f} {v}.", "Letters about {t} get the {f} {v}."),
@@ -199,7 +191,7 @@ def units_of(text: str) -> tuple[Unit, ...]:
                 next((w for w in said if w in _TOPICS), ""),
                 next((w for w in said if w in _VALUES), ""),
                 any(w in _POISON for w in said),
-                OLD_FRAME_planted_text in said,
+                OLD_FRAME_WORD in said,
                 next((w for w in said if w in _DECOYS), ""),
                 words,
             )
@@ -215,10 +207,19 @@ def topics_in(text: str) -> list[str]:
 def sentence(
     topic: str, value: str, rng: Random, *, short: bool = False, old: bool = False, fault: tuple[str, str] | None = None
 ) -> str:
-    """A rule in words, spoilt by a (kind, text) fault where one is given."""
+    """A rule in words, spoilt by a (kind, text) fault where one is given.
+
+    Args:
+        topic: The word that a row must mention.
+        value: The right answer for it.
+        rng: Draws the shape of the sentence.
+        short: Whether to write topic and value alone.
+        old: Whether to use the frame word that does not help.
+        fault: Kind and text of a fault: ("topic" | "value" | "phrase", words); None for a right rule.
+    """
     shape = "{t} {v};" if short else rng.choice(_SHAPES)[0]
     kind, spoilt = fault or ("", "")
-    frame = OLD_FRAME_planted_text if old else FRAME
+    frame = OLD_FRAME_WORD if old else FRAME
     if kind == "phrase":
         return f"Messages about {topic} {spoilt}."
     return shape.format(t=spoilt if kind == "topic" else topic, v=spoilt if kind == "value" else value, f=frame)
@@ -239,8 +240,6 @@ def reworded(said: str) -> str:
                 return b.format(**found.groupdict())
     return said
 
-
-# ------------------------------------------------------------ The planted-fault world: a good prompt, known faults
 
 _WORDS_A_RULE = 7
 _RULES = {5: 2}
@@ -326,8 +325,6 @@ class World:
         """The start as the prompts of a run."""
         return prompts_of(self.start)
 
-    # ------------------------------------------------------------ rows
-
     @cached_property
     def rows(self) -> Mapping[str, tuple[Example, ...]]:
         """All splits."""
@@ -352,8 +349,6 @@ class World:
         text = f"Case {i} about {' and '.join(needed)}, {rng.choice(_ASIDE)}"
         return Example(f"{split}-{i:03d}", {"text": text}, {"answer": " ".join(values)})
 
-    # ------------------------------------------------------------ the task model
-
     def chance(self, text: str, example: Example) -> float:
         """Probability of a right answer."""
         known, frame = reading_of(text)
@@ -371,7 +366,17 @@ class World:
         return LUCK_WRONG + (1 - LUCK_WRONG) / len(VALUES) if self.settings.shuffled else LUCK_MISSING
 
     def answer(self, candidate_id: str, text: str, example: Example, repeat: int = 0) -> tuple[str, float]:
-        """What the task model says, and whether that is right."""
+        """What the task model says, and whether that is right.
+
+        Args:
+            candidate_id: The candidate, for its own share of luck.
+            text: Its instructions.
+            example: The row.
+            repeat: Number of the repeat, from 0.
+
+        Returns:
+            The answer, and its score: 1.0 or 0.0.
+        """
         own_way = self._luck("way", candidate_id, example.id) < WORDING
         luck = self._luck("luck", candidate_id if own_way else "", example.id, repeat)
         expected = str(example.outputs["answer"])
@@ -458,7 +463,17 @@ class Playable(Protocol):
         ...
 
     def answer(self, candidate_id: str, text: str, example: Example, repeat: int = 0) -> tuple[str, float]:
-        """What the task model says under instructions `text`, and its score."""
+        """What the task model says under instructions `text`, and its score.
+
+        Args:
+            candidate_id: The candidate, for its own share of luck.
+            text: Its instructions.
+            example: The row.
+            repeat: Number of the repeat, from 0.
+
+        Returns:
+            The answer and its score, from 0 to 1.
+        """
         ...
 
 

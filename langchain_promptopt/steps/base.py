@@ -1,15 +1,8 @@
-"""Meta-prompts are content: one text file each, loaded once, versioned by hash.
+"""What the steps share: meta-prompts, how a workpiece is shown, how a reply is read, and the `Step` itself.
 
-A file's `$name` places are filled with values that are never parsed again, so rows and
-replies with braces, dollars or tags arrive as they are.
-
-How prompts, rows and past attempts are shown to the optimizer model: pure rendering.
-
-Rows are one JSON object a line, so that nothing in a row can look like an instruction's markup.
-
-Reading what an optimizer model sent back: pure, never raises, never guesses.
-
-What the steps share: input coercion, one traced span, one way to call the model.
+A meta-prompt is one text file, versioned by its hash. Its `$name` places are filled with values that are never
+parsed again, so rows and replies with braces, dollars or tags arrive as they are. A reply is read without
+guessing: what does not fit is a `Rejection`, never an exception.
 """
 
 from __future__ import annotations
@@ -82,8 +75,6 @@ def versions() -> dict[str, str]:
     names = sorted(f.name.removesuffix(".txt") for f in folder.iterdir() if f.name.endswith(".txt"))
     return {n: hashlib.sha256(load(n).encode()).hexdigest()[:12] for n in names}
 
-
-# ------------------------------------------------------------ How prompts, rows and past attempts are shown to the
 
 _LONGEST_VALUE = 2_000
 """Code points of one value of a row that are shown; the middle of a longer one is cut out."""
@@ -215,8 +206,6 @@ def limits_line(piece: Workpiece) -> str:
     return fill("allowance", words=allowance.words)
 
 
-# ------------------------------------------------------------ Reading what an optimizer model sent back: pure, nev
-
 _TRIES = 50
 """How many opening brackets are tried before a reply counts as holding no JSON."""
 
@@ -246,6 +235,11 @@ def between_markers(reply: str, start: str = "<START>", end: str = "<END>") -> s
     """The text between exactly one pair of markers; the line ends next to them are dropped (GPO format).
 
     A missing or doubled marker is a rejection: the whole reply is never taken instead.
+
+    Args:
+        reply: The model's reply.
+        start: The marker before the text.
+        end: The marker after it.
     """
     text = strip_wrapping(reply)
     if text.count(start) != 1 or text.count(end) != 1:
@@ -279,8 +273,6 @@ def _slot(item: Any) -> tuple[str | None, str]:
     return None, ""
 
 
-# ------------------------------------------------------------ What the steps share: input coercion, one traced spa
-
 _FIXED_TEMPERATURE = re.compile(r"(^|/)(o\d|gpt-5)")
 
 
@@ -309,11 +301,29 @@ class Step(RunnableSerializable[Any, Workpiece]):
         return self.run_name
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Workpiece:  # noqa: A002
-        """Run the step; see `ainvoke`."""
+        """Run the step; see `ainvoke`.
+
+        Args:
+            input: A Workpiece, a prompt, or a dict with `prompt`; see the class.
+            config: Callbacks, metadata and run name; None for none.
+            **kwargs: Not used; part of the Runnable interface.
+
+        Raises:
+            PromptError: The input holds no prompt.
+        """
         return run_sync(lambda: self.ainvoke(input, config, **kwargs))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Workpiece:  # noqa: A002, ARG002
-        """Run the step as one traced span."""
+        """Run the step as one traced span.
+
+        Args:
+            input: A Workpiece, a prompt, or a dict with `prompt`; see the class.
+            config: Callbacks, metadata and run name; None for none.
+            **kwargs: Not used; part of the Runnable interface.
+
+        Raises:
+            PromptError: The input holds no prompt.
+        """
         piece = as_workpiece(input)
         own = ensure_config(config)
         name = own.get("run_name") or self.name_in_traces

@@ -1,7 +1,4 @@
-"""Textual gradients: APO's reasons and PE2's two-step inspection of the rows that went wrong.
-
-Condense what was tried and how it scored into a few sentences (GPO's summarised trajectory).
-"""
+"""Feedback in words: why rows went wrong (APO, PE2), and what earlier attempts have shown (GPO)."""
 
 from __future__ import annotations
 
@@ -55,9 +52,6 @@ class TextualGradient(Step):
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
         feedback = out.feedback or Feedback("")
         return {"feedback": feedback.text, "example_ids": list(feedback.example_ids)}
-
-
-# ------------------------------------------------------------ Condense what was tried and how it scored into a few
 
 
 class SummariseTrajectory(Step):

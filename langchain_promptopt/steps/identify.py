@@ -67,7 +67,16 @@ def _places(item: dict[str, Any], prompts: PromptSet) -> list[tuple[int, int]]:
 
 
 def parse_echo(reply: str, prompts: PromptSet, tag: str) -> tuple[Mark, ...] | Rejection:
-    """Marks of an echo-protocol reply, projected onto the original text."""
+    """Marks of an echo-protocol reply, projected onto the original text.
+
+    Args:
+        reply: The prompt again, with tags.
+        prompts: The prompts that were shown.
+        tag: Name of the tag, without brackets.
+
+    Returns:
+        The marks, or a rejection where the reply cannot be matched with the text.
+    """
     found = project(parse_tags(strip_wrapping(reply), tag), prompts.document.text)
     return found if isinstance(found, Rejection) else tuple(Mark(a, b) for a, b in found)
 
@@ -86,7 +95,16 @@ def parse_index(reply: str, prompts: PromptSet) -> tuple[Mark, ...] | Rejection:
 
 
 def lawful(marks: Sequence[Mark], prompts: PromptSet, limits: SpanLimits) -> tuple[tuple[Mark, ...], Rejection | None]:
-    """Marks made legal (1.4 steps 3-6), with the reason of the mark each came from."""
+    """Marks made legal (1.4 steps 3-6), with the reason of the mark each came from.
+
+    Args:
+        marks: Places that the model named.
+        prompts: The prompts that were shown.
+        limits: Bounds on number and size of spans.
+
+    Returns:
+        The marks, and why there are none where there were some.
+    """
     document = prompts.document
     ranges = legalise([(m.start, m.end) for m in marks], document.text, document.frozen, limits)
     out = []

@@ -1,9 +1,8 @@
 """LPO step 2 and its global twin: new text for the marked places, or for the whole prompt.
 
-Children are built only by splicing into the parent's own bytes (LOCAL, VARS by construction);
-`enforce="audit"` takes the reply as it is, as the paper does, and records the leak.
-
-APE's induction: infer the instruction from examples of inputs and expected answers (spec 3.1).
+Children are made only by splicing into the parent's own text (LOCAL and VARS hold by construction).
+`enforce="audit"` takes the reply as it is, as the paper does, and records the leak. `InduceInstruction` is APE:
+the instruction is inferred from inputs and expected answers (spec 3.1).
 """
 
 from __future__ import annotations
@@ -60,6 +59,16 @@ def edits_from_texts(
 
     With `bounded` a replacement's length is limited by the span's (spec 1.4); global proposals are
     limited by their cap instead.
+
+    Args:
+        prompts: The parent's prompts.
+        spans: The places that may change.
+        texts: New text and reason by the index of its span, from 0.
+        example_ids: Rows that the edits are made for.
+        bounded: Whether a replacement's length is limited by its span's.
+
+    Returns:
+        The edits, and a rejection for each text that was refused.
     """
     edits, refused = [], []
     for i, (raw, reason) in sorted(texts.items()):
@@ -313,9 +322,6 @@ class GlobalProposal(Proposal):
             cap=fill("global.cap", cap=self.cap) if self.cap is not None else "",
             keep=_keep(piece.prompts),
         )
-
-
-# ------------------------------------------------------------ APE's induction: infer the instruction from examples
 
 
 class InduceInstruction(Proposal):

@@ -25,11 +25,24 @@ class NoEvidence:
     """The prompt alone (APE's paraphrase; blind tags)."""
 
     def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:  # noqa: ARG002
-        """No outcomes are needed."""
+        """No outcomes are needed.
+
+        Args:
+            ids: Not used.
+            rng: Not used.
+            before: Not used.
+        """
         return ()
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
-        """Empty batches, one per proposal."""
+        """Empty batches, one per proposal.
+
+        Args:
+            rows: Not used.
+            bare: Not used.
+            m: How many batches are asked for.
+            rng: Not used.
+        """
         return (Batch(),) * m
 
 
@@ -53,7 +66,14 @@ class ErrorBatches:
     give_up: int = 3
 
     def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:
-        """All train rows (found once per parent and cached, PE2), or a sample that goes by what is known."""
+        """All train rows (found once per parent and cached, PE2), or a sample that goes by what is known.
+
+        Args:
+            ids: Ids of all train rows, in their order.
+            rng: Randomness of this step and this parent.
+            before: Train scores by row id: the parent's, then those of its ancestors, nearest first. None where none
+                is known.
+        """
         if self.sample is None:
             return tuple(ids)
         known = before or {}
@@ -66,7 +86,14 @@ class ErrorBatches:
         return tuple((*old, *new))
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
-        """Up to m batches; errors are dealt like cards and reshuffled when they run out."""
+        """Up to m batches; errors are dealt like cards and reshuffled when they run out.
+
+        Args:
+            rows: Train rows the parent was run on, with its answers and scores.
+            bare: Not used.
+            m: How many batches are asked for.
+            rng: Randomness of this step and this parent.
+        """
         errors, right = [s for s in rows if failed(s)], [s for s in rows if not failed(s)]
         if not errors:
             return ()
@@ -89,11 +116,24 @@ class ErrorGroups:
     minibatch: int = 64
 
     def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:  # noqa: ARG002
-        """The step's minibatch for this parent."""
+        """The step's minibatch for this parent.
+
+        Args:
+            ids: Ids of all train rows, in their order.
+            rng: Randomness of this step and this parent.
+            before: Not used.
+        """
         return tuple(rng.sample(list(ids), min(self.minibatch, len(ids))))
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
-        """The groups, each drawn from all errors of the minibatch; none without errors (A5)."""
+        """The groups, each drawn from all errors of the minibatch; none without errors (A5).
+
+        Args:
+            rows: Train rows the parent was run on, with its answers and scores.
+            bare: Not used.
+            m: How many batches are asked for.
+            rng: Randomness of this step and this parent.
+        """
         errors = [s for s in rows if failed(s)]
         if not errors:
             return ()
@@ -107,11 +147,24 @@ class RandomBatches:
     size: int = 3
 
     def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:  # noqa: ARG002
-        """No outcomes are needed."""
+        """No outcomes are needed.
+
+        Args:
+            ids: Not used.
+            rng: Not used.
+            before: Not used.
+        """
         return ()
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
-        """Fresh draws."""
+        """Fresh draws.
+
+        Args:
+            rows: Not used.
+            bare: All train rows, without answers.
+            m: How many batches are asked for.
+            rng: Randomness of this step and this parent.
+        """
         return tuple(Batch(formats=tuple(rng.sample(list(bare), min(self.size, len(bare))))) for _ in range(m))
 
 
@@ -122,9 +175,22 @@ class FormatExamples:
     size: int = 3
 
     def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:  # noqa: ARG002
-        """No outcomes are needed."""
+        """No outcomes are needed.
+
+        Args:
+            ids: Not used.
+            rng: Not used.
+            before: Not used.
+        """
         return ()
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
-        """The first rows in their order, m times."""
+        """The first rows in their order, m times.
+
+        Args:
+            rows: Not used.
+            bare: All train rows, without answers.
+            m: How many batches are asked for.
+            rng: Not used.
+        """
         return (Batch(formats=tuple(bare[: self.size])),) * m

@@ -33,7 +33,13 @@ class BestVal:
         at_least("final.top", self.top, 1)
 
     def pick(self, trajectory: Trajectory, val: Mapping[str, Mapping[str, float]], seed_id: str) -> Attempt:
-        """The winner; the seed only when nothing beats it."""
+        """The winner; the seed only when nothing beats it.
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made. The first is the user's own prompt.
+            val: Val scores by candidate id, then by row id; empty without a val split.
+            seed_id: Candidate id of the user's own prompt.
+        """
         by_id = {a.candidate.id: a for a in trajectory}
         if len(val) < 2:
             return ranked(trajectory)[0]
@@ -49,5 +55,11 @@ class BestDev:
     top: int = 0
 
     def pick(self, trajectory: Trajectory, val: Mapping[str, Mapping[str, float]], seed_id: str) -> Attempt:  # noqa: ARG002
-        """The archive maximum, never below the seed (P2)."""
+        """The archive maximum, never below the seed (P2).
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made. The first is the user's own prompt.
+            val: Not used.
+            seed_id: Not used.
+        """
         return ranked(trajectory)[0]

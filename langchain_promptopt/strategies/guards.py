@@ -36,7 +36,13 @@ class Standard:
             at_least("guards.cap", self.cap, 1)
 
     def check(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
-        """The first rule that refuses, or None."""
+        """The first rule that refuses, or None.
+
+        Args:
+            parent: The prompts that the draft was made from.
+            draft: The child's prompts and the edits that make it.
+            context: What else a rule may look at: scope, allowance, known candidates, rows.
+        """
         return (
             self._local(parent, draft)
             or self._vars(parent, draft)

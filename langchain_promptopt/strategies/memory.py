@@ -79,7 +79,13 @@ class NoMemory:
     """Every proposal starts afresh."""
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
-        """Nothing."""
+        """Nothing.
+
+        Args:
+            trajectory: Not used.
+            around: Not used.
+            ask: Not used.
+        """
         return ()
 
 
@@ -94,7 +100,13 @@ class Recency:
         at_least("memory.k", self.k, 1)
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
-        """At most k, newest first."""
+        """At most k, newest first.
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            around: Not used.
+            ask: Not used.
+        """
         return tuple(Remembered(a) for a in reversed(pool_of(trajectory, self.pool)[-self.k :]))
 
 
@@ -109,7 +121,13 @@ class Importance:
         at_least("memory.k", self.k, 1)
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
-        """At most k, best first; equal scores by id."""
+        """At most k, best first; equal scores by id.
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            around: Not used.
+            ask: Not used.
+        """
         order = sorted(pool_of(trajectory, self.pool), key=lambda a: (-a.score, a.candidate.id))
         return tuple(Remembered(a) for a in order[: self.k])
 
@@ -135,7 +153,13 @@ class Relevance:
             raise RecipeError(msg, mend="Give the object itself in Python: Relevance(embeddings=OpenAIEmbeddings()).")
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:
-        """min(k, |H|) attempts, none twice (G3)."""
+        """min(k, |H|) attempts, none twice (G3).
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            around: The attempt that the proposal starts from.
+            ask: Calls the optimizer model at an address of this proposal, and draws randomness there.
+        """
         if not trajectory:
             return ()
         here = around.candidate.id
@@ -167,7 +191,13 @@ class TopByScore:
         at_least("memory.k", self.k, 1)
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
-        """At most k, the best last (O1, O2)."""
+        """At most k, the best last (O1, O2).
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            around: Not used.
+            ask: Not used.
+        """
         order = sorted(pool_of(trajectory, "all"), key=lambda a: (a.score, a.candidate.id))
         shown = [a for a in order if a.score >= self.threshold][-self.k :] or order[-1:]
         return tuple(Remembered(a) for a in shown)
@@ -183,7 +213,13 @@ class TopEdits:
         at_least("memory.k", self.k, 1)
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
-        """At most k, the largest gain last."""
+        """At most k, the largest gain last.
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            around: Not used.
+            ask: Not used.
+        """
         edited = [a for a in pool_of(trajectory, "all") if a.candidate.edits]
         order = sorted(edited, key=lambda a: (a.gain, a.candidate.id))
         return tuple(Remembered(a) for a in order[-self.k :])
@@ -204,7 +240,13 @@ class Summary:
         at_least("memory.k", self.k, 2)
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:
-        """One item that carries the summary; nothing while only the seed is known."""
+        """One item that carries the summary; nothing while only the seed is known.
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            around: The attempt that the proposal starts from.
+            ask: Calls the optimizer model at an address of this proposal, and draws randomness there.
+        """
         past = pool_of(trajectory, "chosen")[-self.k :]
         if len(past) < 2:
             return ()

@@ -46,11 +46,23 @@ class PerParent:
         return True
 
     async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:  # noqa: ARG002
-        """No paraphrases."""
+        """No paraphrases.
+
+        Args:
+            piece: The proposal, with the drafts written so far.
+            refine: Not used.
+            ask: Not used.
+        """
         return piece
 
     def prune(self, fresh: Sequence[Candidate], parent: Attempt, rng: Random) -> tuple[Candidate, ...]:  # noqa: ARG002
-        """All of them."""
+        """All of them.
+
+        Args:
+            fresh: Children of one parent that were not tried before.
+            parent: Not used.
+            rng: Not used.
+        """
         return tuple(fresh)
 
 
@@ -77,7 +89,13 @@ class Paraphrased(PerParent):
         return False
 
     async def augment(self, piece: Workpiece, refine: Refinement, ask: Ask) -> Workpiece:
-        """Paraphrases of each draft, and once per parent of the parent itself."""
+        """Paraphrases of each draft, and once per parent of the parent itself.
+
+        Args:
+            piece: The proposal, with the drafts written so far.
+            refine: The recipe's strategy for writing children (A7).
+            ask: Calls the optimizer model at an address of this proposal, and draws randomness there.
+        """
         again = replace(cast("Refine", refine), goal="paraphrase", temperature=self.temperature)
         out = piece
         for i, draft in enumerate((*piece.drafts, *([None] if ask.turn.first_of_parent else []))):
@@ -88,7 +106,13 @@ class Paraphrased(PerParent):
         return out
 
     def prune(self, fresh: Sequence[Candidate], parent: Attempt, rng: Random) -> tuple[Candidate, ...]:  # noqa: ARG002
-        """A random `keep` of them, in their order (A2)."""
+        """A random `keep` of them, in their order (A2).
+
+        Args:
+            fresh: Children of one parent that were not tried before.
+            parent: Not used.
+            rng: Randomness of this step and this parent.
+        """
         if len(fresh) <= self.keep:
             return tuple(fresh)
         chosen = set(rng.sample(range(len(fresh)), self.keep))

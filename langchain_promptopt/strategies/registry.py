@@ -1,7 +1,7 @@
-"""Recipes as plain values and back, which strategies go together, and the error for an option that is not there.
+"""Recipes as plain values and back, and the rules for which strategies may be combined.
 
-Every strategy is a frozen dataclass known by its class name. Combinations that cannot work are refused before
-any model is called (algorithms 5.3, orthogonality notes).
+Every strategy is a frozen dataclass, known by its class name. A combination that cannot work is refused before
+any model is called (algorithms 5.3).
 """
 
 from __future__ import annotations
@@ -64,7 +64,13 @@ _PLAIN = re.compile(r"[^a-z0-9]")
 
 
 def refuse_option(axis: str, got: str, known: Iterable[str]) -> RecipeError:
-    """The error for a strategy name that is not there: misspelt, of another axis, or an option that is not built."""
+    """The error for a strategy name that is not there: misspelt, of another axis, or an option that is not built.
+
+    Args:
+        axis: Field of `Recipe`.
+        got: The name that was given.
+        known: Names of the strategies of this axis.
+    """
     names = sorted(known)
     plain = _PLAIN.sub("", got.lower())
     unbuilt = any(part in plain for part in UNBUILT.get(axis, ()))
@@ -187,8 +193,6 @@ def _refuse(what: str, got: str, known: Iterable[str]) -> None:
     raise RecipeError(msg, mend=f"{did_you_mean(got, known)}Known: {', '.join(sorted(known))}.")
 
 
-# ------------------------------------------------------------ which strategies go together
-
 _WHOLE = {"global", "section"}
 BANDIT_ROWS = 50
 """Fewer dev rows than this are all used: a bandit has nothing to save (spec 5.3, note 8)."""
@@ -277,7 +281,13 @@ _CHECKS: tuple[Callable[[Recipe], tuple[str, str] | None], ...] = (
 
 
 def recipe_notes(recipe: Recipe, *, n_dev: int, n_val: int) -> tuple[str, ...]:
-    """What does not apply to data of this size, for the user to know before the run."""
+    """What does not apply to data of this size, for the user to know before the run.
+
+    Args:
+        recipe: The recipe.
+        n_dev: Rows of the dev split.
+        n_val: Rows of the val split.
+    """
     return tuple(_notes(recipe, n_dev, n_val))
 
 

@@ -1,8 +1,6 @@
-"""Bounds and budgets of the bandits and of the paired race, apart from their loops: pure arithmetic (spec 3.2, 6.2).
+"""A10. How dev rows are spent on fresh candidates: in full, by a bandit, or in a paired race.
 
-A10. How dev rows are spent on fresh candidates.
-
-A10. The paired race: candidates and the incumbent side by side on the same rows, no longer than it takes.
+The functions at the top are bounds and schedules, pure arithmetic (spec 3.2, 6.2).
 """
 
 from __future__ import annotations
@@ -49,17 +47,39 @@ def normal_lower(differences: Sequence[float], z: float = 1.2816) -> float:
 
 
 def ucb(mean: float, n: int, total: int, c: float) -> float:
-    """UCB1 with all pulls counted (the released code counted rounds, which starves arms; spec 3.2)."""
+    """UCB1 with all pulls counted (the released code counted rounds, which starves arms; spec 3.2).
+
+    Args:
+        mean: Mean score of the arm.
+        n: Pulls of the arm.
+        total: Pulls of all arms.
+        c: Weight of the bonus; 1.0 in the released code.
+    """
     return math.inf if not n else mean + c * math.sqrt(math.log(max(total, 2)) / n)
 
 
 def ucb_e(mean: float, n: int, c: float) -> float:
-    """UCB-E's bonus c * sqrt(c / n)."""
+    """UCB-E's bonus c * sqrt(c / n).
+
+    Args:
+        mean: Mean score of the arm.
+        n: Pulls of the arm.
+        c: Weight of the bonus.
+    """
     return math.inf if not n else mean + c * math.sqrt(c / n)
 
 
 def rejects_schedule(arms: int, budget: int, keep: int) -> list[int]:
-    """Cumulative samples an arm has after each phase of successive rejects; phases drop one arm down to `keep`."""
+    """Cumulative samples an arm has after each phase of successive rejects; phases drop one arm down to `keep`.
+
+    Args:
+        arms: Candidates at the start.
+        budget: Rows over all arms and phases.
+        keep: Arms that are left at the end.
+
+    Returns:
+        One number a phase; empty where no arm has to go.
+    """
     log_bar = 0.5 + sum(1 / i for i in range(2, arms + 1))
     phases = max(0, arms - keep)
     return [
@@ -69,16 +89,19 @@ def rejects_schedule(arms: int, budget: int, keep: int) -> list[int]:
 
 
 def halving_samples(alive: int, arms: int, budget: int) -> int:
-    """Samples per arm in one round of successive halving."""
+    """Samples per arm in one round of successive halving.
+
+    Args:
+        alive: Arms still in the race.
+        arms: Arms at the start.
+        budget: Rows over all arms and rounds.
+    """
     return max(1, budget // (alive * max(1, math.ceil(math.log2(max(arms, 2))))))
 
 
 def shared_differences(a: Mapping[str, float], b: Mapping[str, float]) -> list[float]:
     """What `a` scores more than `b`, on each of the rows both have seen."""
     return [a[i] - b[i] for i in a if i in b]
-
-
-# ------------------------------------------------------------ A10. How dev rows are spent on fresh candidates
 
 
 def attempt_of(candidate: Candidate, scores: Mapping[str, float]) -> Attempt:
@@ -113,7 +136,13 @@ class FullDev(AsMeasured):
         incumbents: Sequence[Attempt],  # noqa: ARG002
         bench: Bench,
     ) -> tuple[Attempt, ...]:
-        """Attempts of `fresh` on all rows, in their order; those the budget did not reach are out."""
+        """Attempts of `fresh` on all rows, in their order; those the budget did not reach are out.
+
+        Args:
+            fresh: New candidates, not yet scored on dev.
+            incumbents: Not used.
+            bench: Runs candidates on dev rows, within the budget.
+        """
         await _all_of([(c, bench.examples) for c in fresh], bench)
         measured = [attempt_of(c, bench.known(c)) for c in fresh]
         return tuple(replace(a, out=True) if bench.withheld(a.candidate) else a for a in measured)
@@ -146,7 +175,13 @@ class Bandit(AsMeasured):
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
-        """Attempts of `fresh` and of incumbents pulled again; at most the budget and one pull an arm more (A3)."""
+        """Attempts of `fresh` and of incumbents pulled again; at most the budget and one pull an arm more (A3).
+
+        Args:
+            fresh: New candidates, not yet scored on dev.
+            incumbents: Attempts kept from the step before.
+            bench: Runs candidates on dev rows, within the budget.
+        """
         candidates = [a.candidate for a in incumbents] + list(fresh)
         left = self.rounds * self.samples * min(self.arms, len(candidates))
         if len(bench.examples) < 50 or left >= len(candidates) * len(bench.examples):
@@ -200,7 +235,13 @@ class SuccessiveRejects(AsMeasured):
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
-        """Attempts of all arms; the rejected ones are out. At most the budget and one row an arm more (A3)."""
+        """Attempts of all arms; the rejected ones are out. At most the budget and one row an arm more (A3).
+
+        Args:
+            fresh: New candidates, not yet scored on dev.
+            incumbents: Attempts kept from the step before.
+            bench: Runs candidates on dev rows, within the budget.
+        """
         alive = [a.candidate for a in incumbents] + list(fresh)
         purse, dropped = _Purse(self.budget + len(alive)), list[Candidate]()
         for n in rejects_schedule(len(alive), self.budget, self.keep):
@@ -231,7 +272,13 @@ class SuccessiveHalving(AsMeasured):
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
-        """Attempts of all arms; those halved away are out. At most the budget and one row an arm more (A3)."""
+        """Attempts of all arms; those halved away are out. At most the budget and one row an arm more (A3).
+
+        Args:
+            fresh: New candidates, not yet scored on dev.
+            incumbents: Attempts kept from the step before.
+            bench: Runs candidates on dev rows, within the budget.
+        """
         alive = [a.candidate for a in incumbents] + list(fresh)
         arms, dropped, seen = len(alive), list[Candidate](), 0
         purse = _Purse(self.budget + arms)
@@ -260,7 +307,13 @@ class _Purse:
     left: int
 
     async def up_to(self, alive: Sequence[Candidate], n: int, bench: Bench) -> None:
-        """Every arm sees the first n rows of the shared order, as far as the purse reaches: all arms alike."""
+        """Every arm sees the first n rows of the shared order, as far as the purse reaches: all arms alike.
+
+        Args:
+            alive: Candidates still in the race.
+            n: How many rows of the shared order each has seen afterwards.
+            bench: Runs candidates on dev rows, within the budget.
+        """
         missing = {c.id: (c, [i for i in bench.examples[:n] if i not in bench.known(c)]) for c in alive}
         share = self.left // max(1, len(missing))
         wanted = [(c, rows[:share]) for c, rows in missing.values()]
@@ -269,7 +322,13 @@ class _Purse:
 
 
 async def up_to(alive: Sequence[Candidate], n: int, bench: Bench) -> None:
-    """Every arm sees the first n rows of the shared order."""
+    """Every arm sees the first n rows of the shared order.
+
+    Args:
+        alive: Candidates still in the race.
+        n: How many rows of the shared order each has seen afterwards.
+        bench: Runs candidates on dev rows, within the budget.
+    """
     await _all_of({c.id: (c, bench.examples[:n]) for c in alive}.values(), bench)
 
 
@@ -280,12 +339,16 @@ async def _all_of(wanted: Iterable[tuple[Candidate, Sequence[str]]], bench: Benc
 
 
 def told(alive: Sequence[Candidate], dropped: Sequence[Candidate], bench: Bench) -> tuple[Attempt, ...]:
-    """Attempts of those left, then of those dropped, marked as out."""
+    """Attempts of those left, then of those dropped, marked as out.
+
+    Args:
+        alive: Candidates still in the race.
+        dropped: Candidates that left it.
+        bench: Holds the scores.
+    """
     stay = [attempt_of(c, bench.known(c)) for c in alive]
     return (*stay, *(replace(attempt_of(c, bench.known(c)), out=True) for c in dropped))
 
-
-# ------------------------------------------------------------ A10. The paired race: candidates and the incumbent s
 
 CAUTION = 0.5
 """Standard errors taken off a gain that only a part of the rows shows."""
@@ -326,7 +389,13 @@ class Race:
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
-        """Attempts of `fresh`, those dropped early marked as out, then incumbents that saw further rows."""
+        """Attempts of `fresh`, those dropped early marked as out, then incumbents that saw further rows.
+
+        Args:
+            fresh: New candidates, not yet scored on dev.
+            incumbents: Attempts kept from the step before.
+            bench: Runs candidates on dev rows, within the budget.
+        """
         alive, rung = list(fresh), float(self.first)
         dropped: list[Candidate] = []
         total, early = len(bench.examples), False
@@ -431,7 +500,13 @@ class Lazy:
     async def score(
         self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
     ) -> tuple[Attempt, ...]:
-        """As the inner scoring, with the incumbents run on every row that a fresh candidate is run on."""
+        """As the inner scoring, with the incumbents run on every row that a fresh candidate is run on.
+
+        Args:
+            fresh: New candidates, not yet scored on dev.
+            incumbents: Attempts kept from the step before.
+            bench: Runs candidates on dev rows, within the budget.
+        """
         return await self.inner.score(fresh, incumbents, _Beside(bench, [a.candidate for a in incumbents]))
 
     def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:

@@ -39,11 +39,25 @@ class Beam:
     back_track: bool = True
 
     def parents(self, trajectory: Trajectory, kept: Sequence[Attempt], t: int, rng: Random) -> tuple[Attempt, ...]:  # noqa: ARG002
-        """The best `width` attempts of all steps, or of the beam."""
+        """The best `width` attempts of all steps, or of the beam.
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            kept: Attempts kept from the step before, the one to go on from first.
+            t: Not used.
+            rng: Not used.
+        """
         return tuple(ranked(trajectory if self.back_track else kept)[: self.width])
 
     def admit(self, kept: Sequence[Attempt], fresh: Sequence[Attempt], t: int, incumbent: Incumbent) -> Selection:  # noqa: ARG002
-        """The best of old and new (A2: the old beam always competes)."""
+        """The best of old and new (A2: the old beam always competes).
+
+        Args:
+            kept: Attempts kept from the step before, the one to go on from first.
+            fresh: Attempts scored in this step.
+            t: Not used.
+            incumbent: Not used.
+        """
         best = ranked([*kept, *fresh])[: self.width]
         ids = {a.candidate.id for a in best}
         return Selection(tuple(best), _reasons(best, [a for a in (*kept, *fresh) if a.candidate.id not in ids]))
@@ -56,11 +70,25 @@ class Greedy:
     width: int = 1
 
     def parents(self, trajectory: Trajectory, kept: Sequence[Attempt], t: int, rng: Random) -> tuple[Attempt, ...]:  # noqa: ARG002
-        """The current prompt."""
+        """The current prompt.
+
+        Args:
+            trajectory: Not used.
+            kept: Attempts kept from the step before, the one to go on from first.
+            t: Not used.
+            rng: Not used.
+        """
         return tuple(kept[:1])
 
     def admit(self, kept: Sequence[Attempt], fresh: Sequence[Attempt], t: int, incumbent: Incumbent) -> Selection:  # noqa: ARG002
-        """The best new one where it is accepted, else the current one again."""
+        """The best new one where it is accepted, else the current one again.
+
+        Args:
+            kept: Attempts kept from the step before, the one to go on from first.
+            fresh: Attempts scored in this step.
+            t: Not used.
+            incumbent: The rule by which a new attempt may replace an old one (A12).
+        """
         leaders = ranked(fresh)
         current = kept[:1]
         if leaders and (not current or incumbent.accepts(leaders[0], current[0])):
@@ -77,11 +105,25 @@ class Pool:
     width: int = 1
 
     def parents(self, trajectory: Trajectory, kept: Sequence[Attempt], t: int, rng: Random) -> tuple[Attempt, ...]:  # noqa: ARG002
-        """The best of all."""
+        """The best of all.
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made.
+            kept: Not used.
+            t: Not used.
+            rng: Not used.
+        """
         return tuple(ranked(trajectory)[:1])
 
     def admit(self, kept: Sequence[Attempt], fresh: Sequence[Attempt], t: int, incumbent: Incumbent) -> Selection:  # noqa: ARG002
-        """All, best first, up to `size`."""
+        """All, best first, up to `size`.
+
+        Args:
+            kept: Attempts kept from the step before, the one to go on from first.
+            fresh: Attempts scored in this step.
+            t: Not used.
+            incumbent: Not used.
+        """
         order = ranked([*kept, *fresh])
         raced = [a for a in (*kept, *fresh) if a.out]
         return Selection(tuple(order[: self.size]), _reasons(order[: self.size], [*order[self.size :], *raced]))

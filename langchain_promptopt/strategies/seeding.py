@@ -20,7 +20,13 @@ class Manual:
     """The user's own prompt and nothing else."""
 
     async def seeds(self, seed: Candidate, train: Sequence[Example], ask: Ask) -> tuple[Candidate, ...]:  # noqa: ARG002
-        """No further candidates."""
+        """No further candidates.
+
+        Args:
+            seed: Not used.
+            train: Not used.
+            ask: Not used.
+        """
         return ()
 
 
@@ -37,7 +43,13 @@ class Induction:
     temperature: float = 0.9
 
     async def seeds(self, seed: Candidate, train: Sequence[Example], ask: Ask) -> tuple[Candidate, ...]:
-        """At most subsets x each candidates, duplicates left out."""
+        """At most subsets x each candidates, duplicates left out.
+
+        Args:
+            seed: The user's own prompt.
+            train: All rows of the train split.
+            ask: Calls the optimizer model, and draws randomness.
+        """
         found: dict[str, Candidate] = {}
         for i in range(self.subsets):
             rows = ask.rng("demos", i).sample(list(train), min(self.demos, len(train)))
@@ -65,7 +77,13 @@ class Earlier:
     edits: tuple[str, ...] = ()
 
     async def seeds(self, seed: Candidate, train: Sequence[Example], ask: Ask) -> tuple[Candidate, ...]:
-        """Candidates made of the edits, duplicates left out, and the inner seeds after them."""
+        """Candidates made of the edits, duplicates left out, and the inner seeds after them.
+
+        Args:
+            seed: The user's own prompt.
+            train: All rows of the train split.
+            ask: Calls the optimizer model, and draws randomness.
+        """
         known = [Edit.from_json(json.loads(text)) for text in self.edits]
         groups = [(edit,) for edit in known] + ([tuple(known)] if len(known) > 1 else [])
         made = [

@@ -81,9 +81,6 @@ def run(work: Any) -> Any:
     return asyncio.run(work)
 
 
-# ------------------------------------------------------------ ports
-
-
 def sample_events() -> tuple[Event, ...]:
     """One event of each kind that ports meet most."""
     outcome = Outcome(Cell("c1", "dev", "d0"), {"em": 1.0}, "ünïcode\u2028\n")
@@ -217,9 +214,6 @@ class PromptSinkTests:
         assert second != first
         with pytest.raises(ConflictError):
             sink.push(sample_candidate(2).prompts, message="late", parent=first, tag=None)
-
-
-# ------------------------------------------------------------ strategies
 
 
 class SeedingTests:

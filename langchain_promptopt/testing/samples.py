@@ -54,7 +54,13 @@ def sample_rows(n: int = 12) -> tuple[Shown, ...]:
 
 
 def sample_edit(prompts: PromptSet, old: str, new: str) -> Edit:
-    """An edit of the first message that replaces the first `old`."""
+    """An edit of the first message that replaces the first `old`.
+
+    Args:
+        prompts: Where to edit.
+        old: Text that the first message holds.
+        new: What takes its place.
+    """
     first = next(iter(prompts))
     at = first.messages[0].template.index(old)
     return Edit(Span(first.name, 0, at, at + len(old)), old, new, "as an example", ("row-1",))
