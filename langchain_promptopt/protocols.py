@@ -42,12 +42,12 @@ def rng_at(seed: int, *place: str | int) -> Random:
 
 
 def _unheard(refused: Iterable[Rejection]) -> None:
-    """Where nobody keeps count of replies that were of no use."""
+    """The default of `Ask.refused`: refused replies are not counted."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Where a proposal stands in its search.
+    """The place of a proposal in its search.
 
     Args:
         batch: Number of its batch among those of the parent, from 0.
@@ -68,17 +68,17 @@ class Turn:
 
 
 async def _embed_directly(embeddings: Embeddings, texts: Sequence[str]) -> list[list[float]]:
-    """Vectors where no run keeps count of them."""
+    """Vectors outside a run, where no cost is booked."""
     return await embeddings.aembed_documents(list(texts))
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Leave to call the optimizer model at one address; narrower addresses come from `at`.
+    """The right to call the optimizer model at one address; `at` gives narrower addresses.
 
     `model` is a Runnable from messages to an AIMessage: metered, journaled and retried. `refused`
-    takes the replies that were of no use, where a verb has no other way to tell of them. `embed` gives
-    vectors of texts: in a run each text is embedded once, and counted.
+    takes refused replies where a strategy cannot return them. `embed` gives vectors of texts:
+    in a run each text is embedded once, and its cost is booked.
     """
 
     model: Callable[[tuple[str | int, ...]], Runnable[Any, Any]]
@@ -90,11 +90,11 @@ class Ask:
     embed: Callable[[Embeddings, Sequence[str]], Awaitable[list[list[float]]]] = _embed_directly
 
     def at(self, *place: str | int) -> Ask:
-        """The same leave at a narrower address."""
+        """The same right at a narrower address."""
         return replace(self, place=(*self.place, *place))
 
     def at_reason(self, number: int) -> Ask:
-        """The same leave for what follows from one reason of several."""
+        """The same right for what follows from one reason of several."""
         return replace(self.at(number), turn=replace(self.turn, reason=number))
 
     def runnable(self) -> Runnable[Any, Any]:

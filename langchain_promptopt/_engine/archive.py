@@ -97,6 +97,7 @@ class Archive:
 
     def begin(self, first: Attempt, seeds: Sequence[Attempt]) -> None:
         """The baseline and the candidates beside it; `seeds` may hold the baseline again, measured further."""
+        # of two attempts of one candidate the later one counts: it has seen more rows
         tried = {a.candidate.id: a for a in (first, *seeds)}
         self.trajectory = list(tried.values())
         left = sorted((a for a in self.trajectory if not a.out), key=lambda a: -a.score)
@@ -112,6 +113,7 @@ class Archive:
     @property
     def stalled(self) -> int:
         """Steps since the leader last changed for a better one."""
+        # some rules let a weaker attempt lead (FreeWalk): that is no gain
         gains = [i for i, a in enumerate(self.best) if i == 0 or a.score > self.best[i - 1].score]
         return len(self.best) - 1 - gains[-1]
 
@@ -120,6 +122,7 @@ class Archive:
 
         `idle` says that there is nothing else to do. Each pair meets once; `admit` notes it.
         """
+        # luck on a few rows can make a leader; once it has seen every row there is nothing to check
         before = [a for a in self.best if a.candidate.id != self.leader.candidate.id]
         scoring = self.run.recipe.scoring
         if not before or not isinstance(scoring, PartialScoring) or self.leader.n >= len(self.run.data["dev"]):
@@ -148,6 +151,7 @@ class Archive:
                 self.trajectory[at[measured.candidate.id]] = measured
             else:
                 fresh.append(measured)
+        # a rival that was measured again may take the lead back, so it competes with the fresh attempts
         met = [self.trajectory[at[rival.candidate.id]]] if rival is not None else []
         old = {a.candidate.id: self.trajectory[at[a.candidate.id]] for a in (*self.kept, *met)}
         self.trajectory += fresh
@@ -180,6 +184,7 @@ class Archive:
         parents = [a for a in self.trajectory if a.candidate.id in attempt.candidate.parents]
         if not parents:
             return attempt
+        # paired: rows differ more in difficulty than prompts do in quality
         shared = [i for i in attempt.by_example if i in parents[0].by_example]
         gain = sum(attempt.by_example[i] - parents[0].by_example[i] for i in shared) / len(shared) if shared else 0.0
         return replace(attempt, gain=gain)

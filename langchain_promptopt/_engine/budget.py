@@ -47,6 +47,7 @@ class Spending:
     def learn(self, outcomes: list[Outcome]) -> None:
         """What a row of this chain takes, seen on the baseline; the test's share grows to that."""
         if self.learn_cost(outcomes):
+            # one call a row is reserved already
             more = (self._calls_per_cell - 1) * self._test_cells
             self._ledger.reserve_test(more, self._cell_tokens * self._test_cells, self._cell_usd * self._test_cells)
 
@@ -55,6 +56,7 @@ class Spending:
         paid = [o.usage for o in outcomes if not o.cached]
         if not paid:
             return False
+        # the dearest row counts: a claim that is too low lets the hard stop end a step halfway
         self._calls_per_cell = max(1, self._calls_per_cell, *(u.calls for u in paid))
         self._cell_tokens = max(self._cell_tokens, *(u.input_tokens + u.output_tokens for u in paid))
         self._cell_usd = max(self._cell_usd, *(u.usd or 0.0 for u in paid))
@@ -104,6 +106,7 @@ def book(ledger: Ledger, step: int, outcome: Outcome) -> None:
     """
     if outcome.cached:
         return
+    # the usage of an outcome includes its judges', which have a role of their own
     split, judged = outcome.cell.split, outcome.judge.calls > 0
     task = outcome.usage - outcome.judge if judged else outcome.usage
     ledger.record("task", step, task, split=split, cells=outcome.tries)

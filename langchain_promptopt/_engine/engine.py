@@ -83,6 +83,7 @@ async def run_gate(
     async with span(config, "test", {"candidate_id": found.id}, where) as (_, end):
         run.state.test_open = True
         attempt = run.journal.voided
+        # rows of earlier, void tests were paid for: reading them from the journal books them
         await evaluations.ensure_cells([c for c in _earlier(run, found, attempt) if c[1] in run.journal.cells])
         run.emit(Opened(candidate_id=found.id, rows=len(run.data["test"]), attempt=attempt))
         run.journal.flush()  # the mark stands on disk before anything is paid for the test
@@ -107,7 +108,7 @@ async def _decided(
     """The decision on these cells; a void one where the budget ends before all are there."""
     try:
         outcomes = await evaluations.ensure_cells(cells)
-    except BudgetSpent as spent:
+    except BudgetSpent as spent:  # a decision on a part of the rows would not keep the error level
         run.emit(Incident(role="task", kind="budget", retryable=True, action="stop test", detail=str(spent)))
         why = Reason("budget", f"the budget ended during the test ({spent})")
         return Decision(verdict="void", reason=why, opening=opening, alpha=alpha_at(run.gate.alpha, opening))
@@ -178,7 +179,7 @@ class Engine:
             run.emit(started)
             evaluations = self.evaluations = Evaluations(run)
             spending = Spending(run.ledger)
-            if self.gate_possible:
+            if self.gate_possible:  # before the first call, so that the search cannot spend what the test needs
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
             found = await Search(run, evaluations, spending).found(inner)
             if run.max_edits is not None:

@@ -238,6 +238,7 @@ class OutcomeTable:
         """
         repeats = self._parts.get((candidate_id, split), ())
         ids = [i for i in self.ids(candidate_id, split) if only is None or i in only]
+        # in a fixed order: sums of floats depend on it, and replies arrive in any
         spent = [self._spent(rows[i]) for i in ids for rows in repeats if i in rows]
         calls, tokens_in, tokens_out, read, usd, seconds = zip(*(s[2] for s in spent), strict=True) if spent else _NONE
         usage = usage_of((sum(calls), sum(tokens_in), sum(tokens_out), sum(read), sum(usd), sum(seconds)))
@@ -264,7 +265,7 @@ class OutcomeTable:
         return self._packer.spent(row)
 
 
-_IN_A_ROW = 10  # product contract, guarantee 7
+_IN_A_ROW = 10  # failed evaluations that end a run (product contract, guarantee 7)
 _FEW = 20
 """Failures are not a rate before this many evaluations."""
 UNJUDGED = "evaluator_error"
@@ -272,7 +273,7 @@ UNJUDGED = "evaluator_error"
 
 
 class Evaluations:
-    """Cells by identity: none is asked for twice, whoever wants it (G10, O4).
+    """Cells by identity: none is evaluated twice, however many callers ask for it (G10, O4).
 
     Args:
         run: The run they belong to.
@@ -359,14 +360,14 @@ class Evaluations:
             jobs.append(Job(cell, candidate, example))
         if jobs:
             await self._evaluate(jobs)
-        if self._pending:  # somebody else's, asked for before us
+        if self._pending:  # cells that another caller asked for before
             await asyncio.gather(*(self._pending[cell] for _, cell in wanted if cell not in self._kept))
 
     async def _evaluate(self, jobs: list[Job]) -> None:
         try:
             await self._run.executor.evaluate(jobs, self._done)
         except BaseException as error:
-            for job in jobs:
+            for job in jobs:  # others may wait for these cells; an error that is read here is not logged by asyncio
                 future = self._pending.pop(job.cell, None)
                 if future is not None and not future.done():
                     future.set_exception(error) if isinstance(error, Exception) else future.cancel()
@@ -387,7 +388,7 @@ class Evaluations:
         if outcome.dropped:
             self._dropped += 1
             self._streak += 1
-            self._held.append(outcome)
+            self._held.append(outcome)  # not journaled before the batch is over: if it fails, a resumed run asks again
             self._check_failures(outcome)
         else:
             self._streak = 0
@@ -509,6 +510,7 @@ class DevScores:
     @cached_property
     def examples(self) -> Sequence[str]:
         """Ids of the dev rows in one shared order, drawn once per run."""
+        # sorted first, so that the order of the data plays no part
         ids = sorted(self._run.examples("dev"))
         rng_at(self._run.seed, "dev-order").shuffle(ids)
         return tuple(ids)

@@ -511,7 +511,7 @@ def _some_of(rendered: set[str] | None, prompts: PromptSet) -> tuple[str, ...] |
 
 
 class _Unheard:
-    """In place of a trace where nobody listens: what a trace costs is then saved."""
+    """Takes the place of a trace where no tracer listens, so that a trace costs nothing there."""
 
     async def __aenter__(self) -> tuple[RunnableConfig, Callable[[Mapping[str, Any]], None]]:
         return {}, lambda _: None

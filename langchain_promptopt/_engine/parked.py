@@ -24,7 +24,7 @@ _SETTLE = 25
 
 @dataclass(frozen=True)
 class Parked:
-    """An open cell: its job, its outcome once told, and whether the run has taken note of that."""
+    """An open cell: its job, its outcome once it is there, and whether the run has recorded it."""
 
     job: Job
     outcome: asyncio.Future[Outcome]
@@ -82,4 +82,5 @@ async def settled(executor: ParkedExecutor, busy: Callable[[], int], over: Calla
         working = busy() > 0 or not executor.parked or len(executor.parked) != seen
         quiet = 0 if working else quiet + 1
         seen = len(executor.parked)
+        # the optimizer model takes its time; where nothing works, one turn of the loop is enough
         await asyncio.sleep(0.001 if busy() > 0 or not executor.parked else 0)

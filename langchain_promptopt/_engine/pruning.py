@@ -53,7 +53,7 @@ class Pruning:
         best, rows = found.best, list(found.best.by_example)
         worth = [await self._lost(found, edits, i, rows) for i in range(len(edits))]
         judged = [w for w in worth if w is not None]
-        if len(judged) < len(edits):
+        if len(judged) < len(edits):  # to rank some edits by score and others not would favour the unscored
             self._tell("the budget did not reach for all edits; those made for the most rows are kept")
             ranked = sorted(range(len(edits)), key=lambda i: -len(edits[i].example_ids))
         else:
@@ -62,6 +62,7 @@ class Pruning:
         if len(kept) == len(edits):
             return best
         lean = await self._attempt(found, kept, rows)
+        # within the limit all edits stay; past it, edits that gain nothing together are no improvement
         if lean is not None and lean.n and lean.score <= self._baseline(rows):
             return best if len(edits) <= self.most else found.baseline
         if len(edits) > self.most:

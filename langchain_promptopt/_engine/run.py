@@ -92,6 +92,7 @@ class Objective:
         if not self.weights:
             return self._score(self.primary, scores)
         parts = [(w, self._score(name, scores)) for name, w in self.weights.items()]
+        # a mean over a part of the metrics would be another measure, so a missing score gives none
         known = [w * score for w, score in parts if score is not None]
         return sum(known) / sum(self.weights.values()) if len(known) == len(parts) else None
 
@@ -283,7 +284,7 @@ class OptimizerModel:
         if known is not None:
             usage = Usage.from_json(known.get("usage"))  # type: ignore[arg-type]  # journal data is JSON
             reply, served, finish = str(known["reply"]), known.get("model_served"), known.get("finish_reason")
-            self._book(step, usage)
+            self._book(step, usage)  # paid for before this start, and part of the budget all the same
         else:
             message, usage = await self._transport(messages, config, kwargs, step)
             self.paid += 1
@@ -317,7 +318,7 @@ class OptimizerModel:
                 future = self._vectors[key] = asyncio.get_running_loop().create_future()
                 try:
                     future.set_result(await self._vector(embeddings, text, f"embedding/{key}", step))
-                except BaseException:
+                except BaseException:  # the place is free again, so the next caller can try
                     del self._vectors[key]
                     future.cancel()
                     raise

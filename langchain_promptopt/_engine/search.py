@@ -133,6 +133,7 @@ class Search:
     async def _measure_baseline(self) -> list[Outcome]:
         """Its first rows; all of them where those look as if the set-up were broken."""
         ids, scoring = DevScores(self.run, self.evaluations, 0).examples, self.run.recipe.scoring
+        # a few rows may all score 0 or all 1 by chance: then the others are run, too, before this counts as broken
         rows = scoring.first(len(ids)) if isinstance(scoring, PartialScoring) else len(ids)
         self.spending.claim(0, cells=rows)
         outcomes = await self.evaluations.ensure(self.run.baseline, "dev", ids[:rows])
@@ -273,6 +274,7 @@ class Search:
         if self.run.data["val"] and final.top:
             measured = [a for a in self.archive.trajectory[1:] if not a.out]
             ranked = sorted(measured, key=lambda a: -a.score)[: final.top]
+            # the user's own prompt is measured, too: the winner must beat it on the same rows
             for attempt in (self.archive.trajectory[0], *ranked):
                 if self._claim_val(attempt):
                     val[attempt.candidate.id] = await self._val(attempt)
@@ -370,7 +372,7 @@ def _admit_seeds(run: Run, spending: Spending, seeds: Iterable[Candidate]) -> li
         if refusal is not None:
             _tell_refused(run, [refusal])
             continue
-        if not spending.claim(0, cells=cells):
+        if not spending.claim(0, cells=cells):  # all seeds cost the same, so the next would not fit either
             break
         parent_id = seed.parents[0] if seed.parents else run.baseline.id
         run.emit(Proposed.of(seed, parent_id=parent_id))

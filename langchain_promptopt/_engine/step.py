@@ -107,7 +107,7 @@ async def plan_step(step: Step, parents: Sequence[Attempt]) -> Plan:
     if parents and not affordable:
         return Plan(cut=True)
     shown = await together(_evidence(step, p) for p in affordable)
-    step.spending.release(step.t)
+    step.spending.release(step.t)  # the evidence is paid for and on the ledger
     families, cut, early = [], 0, True
     for parent, rows in zip(affordable, shown, strict=True):
         paid: list[Proposal] = []
@@ -218,6 +218,7 @@ def _proposals(step: Step, parent: Attempt, rows: list[Shown]) -> list[Proposal]
             parent=parent,
             batch=batch,
             trajectory=trajectory,
+            # under a budget a search may pass its step limit; the schedule then stays at its end
             allowance=recipe.control.allowance(min(t, step.total), step.total),
             ask=ask_for(run, config, t, parent.candidate.id, i, turn=Turn(batch=i, stalled=stalled, astray=astray)),
         )
@@ -226,7 +227,7 @@ def _proposals(step: Step, parent: Attempt, rows: list[Shown]) -> list[Proposal]
 
 
 def ask_for(run: Run, config: RunnableConfig, *place: str | int, turn: Turn | None = None) -> Ask:
-    """Leave to call the optimizer model at one address of this run.
+    """The right to call the optimizer model at one address of this run.
 
     Args:
         run: The run.
@@ -365,7 +366,7 @@ def splice_drafts(run: Run, proposal: Proposal, piece: Workpiece) -> Spliced:
         )
         run.emit(Proposed.of(child, parent_id=parent.id, enforce=enforce, leak=draft.leak))
         made.append(child)
-        known.add(child.id)
+        known.add(child.id)  # the next draft of this proposal may be the same text
     return Spliced(tuple(made), tuple(refused))
 
 

@@ -243,7 +243,7 @@ def run_task_once(task: Task, method: str, seed: int, search_calls: int, model: 
     """
     from langchain_promptopt.optimizer.facade import optimize
 
-    with TemporaryDirectory() as nowhere:  # a bench decides nothing, so its looks at the test rows are nobody's
+    with TemporaryDirectory() as nowhere:  # a bench decides nothing, so its openings of the test rows are not kept
         result = optimize(
             task.first_prompt(),
             data={s: [dict(r) for r in rows] for s, rows in task.rows.items()},

@@ -292,7 +292,7 @@ class SuccessiveHalving(AsMeasured):
         return told(alive, dropped, bench)
 
     def _stay(self, alive: Sequence[Candidate], bench: Bench) -> set[str]:
-        """Arms at or above the mean, at least `keep`; where that drops nobody, the better half."""
+        """Arms at or above the mean, at least `keep`; where that drops none, the better half."""
         scores = {c.id: attempt_of(c, bench.known(c)).score for c in alive}
         mean = sum(scores.values()) / len(scores)
         order = sorted(scores, key=lambda i: -scores[i])

@@ -146,7 +146,7 @@ class ExecutorTests:
         """No job, no call."""
 
         async def done(outcome: Outcome) -> None:
-            pytest.fail(f"nobody asked for {outcome}")
+            pytest.fail(f"this outcome was not asked for: {outcome}")
 
         asyncio.run(executor.evaluate([], done))
 
@@ -207,7 +207,7 @@ class PromptSinkTests:
         raise NotImplementedError
 
     def test_a_push_on_an_old_head_is_refused(self, sink: PromptSink) -> None:
-        """Each push names a new commit; somebody else's commit is never overwritten."""
+        """Each push names a new commit; a commit of another author is never overwritten."""
         first = sink.push(sample_prompts(), message="first", parent=None, tag=None)
         second = sink.push(sample_candidate(1).prompts, message="second", parent=first, tag="staging")
         assert first

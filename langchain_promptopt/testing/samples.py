@@ -108,7 +108,7 @@ def obliging(messages: Sequence[BaseMessage]) -> str:
 
 
 def sample_ask(fn: Answer = obliging, *place: str | int) -> Ask:
-    """Leave to call a scripted model, always at the same address."""
+    """The right to call a scripted model, always at the same address."""
     return Ask(lambda _: ScriptedModel(fn=fn, model_name="conformance"), {}, 7, place or (1, "parent", 0))
 
 
