@@ -1,5 +1,5 @@
-"""The room for LangChain: live templates, chains, models and prompt files.
+"""Everything LangChain: live templates, chains and models.
 
-Nothing here searches or judges. `target` runs a user's chain under a candidate and writes a
-winner back; `prompts` converts; `discover` finds; `files` and its neighbours store and patch.
+Nothing here searches or scores. `discover` finds a chain's prompts, `templates` converts them, and `target`
+runs the chain under a candidate and writes a winner back.
 """

@@ -1,24 +1,15 @@
-"""Connections for many calls at once.
+"""The user's chain as evaluations run it: the same answers, with less work around each model call.
 
-httpx's pool walks over all its connections before and after each request, asking the operating
-system about every idle one, and reads replies in Python; with 64 in flight that is a third of a
-call's processor time. The openai SDK brings a client on aiohttp, which does neither.
+Evaluations run a copy of the chain in which four costs are removed; the user's own objects, and HTTP clients
+that the user passed, are left as they are.
 
-The code of langchain-openai and of the openai SDK, with two helpers of theirs replaced where they do nothing.
+* httpx checks every idle connection before and after each request: our connections are on aiohttp.
+* `ChatOpenAI` reads a reply that is already there in another thread: the copy reads it where it is.
+* The openai SDK looks up the declared type of every key of a message: plain JSON is sent as it is.
+* `StrOutputParser` uses a thread, and a sequence opens a task for each step: both run in line.
 
-A call of `ChatOpenAI` hops to a thread to read a reply that is already there: a tenth of its
-processor time, and with many calls in flight each waits twice for the interpreter. The SDK looks up
-the declared type of every key of every message, as much again, and leaves plain JSON as it is. So a
-subclass runs the very same code with another `run_in_executor` and another `async_maybe_transform`.
-Where that code is written otherwise, or somebody has put an instrument around it, the class stays.
-
-The user's chain as evaluations run it: the same objects, with less work around each call.
-
-Some things cost a chain of prompt, model and parser most beside the model itself: `StrOutputParser`
-hops to a thread to return a string, the sequence opens a task and a callback manager for each step
-even where nobody listens, the default HTTP pool looks at every connection it has before each
-request, and what `lean` tells. Evaluations run a shallow copy of the sequence in which these are
-replaced; the user's own objects, and clients the user passed, are left as they are.
+The last three run LangChain's and the SDK's own code with two helpers replaced. Where that code looks different,
+or is instrumented, it is not replaced.
 """
 
 from __future__ import annotations
@@ -47,15 +38,15 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
 
 _DEFAULT_CLIENT = "_AsyncHttpxClientWrapper"
-"""What langchain-openai makes when nobody passes a client."""
+"""The class of the HTTP client that langchain-openai makes by default."""
 _KEPT_SECONDS = 5.0  # as in the default pool
 
 
 def own_client(root: Any) -> Any | None:
     """An HTTP client like the default one of this `AsyncOpenAI`, on aiohttp; it belongs to one event loop.
 
-    None where its client is anybody else's, speaks through a proxy, or was instrumented, and where the
-    address names a user, which aiohttp takes for a second authorization: those stay.
+    None where the client is not the default one, uses a proxy or is instrumented, and where the address
+    contains a user name, which aiohttp would send as a second authorization. Such a client is kept.
     """
     default = getattr(root, "_client", None)
     transport = getattr(default, "_transport", None)
@@ -71,7 +62,7 @@ def own_client(root: Any) -> Any | None:
 
 @cache
 def _certificates(library: Any) -> Any:
-    """Reading the certificates takes longer than a call: once is enough."""
+    """The certificates, read once: reading them takes longer than a call."""
     return library.create_ssl_context()
 
 
@@ -110,15 +101,15 @@ def _session(certificates: Any, options: Sequence[tuple[Any, ...]]) -> Callable[
 
 
 def lean_model(cls: Any) -> Any:
-    """`ChatOpenAI`, reading replies where it is."""
+    """`ChatOpenAI`, or a subclass that reads replies without another thread."""
     return _lean_model(cls, cls._agenerate)
 
 
-@cache  # by its code too: an instrument may be put around it between two runs
+@cache  # keyed by the code too: it may be instrumented between two runs
 def _lean_model(cls: Any, ask: Any) -> Any:
     if not inspect.isfunction(ask) or "run_in_executor" not in ask.__code__.co_names:
         return cls
-    return _with(cls, "_agenerate", _in_a_world(ask, run_in_executor=_now))
+    return _with(cls, "_agenerate", _with_globals(ask, run_in_executor=_now))
 
 
 def lean_completions(root: Any) -> Any:
@@ -135,19 +126,19 @@ def _lean_completions(cls: Any, create: Any) -> Any:
     if not inspect.isfunction(ask) or "async_maybe_transform" not in ask.__code__.co_names or not _the_sdks_own(create):
         return cls
     transform = ask.__globals__["async_maybe_transform"]
-    return _with(cls, "create", _in_a_world(ask, async_maybe_transform=_plainly(transform)))
+    return _with(cls, "create", _with_globals(ask, async_maybe_transform=_plainly(transform)))
 
 
 def _the_sdks_own(create: Any) -> bool:
-    """Whether nobody has put an instrument around the request."""
+    """Whether the request method is the SDK's own, not an instrumented one."""
     home = str(sys.modules["openai"].__path__[0])
     return inspect.isfunction(create) and create.__code__.co_filename.startswith(home)
 
 
-def _in_a_world(function: Any, **names: Any) -> FunctionType:
+def _with_globals(function: Any, **names: Any) -> FunctionType:
     """The function with these globals in place of its own."""
-    world = {**function.__globals__, **names}
-    made = FunctionType(function.__code__, world, function.__name__, function.__defaults__, function.__closure__)
+    changed = {**function.__globals__, **names}
+    made = FunctionType(function.__code__, changed, function.__name__, function.__defaults__, function.__closure__)
     made.__kwdefaults__ = function.__kwdefaults__
     return made
 
@@ -260,10 +251,19 @@ def _is_straight(steps: list[Any]) -> bool:
 
 
 class _Straight(RunnableSequence[Any, Any]):
-    """The sequence; where nobody listens to more than model calls its steps follow each other plainly."""
+    """The sequence. Where all handlers listen to models only, it calls its steps without tasks of their own."""
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
-        """Answer one input."""
+        """Answer one input.
+
+        Args:
+            input: The prompt's variables.
+            config: LangChain's config; its handlers decide whether each step is reported.
+            **kwargs: LangChain's; with any of them, the sequence runs as LangChain's own does.
+
+        Returns:
+            The parser's text, or the model's message where the chain has no parser.
+        """
         if kwargs or not _models_alone(config):
             return await super().ainvoke(input, config, **kwargs)
         prompt, model, *rest = self.steps
@@ -278,12 +278,12 @@ _Straight.__name__ = _Straight.__qualname__ = RunnableSequence.__name__  # trace
 
 
 def _models_alone(config: RunnableConfig | None) -> bool:
-    """Whether every handler that would hear of this run wants to hear of its models only."""
+    """Whether every handler of this run listens to model calls only."""
     return all(h.ignore_chain for h in get_async_callback_manager_for_config(ensure_config(config)).handlers)
 
 
 class _Inline(StrOutputParser):
-    """The parser, without the thread."""
+    """The parser, without a thread."""
 
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> str:
         """Take the text."""

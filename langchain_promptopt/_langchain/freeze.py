@@ -1,4 +1,4 @@
-"""`freeze=`: which text of a prompt nobody may touch, by heading, pattern, role, message or name."""
+"""`freeze=`: text of a prompt that must not change, named by heading, pattern, role, message or prompt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMS = 'Write "## Heading", "re:pattern", "role:human", "message:0" or "prompt:NAME".'
 
 _HIDDEN = re.compile(r"\s*<(?:!|\?|(?:script|pre|style|textarea)\b)", re.IGNORECASE)
-"""HTML whose content is no text of the prompt's structure: comments, declarations, code."""
+"""HTML in which no headings are looked for: comments, declarations, code."""
 _ROLES = {"user": "human", "assistant": "ai"}
 
 
@@ -60,7 +60,7 @@ def resolve_freeze(prompts: PromptSet, rules: Sequence[str]) -> PromptSet:
         prompts = _apply(prompts, rule)
     if not editable_text(prompts):
         msg = "nothing is left to edit: all text is frozen or a variable"
-        mend = "Remove a freeze rule." if rules else "Give a prompt with words of its own around its variables."
+        mend = "Remove a freeze rule." if rules else "Use a prompt that has text around its variables."
         raise PromptError(msg, where=", ".join(p.name for p in prompts), mend=mend)
     return prompts
 
@@ -75,7 +75,7 @@ def editable_text(prompts: PromptSet) -> str:
 def headings(text: str) -> tuple[Heading, ...]:
     r"""The headings that Markdown sees at the top level, in order: `# A` as well as a line underlined with = or -.
 
-    What stands in code, in HTML, in a list or in a quote is no heading.
+    A line in code, in HTML, in a list or in a quote is not a heading.
 
     >>> [h.text for h in headings("# A\nx\n~~~\n# no\n~~~\nB\n---\ny\n# C")]
     ['# A', '## B', '# C']
@@ -84,10 +84,10 @@ def headings(text: str) -> tuple[Heading, ...]:
 
 
 def headings_in_tags(text: str) -> tuple[Heading, ...]:
-    r"""Headings that stand right below a tag such as <rules>, where Markdown sees HTML up to the next blank line.
+    r"""Headings directly below a tag such as <rules>, where Markdown sees HTML up to the next blank line.
 
-    Prompts are written like that, and whoever names such a heading means it. Its section ends where Markdown
-    sees the next heading, so that rather more is frozen than less.
+    Prompts are often written like that. The section ends where Markdown sees the next heading, so that too much
+    is frozen rather than too little.
 
     >>> [h.text for h in headings_in_tags("<rules>\n## A\nx\n</rules>")]
     ['## A']
@@ -145,14 +145,14 @@ def _apply(prompts: PromptSet, rule: str) -> PromptSet:
         return _freeze_matches(prompts, rule, value)
     if kind in {"role", "message", "prompt"} and value:
         return _freeze_messages(prompts, rule, kind, value)
-    msg = f"the freeze rule {rule!r} is none we know"
+    msg = f"{rule!r} is not a known kind of freeze rule"
     raise ConfigError(msg, where="freeze", mend=FORMS)
 
 
 def _freeze_section(prompts: PromptSet, rule: str) -> PromptSet:
     wanted = headings(rule)
     if len(wanted) != 1:
-        msg = f"the freeze rule {rule!r} is no Markdown heading"
+        msg = f"the freeze rule {rule!r} is not a Markdown heading"
         raise ConfigError(msg, where="freeze", mend=FORMS)
     found = [(p, i, headings(m.template)) for p, i, m in _messages(prompts)]
     if not any(h.key == wanted[0].key for _, _, seen in found for h in seen):
@@ -168,7 +168,7 @@ def _freeze_matches(prompts: PromptSet, rule: str, source: str) -> PromptSet:
     try:
         pattern = re.compile(source, re.DOTALL | re.MULTILINE)
     except re.error as error:
-        msg = f"the freeze rule {rule!r} is no regular expression: {error}"
+        msg = f"the freeze rule {rule!r} is not a regular expression: {error}"
         raise ConfigError(msg, where="freeze") from error
     found = [(p, i, [m.span() for m in pattern.finditer(message.template)]) for p, i, message in _messages(prompts)]
     return _with_ranges(prompts, found, rule, "Patterns are searched in each message's template source.")
@@ -196,6 +196,7 @@ def _freeze_messages(prompts: PromptSet, rule: str, kind: str, value: str) -> Pr
     role = _ROLES.get(value, value)
 
     def chosen(prompt: Prompt, index: int, message: Message) -> bool:
+        """Whether the rule names this message."""
         return {
             "role": message.role in {role, value},
             "message": value == str(index),

@@ -1,8 +1,8 @@
-"""What a chain remembers between calls, and the ids that keep every evaluation to itself.
+"""What a chain remembers between calls, and the ids that keep evaluations apart.
 
-Graphs with a checkpointer and runnables with a message history are found by the walk; no package of theirs is
-imported. Each evaluation, repeats and second tries included, gets thread and session ids of its own, also where an
-id was bound to the chain. Memory that takes no id is refused.
+Graphs with a checkpointer and runnables with a message history are found by their class names, so their packages
+are not imported. Each evaluation, repeats and retries included, gets its own thread and session ids, even where
+an id was bound to the chain. Memory that takes no id is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Isolation:
     """The config of each evaluation.
 
     Attributes:
-        given: What the caller wants to reach the chain.
+        given: The caller's config for the chain.
         ids: Names in `configurable` that get a fresh value each time, with their types.
     """
 
@@ -55,7 +55,9 @@ class Isolation:
 
 def _fresh(kind: type) -> Any:
     made = uuid.uuid4()
-    return made.int >> 65 if kind is int else made if kind is uuid.UUID else str(made)
+    if kind is int:
+        return made.int >> 65  # 63 bits: what databases take as an integer key
+    return made if kind is uuid.UUID else str(made)
 
 
 def checked(given: Any) -> RunnableConfig:
@@ -66,16 +68,20 @@ def checked(given: Any) -> RunnableConfig:
     for name in given:
         if name not in CONFIG_KEYS:
             mend = f'Put it under "configurable": config={{"configurable": {{{name!r}: ...}}}}.'
-            msg_0 = f"a config has no key {name!r}"
-            raise ConfigError(msg_0, where="config", mend=mend)
+            msg = f"a config has no key {name!r}"
+            raise ConfigError(msg, where="config", mend=mend)
     return cast("RunnableConfig", dict(given))
 
 
 def isolation_of(task: Any, given: Given = None) -> Isolation:
-    """What each evaluation of `task` is given to keep it apart from the others.
+    """The config that keeps each evaluation of `task` apart from the others.
+
+    Args:
+        task: The chain or function.
+        given: The caller's config, or a function of an example's inputs that returns one.
 
     Raises:
-        ConfigError: The chain remembers something that no id keeps apart; named with its place.
+        ConfigError: The chain has a memory that no id separates; the error says where.
     """
     if given is not None and not callable(given):
         checked(given)
@@ -127,7 +133,7 @@ def _is_a(thing: Any, name: str) -> bool:
 
 
 def _constant_id(function: Any, ids: Mapping[str, type]) -> str:
-    """Where the code of a function writes one of the ids down as a constant, else nothing."""
+    """Where the function's code sets one of the ids to a constant; "" where it does not."""
     try:
         lines, first = inspect.getsourcelines(function)
         tree = ast.parse(textwrap.dedent("".join(lines)))

@@ -1,7 +1,7 @@
-"""Models by name, by object or by openai client; what identifies one in a run's record.
+"""Chat models from a name, an object or an openai client; their ids in a run's record; a check that costs nothing.
 
-A model may be made without its key, for all that can be said before a call; and an endpoint can be asked
-whether it takes our key and knows a model, without paying for an answer.
+Estimates and dry runs may build a model whose key is not set. `probe` asks an endpoint whether it accepts the key
+and has the model, without a paid call.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
 
 NO_KEY = "promptopt-without-key"
-"""Stands in the place of the key; a model that has it must not be called."""
+"""Used in place of a missing key; a model that has it must not be called."""
 _missing: ContextVar[list[CredentialsError] | None] = ContextVar("promptopt_missing_keys", default=None)
 
 
 @contextmanager
 def without_keys() -> Iterator[list[CredentialsError]]:
-    """A block in which a model by name is made although its key is not set; what is missing is in the list.
+    """A block in which a model can be built although its key is not set; yields the list of what is missing.
 
-    Blocks inside share the outermost one's list. Nothing in the block may call a model.
+    Nested blocks share the outermost one's list. Nothing in the block may call a model.
     """
     outer = _missing.get()
     if outer is not None:
@@ -88,8 +88,11 @@ def resolve_model(
     Args:
         spec: "provider:name", a chat model, or `(openai client, "model")`.
         role: What it is for (`optimizer`, `target`), for factories and error messages.
-        factories: Models that this package brings, by name ("offline"); called with the role.
-        base_url: Where a model given by name is served; None is what the provider's package says.
+        factories: This package's own models by name ("offline"); called with the role.
+        base_url: The endpoint of a model given by name; None is the provider package's default.
+
+    Returns:
+        The model; an object that was given is returned as it is.
 
     Raises:
         ConfigError: The spec is of no known form, or the provider's package is not installed.
@@ -102,7 +105,7 @@ def resolve_model(
     if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], str):  # (client, name)
         return _from_client(spec[0], spec[1], role)
     if not isinstance(spec, str):
-        msg = f"a {type(spec).__name__} is no model"
+        msg = f"a {type(spec).__name__} is not a model"
         raise ConfigError(msg, where=f"{role} model", mend=_FORMS)
     if factories and spec in factories:
         return factories[spec](role)
@@ -169,7 +172,7 @@ def _from_client(client: Any, name: str, role: str) -> BaseChatModel:
         return ChatOpenAI(**known, async_client=client.chat.completions, root_async_client=client)
     if isinstance(client, openai.OpenAI):
         return _sync_client_model()(**known, client=client.chat.completions, root_client=client)
-    msg = f"a {type(client).__name__} is no openai client"
+    msg = f"a {type(client).__name__} is not an openai client"
     raise ConfigError(msg, where=f"{role} model", mend=_FORMS)
 
 
@@ -272,20 +275,21 @@ def _without_secrets(value: Any) -> Any:
 _PATIENCE = 10.0
 """Seconds for one request."""
 _SHOWN = 5
+"""Model names of an endpoint that an error message lists."""
 
 
 async def probe(role: str, model: Any) -> Probe:
-    """Ask an OpenAI-compatible endpoint for its entry on the model; others cannot be asked for free."""
+    """Ask an OpenAI-compatible endpoint for its entry on the model; other kinds have no free request."""
     name, where = model_name(model), endpoint_of(model)
     openai = sys.modules.get("openai")
     model = unbound(model)
     if has_no_key(model):
         return Probe(role, name, "no key", "OPENAI_API_KEY is not set", where)
     if type(model).__module__.startswith("langchain_promptopt.offline"):
-        return Probe(role, name, "not asked", "a built-in program, free and without an endpoint", where)
+        return Probe(role, name, "not asked", "built in: it is free and has no endpoint", where)
     client = getattr(model, "root_async_client", None)
     if openai is None or type(client) is not openai.AsyncOpenAI:
-        return Probe(role, name, "not asked", "this kind of model cannot be asked without paying", where)
+        return Probe(role, name, "not asked", "this kind of model has no free check", where)
     made = quick(model)  # connections of its own, so that none is left to another event loop
     try:
         asked: Any = made.chain
@@ -297,14 +301,14 @@ async def probe(role: str, model: Any) -> Probe:
 async def _asked(client: Any, role: str, name: str, where: str) -> Probe:
     try:
         await client.models.retrieve(name)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+    except Exception as error:  # noqa: BLE001 - every error is an answer here
         found = _refusal(error, role, name, where)
         return found if found is not None else await _listed(client, role, name, where)
     return Probe(role, name, "answers", where=where)
 
 
 async def _listed(client: Any, role: str, name: str, where: str) -> Probe:
-    """Many servers have no entry for each model, but a list; what is not on it may be an alias all the same."""
+    """Look in the endpoint's list: many servers have no entry for each model. An unlisted name may be an alias."""
     try:
         known = [m.id for m in (await client.models.list()).data]
     except Exception as error:  # noqa: BLE001 - as above

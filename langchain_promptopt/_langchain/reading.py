@@ -1,8 +1,8 @@
-"""Which inputs of a row a chain reads, as far as its structure shows it, without running anything.
+"""Which inputs of an example a chain reads, found from its structure without running it.
 
-Leaks, repeats and openings compare what is read and nothing else, so that a row number does not make a new row.
-The row is followed through sequences, parallel steps, branches and `assign`, until a prompt, a graph or a function
-takes names from it. Where it goes into code that cannot be followed, all inputs count as read.
+Checks for leaks and duplicates compare only the inputs that are read, so that a row number does not make a
+duplicate a new example. The inputs are followed through sequences, parallel steps, branches and `assign`, until a
+prompt, a graph or a function takes names from them. Where they reach code that cannot be followed, all count as read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _UnknownReading(Exception):  # noqa: N818 - never leaves this file
 
 @dataclass(frozen=True)
 class _Value:
-    """What a step is given: the row itself, values made from it, or a mapping that mixes the two."""
+    """The input of a step: the row itself, values made from it, or a mapping of both."""
 
     row: bool = False
     parts: Mapping[str, _Value] = field(default_factory=dict)
@@ -55,11 +55,11 @@ class _Value:
 
 _ROW = _Value(row=True)
 _MADE = _Value()
-"""A value in which the row does not stand any more."""
+"""A value that no longer contains the row."""
 
 
 def reading_of(task: Any) -> Reading:
-    """What a chain, a prompt template or a function reads of each row; `Reading()` where that cannot be told."""
+    """What a chain, a prompt template or a function reads of each row; `Reading()` where that is unknown."""
     flow = _Flow()
     try:
         if isinstance(task, Runnable):

@@ -1,12 +1,8 @@
-"""Templates as a row of leaves: one per message, placeholder, few-shot part or opaque block.
+"""LangChain templates to our `Prompt` and back, and a template's new state written into the live object.
 
-Nested chat prompts are flattened. Reading and writing walk the leaves in the same order, so no
-addresses are needed. Only leaf texts are ever replaced, always in new objects: `partial()` and
-shallow copies share message templates with their siblings.
-
-Live LangChain templates to our `Prompt` and back.
-
-Writing a template's new state into the live object, and taking it back byte for byte.
+A template is read as a list of leaves: one for each message, placeholder, few-shot part or opaque block; nested
+chat prompts are flattened. Reading and writing walk the leaves in the same order, so no addresses are needed.
+Only the texts of leaves are replaced, always in new objects: `partial()` and shallow copies share message templates.
 """
 
 from __future__ import annotations
@@ -279,19 +275,20 @@ def chooses_examples(node: Any) -> bool:
     return any(chooses_examples(part) for part in parts if isinstance(part, BaseModel))
 
 
-# ------------------------------------------------------------ Live LangChain templates to our `Prompt` and back
-
 HUB_COMMIT = "lc_hub_commit_hash"
-"""Metadata of hub-pulled prompts that is untrue once the text differs from the commit."""
+"""Metadata of prompts pulled from the hub; it is dropped once the text differs from the commit."""
 
 
 def to_prompt(template: BasePromptTemplate[Any], *, name: str, source: str = "") -> Prompt:
-    """What a search sees of a live template. The template is not touched.
+    """A live template as our `Prompt`. The template is not changed.
 
     Args:
         template: Any LangChain prompt template.
-        name: How events, files and the user call it.
+        name: The prompt's name in events, in files and for the user.
         source: Where it was found.
+
+    Returns:
+        Its messages in order, each marked editable or frozen, and the names of its partial variables.
     """
     return Prompt(
         name=name,
@@ -305,12 +302,12 @@ def to_prompt(template: BasePromptTemplate[Any], *, name: str, source: str = "")
 def from_prompt(prompt: Prompt, *, like: BasePromptTemplate[Any]) -> BasePromptTemplate[Any]:
     """A freshly validated template of the type of `like` with the texts of `prompt`.
 
-    Everything but the texts is kept (metadata, tags, partials, output parser, schema, names);
-    hub commit metadata that the new text makes untrue is dropped. `like` is not touched.
+    Everything else is kept (metadata, tags, partials, output parser, schema, names), except the hub commit
+    where the text is new. `like` is not changed.
 
     Raises:
         PromptError: The prompt has other messages than `like`, changes a frozen one, does not
-            parse, or asks for other variables.
+            parse, or has other variables.
     """
     now = to_prompt(like, name=prompt.name)
     _check_same_shape(prompt, now)
@@ -355,7 +352,7 @@ def build_template(prompt: Prompt) -> BasePromptTemplate[Any]:
 
 
 def template_errors() -> tuple[type[Exception], ...]:
-    """What LangChain's three template engines raise for a bad template or value."""
+    """The errors that LangChain's three template engines raise for a bad template or value."""
     from jinja2 import TemplateError
 
     return (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError, TemplateError)
@@ -389,8 +386,6 @@ def _new_message(message: Message, *, optional: set[str]) -> Any:
             return kind.from_template(text, template_format=message.template_format)
     return ChatMessagePromptTemplate.from_template(text, template_format=message.template_format, role=role)
 
-
-# ------------------------------------------------------------ Writing a template's new state into the live object,
 
 _WRITING = threading.RLock()
 _PARTS = (BasePromptTemplate, BaseMessagePromptTemplate, BaseMessage)

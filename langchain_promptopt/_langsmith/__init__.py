@@ -1,1 +1,1 @@
-"""Everything LangSmith: the only room that imports the SDK. Nothing here is reached unless a user asks for it."""
+"""Everything LangSmith: the only package that imports its SDK. It is not used unless a user asks for LangSmith."""

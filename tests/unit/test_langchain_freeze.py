@@ -63,12 +63,12 @@ def test_rules_add_up():
         ("## Refund polici", "nearest heading is '## Refund policy'"),
         ("re:nowhere", "matches nothing"),
         ("re:z*", "matches nothing"),
-        ("re:(", "no regular expression"),
+        ("re:(", "not a regular expression"),
         ("role:critic", "There is: human, system"),
         ("message:7", "There is: 0, 1"),
         ("prompt:other", "There is: main"),
         ("Refund policy", "re:pattern"),
-        ("#Refund", "no Markdown heading"),
+        ("#Refund", "not a Markdown heading"),
     ],
 )
 def test_a_rule_that_matches_nothing_is_refused(rule, hint):

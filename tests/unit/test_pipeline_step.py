@@ -555,7 +555,7 @@ def test_an_optimizer_model_is_imported_like_a_chain(config, tmp_path, place):
 @pytest.mark.parametrize(
     ("name", "more", "told"),
     [
-        ("models_of_ours:no_model", {}, "a dict is no model"),
+        ("models_of_ours:no_model", {}, "a dict is not a model"),
         ("models_of_ours:nothing", {}, "'models_of_ours' has no 'nothing'"),
         ("gone.models:editor", {}, "no module 'gone'"),
         ("models_of_ours:editor", {"base_url": "http://127.0.0.1:1"}, "has its own endpoint"),
