@@ -1,8 +1,7 @@
-"""What people wrote about rows: feedback on the runs that rows came from, or that were reviewed in a queue.
+"""Examples of a LangSmith dataset at one fixed version, with people's feedback on them as notes.
 
-It is read and never waited for: a queue nobody has worked through gives no notes.
-
-Rows of a LangSmith dataset at one fixed version, with what people said about them as notes.
+Feedback comes from the runs that examples were made of, and from runs in annotation queues. It is read as it is
+now: runs that are still to be reviewed give no notes.
 """
 
 from __future__ import annotations
@@ -26,16 +25,31 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.ports import DataSet
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 _BY_PEOPLE = frozenset({"app", "api"})
 """Sources of feedback that is written in LangSmith's pages, or sent in by an application for its users."""
-_AT_ONCE = 50
-"""Runs asked about by one request; their ids stand in its URL."""
+_RUNS_AT_ONCE = 50
+"""Runs whose feedback one request reads; their ids are in its URL, which must not grow too long."""
+_EXAMPLES_AT_ONCE = 500
+"""Examples moved to a split by one request."""
 _PAGE = 100
 
 
 def notes_on(service: Service, examples: Sequence[Example], queues: Sequence[str] = ()) -> dict[UUID, str]:
-    """Notes by example: people's feedback on its source run, and on runs of it in these queues."""
+    """People's feedback on an example's source run, and on its runs in annotation queues.
+
+    Args:
+        service: The API.
+        examples: The dataset's examples.
+        queues: Names or ids of annotation queues.
+
+    Returns:
+        One note for each example that has feedback in words, by the example's id.
+
+    Raises:
+        CredentialsError: There is no such queue, or the key may not read it.
+        UnavailableError: LangSmith could not be reached.
+    """
     by_run: dict[str, UUID] = {str(e.source_run_id): e.id for e in examples if e.source_run_id is not None}
     by_id = {str(e.id): e.id for e in examples}
     for queue in queues:
@@ -63,8 +77,8 @@ def _queued(service: Service, queue: str) -> list[Mapping[str, Any]]:
 
 
 def _feedback(service: Service, runs: Sequence[str]) -> Iterable[Mapping[str, Any]]:
-    for at in range(0, len(runs), _AT_ONCE):
-        rows = _pages(service, "reading feedback", "/feedback", {"run": list(runs[at : at + _AT_ONCE])})
+    for at in range(0, len(runs), _RUNS_AT_ONCE):
+        rows = _pages(service, "reading feedback", "/feedback", {"run": list(runs[at : at + _RUNS_AT_ONCE])})
         ours = [row for row in rows if (row.get("feedback_source") or {}).get("type", "app") in _BY_PEOPLE]
         yield from sorted(ours, key=lambda row: (str(row["created_at"]), str(row["id"])))
 
@@ -79,20 +93,13 @@ def _pages(service: Service, what: str, path: str, params: Mapping[str, Any]) ->
 
 
 def _text(feedback: Mapping[str, Any]) -> str:
-    """The words in a feedback; a bare score says nothing a proposer could use."""
+    """A feedback's comment and correction. A score alone is no help to a proposer."""
     parts = [str(feedback.get("comment") or "").strip()]
     correction = feedback.get("correction")
     if correction:
         wanted = correction.get("output", correction) if isinstance(correction, dict) else correction
         parts.append(f"should have been: {wanted}")
     return "; ".join(p for p in parts if p)
-
-
-# ------------------------------------------------------------ Rows of a LangSmith dataset at one fixed version, wi
-
-_UUID_datasets = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
-_AT_ONCE_datasets = 500
-"""Examples moved to a split by one request."""
 
 
 @dataclass
@@ -102,7 +109,7 @@ class LangSmithRows:
     Args:
         as_of: Version: a tag, or a time in ISO form; None is the latest, fixed when it is read.
         metadata: Only examples whose metadata holds all of this.
-        queues: Annotation queues (name or id) whose reviewed runs give notes to their examples.
+        queues: Annotation queues (name or id); feedback on their runs becomes notes of the runs' examples.
         service: The API; None connects on the first read.
     """
 
@@ -116,11 +123,12 @@ class LangSmithRows:
     """Its version, concrete even where "latest" was asked for."""
 
     def __call__(self, name: str) -> list[dict[str, Any]]:
-        """All rows, oldest first, in the shape {id, inputs, outputs, metadata, note}.
+        """All examples, oldest first, in the shape {id, inputs, outputs, metadata, note}.
 
         Raises:
             CredentialsError: No such dataset or version, or no key for it.
-            UnavailableError: LangSmith stayed out of reach.
+            DataError: The dataset has no examples with this metadata.
+            UnavailableError: LangSmith could not be reached.
         """
         self.service = self.service or Service()
         self.dataset = find_dataset(self.service, name)
@@ -149,8 +157,8 @@ class LangSmithRows:
             lambda: list(client.list_examples(dataset_id=dataset.id, as_of=when, metadata=dict(self.metadata) or None)),
         )
         if len({e.id for e in found}) != len(found):
-            msg = f"LangSmith gave some examples of {name!r} twice and may have left others out"
-            raise UnavailableError(msg, mend="Read it again; its pages changed meanwhile.", role="langsmith")
+            msg = f"LangSmith returned some examples of {name!r} twice and may have left others out"
+            raise UnavailableError(msg, mend="Try again: the dataset was changed while it was read.", role="langsmith")
         if not found:
             chosen = f" with metadata {dict(self.metadata)}" if self.metadata else ""
             msg = f"dataset {name!r} has no examples{chosen} as of {when.isoformat()}"
@@ -160,7 +168,7 @@ class LangSmithRows:
     def write_splits(self, splits: Mapping[str, Iterable[str]]) -> str:
         """Put examples into LangSmith splits of these names; returns the version that has them.
 
-        Examples that stand in the split already are left alone, so repeating it changes nothing.
+        Examples that are in the split already are left alone, so repeating it changes nothing.
         """
         assert self.service is not None  # noqa: S101 - rows were read before they were split
         assert self.dataset is not None  # noqa: S101 - the same
@@ -171,8 +179,8 @@ class LangSmithRows:
                 lambda split=split: {str(e.id) for e in client.list_examples(dataset_id=dataset.id, splits=[split])},  # type: ignore[misc]  # bound early
             )
             missing = [i for i in ids if i not in there]
-            for at in range(0, len(missing), _AT_ONCE_datasets):
-                part = [UUID(i) for i in missing[at : at + _AT_ONCE_datasets]]
+            for at in range(0, len(missing), _EXAMPLES_AT_ONCE):
+                part = [UUID(i) for i in missing[at : at + _EXAMPLES_AT_ONCE]]
                 self.service.call(
                     f"writing split {split!r} of dataset {dataset.name!r}",
                     lambda split=split, part=part: client.update_dataset_splits(  # type: ignore[misc]  # bound early
@@ -183,19 +191,16 @@ class LangSmithRows:
         return self.version
 
     def split_back(self, data: DataSet) -> str:
-        """`write_splits` for the splits that a dataset without any was given here."""
+        """Write the splits of `data` to the dataset; returns the version that has them."""
         return self.write_splits({name: [e.id for e in rows] for name, rows in data.splits.items()})
 
 
 def find_dataset(service: Service, name: str) -> Dataset:
     """The dataset of a name, an id, or a URL that holds its id. Raises CredentialsError where there is none."""
-    found = (
-        _UUID_datasets.findall(name)
-        if name.startswith(("http://", "https://")) or _UUID_datasets.fullmatch(name)
-        else []
-    )
+    is_url = name.startswith(("http://", "https://"))
+    found = _UUID.findall(name) if is_url or _UUID.fullmatch(name) else []
     which: dict[str, Any] = {"dataset_id": UUID(found[-1])} if found else {"dataset_name": name}
-    if name.startswith(("http://", "https://")) and not found:
+    if is_url and not found:
         msg = f"the URL {name!r} holds no dataset id"
         raise DataError(msg, mend="Copy it from the dataset's own page in LangSmith.")
 

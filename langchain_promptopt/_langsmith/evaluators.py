@@ -1,8 +1,7 @@
-"""Evaluators kept in LangSmith, by name: a judge's prompt is read and run here; code stays where it is.
+"""LLM judges stored in LangSmith, by name: their prompt is read from there and run here.
 
-A judge is its prompt (with the schema of its answer), the model stored beside it, and which field of
-a row fills which variable. Code evaluators run in LangSmith's sandbox alone: workspace code is not
-executed on this machine.
+A judge has a prompt with the schema of its answer, a model, and a mapping from the example's fields to the
+prompt's variables. Evaluators that are code are refused: code of a workspace is not executed on this machine.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _PROVIDERS = {
 
 @dataclass(frozen=True)
 class StoredJudge:
-    """A judge of a workspace, callable as LangSmith calls evaluators. Equal content is the same judge."""
+    """A workspace's judge, called as LangSmith calls evaluators. Judges with the same content are equal."""
 
     key: str
     commit: str
@@ -48,7 +47,19 @@ class StoredJudge:
     async def __call__(
         self, inputs: dict[str, Any], outputs: dict[str, Any], reference_outputs: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        """The judge's verdicts on one row: one for each field of its schema that is no comment."""
+        """The judge's scores of one example.
+
+        Args:
+            inputs: The example's inputs.
+            outputs: The chain's answer.
+            reference_outputs: The example's reference outputs.
+
+        Returns:
+            One result for each field of the judge's schema that is not a comment, in LangSmith's form.
+
+        Raises:
+            EvaluatorError: The example has no such field, or the reply has no score.
+        """
         row = {"inputs": inputs, "outputs": outputs, "reference_outputs": reference_outputs}
         values = {name: _value(row, self.mapping.get(name, name), name, self.key) for name in self.variables}
         found = await self.chain.ainvoke(values)
@@ -60,17 +71,20 @@ def stored(name: str, hub: PromptHub, model_of: Callable[[str | None], tuple[str
 
     Args:
         name: Its name in the workspace, without the prefix.
-        hub: The workspace.
+        hub: The workspace's prompts.
         model_of: Turns the stored "provider:model" (None where none is stored) into a name and a model.
 
+    Returns:
+        The judge, at the commit it has now.
+
     Raises:
-        EvaluatorError: No such evaluator, or one that only LangSmith can run.
+        EvaluatorError: There is no such evaluator, or only LangSmith can run it.
     """
     row = _find(hub, name)
     judge = row.get("llm_evaluator") or {}
     if not judge.get("prompt_repo_handle"):
         msg = f"the LangSmith evaluator {name!r} is code, which runs in LangSmith only"
-        mend = "Copy its function into your project and name it module:function."
+        mend = "Copy its function into your project and name it as module:function."
         raise EvaluatorError(msg, mend=mend, key=name)
     place = Address("-", judge["prompt_repo_handle"], judge.get("commit_hash_or_tag") or "latest")
     commit = hub.commit_at(place)
@@ -107,7 +121,7 @@ def _prompt(hub: PromptHub, place: Address, name: str) -> BasePromptTemplate[Any
     commit = hub.commit_at(place)
     prompt = template_in(commit) if commit is not None else None
     if prompt is not None and not hasattr(prompt, "schema_"):
-        msg = f"the prompt of the LangSmith evaluator {name!r} has no schema, so its answer is no score"
+        msg = f"the prompt of the LangSmith evaluator {name!r} has no output schema, so its answer is not a score"
         raise EvaluatorError(msg, mend="Give the judge's prompt an output schema with a number in it.", key=name)
     return prompt
 
@@ -126,13 +140,13 @@ def _model(hub: PromptHub, place: Address) -> str | None:
 
 
 def _value(row: Mapping[str, Any], path: str, variable: str, key: str) -> Any:
-    """The part of a row that "input.question" names."""
+    """The value at a path such as "input.question"."""
     side, *rest = path.split(".")
     found: Any = row.get(_SIDES.get(side, side))
     for part in rest:
         found = found.get(part) if isinstance(found, Mapping) else None
     if found is None:
-        msg = f"the judge {key!r} fills `{variable}` from {path!r}, which this row does not have"
+        msg = f"the judge {key!r} fills `{variable}` from {path!r}, which this example does not have"
         raise EvaluatorError(msg, mend="Correct the variable mapping in LangSmith.", key=key)
     return found
 

@@ -1,6 +1,6 @@
 """A run's candidates as experiments of their dataset, made from the journal: no model is called again.
 
-All ids are derived from the run, so that publishing twice, or going on after a failure, adds nothing twice.
+All ids are derived from the run's id, so that publishing again, also after a failure, adds nothing twice.
 """
 
 from __future__ import annotations
@@ -51,19 +51,23 @@ def publish(
     examples: Mapping[str, Example],
     summaries: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Published:
-    """Baseline, step winners and final as experiments of the dataset `source`, each row with its scores as feedback.
+    """Publish baseline, step winners and final as experiments, with each example's scores as feedback.
 
     Args:
         service: The API.
         source: Name, id or URL of the dataset.
         record: The run.
-        events: Its journal; test rows stay hidden where the test did not come to its end.
-        examples: The dataset's rows by id; other rows cannot be linked and are left out.
-        summaries: What summary evaluators say of a candidate: {metric, split, value, comment}.
+        events: Its journal; results on the test split are left out where the test was not finished.
+        examples: The dataset's examples by id; results on other examples cannot be linked and are left out.
+        summaries: Results of summary evaluators by candidate id: {metric, split, value, comment}.
+
+    Returns:
+        The experiments' ids, and the page that compares them.
 
     Raises:
-        CredentialsError, UsageError, UnavailableError: LangSmith did not take it; what was sent is kept there,
-            and publishing again completes it.
+        CredentialsError: The dataset does not exist, or the key may not write to it.
+        UsageError: LangSmith refused a request.
+        UnavailableError: LangSmith could not be reached. What was sent is kept there; publishing again completes it.
     """
     dataset = find_dataset(service, source)
     known = shown_events(events)
@@ -79,7 +83,7 @@ def publish(
 
 
 def winners(record: RunRecord, events: Sequence[Mapping[str, Any]]) -> dict[str, Tried]:
-    """The candidates worth keeping, by what they are called: baseline, the best of each step, final."""
+    """The candidates to publish, by label: "baseline", "step N" (the best of each step), "final"."""
     best, tried = [record.seed_id], record.candidates
     for event in events:
         kept = event["data"].get("kept") if event["type"] == "selected" else None
@@ -94,7 +98,7 @@ def winners(record: RunRecord, events: Sequence[Mapping[str, Any]]) -> dict[str,
 
 
 def _rows(events: Sequence[Mapping[str, Any]], candidate: str) -> list[Mapping[str, Any]]:
-    """The last word on each cell of a candidate."""
+    """The newest result of each cell of a candidate: split, example and repeat."""
     cells = {
         (e["data"]["split"], e["data"]["example_id"], e["data"].get("repeat", 0)): e
         for e in events
@@ -120,7 +124,7 @@ class _Experiment:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Lineage, under the keys the traces use. Nothing about the machine or its repository."""
+        """The candidate's origin, under the keys that traces use. Nothing about the machine or its repository."""
         started = self.record.started
         return {
             "promptopt_run_id": self.record.run_id,
@@ -134,12 +138,12 @@ class _Experiment:
         }
 
     def publish(self, rows: Sequence[Mapping[str, Any]], examples: Mapping[str, Example]) -> str:
-        """Send project, runs and feedback, and close the project; one that is closed is complete."""
+        """Send project, runs and feedback, then close the project. A closed project is complete and is not sent."""
         what = f"publishing experiment {self.label!r}"
-        standing = self.service.find(what, f"/sessions/{self.id}")
-        if standing is not None and standing.get("end_time"):
+        existing = self.service.find(what, f"/sessions/{self.id}")
+        if existing is not None and existing.get("end_time"):
             return self.id
-        if standing is None:
+        if existing is None:
             self._create(what, rows)
         runs = [self._run(event, examples) for event in rows]
         for at in range(0, len(runs), _AT_ONCE):
@@ -165,7 +169,7 @@ class _Experiment:
         self._send(what, "/sessions", body)
 
     def _send(self, what: str, path: str, body: Mapping[str, Any]) -> None:
-        """POST something that has an id of ours: that it is there already is as good as an answer."""
+        """POST an object with an id of ours. A conflict means that an earlier request created it: that is success."""
         try:
             self.service.call(what, lambda: self.service.client.request_with_retries("POST", path, json=body))
         except LangSmithConflictError:
@@ -219,9 +223,9 @@ class _Experiment:
         ]
 
     def _summed(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Feedback on the whole experiment: each metric's mean over each split, and the summary evaluators' words.
+        """Feedback on the whole experiment: each metric's mean over each split, and the summary evaluators' results.
 
-        Candidates are run on different splits, so that only these can be compared from one experiment to the next.
+        Candidates are run on different splits, so only results of one split can be compared between experiments.
         """
         parts: dict[tuple[str, str], list[float]] = {}
         for event in rows:
@@ -232,7 +236,7 @@ class _Experiment:
                 "metric": key,
                 "split": split,
                 "value": sum(scores) / len(scores),
-                "comment": f"mean of {len(scores)} rows",
+                "comment": f"mean of {len(scores)} examples",
             }
             for (key, split), scores in sorted(parts.items())
         ]

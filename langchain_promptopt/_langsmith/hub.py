@@ -1,4 +1,4 @@
-"""Prompts in LangSmith: pull, commit on top of a known parent, move tags. Never an overwrite."""
+"""Prompts in LangSmith: pull, commit on top of a known parent, move tags. Nothing is ever overwritten."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push came to: the commit that holds the prompt now, and whether it is a new one."""
+    """The result of a push: the commit that holds the prompt, and whether it is new."""
 
     commit: Commit
     fresh: bool
@@ -64,19 +64,20 @@ class PromptHub:
     def __init__(self, service: Service | None = None) -> None:
         self.service = service if service is not None else Service()
 
-    # ------------------------------------------------------------ reading
-
     def address(self, name: str) -> Address:
         """The place "name", "owner/name" or "owner/name:tag" means. Raises for another workspace's prompts."""
         try:
             owner, prompt, ref = parse_prompt_identifier(name)
         except ValueError:
-            msg = f"{name!r} is no LangSmith prompt"
+            msg = f"{name!r} is not the name of a LangSmith prompt"
             raise UsageError(msg, mend='Write "owner/name" or "owner/name:tag".') from None
         if owner != "-" and owner != self.service.workspace.get("tenant_handle"):
             handle = self.service.workspace.get("tenant_handle") or "none"
-            msg = f"prompt {name!r} belongs to {owner!r}, and the key to a workspace with the handle {handle!r}"
-            mend = "Other people's prompts are code: pull it yourself and give the object, or use your own handle."
+            msg = f"prompt {name!r} belongs to {owner!r}, but the key belongs to a workspace with the handle {handle!r}"
+            mend = (
+                "A prompt of another workspace may contain code, so it is not loaded: pull it yourself and pass the "
+                "object, or use your own handle."
+            )
             raise CredentialsError(msg, where=self.service.client.api_url, mend=mend, role="langsmith")
         return Address("-", prompt, ref)
 
@@ -109,12 +110,17 @@ class PromptHub:
             raise PromptError(msg, mend="Optimize a prompt; a model beside it is named with task.model.")
         return pulled
 
-    # ------------------------------------------------------------ writing
-
     def commit(self, address: Address, manifest: Mapping[str, Any], *, parent: Commit | None, message: str) -> Pushed:
-        """Put a prompt on top of `parent`; a prompt that is the head already is left as it is.
+        """Commit a prompt on top of `parent`; a prompt that is the head already is left as it is.
 
-        Raises ConflictError where the head is another commit than `parent`.
+        Args:
+            address: The prompt; its `ref` is not used.
+            manifest: The prompt in LangChain's serialization; see `manifest_of`.
+            parent: The commit that must be the head; None where the prompt must not exist yet.
+            message: The commit's description, cut at 1,000 characters.
+
+        Raises:
+            ConflictError: The head is another commit than `parent`.
         """
         head = self.commit_at(Address(address.owner, address.name))
         if head is not None and head.same(manifest):
@@ -173,9 +179,18 @@ class PromptHub:
         return self.service.find(f"reading prompt {address.name!r}", f"/repos/{address.path}")
 
     def move_tag(self, address: Address, tag: str, commit: Commit) -> str | None:
-        """Put a tag on a commit; returns the hash it stood on before. Safe to repeat.
+        """Put a tag on a commit. Repeating it is safe.
 
-        Raises ConflictError where somebody else makes the tag at the same time.
+        Args:
+            address: The prompt; its `ref` is not used.
+            tag: The tag's name.
+            commit: Where the tag goes.
+
+        Returns:
+            The hash of the commit that had the tag before; None where there was no such tag.
+
+        Raises:
+            ConflictError: The tag was created by another client at the same time.
         """
         before = self.tags(address).get(tag)
         if before == commit.hash:
@@ -193,7 +208,7 @@ class PromptHub:
         return before
 
     def drop_tag(self, address: Address, tag: str) -> None:
-        """Take a tag away, if it is there."""
+        """Delete a tag, if it is there."""
         if tag in self.tags(address):
             path = f"/repos/{address.path}/tags/{tag}"
 
@@ -205,15 +220,15 @@ class PromptHub:
 
     def _taken(self, address: Address, tag: str) -> ConflictError:
         msg = f"the tag {tag!r} of prompt {address.name!r} was made by somebody else meanwhile"
-        mend = "The commit is there and the tag was left alone: move it by pushing again, if that is still wanted."
+        mend = "The commit was made; the tag was not changed. Push again to move it, if you still want to."
         return ConflictError(msg, where=self.service.client.api_url, mend=mend, role="langsmith")
 
     def conflict(self, address: Address, head: Commit | None) -> ConflictError:
-        """The refusal to write over somebody else's commit, and the way out."""
-        stands = f"its head {head.hash[:8]} is not what this run began with" if head else "it is gone"
-        msg = f"prompt {address.name!r} was changed by somebody else: {stands}"
+        """The error for a head that is not this run's, and how to mend it."""
+        found = f"its head {head.hash[:8]} is not the prompt this run began with" if head else "it was deleted"
+        msg = f"prompt {address.name!r} was changed by somebody else: {found}"
         mend = (
-            f"Nothing was overwritten. Start a run from what stands there (task.prompt = "
+            f"Nothing was overwritten. Start a run from the new prompt (task.prompt = "
             f'"{address.name}"), or push under another name.'
         )
         return ConflictError(
@@ -227,7 +242,7 @@ def pull_template(name: str) -> BasePromptTemplate[Any]:
 
 
 def manifest_of(template: BasePromptTemplate[Any]) -> dict[str, Any]:
-    """A template in the form the hub keeps."""
+    """A template in LangChain's serialization, which the hub stores."""
     from langchain_core.load import dumps
 
     found: dict[str, Any] = json.loads(dumps(template))
@@ -240,7 +255,7 @@ def template_in(commit: Commit) -> BasePromptTemplate[Any] | None:
     from langchain_core.prompts.base import BasePromptTemplate
 
     manifest: Mapping[str, Any] = commit.manifest
-    if (manifest.get("id") or [""])[-1] == "RunnableSequence":  # a prompt with its model: the prompt stands first
+    if (manifest.get("id") or [""])[-1] == "RunnableSequence":  # a prompt with its model: the prompt is first
         manifest = manifest.get("kwargs", {}).get("first") or manifest
     try:
         found = load(dict(manifest), allowed_objects="core")

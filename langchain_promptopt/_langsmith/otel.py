@@ -1,7 +1,7 @@
 """Traces through OpenTelemetry: the SDK's own mode, with attributes that Phoenix and MLflow read.
 
-Nothing but OTLP leaves the process this way: the exporter is ours, so that the SDK never adds the
-LangSmith key to a request, and a missing package is an error instead of an upload to LangSmith.
+Traces leave the process as OTLP only. The exporter is ours, so that the SDK does not add the LangSmith key to
+requests, and a missing package is an error, not an upload to LangSmith.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _COPIED = {
 }
 _METADATA = "langsmith.metadata."
 _SDKS_OWN = "langsmith.internal_provider"
-"""On the provider that a LangSmith client makes for all the process; it sends the key to any OTLP endpoint."""
+"""Marks the global provider that a LangSmith client makes; it sends the key to any OTLP endpoint."""
 _WAITING = 200_000
-"""Spans that may wait to be sent: a search makes thousands a second, and a collector takes its time."""
+"""Spans that may wait to be sent: a search makes thousands a second, more than a collector takes at once."""
 _KEPT = (
     "name", "context", "parent", "resource", "events", "links", "kind", "status", "start_time", "end_time",
     "instrumentation_scope",
@@ -108,16 +108,16 @@ def _documents(completion: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Spans:
-    """Where the SDK makes its spans. `ours` says that we made the provider, and end it."""
+    """The provider of the SDK's spans. `ours` is whether we made it, and so have to shut it down."""
 
     provider: Any
     ours: bool
 
 
 def provider(project: str | None, exporter: SpanExporter | None = None) -> Spans:
-    """A tracer provider for the SDK: the application's own where it set one up, else one that sends OTLP.
+    """A tracer provider for the SDK: the application's own if it has one, else one that sends OTLP.
 
-    Either way spans carry OpenInference's attributes.
+    In both cases spans have OpenInference's attributes.
 
     Args:
         project: The name Phoenix files the traces under.
@@ -133,14 +133,14 @@ def provider(project: str | None, exporter: SpanExporter | None = None) -> Spans
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise _missing(error) from error
-    standing = trace.get_tracer_provider()
-    theirs = isinstance(standing, TracerProvider) and not standing.resource.attributes.get(_SDKS_OWN)
+    current = trace.get_tracer_provider()
+    theirs = isinstance(current, TracerProvider) and not current.resource.attributes.get(_SDKS_OWN)
     if theirs and exporter is None:
-        return Spans(_with_attributes(standing), ours=False)
+        return Spans(_with_attributes(current), ours=False)
     name = project or get_env_var("PROJECT") or "promptopt"
     made = TracerProvider(resource=Resource.create({"openinference.project.name": name, "service.name": "promptopt"}))
-    room = None if os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else _WAITING  # the SDK drops what does not fit
-    made.add_span_processor(BatchSpanProcessor(mapped(exporter if exporter is not None else _otlp()), room))
+    most = None if os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else _WAITING  # the SDK drops what does not fit
+    made.add_span_processor(BatchSpanProcessor(mapped(exporter if exporter is not None else _otlp()), most))
     return Spans(made, ours=True)
 
 
@@ -211,14 +211,14 @@ def mapped(inner: SpanExporter) -> SpanExporter:
 
 
 class InOrder:
-    """The SDK's exporter, given the end of each run after its start and after what began inside it.
+    """The SDK's exporter, which gets the end of each run after its start and after its children's starts.
 
-    The SDK's queue may hand an end over before its start, and an end before the children at the
-    border of a batch; the exporter would drop the one and make roots of the others.
+    The SDK's queue may deliver an end before its start, or before children that are in the next batch; the
+    exporter would drop the former and turn the latter into root spans.
 
     Args:
         inner: The SDK's.
-        waiting: How many operations are still queued; ends are held back until none is.
+        waiting: Number of operations still queued; ends are held back until it is 0.
     """
 
     def __init__(self, inner: Any, waiting: Callable[[], int]) -> None:

@@ -1,4 +1,4 @@
-"""A winner to LangSmith and back: commit, tag and rollback, each told to the run's journal."""
+"""Push a winner to LangSmith and roll it back: commits and tags, each recorded in the run's journal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from langchain_core.prompts.base import BasePromptTemplate
 
 _JOURNAL = "journal.jsonl"
-_EDITS_TOLD = 8
+_EDITS_QUOTED = 8
 """Edits quoted in a commit's message; the run's journal has them all."""
 
 
@@ -38,7 +38,7 @@ class Winner:
         """Old and new of every prompt that is different now. Raises UsageError when none is."""
         pairs = [(old, new) for old, new in zip(self.baseline, self.best, strict=True) if _texts(old) != _texts(new)]
         if not pairs:
-            msg = "there is nothing to push: the prompt is as it was"
+            msg = "there is nothing to push: the prompt did not change"
             raise UsageError(msg, where=f"run {self.run_id}")
         return pairs
 
@@ -50,15 +50,34 @@ def winner_of(
     edits: Sequence[Mapping[str, Any]],
     folder: Path | None,
 ) -> Winner:
-    """What a finished run publishes: prompts before and after, with the test and the edits as the commit's message."""
+    """What a finished run publishes.
+
+    Args:
+        run_id: The run's id, for the commit's message.
+        prompts: The prompts before and after.
+        test: Results by metric on the test split; the primary one is quoted in the message.
+        edits: The winner's edits: {old, new, reason}; the first 8 are quoted in the message.
+        folder: The run's folder; None for a run kept in memory.
+    """
     primary = [m for m in test if m.get("role") == "primary"] or test
     return Winner(run_id, *prompts, _message(run_id, primary, edits), folder)
 
 
 def push(winner: Winner, name: str, *, tag: str | None = None, hub: PromptHub | None = None) -> str:
-    """Commit a winner's prompts under `name` and move `tag` there; returns the commit's hash.
+    """Commit a winner's prompts and move a tag to the commit.
 
-    Raises ConflictError, and writes nothing, where somebody else committed meanwhile.
+    Args:
+        winner: What to push.
+        name: "name", "owner/name" or "owner/name:tag"; of several prompts, each adds its own name.
+        tag: The tag to move; None is the one in `name`, if any.
+        hub: The workspace's prompts; None connects with the LANGSMITH_* settings.
+
+    Returns:
+        The hash of the commit, of several the last one.
+
+    Raises:
+        UsageError: No prompt changed.
+        ConflictError: The prompt was changed in LangSmith since the run began. It is not overwritten.
     """
     return _push(winner, name, tag, hub)
 
@@ -66,12 +85,27 @@ def push(winner: Winner, name: str, *, tag: str | None = None, hub: PromptHub | 
 def push_recorded(
     folder: Path, target: str, *, tag: str | None = None, force: bool = False, hub: PromptHub | None = None
 ) -> str:
-    """Commit a recorded run's winner. Raises UsageError without a passed gate, unless `force`."""
+    """Commit the winner of a recorded run; see `push`.
+
+    Args:
+        folder: The run's folder.
+        target: The prompt's name in LangSmith, with or without a tag.
+        tag: The tag to move; None is the one in `target`, if any.
+        force: Push although the run's result is not "improved".
+        hub: The workspace's prompts; None connects with the LANGSMITH_* settings.
+
+    Returns:
+        The hash of the commit.
+
+    Raises:
+        UsageError: The gate did not pass, or no prompt changed.
+        ConflictError: The prompt was changed in LangSmith since the run began.
+    """
     record = RunRecord.from_events(read_events(folder / _JOURNAL))
     outcome = (record.finished or {}).get("outcome", "unfinished")
     if outcome != "improved" and not force:
         msg = f"the gate did not pass (outcome {outcome!r}), so nothing proves these edits"
-        raise UsageError(msg, where=f"run {record.run_id}", mend="Use --force to push them all the same.")
+        raise UsageError(msg, where=f"run {record.run_id}", mend="Use --force to push them anyway.")
     baseline, best = (_prompts(record, i) for i in (record.seed_id, record.best_id))
     message = _message(record.run_id, record.metrics, [e.as_json() for e in record.edits])
     return _push(Winner(record.run_id, baseline, best, message, folder), target, tag, hub)
@@ -85,10 +119,25 @@ def push_once(
     tag: str | None = None,
     hub: PromptHub | None = None,
 ) -> str | None:
-    """`push` after a run, unless its journal's events say that it was pushed, or taken back, before."""
+    """`push` after a run, unless the journal says that it was pushed, or rolled back, before.
+
+    Args:
+        winner: What to push.
+        events: The run's journal.
+        name: The prompt's name in LangSmith, with or without a tag.
+        tag: The tag to move; None is the one in `name`, if any.
+        hub: The workspace's prompts; None connects with the LANGSMITH_* settings.
+
+    Returns:
+        The hash of the commit, new or of the earlier push; None or "" where a rollback left no commit.
+
+    Raises:
+        UsageError: No prompt changed.
+        ConflictError: The prompt was changed in LangSmith since the run began.
+    """
     plain = name.partition(":")[0]
-    told = [e["data"] for e in events if e["type"] in {"pushed", "rolled_back"}]
-    known = [m for m in told if m["target"].partition(":")[0].startswith(plain)]
+    moves = [e["data"] for e in events if e["type"] in {"pushed", "rolled_back"}]
+    known = [m for m in moves if m["target"].partition(":")[0].startswith(plain)]
     if known:
         commit: str | None = known[-1]["commit"]
         return commit
@@ -96,9 +145,9 @@ def push_once(
 
 
 def rollback_recorded(folder: Path, *, hub: PromptHub | None = None) -> str:
-    """Take back what a run pushed; returns the commit that stands now, "" where a tag was made and is gone again.
+    """Take back what a run pushed; returns the commit that is in use now, "" where the tag was deleted.
 
-    A tag moves back to where it stood. Without a tag, the prompt as it was becomes a new commit on top.
+    A tag moves back to its earlier commit. Without a tag, the earlier prompt becomes a new commit on top.
 
     Raises:
         UsageError: The run pushed nothing, or has been rolled back.
@@ -106,7 +155,7 @@ def rollback_recorded(folder: Path, *, hub: PromptHub | None = None) -> str:
     """
     pushes = _standing(read_events(folder / _JOURNAL))
     if not pushes:
-        msg = "this run has no push that stands"
+        msg = "this run has no push to take back"
         raise UsageError(msg, where=f"run {folder.name}", mend="`promptopt show` lists what a run pushed.")
     hub = hub or PromptHub()
     baseline = next(e["data"]["seed_candidate_id"] for e in read_events(folder / _JOURNAL))
@@ -116,9 +165,6 @@ def rollback_recorded(folder: Path, *, hub: PromptHub | None = None) -> str:
         where = f"{target}:{','.join(push.tags)}" if push.tags else target
         _journal(folder, [RolledBack(actor="rollback", target=where, commit=stands, candidate_id=baseline)])
     return stands
-
-
-# ---------------------------------------------------------------- pushing
 
 
 def _push(winner: Winner, name: str, tag: str | None, hub: PromptHub | None) -> str:
@@ -191,16 +237,16 @@ def _prompts(record: RunRecord, candidate: str) -> PromptSet:
 
 
 def _message(run_id: str, test: Sequence[Mapping[str, Any]], edits: Sequence[Mapping[str, Any]]) -> str:
-    """What a colleague reads beside the commit: the proof, then each edit with its reason."""
+    """The commit's message: the test result, then each edit with its reason."""
     lines = [f"promptopt run {run_id}"]
     lines += [
         f"{m['metric']}: {m['baseline']:.3f} -> {m['best']:.3f} ({m['difference']:+.3f}, n={m['n']})"
         for m in test[:1]
         if isinstance(m.get("baseline"), float) and isinstance(m.get("best"), float)
     ]
-    lines += [f"- {_quoted(e['old'])} -> {_quoted(e['new'])}: {e['reason']}" for e in edits[:_EDITS_TOLD]]
-    if len(edits) > _EDITS_TOLD:
-        lines.append(f"- and {len(edits) - _EDITS_TOLD} more")
+    lines += [f"- {_quoted(e['old'])} -> {_quoted(e['new'])}: {e['reason']}" for e in edits[:_EDITS_QUOTED]]
+    if len(edits) > _EDITS_QUOTED:
+        lines.append(f"- and {len(edits) - _EDITS_QUOTED} more")
     return "\n".join(lines)
 
 
@@ -209,12 +255,9 @@ def _quoted(text: str, limit: int = 60) -> str:
     return repr(flat if len(flat) <= limit else flat[: limit - 1] + "…")
 
 
-# ---------------------------------------------------------------- taking back
-
-
 @dataclass
 class _Push:
-    """A push that stands: its commit, and where each tag stood before."""
+    """A push that was not rolled back: its commit, and the commit that each tag was on before."""
 
     commit: str
     tags: dict[str, str | None] = field(default_factory=dict)
@@ -257,7 +300,7 @@ def _untag(hub: PromptHub, place: Address, push: _Push, ours: Commit) -> str:
     for tag, before in push.tags.items():
         if now.get(tag) not in {ours.hash, before}:
             msg = f"the tag {tag!r} of {place.name!r} was moved by somebody else meanwhile"
-            raise ConflictError(msg, mend="Nothing was changed; move it in LangSmith if that is still wanted.")
+            raise ConflictError(msg, mend="Nothing was changed. Move the tag in LangSmith if you still want to.")
     for tag, before in push.tags.items():
         if before is None:
             hub.drop_tag(place, tag)
@@ -271,7 +314,7 @@ def _untag(hub: PromptHub, place: Address, push: _Push, ours: Commit) -> str:
 
 
 def _journal(folder: Path | None, events: Sequence[Moved]) -> None:
-    """Append to the record of a run that is over; a run kept in memory has none."""
+    """Append to a finished run's journal; a run kept in memory has none."""
     if folder is None:
         return
     with Journal(Path(folder) / _JOURNAL) as journal:

@@ -47,7 +47,7 @@ def test_push_rollback_and_push_again_name_the_tag_and_its_place(server, capfd):
     assert (code, text) == (0, f"rolled back: acme/triage:staging stands on {before}")
     code, text = said(capfd, "rollback", "latest")
     assert code == 2
-    assert "no push that stands" in text
+    assert "no push to take back" in text
     code, text = said(capfd, "push", "latest", "acme/triage", "--tag", "staging", "--json")
     assert code == 0
     assert json.loads(text) == {"run": "latest", "target": "acme/triage", "commit": after, "tag": "staging"}

@@ -128,7 +128,7 @@ def test_no_model_anywhere_is_said(server, helpful):
 def test_a_prompt_without_a_schema_is_no_judge(server):
     client(server.url).push_prompt("plain", object=ChatPromptTemplate([("human", "{output}")]))
     server.evaluators.add("plain", type="llm", llm_evaluator={"prompt_repo_handle": "plain"})
-    with pytest.raises(EvaluatorError, match="no schema"):
+    with pytest.raises(EvaluatorError, match="no output schema"):
         stored("plain", hub(), lambda _: ("m", judge()))
 
 

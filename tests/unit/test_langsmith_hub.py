@@ -99,7 +99,7 @@ def test_what_is_no_prompt_is_said(server):
 
 @pytest.mark.parametrize("name", ["", "a/b/c", "/x"])
 def test_what_is_no_name_is_said(server, name):
-    with pytest.raises(UsageError, match="no LangSmith prompt"):
+    with pytest.raises(UsageError, match="not the name of a LangSmith prompt"):
         pull_template(name)
 
 
@@ -285,7 +285,7 @@ def test_push_rollback_push_with_a_tag(server, hub, folder):
     assert hub.tags(PLACE) == {"staging": commit}
     assert rollback_recorded(folder, hub=hub) == before
     assert hub.tags(PLACE) == {"staging": before}
-    with pytest.raises(UsageError, match="no push that stands"):
+    with pytest.raises(UsageError, match="no push to take back"):
         rollback_recorded(folder, hub=hub)
     assert push_recorded(folder, "acme/triage", tag="staging", hub=hub) == commit
     assert hub.tags(PLACE) == {"staging": commit}
