@@ -221,6 +221,12 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`Did you mean 'x'? ` for the nearest known name, or nothing."""
+    """`Did you mean 'x'? ` for the nearest known name, or nothing.
+
+    Args:
+        name: What was given.
+        known: The names there are.
+        cutoff: How alike the names must be, from 0 (the nearest whatever it is) to 1 (the same).
+    """
     near = nearest(name, known, cutoff)
     return f"Did you mean {near!r}? " if near is not None else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_promptopt.cli import changes, methods, optimize, runs
-from langchain_promptopt.cli.flags import EXAMPLES
+from langchain_promptopt.cli.flags import EXAMPLES, help_of
 from langchain_promptopt.cli.output import answer_alone, ensure_text, log_is_public, print_json
 from langchain_promptopt.errors import Interrupted, PromptOptError, UsageError, exit_code_of
 
@@ -34,7 +34,7 @@ for _verb in (
     *(runs.runs, runs.show, changes.diff, runs.report, runs.export, changes.apply, changes.push, changes.rollback),
     *(methods.methods, methods.bench),
 ):
-    app.command(epilog=EXAMPLES[_verb])(_verb)
+    app.command(help=help_of(_verb), epilog=EXAMPLES[_verb])(_verb)
 
 _CLICK_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """Typer carries its own copy of click in newer versions; either way this is the base of its usage errors."""

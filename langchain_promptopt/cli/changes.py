@@ -55,7 +55,16 @@ def chosen_edits(text: str, count: int) -> list[int]:
 
 
 def patch_of(record: RunRecord, config: Config, file: Path | None) -> str:
-    """A unified diff that `git apply` takes. Raises UsageError for a file that it cannot reach from here."""
+    """The edits of a run as a unified diff that `git apply` takes.
+
+    Args:
+        record: The run.
+        config: Says where the prompts' files are.
+        file: The file that holds the prompt; None looks for it.
+
+    Raises:
+        UsageError: The file lies outside this work tree, or none holds the prompt.
+    """
     from langchain_promptopt._files.rewrite import patch_for_file, work_tree
 
     patches = []
@@ -71,7 +80,21 @@ def patch_of(record: RunRecord, config: Config, file: Path | None) -> str:
 
 
 def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Path | None, config: Config) -> str:
-    """Write the edits into a file, remembering what stood there before; returns the file."""
+    """Write edits into their files, and remember what the files held before.
+
+    Args:
+        record: The run.
+        folder: The run's folder, where the former texts are kept for `--revert`.
+        numbers: Numbers of the edits, from 1.
+        to: The file to write; None is the file that the run read the prompt from.
+        config: Says where the prompts' files are.
+
+    Returns:
+        The files, joined by commas.
+
+    Raises:
+        UsageError: There is nothing to write, or no file to write it into.
+    """
     from langchain_promptopt._files.rewrite import write_to_file
 
     pairs = changed_prompts(record, numbers)
@@ -181,7 +204,17 @@ def diff(
         Path | None, typer.Option("--file", help="File that holds the prompt, where the run does not know.")
     ] = None,
 ) -> int:
-    """Show the edits between the old and the new prompt."""
+    """Show the edits between the old and the new prompt.
+
+    Args:
+        given: Flags and settings.
+        run: A run id or its beginning, a folder, or "latest".
+        patch: Print a patch that `git apply` takes.
+        file: The file that holds the prompt, where the run does not know.
+
+    Returns:
+        The exit code.
+    """
     from langchain_promptopt.cli.runs import record_of
     from langchain_promptopt.report.terminal import diff_view
     from langchain_promptopt.store.runs import find_run
@@ -223,7 +256,22 @@ def apply(
     revert: Revert = False,
     force: Force = False,
 ) -> int:
-    """Write the new prompt into FILE, keeping the file's formatting."""
+    """Write the new prompt into FILE, keeping the file's formatting.
+
+    Args:
+        given: Flags and settings.
+        run: A run id or its beginning, a folder, or "latest".
+        to: The file to write; None is the file that the run read the prompt from.
+        edits: Numbers of edits, as "1,3"; "" is all of them.
+        revert: Put back what this run wrote.
+        force: Write also what the gate has not decided on.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: The gate did not pass, or the file was changed since.
+    """
     from langchain_promptopt.cli.runs import record_of
     from langchain_promptopt.store.runs import find_run
 
@@ -273,7 +321,21 @@ def push(
     tag: Annotated[str | None, typer.Option("--tag", help="Commit tag to move to the new commit.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Push although the gate did not pass.")] = False,
 ) -> int:
-    """Commit a run's new prompt to LangSmith."""
+    """Commit a run's new prompt to LangSmith.
+
+    Args:
+        given: Flags and settings.
+        run: A run id or its beginning, a folder, or "latest".
+        name: The LangSmith prompt; None is `output.push`.
+        tag: The commit tag to move; None is `output.tag`.
+        force: Push although the gate did not pass.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: No prompt is named, or the gate did not pass.
+    """
     from langchain_promptopt.pipeline import push_run
     from langchain_promptopt.store.runs import find_run
 

@@ -148,13 +148,18 @@ EXAMPLES: dict[Verb, str] = {}
 
 
 def verb(example: str) -> Callable[[Verb], Verb]:
-    """Make a function a verb of the command line; its name is the verb, its docstring the help."""
+    """Make a function a verb of the command line; its name is the verb, `help_of` it the help."""
 
     def add(function: Verb) -> Verb:
         EXAMPLES[function] = f"Example: {example}"
         return function
 
     return add
+
+
+def help_of(verb: Verb) -> str:
+    """What `--help` says of a verb: its docstring up to the parameters, which have help of their own."""
+    return (inspect.getdoc(verb) or "").partition("\n\nArgs:")[0]
 
 
 def with_settings(*names: str) -> Callable[[Verb], Verb]:

@@ -18,7 +18,17 @@ Name = Annotated[str | None, typer.Argument(metavar="[METHOD]", help="Show every
 
 @verb("promptopt methods robust --train 50 --dev 100")
 def methods(*, name: Name = None, train: Train = 50, dev: Dev = 100, as_json: Json = False) -> int:
-    """List the methods of `--method`: axes, source, and expected calls for that many rows (the test comes on top)."""
+    """List the methods of `--method`: axes, source, and expected calls for that many rows (the test comes on top).
+
+    Args:
+        name: The method to show in full; None lists all.
+        train: Train rows that calls are estimated for.
+        dev: Dev rows that calls are estimated for.
+        as_json: Whether the answer is one JSON document.
+
+    Returns:
+        The exit code.
+    """
     from langchain_promptopt.presets import DEFAULT, PRESETS, recipe_of
 
     recipes = {n: make() for n, make in PRESETS.items()} if name is None else {name: recipe_of(name)}
@@ -148,7 +158,21 @@ def bench(  # noqa: PLR0913
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Run methods with the same seeds and search calls, and compare their held-out scores."""
+    """Run methods with the same seeds and search calls, and compare their held-out scores.
+
+    Args:
+        task: "planted", "planted:<world>", or benchmark tasks.
+        method: Names of presets.
+        seeds: Runs of each method; their seeds are 0, 1, 2 and so on.
+        budget: Search calls of each run.
+        model: The task model of benchmark tasks.
+        optimizer: The optimizer model; None is the task model.
+        folder: Folder of the tasks' rows; None loads them from the hub.
+        as_json: Whether the answer is one JSON document.
+
+    Returns:
+        The exit code.
+    """
     from langchain_promptopt.bench import run_bench
     from langchain_promptopt.bench.running import as_markdown
 

@@ -48,7 +48,20 @@ def init(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("promptopt.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> int:
-    """List prompts, variables and splits, guess the columns, and write a commented promptopt.toml."""
+    """List prompts, variables and splits, guess the columns, and write a commented promptopt.toml.
+
+    Args:
+        given: Flags and settings.
+        target: The chain or prompt: "module:chain", a prompt file, or "owner/prompt:tag".
+        out: The file to write.
+        force: Replace the file if it exists.
+
+    Returns:
+        The exit code (product section 4).
+
+    Raises:
+        UsageError: The file exists, or a column cannot be guessed.
+    """
     from langchain_promptopt.config import toml_text
     from langchain_promptopt.pipeline.initial import first_settings, relative_to
 
@@ -97,7 +110,16 @@ def check(
         int, typer.Option("--pilot", min=0, metavar="N", help="Also run N search rows twice; this costs.")
     ] = 0,
 ) -> int:
-    """Render every row, count splits, estimate cost, and say what the held-out rows can prove."""
+    """Render every row, count splits, estimate cost, and say what the held-out rows can prove.
+
+    Args:
+        given: Flags and settings.
+        target: The chain, prompt or settings file; None takes it from the settings.
+        pilot: Search rows to run twice, which costs; 0 for none.
+
+    Returns:
+        The exit code: 0, 2 where a run would be refused, 5 where an endpoint is out of reach.
+    """
     given.target(target)
     config = given.load()
     config.require("task", "data.source", "evaluate.evaluators")
@@ -140,7 +162,17 @@ def optimize(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do all that is free, then stop.")] = False,
     ok: Ok = None,
 ) -> int:
-    """Improve a prompt by small edits and prove them on held-out rows."""
+    """Improve a prompt by small edits and prove them on held-out rows.
+
+    Args:
+        given: Flags and settings.
+        target: The chain, prompt or settings file; None takes it from the settings.
+        dry_run: Do only what is free.
+        ok: Outcomes that exit with 0.
+
+    Returns:
+        The exit code (product section 4).
+    """
     given.target(target)
     config = given.load_step()
     from langchain_promptopt.pipeline.check import check_config
@@ -155,7 +187,16 @@ def optimize(
 
 
 def run_and_tell(prepared: Any, *, ok: list[NoGain] | None, as_json: bool) -> int:
-    """Run what was prepared, with progress on stderr and the answer on stdout; returns the exit code."""
+    """Run what was prepared, with progress on stderr and the answer on stdout.
+
+    Args:
+        prepared: What `start` or `demo_task` returned.
+        ok: Outcomes that exit with 0.
+        as_json: Whether the answer is one JSON document.
+
+    Returns:
+        The exit code.
+    """
     from langchain_promptopt.pipeline.delivering import winners_folder
 
     with watching(prepared.config.runs_dir) as observers:
@@ -171,7 +212,17 @@ def run_and_tell(prepared: Any, *, ok: list[NoGain] | None, as_json: bool) -> in
 
 
 def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> int:
-    """The answer about a result; returns the exit code, which is also the one in the answer."""
+    """Print the answer about a result, and remarks on stderr.
+
+    Args:
+        result: The run that ended.
+        view: The answer for people, as drawn by `report.terminal`.
+        ok: Outcomes that exit with 0.
+        as_json: Whether the answer is one JSON document.
+
+    Returns:
+        The exit code, which is also the one in the answer.
+    """
     code: int = 0 if result.exit_code == 3 and ok else result.exit_code
     for warning in result.warnings:
         note(f"note: {warning}")
@@ -193,7 +244,13 @@ def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> i
 
 
 def against_estimate(usage: Mapping[str, Any], low: Mapping[str, Any], high: Mapping[str, Any]) -> str:
-    """What a run took beside what was estimated before its first call."""
+    """What a run took, beside what was estimated before its first call.
+
+    Args:
+        usage: Calls and money of the run.
+        low: The low estimate.
+        high: The high estimate; its money is None where a price is unknown.
+    """
     from langchain_promptopt.report.wording import money
 
     used, first = f"{usage['calls']:,} model calls", f"{low['total']:,} to {high['total']:,}"
@@ -212,7 +269,17 @@ def compare(
     new: Annotated[str, typer.Argument(help="What might replace it.")],
     ok: Ok = None,
 ) -> int:
-    """Decide on held-out rows whether NEW is better than OLD."""
+    """Decide on held-out rows whether NEW is better than OLD.
+
+    Args:
+        given: Flags and settings.
+        old: What runs now: a prompt file, "owner/prompt:tag", or "module:chain".
+        new: What might replace it.
+        ok: Outcomes that exit with 0.
+
+    Returns:
+        The exit code (product section 4).
+    """
     from rich.console import Group
 
     from langchain_promptopt.pipeline import prepare
@@ -244,7 +311,19 @@ def resume(
     ] = None,
     ok: Ok = None,
 ) -> int:
-    """Go on with a run. The configuration must be the one it was started with; the budget may differ."""
+    """Go on with a run. The configuration must be the one it was started with; the budget may differ.
+
+    Args:
+        given: Flags and settings.
+        run: A run id, a folder, or "latest"; None is the only unfinished run.
+        ok: Outcomes that exit with 0.
+
+    Returns:
+        The exit code (product section 4).
+
+    Raises:
+        ResumeError: What decides the result has changed since the run began.
+    """
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.pipeline.step import start
     from langchain_promptopt.store.runs import find_run, unfinished_run

@@ -134,7 +134,13 @@ def print_exact(text: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()) -> None:
-    """A table of values from outside."""
+    """Print a table of values from outside.
+
+    Args:
+        columns: The heads of the columns.
+        rows: One value a column each.
+        numbers: Indices of the columns that are aligned to the right, from 0.
+    """
     from langchain_promptopt.report.terminal import table_view
 
     print_view(table_view(columns, rows, numbers))
@@ -146,7 +152,13 @@ def note(text: str) -> None:
 
 
 def said(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """A short answer: one sentence, or the object."""
+    """Print a short answer: one sentence, or the object.
+
+    Args:
+        data: The answer for `--json`.
+        text: The answer for people.
+        as_json: Whether `--json` was given.
+    """
     if as_json:
         print_json(data)
     else:
@@ -166,7 +178,16 @@ class Expected:
     races: bool = False
 
     def share(self, searched: int, tested: int, *, testing: bool) -> float:
-        """How much is done, from 0 to 1; the test's part is never shown before it begins."""
+        """How much is done; the test's part does not count before the test begins.
+
+        Args:
+            searched: Rows scored in the search so far.
+            tested: Rows of the test scored so far, both sides counted.
+            testing: Whether the test has begun.
+
+        Returns:
+            A share from 0 to 1.
+        """
         done = self.search + min(tested, self.test) if testing else min(searched, self.search)
         return done / max(1, self.search + self.test)
 

@@ -17,7 +17,6 @@ from langchain_promptopt.store.runs import JOURNAL, find_run, run_folders
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langchain_promptopt.cli.flags import Given
     from langchain_promptopt.config import Config
     from langchain_promptopt.report.record import RunRecord
 
@@ -37,7 +36,16 @@ def record_of(folder: Path, examples: Mapping[str, Mapping[str, Any]] | None = N
 
 
 def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
-    """The record with the rows' texts: from `--data`, else from where the run had them, if that is here."""
+    """The record with the rows' texts.
+
+    Args:
+        record: The run.
+        config: The settings of now.
+        given: With `--data`, rows are loaded from there; else from where the run had them, if that is here.
+
+    Returns:
+        The record; without texts, and with a note on stderr, where the rows cannot be had.
+    """
     if "data.source" in given.overrides:
         from langchain_promptopt.pipeline import prepare
 
@@ -133,7 +141,20 @@ def report(
     fmt: Format = "html",
     out: Out = None,
 ) -> int:
-    """Write the report of a run. HTML becomes a file, Markdown and JUnit go to stdout unless --out says otherwise."""
+    """Write the report of a run. HTML becomes a file, Markdown and JUnit go to stdout unless --out says otherwise.
+
+    Args:
+        given: Flags and settings.
+        run: A run id or its beginning, a folder, or "latest".
+        fmt: The format.
+        out: The file to write; "-" is stdout, None the usual place of the format.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: There is no such run or folder.
+    """
     from langchain_promptopt.report.render import render, write_text
 
     config = given.load()

@@ -76,7 +76,14 @@ def _parts(dotted: str) -> Key:
 
 
 def refusal(error: ValidationError, data: Mapping[str, Any], origins: Origins, model: type[BaseModel]) -> ConfigError:
-    """One ConfigError for everything pydantic found."""
+    """One ConfigError for everything pydantic found.
+
+    Args:
+        error: What pydantic raised.
+        data: The settings as they were read.
+        origins: Where each of them came from.
+        model: The model they were checked by; its keys are proposed for unknown ones.
+    """
     found: dict[Key, tuple[str, str]] = {}
     for item in error.errors(include_url=False):
         key = _known_part(item["loc"], data)
@@ -177,7 +184,8 @@ def load_config(
         overrides: Dotted key -> value; None values are flags that were not given.
         without_file: Leave the `promptopt.toml` of the working directory unread.
 
-    Raises ConfigError with file, line and key for anything unknown or of the wrong kind.
+    Raises:
+        ConfigError: Something is unknown or of the wrong kind; the message has file, line and key.
     """
     file, text = (None, "") if without_file and path is None else _read(path)
     try:
@@ -211,7 +219,15 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 def config_from_dict(
     config: Mapping[str, Any], *, root: str | Path | None = None, env: Mapping[str, str] | None = None
 ) -> Config:
-    """The settings in a plain mapping shaped like the file, for pipelines. `root` is where relative paths start.
+    """The settings in a plain mapping, for pipelines.
+
+    Args:
+        config: Shaped like the file.
+        root: Where relative paths start; None is the working directory.
+        env: Environment variables, which are stronger than `config`; None for none.
+
+    Raises:
+        ConfigError: Something is unknown or of the wrong kind.
 
     >>> config_from_dict({"optimize": {"seed": 7}}).optimize.seed
     7

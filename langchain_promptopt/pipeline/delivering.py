@@ -24,9 +24,20 @@ if TYPE_CHECKING:
 
 
 def deliver_result(config: Config, result: Result, examples: Mapping[str, Mapping[str, Any]]) -> RunRecord:
-    """Write everything the config names, as far as the gate allows; `examples` are shown beside their scores.
+    """Write everything the config names, as far as the gate allows.
 
     Doing it again for the same result changes nothing and pushes nothing.
+
+    Args:
+        config: Its `[output]` says what is written where.
+        result: The run that ended.
+        examples: Inputs and expected outputs by example id, shown beside their scores.
+
+    Returns:
+        The run as the reports show it.
+
+    Raises:
+        ConflictError: The LangSmith prompt was changed meanwhile; nothing was pushed.
     """
     out = config.output
     if (folder := winners_folder(config, result)) is not None:
@@ -46,7 +57,16 @@ def winners_folder(config: Config, result: Result) -> Path | None:
 
 
 def deliver_report(config: Config, result: Result, examples: Mapping[str, Mapping[str, Any]]) -> RunRecord:
-    """`result.json` and `report.html` beside the journal; summary, JUnit and GitHub's files where asked for."""
+    """`result.json` and `report.html` beside the journal; summary, JUnit and GitHub's files where asked for.
+
+    Args:
+        config: Its `[output]` names summary and JUnit file.
+        result: The run that ended.
+        examples: Inputs and expected outputs by example id, shown beside their scores.
+
+    Returns:
+        The run as the reports show it.
+    """
     record = replace(RunRecord.from_events(_events(result), examples), replayed=result.replayed)
     if result.folder is not None:
         folder = RunFolder(result.folder.parent, result.run_id)
@@ -85,7 +105,18 @@ def unusable_told(
     root: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Iterator[None]:
-    """The same for settings that cannot even be read, as far as they say where."""
+    """The same as `failures_told`, for settings that cannot be read.
+
+    The failure is written where the settings still say.
+
+    Args:
+        given: The settings: a mapping, or the file as for `load_config`.
+        root: Where relative paths start, for a mapping.
+        overrides: Dotted key -> value, from flags.
+
+    Raises:
+        PromptOptError: What was raised inside, once it is written.
+    """
     try:
         yield
     except PromptOptError as error:

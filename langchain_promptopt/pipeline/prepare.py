@@ -73,7 +73,19 @@ class Prepared:
         return result
 
     def compare(self, old: str, new: str, *, observers: Sequence[Observer] = ()) -> Result:
-        """The gate on two tasks named in the config's terms, and its report where the config says."""
+        """The gate on two tasks, and its report where the config says.
+
+        Args:
+            old: What runs now: a prompt file, "owner/prompt:tag", or "module:chain".
+            new: What might replace it, in the same terms.
+            observers: Watchers of the events.
+
+        Returns:
+            A result whose `test` is the gate's table; nothing is applied.
+
+        Raises:
+            UsageError: A task cannot be loaded, or both sides are the same.
+        """
         from langchain_promptopt.optimizer.comparison import acompare
 
         settings = replace(self.settings, observers=tuple(observers), apply="never")
