@@ -1,4 +1,4 @@
-"""Objects of the user's own code: imported by name, and their errors told as the user's.
+"""Objects of the user's own code: imported by name; their errors name the user's file and line.
 
 Whatever is raised while a module of the user is imported, or an object of theirs is built, is one line
 with the file and line of their own code. The original error stays attached as the cause.
@@ -29,6 +29,7 @@ _INSTALLED = tuple(
     )
 )
 _SHOWN = 300
+"""Characters of an error or a list of names that a message shows."""
 
 
 @contextmanager
@@ -45,6 +46,7 @@ def importing_from(folder: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
+        # The code in between may have taken it out itself.
         if path in sys.path:
             sys.path.remove(path)
 

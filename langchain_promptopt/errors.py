@@ -9,7 +9,7 @@
     |  |- EvaluatorError                an evaluator: signature, key, range
     |  |- CredentialsError              401, 403, 404
     |  |- PriceError                    a money budget without a price
-    |  |- ConflictError                 somebody else changed what we were about to change
+    |  |- ConflictError                 the target was changed meanwhile
     |  `- ResumeError                   a run that cannot go on as asked
     |- BudgetSpent                  4   nothing left to spend before a verdict
     |- UnavailableError             5   models or platform out of reach; the run can be resumed
@@ -22,12 +22,10 @@ Each message says what, where and how to mend it; the facts are attributes too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-from typing import Any, ClassVar
 
 
 class PromptOptError(Exception):
@@ -66,7 +64,7 @@ class PromptOptError(Exception):
         return f"{self.what.rstrip('.')}{place}.{tail}"
 
     def amend(self, *, before: str = "", after: str = "") -> None:
-        """Say more: what led here, before what is wrong, and another mend, after the one there is."""
+        """Add to the message: `before` goes in front of what is wrong, `after` behind the mend."""
         self.what = f"{before}{self.what}"
         self.mend = f"{self.mend} {after}".strip()
         self.args = (self._message(self.row_text),)
@@ -133,7 +131,7 @@ class PriceError(UsageError):
 
 
 class ConflictError(UsageError):
-    """Somebody else changed the target in between; nothing was overwritten."""
+    """The target was changed meanwhile; nothing was overwritten."""
 
     kind = "conflict"
 

@@ -2,9 +2,9 @@
 
 A text file is one prompt. A YAML or JSON file is read by its keys: messages, a template, keys that
 are roles (`system`, `user_prompt_template`), or several named prompts, of which the caller names one
-("prompts.yaml#triage"). What is not sent to a model (name, version, model parameters) is left out and
-told. Whatever could be part of the prompt and is not understood is refused with the keys found:
-a prompt that is read by half gives a verdict about another prompt.
+("prompts.yaml#triage"). What is not sent to a model (name, version, model parameters) is left out, with
+a note. What could be part of the prompt and is not understood is refused with the keys found: a verdict
+about half a prompt would say nothing about the prompt in use.
 """
 
 from __future__ import annotations

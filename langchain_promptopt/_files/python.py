@@ -36,7 +36,16 @@ def unindented(tree: ast.AST) -> dict[int, str]:
 
 
 def indented(value: str, old: str, new: str, how: str) -> str | None:
-    r"""The literal's value that gives `new` where `value` gives `old`; None where no margin can say it.
+    r"""The value that a literal with a margin must have so that the prompt becomes `new`.
+
+    Args:
+        value: The literal's value of now, margin included.
+        old: The prompt of now, which `value` gives without its margin.
+        new: The prompt it shall become.
+        how: The function that takes the margin off, a key of `UNINDENT`.
+
+    Returns:
+        The value; None where no margin can give `new`.
 
     >>> indented("  Be {x}.\n  So.\n", "Be {x}.\nSo.", "Go {x}.\nSo.", "dedent")
     '  Go {x}.\n  So.\n'

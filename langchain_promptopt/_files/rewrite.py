@@ -200,7 +200,14 @@ def _mentions(path: Path, words: list[str]) -> bool:
 
 
 def holds(path: Path, old: Prompt, new: Prompt, part: str = "") -> bool:
-    """Whether `old` stands in the file such that it can become `new`; arguments as `write_to_file`."""
+    """Whether a file holds `old` so that it can become `new`.
+
+    Args:
+        path: The file.
+        old: The prompt as it is in the file.
+        new: The prompt it shall become.
+        part: Name of the prompt in the file, where it holds several.
+    """
     try:
         rewritten(path, old, new, part)
     except PromptError:
@@ -258,7 +265,17 @@ def patch_for_file(
 
 
 def rewritten(path: Path, old: Prompt, new: Prompt, part: str = "") -> str:
-    """The file's text with the texts of `old` being those of `new`; arguments and errors as `write_to_file`."""
+    """A file's text with the texts of `old` replaced by those of `new`.
+
+    Args:
+        path: The file, which is only read.
+        old: The prompt as it is in the file.
+        new: The prompt it shall become.
+        part: Name of the prompt in the file, where it holds several.
+
+    Raises:
+        PromptError: A text is not found exactly once, or the file is not what its name says.
+    """
     if [m.role for m in old.messages] != [m.role for m in new.messages]:
         msg = "the two prompts have different messages"
         raise PromptError(msg, where=str(path))

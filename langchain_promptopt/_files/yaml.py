@@ -119,7 +119,19 @@ def rewrite_yaml(source: str, old: str, new: str, where: str, part: str = "") ->
 
 
 def part_range(source: str, part: str, where: str) -> tuple[int, int]:
-    """Where the prompt `part` of a YAML or JSON file stands in its text; all of it for ""."""
+    """Where a prompt is in the text of a YAML or JSON file.
+
+    Args:
+        source: The file's text.
+        part: Name of the prompt; dots lead to deeper names, "" is the whole file.
+        where: The file, for errors.
+
+    Returns:
+        Start and end, in characters.
+
+    Raises:
+        PromptError: The file has no prompt of that name, or is no YAML.
+    """
     if not part:
         return 0, len(source)
     node = _node_at(_compose(source, where), part, where)

@@ -3,8 +3,8 @@
 `PROMPTOPT_<SECTION>__<KEY>` sets `section.key` (`PROMPTOPT_OPTIMIZE__SEED=3`, `PROMPTOPT_BUDGET__USD=5`);
 `PROMPTOPT_PRICES` and `PROMPTOPT_LIMITS` set those tables whole; `PROMPTOPT_RUNS_DIR` is short for
 `output.runs_dir`. Lists and tables are written as in TOML. An empty variable counts as not set, because
-pipelines pass empty strings for inputs that were not given. What is wrong is said with file, line, key,
-value, what was expected and the nearest key.
+pipelines pass empty strings for inputs that were not given. An error names file, line, key, value, what was
+expected and the nearest key.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _EXPECTED = {
     "model": "a table",
 }
 _SHOWN = 80
+"""Characters of a wrong value that a message shows."""
 
 
 @dataclass
@@ -167,6 +168,7 @@ _RIVALS: dict[Key, Key] = {("task", "chain"): ("task", "prompt"), ("task", "prom
 """A target given outside the file takes the place of the file's."""
 _INPUT_PATHS = {("task", "prompt"), ("data", "source")}
 _TELLING = ("summary", "junit", "show_rows")
+"""Keys of [output] that say where a failure is written."""
 
 
 def load_config(
@@ -300,7 +302,7 @@ def _variable_key(name: str) -> Key | None:
         return section, ""
     if not separator:
         _refuse_single_underscore(name, section)
-        return None  # a variable of somebody else with our prefix
+        return None  # another program's variable with our prefix
     key = (section, rest)
     if _field_annotation(key) is None:
         msg = f"{name} sets no known key"

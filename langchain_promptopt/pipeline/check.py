@@ -80,7 +80,7 @@ def check_config(config: Config, pilot: int = 0) -> CheckReport:
             missing.append(error)
         else:
             return check(prepared, pilot)
-        with _placeholder_key():  # the user's own module makes its model while it is imported
+        with _placeholder_key():  # the user's module makes its model at import, which wants a key
             return check(prepare(config))
 
 

@@ -40,12 +40,12 @@ _ANSWERS: tuple[str, ...] = (
 _IDS = ("id", "uuid", "key", "number", "nr", "no")
 _GROUPS = ("thread", "conversation", "session", "group", "customer", "account", "user", "author", "document", "patient")
 _KINDS = 30
-"""An answer with more different values than this is no label."""
+"""A column with more different values than this is no label."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What the columns are taken for; `why` says it for each setting, `unused` names the other columns."""
+    """Settings guessed from the columns; `why` gives the reason for each, `unused` the other columns."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     why: Mapping[str, str] = field(default_factory=dict)

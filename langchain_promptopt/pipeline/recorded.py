@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from langchain_promptopt.ports import DataSet
 
 _FLAGS = "flags"
-"""Stands beside the sections of a recorded configuration: what flags had set, by dotted key."""
+"""Key beside the sections of a recorded configuration: what flags had set, by dotted key."""
 
 
 def recorded(config: Config) -> dict[str, Any]:
-    """A configuration as the journal keeps it: no password in an address, and what came by flags told apart."""
+    """A configuration as the journal keeps it: addresses without passwords, and flags in a table of their own."""
     sections: dict[str, Any] = _public(config.model_dump(mode="json"))
     values = {key: sections[section][name] for key in config.flags for section, _, name in [key.partition(".")]}
     return sections | ({_FLAGS: values} if values else {})

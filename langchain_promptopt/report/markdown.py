@@ -1,10 +1,8 @@
-"""What a step that failed leaves for its pipeline: the error, and what the run had got to.
-
-The report a reviewer reads in a pull request, and a CI summary.
+"""The report in Markdown, for pull requests and CI summaries; also of a step that failed.
 
 It starts with a hidden marker, by which a later run finds and replaces its own comment. Text from
-outside stands in code spans and blocks or is escaped, so that it cannot format, link, mention or
-close anything. Row text is left out unless asked for: comments are read by more people than data.
+outside is in code spans and blocks or is escaped, so that it cannot format, link, mention or close
+anything. Row text is left out unless asked for: more people read comments than data.
 """
 
 from __future__ import annotations
@@ -28,10 +26,17 @@ if TYPE_CHECKING:
 
 _TITLES = {"interrupted": "⏸️ Prompt optimization: interrupted", "budget": "⏸️ Prompt optimization: budget spent"}
 _ROOM = 3_000
+"""Characters of an error's message that are shown."""
 
 
 def failure_markdown(answer: Mapping[str, Any], record: RunRecord | None = None, *, show_rows: bool = False) -> str:
-    """The error first, then the report of the run as far as it came."""
+    """The error first, then the report of the run as far as it came.
+
+    Args:
+        answer: The machine answer about the failure (product section 4).
+        record: The run, if it began.
+        show_rows: Show row text, in the error's message too.
+    """
     title = _TITLES.get(answer["outcome"], "❌ Prompt optimization: failed")
     error = answer["error"]
     lines = [MARKER, f"## {title}", f"**{prose(_message(error, show_rows=show_rows))[:_ROOM]}**"]
@@ -61,10 +66,9 @@ def failure_junit(answer: Mapping[str, Any], *, show_rows: bool = False) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 
 
-# ------------------------------------------------------------ The report a reviewer reads in a pull request, and a
-
 MARKER = "<!-- promptopt-gate -->"
 LIMIT = 65_000
+"""UTF-16 units of a report: GitHub refuses comments of more than 65,536."""
 _KINDS = ("optimization", "comparison")
 _HEALTH = 400
 """Characters of one fact about the optimizer model."""
@@ -87,7 +91,13 @@ _ROOMS = (_Room(50, 500, 4000), _Room(20, 100, 1200), _Room(10, 40, 500), _Room(
 
 
 def render_markdown(record: RunRecord, *, show_rows: bool = False, limit: int = LIMIT) -> str:
-    """The report in GitHub's Markdown, at most `limit` characters long."""
+    """The report in GitHub's Markdown.
+
+    Args:
+        record: The run.
+        show_rows: Show row text; else rows are named by id only.
+        limit: Most UTF-16 units of the result; GitHub takes 65,536 in a comment.
+    """
     text, record = "", record if show_rows else discreet(record)
     for room in _ROOMS:
         text = "\n\n".join(block for block in _blocks(record, room, show_rows=show_rows) if block) + "\n"

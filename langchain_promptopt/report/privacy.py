@@ -1,10 +1,8 @@
-"""Text from rows, models and prompts, made harmless to look at: what is invisible or reorders is spelled out.
+"""Text that is safe to show: hidden characters are spelled out, and quotations from rows can be left out.
 
-A right-to-left override can make a prompt read as something it is not, zero-width characters
-can hide instructions, and an escape sequence can rewrite a terminal. Letters of any script,
-emoji joiners and line breaks stay as they are.
-
-Reasons without what they quote from rows: comments and logs are read by more people than the rows are.
+A right-to-left override can make a prompt read as something it is not, zero-width characters can hide
+instructions, and an escape sequence can rewrite a terminal. Letters of any script, emoji joiners and line
+breaks stay. Quotations are left out of comments and logs, which more people read than the rows.
 """
 
 from __future__ import annotations
@@ -66,8 +64,6 @@ def shortened(text: str, limit: int) -> str:
     """
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
-
-# ------------------------------------------------------------ Reasons without what they quote from rows: comments
 
 _RUN = 5
 """Words in a row that make a quotation; a shorter input counts as a whole, from two words on."""

@@ -1,6 +1,6 @@
 """What a run did, as one frozen value read from its journal; every report is drawn from this.
 
-The course of the search, and how well the optimizer model obeyed (spec 1.4, 5.4, 6.4).
+It holds the course of the search, and how well the optimizer model obeyed (spec 1.4, 5.4, 6.4).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class StepScore:
 
 
 def uneven(candidates: Mapping[str, Tried]) -> bool:
-    """Whether scores are of different numbers of rows: few lucky ones are then no best score."""
+    """Whether scores are means over different numbers of rows: a mean over few rows may be high by luck."""
     return len({tried.n for tried in candidates.values() if tried.score is not None}) > 1
 
 
@@ -75,7 +75,7 @@ def course(candidates: Mapping[str, Tried], leads: Mapping[int, str]) -> tuple[S
 
     Args:
         candidates: All that were tried, by id.
-        leads: Who the search went on from after each step.
+        leads: The candidate that the search went on from, by step.
     """
     by_step: dict[int, list[float]] = defaultdict(list)
     for tried in candidates.values():
@@ -305,7 +305,8 @@ class RunRecord:
             events: Lines as {"seq", "time", "type", "data"}; unknown types are passed over.
             examples: Example id -> {"inputs", "outputs" (or "expected")} for display; the journal holds ids only.
 
-        Raises DataError where there is no `run.started`.
+        Raises:
+            DataError: There is no `run.started`.
         """
         raw = list(events)
         known = shown_events(raw)

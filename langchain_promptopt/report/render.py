@@ -1,10 +1,4 @@
-"""What a GitHub Actions job reads: step summary, step outputs, error annotations. Only files and lines.
-
-GitHub takes `$GITHUB_OUTPUT` as name=value, or name<<END, lines, END: a value that holds the end
-mark could set other outputs, so the mark is chosen such that the value cannot hold it.
-
-One door to all formats, and writing what a run was asked to leave behind.
-"""
+"""The report in every format, and the files that a pipeline step leaves: summary, JUnit, GitHub's outputs."""
 
 from __future__ import annotations
 
@@ -36,6 +30,7 @@ def output_lines(name: str, value: str) -> str:
     """
     if not any(mark in value for mark in "\r\n") and "<<" not in value:
         return f"{name}={value}\n"
+    # A value that holds the end mark could set other outputs, so the mark must not be in it.
     mark = "END"
     while mark in value:
         mark += "_"
@@ -43,7 +38,15 @@ def output_lines(name: str, value: str) -> str:
 
 
 def error_line(title: str, message: str, env: Mapping[str, str]) -> str | None:
-    r"""The workflow command that shows an error at the job; None outside of Actions.
+    r"""The workflow command that shows an error at the job.
+
+    Args:
+        title: The title of the annotation.
+        message: The message; it may have several lines.
+        env: Environment variables.
+
+    Returns:
+        The line to print; None outside of Actions.
 
     >>> error_line("promptopt", "50 % lost:\nsee, below", {"GITHUB_ACTIONS": "true"})
     '::error title=promptopt::50 %25 lost:%0Asee, below'
@@ -70,8 +73,6 @@ def _append(path: str | None, text: str) -> Path | None:
     return file
 
 
-# ------------------------------------------------------------ One door to all formats, and writing what a run was
-
 Format: TypeAlias = Literal["html", "markdown", "junit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 _BY_ENDING: Mapping[str, Format] = {
@@ -84,7 +85,13 @@ _BY_ENDING: Mapping[str, Format] = {
 
 
 def render(record: RunRecord, fmt: Format, *, show_rows: bool = False) -> str:
-    """The report in a format. `show_rows` puts row text into Markdown; HTML always has it."""
+    """The report in one format.
+
+    Args:
+        record: The run.
+        fmt: "html", "markdown" or "junit".
+        show_rows: Put row text into Markdown. HTML always has it, JUnit never.
+    """
     if fmt == "html":
         from langchain_promptopt.report.html import render_html
 
@@ -105,9 +112,19 @@ def write_report(
     examples: Mapping[str, Mapping[str, Any]] | None = None,
     show_rows: bool = False,
 ) -> Path:
-    """Write the report of a journal; the ending of `path` says the format.
+    """Write the report of a journal.
 
-    Raises ConfigError for an ending that names no format.
+    Args:
+        events: The journal's lines.
+        path: The file; its ending says the format (.html, .htm, .md, .markdown, .xml).
+        examples: Inputs and expected outputs by example id; None shows ids only.
+        show_rows: Put row text into Markdown.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: The ending names no format.
     """
     fmt = _BY_ENDING.get(path.suffix.lower())
     if fmt is None:
@@ -131,7 +148,18 @@ def deliver(
     junit: Path | None = None,
     show_rows: bool = False,
 ) -> list[Path]:
-    """What a pipeline step leaves for others: summary file, JUnit file, and the files GitHub Actions reads."""
+    """Write what a pipeline step leaves for others.
+
+    Args:
+        record: The run.
+        env: Environment variables; they name the files that GitHub Actions reads.
+        summary: The Markdown file, if one is wanted.
+        junit: The JUnit file, if one is wanted.
+        show_rows: Put row text into the Markdown.
+
+    Returns:
+        The files that were written.
+    """
     markdown = render(record, "markdown", show_rows=show_rows)
     written = [
         write_text(summary, markdown) if summary else None,

@@ -140,7 +140,15 @@ def paired_rows(
     scorer: Scorer,
     examples: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Rows:
-    """Rows of `split` that both candidates of `pair` (old, new) were run on."""
+    """Rows of a split that both candidates were run on.
+
+    Args:
+        cells: Data of `scored` events, as `latest_cells` gives them.
+        pair: Ids of the old and the new candidate.
+        split: "train", "dev", "val" or "test".
+        scorer: Makes one number of a cell's scores.
+        examples: Inputs and expected outputs by example id; None leaves the texts out.
+    """
     sides: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         if cell["split"] == split and cell["candidate_id"] in pair:
@@ -187,7 +195,16 @@ def cell_score(cell: Mapping[str, Any], scorer: Scorer) -> float | None:
 
 
 def call_cost(cells: Iterable[Mapping[str, Any]], candidate_id: str, split: str) -> CallCost | None:
-    """Mean tokens and money of one answer, over the cells that were really run."""
+    """Mean tokens and money of one answer, over the cells that were really run.
+
+    Args:
+        cells: Data of `scored` events; failed and cached ones do not count.
+        candidate_id: The candidate that answered.
+        split: The split to look at.
+
+    Returns:
+        The means; None where no cell of these was run.
+    """
     used = [c["usage"] for c in cells if c["candidate_id"] == candidate_id and c["split"] == split and _was_run(c)]
     if not used:
         return None

@@ -145,7 +145,13 @@ _WIDE = 90
 
 
 def safe_text(value: Any, style: str = "", limit: int | None = None) -> Text:
-    """A value from outside: no markup, no control sequences, at most `limit` characters."""
+    """A value from outside as a text without markup and without control sequences.
+
+    Args:
+        value: Anything; a mapping with one key shows its value, other data is shown as JSON.
+        style: A style of rich, as "bold green".
+        limit: Most characters that are shown; None shows all.
+    """
     text = visible(as_text(value))
     return Text(text if limit is None else shortened(text, limit), style=style)
 
@@ -301,9 +307,14 @@ def sides_view(by_side: Mapping[str, Mapping[str, Any]]) -> RenderableType:
 
 
 def table_view(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()) -> RenderableType:
-    """A plain table of values from outside; `numbers` are the columns that stand to the right.
+    """A plain table of values from outside.
 
     Where the window is too narrow for it, each row becomes a few lines of name and value.
+
+    Args:
+        columns: The heads of the columns.
+        rows: One value a column each.
+        numbers: Indices of the columns that are aligned to the right, from 0.
     """
     return _Columns(tuple(columns), tuple(tuple(row) for row in rows), frozenset(numbers))
 
@@ -374,7 +385,13 @@ def diff_view(record: RunRecord) -> RenderableType:
 
 
 def test_view(outcome: str, metrics: Sequence[Mapping[str, Any]], void: str) -> RenderableType:
-    """The gate's table under its verdict; `void` is what to say of a test that has none."""
+    """The gate's table under its verdict.
+
+    Args:
+        outcome: The outcome of the run, as "no_gain".
+        metrics: Entries of the gate's table, the primary first; none where there is no verdict.
+        void: What to say of a test without a verdict; "" where the test was not opened.
+    """
     columns = ("metric", "old", "new", "change", "interval", "better / worse", "verdict")
     cells = [wording.metric_cells(metric) for metric in metrics]
     rows = [[c.name, c.old, c.new, c.difference, c.interval, c.moves, c.verdict] for c in cells]

@@ -353,7 +353,7 @@ def answer_costs(record: RunRecord) -> list[tuple[str, str, str, str]]:
 
 
 def is_comparison(record: RunRecord) -> bool:
-    """Whether two given prompts were decided about, without a search: nobody proposed or applied anything."""
+    """Whether the run compared two given prompts: no search, no proposals, nothing applied."""
     return bool(record.started["method"] == "compare")
 
 
@@ -384,7 +384,7 @@ def _to_flag(record: RunRecord) -> str:
 
 
 def replayed_note(run_id: str) -> str:
-    """What stands beside a verdict that was read from the record.
+    """The note beside a verdict that was read from the record.
 
     >>> replayed_note("ab12")
     'This is the recorded run ab12; nothing was called.'
@@ -393,7 +393,7 @@ def replayed_note(run_id: str) -> str:
 
 
 def simulated_note(record: RunRecord) -> str:
-    """What was played by the built-in programs, so that nobody takes their scores for a model's."""
+    """Which models were the built-in programs, so that their scores are not taken for a language model's."""
     if not record.simulated:
         return ""
     roles = " and ".join(record.simulated)
