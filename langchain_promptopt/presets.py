@@ -292,7 +292,7 @@ DEFAULT = "robust"
 def paper(recipe: Recipe) -> Recipe:
     """The suffix `:paper`: echo, reply and audit instead of quote, slots and strict (spec 1.4)."""
     if not isinstance(recipe.scope, Spans) or not isinstance(recipe.refine, Refine):
-        msg = f"':paper' goes with a local method, and {recipe.name!r} is not one"
+        msg = f"':paper' needs a local method, and {recipe.name!r} is not one"
         raise RecipeError(msg, mend="Use it as in 'lpo-pe2:paper'.")
     return replace(
         recipe,
@@ -310,7 +310,7 @@ def indexed(recipe: Recipe) -> Recipe:
     elif isinstance(scope, Hedged) and isinstance(scope.inner, Spans):
         scope = replace(scope, inner=replace(scope.inner, protocol="index"))
     else:
-        msg = f"':index' goes with a local method, and {recipe.name!r} is not one"
+        msg = f"':index' needs a local method, and {recipe.name!r} is not one"
         raise RecipeError(msg, mend="Use it as in 'robust:index' or 'lpo-pe2:index'.")
     return replace(recipe, name=f"{recipe.name}:index", scope=scope)
 

@@ -425,7 +425,7 @@ class Evaluations:
             f"an evaluator raised on {sum(self._run.state.unjudged.values())} of {self._asked} evaluations"
             f" (`max_failure_rate` is {self._run.max_failure_rate:.0%}). Last: {failure.message}"
         )
-        mend = "Call it once by hand on that row; where a row has nothing to judge, let it return the score None."
+        mend = "Run the evaluator on that row by hand. If a row has nothing to judge, return a score of None."
         return EvaluatorError(msg, where=f"row {last.cell.example_id!r}, split {last.cell.split}", mend=mend)
 
     def _release_held(self) -> None:
@@ -467,8 +467,10 @@ class Evaluations:
         if self._kept.repeats(candidate.id, split) <= 1:
             means = self.primary_view(candidate, split)
             return [v for i, v in means.items() if only is None or i in only]
-        rows = self._kept.scores(candidate.id, split)
-        values = [self._run.objective.value(o) for i, found in rows for o in found if only is None or i in only]
+        values = []
+        for example_id, repeats in self._kept.scores(candidate.id, split):
+            if only is None or example_id in only:
+                values += [self._run.objective.value(scores) for scores in repeats]
         return [v for v in values if v is not None]
 
     def primary(self, candidate: Candidate, split: str) -> dict[str, float]:

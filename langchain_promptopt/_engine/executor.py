@@ -191,7 +191,7 @@ class Guarded:
         seen = meter.collected
         if seen.unmetered and (role, "usage") not in self._told:
             self._told.add((role, "usage"))
-            detail = f"a {role} reply said that it used {seen.oddity}; its tokens are not in the sums"
+            detail = f"a {role} reply reported a usage of {seen.oddity}; the sums do not include its tokens"
             action = "counted without tokens"
             self.emit(Incident(role=role, kind="usage_unknown", retryable=False, action=action, detail=detail))
         unseen = role == "task" and usage.calls > 0 and not seen.started

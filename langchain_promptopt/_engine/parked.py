@@ -55,8 +55,8 @@ class ParkedExecutor:
         """Raise ConfigError when one of the cells is not open."""
         unknown = [cell for cell in cells if cell not in self.parked]
         if unknown:
-            msg = f"{len(unknown)} of the cells told were not proposed, the first is {unknown[0]}"
-            raise ConfigError(msg, mend="Tell outcomes of the cells that propose() returned.")
+            msg = f"{len(unknown)} of the cells were not proposed; the first is {unknown[0]}"
+            raise ConfigError(msg, mend="Give outcomes for the cells that propose() returned.")
 
     async def tell(self, told: Mapping[Cell, Outcome]) -> int:
         """Answer open cells and return when the run has noted them; returns how many others are still open."""

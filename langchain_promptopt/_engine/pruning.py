@@ -54,7 +54,7 @@ class Pruning:
         worth = [await self._lost(found, edits, i, rows) for i in range(len(edits))]
         judged = [w for w in worth if w is not None]
         if len(judged) < len(edits):  # to rank some edits by score and others not would favour the unscored
-            self._tell("the budget did not reach for all edits; those made for the most rows are kept")
+            self._tell("the budget did not cover a run without each edit; the edits made for the most rows are kept")
             ranked = sorted(range(len(edits)), key=lambda i: -len(edits[i].example_ids))
         else:
             ranked = sorted((i for i, lost in enumerate(judged) if lost > 0), key=lambda i: -judged[i])

@@ -214,8 +214,13 @@ class Search:
         for parent, proposals in plan.families:
             numbers = range(at, at + len(proposals))
             at = numbers.stop
-            maker = {c.id: n for n in reversed(numbers) for c in written[n]}  # of several the first counts
-            new = [c for c in _distinct([c for n in numbers for c in written[n]]) if c.id not in known]
+            maker: dict[str, int] = {}
+            made: list[Candidate] = []
+            for number in numbers:
+                made += written[number]
+                for child in written[number]:
+                    maker.setdefault(child.id, number)  # of several proposals with the same child the first counts
+            new = [c for c in _distinct(made) if c.id not in known]
             rng = rng_at(self.run.seed, "prune", t, parent.candidate.id)
             for child in self.run.recipe.proposals.prune(new, parent, rng):
                 kept.setdefault(maker[child.id], []).append(child)
@@ -313,7 +318,7 @@ def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | 
     broken = [o for o in outcomes if o.failure is not None and o.failure.kind == UNJUDGED]
     if len(broken) > run.max_failure_rate * len(outcomes):
         msg = f"evaluators raised on {len(broken)} of {len(outcomes)} baseline rows"
-        mend = "Call it once by hand on this row; where a row has nothing to judge, let it return the score None."
+        mend = "Run the evaluator on this row by hand. If a row has nothing to judge, return a score of None."
         return EvaluatorError(msg, **_shown(run, broken[0]), mend=mend)
     judged = [o for o in outcomes if not o.dropped]
     scores = {v for o in judged if (v := run.objective.value(o.scores)) is not None}
@@ -344,7 +349,7 @@ def _unscored(run: Run, judged: Sequence[Outcome], scores: set[float]) -> Evalua
     if scores:
         return None
     msg = f"`{', '.join(objective.deciding)}` decides, and gave no score on any of {len(judged)} baseline rows"
-    mend = "Let it return a number, say what its words are worth with declare(..., values={'good': 1.0}), or name"
+    mend = "Return a number, give its words values with declare(..., values={'good': 1.0}), or name"
     return EvaluatorError(msg, **_shown(run, judged[0]), mend=f"{mend} another metric in the gate ({given}).")
 
 

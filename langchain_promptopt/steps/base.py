@@ -132,19 +132,13 @@ def memory(items: Sequence[Remembered]) -> str:
 
 def edit_memory(items: Sequence[Remembered]) -> str:
     """Past edits with the change of score they brought, one JSON object a line."""
-    return "\n".join(
-        json.dumps(
-            {
-                "gain": round(100 * item.attempt.gain),
-                "score": round(100 * item.attempt.score),
-                "old": e.old,
-                "new": e.new,
-            },
-            ensure_ascii=False,
-        )
-        for item in items
-        for e in item.attempt.candidate.edits
-    )
+    lines = []
+    for item in items:
+        gain, score = round(100 * item.attempt.gain), round(100 * item.attempt.score)
+        for edit in item.attempt.candidate.edits:
+            shown = {"gain": gain, "score": score, "old": edit.old, "new": edit.new}
+            lines.append(json.dumps(shown, ensure_ascii=False))
+    return "\n".join(lines)
 
 
 def past(piece: Workpiece) -> str:
@@ -246,7 +240,7 @@ def between_markers(reply: str, start: str = "<START>", end: str = "<END>") -> s
         return Rejection("markers", f"found {text.count(start)} {start} and {text.count(end)} {end}")
     a, b = text.index(start) + len(start), text.index(end)
     if b < a:
-        return Rejection("markers", f"{end} stands before {start}")
+        return Rejection("markers", f"{end} comes before {start}")
     return text[a:b].strip("\r\n")
 
 

@@ -34,12 +34,12 @@ class Mark:
 
 
 def parse_quotes(reply: str, prompts: PromptSet) -> tuple[Mark, ...] | Rejection:
-    """Marks of a quote-protocol reply; quotes that stand nowhere are left out."""
+    """Marks of a quote-protocol reply; quotes that the prompt does not hold are left out."""
     items = find_json(reply, list)
     if items is None:
         return Rejection("no_json", "the reply holds no JSON list")
     marks = [m for item in items if isinstance(item, dict) and (m := _quote_mark(item, prompts)) is not None]
-    return tuple(marks) if marks or not items else Rejection("quote_not_found", "no quote stands in the prompt")
+    return tuple(marks) if marks or not items else Rejection("quote_not_found", "the prompt holds none of the quotes")
 
 
 def _quote_mark(item: dict[str, Any], prompts: PromptSet) -> Mark | None:

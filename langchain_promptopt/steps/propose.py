@@ -265,9 +265,13 @@ def _slot_line(number: int, span: Span, piece: Workpiece) -> str:
 
 def _keep(prompts: PromptSet) -> str:
     """The sentence that names the user's frozen text, or nothing."""
-    frozen = [m.template[a:b] for p in prompts for m in p.messages if m.editable for a, b in m.frozen]
-    frozen += [m.template for p in prompts for m in p.messages if not m.editable and m.role != "placeholder"]
-    texts = [t for t in frozen if t.strip()]
+    inside, whole = list[str](), list[str]()  # stretches of editable messages first, then whole messages
+    for message in (m for p in prompts for m in p.messages):
+        if message.editable:
+            inside += [message.template[a:b] for a, b in message.frozen]
+        elif message.role != "placeholder":
+            whole.append(message.template)
+    texts = [t for t in (*inside, *whole) if t.strip()]
     return fill("global.keep", frozen="\n".join(section("frozen", t) for t in texts)) if texts else ""
 
 

@@ -104,7 +104,7 @@ def text_of_prompts(attempt: Attempt) -> str:
 
 def _no_model(_: tuple[str | int, ...]) -> Any:
     def refuse(_: Any) -> Any:
-        msg = "this memory calls a model, and the retriever was given none"
+        msg = "this memory calls a model, and the retriever has none"
         raise ConfigError(msg, mend="Give `ask=Ask(lambda place: model, {}, seed)`.")
 
     return RunnableLambda(refuse)

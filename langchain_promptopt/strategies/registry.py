@@ -103,13 +103,13 @@ _MODEL_NAMES = ("model", "model_name", "model_id", "repo_id")
 @cache
 def options(axis: str) -> dict[str, type]:
     """The strategies of an axis by class name."""
-    modules = [import_module(f"langchain_promptopt.strategies.{name}") for name in AXES[axis]]
-    return {
-        name: cls
-        for module in modules
-        for name, cls in vars(module).items()
-        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and _is_option(module, name, cls)
-    }
+    found: dict[str, type] = {}
+    for part in AXES[axis]:
+        module = import_module(f"langchain_promptopt.strategies.{part}")
+        for name, cls in vars(module).items():
+            if isinstance(cls, type) and dataclasses.is_dataclass(cls) and _is_option(module, name, cls):
+                found[name] = cls
+    return found
 
 
 def _is_option(module: ModuleType, name: str, cls: type) -> bool:

@@ -208,7 +208,7 @@ class Bandit(AsMeasured):
     async def _pull(self, chosen: Sequence[Candidate], bench: Bench, left: int) -> int:
         wanted: list[tuple[Candidate, Sequence[str]]] = []
         for candidate in chosen:
-            missing = [i for i in bench.examples if i not in bench.known(candidate)]
+            missing = _missing(candidate, bench.examples, bench)
             rows = missing[: min(self.samples, left)]
             left -= len(rows)
             wanted.append((candidate, rows))
@@ -314,7 +314,7 @@ class _Purse:
             n: How many rows of the shared order each has seen afterwards.
             bench: Runs candidates on dev rows, within the budget.
         """
-        missing = {c.id: (c, [i for i in bench.examples[:n] if i not in bench.known(c)]) for c in alive}
+        missing = {c.id: (c, _missing(c, bench.examples[:n], bench)) for c in alive}
         share = self.left // max(1, len(missing))
         wanted = [(c, rows[:share]) for c, rows in missing.values()]
         self.left -= sum(len(rows) for _, rows in wanted)
@@ -332,9 +332,15 @@ async def up_to(alive: Sequence[Candidate], n: int, bench: Bench) -> None:
     await _all_of({c.id: (c, bench.examples[:n]) for c in alive}.values(), bench)
 
 
+def _missing(candidate: Candidate, example_ids: Sequence[str], bench: Bench) -> list[str]:
+    """Those of the rows that the candidate has no score on."""
+    known = bench.known(candidate)
+    return [i for i in example_ids if i not in known]
+
+
 async def _all_of(wanted: Iterable[tuple[Candidate, Sequence[str]]], bench: Bench) -> None:
     """These rows of these candidates, all at once; decisions wait until every score is there."""
-    missing = [(c, [i for i in rows if i not in bench.known(c)]) for c, rows in wanted]
+    missing = [(c, _missing(c, rows, bench)) for c, rows in wanted]
     await asyncio.gather(*(bench.evaluate(c, rows) for c, rows in missing if rows))
 
 
@@ -548,7 +554,7 @@ class _Beside:
         """These rows of the others first, so that the budget reaches for them first."""
         rows = [i for i in example_ids if i not in self._asked]
         self._asked.update(rows)
-        wanted = [(c, [i for i in rows if i not in self._bench.known(c)]) for c in self._along]
+        wanted = [(c, _missing(c, rows, self._bench)) for c in self._along]
         along = [self._bench.evaluate(c, missing) for c, missing in wanted if missing]
         *_, scores = await asyncio.gather(*along, self._bench.evaluate(candidate, example_ids))
         return scores

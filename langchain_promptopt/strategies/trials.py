@@ -128,8 +128,9 @@ class OwnEvidence:
     async def _tried(self, family: Family, bench: TrainBench) -> list[Trial]:
         """The trials the budget bears, in canonical order."""
         batches = [batch for batch, _ in family]
-        rows = {c.id: self._own(c, batches) for _, children in family for c in children}
-        paid = [c for _, children in family for c in children if bench.claim(len(rows[c.id]))]
+        children = [c for _, made in family for c in made]
+        rows = {c.id: self._own(c, batches) for c in children}
+        paid = [c for c in children if bench.claim(len(rows[c.id]))]
         after = await together(bench.evaluate(c, rows[c.id]) for c in paid)
         before = bench.known(bench.parent)
         return [
