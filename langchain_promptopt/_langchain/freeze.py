@@ -196,7 +196,13 @@ def _freeze_messages(prompts: PromptSet, rule: str, kind: str, value: str) -> Pr
     role = _ROLES.get(value, value)
 
     def chosen(prompt: Prompt, index: int, message: Message) -> bool:
-        """Whether the rule names this message."""
+        """Whether the rule names this message.
+
+        Args:
+            prompt: The message's prompt.
+            index: Its place in the prompt, from 0.
+            message: The message.
+        """
         return {
             "role": message.role in {role, value},
             "message": value == str(index),

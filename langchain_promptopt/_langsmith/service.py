@@ -1,11 +1,7 @@
-"""What a run reads from and writes to LangSmith. Everything that writes is off unless asked for.
+"""LangSmith's options, its API with our own retries and errors, and a check of its key.
 
-The LangSmith API behind our own retries and our own errors.
-
-The SDK repeats POSTs blindly and tells a masked key in its error texts. Here a request is repeated
-only where that is safe: it reads, its ids are ours, or what became of it is read back first.
-
-Whether LangSmith takes our key, asked where a run would need it.
+The SDK repeats every POST and shows parts of the key in error messages. Here a request is repeated only where that
+is safe: it only reads, its ids are ours, or its result is looked up first. Writing is off unless it is asked for.
 """
 
 from __future__ import annotations
@@ -73,19 +69,18 @@ class LangSmithOptions:
         return cls(**values)
 
 
-# ------------------------------------------------------------ The LangSmith API behind our own retries and our own
-
 T = TypeVar("T")
 
 HOSTED = "smith.langchain.com"
 _TRIES = 7
-_FIRST_PAUSE = 0.25  # seconds; doubled each time, so an endpoint that is down is given up after about 16
+_PROBE_TRIES = 2
+_FIRST_PAUSE = 0.25  # seconds; doubled each time, so the tries end after about 16 seconds
 _LONGEST_PAUSE = 10.0
-_LONGEST_ASKED = 60.0  # a rate limit of LangSmith lasts a minute; nobody waits longer
+_LONGEST_ASKED = 60.0  # a rate limit of LangSmith lasts a minute; a longer pause is not waited for
 _AGAIN = frozenset({408, 425, 429})
-_REFUSED = {401: "refused the key", 403: "refused permission", 404: "knows nothing of it"}
+_REFUSED = {401: "refused the key", 403: "refused permission", 404: "did not find it"}
 _SPOILT = (requests.RequestException, ValueError, KeyError, TypeError)
-"""What the SDK raises for an answer that is cut off, empty, or a page of HTML."""
+"""The SDK's errors for an answer that is cut off, empty, or a page of HTML."""
 
 
 class Service:
@@ -105,18 +100,19 @@ class Service:
         self._tries = tries
 
     def call(self, what: str, act: Callable[[], T], *, settled: Callable[[], T | None] | None = None) -> T:
-        """The value of `act`, tried again after passing failures.
+        """The value of `act`, tried again after temporary failures.
 
         Args:
             what: The call in words, for errors: "reading dataset 'x'".
             act: Makes the call. It must be repeatable, or `settled` must be given.
-            settled: Asked before every repetition: what the lost call has brought about, or None.
+            settled: Called before every repetition; returns the result of the lost call if it was carried out,
+                else None.
 
         Raises:
-            LangSmithConflictError: 409, for the caller to read.
-            CredentialsError: 401, 403, 404.
-            UsageError: Another refusal of the request.
-            UnavailableError: LangSmith stayed out of reach.
+            LangSmithConflictError: Status 409; the caller decides what it means.
+            CredentialsError: Status 401, 403 or 404.
+            UsageError: LangSmith refused the request for another reason.
+            UnavailableError: LangSmith could not be reached, or failed each time.
         """
         for number in range(1, self._tries + 1):
             try:
@@ -133,7 +129,7 @@ class Service:
         raise UnavailableError(msg, role="langsmith")
 
     def _wait(self, what: str, error: Exception, number: int) -> None:
-        """Pause before the next try, or raise what a user should read."""
+        """Pause before the next try, or raise the error for the user."""
         status, pause = status_of(error), _FIRST_PAUSE * 2 ** (number - 1)
         if isinstance(error, LangSmithUserError) and status is None:
             msg = f"{what}: {str(error)[:300]}"
@@ -162,19 +158,50 @@ class Service:
         msg = f"{what}: LangSmith refused the request ({status}): {_body(error)}"
         return UsageError(msg, where=where, role="langsmith", status=status)
 
-    # ------------------------------------------------------------ plain requests
-
     def ask(self, what: str, method: Any, path: str, **kwargs: Any) -> Any:
-        """The JSON answer of a request that may be repeated."""
+        """The JSON answer of a request that may be repeated.
+
+        Args:
+            what: The request in words, for errors: "reading feedback".
+            method: "GET", "POST", "PATCH" or "DELETE".
+            path: The path below the API's address.
+            **kwargs: As for `requests`: `params`, `json`.
+
+        Raises:
+            LangSmithConflictError: Status 409; the caller decides what it means.
+            CredentialsError: Status 401, 403 or 404.
+            UsageError: LangSmith refused the request for another reason.
+            UnavailableError: LangSmith could not be reached, or failed each time.
+        """
         return self.call(what, lambda: self.once(method, path, **kwargs))
 
     def once(self, method: Any, path: str, **kwargs: Any) -> Any:
-        """The JSON answer of one request; {} for an empty one with status 204."""
+        """The JSON answer of one request, which is not repeated; the SDK's errors are raised as they are.
+
+        Args:
+            method: "GET", "POST", "PATCH" or "DELETE".
+            path: The path below the API's address.
+            **kwargs: As for `requests`: `params`, `json`.
+
+        Returns:
+            The answer; {} for status 204.
+        """
         response = self.client.request_with_retries(method, path, **kwargs)
         return response.json() if response.status_code != 204 else {}  # no content
 
     def find(self, what: str, path: str, **kwargs: Any) -> Any | None:
-        """The JSON answer, or None where there is no such thing (404)."""
+        """The JSON answer of a GET, or None for status 404.
+
+        Args:
+            what: The request in words, for errors: "reading tags of 'x'".
+            path: The path below the API's address.
+            **kwargs: As for `requests`: `params`.
+
+        Raises:
+            CredentialsError: Status 401 or 403.
+            UsageError: LangSmith refused the request for another reason.
+            UnavailableError: LangSmith could not be reached, or failed each time.
+        """
 
         def act() -> Any | None:
             try:
@@ -192,9 +219,16 @@ class Service:
 
 
 class _Once(Client):
-    """The SDK's client, where the SDK's own calls do not sleep either: some would, half a minute at each 429."""
+    """The SDK's client without its own retries, some of which sleep for half a minute at each 429."""
 
     def request_with_retries(self, method: Any, pathname: str, **kwargs: Any) -> requests.Response:
+        """One request.
+
+        Args:
+            method: The HTTP method.
+            pathname: The path below the API's address.
+            **kwargs: The SDK's own.
+        """
         handle = kwargs.get("handle_response")
         if handle is None:
             kwargs["stop_after_attempt"] = 1
@@ -221,7 +255,7 @@ def make_client() -> Client:
 
 
 def require_key(mend: str) -> Client:
-    """A client of the settings, before which no connection was opened. Raises CredentialsError, ending with `mend`."""
+    """A client of the LANGSMITH_* settings. Raises CredentialsError, ending with `mend`, where the key is missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a missing key is our error below, said once
         client = _Once(
@@ -253,7 +287,7 @@ def _response(error: Exception) -> requests.Response | None:
 
 
 def status_of(error: Exception) -> int | None:
-    """The status LangSmith answered with, where that was the failure."""
+    """The HTTP status of the answer that is behind this error; None where there was no answer."""
     response = _response(error)
     return response.status_code if response is not None and response.status_code >= 400 else None
 
@@ -272,18 +306,13 @@ def _body(error: Exception) -> str:
     return response.text[:200] if response is not None else type(error).__name__
 
 
-# ------------------------------------------------------------ Whether LangSmith takes our key, asked where a run w
-
-_TRIES_probing = 2
-
-
 def probe_langsmith(*, wanted: bool) -> tuple[Probe, ...]:
-    """The workspace our key belongs to; nothing is asked unless it is `wanted` or traces would go there."""
+    """The workspace of the key; () where neither the run (`wanted`) nor its traces use LangSmith."""
     if not wanted and not (tracing_is_enabled() is True and tracing_mode() != "otel"):
         return ()
     where = ""
     try:
-        service = Service(tries=_TRIES_probing)
+        service = Service(tries=_PROBE_TRIES)
         where = service.client.api_url
         name = str(service.workspace.get("display_name") or "")
     except PromptOptError as error:

@@ -1,10 +1,7 @@
-"""Traces as a file: one JSON object a line for each run of a tree, written as it ends. Needs no service.
+"""Where a run's traces go: to a file, or to LangSmith or OpenTelemetry when LangSmith tracing is on.
 
-A tracing client that loses no run: sends again, keeps on disk what would not go, and sends that later.
-
-Where a run's traces go: nowhere unless LangSmith tracing is on, and then through a client that loses none.
-
-Evaluations are traces of their own, because LangSmith refuses traces past 25,000 runs.
+The client for LangSmith repeats what could not be sent, keeps it on disk, and sends it later. Each evaluation is a
+trace of its own, because LangSmith refuses traces of more than 25,000 runs.
 """
 
 from __future__ import annotations
@@ -50,9 +47,9 @@ if TYPE_CHECKING:
 
 
 class TraceFile(BaseTracer):
-    """A tracer that appends to `path`; children stand before their parents.
+    """A tracer that appends a JSON line to `path` as each run ends, so children come before their parents.
 
-    Each line holds id, parent_id, trace_id, name, run_type, start, end, metadata, inputs, outputs
+    Each line has id, parent_id, trace_id, name, run_type, start, end, metadata, inputs, outputs
     and error. Serialized components are left out: they would repeat every template.
     """
 
@@ -117,7 +114,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _without_keys(value: Any) -> Any:
-    """What a failed call left behind: its client may have put the whole request there."""
+    """The outputs of a failed call, redacted: its client may have put the whole request there."""
     if isinstance(value, dict):
         return {key: _without_keys(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -126,12 +123,10 @@ def _without_keys(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON cannot say: messages and documents by their fields, anything else as text."""
+    """Values that JSON has no form for: messages and documents by their fields, others as text."""
     dump = getattr(value, "model_dump", None)
     return dump(mode="json") if callable(dump) and not isinstance(value, type) else str(value)
 
-
-# ------------------------------------------------------------ A tracing client that loses no run: sends again, kee
 
 _log = logging.getLogger("langchain_promptopt")
 
@@ -141,23 +136,23 @@ _FIRST_PAUSE = 0.2  # seconds; it is a background thread that waits
 _LONGEST_PAUSE = 15.0  # seconds, where LangSmith asks for more
 _TIMEOUT_MS = (3_000, 10_000)  # to connect, and between two bytes of an answer
 _LAST = 15.0
-"""Seconds the end of a run waits for requests that hang; longer than any may, so that each is kept."""
+"""Seconds the end of a run waits for requests in flight; longer than their timeouts, so that each is kept."""
 _KEPT_HEADERS = frozenset({"content-type", "content-encoding", "x-pre-compressed-size", "x-post-compressed-size"})
-"""Of a spooled request. Keys never reach the disk; they are added when it is sent again."""
+"""Headers kept with a request on disk. The key is not among them; it is added when the request is sent again."""
 _FILES = "trace_*.json"
 _FINAL = frozenset({400, 401, 403, 404, 413, 422})
-"""Statuses that sending the same body again cannot mend."""
+"""Statuses for which sending the same body again does not help."""
 
 
 class TraceClient(Client):
-    """The SDK's client, with patience for ingestion.
+    """The SDK's client, which loses no traces: a batch that cannot be sent is tried again, then kept.
 
-    Run ids are ours, so that sending a batch twice is storing it once. Where inputs or outputs
-    are hidden, templates inside `serialized` are left out too, which the SDK itself forgets.
+    Run ids are ours, so a batch that is sent twice is stored once. Where inputs or outputs are hidden, the
+    templates in `serialized` are left out too; the SDK would send them.
 
     Args:
-        spool: Folder for batches that would not go; None keeps them in memory.
-        sleep: Waits between tries; None waits until the client is about to end.
+        spool: Folder for batches that could not be sent; None keeps them in memory.
+        sleep: Waits between tries; by default until the time is over or the client ends.
         **settings: The SDK's own.
     """
 
@@ -166,14 +161,14 @@ class TraceClient(Client):
     ) -> None:
         self._spool = spool
         self._late = threading.Event()
-        """Set when there is no time left for tries: whatever has not gone is kept."""
+        """Set when there is no time left for tries: what has not been sent is kept."""
         self._sleep = sleep if sleep is not None else self._late.wait
         self._flying = 0
         self._waiting: list[dict[str, Any]] = []
         self.spans: Any = None
         """The OpenTelemetry provider made for this client, ended with it."""
         self.ordered: Any = None
-        """The OpenTelemetry exporter, which is told when no more is to come."""
+        """The OpenTelemetry exporter; its `finish` is called at the end."""
         self._mutex = threading.Lock()
         settings = {
             "retry_config": Retry(0), "omit_traced_runtime_info": True, "timeout_ms": _TIMEOUT_MS, **settings
@@ -184,7 +179,14 @@ class TraceClient(Client):
         )
 
     def create_run(self, name: str, inputs: dict[str, Any], run_type: Any, **kwargs: Any) -> None:
-        """As the SDK's, without templates where inputs are hidden."""
+        """As the SDK's, without templates where inputs are hidden.
+
+        Args:
+            name: The run's name.
+            inputs: Its inputs.
+            run_type: "chain", "llm" or another of LangSmith's.
+            **kwargs: The SDK's own.
+        """
         if self._hides:
             kwargs.pop("serialized", None)
         super().create_run(name, inputs, run_type, **kwargs)
@@ -196,7 +198,16 @@ class TraceClient(Client):
         super().update_run(run_id, **kwargs)
 
     def request_with_retries(self, method: Any, pathname: str, **kwargs: Any) -> requests.Response:
-        """As the SDK's; a batch of runs is tried again, and kept if it will not go."""
+        """As the SDK's; a batch of runs is tried again, and kept if it cannot be sent.
+
+        Args:
+            method: The HTTP method.
+            pathname: The path below the API's address, or a whole address.
+            **kwargs: The SDK's own.
+
+        Returns:
+            LangSmith's answer, or one that says "accepted" for a batch that was kept.
+        """
         if method != "POST" or not pathname.endswith(_INGEST):
             return super().request_with_retries(method, pathname, **kwargs)
         request = dict(kwargs.pop("request_kwargs", None) or {})
@@ -237,7 +248,7 @@ class TraceClient(Client):
         raise LangSmithError(pathname)
 
     def _keep(self, pathname: str, request: Mapping[str, Any]) -> requests.Response:
-        """Put a batch by, and answer in LangSmith's place that it was taken."""
+        """Keep a batch, and return the answer that LangSmith would give, so that the SDK does not drop it."""
         headers = {k: v for k, v in (request.get("headers") or {}).items() if k.lower() in _KEPT_HEADERS}
         envelope = {
             "version": 1,
@@ -275,7 +286,7 @@ class TraceClient(Client):
         return kept
 
     def end(self, timeout: float) -> int:
-        """Send all there is and let go of threads and connections; returns how many batches are still kept."""
+        """Send everything, then end threads and connections; returns how many batches are still kept."""
         self.flush(timeout=timeout)
         if self._behind():
             self._late.set()
@@ -328,9 +339,6 @@ def _accepted() -> requests.Response:
     return response
 
 
-# ------------------------------------------------------------ Where a run's traces go: nowhere unless LangSmith tr
-
-_log_tracing = logging.getLogger("langchain_promptopt")
 _FLUSH = 30.0
 """Seconds the end of a run waits for its traces; what is not sent by then is kept and sent by the next run."""
 _OPEN = 30 * 24 * 3600
@@ -340,7 +348,7 @@ _NOWHERE = "http://127.0.0.1:9"
 
 @dataclass(frozen=True)
 class Tracing:
-    """How a run is traced. `isolate` is the context in which an evaluation is a trace of its own."""
+    """Whether a run is traced; `isolate` makes the context in which an evaluation is a trace of its own."""
 
     on: bool
     isolate: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -348,12 +356,12 @@ class Tracing:
 
 @asynccontextmanager
 async def tracing(project: str | None = None, spool: Path | None = None) -> AsyncIterator[Tracing]:
-    """Trace what happens inside, if the user's settings or the caller's context say so.
+    """Trace what happens inside the block, if the user's settings or the caller's context ask for it.
 
-    LangSmith's "local" mode, in which LangChain would upload all the same, counts as off.
+    LangSmith's "local" mode counts as off: LangChain would upload traces even then.
 
     Args:
-        project: Where traces go; None as LANGSMITH_PROJECT says.
+        project: The project of the traces; None is LANGSMITH_PROJECT.
         spool: Folder for traces that could not be sent.
 
     Raises:
@@ -389,7 +397,7 @@ def make_client(project: str | None, spool: Path | None) -> TraceClient:
     more: dict[str, Any] = {"tracing_mode": mode}
     if spans is not None:
         more["otel_tracer_provider"] = spans.provider
-    if mode == "otel":  # nothing of ours may go to LangSmith then, not even a question
+    if mode == "otel":  # nothing may be sent to LangSmith then, not even a request for its settings
         more |= {"api_url": _NOWHERE, "api_key": "unused", "info": {}}
     else:
         require_key("Set LANGSMITH_API_KEY, or LANGSMITH_TRACING=false.")
@@ -404,10 +412,10 @@ def make_client(project: str | None, spool: Path | None) -> TraceClient:
 
 
 def _finish(client: Client) -> None:
-    """Have the traces sent. An unreachable service is a warning: the run itself is not at fault."""
+    """Send the traces. Where that fails, it is only a warning: the run itself succeeded."""
     if not isinstance(client, TraceClient):
         client.flush(timeout=_FLUSH)
         return
     kept = client.end(_FLUSH)
     if kept:
-        _log_tracing.warning("%d batches of traces could not be sent; they are kept and sent with the next run", kept)
+        _log.warning("%d batches of traces could not be sent; they are kept and sent with the next run", kept)

@@ -1,1 +1,1 @@
-"""What keeps a run alive, within its budget and honest about failures: clock, retry, limiter, ledger, cache, bridge."""
+"""What every run needs: failures and retries, rate limits, budget and usage, cache, tracing, an orderly stop."""

@@ -1,8 +1,8 @@
 """Evaluations kept between runs: SQLite in WAL mode, several processes at once.
 
-A cache may be lost without harm, so nothing about it ever ends a run: a broken file is set aside,
-a full disk turns the cache off, and both are reported as incidents. Reads are single lookups on
-the caller's thread (readers never wait in WAL mode); writes are batched on a thread of their own.
+Losing a cache does no harm, so its errors never end a run: a broken file is set aside, a full disk turns the
+cache off, and both are reported as incidents. Reads are single lookups on the caller's thread (readers do not wait
+in WAL mode); writes are batched on a thread of their own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PUT = "insert or replace into evaluations (key, value) values (?, ?)"
 _GET = "select value from evaluations where key = ?"
 _BUSY_SECONDS = 30.0  # how long a writer waits for another process's transaction
 _BATCH = 500
-_LINGER = 0.05  # seconds a first write waits for company
+_LINGER = 0.05  # seconds a first write waits for others, so that one transaction stores many
 
 _Write: TypeAlias = tuple[str, str]
 
@@ -41,13 +41,13 @@ class Address:
 
     Args:
         rendered: The rendered prompt, or the candidate id where the chain renders it inside.
-        inputs: The row's inputs.
+        inputs: The example's inputs.
         model: Model id; empty where the chain's models are part of `more`.
-        endpoint: Base URL: two servers never answer for each other.
+        endpoint: Base URL: the same model may answer differently on another server.
         parameters: Sampling and other request parameters.
-        evaluators: Name -> hash of the code.
-        repeat: Repetition, and for identical requests the k-th of them: no two share a reply.
-        more: Anything else that decides, such as reference outputs that evaluators read.
+        evaluators: Hash of the code by name.
+        repeat: Number of the repetition, and of several identical requests the k-th: each has its own reply.
+        more: Anything else that changes the outcome, such as reference outputs that evaluators read.
     """
 
     rendered: Any
@@ -70,7 +70,7 @@ class EvaluationCache:
 
     Args:
         path: The database file; made, with its folder, for this user only.
-        on_incident: Told what went wrong, from whatever thread noticed.
+        on_incident: Called with each incident, on the thread that met it.
     """
 
     def __init__(self, path: Path, on_incident: Callable[[Incident], None] | None = None) -> None:
@@ -119,14 +119,12 @@ class EvaluationCache:
         self._writes.put((key, text))
 
     def close(self) -> None:
-        """Write what is pending and let go of the file. May be called twice."""
+        """Write what is pending and close the file. May be called twice."""
         if self._writer.is_alive():
             self._writes.put(None)
             self._writer.join()
         self._off = True
         self._let_go()
-
-    # ------------------------------------------------------------ the file
 
     def _prepare(self) -> None:
         try:
@@ -139,7 +137,7 @@ class EvaluationCache:
             self._broken(error)
 
     def _make(self) -> None:
-        """Open or create. Two processes that begin at once get in each other's way for a moment."""
+        """Open or create the database. Two processes that do so at once lock each other out for a moment."""
         until = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
@@ -175,7 +173,7 @@ class EvaluationCache:
         return None if row is None else str(row[0])
 
     def _broken(self, error: sqlite3.DatabaseError) -> None:
-        """A file that was fine and is not any more. A miss for now; a new file where the old was garbage."""
+        """Handle an error of the database: a miss while it is busy, off where it cannot be used, else a new file."""
         if _is_busy(error):
             self._report("cache_busy", "missed", error)
         elif isinstance(error, sqlite3.OperationalError):
@@ -225,8 +223,6 @@ class EvaluationCache:
         self.incidents.append(incident)
         if self._on_incident is not None:
             self._on_incident(incident)
-
-    # ------------------------------------------------------------ the writer
 
     def _write_all(self) -> None:
         open_ended = True

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """Seconds that only grow, and two ways to wait for them."""
+    """The time in seconds, and two ways to wait."""
 
     def time(self) -> float:
         """Seconds since some fixed moment; never runs backwards."""
@@ -45,14 +45,14 @@ class RealClock:
         return asyncio.timeout(seconds)
 
 
-_SETTLE = 20  # turns of the event loop given to everybody else before virtual time moves
+_SETTLE = 20  # turns of the event loop for other tasks before virtual time moves
 
 
 class FakeClock:
-    """Virtual time for one event loop: it jumps to the next sleeper's hour when nobody has work left.
+    """Virtual time for one event loop: when all tasks wait, it jumps to the time of the next sleeper.
 
-    Sleepers wake in the order of their hours. Timeouts fire when time passes them; they do not
-    make it pass, so a block that does real work is not timed out.
+    Sleepers wake in the order of their times. Timeouts fire when time passes them but do not move it, so a block
+    that does real work is not timed out.
 
     >>> clock = FakeClock()
     >>> asyncio.run(clock.sleep(3600))
@@ -66,7 +66,7 @@ class FakeClock:
         self._queue: list[tuple[float, int, bool, Callable[[], None]]] = []
         self._pump: asyncio.Task[None] | None = None
         self.slept: list[float] = []
-        """What was asked of `sleep`, in order."""
+        """The arguments of `sleep`, in order."""
 
     def time(self) -> float:
         """The virtual now."""
@@ -88,7 +88,7 @@ class FakeClock:
         return limit
 
     def advance(self, seconds: float) -> None:
-        """Move time by hand, waking everybody whose hour has come."""
+        """Move time by hand, waking all sleepers whose time has come."""
         self._move(self._now + seconds)
 
     def _at(self, when: float, wake: Callable[[], None], *, passive: bool = False) -> None:
@@ -106,7 +106,7 @@ class FakeClock:
             self._pump = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        """Step from hour to hour while somebody sleeps, letting everybody act on each before the next."""
+        """Move to each sleeper's time in turn, and let all other tasks run before the next."""
         while any(not passive for _, _, passive, _ in self._queue):
             for _ in range(_SETTLE):
                 await asyncio.sleep(0)

@@ -1,11 +1,8 @@
-"""The bridge from synchronous callers into the async engine, and what runs at the same time there.
+"""Event loops and threads: how synchronous callers reach the async engine, and how work runs side by side.
 
-Event loops outlive a call, because connections do: an HTTP client keeps its connections open, and
-they belong to the loop that opened them, so with a new loop for each call the second step that uses
-the same client would fail. The loop used last is taken first, so calls that follow each other share
-one; calls inside a call get another.
-
-Synchronous code of the user's (chains, evaluators) runs on threads that do not keep the process alive.
+An event loop is kept after a call: an HTTP client's open connections belong to the loop that opened them, and the
+client would fail on another one. Calls that follow each other share a loop; a call inside a call gets another.
+The user's synchronous code (chains, evaluators) runs on threads that do not keep the process alive.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ T = TypeVar("T")
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Results in the order given. On the first exception the rest is cancelled, awaited, and it is raised."""
+    """Results in the order given. After an exception, the other work is cancelled and awaited, then it is raised."""
     tasks = [asyncio.ensure_future(w) for w in work]
     try:
         return list(await asyncio.gather(*tasks))
@@ -40,10 +37,10 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 class DaemonThreads(ThreadPoolExecutor):
-    """A pool whose threads end with the process, at work or not.
+    """A pool whose threads end with the process, even in the middle of their work.
 
-    Python waits at its end for the threads of an ordinary pool, and a loop that is closed waits for
-    its own: an evaluator that never returns would keep a job alive after its answer was given.
+    Python waits for the threads of an ordinary pool before it exits, and a loop that is closed waits for its own:
+    an evaluator that never returns would keep the process alive after the run.
     """
 
     def __init__(self, most: int = 64) -> None:
@@ -55,7 +52,16 @@ class DaemonThreads(ThreadPoolExecutor):
         self._ended = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run `fn` on a thread of the pool."""
+        """Run a function on a thread of the pool.
+
+        Args:
+            fn: The function; the usage meter of the calling context sees its model calls.
+            *args: Its arguments.
+            **kwargs: Its named arguments.
+
+        Raises:
+            RuntimeError: The pool was shut down.
+        """
         if self._ended:
             msg = "this pool was shut down"
             raise RuntimeError(msg)
@@ -67,7 +73,7 @@ class DaemonThreads(ThreadPoolExecutor):
                 return
             try:
                 value = call(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - handed over to whoever waits for it
+            except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
                 future.set_exception(error)
             else:
                 future.set_result(value)
@@ -79,7 +85,7 @@ class DaemonThreads(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        """Take no more work, and do not wait for what is at work."""
+        """Take no more work. Work that has begun is not waited for."""
         self._ended = True
         for _ in range(self._made):
             self._todo.put(None)

@@ -65,7 +65,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class CallCost:
-    """What one call of a role takes. `usd` is None where the price is unknown."""
+    """Tokens and dollars of one call of a role. `usd` is None where the price is unknown."""
 
     input_tokens: float = 0.0
     output_tokens: float = 0.0
@@ -74,7 +74,7 @@ class CallCost:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One of low, likely, high."""
+    """The numbers of one assumption: low, likely or high."""
 
     calls: Mapping[str, int]
     """By role: "task", "optimizer", "judge"."""
@@ -107,7 +107,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Low: the search ends with its first step. Likely: some proposals are refused. High: every one is new and kept."""
+    """Low: one step only. Likely: some proposals are rejected. High: every proposal is new and fully evaluated."""
 
     low: Level
     likely: Level
