@@ -408,7 +408,7 @@ class PartialScoring(Scoring, Protocol):
 
     @property
     def still(self) -> int:
-        """Steps without gain after which a leader chosen on a part of the rows meets the one before it again."""
+        """Steps without gain after which a leader chosen on few rows and the one before it are measured again."""
         ...
 
     def first(self, rows: int) -> int:
@@ -475,7 +475,7 @@ class Progress:
     """Errors of the best attempt among the train rows of its last evidence; None where it was run on none."""
     dev_size: int = 0
     limited: bool = False
-    """Whether the run has a budget: then a search goes on while evidence says that gains come."""
+    """Whether the run has a budget: then a search goes on as long as gains can be expected."""
     open_errors: int = 0
     """Train rows that the best attempt fails, estimated from those it was run on."""
     shown: int = 0

@@ -1,1 +1,1 @@
-"""One loop for every method. Knows Protocols only; strategies meet it in a Recipe."""
+"""One loop for every method. It knows the Protocols only; a Recipe brings the strategies."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.types import Attempt, Candidate, Rejection, Stop, StopKind
 
 PAIRS = 20
-"""Children by marks, each paired with its parent, before their mean gain says anything (spec 1.6)."""
+"""Children by marks, each paired with its parent, before their mean gain counts as evidence (spec 1.6)."""
 
 _ANSWERS = {"tag_leak": "marks stripped", "effectively_global": "marks trimmed"}
 _STOPS: dict[StopKind, str] = {"overfitting": "overfitting", "saturated": "dev_saturated", "plateau": "plateau"}
@@ -36,30 +36,30 @@ def method_incident(kind: str, action: str, detail: str) -> Incident:
     return Incident(role="method", kind=kind, retryable=False, action=action, detail=detail)
 
 
-def tell_remarks(run: Run, remarks: Iterable[Rejection]) -> None:
-    """What a step noticed and mended by itself."""
+def report_remarks(run: Run, remarks: Iterable[Rejection]) -> None:
+    """Report what a step noticed and corrected by itself."""
     for r in remarks:
         run.emit(method_incident(r.rule, _ANSWERS.get(r.rule, "noted"), r.detail))
 
 
-def tell_stop(run: Run, stop: Stop) -> None:
-    """An end that is a failure signature (overfitting, saturation, plateau), or the budget's."""
+def report_stop(run: Run, stop: Stop) -> None:
+    """Report an end that is a failure signature (overfitting, saturation, plateau), or the budget's."""
     if stop.kind == "budget":
         run.emit(Incident(role="engine", kind="budget", retryable=True, action="stop search", detail=stop.detail))
     elif stop.kind in _STOPS:
         run.emit(method_incident(_STOPS[stop.kind], "stop search", stop.detail))
 
 
-def tell_global_step(run: Run, step: int, stalled: int) -> None:
-    """A local method that takes a global step, told once a step whichever proposal comes first.
+def report_global_step(run: Run, step: int, stalled: int) -> None:
+    """Report that a local method takes a global step, once a step whichever proposal comes first.
 
     Args:
         run: The run.
         step: Number of the step.
         stalled: Steps since the best score last rose.
     """
-    if ("global", step) not in run.state.told:
-        run.state.told.add(("global", step))
+    if ("global", step) not in run.state.reported:
+        run.state.reported.add(("global", step))
         detail = f"step {step}: no gain for {stalled} {'step' if stalled == 1 else 'steps'}"
         run.emit(method_incident("plateau", "one global step", detail))
 
@@ -72,10 +72,10 @@ def marks_astray(trajectory: Sequence[Attempt]) -> str | None:
     return f"{len(gains)} children by marks gained {sum(gains) / len(gains):+.3f} on average"
 
 
-def tell_astray(run: Run, why: str | None) -> bool:
-    """Whether marks went astray, told when that is first so."""
-    if why is not None and ("astray", 0) not in run.state.told:
-        run.state.told.add(("astray", 0))
+def report_astray(run: Run, why: str | None) -> bool:
+    """Whether marks went astray; the first time, this is reported."""
+    if why is not None and ("astray", 0) not in run.state.reported:
+        run.state.reported.add(("astray", 0))
         run.emit(method_incident("irrelevant_tags", "wider marks", why))
     return why is not None
 
@@ -89,11 +89,11 @@ class Archive:
     kept: tuple[Attempt, ...] = ()
     best: list[Attempt] = field(default_factory=list)
     dropped: list[dict[str, str]] = field(default_factory=list)
-    """Who did not survive the last step, and why."""
+    """Candidates that did not survive the last step, and why."""
     remembered: dict[str, dict[Candidate, float]] = field(default_factory=dict)
-    """What trials keep in mind, by parent."""
+    """Children that trials remember, with their gains, by parent."""
     _met: set[tuple[str, str]] = field(default_factory=set)
-    """Leaders that met the one before them again."""
+    """Pairs of a leader and the one before it that were measured again."""
 
     def begin(self, first: Attempt, seeds: Sequence[Attempt]) -> None:
         """The baseline and the candidates beside it; `seeds` may hold the baseline again, measured further."""
@@ -118,9 +118,9 @@ class Archive:
         return len(self.best) - 1 - gains[-1]
 
     def rival(self, *, idle: bool) -> Attempt | None:
-        """The leader before this one, to be met again where few rows chose and nothing was gained since.
+        """The leader before this one, to be measured again where few rows decided and nothing was gained since.
 
-        `idle` says that there is nothing else to do. Each pair meets once; `admit` notes it.
+        `idle` says that there is nothing else to do. Each pair is measured again once; `admit` notes it.
         """
         # luck on a few rows can make a leader; once it has seen every row there is nothing to check
         before = [a for a in self.best if a.candidate.id != self.leader.candidate.id]
@@ -134,7 +134,7 @@ class Archive:
         return self.leader.candidate.id, rival.candidate.id
 
     def admit(self, scored: Sequence[Attempt], t: int, rival: Attempt | None = None) -> None:
-        """Take the attempts of step `t`, and those measured further; decide who stays and who leads.
+        """Take the attempts of step `t`, and those measured further; decide which stay and which leads.
 
         Args:
             scored: Attempts with their scores after this step; known ones replace what is stored.

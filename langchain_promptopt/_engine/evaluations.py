@@ -34,7 +34,7 @@ _SCORES_AT = _KIND.size + _USAGE.size
 _MOST_CALLS, _MOST_TOKENS = 2**32 - 1, 2**64 - 1
 _NO_USAGE = Usage()
 Figures: TypeAlias = tuple[int, int, int, int, float, float]
-"""Fields of a Usage in their order; not-a-number stands for an unknown price."""
+"""Fields of a Usage in their order; not-a-number is an unknown price."""
 
 _COMMON = {0.0: 0.0, 1.0: 1.0}
 """Scores of most rows of most evaluators, each one object instead of one a row."""
@@ -130,7 +130,7 @@ class Packer:
 
 
 def figures_of(usage: Usage) -> Figures:
-    """A usage as plain numbers, each within what its field can hold: executors of others tell what they like."""
+    """A usage as plain numbers, each within what its field can hold: an executor of a user may report any number."""
     usd = math.nan if usage.usd is None else usage.usd
     tokens = (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
     tokens_in, tokens_out, read = (min(max(0, int(n)), _MOST_TOKENS) for n in tokens)
@@ -245,7 +245,7 @@ class OutcomeTable:
         return Totals(sum(s[0] for s in spent), sum(s[1] for s in spent), usage)
 
     def _placed(self, split: str) -> dict[str, tuple[int, str]]:
-        """Rows by id, with their place and the one string that stands for the id everywhere."""
+        """Rows by id, with their place and the one string object used for the id everywhere."""
         placed = self._places.get(split)
         if placed is None:
             placed = self._places[split] = {i: (n, i) for n, i in enumerate(self._order(split))}
@@ -449,16 +449,16 @@ class Evaluations:
             return
         self._reported.add(mark)
         scores = self._values(candidate, split, only)
-        told = self._kept.totals(candidate.id, split, only)
+        totals = self._kept.totals(candidate.id, split, only)
         self._run.emit(
             Evaluated(
                 candidate_id=candidate.id,
                 split=split,
                 n=len(scores),
                 score=sum(scores) / len(scores) if scores else 0.0,
-                failures=told.failures,
-                cached=told.cached,
-                usage=told.usage,
+                failures=totals.failures,
+                cached=totals.cached,
+                usage=totals.usage,
             )
         )
 

@@ -343,7 +343,7 @@ class LocalExecutor:
     Args:
         target: What is optimized.
         score: All evaluators on one answer, as the chain returned it, and on the runs it was made of.
-        meter: Makes a usage handler for one attempt of a role, told of each model call that begins.
+        meter: Makes a usage handler for one attempt of a role, with a count of the model calls that begin.
         guard: Runs attempts with limits and retries.
         charge: Books an attempt's usage for a role as the attempt ends.
         keys: Metrics known by now, all 0 when the prompt itself is to blame for a failure.
@@ -392,8 +392,8 @@ class LocalExecutor:
             output = await self._answered(job, config, tab)
             found = output if isinstance(output, Failure) else await self._judged(job, output, config, tab)
             outcome = self._outcome(job, output, found, tab)
-            told = {"output": outcome.output, "scores": dict(outcome.scores), "comments": dict(outcome.comments)}
-            end(told if outcome.failure is None else {**told, "failure": outcome.failure.kind})
+            shown = {"output": outcome.output, "scores": dict(outcome.scores), "comments": dict(outcome.comments)}
+            end(shown if outcome.failure is None else {**shown, "failure": outcome.failure.kind})
         if self.shelf is not None:
             self.shelf.put(job, outcome)
         return outcome

@@ -1,6 +1,6 @@
 """The engine driven from outside: `propose` hands out cells, and `tell` takes their outcomes.
 
-The run is the same as any other; only its executor differs: it keeps every job until its outcome is told.
+The run is the same as any other; only its executor differs: it keeps every job until its outcome arrives.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Pruning:
         worth = [await self._lost(found, edits, i, rows) for i in range(len(edits))]
         judged = [w for w in worth if w is not None]
         if len(judged) < len(edits):  # to rank some edits by score and others not would favour the unscored
-            self._tell("the budget did not cover a run without each edit; the edits made for the most rows are kept")
+            self._report("the budget did not cover a run without each edit; the edits made for the most rows are kept")
             ranked = sorted(range(len(edits)), key=lambda i: -len(edits[i].example_ids))
         else:
             ranked = sorted((i for i, lost in enumerate(judged) if lost > 0), key=lambda i: -judged[i])
@@ -80,7 +80,7 @@ class Pruning:
         child = self._child(found, edits)
         if self.run.renders(child.prompts) is not None:
             return found.baseline
-        self._say(child)
+        self._report_child(child)
         return Attempt(child, found.best.score)
 
     async def _attempt(self, found: Found, edits: Sequence[FinalEdit], rows: Sequence[str]) -> Attempt | None:
@@ -92,7 +92,7 @@ class Pruning:
         if missing and not self.spending.claim(_CLAIM, cells=missing):
             return None
         if child.id != self.run.baseline.id and not self.evaluations.ids(child, "dev"):
-            self._say(child)
+            self._report_child(child)
         await self.evaluations.settle(child, "dev", rows)
         scores = self.evaluations.primary(child, "dev")
         seen = {i: scores[i] for i in rows if i in scores}
@@ -116,7 +116,7 @@ class Pruning:
         seen = [scores[i] for i in rows if i in scores]
         return fmean(seen) if seen else 0.0
 
-    def _say(self, child: Candidate) -> None:
+    def _report_child(self, child: Candidate) -> None:
         self.run.emit(
             Proposed(
                 parent_id=child.parents[0],
@@ -128,5 +128,5 @@ class Pruning:
             )
         )
 
-    def _tell(self, detail: str) -> None:
+    def _report(self, detail: str) -> None:
         self.run.emit(Incident(role="method", kind="max_edits", retryable=False, action="kept fewer", detail=detail))

@@ -160,14 +160,14 @@ class RunState:
     test_open: bool = False
     busy: int = 0
     """Pieces of work under way that need no outcomes: proposals being written."""
-    told: set[tuple[str, int]] = field(default_factory=set)
-    """Signatures that were told already, by kind and step."""
+    reported: set[tuple[str, int]] = field(default_factory=set)
+    """Failure signatures that were reported already, by kind and step."""
     rendered: set[str] = field(default_factory=set)
     """Names of the prompts that evaluations rendered."""
     remarks: tuple[str, ...] = ()
     """What the run found out about the chain, for the result's warnings."""
     unjudged: Counter[str] = field(default_factory=Counter)
-    """Evaluations on which an evaluator raised, by what it said: they count neither for nor against."""
+    """Evaluations on which an evaluator raised, by its message: they count neither for nor against."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +187,7 @@ class Run:
     ledger: Ledger
     renders: Callable[[PromptSet], Rejection | None]
     settle: Callable[[Collection[str]], tuple[PromptSet, tuple[str, ...]]] | None = None
-    """The baseline's prompts with those frozen that its evaluations did not render, and what to tell about them."""
+    """The baseline's prompts with those frozen that its evaluations did not render, and the remarks about them."""
     max_failure_rate: float = 0.05
     max_edits: int | None = None
     """Edits the winner may have; None leaves it as the search found it."""

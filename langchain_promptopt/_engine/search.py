@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from langchain_promptopt._engine.archive import Archive, tell_stop
+from langchain_promptopt._engine.archive import Archive, report_stop
 from langchain_promptopt._engine.evaluations import UNJUDGED, DevScores
 from langchain_promptopt._engine.step import Plan, Proposal, Step, ask_for, plan_step, sift_families, write_children
 from langchain_promptopt._runtime.concurrency import together
@@ -87,7 +87,7 @@ class Search:
             t += 1
             self.run.state.step = t
             stop = await self._stop_after(t, total, config) or self._over(t, total)
-        tell_stop(self.run, stop)
+        report_stop(self.run, stop)
         return Found(await self._pick(), self.archive.trajectory[0], tuple(self.archive.trajectory), t, stop)
 
     def _over(self, t: int, total: int) -> Stop | None:
@@ -145,7 +145,7 @@ class Search:
     async def _seeds(self, first: Attempt, config: RunnableConfig) -> list[Attempt]:
         """Attempts of the seeds; where the baseline has seen a part of the rows only, they race with it."""
         recipe = self.run.recipe
-        ask = replace(ask_for(self.run, config, 0, "seeding"), refused=partial(_tell_refused, self.run))
+        ask = replace(ask_for(self.run, config, 0, "seeding"), refused=partial(_report_refused, self.run))
         with self.run.working():
             extra = await recipe.seeding.seeds(self.run.baseline, self.run.data["train"], ask)
         fresh = _admit_seeds(self.run, self.spending, [c for c in _distinct(extra) if c.id != self.run.baseline.id])
@@ -228,7 +228,7 @@ class Search:
         return kept
 
     def _settle(self) -> None:
-        """Leave prompts alone that no row of the baseline renders: nothing could be said about them."""
+        """Freeze the prompts that no row of the baseline renders: nothing can be learned about them."""
         if self.run.settle is None:
             return
         prompts, self.run.state.remarks = self.run.settle(self.run.state.rendered)
@@ -288,7 +288,7 @@ class Search:
 
 
 def _as_stop(said: object) -> Stop:
-    """What a Stopping said; one that answers with a sentence, as before version 0.2, says "custom"."""
+    """The reason that a Stopping gave; a plain sentence, as before version 0.2, becomes a "custom" one."""
     return said if isinstance(said, Stop) else Stop("custom", str(said))
 
 
@@ -362,7 +362,7 @@ def _shown(run: Run, outcome: Outcome) -> dict[str, str]:
     return {"where": f"row {example.id!r}", "row_text": f": {told}{failed}"}
 
 
-def _tell_refused(run: Run, refused: Iterable[Rejection]) -> None:
+def _report_refused(run: Run, refused: Iterable[Rejection]) -> None:
     """Replies that made no seed, journaled so that they count in the rates."""
     for rejection in refused:
         run.emit(Rejected.of(rejection, parent_id=run.baseline.id, step=0))
@@ -375,7 +375,7 @@ def _admit_seeds(run: Run, spending: Spending, seeds: Iterable[Candidate]) -> li
     for seed in seeds:
         refusal = _refusal_of_seed(run, seed, {run.baseline.id, *(c.id for c in out)}) or run.renders(seed.prompts)
         if refusal is not None:
-            _tell_refused(run, [refusal])
+            _report_refused(run, [refusal])
             continue
         if not spending.claim(0, cells=cells):  # all seeds cost the same, so the next would not fit either
             break
@@ -386,7 +386,7 @@ def _admit_seeds(run: Run, spending: Spending, seeds: Iterable[Candidate]) -> li
 
 
 def _refusal_of_seed(run: Run, seed: Candidate, known: set[str]) -> Rejection | None:
-    """What the guards say of a seed that is told as edits of the user's prompt, as of any other child (spec 5.4)."""
+    """The guards' refusal of a seed that is made of edits of the user's prompt, as of any other child (spec 5.4)."""
     if not seed.edits:
         return None
     rows = (*run.data["train"], *run.data["dev"])

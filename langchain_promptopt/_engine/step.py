@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import merge_configs
 
-from langchain_promptopt._engine.archive import marks_astray, tell_astray, tell_global_step, tell_remarks
+from langchain_promptopt._engine.archive import marks_astray, report_astray, report_global_step, report_remarks
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.events import FeedbackGiven, Identified, Incident, Proposed, Rejected, Retrieved
@@ -210,7 +210,7 @@ def _proposals(step: Step, parent: Attempt, rows: list[Shown]) -> list[Proposal]
     bare = [_shown(run, e, None) for e in run.data["train"]]
     rng = rng_at(run.seed, "evidence", t, parent.candidate.id)
     batches = recipe.evidence.batches(rows, bare, recipe.proposals.per_parent, rng)
-    astray = tell_astray(run, marks_astray(trajectory))
+    astray = report_astray(run, marks_astray(trajectory))
     config = merge_configs(step.config, {"metadata": trace_metadata(parent.candidate, step=t, split="train")})
     return [
         Proposal(
@@ -260,7 +260,7 @@ async def write_children(run: Run, proposal: Proposal) -> tuple[Candidate, ...]:
         memory = await _remember(run, proposal)
         children: list[Candidate] = []
         for i, piece in enumerate(pieces):
-            _tell_feedback(run, proposal, piece)
+            _report_feedback(run, proposal, piece)
             children += await _refine(run, proposal, replace(piece, memory=memory), proposal.ask.at_reason(i))
     return tuple(children)
 
@@ -277,7 +277,7 @@ async def _remember(run: Run, proposal: Proposal) -> tuple[Remembered, ...]:
     return items
 
 
-def _tell_feedback(run: Run, proposal: Proposal, piece: Workpiece) -> None:
+def _report_feedback(run: Run, proposal: Proposal, piece: Workpiece) -> None:
     if piece.feedback is not None and piece.feedback.text:
         parent = proposal.parent.candidate.id
         said = piece.feedback
@@ -292,15 +292,15 @@ async def _refine(run: Run, proposal: Proposal, piece: Workpiece, ask: Ask) -> l
         protocol = str(getattr(recipe.scope, "protocol", recipe.scope.name))
         run.emit(Identified.of(marked, marked.spans, candidate_id=parent.id, protocol=protocol, step=proposal.step))
     elif recipe.scope.name == "spans":
-        tell_global_step(run, proposal.step, ask.turn.stalled)
+        report_global_step(run, proposal.step, ask.turn.stalled)
     if marked.spans == ():
-        tell_remarks(run, marked.remarks)
-        _tell_refused(run, proposal, marked.rejections)
+        report_remarks(run, marked.remarks)
+        _report_refused(run, proposal, marked.rejections)
         return []
     written = await recipe.refine.propose(marked, ask.at("propose"))
     written = await recipe.proposals.augment(written, recipe.refine, ask.at("augment"))
-    tell_remarks(run, written.remarks)
-    _tell_refused(run, proposal, written.rejections)
+    report_remarks(run, written.remarks)
+    _report_refused(run, proposal, written.rejections)
     async with span(ask.config, "splice", _draft_inputs(written)) as (_, end):
         spliced = splice_drafts(run, proposal, written)
         end(_splice_outputs(spliced.children, (*written.rejections, *spliced.refused)))
@@ -320,7 +320,7 @@ def _splice_outputs(children: Sequence[Candidate], refused: Sequence[Rejection])
     return {"children": made, "refused": [{"rule": r.rule, "detail": r.detail} for r in refused]}
 
 
-def _tell_refused(run: Run, proposal: Proposal, refused: Iterable[Rejection]) -> None:
+def _report_refused(run: Run, proposal: Proposal, refused: Iterable[Rejection]) -> None:
     for rejection in refused:
         run.emit(Rejected.of(rejection, parent_id=proposal.parent.candidate.id, step=proposal.step))
 
@@ -352,7 +352,7 @@ def splice_drafts(run: Run, proposal: Proposal, piece: Workpiece) -> Spliced:
         context = GuardContext(piece, scope, frozenset(known), rows)
         refusal = recipe.guards.check(piece.prompts, draft, context) or run.renders(draft.prompts)
         if refusal is not None:
-            _tell_refused(run, proposal, [refusal])
+            _report_refused(run, proposal, [refusal])
             refused.append(refusal)
             continue
         child = Candidate(
@@ -438,13 +438,13 @@ class TrainScores:
             tagged=tagged(self.parent.prompts, spans)[0],
         )
         if proposals > 1:  # the record then shows where the joined child may differ
-            told = Identified.of(piece, spans, candidate_id=self.parent.id, protocol="joined", step=self.step.t)
-            self.step.run.emit(told)
+            marked = Identified.of(piece, spans, candidate_id=self.parent.id, protocol="joined", step=self.step.t)
+            self.step.run.emit(marked)
         return next(iter(splice_drafts(self.step.run, self.first, piece).children), None)
 
     def refuse(self, rule: str, detail: str) -> None:
         """Journal that a child does not go on."""
-        _tell_refused(self.step.run, self.first, [Rejection(rule, detail)])
+        _report_refused(self.step.run, self.first, [Rejection(rule, detail)])
 
     def remember(self, child: Candidate, gain: float) -> None:
         """Keep a child in mind for later steps from the same parent."""

@@ -248,7 +248,7 @@ class Writer:
         return _apart(out)
 
     def _fault(self, topic: str, value: str) -> Change | None:
-        """What would have to change so that the prompt says `value` for `topic`; None when it says so already."""
+        """What would have to change so that the prompt says `value` for `topic`; None where it does already."""
         why = f"the prompt does not say {value} for {topic}"
         for unit in self.units:
             if unit.topic != topic:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     pass
 
 TOP_EASY = 0.99
-"""Chance of a right answer on an easy row when all it needs stands in the prompt."""
+"""Chance of a right answer on an easy row when the prompt holds all it needs."""
 TOP_HARD = 0.75
 """The same on a hard row."""
 HARD_SHARE = 0.3
@@ -254,7 +254,7 @@ _ASIDE = (
 
 @dataclass(frozen=True)
 class Planted:
-    """A fault: the rule it spoils, its kind, and the words that stand where good ones were."""
+    """A fault: the rule it spoils, its kind, and the words that replace the good ones."""
 
     topic: str
     kind: str

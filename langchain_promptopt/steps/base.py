@@ -355,7 +355,7 @@ class Step(RunnableSerializable[Any, Workpiece]):
 
 
 def second_try(model: Any) -> Any:
-    """The model for a second try: where it is addressed by the engine, its record says that it was one."""
+    """The model for a second try: where the engine addresses it, the journal marks the call as a second try."""
     again = getattr(model, "again", None)
     return again() if callable(again) else model
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Protocol: TypeAlias = Literal["quote", "echo", "index"]
 
 _TELLING = 10
-"""Words a prompt must have before a share of them says anything."""
+"""Words a prompt must have before a share of them means anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def lawful(marks: Sequence[Mark], prompts: PromptSet, limits: SpanLimits) -> tup
 
 
 def marked_share(marks: Sequence[Mark], prompts: PromptSet) -> float:
-    """Share of the editable words that stand under a mark; 0 for a prompt too short to tell."""
+    """Share of the editable words that are under a mark; 0 for a prompt too short for a share to mean anything."""
     document = prompts.document
     words = editable_words(document.text, normal_ranges(document.frozen, len(document.text)))
     under = sum(any(m.start <= a and b <= m.end for m in marks) for a, b in words)

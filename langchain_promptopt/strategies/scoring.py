@@ -250,7 +250,7 @@ class SuccessiveRejects(AsMeasured):
             alive.remove(worst)
             dropped.append(worst)
         await purse.up_to(alive, len(bench.examples), bench)
-        return told(alive, dropped, bench)
+        return attempts_of(alive, dropped, bench)
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ class SuccessiveHalving(AsMeasured):
             dropped += [c for c in alive if c.id not in stay]
             alive = [c for c in alive if c.id in stay]
         await purse.up_to(alive, len(bench.examples), bench)
-        return told(alive, dropped, bench)
+        return attempts_of(alive, dropped, bench)
 
     def _stay(self, alive: Sequence[Candidate], bench: Bench) -> set[str]:
         """Arms at or above the mean, at least `keep`; where that drops none, the better half."""
@@ -344,8 +344,8 @@ async def _all_of(wanted: Iterable[tuple[Candidate, Sequence[str]]], bench: Benc
     await asyncio.gather(*(bench.evaluate(c, rows) for c, rows in missing if rows))
 
 
-def told(alive: Sequence[Candidate], dropped: Sequence[Candidate], bench: Bench) -> tuple[Attempt, ...]:
-    """Attempts of those left, then of those dropped, marked as out.
+def attempts_of(alive: Sequence[Candidate], dropped: Sequence[Candidate], bench: Bench) -> tuple[Attempt, ...]:
+    """Attempts of the candidates that are left, then of those that were dropped, marked as out.
 
     Args:
         alive: Candidates still in the race.
@@ -418,7 +418,7 @@ class Race:
                 break
             rung *= self.grow
         now = [_further(a, bench) for a in incumbents]
-        found = {a.candidate.id: a for a in told((), dropped, bench)}
+        found = {a.candidate.id: a for a in attempts_of((), dropped, bench)}
         found |= {c.id: self._measured(c, now, bench, early=early) for c in alive}
         return (*(found[c.id] for c in fresh), *(a for a, old in zip(now, incumbents, strict=True) if a.n > old.n))
 

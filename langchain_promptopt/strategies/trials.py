@@ -157,7 +157,7 @@ class OwnEvidence:
         return replace(trial, candidate=lean) if lean is not None else trial
 
     async def _needs(self, trial: Trial, edit: Edit, bench: TrainBench) -> bool:
-        """Whether a won row is lost again without this edit; yes where the budget cannot tell."""
+        """Whether a won row is lost again without this edit; yes where the budget does not cover the check."""
         without = bench.join(tuple(e for e in trial.candidate.edits if e is not edit))
         if without is None or not bench.claim(len(trial.won)):
             return True
