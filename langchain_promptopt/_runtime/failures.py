@@ -1,22 +1,20 @@
-"""What a failed call means for the row, the run and the user: the one table of failures.
+"""What a failed call means for the example, the run and the user: the one table of failures (product 7.7).
 
 | action | meaning |
 |---|---|
-| retry | infrastructure: try again; when the tries are used up the row is dropped, never scored 0 |
-| zero | the prompt, or the user's own code under it, is to blame: score 0, counted |
-| drop | an evaluator raised: the row has no score, and asking again would not help |
-| stop | no row can succeed: end the run, resumable |
+| retry | infrastructure: try again; after the last try the example is dropped, never scored 0 |
+| zero | caused by the prompt, or by the user's own code: score 0, counted |
+| drop | an evaluator raised: the example has no score, and another try would not help |
+| stop | no example can succeed: end the run, which can be resumed |
 
-Whatever comes out of a model's client is infrastructure unless it is on the short list of what a
-prompt can cause: a refused request (400, 413, 422) with the error object of a model API behind it,
-a context overflow, a content filter, a refusal, a reply that is cut or cannot be parsed.
+An error of a model's client is infrastructure unless a prompt can cause it: a refused request (400, 413, 422) whose
+reply is a model API's error object, a context overflow, a content filter, a refusal, a reply that is cut or cannot
+be parsed. An exception from the user's own functions scores 0 as `target_error`: a candidate that makes the chain
+crash must not win because its examples are dropped. A chain that always crashes has a baseline of 0 everywhere,
+which stops the run and shows the example.
 
-An exception out of the user's own functions scores 0 as `target_error`: a candidate that makes the
-chain crash must not win by having its rows dropped. A chain that crashes by itself gives a
-baseline of all 0, and that stops the run and shows the row (product 7.7).
-
-Errors are told apart by class names, statuses and places in the traceback, so that no provider's
-package has to be imported.
+Errors are recognized by class names, statuses and places in the traceback, so that no provider's package has to be
+imported.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ Action: TypeAlias = Literal["retry", "zero", "stop", "drop"]
 
 
 class QuotaError(UnavailableError):
-    """No credit is left; waiting alone does not help, paying and resuming does."""
+    """No credit is left. Waiting does not help: add credit, then resume."""
 
     kind = "insufficient_quota"
     retryable = False
@@ -61,7 +59,7 @@ class KindRow(NamedTuple):
     error: type[PromptOptError]
     mend: str
     probe: Literal["", "refused", "unreachable"] = ""
-    """What it says about an endpoint that is asked before the run; "" is nothing."""
+    """The state of an endpoint that answers a check before the run like this; "" where it shows nothing."""
 
 
 TABLE: dict[str, KindRow] = {
@@ -82,15 +80,15 @@ TABLE: dict[str, KindRow] = {
     "forbidden": KindRow("stop", CredentialsError, "Check what the API key may use.", "refused"),
     "not_found": KindRow("stop", CredentialsError, "Check the model name and the base URL."),
     "context_overflow": KindRow(
-        "zero", PromptError, "Shorten the prompt or the rows, or use a model with a larger window."
+        "zero", PromptError, "Shorten the prompt or the examples, or use a model with a larger context window."
     ),
     "content_filter": KindRow("zero", PromptError, "The provider's filter refuses this text."),
     "refusal": KindRow("zero", PromptError, "The model refuses to answer this text."),
     "truncated": KindRow("zero", PromptError, "Raise the model's output limit."),
     "unparsable": KindRow("zero", PromptError, "The chain's parser cannot read the reply."),
     "bad_request": KindRow("zero", ConfigError, "Check the parameters sent to the model."),
-    "target_error": KindRow("zero", ConfigError, "Call the chain once on that row by hand."),
-    "evaluator_error": KindRow("drop", EvaluatorError, "Call the evaluator once on that row by hand."),
+    "target_error": KindRow("zero", ConfigError, "Call the chain once on that example by hand."),
+    "evaluator_error": KindRow("drop", EvaluatorError, "Call the evaluator once on that example by hand."),
 }
 
 
@@ -107,7 +105,13 @@ class FailureKind:
 
     @classmethod
     def of(cls, kind: str, detail: str = "", retry_after_s: float | None = None) -> FailureKind:
-        """The kind with the action of the table."""
+        """A failure of a kind, with the table's action.
+
+        Args:
+            kind: A key of `TABLE`.
+            detail: The error in words, redacted.
+            retry_after_s: Seconds the service asked to wait, if it did.
+        """
         return cls(kind, TABLE[kind].action, detail, retry_after_s)
 
     @property
@@ -116,15 +120,15 @@ class FailureKind:
         return self.action in {"retry", "drop"}
 
     def exhausted(self) -> FailureKind:
-        """The same once no try is left: an infrastructure failure drops the row."""
+        """The same failure after the last try: one of the infrastructure drops the example."""
         return replace(self, action="drop") if self.action == "retry" else self
 
     def as_failure(self) -> Failure:
-        """The mark on the row's outcome."""
+        """The failure as the example's outcome records it."""
         return Failure(self.kind, self.detail, scored_zero=self.action == "zero")
 
     def as_error(self, role: str) -> PromptOptError:
-        """The exception that ends the run over this, with the exit code of product section 4."""
+        """The exception that ends the run because of this, with the exit code of product section 4."""
         if self.raised is not None:
             return self.raised
         row = TABLE[self.kind]
@@ -181,18 +185,18 @@ def _known(error: BaseException, role: str) -> FailureKind | None:
 
 
 def _detail(error: BaseException, kind: str) -> str:
-    """The error in a line; clients say "connection error" of a refused connection, so that is said here."""
-    told = message_of(error)
-    if kind not in {"connection", "timeout"} or "refused" in told.lower():
-        return told
+    """The error in one line. Clients call a refused connection a "connection error", so "refused" is added here."""
+    text = message_of(error)
+    if kind not in {"connection", "timeout"} or "refused" in text.lower():
+        return text
     refused = any(isinstance(e, ConnectionRefusedError) or "refused" in str(e).lower() for e in _all_inner(error))
-    return f"{told} Connection refused: no server listens at this address." if refused else told
+    return f"{text} Connection refused: no server listens at this address." if refused else text
 
 
 def never_sent(error: BaseException) -> bool:
-    """Whether the call ended before a server was reached: no host, no route, nobody listening, no TLS.
+    """Whether the call ended before a server was reached: no host, no route, no listener, no TLS.
 
-    A server that sent the call on to one that cannot be reached was reached itself.
+    A proxy that cannot reach the next server was itself reached, so the call counts as sent.
     """
     addresses = {url for source in _all_inner(error) if (url := _address(source)) is not None}
     if len(addresses) > 1:
@@ -215,10 +219,10 @@ def _address(error: BaseException) -> str | None:
 
 
 def classify_reply(message: Any) -> FailureKind | None:
-    """What is wrong with a reply that came without an error; None when nothing is.
+    """The failure in a reply that came without an error; None where there is none.
 
-    `truncated` only counts for replies that then cannot be parsed; a caller that can read
-    the text keeps it. Takes an AIMessage, or anything with its `response_metadata`.
+    `truncated` counts only for replies that then cannot be parsed; a caller that can read
+    the text keeps it. Takes an AIMessage, or any object with its `response_metadata`.
     """
     meta = getattr(message, "response_metadata", None) or {}
     extra = getattr(message, "additional_kwargs", None) or {}
@@ -319,13 +323,13 @@ _PROMPT_STATUS = {400: "bad_request", 413: "context_overflow", 422: "bad_request
 _UNSENT = {"ConnectError", "ClientConnectorError", "gaierror", "SSLCertVerificationError"}
 """Errors of clients that could not connect: of httpx, httpcore, aiohttp and the standard library.
 
-Not ConnectTimeout: so the SDK calls a connection that was cut in the middle of a call, too."""
+ConnectTimeout is not among them: the SDK also uses it for a connection that was cut during a call."""
 _STOP_STATUS = {401: "unauthorized", 402: "insufficient_quota", 403: "forbidden", 404: "not_found"}
 _RETRY_STATUS = {408: "timeout", 409: "conflict", 425: "conflict", 429: "rate_limited"}
-_SAYING = ("error", "message", "detail", "errors", "code")
-"""Keys under which the JSON of a model API says what is wrong."""
+_ERROR_KEYS = ("error", "message", "detail", "errors", "code")
+"""Keys under which the JSON of a model API reports an error."""
 _TOOL_STATUS = frozenset({400, 401, 402, 403, 404, 405, 406, 410, 411, 412, 413, 414, 415, 416, 417, 422, 451})
-"""Statuses by which a tool of the chain refuses what the model asked of it: that is no outage."""
+"""Statuses by which a tool of the chain refuses the model's request: that is not an outage."""
 
 _CLIENTS = (
     "anthropic",
@@ -394,7 +398,7 @@ def _named_kind(error: BaseException) -> str | None:
     names = (_NAMES.get(cls.__name__) for cls in type(error).__mro__)
     kind = next((k for k in names if k is not None), None)
     if kind == "timeout" and any(_was_cut(inner) for inner in inner_errors(error)):
-        return "connection"  # the openai SDK's client on aiohttp tells a connection that was cut as a time-out
+        return "connection"  # the openai SDK's client on aiohttp reports a connection that was cut as a time-out
     by_status = kind == "bad_request" and _status(error) is not None
     return None if by_status else kind
 
@@ -411,7 +415,7 @@ def _protocol_kind(error: BaseException) -> str | None:
 
 
 def _status_kind(error: BaseException) -> str | None:
-    """The kind by HTTP status. That a page is missing for a tool of the chain says nothing about our key."""
+    """The kind by HTTP status. A 401 or 404 from a tool of the chain is not about our key or model."""
     status = _status(error)
     if status is None or 200 <= status < 300:
         return None
@@ -455,10 +459,10 @@ _DETECTORS: tuple[Callable[[BaseException], str | None], ...] = (
 
 
 def _unnamed_kind(error: BaseException) -> str | None:
-    """The kind of an error that nothing but its place in the traceback tells: out of a model, it is not the prompt's.
+    """The kind of an error that only its place in the traceback shows.
 
-    Broken JSON, a reply without choices, endless brackets and fields of the wrong type surface as
-    plain Python errors in the client's code; the same errors out of the user's functions are theirs.
+    Broken JSON, a reply without choices, endless brackets and fields of the wrong type raise plain Python errors in
+    the client's code: not the prompt's fault. The same errors from the user's functions are the user's.
     """
     modules = _modules(error)
     origin = _origin(error)
@@ -474,7 +478,7 @@ def _unnamed_kind(error: BaseException) -> str | None:
 
 
 def inner_errors(error: BaseException) -> Iterator[BaseException]:
-    """What is behind `error`: its causes, and what was being handled, nearest first."""
+    """The errors behind `error`: its causes and contexts, nearest first."""
     seen, queue = {id(error)}, [error]
     while queue:
         current = queue.pop(0)
@@ -521,7 +525,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _until(when: str | None, now: str | None) -> float | None:
-    """Seconds between two HTTP dates; the server's own `Date` spares us a wrong clock."""
+    """Seconds between two HTTP dates; `now` is the server's `Date`, because our clock may be wrong."""
     try:
         end = parsedate_to_datetime(when) if when else None
         start = parsedate_to_datetime(now) if now else datetime.now(UTC)
@@ -556,7 +560,7 @@ def _body(error: BaseException) -> Mapping[str, Any]:
 
 
 def _is_api_answer(error: BaseException) -> bool:
-    """Whether a model API wrote the reply behind this error: JSON that says what is wrong, and no proxy's page."""
+    """Whether a model API wrote the reply behind this error: JSON with an error in it, not a proxy's page."""
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):  # botocore
         return bool(response.get("Error"))
@@ -570,9 +574,7 @@ def _is_api_answer(error: BaseException) -> bool:
         said = next((v for name in ("body", "details", "error", "message") if (v := getattr(error, name, None))), None)
     if isinstance(said, str):
         return not said.lstrip().startswith("<")
-    return isinstance(said, Mapping) and any(
-        said.get(name) for name in ("error", "message", "detail", "errors", "code")
-    )
+    return isinstance(said, Mapping) and any(said.get(name) for name in _ERROR_KEYS)
 
 
 def _modules(error: BaseException) -> list[str]:
@@ -590,7 +592,7 @@ def _frames(error: BaseException) -> list[tuple[str, str]]:
 
 
 def _origin(error: BaseException) -> str:
-    """The innermost module that is not plumbing both sides use."""
+    """The innermost module of the traceback, without libraries that clients and users' code both use."""
     return next((name for name in reversed(_modules(error)) if not _within(name, _PLUMBING)), "")
 
 
@@ -616,7 +618,7 @@ State = Literal["answers", "unlisted", "refused", "unreachable", "not asked", "n
 
 @dataclass(frozen=True)
 class Probe:
-    """What an endpoint said to a question that costs nothing; after a refusal a run would end at its first call."""
+    """An endpoint's answer to a check that costs nothing; after a refusal a run would end at its first call."""
 
     role: str
     name: str
@@ -628,7 +630,7 @@ class Probe:
 
     @property
     def exit_code(self) -> int:
-        """The code that a run would end with (product section 4); 0 where nothing speaks against it."""
+        """The exit code that a run would end with (product section 4); 0 where the check found no problem."""
         return {"refused": 2, "no key": 2, "unreachable": 5}.get(self.state, 0)
 
     def as_json(self) -> dict[str, str]:

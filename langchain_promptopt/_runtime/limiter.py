@@ -1,11 +1,9 @@
-"""One limiter per model and endpoint, shared by every role: concurrency, requests and tokens a minute.
+"""Limits of concurrency, requests and tokens a minute: one limiter for each model and endpoint, shared by all roles.
 
-It adapts: a 429 halves the concurrency and pauses everybody until the service's Retry-After, or where
-there is none for a moment that doubles until a call succeeds; successes bring the concurrency back, one
-slot a round. Waiters are served in order. How many requests and tokens a slot will take is learned from
-those before it, and corrected when it ends.
-
-A role's calls pass the limiters of its models, and the ceiling over all roles.
+A 429 halves the concurrency and pauses all calls for the service's Retry-After, or, without one, for a moment that
+doubles until a call succeeds. Successes raise the concurrency again, by one slot a round. Calls are served in order.
+The requests and tokens of a call are estimated from earlier calls and corrected when it ends. A role's calls pass
+the limiters of all its models, and a ceiling over all roles.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ _REMEMBERED = 50  # slots that the typical use is an average of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """What one model may be asked; None is no limit.
+    """The limits of one model; None is no limit.
 
     Args:
         requests_per_minute: Model calls in any 60 seconds.
@@ -58,10 +56,10 @@ class RateLimit:
 
 
 class Bucket:
-    """A token bucket that never lets more than `per_minute` through in any 60 seconds.
+    """A token bucket that lets at most `per_minute` through in any 60 seconds.
 
-    Its size is one second's share; size plus the refill of a minute make the limit. A single draw
-    larger than the bucket waits for a full one and leaves a debt, so it may exceed by itself alone.
+    It holds one second's share: its size plus the refill of a minute are the limit. A single draw that is larger
+    than the bucket waits for a full one and leaves a debt, so only such a draw can exceed the limit.
     """
 
     def __init__(self, per_minute: float, now: float) -> None:
@@ -90,7 +88,7 @@ class Limiter:
         clock: Time.
         requests_per_minute: Requests in any 60 seconds, one a slot unless `slot.used` says more; None is no limit.
         tokens_per_minute: Estimated tokens, corrected by `slot.used`; None is no limit.
-        tokens: What a slot is taken to use before any has told.
+        tokens: Estimated tokens of a slot before the first has reported its own.
     """
 
     def __init__(
@@ -112,7 +110,7 @@ class Limiter:
         self._tokens = Bucket(tokens_per_minute, now) if tokens_per_minute is not None else None
         self._timed = self._requests is not None or self._tokens is not None
         self._typical = (1.0, tokens)
-        self._told = 0
+        self._reported = 0
         self._allowed = float(max_concurrency)
         self._in_flight = 0
         self._paused_until = 0.0
@@ -124,7 +122,7 @@ class Limiter:
 
     @property
     def in_flight(self) -> int:
-        """Slots out now."""
+        """Slots in use now."""
         return self._in_flight
 
     @property
@@ -134,11 +132,11 @@ class Limiter:
 
     @property
     def timed(self) -> bool:
-        """Whether there is a limit a minute, so that `slot.used` is worth telling."""
+        """Whether there is a limit a minute, so that `slot.used` has an effect."""
         return self._timed
 
     def slot(self, estimated_tokens: float | None = None) -> Slot:
-        """A slot to enter; waits in line until it is free. Without an estimate it is taken to be a typical one."""
+        """A slot to enter, which waits until it is free. Without an estimate, the average of earlier slots is used."""
         requests, tokens = self._typical
         return Slot(self, requests, tokens if estimated_tokens is None else estimated_tokens)
 
@@ -154,12 +152,12 @@ class Limiter:
         self._paused_until = max(self._paused_until, self._clock.time() + pause)
 
     def _learn(self, requests: float, tokens: float) -> None:
-        self._told += 1
-        share = 1 / min(self._told, _REMEMBERED)
+        self._reported += 1
+        share = 1 / min(self._reported, _REMEMBERED)
         known = self._typical
         self._typical = (
             max(1.0, known[0] + (requests - known[0]) * share),
-            tokens if self._told == 1 else known[1] + (tokens - known[1]) * share,
+            tokens if self._reported == 1 else known[1] + (tokens - known[1]) * share,
         )
 
     def _ready(self, requests: float, tokens: float) -> float | None:
@@ -245,7 +243,7 @@ class Limiter:
 
 
 class Slot:
-    """Leave for one call. Leaving it on a rate limit slows the limiter down; on success it recovers."""
+    """Permission for one call. If the call ends in a rate limit the limiter slows down; on success it recovers."""
 
     __slots__ = ("_epoch", "_limiter", "_requests", "_tokens")
 
@@ -281,7 +279,7 @@ class Slot:
         self._requests, self._tokens = requests, tokens
 
     def told(self, used: Used) -> None:
-        """`used`, asked for only where there is a limit a minute."""
+        """As `used`; the function is called only where there is a limit a minute."""
         if self._limiter.timed:
             calls, tokens = used(None)
             self.used(tokens, calls)
@@ -296,7 +294,7 @@ class Limits:
             self._by_name |= dict.fromkeys(spellings(name), _checked(name, limit))
 
     def of(self, model: str) -> RateLimit:
-        """The limits of this model; none where nothing was said."""
+        """The limits of this model; no limits where the user gave none."""
         return next((self._by_name[name] for name in spellings(model) if name in self._by_name), RateLimit())
 
 
@@ -306,7 +304,7 @@ def _checked(name: str, given: RateLimit | Mapping[str, Any]) -> RateLimit:
     try:
         return RateLimit(**given)
     except TypeError as error:
-        msg = f"the limits of {name} are not understood: {dict(given)!r}"
+        msg = f"the limits of {name} have unknown fields: {dict(given)!r}"
         raise ConfigError(msg, mend="Give requests_per_minute, tokens_per_minute or concurrency.") from error
 
 
@@ -325,14 +323,14 @@ class Limiters:
         return self._made[key]
 
     def lane(self, models: Sequence[tuple[str, str]], ceiling: Limiter | None = None) -> Lane:
-        """The way to these models, (name, endpoint) each; every lane enters them in the same order."""
+        """The limiters of these models, (name, endpoint) each; every lane enters them in the same order."""
         return Lane([(name, self.of(name, endpoint)) for name, endpoint in sorted(set(models))], ceiling)
 
 
 class Lane:
-    """A role's way to its models.
+    """The limiters that a role's calls pass.
 
-    All limiters are entered in one order everywhere, the ceiling last, so no two lanes wait for each other.
+    All lanes enter limiters in the same order, the ceiling last, so two lanes never wait for each other.
     """
 
     def __init__(self, models: Sequence[tuple[str, Limiter]], ceiling: Limiter | None = None) -> None:
@@ -346,7 +344,7 @@ class Lane:
 
 
 class Slots:
-    """Leave of several limiters for one attempt."""
+    """Permission of several limiters for one attempt."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
@@ -367,7 +365,7 @@ class Slots:
         await self._stack.__aexit__(*error)  # type: ignore[arg-type]  # the three of every exit
 
     def told(self, used: Used) -> None:
-        """What the attempt used, of each model."""
+        """Correct each model's estimates by what the attempt really used."""
         several = len(self._slots) > 1
         for name, slot in self._slots:
             slot.told(lambda _, name=name: used(name if several else None))  # type: ignore[misc]  # bound now

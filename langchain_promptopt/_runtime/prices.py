@@ -19,7 +19,7 @@ _PER_USD = 1_000_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens. Cache prices left out are charged as plain input, never less."""
+    """US dollars per million tokens. Where a cache price is missing, cached tokens cost as much as plain input."""
 
     input: float
     output: float
@@ -27,9 +27,13 @@ class Price:
     cache_write: float | None = None
 
     def cost(self, input_tokens: int, output_tokens: int, cache_read: int = 0, cache_write: int = 0) -> int:
-        """Cost in picodollars: whole numbers add up to the same sum in any order.
+        """Cost of one call in picodollars: whole numbers have the same sum in any order.
 
-        `input_tokens` includes the cached ones, as langchain-core counts.
+        Args:
+            input_tokens: All input tokens, the cached ones included, as langchain-core counts.
+            output_tokens: All output tokens.
+            cache_read: Input tokens read from the provider's cache.
+            cache_write: Input tokens written to it.
 
         >>> Price(2.5, 10.0).cost(1000, 100) / 1e12
         0.0035
@@ -52,7 +56,14 @@ class TieredPrice:
     steps: tuple[tuple[int, Price], ...]
 
     def cost(self, input_tokens: int, output_tokens: int, cache_read: int = 0, cache_write: int = 0) -> int:
-        """Cost in picodollars."""
+        """Cost of one call in picodollars, by the highest step that the input reaches.
+
+        Args:
+            input_tokens: All input tokens, the cached ones included, as langchain-core counts.
+            output_tokens: All output tokens.
+            cache_read: Input tokens read from the provider's cache.
+            cache_write: Input tokens written to it.
+        """
         holds = [price for start, price in self.steps if input_tokens > start or start == 0]
         return holds[-1].cost(input_tokens, output_tokens, cache_read, cache_write)
 
@@ -132,7 +143,7 @@ class PriceTable:
 def _listed(model_id: str) -> Price | TieredPrice | None:
     """The list price in the data that genai-prices brings along; nothing is fetched.
 
-    None for a model that also charges for sound, pictures, requests or searches: tokens alone say too little.
+    None for a model that also charges for sound, pictures, requests or searches: tokens are not its whole cost.
     """
     from genai_prices.data_snapshot import get_snapshot  # a large table, loaded when a price is asked for
 
@@ -197,8 +208,8 @@ def _checked(name: str, given: Price | Mapping[str, Any]) -> Price:
         try:
             price = Price(**given)
         except TypeError as error:
-            msg = f"the price of {name} is not understood: {dict(given)!r}"
-            mend = "Give input and output, and cache_read and cache_write if they differ."
+            msg = f"the price of {name} has wrong or missing fields: {dict(given)!r}"
+            mend = "Give input and output, and cache_read and cache_write if they differ from input."
             raise ConfigError(msg, mend=mend) from error
     caches = [v for v in (price.cache_read, price.cache_write) if v is not None]
     if not all(_is_amount(v) for v in (price.input, price.output, *caches)):

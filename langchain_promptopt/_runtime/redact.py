@@ -1,4 +1,4 @@
-"""Nothing that looks like a credential leaves the process in a message (issue 5, safety)."""
+"""Credentials removed from every message, event and trace that leaves the process."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _COOKIE = re.compile(r"""(?i)(\b(?:set-)?cookie\\{0,4}["']?\s?[:=]\s?+\\{0,4}+["
 _SECRET_NAME = re.compile(r"(?i)(?:key|token|secret|password|credentials?)$")
 
 
-_told: set[str] = set()
-"""Credentials of the models at work: whatever their shape, they are in no message."""
+_kept_secret: set[str] = set()
+"""Credentials of the run's models, of any shape."""
 
 
 def keep_secret(values: Iterable[str]) -> None:
-    """Have `redact` hide these values wherever they stand, for as long as the process lives."""
-    _told.update(value for value in values if len(value) >= _SHORTEST_SECRET)
+    """Have `redact` hide these values anywhere in a text, until the process ends. Values under 8 characters are not."""
+    _kept_secret.update(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
 def redact(text: str) -> str:
     """`text` without keys, tokens, authorization values and passwords in addresses.
 
-    Values of environment variables with a secret's name, and credentials of the models at work, are
-    removed wherever they stand, so keys of an unknown shape go too.
+    Values of environment variables with a secret's name, and credentials of the run's models, are removed anywhere
+    in the text, so keys of an unknown shape are removed too.
 
     >>> redact("Incorrect API key provided: sk-abcdef123456. Authorization: Bearer abc.def-123")
     'Incorrect API key provided: [hidden] Authorization: Bearer [hidden]'
@@ -53,7 +53,7 @@ def redact(text: str) -> str:
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name) and value in text:
             text = text.replace(value, _HIDDEN)
-    for value in tuple(_told):
+    for value in tuple(_kept_secret):
         text = text.replace(value, _HIDDEN)
     text = _USERINFO.sub(rf"\1{_HIDDEN}@", text)
     text = _QUERY.sub(rf"\1{_HIDDEN}", text)

@@ -1,4 +1,4 @@
-"""Trying again: full jitter, Retry-After honoured, bounded by tries, patience and a deadline."""
+"""Retries: pauses with full jitter, Retry-After, and limits on tries, pause and time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how patiently a call is tried.
+    """How often a call is tried, and how long the pauses are.
 
     Args:
         attempts: Tries in all; the contract asks for at least 10 (product 7.7).
-        base: Seconds the first pause may last at most; it doubles with each try.
-        cap: Seconds no drawn pause exceeds.
+        base: Longest first pause in seconds; it doubles with each try.
+        cap: Longest drawn pause in seconds.
         jitter: Draw each pause from 0 up to its limit, so that many callers do not come back at once.
         timeout: Seconds after which a hung try is given up and counts as failed; None waits forever.
-        patience: The longest Retry-After that is waited for; longer ones end the run with what to wait.
+        patience: Longest Retry-After in seconds that is waited for; a longer one ends the run and is reported.
     """
 
     attempts: int = 10
@@ -38,7 +38,13 @@ class RetryPolicy:
     patience: float = 600.0
 
     def pause(self, attempt: int, rng: Random, retry_after_s: float | None = None) -> float:
-        """Seconds to wait after try number `attempt` (from 1); never less than the service asked for."""
+        """Seconds to wait after a failed try; never less than the service asked for.
+
+        Args:
+            attempt: The try's number, from 1.
+            rng: Draws the jitter.
+            retry_after_s: Seconds the service asked to wait, if it did.
+        """
         limit = min(self.cap, self.base * 2 ** min(attempt - 1, 60))
         drawn = rng.uniform(0.0, limit) if self.jitter else limit
         return drawn if retry_after_s is None else retry_after_s + drawn * 0.1
@@ -67,13 +73,18 @@ async def with_retries(
 ) -> T:
     """The reply of `call`, tried until it succeeds, cannot succeed, or may no longer be tried.
 
-    `rng` is addressed by the caller, so pauses do not depend on what else runs; a function is asked
-    at the first failure, as most calls have none. `deadline` is a
-    moment of `clock`: a try still running then is cancelled.
+    Args:
+        call: Makes one try.
+        policy: Tries, pauses and the time of one try.
+        clock: The time.
+        rng: Draws the jitter; the caller seeds it, so pauses do not depend on what else runs. A function is called
+            at the first failure only, as most calls have none.
+        on_retry: Called before each pause.
+        deadline: Time of `clock` at which a running try is cancelled; None is no limit.
 
     Raises:
-        CallError: With what it means: "drop" when infrastructure failed until the end.
-        BudgetSpent: When the deadline passed.
+        CallError: The call failed; its failure has the action "drop" where infrastructure failed until the last try.
+        BudgetSpent: The deadline passed.
     """
     for attempt in range(1, policy.attempts + 1):
         limit = _allowed(policy, clock, deadline)

@@ -1,7 +1,7 @@
-"""An orderly stop: calls in flight may come in, since they are paid for, and nothing new begins.
+"""An orderly stop: calls in flight may finish, since they are paid for, and no new ones begin.
 
-Ctrl-C and SIGTERM end a run in order: the first asks, the second quits. Threads of the user's code that
-never return do not keep a process alive that has given its answer.
+The first Ctrl-C or SIGTERM asks the run to end; the second ends the process at once. Threads of the user's code that
+never return do not keep the process alive after the run.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 class Stopping:
     """What is in flight, and whether anything may still begin.
 
-    Work that has begun counts until its reply is on the journal, so its further parts (a judge's
-    call about an answer that is there) are let through; everything else waits at the bar until the
-    run is cancelled. One event loop at a time.
+    Work that has begun counts until its reply is in the journal, so its further calls (a judge's, about an answer
+    that was paid for) may start. All other calls wait in `bar` until the run is cancelled. For one event loop.
     """
 
     def __init__(self) -> None:
@@ -43,11 +42,11 @@ class Stopping:
         return not self._asked or work in self._in_flight
 
     def begin(self, work: Hashable) -> None:
-        """A call of this piece of work starts. May be said again."""
+        """A call of this piece of work starts. May be called again."""
         self._in_flight.add(work)
 
     def end(self, work: Hashable) -> None:
-        """What came of it is kept, or it is waiting to be tried again. May be said again."""
+        """Its result is in the journal, or it waits for its next try. May be called again."""
         self._in_flight.discard(work)
         if self._asked and not self._in_flight:
             self._empty.set()
@@ -58,7 +57,7 @@ class Stopping:
             await asyncio.get_running_loop().create_future()
 
     async def settle(self, seconds: float) -> int:
-        """Let nothing new begin and wait for what is in flight, so long at most; returns how much is given up."""
+        """Stop new work and wait up to `seconds` for work in flight; returns how many pieces are given up."""
         self._asked = True
         if self._in_flight:
             with suppress(TimeoutError):
@@ -71,9 +70,9 @@ _Handler: TypeAlias = "Callable[[int, FrameType | None], object] | int | signal.
 
 
 _AT_A_TERMINAL = 10.0
+"""Seconds for calls in flight where a user can press Ctrl-C again."""
 _UNATTENDED = 5.0
-"""Seconds for calls in flight where nobody can press Ctrl-C again: GitHub's runner gives a job 7.5 s
-to end, Docker 10 s, and the run still has to write its files."""
+"""The same elsewhere: GitHub's runner gives a job 7.5 s to end, Docker 10 s, and the run still has to write files."""
 
 
 def grace(timeout: float | None) -> float:
@@ -109,16 +108,16 @@ class Cancel:
 def die_by(number: int) -> None:
     """End this process at once, the way the signal ends one that does not handle it.
 
-    The journal needs no good-bye: every line on it is already with the operating system.
+    The journal need not be closed: the operating system already has every line of it.
     """
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
 def leave_within(seconds: float, code: int) -> None:
-    """End this process with `code` after so many seconds, should its own end not come before.
+    """End this process with `code` after `seconds`, unless it ends by itself before.
 
-    The answer is given. What Python still waits for then are threads that the user's code started.
+    Called when the run is done: Python may then still wait for threads that the user's code started.
     """
 
     def leave() -> None:
@@ -135,8 +134,8 @@ def leave_within(seconds: float, code: int) -> None:
 async def cancel_on_signals(quit_now: Callable[[int], object] = die_by) -> AsyncIterator[Cancel]:
     """A block in which the first SIGINT or SIGTERM sets the yielded `Cancel`, and the second quits.
 
-    The handlers that stood before are put back. Off the main thread, where Python allows no
-    handlers, the signals stay the program's own and `Cancel` is set by `request` alone.
+    The earlier handlers are put back. Outside the main thread, where Python allows no handlers, the signals keep
+    their effect and only `request` sets `Cancel`.
     """
     cancel = Cancel()
     if threading.current_thread() is not threading.main_thread():

@@ -1,7 +1,6 @@
-"""One traced span for our own work, seen alike by LangSmith, OpenTelemetry and local tracers.
+"""Spans for our own work, the same for LangSmith, OpenTelemetry and local tracers.
 
-Uses LangChain's callback managers, so a span nests wherever a Runnable would, and costs
-nothing where nobody listens.
+They use LangChain's callback managers, so a span nests as a Runnable's would, and costs nothing without handlers.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ End = Callable[[Mapping[str, Any]], None]
 
 @dataclass
 class Tracers:
-    """What watches the evaluations of one run, for as long as its tracing is open.
+    """The tracers of one run's evaluations, while its tracing is open.
 
     Args:
-        isolate: Context in which an evaluation is a trace of its own.
-        handlers: Tracers that were given to the run: they see its evaluations as traces of their own.
-        traces: Ids of the evaluation traces made by this process; empty where nobody listens.
+        isolate: Makes the context in which an evaluation is a trace of its own.
+        handlers: The run's own tracers; they too get each evaluation as a trace of its own.
+        traces: Ids of the evaluation traces made by this process; empty without tracers.
     """
 
     isolate: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -54,7 +53,7 @@ class Tracers:
     def watching(
         self, isolate: Callable[[], AbstractContextManager[Any]], handlers: Sequence[BaseCallbackHandler]
     ) -> Iterator[None]:
-        """Evaluations inside the block are seen by these."""
+        """A block whose evaluations these tracers see."""
         self.isolate, self.handlers = isolate, handlers
         try:
             yield
@@ -71,9 +70,16 @@ def listened(config: RunnableConfig | None) -> bool:
 async def span(
     config: RunnableConfig | None, name: str, inputs: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
 ) -> AsyncIterator[tuple[RunnableConfig, End]]:
-    """Open a span under `config`; yields the config for what runs inside, and a setter for its outputs.
+    """Open a span under `config`. An exception is reported to the tracers and raised again.
 
-    An exception is reported to the tracers and raised again; without `end(outputs)` outputs are {}.
+    Args:
+        config: The config of the span's parent; None is no parent.
+        name: The span's name, such as "promptopt.evaluate".
+        inputs: What the tracers show as its inputs.
+        metadata: Added to the config's own, for the span and what runs inside.
+
+    Yields:
+        The config for what runs inside, and a function that sets the outputs ({} if it is not called).
     """
     own = ensure_config(config)
     if metadata:
@@ -90,7 +96,13 @@ async def span(
 
 
 def trace_metadata(candidate: Candidate, *, step: int, split: str = "") -> dict[str, Any]:
-    """The metadata by which a span is found: every key on every span, empty where it does not apply (product 6)."""
+    """The metadata of a span, with the same keys on every span (product 6).
+
+    Args:
+        candidate: The candidate the span is about.
+        step: The step's number; 0 is before the first.
+        split: "train", "dev", "val" or "test"; "" where no split is used.
+    """
     return {
         "promptopt_step": step,
         "promptopt_candidate_id": candidate.id,
@@ -100,7 +112,7 @@ def trace_metadata(candidate: Candidate, *, step: int, split: str = "") -> dict[
 
 
 class Steps(BaseTracer):
-    """Keeps the runs of one call of a chain, each with its `child_runs`, for evaluators that look at them."""
+    """Keeps the runs of one call of a chain, each with its `child_runs`, for evaluators that read them."""
 
     run_inline = True
 
@@ -118,11 +130,11 @@ class Steps(BaseTracer):
 
 
 def run_id_of(config: RunnableConfig) -> str:
-    """The id of the span that `config` was given out by."""
+    """The id of the span that `config` came from; "" where there is none."""
     return str(getattr(config.get("callbacks"), "parent_run_id", None) or "")
 
 
 async def within(config: RunnableConfig, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run foreign code so that its Runnables and traceables become children of the span behind `config`."""
+    """Run the user's code so that its Runnables and traceables become children of the span behind `config`."""
     with set_config_context(config) as context:
         return await asyncio.create_task(work(), context=context)

@@ -294,7 +294,7 @@ def test_limits_are_found_by_any_spelling_of_a_model_and_checked():
     assert limits.of("gpt-4o-2024-08-06").requests_per_minute == 5
     assert limits.of("other").concurrency == 2
     assert limits.of("third") == RateLimit()
-    with pytest.raises(ConfigError, match="not understood"):
+    with pytest.raises(ConfigError, match="unknown fields"):
         Limits({"m": {"rpm": 5}})
     with pytest.raises(ConfigError, match="above 0"):
         Limits({"m": {"tokens_per_minute": 0}})
