@@ -23,12 +23,12 @@ class DataSet:
 
     Attributes:
         splits: Rows by split.
-        source: Where they come from, for people.
+        source: Where they come from, for messages and reports.
         as_of: Their version: LangSmith's, else a hash.
         problems: What is wrong with rows that were left out.
         notes: What a user should know about them.
-        use: What the prompts read of a row, by which rows are told apart.
-        split_by: The reading by which rows were split here; None where the data says the splits.
+        use: What the prompts read of a row; rows are compared by that alone.
+        split_by: The reading by which rows were split here; None where the data gives the splits.
         spare: Columns that no setting names: only a prompt or an evaluator can make use of them.
     """
 

@@ -1,4 +1,4 @@
-"""Named recipes over the axes: each method of the field is a row of data (algorithms 5.3)."""
+"""Named recipes over the axes: each published method as data (algorithms 5.3)."""
 
 from __future__ import annotations
 

@@ -303,7 +303,7 @@ class Trials(Protocol):
         ...
 
     async def sift(self, family: Family, bench: TrainBench) -> tuple[Candidate, ...]:
-        """The children that go on; nothing is made up but children of their edits joined."""
+        """The children that go on; the only new ones are children of their edits joined."""
         ...
 
 
@@ -404,7 +404,7 @@ class Scoring(Protocol):
 
 @runtime_checkable
 class PartialScoring(Scoring, Protocol):
-    """A scoring that starts the baseline on a part of the dev rows, and owes a leader the rest."""
+    """A scoring that runs the baseline on a part of the dev rows first, and a leader on the rest where that is due."""
 
     @property
     def still(self) -> int:

@@ -121,7 +121,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """How a winner is decided (product contract, section 8).
+    """How a test decides on the winner (product contract, section 8).
 
     Args:
         primary: Key of the deciding metric; None takes the only (or first) evaluator.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TrajectoryRetriever(BaseRetriever):
-    """Find the attempts of a run that help most from where the prompt stands now.
+    """Find the attempts of a run that help most in improving the current prompt.
 
     The query is a prompt's text. Each Document's content is an attempt's prompt; its metadata holds
     `candidate_id`, `score`, and `similarity` where the memory measures one (else None).

@@ -58,7 +58,7 @@ class _Schedule(ABC):
         """The budget at step t of the `total` that follow the warm-up."""
 
     def allowance(self, t: int, total: int) -> Allowance:
-        """B(t) as the unit and mode say."""
+        """B(t) in the unit and mode of this strategy."""
         words = max(1, self.words(t, total))
         spans = spans_for(words, self.span_words) if self.unit == "spans" else None
         return Allowance(words, stated=True, enforced=self.mode == "enforced", spans=spans)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Rows by split, and how often the gate asks each test row and side."""
+    """Rows by split, and how often the gate runs each test row on each side."""
 
     train: int
     dev: int
@@ -31,7 +31,7 @@ class Sizes:
 
 
 def shape_of(recipe: Recipe, sizes: Sizes) -> Shape:
-    """What `estimate_calls` needs, all of it told for one parent: children, optimizer calls, train rows."""
+    """What `estimate_calls` needs, all of it for one parent: children, optimizer calls, train rows."""
     seeds = recipe.seeding.subsets * recipe.seeding.each if isinstance(recipe.seeding, Induction) else 0
     return Shape(
         n_train=_train_rows(recipe, sizes.train),

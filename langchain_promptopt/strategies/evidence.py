@@ -66,7 +66,7 @@ class ErrorBatches:
     give_up: int = 3
 
     def wanted(self, ids: Sequence[str], rng: Random, before: Before = None) -> tuple[str, ...]:
-        """All train rows (found once per parent and cached, PE2), or a sample that goes by what is known.
+        """All train rows (found once per parent and cached, PE2), or a sample that depends on the scores known so far.
 
         Args:
             ids: Ids of all train rows, in their order.
@@ -86,7 +86,7 @@ class ErrorBatches:
         return tuple((*old, *new))
 
     def batches(self, rows: Sequence[Shown], bare: Sequence[Shown], m: int, rng: Random) -> tuple[Batch, ...]:  # noqa: ARG002
-        """Up to m batches; errors are dealt like cards and reshuffled when they run out.
+        """Up to m batches; errors are drawn without replacement, and all anew when they run out.
 
         Args:
             rows: Train rows the parent was run on, with its answers and scores.

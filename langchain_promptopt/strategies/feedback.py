@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoFeedback:
-    """The evidence speaks for itself."""
+    """No feedback: the proposal sees the evidence alone."""
 
     async def reflect(self, piece: Workpiece, ask: Ask) -> tuple[Workpiece, ...]:  # noqa: ARG002
         """The piece as it is."""
@@ -24,7 +24,7 @@ class NoFeedback:
 
 @dataclass(frozen=True)
 class Gradient:
-    """A textual gradient: why the rows went wrong (APO). With several reasons each is followed by itself."""
+    """A textual gradient: why the rows went wrong (APO). Each of several reasons leads to a proposal of its own."""
 
     reasons: int = 1
     temperature: float = 0.0

@@ -38,7 +38,7 @@ class PairedGate:
     alpha: float = 0.1
 
     def accepts(self, challenger: Attempt, incumbent: Attempt) -> bool:
-        """Whether the shared rows prove it at this level."""
+        """Whether the shared rows show a gain at this level."""
         if challenger.out:
             return False
         shared = [i for i in challenger.by_example if i in incumbent.by_example]

@@ -85,7 +85,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class RandomSpans:
-    """Control for LPO: as many random spans as it might mark, chosen without looking (spec 1.6)."""
+    """A control for LPO: as many spans as it may mark, chosen at random (spec 1.6)."""
 
     w_max: int = 5
     k_max: int = 5
@@ -123,7 +123,7 @@ class FixedSpans:
         return "fixed_spans"
 
     async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:  # noqa: ARG002
-        """The places where the quotes stand now."""
+        """The places of the quotes in the current text."""
         text = piece.prompts.document.text
         ranges = [(at, at + len(q)) for q in self.quotes if (at := text.find(q)) >= 0]
         return _marked(piece, ranges, SpanLimits(None, max(1, len(ranges)), 1.0))

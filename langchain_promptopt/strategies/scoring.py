@@ -302,12 +302,12 @@ class SuccessiveHalving(AsMeasured):
 
 @dataclass
 class _Purse:
-    """Rows that may still be bought."""
+    """Rows that may still be run."""
 
     left: int
 
     async def up_to(self, alive: Sequence[Candidate], n: int, bench: Bench) -> None:
-        """Every arm sees the first n rows of the shared order, as far as the purse reaches: all arms alike.
+        """Every arm sees the first n rows of the shared order, as far as the budget of rows allows: all arms alike.
 
         Args:
             alive: Candidates still in the race.
@@ -445,7 +445,7 @@ class Race:
         return bool(differences) and normal_upper(differences, self.z * self._open(differences, bench)) < self.slack
 
     def _open(self, differences: Sequence[float], bench: Bench) -> float:
-        """How far the bounds still stand apart: 1 at the start, 0 when every row was seen."""
+        """Width of the bounds as a share: 1 at the start, 0 when every row was seen."""
         return 1.0 - len(differences) / len(bench.examples) if self.narrow else 1.0
 
     def _won(self, alive: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench) -> bool:
@@ -483,8 +483,8 @@ def _further(attempt: Attempt, bench: Bench) -> Attempt:
 class Lazy:
     """Incumbents, the baseline among them, are run no further than the races go.
 
-    A leader that was chosen on a part of the rows is owed the rest: after `still` steps without gain the
-    search lets it meet the one before it on every row (docs/design/004-robust.md).
+    A leader may have been chosen on a part of the rows: after `still` steps without gain the
+    search measures it and the one before it on every row (docs/design/004-robust.md).
     """
 
     inner: Scoring = field(default_factory=Race)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def ranked(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Best first, those a race dropped left out; ties keep the earlier attempt: nothing moves without a reason."""
+    """Best first, those a race dropped left out; ties keep the earlier attempt."""
     order = {a.candidate.id: i for i, a in enumerate(attempts)}
     return sorted((a for a in attempts if not a.out), key=lambda a: (-a.score, order[a.candidate.id]))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def gap_reason(progress: Progress) -> Stop | None:
-    """Dev has run away from val: gap above max(5 points, 2 SE) and no val gain for two steps."""
+    """The dev score is far above the val score: a gap above max(5 points, 2 SE) and no val gain for two steps."""
     pairs = progress.dev_val
     if len(pairs) < 3 or not progress.dev_size:
         return None
@@ -27,7 +27,7 @@ def gap_reason(progress: Progress) -> Stop | None:
 
 
 def saturation_reason(progress: Progress, least_errors: int = 2) -> Stop | None:
-    """Dev cannot show more, or the train rows hold too few errors to learn from."""
+    """The dev score cannot rise, or the train rows show too few errors to learn from."""
     best = progress.best[-1] if progress.best else None
     if best is not None and best.score >= 0.99 and best.n >= progress.dev_size:  # a few lucky rows saturate nothing
         return Stop("saturated", f"dev is at {best.score:.3f} and cannot show more")
@@ -55,7 +55,7 @@ def plateau_reason(progress: Progress, patience: int, eps: float, rounds: int = 
 
 @dataclass(frozen=True)
 class Steps:
-    """At most `limit` steps; sooner when dev is saturated or has run away from val.
+    """At most `limit` steps; sooner when dev is saturated or far above val.
 
     `patience` steps without gain end the search too; None waits for the limit. Under a budget each known
     error must have been shown `rounds` times, too: replies are random, and a second look may find what the

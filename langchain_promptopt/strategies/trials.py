@@ -1,4 +1,4 @@
-"""A8b. Which children go on to dev: they are tried on train rows first, where a good edit shows most."""
+"""A8b. Which children go on to dev: they are tried on train rows first, where the gain of a good edit is largest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["KeepRight", "NoTrials", "OwnEvidence"]
 
 @dataclass(frozen=True)
 class KeepRight:
-    """Only children that still get right what their batch showed as right (spec 6.4), then what `inner` decides."""
+    """Only children that still get right what their batch showed as right (spec 6.4), then the choice of `inner`."""
 
     inner: Trials = field(default_factory=NoTrials)
 
@@ -34,7 +34,7 @@ class KeepRight:
         return self.inner.passing(children)
 
     async def sift(self, family: Family, bench: TrainBench) -> tuple[Candidate, ...]:
-        """What the inner trials let pass of those that broke nothing."""
+        """The inner trials' choice among the children that broke nothing."""
         paid = [(batch, [c for c in children if bench.claim(len(batch.correct))]) for batch, children in family]
         kept = []
         for batch, children in paid:
@@ -76,7 +76,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class OwnEvidence:
-    """Children face the rows they were made from; edits of those that helped are joined (docs/design/004-robust.md).
+    """Children are run on the rows they were made from; helpful edits are joined (docs/design/004-robust.md).
 
     A good local edit rights the very rows that asked for it: on them its effect is near one, on
     all of dev near a hundredth. So a handful of train rows tells good from bad proposals. Only the
@@ -189,7 +189,7 @@ class OwnEvidence:
 
 
 def _with_joint_insertions(edits: Iterable[Edit]) -> list[Edit]:
-    """The edits, those that insert different texts at one place made one: two new rules both stay."""
+    """The edits; insertions of different texts at one place become one, so that two new rules both stay."""
     at: dict[Span, Edit] = {}
     out: list[Edit] = []
     for edit in edits:
