@@ -247,7 +247,7 @@ def lpo_gpo() -> Recipe:
 
 
 def robust() -> Recipe:
-    """Ours: local edits tried on their own errors, joined, raced in pairs (spec 5.3, docs/design/004-robust.md)."""
+    """The default: local edits, tried on the errors they answer, joined, then compared in a paired race (spec 5.3)."""
     return replace(
         lpo_apo(),
         name="robust",

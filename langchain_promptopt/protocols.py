@@ -309,7 +309,7 @@ class Trials(Protocol):
 
 @dataclass(frozen=True)
 class NoTrials:
-    """Children go on to dev untried."""
+    """Children go on to dev without a trial on train rows."""
 
     def rows(self, batch: Batch) -> int:  # noqa: ARG002
         """None."""

@@ -74,7 +74,10 @@ class Fixed(_Schedule):
 
 @dataclass(frozen=True)
 class Linear(_Schedule):
-    """floor(B0 - t (B0 - BT) / (T - W)), restarting after the warm-up (GPO 2.2)."""
+    """A budget that falls from `start` to `end` in equal steps.
+
+    floor(B0 - t (B0 - BT) / (T - W)), restarting after the warm-up (GPO 2.2).
+    """
 
     def _after(self, t: int, total: int) -> int:
         return math.floor(self.start - t * (self.start - self.end) / total)
@@ -82,7 +85,10 @@ class Linear(_Schedule):
 
 @dataclass(frozen=True)
 class Cosine(_Schedule):
-    """floor(BT + (B0 - BT) (1 + cos(pi t / T)) / 2), shifted by the warm-up (GPO 2.2)."""
+    """A budget that falls from `start` to `end` along a cosine.
+
+    floor(BT + (B0 - BT) (1 + cos(pi t / T)) / 2), shifted by the warm-up (GPO 2.2).
+    """
 
     def _after(self, t: int, total: int) -> int:
         share = (1 + math.cos(math.pi * t / total)) / 2

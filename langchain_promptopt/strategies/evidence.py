@@ -48,7 +48,7 @@ class NoEvidence:
 
 @dataclass(frozen=True)
 class ErrorBatches:
-    """Batches of errors on train rows (PE2: hard negatives); with `correct`, rows that must stay right.
+    """Batches of errors on train rows (PE2: hard negatives); `correct` adds rows that must stay right.
 
     Batches differ from each other while there are enough errors. Without any error there is no batch,
     so no optimizer call is made (A5).

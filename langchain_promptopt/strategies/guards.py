@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standard:
-    """The guards of algorithms 1.4 and 5.4. `cap` bounds a child's words (PE2: 50); None is no bound.
+    """Text changes only at the edits, variables stay, and a child has at most `cap` words (None: no limit).
+
+    These are the guards of spec 1.4 and 5.4; PE2's cap is 50.
 
     A parent longer than the cap bounds its children by its own length instead, so that long production
     prompts can be edited under presets made for short ones.

@@ -76,7 +76,7 @@ def pool_of(trajectory: Trajectory, pool: Pool) -> list[Attempt]:
 
 @dataclass(frozen=True)
 class NoMemory:
-    """Every proposal starts afresh."""
+    """No earlier attempts are shown."""
 
     async def retrieve(self, trajectory: Trajectory, around: Attempt, ask: Ask) -> tuple[Remembered, ...]:  # noqa: ARG002
         """Nothing.

@@ -28,7 +28,7 @@ def effective_cap(text: str, cap: int) -> int:
 
 @dataclass(frozen=True)
 class Refine:
-    """Edit, generate or paraphrase: slots where spans are marked, the whole prompt otherwise.
+    """The optimizer model writes new text for the marked spans, or for the whole prompt where none are marked.
 
     `cap` is the most words a child may have; it is told to global proposals and checked by the guards.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Global:
-    """The whole editable text."""
+    """The whole editable text may change."""
 
     @property
     def name(self) -> ScopeName:
@@ -131,7 +131,7 @@ class FixedSpans:
 
 @dataclass(frozen=True)
 class Sections:
-    """APO: only the blocks under these headers (ProTeGi's task section), by offsets rather than replacement.
+    """APO: only the text under these headers may change (ProTeGi's task section).
 
     Without a matching header the first section, or the whole text where there are none.
     """

@@ -119,7 +119,7 @@ class AsMeasured:
 
 @dataclass(frozen=True)
 class FullDev(AsMeasured):
-    """Every candidate on every dev row."""
+    """Every candidate is run on every dev row."""
 
     @property
     def eager(self) -> bool:
@@ -481,7 +481,7 @@ def _further(attempt: Attempt, bench: Bench) -> Attempt:
 
 @dataclass(frozen=True)
 class Lazy:
-    """Incumbents, the baseline among them, are run no further than the races go.
+    """Incumbents, the baseline among them, are run only on the rows that the races need.
 
     A leader may have been chosen on a part of the rows: after `still` steps without gain the
     search measures it and the one before it on every row (docs/design/004-robust.md).

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Manual:
-    """The user's own prompt and nothing else."""
+    """The search starts from the user's own prompt alone."""
 
     async def seeds(self, seed: Candidate, train: Sequence[Example], ask: Ask) -> tuple[Candidate, ...]:  # noqa: ARG002
         """No further candidates.
