@@ -1,4 +1,4 @@
-"""Prompts in users' own files: which layouts are read, and what is said about the others.
+"""Prompts in users' own files: which layouts are read, and how others are refused.
 
 A text file is one prompt. A YAML or JSON file is read by its keys: messages, a template, keys that
 are roles (`system`, `user_prompt_template`), or several named prompts, of which the caller names one
@@ -86,7 +86,7 @@ class PromptFile:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a value stands: file, name of the prompt in it, and the template format that applies there."""
+    """Where a value is: file, name of the prompt in it, and the template format that applies there."""
 
     path: Path
     part: str
@@ -295,7 +295,7 @@ def _read(data: Any, name: str, place: _Place) -> PromptFile:
         return _from_mapping(data, name, place)
     if isinstance(data, str):
         if data.startswith("file://"):
-            place.refuse(f"the text stands in another file ({data})", "Name that file.")
+            place.refuse(f"the text is in another file ({data})", "Name that file.")
         return PromptFile(_text_prompt(name, data, place))
     if isinstance(data, list) and data:
         return PromptFile(Prompt(name, _messages(data, place), str(place.path)))
@@ -352,7 +352,7 @@ def _refuse_type(data: Mapping[str, Any], place: _Place) -> None:
         place.refuse(f"this is LangChain's {kind!r} prompt, which is built in code", "Name it there: module:object.")
     for key in ("template_path", "template_file", "file", "path"):
         if isinstance(data.get(key), str) and not any(k in data for k in _MAIN):
-            place.refuse(f"the text stands in another file ({data[key]})", "Name that file.")
+            place.refuse(f"the text is in another file ({data[key]})", "Name that file.")
 
 
 def _refuse_unread(data: Mapping[str, Any], used: set[str], place: _Place) -> None:

@@ -1,6 +1,6 @@
 """Prompts that are string literals in Python source.
 
-The literal is found by its value, wherever it stands; its tokens are taken apart so that prefix,
+The literal is found by its value, wherever it is; its tokens are taken apart so that prefix,
 quotes, line breaks and the spelling of untouched characters stay. The result is checked by
 evaluating it. Literals inside `dedent(...)` and `cleandoc(...)` keep their margin.
 """
@@ -97,7 +97,7 @@ class _Literal:
 
 @dataclass(frozen=True)
 class _Token:
-    """One of the joined literals; `gap` stands before it, `lead` is a joined line at its start."""
+    """One of the joined literals; `gap` is before it, `lead` is a joined line at its start."""
 
     gap: str
     prefix: str
@@ -220,7 +220,7 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _decode(body: str, *, raw: bool) -> tuple[str, list[str], str]:
-    """What stands before the first character, the spelling of each character, and the text."""
+    """What precedes the first character, the spelling of each character, and the text."""
     lead = ""
     spellings: list[str] = []
     value: list[str] = []

@@ -62,7 +62,7 @@ def rewrite_json(source: str, old: str, new: str, where: str, part: str = "") ->
     found = [v for v in _values(source) if v.text == old and start <= v.start and v.end <= end]
     if len(found) != 1:
         msg = f"{len(found) or 'no'} values in the file are the prompt"
-        raise PromptError(msg, where=where, mend="It must stand there exactly once, as a string or a list of lines.")
+        raise PromptError(msg, where=where, mend="It must be there exactly once, as a string or a list of lines.")
     value = found[0]
     token = source[value.start : value.end]
     made = _list(token, new) if token.startswith("[") else _string(token, old, new, ascii_only=_ascii_only(source))
@@ -295,8 +295,8 @@ def _rewrite_text(source: str, old: str, new: str, where: str, part: str) -> str
         old, new = (re.sub(r"\r?\n", "\r\n", text) for text in (old, new))
     found = [m.start() for m in re.finditer(f"(?={re.escape(old)})", source)] if old else []
     if len(found) != 1:
-        msg = f"the prompt's text stands {len(found) or 'nowhere'} {'times ' if found else ''}in the file"
-        raise PromptError(msg, where=where, mend="It must stand there exactly once, as it was when the run began.")
+        msg = f"the file holds the prompt's text {len(found)} times"
+        raise PromptError(msg, where=where, mend="It must be there exactly once, as it was when the run began.")
     return source[: found[0]] + new + source[found[0] + len(old) :]
 
 

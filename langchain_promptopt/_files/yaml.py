@@ -103,7 +103,7 @@ def rewrite_yaml(source: str, old: str, new: str, where: str, part: str = "") ->
     found = [node for node in _scalars(within) if node.value == old]
     if len(found) != 1:
         msg = f"{len(found) or 'no'} values in the file are the prompt"
-        raise PromptError(msg, where=where, mend="It must stand there exactly once.")
+        raise PromptError(msg, where=where, mend="It must be there exactly once.")
     node = found[0]
     start, end = node.start_mark.index, node.end_mark.index
     start += len(_PROPERTIES.match(source, start, end)[0])  # type: ignore[index]  # matches the empty text too

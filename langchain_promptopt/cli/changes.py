@@ -43,7 +43,7 @@ def changed_prompts(record: RunRecord, numbers: Sequence[int]) -> list[tuple[Pro
 
 
 def chosen_edits(text: str, count: int) -> list[int]:
-    """The numbers in "1,3"; all where nothing is said. Raises UsageError for a number there is no edit for."""
+    """The numbers in "1,3"; all where it is empty. Raises UsageError for a number without an edit."""
     if not text:
         return list(range(1, count + 1))
     parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -115,7 +115,7 @@ def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Pat
 
 
 def _refuse_written(path: Path, part: str, old: Prompt, new: Prompt, record: RunRecord) -> None:
-    """Say so where the edits stand in the file already."""
+    """Raise UsageError where the edits are in the file already."""
     from langchain_promptopt._files.rewrite import holds
 
     if not holds(path, old, new, part) and holds(path, new, old, part):
@@ -161,7 +161,7 @@ def _named(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> tuple
     if _configured(old, record, config) is not None:
         return path, part
     found = os.path.relpath(path)
-    msg = f"the run did not read prompt {old.name!r} from a file; its text stands in {found}"
+    msg = f"the run did not read prompt {old.name!r} from a file; its text is in {found}"
     raise UsageError(msg, where=old.source, mend=f"Write there with --to {found}.")
 
 
@@ -348,7 +348,7 @@ def push(
     commit = push_run(find_run(config.runs_dir, run), target, tag=tag, force=force)
     said(
         {"run": run, "target": target, "commit": commit, "tag": tag},
-        f"pushed {target} as {commit}" + (f"; the tag {tag!r} stands on it" if tag else ""),
+        f"pushed {target} as {commit}" + (f"; the tag {tag!r} points to it" if tag else ""),
         as_json=given.as_json,
     )
     return 0
@@ -357,7 +357,7 @@ def push(
 @verb("promptopt rollback latest")
 @with_settings("runs_dir")
 def rollback(*, given: Given, run: RunName) -> int:
-    """Take back what a run pushed: the tag moves to the commit it stood on before."""
+    """Take back what a run pushed: the tag moves to the commit it pointed to before."""
     from langchain_promptopt.pipeline import rollback_run
     from langchain_promptopt.store import read_events
     from langchain_promptopt.store.runs import find_run
@@ -365,6 +365,6 @@ def rollback(*, given: Given, run: RunName) -> int:
     folder = find_run(given.load().runs_dir, run)
     commit = rollback_run(folder)
     target = [e["data"]["target"] for e in read_events(folder / "journal.jsonl") if e["type"] == "rolled_back"][-1]
-    told = f"rolled back: {target} stands on {commit}" if commit else f"rolled back: {target} is gone again"
+    told = f"rolled back: {target} points to {commit}" if commit else f"rolled back: {target} is removed"
     said({"run": run, "target": target, "commit": commit}, told, as_json=given.as_json)
     return 0

@@ -49,7 +49,7 @@ _ALL = (
     Flag(
         "--freeze",
         "task.freeze",
-        'Heading, "re:...", "role:..." or "message:n" nobody may touch; repeatable.',
+        'Heading, "re:...", "role:..." or "message:n" that must not change; repeatable.',
         "PLACE",
         list,
     ),
@@ -111,7 +111,7 @@ class Given:
         return load_config(self.config, os.environ, self.overrides, without_file=without_file)
 
     def load_step(self) -> Config:
-        """The same for a verb that runs: settings that cannot be used are told to summary, JUnit and GitHub too."""
+        """The same for a verb that runs: settings that cannot be used are reported in summary, JUnit and GitHub too."""
         from langchain_promptopt.pipeline.delivering import unusable_told
 
         with unusable_told(self.config, overrides=self.overrides):

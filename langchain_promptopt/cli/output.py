@@ -380,7 +380,7 @@ class Watcher:
     Args:
         say: Gets the lines to keep.
         show: Gets the state line and the share done.
-        runs_dir: Where a finished run of the same id may lie: then it is only replayed, and that is all that is said.
+        runs_dir: Where a finished run of the same id may lie: then it is only replayed, in one line.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def events_of(folder: Path) -> list[Mapping[str, Any]]:
-    """The journal's lines as anybody may see them: test rows stay hidden until the test is decided."""
+    """The journal's lines that may be shown: test rows stay hidden until the test is decided."""
     from langchain_promptopt.store import visible_events
 
     return list(visible_events(folder / JOURNAL))

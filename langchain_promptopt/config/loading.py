@@ -247,7 +247,7 @@ def config_for_failures(
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Config:
-    """What settings that cannot be used still say about where a failure is told; never raises ConfigError.
+    """What settings that cannot be used still say about where to write a failure; never raises ConfigError.
 
     Args:
         given: The mapping, or the file as for `load_config`.

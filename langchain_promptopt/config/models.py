@@ -53,7 +53,7 @@ class TaskConfig(BaseModel):
         default=None, description="of a prompt file; default goes by its ending (.j2, .mustache), else f-string"
     )
     freeze: Names = Field(
-        default=(), description='headings, "re:<pattern>", "role:<role>" or "message:<n>" nobody may touch'
+        default=(), description='headings, "re:<pattern>", "role:<role>" or "message:<n>" that must not change'
     )
     constant_prompt: bool = Field(default=False, description="every row is meant to send the same text")
     temperature: float | None = Field(default=None, ge=0, description="sent only where the model takes it")
@@ -111,7 +111,7 @@ class EvaluateConfig(BaseModel):
         default={}, description="evaluator = {category = worth}, where it gives words"
     )
     summary: Names = Field(
-        default=(), description='"module:function" over all rows at once; told beside the verdict, deciding nothing'
+        default=(), description='"module:function" over all rows at once; shown beside the verdict, they decide nothing'
     )
 
 
@@ -223,7 +223,7 @@ class PriceConfig(BaseModel):
 
 
 class LimitConfig(BaseModel):
-    """`[limits."provider:name"]`: what one model may be asked, whoever asks."""
+    """`[limits."provider:name"]`: what one model may be asked, by all roles together."""
 
     model_config = _STRICT
 

@@ -104,7 +104,7 @@ class Settings:
         limits: What one model may be asked, by its name: requests and tokens a minute, calls in flight.
         judges: What evaluators whose model calls cannot be seen take for each row, by key.
         cache: File of evaluations shared between runs; None asks always.
-        summary_evaluators: LangSmith's functions over all rows at once; told beside the verdict, deciding nothing.
+        summary_evaluators: LangSmith's functions over all rows at once; shown beside the verdict, they decide nothing.
         notes: What was noticed while the task was read, for the run's warnings.
         ask_first: Ask the endpoints for their models, which is free, before the first call that is paid.
         constant_prompt: Every row is meant to send the same text; without it that is refused.

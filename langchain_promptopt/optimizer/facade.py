@@ -97,7 +97,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         optimizer_model: "provider:name", a chat model, an (openai client, "model") pair, or "offline".
         method: A preset's name or a Recipe.
         task_model: The model of a bare prompt template.
-        freeze: Text nobody may touch: "## Heading", "re:...", "role:human", "message:0"; one rule or several.
+        freeze: Text that must not change: "## Heading", "re:...", "role:human", "message:0"; one rule or several.
         gate: How the winner is decided; None and {} are the default gate.
         budget: Hard limits.
         apply: When the winner is written into `chain`: "if_improved", "never" or "always".

@@ -24,7 +24,7 @@ _CLIENTS = frozenset(
         "ollama", "openai", "requests", "together", "urllib3", "vertexai",
     }
 )  # fmt: skip
-"""Packages that reach models past LangChain, so that no callback sees the call."""
+"""Packages that call models without LangChain, so that no callback sees the call."""
 
 
 def unseen(evaluators: Sequence[Evaluator]) -> tuple[str, ...]:
@@ -46,16 +46,16 @@ def shared_model_note(evaluators: Sequence[Evaluator], optimizer: Any) -> tuple[
     mine = (model_name(optimizer), endpoint_of(optimizer))
     if mine not in {(model_name(m), endpoint_of(m)) for m in judge_models(evaluators)}:
         return ()
-    text = f"judge and optimizer are the same model ({mine[0]}): it may come to write what it likes to judge"
+    text = f"judge and optimizer are the same model ({mine[0]}): edits may fit this judge instead of the task"
     return (Note("judge", text),)
 
 
 def judge_notes(evaluators: Sequence[Evaluator], settings: Settings) -> tuple[Note, ...]:
-    """What to know about evaluators whose model calls cannot be seen, and whose cost was not told.
+    """What to know about evaluators whose model calls cannot be seen and whose cost is not given.
 
     Raises:
-        ConfigError: A cost was told for an evaluator there is none of, or a budget of calls or
-            tokens is set that such calls would escape.
+        ConfigError: A cost is given for an evaluator that does not exist, or a budget of calls or
+            tokens is set, which could not count such calls.
         PriceError: The same for a budget of money.
     """
     keys = {e.key for e in evaluators}
@@ -65,8 +65,8 @@ def judge_notes(evaluators: Sequence[Evaluator], settings: Settings) -> tuple[No
     unknown = [key for key in unseen(evaluators) if key not in settings.judges]
     if not unknown:
         return ()
-    what = f"evaluator {', '.join(unknown)} calls a model past LangChain, so its calls cannot be counted"
-    mend = "Tell what a row costs: [evaluate.judge_cost.NAME] calls, input_tokens, output_tokens, model."
+    what = f"evaluator {', '.join(unknown)} calls a model without LangChain, so its calls cannot be counted"
+    mend = "Say what a row costs: [evaluate.judge_cost.NAME] calls, input_tokens, output_tokens, model."
     budget = settings.budget
     if budget.usd is not None:
         msg = f"budget.usd is set, but {what}"

@@ -212,7 +212,7 @@ def warn_of_earlier_looks(plan: Plan, *, replayed: bool) -> None:
 
 
 def opening_notes(shows: Feasibility) -> tuple[Note, ...]:
-    """What it means that test rows were opened before; nothing where they were not."""
+    """Notes for test rows that were opened before; none for rows that were not."""
     if shows.opening == 1:
         return ()
     times = "once" if shows.opening == 2 else f"{shows.opening - 1} times"
@@ -391,9 +391,9 @@ def _columns_of(data: DataSet) -> list[str]:
 
 
 def _unfilled(prompts: PromptSet, columns: Sequence[str]) -> list[str]:
-    """Message objects with a column in braces: LangChain sends those as they stand."""
+    """Message objects with a column in braces: LangChain sends those unfilled."""
     return [
-        f"message {i} of prompt {p.name!r} is a message object, so its {{{name}}} is sent as it stands and never"
+        f"message {i} of prompt {p.name!r} is a message object, so its {{{name}}} is sent as it is and never"
         f' filled: write it as ("{message.role}", "{{{name}}}")'
         for p in prompts
         for i, message in enumerate(p.messages)
@@ -443,7 +443,7 @@ def _prompt_notes(prompts: PromptSet, data: DataSet) -> tuple[str, ...]:
     """What a user should know about the prompts: braces that are not filled, and that they have no variable."""
     notes = [n for p in prompts for m in p.messages for n in m.parsed.notes] + _unfilled(prompts, _columns_of(data))
     if not prompts.variables:
-        notes.append("no prompt has a variable: what differs from row to row stands in other messages")
+        notes.append("no prompt has a variable: what differs from row to row is in other messages")
     return tuple(notes)
 
 

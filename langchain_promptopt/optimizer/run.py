@@ -127,7 +127,7 @@ def _call(data: Mapping[str, Any], examples: Mapping[str, Example]) -> Call:
 async def publish_experiments(plan: Plan, result: Result) -> None:
     """Publish what `langsmith.experiments` asks for and put the link on the result.
 
-    A failure is a warning: the verdict stands, and the same call again publishes without paying.
+    A failure is a warning: the verdict is not changed, and the same call again publishes without paying.
     """
     if not plan.settings.langsmith.experiments:
         return

@@ -112,7 +112,7 @@ class Session:
 
     The engine runs on a thread of its own between the two calls. With `runs_dir` set, a session in
     another process takes up where the journal ends. Use it as a context manager, or call `close`.
-    When the last cell is told, the chain is changed as `optimize` would change it.
+    When the last outcome is in, the chain is changed as `optimize` would change it.
     """
 
     def __init__(self, chain: Any, settings: Settings) -> None:

@@ -390,7 +390,7 @@ class Assembled:
     shelf: CacheShelf | None = None
 
     def close(self) -> None:
-        """Flush and release journal and cache; time for the budget stands still."""
+        """Flush and release journal and cache; the budget's clock is paused."""
         self.run.ledger.pause()
         if self.shelf is not None:
             self.shelf.close()

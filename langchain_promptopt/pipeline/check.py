@@ -87,7 +87,7 @@ def check_config(config: Config, pilot: int = 0) -> CheckReport:
 def check(prepared: Prepared, pilot: int = 0) -> CheckReport:
     """Resolve everything as a run would.
 
-    A key that is not set is told beside all that can be said without it; the pilot is then left out.
+    A key that is not set becomes a note, and the rest is checked without it; the pilot is then left out.
 
     Args:
         prepared: The configuration with its task.

@@ -120,18 +120,18 @@ def _guessed(config: Config, variables: Sequence[str], given: Mapping[str, Any])
     values = {key: value for key, value in guess.values.items() if key not in given}
     missing = [v for v in variables if v not in {**config.data.inputs, **values.get("data.inputs", {})}]
     if missing and "data.inputs" not in given:
-        msg = f"no column could be told to be the prompt's {', '.join(f'{{{name}}}' for name in missing)}"
-        mend = f"Say it: --input {missing[0]}=COLUMN. Columns: {', '.join(map(str, rows[0]))}."
+        msg = f"no column could be found for the prompt's {', '.join(f'{{{name}}}' for name in missing)}"
+        mend = f"Name it: --input {missing[0]}=COLUMN. Columns: {', '.join(map(str, rows[0]))}."
         raise DataError(msg, where=str(config.data.source), mend=mend)
     if "data.outputs" not in {**given, **values} and not config.data.outputs:
-        msg = "no column could be told to be the reference answer"
-        mend = f"Say it: --output COLUMN. Columns: {', '.join(map(str, rows[0]))}."
+        msg = "no column could be found for the reference answer"
+        mend = f"Name it: --output COLUMN. Columns: {', '.join(map(str, rows[0]))}."
         raise DataError(msg, where=str(config.data.source), mend=mend)
     return Guess(values, {key: why for key, why in guess.why.items() if key in values}, guess.unused)
 
 
 def _readable(rows: Sequence[Mapping[str, Any]], config: Config, variables: Sequence[str]) -> bool:
-    """Whether the rows are read as they are, with what is said about columns."""
+    """Whether the rows can be read with the columns that the settings name."""
     try:
         return not inspect_rows(rows, columns=columns_of(config.data), variables=variables or None).problems
     except DataError:

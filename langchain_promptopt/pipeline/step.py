@@ -45,7 +45,7 @@ def run_step(
         observers: Watchers of the run's events.
 
     Returns:
-        The keys of product section 4. Failures are told in `outcome`, `exit_code` and `error`.
+        The keys of product section 4. Failures are in `outcome`, `exit_code` and `error`.
     """
     return _answered(config, root, lambda settings: start(settings).optimize(observers, shards=shards))
 
@@ -88,7 +88,7 @@ def _answered(config: Mapping[str, Any], root: str | Path | None, work: Callable
     except PromptOptError as error:
         return failure_json(error)
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the contract: it never raises
-        _log.exception("a step failed in a way nobody foresaw")
+        _log.exception("a step failed with an unexpected error")
         return failure_json(error)
 
 

@@ -487,7 +487,7 @@ class RunRecord:
         return tuple(t for t in self.candidates.values() if t.parent_id == candidate_id)
 
     def place(self, edit: FinalEdit) -> Place:
-        """Where a final edit stands in the baseline."""
+        """The place of a final edit in the baseline."""
         prompt = next(p for p in self.started["prompts"] if p["name"] == edit.prompt)
         return place_of(prompt["messages"][edit.message]["template"], edit)
 

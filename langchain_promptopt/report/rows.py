@@ -1,4 +1,4 @@
-"""What a report shows of examples: where the new prompt does better or worse, and where an edit stands."""
+"""What a report shows of examples: where the new prompt does better or worse, and where an edit is."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ class Place:
 
 
 def place_of(template: str, edit: FinalEdit) -> Place:
-    """Where in `template`, the baseline's text of its message, an edit stands."""
+    """The place of an edit in `template`, the baseline's text of its message."""
     head, removed, added, tail = edit.core
     start, end = edit.start + len(head), edit.end - len(tail)
     at_line = start == 0 or template[start - 1] == "\n"

@@ -159,7 +159,7 @@ def safe_text(value: Any, style: str = "", limit: int | None = None) -> Text:
 def run_view(record: RunRecord, *, show_rows: bool = True) -> RenderableType:
     """All of a run: verdict, edits with reasons, rows worse and better, cost, what to do next.
 
-    Without `show_rows`, rows are told by id and score only, and reasons without what they quote from them.
+    Without `show_rows`, rows are shown by id and score only, and reasons without what they quote from rows.
     """
     record = record if show_rows else discreet(record)
     parts: list[RenderableType] = [verdict_view(record), *edit_views(record)]

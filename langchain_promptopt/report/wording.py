@@ -30,8 +30,8 @@ def as_text(value: Any) -> str:
 
 
 _HEADLINES = {
-    "improved": ("good", "Improved", "The new prompt does better on rows nobody optimized on."),
-    "inconclusive": ("unsure", "Not proven", "The held-out rows do not decide; the old prompt stays."),
+    "improved": ("good", "Improved", "The new prompt scores higher on held-out examples, which the search never saw."),
+    "inconclusive": ("unsure", "Not proven", "The held-out examples do not decide; the old prompt stays."),
     "no_gain": ("flat", "No gain", "The new prompt brings no gain worth having; the old prompt stays."),
     "budget": ("stopped", "Budget spent", "The budget ended before there was a verdict."),
     "interrupted": ("stopped", "Interrupted", "The run was stopped; `promptopt resume` goes on without paying twice."),

@@ -42,9 +42,9 @@ def test_push_rollback_and_push_again_name_the_tag_and_its_place(server, capfd):
     before = server.prompts.all["triage"].head["commit_hash"]
     code, text = said(capfd, "push", "latest", "acme/triage", "--tag", "staging")
     after = server.prompts.all["triage"].head["commit_hash"]
-    assert (code, text) == (0, f"pushed acme/triage as {after}; the tag 'staging' stands on it")
+    assert (code, text) == (0, f"pushed acme/triage as {after}; the tag 'staging' points to it")
     code, text = said(capfd, "rollback", "latest")
-    assert (code, text) == (0, f"rolled back: acme/triage:staging stands on {before}")
+    assert (code, text) == (0, f"rolled back: acme/triage:staging points to {before}")
     code, text = said(capfd, "rollback", "latest")
     assert code == 2
     assert "no push to take back" in text
@@ -55,7 +55,7 @@ def test_push_rollback_and_push_again_name_the_tag_and_its_place(server, capfd):
 
 def test_a_tag_that_was_new_is_gone_again(server, capfd):
     assert said(capfd, "push", "latest", "acme/triage", "--tag", "tried")[0] == 0
-    assert said(capfd, "rollback", "latest") == (0, "rolled back: acme/triage:tried is gone again")
+    assert said(capfd, "rollback", "latest") == (0, "rolled back: acme/triage:tried is removed")
     assert set(server.prompts.all["triage"].tags) == {"staging"}
 
 

@@ -84,7 +84,7 @@ def test_messages_that_carry_the_row_need_no_variable():
 
     result = optimize(RunnableLambda(with_ticket) | offline_model("task"), **settings())
     assert result.baseline.variables == ()
-    assert any("stands in other messages" in warning for warning in result.warnings)
+    assert any("is in other messages" in warning for warning in result.warnings)
 
 
 def test_braces_of_a_message_object_are_named():
