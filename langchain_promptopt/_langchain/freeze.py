@@ -156,6 +156,7 @@ def _freeze_section(prompts: PromptSet, rule: str) -> PromptSet:
         raise ConfigError(msg, where="freeze", mend=FORMS)
     found = [(p, i, headings(m.template)) for p, i, m in _messages(prompts)]
     if not any(h.key == wanted[0].key for _, _, seen in found for h in seen):
+        # Only then: a heading that Markdown sees wins over one of the same name inside a tag.
         found = [(p, i, headings_in_tags(m.template)) for p, i, m in _messages(prompts)]
     known = [h.text for _, _, m in _messages(prompts) for h in (*headings(m.template), *headings_in_tags(m.template))]
     near = nearest(rule, known, cutoff=0.0)
@@ -170,7 +171,9 @@ def _freeze_matches(prompts: PromptSet, rule: str, source: str) -> PromptSet:
     except re.error as error:
         msg = f"the freeze rule {rule!r} is not a regular expression: {error}"
         raise ConfigError(msg, where="freeze") from error
-    found = [(p, i, [m.span() for m in pattern.finditer(message.template)]) for p, i, message in _messages(prompts)]
+    found = []
+    for prompt, i, message in _messages(prompts):
+        found.append((prompt, i, [match.span() for match in pattern.finditer(message.template)]))
     return _with_ranges(prompts, found, rule, "Patterns are searched in each message's template source.")
 
 
@@ -217,15 +220,14 @@ def _freeze_messages(prompts: PromptSet, rule: str, kind: str, value: str) -> Pr
         }[kind]
         msg = f"the freeze rule {rule!r} matches nothing"
         raise ConfigError(msg, where="freeze", mend=f"There is: {', '.join(known)}.")
-    return PromptSet(
-        tuple(
-            replace(
-                p,
-                messages=tuple(replace(m, editable=False) if chosen(p, i, m) else m for i, m in enumerate(p.messages)),
-            )
-            for p in prompts
-        )
-    )
+    made = []
+    for prompt in prompts:
+        messages = list(prompt.messages)
+        for i, message in enumerate(messages):
+            if chosen(prompt, i, message):
+                messages[i] = replace(message, editable=False)
+        made.append(replace(prompt, messages=tuple(messages)))
+    return PromptSet(tuple(made))
 
 
 def _messages(prompts: PromptSet) -> Iterator[tuple[Prompt, int, Message]]:

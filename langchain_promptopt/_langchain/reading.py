@@ -162,7 +162,8 @@ class _Flow:
     def _branch(self, step: Any, value: _Value) -> _Value:
         for condition, _ in step.branches:
             self.through(condition, value)
-        return self._either([self.through(s, value) for s in (*(s for _, s in step.branches), step.default)])
+        taken = [branch for _, branch in step.branches]
+        return self._either([self.through(branch, value) for branch in (*taken, step.default)])
 
     def _alternatives(self, step: Any, value: _Value) -> _Value:
         others = [s for s in step.alternatives.values() if isinstance(s, Runnable)]

@@ -74,6 +74,7 @@ def _own(value: Any) -> Any:
 
 def _opaque(role: str, names: Iterable[str], text: str = "") -> Message:
     """A frozen leaf: shown as it is where that is known, its variables always."""
+    # A prompt's variables are read from its texts, so a frozen part must show its own.
     holes = " ".join(f"{{{name}}}" for name in sorted(set(names)))
     if not holes:
         return Message(role, text, "literal", editable=False)
@@ -206,13 +207,14 @@ def _write_part(part: Any, text: str) -> Any:
 
 @read_leaves.register
 def _(node: FewShotChatMessagePromptTemplate) -> Iterator[Message]:
-    def rows(examples: list[dict[str, Any]]) -> str:
-        inner = node.example_prompt
-        return get_buffer_string(
-            [m for e in examples for m in inner.format_messages(**{k: e[k] for k in inner.input_variables})]
-        )
+    def shown(examples: list[dict[str, Any]]) -> str:
+        inner, messages = node.example_prompt, list[BaseMessage]()
+        for example in examples:
+            values = {name: example[name] for name in inner.input_variables}
+            messages += inner.format_messages(**values)
+        return get_buffer_string(messages)
 
-    yield _examples(node, rows, node.input_variables)
+    yield _examples(node, shown, node.input_variables)
 
 
 @read_leaves.register
@@ -322,6 +324,7 @@ def from_prompt(prompt: Prompt, *, like: BasePromptTemplate[Any]) -> BasePromptT
     except template_errors() as error:
         msg = f"LangChain refuses the template: {error}"
         raise PromptError(msg, where=f"prompt {prompt.name!r}") from error
+    # The hub's commit hash is kept only with the text of that commit: traces would link to the wrong prompt.
     changed = [m.template for m in prompt.messages] != [m.template for m in now.messages]
     if changed and built.metadata and HUB_COMMIT in built.metadata:
         built.metadata = {k: v for k, v in built.metadata.items() if k != HUB_COMMIT}
@@ -456,7 +459,7 @@ class Snapshot:
 def write_all(pairs: Sequence[tuple[BasePromptTemplate[Any], BasePromptTemplate[Any]]]) -> Snapshot:
     """Write several templates, all or none; the result restores what was there before."""
     before = Snapshot(*(dst for dst, _ in pairs))
-    with _WRITING:
+    with _WRITING:  # another thread that restores a snapshot must not mix with this
         try:
             for dst, src in pairs:
                 write_back(dst, src)

@@ -156,6 +156,7 @@ class LangSmithRows:
             f"reading dataset {name!r}",
             lambda: list(client.list_examples(dataset_id=dataset.id, as_of=when, metadata=dict(self.metadata) or None)),
         )
+        # The list comes in pages: an example added or deleted meanwhile moves others to another page.
         if len({e.id for e in found}) != len(found):
             msg = f"LangSmith returned some examples of {name!r} twice and may have left others out"
             raise UnavailableError(msg, mend="Try again: the dataset was changed while it was read.", role="langsmith")

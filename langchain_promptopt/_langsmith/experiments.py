@@ -145,6 +145,7 @@ class _Experiment:
             return self.id
         if existing is None:
             self._create(what, rows)
+        # Runs and feedback have ids of ours, so after a failure everything is sent again and nothing is stored twice.
         runs = [self._run(event, examples) for event in rows]
         for at in range(0, len(runs), _AT_ONCE):
             self._send(what, "/runs/batch", {"post": runs[at : at + _AT_ONCE], "patch": []})

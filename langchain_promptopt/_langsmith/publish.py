@@ -188,6 +188,7 @@ def _push_one(
     manifest, parent = manifest_of(_template(new, head)), _parent(hub, place, head, pair)
     pushed = hub.commit(place, manifest, parent=parent, message=winner.message)
     made = pushed.commit
+    # Each event is written right after its request, so that a rollback also works when the next request fails.
     moves: list[Moved] = [Pushed(actor="push", target=target, commit=made.hash, candidate_id=winner.best.id)]
     _journal(winner.folder, moves)
     if tag is not None:
@@ -298,7 +299,7 @@ def _undo(hub: PromptHub, place: Address, push: _Push, run_id: str) -> str:
 def _untag(hub: PromptHub, place: Address, push: _Push, ours: Commit) -> str:
     now, stands = hub.tags(place), ""
     for tag, before in push.tags.items():
-        if now.get(tag) not in {ours.hash, before}:
+        if now.get(tag) not in {ours.hash, before}:  # `before`: an earlier rollback failed half-way
             msg = f"the tag {tag!r} of {place.name!r} was moved by somebody else meanwhile"
             raise ConflictError(msg, mend="Nothing was changed. Move the tag in LangSmith if you still want to.")
     for tag, before in push.tags.items():

@@ -154,6 +154,7 @@ class Ledger:
         self._by_step: defaultdict[int, Tally] = defaultdict(Tally)
         self._search_calls = 0
         self._lock = threading.Lock()
+        # What is in flight for the test is kept twice: it uses up the test's share, which the search must leave free.
         self._flying = _NOTHING
         self._flying_test = _NOTHING
         self._test = _NOTHING
@@ -172,7 +173,19 @@ class Ledger:
         split: str | None = None,
         seconds: float = 0.0,
     ) -> Usage:
-        """Price one call and record it; `usage_metadata` is langchain-core's."""
+        """Price one call and record it.
+
+        Args:
+            role: "task", "optimizer" or "judge".
+            step: The step's number; 0 is before the first.
+            model_id: The model its price is looked up by.
+            usage_metadata: langchain-core's token counts; None where the reply had none.
+            split: The split the call was for, if any.
+            seconds: How long it took.
+
+        Returns:
+            What was recorded.
+        """
         usage = self.priced(model_id, usage_metadata, seconds=seconds)
         self.record(role, step, usage, split=split)
         return usage
@@ -180,7 +193,14 @@ class Ledger:
     def priced(
         self, model_id: str, usage_metadata: Mapping[str, Any] | None, *, calls: int = 1, seconds: float = 0.0
     ) -> Usage:
-        """The usage of `calls` calls with langchain-core's `usage_metadata`; records nothing."""
+        """Price calls without recording them.
+
+        Args:
+            model_id: The model its price is looked up by.
+            usage_metadata: langchain-core's token counts of all these calls; None where there are none.
+            calls: Number of calls.
+            seconds: How long they took.
+        """
         meta = usage_metadata or {}
         details = meta.get("input_token_details") or {}
         tokens_in, tokens_out = int(meta.get("input_tokens") or 0), int(meta.get("output_tokens") or 0)
@@ -202,7 +222,8 @@ class Ledger:
             ConfigError: A token budget is set, and the tokens are unknown.
         """
         if self._budget.usd is not None and usage.usd is None:
-            msg = f"budget.usd is set, but what a {role} call cost is unknown: its model has no price, or told no usage"
+            why = "its model has no price, or reported no usage"
+            msg = f"budget.usd is set, but the cost of a {role} call is unknown: {why}"
             raise PriceError(msg, mend="Give the price of every model, or drop budget.usd.", role=role)
         if self._budget.tokens is not None and unmetered:
             msg = f"budget.tokens is set, but a {role} call did not say how many tokens it used"
@@ -210,9 +231,14 @@ class Ledger:
             raise ConfigError(msg, mend=mend, role=role)
 
     def record(self, role: str, step: int, usage: Usage, *, split: str | None = None, cells: int | None = None) -> None:
-        """Add usage that was made now, or that a journal replays.
+        """Add usage of a call made now, or replayed from a journal.
 
-        `cells` is how many target calls it was: one for the role "task" unless said, else none.
+        Args:
+            role: "task", "optimizer" or "judge".
+            step: The step's number; 0 is before the first.
+            usage: What was used.
+            split: The split it was for; usage on "test" is taken from the test's share.
+            cells: Number of evaluations of role "task"; None is one. Other roles have none.
         """
         added = Tally()
         added.add(usage)
@@ -253,12 +279,12 @@ class Ledger:
         return now - self._start
 
     def pause(self) -> None:
-        """The run rests: no time passes for `seconds` until it goes on."""
+        """Stop the clock of `seconds` until `go_on`."""
         if self._paused is None:
             self._paused = self._clock.time()
 
     def go_on(self) -> None:
-        """The run goes on after a pause."""
+        """Start the clock of `seconds` again after `pause`."""
         if self._paused is not None:
             self._start += self._clock.time() - self._paused
             self._paused = None
@@ -279,18 +305,39 @@ class Ledger:
         }
 
     def reserve(self, n_calls: int, est_tokens: int, est_usd: float, what: str | int, *, search_calls: int = 0) -> bool:
-        """Set aside for one more piece of work, mostly a step; False, and nothing set aside, when it does not fit."""
+        """Reserve budget for one more piece of work, mostly a step.
+
+        Args:
+            n_calls: Calls of all roles.
+            est_tokens: Estimated tokens of them.
+            est_usd: Estimated cost in dollars.
+            what: The work, by the name or step that `release` is called with.
+            search_calls: Evaluations among the calls.
+
+        Returns:
+            False where it does not fit; then nothing is reserved.
+        """
         wanted = Amount(n_calls, est_tokens, to_pico(est_usd), search_calls)
         if not self._fits(wanted):
             return False
         if not self._open:
+            # Fixed for as long as reservations are open: whether a step fits must not depend on which calls are done.
             self._settled = self._used() - self._test_paid
         self._open.add(what)
         self._held += wanted
         return True
 
     def reserve_test(self, n_calls: int, est_tokens: int = 0, est_usd: float = 0.0) -> bool:
-        """Add to the test's share, which is out of the search's reach; False when it does not fit."""
+        """Add to the test's share, which the search cannot use.
+
+        Args:
+            n_calls: Calls of all roles.
+            est_tokens: Estimated tokens of them.
+            est_usd: Estimated cost in dollars.
+
+        Returns:
+            False where it does not fit; then nothing is reserved.
+        """
         wanted = Amount(n_calls, est_tokens, to_pico(est_usd))
         if not self._fits(wanted):
             return False
@@ -331,6 +378,7 @@ class Ledger:
         if self._budget.seconds is not None and self.seconds >= self._budget.seconds:
             return f"budget.seconds ({self._budget.seconds:g}) is used up"
         testing = split == "test"
+        # Unlike in `_fits`, calls in flight count here: several may ask before the first of them is paid.
         made, kept = self._used(), _NOTHING if testing else self._test_left()
         used = made + self._flying + kept
         for name, limit in self._limit.items():
@@ -358,11 +406,16 @@ class Ledger:
         return larger(self._test - self._test_paid - self._flying_test, _NOTHING)
 
     def flight(self, role: str, split: str | None = None, *, calls: int = 1) -> Flight:
-        """A block that makes `calls` calls, or more by `another`, and as its last act records them.
+        """A block that makes calls and records them at its end.
 
-        Entering it raises BudgetSpent instead of starting; with 0 calls, nothing is asked before the
-        first `another`. Nothing may be awaited between recording and the end of the block, or the
-        calls would count twice meanwhile.
+        Entering it raises BudgetSpent where the budget is used up; with 0 calls, the budget is first checked by
+        `another`. Nothing may be awaited between recording and the end of the block, or the calls would count twice
+        meanwhile.
+
+        Args:
+            role: "task", "optimizer" or "judge".
+            split: The split the calls are for, if any.
+            calls: Number of calls; `another` adds more.
         """
         return Flight(self, role, split, calls)
 

@@ -82,7 +82,7 @@ async def span(
         The config for what runs inside, and a function that sets the outputs ({} if it is not called).
     """
     own = ensure_config(config)
-    if metadata:
+    if metadata:  # in a new dict: the caller's config may be shared by spans that run at the same time
         own = {**own, "metadata": {**(own.get("metadata") or {}), **metadata}}
     manager = get_async_callback_manager_for_config(own)
     run = await manager.on_chain_start(None, dict(inputs), name=name, run_id=own.pop("run_id", None))
@@ -121,6 +121,7 @@ class Steps(BaseTracer):
         self.roots: list[Run] = []
 
     def _start_trace(self, run: Run) -> None:
+        # A run whose parent we did not see is a root too: the chain is called inside a span of the caller's.
         if str(run.parent_run_id) not in self.run_map:
             self.roots.append(run)
         super()._start_trace(run)

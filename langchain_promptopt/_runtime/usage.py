@@ -42,7 +42,13 @@ class Pricing(Protocol):
     """What prices calls; the run's `Ledger` does. A protocol, because the ledger imports this module."""
 
     def priced(self, model_id: str, usage_metadata: Mapping[str, Any] | None, *, calls: int = 1) -> Usage:
-        """The usage of `calls` calls with langchain-core's `usage_metadata`."""
+        """The price of calls, without recording them.
+
+        Args:
+            model_id: The model its price is looked up by.
+            usage_metadata: langchain-core's token counts of all these calls; None where there are none.
+            calls: Number of calls.
+        """
         ...
 
 
@@ -118,7 +124,13 @@ class Collected:
         self.refusal = reply.refusal
 
     def add(self, model: str, replies: Sequence[_Reply], llm_output: Mapping[str, Any]) -> None:
-        """Add the usage of one call. Usage that is missing or cannot be is kept as unmetered."""
+        """Add the usage of one call. Missing or impossible usage is counted as unmetered.
+
+        Args:
+            model: The model its price is looked up by.
+            replies: The call's replies.
+            llm_output: langchain-core's, where completion models report their usage.
+        """
         use = self.by_model.setdefault(model, ModelUse())
         use.calls += 1
         oddity = ""
@@ -144,7 +156,7 @@ class Collected:
         return self.finish_reasons[-1] if self.finish_reasons else None
 
     def usage(self, pricing: Pricing, *, seconds: float = 0.0) -> Usage:
-        """All calls priced. Money is unknown where a price is, or where a reply told no usage."""
+        """All calls priced. The cost is unknown where a price is unknown or a reply reported no usage."""
         total = Usage(calls=max(0, self.started - sum(use.calls for use in self.by_model.values())), seconds=seconds)
         for model, use in self.by_model.items():
             total += pricing.priced(model, use.metadata(), calls=use.calls)
@@ -192,11 +204,31 @@ class UsageCollector(BaseCallbackHandler):
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: list[list[Any]], *, run_id: UUID, **kwargs: Any
     ) -> None:
-        """A chat model is about to be called."""
+        """A chat model is about to be called.
+
+        Args:
+            serialized: The model as LangChain serializes it; its name is read from there.
+            messages: Not used.
+            run_id: The call's id.
+            **kwargs: LangChain's own; `invocation_params` has the model's name.
+
+        Raises:
+            BudgetSpent: `before_call` does not allow the call.
+        """
         self._begin(run_id, serialized, kwargs)
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any) -> None:
-        """A completion model is about to be called."""
+        """A completion model is about to be called.
+
+        Args:
+            serialized: The model as LangChain serializes it; its name is read from there.
+            prompts: Not used.
+            run_id: The call's id.
+            **kwargs: LangChain's own; `invocation_params` has the model's name.
+
+        Raises:
+            BudgetSpent: `before_call` does not allow the call.
+        """
         self._begin(run_id, serialized, kwargs)
 
     def _begin(self, run_id: UUID, serialized: dict[str, Any] | None, kwargs: Mapping[str, Any]) -> None:
@@ -208,7 +240,13 @@ class UsageCollector(BaseCallbackHandler):
             self._open[run_id] = _Call(_asked_name(serialized or {}, kwargs), booked=booked)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """The call failed: it stays counted as begun, unless no server was reached."""
+        """The call failed. It still counts as begun, unless no server was reached.
+
+        Args:
+            error: What the model raised.
+            run_id: The call's id.
+            **kwargs: Not used.
+        """
         with self._lock:
             call = self._open.pop(run_id, None)
             if call is None or never_sent(error):
@@ -217,7 +255,13 @@ class UsageCollector(BaseCallbackHandler):
                 self._late(Collected(started=1))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """The reply is there."""
+        """The call is answered.
+
+        Args:
+            response: All replies of the call.
+            run_id: The call's id.
+            **kwargs: Not used.
+        """
         with self._lock:
             call = self._open.pop(run_id, None) or _Call(_UNKNOWN, booked=True)
             into = self.collected if self._late is None else Collected(started=not call.booked)
@@ -265,10 +309,10 @@ def metered_by(meter: UsageCollector) -> Iterator[None]:
 
 
 class _ThreadsFollowed:
-    """Thread pools and threads take the meter along that they were given work under.
+    """Thread pools and threads that pass on their caller's usage meter.
 
-    While a run evaluates, `ThreadPoolExecutor.submit` and `Thread.start` hand on the meter of whoever
-    calls them, and nothing else; for all other callers they are as ever. Runs side by side count.
+    While a run evaluates, `ThreadPoolExecutor.submit` and `Thread.start` pass on the meter of the calling context,
+    and nothing else; without a meter they work as always. The patch ends with the last of several runs.
     """
 
     def __init__(self) -> None:
@@ -293,6 +337,14 @@ class _ThreadsFollowed:
         submit, start = self._submit, self._start = ThreadPoolExecutor.submit, threading.Thread.start
 
         def submitted(pool: ThreadPoolExecutor, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+            """Submit with the caller's meter.
+
+            Args:
+                pool: The pool.
+                fn: The function.
+                *args: Its arguments.
+                **kwargs: Its named arguments.
+            """
             return submit(pool, followed(fn), *args, **kwargs)
 
         def started(thread: threading.Thread) -> None:
@@ -307,7 +359,7 @@ class _ThreadsFollowed:
         threading.Thread.start = started  # type: ignore[method-assign, assignment]  # for the run
 
     def _leave(self) -> None:
-        """Put back what stood there, unless somebody has put a wrapper of their own around ours."""
+        """Put the original methods back, unless other code has wrapped ours meanwhile."""
         submitted, started = self._ours
         if ThreadPoolExecutor.submit is submitted:
             ThreadPoolExecutor.submit = self._submit  # type: ignore[method-assign]  # as it was
