@@ -88,6 +88,7 @@ def _plain(value: Any) -> Any:
 def of_record(record: RunRecord) -> Answer:
     """The answer about a recorded run; `outcome` is None while it has not ended."""
     finished = record.finished or {}
+    # What was seen of a void test is not shown, only that it was void and why.
     detail = (record.tested or {}).get("detail", {})
     void = [void_sentence(record.reason, record.run_id)] if record.void and record.reason else []
     return Answer(

@@ -54,6 +54,7 @@ def compare(
     Raises:
         UsageError: Bad input, or two sides that are the same; nothing was paid for.
     """
+    # Arguments of a search would be ignored here without a word, so they are refused.
     known = [*SharedArguments.__annotations__, "new_model"]
     refuse_unknown(arguments, known, where="compare()")
     settings = settings_of({**arguments, "apply": "never"}, where="compare()")
@@ -106,6 +107,7 @@ def _task(task: Any) -> Any:
 
 async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
     salt = "" if left.code == right.code else right.code  # what tells the sides apart beside their prompts
+    # With equal prompts on two models, the salt gives the sides different ids.
     rival = Candidate(right.baseline.prompts, origin="compare", parents=(left.baseline.id,), salt=salt)
     plan = _named(left, rival)
     _check(plan, rival)

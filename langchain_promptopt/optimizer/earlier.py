@@ -46,6 +46,7 @@ class PastEdit:
         if text == self.template:
             return span.start
         head = self.template[max(0, span.start - _AROUND) : span.start]
+        # An old text that occurs twice has no sure place: it is left out, not guessed.
         for before, wanted in ((len(head), head + old + self.template[span.end : span.end + _AROUND]), (0, old)):
             if wanted and text.count(wanted) == 1 and (before or old):
                 return text.index(wanted) + before

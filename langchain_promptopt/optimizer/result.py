@@ -123,6 +123,7 @@ class Result:
         """As `apply`, without asking whether the gate passed; `over` writes over a changed text."""
         from langchain_promptopt._langchain.live import differing, write_into
 
+        # A text that is already the new one is no conflict: writing again changes nothing.
         moved = set() if over else set(differing(chain, self.baseline)) & set(differing(chain, self.best))
         if moved:
             msg = f"the text of {_named(moved)} is not the text this run started from"
@@ -153,6 +154,7 @@ class Result:
             msg = f"the text of {_named(moved)} was changed after this result was applied"
             mend = "Undo that change first, or pass force=True to lose it."
             raise ConflictError(msg, where=f"run {self.run_id}", mend=mend)
+        # Newest first: a chain that was written twice must get back its first text.
         for written in reversed(chosen):
             written.before.restore()
             self._written.remove(written)

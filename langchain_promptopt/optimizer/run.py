@@ -243,6 +243,7 @@ async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
         raise _changed(plan, wanted)
     ready = assemble(plan)
     try:
+        # A finished run is replayed from its record, so no endpoint is asked.
         if plan.settings.ask_first and not ready.journal.finished:
             refuse_unknown_models(await probes_of(plan))
         return await concluded(
@@ -329,7 +330,7 @@ async def until_signal(work: Coroutine[Any, Any, T], plan: Plan, stopping: Stopp
     Raises:
         Interrupted: The run was stopped before its end.
     """
-    lost = 0
+    lost = 0  # calls in flight that were given up
     async with cancel_on_signals() as cancel:
         task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(_settled(cancel, plan, stopping))
         try:

@@ -87,6 +87,7 @@ def _with_texts(baseline: PromptSet, given: Sequence[Mapping[str, Any]]) -> Prom
 
 
 def _candidate(prompts: PromptSet, cell: Cell) -> Candidate:
+    # The id is a hash of the prompts: another id means that the texts did not arrive as they were sent.
     made = Candidate(prompts, origin="elsewhere")
     if made.id != cell.candidate_id:
         msg = f"the prompts of candidate {cell.candidate_id} arrive as candidate {made.id}"
@@ -116,6 +117,7 @@ class Session:
     """
 
     def __init__(self, chain: Any, settings: Settings) -> None:
+        # A loop of its own, so that callers with and without a running loop can use a session.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="promptopt-session", daemon=True)
         self._thread.start()

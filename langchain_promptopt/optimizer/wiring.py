@@ -100,6 +100,7 @@ class CacheShelf:
         self._cache.close()
 
     def _allowed(self, job: Job) -> bool:
+        # Answers of the test are always fresh: reused ones would not be independent of earlier looks.
         return self._seen and job.cell.split != "test"
 
     def _address(self, job: Job) -> Address:
@@ -153,6 +154,7 @@ class GateJudge:
         Returns:
             How many times these examples have been opened, this time included (spec 6.2).
         """
+        # Before the first call: a run that is killed in the test has still looked at these examples.
         marks = [RowMark.of(e.inputs, self.readings) for e in rows]
         opening = self.openings.record(self.run_id, candidate_id, marks, nonce=nonce)
         self.persistent, self.problem = opening.persistent, opening.problem
