@@ -97,7 +97,7 @@ def _resampled(n: int, statistic: Callable[[Sequence[int]], float], seed: int) -
 
 
 def faulty_ranges(world: World, text: str) -> list[tuple[int, int]]:
-    """Where the faults of a text stand: wrong values, stray topics, garbled words, the wrong frame."""
+    """Start and end of each fault of a text: wrong values, stray topics, garbled words, the wrong frame."""
     out = []
     for unit in units_of(text):
         truth = world.truth.get(unit.topic)

@@ -40,14 +40,14 @@ WORDING = 0.3
 OLD_FRAME = 0.45
 """Factor when the whole prompt is written in the wrong frame."""
 MIXED_FRAME = 0.30
-"""Factor when good and wrong frame stand side by side: the valley that small edits cannot cross."""
+"""Factor when a prompt mixes the good and the wrong frame: the valley that small edits cannot cross."""
 PURE = 0.9
 """Share of sentences from which on a frame counts as the frame of the whole."""
 
 TOPICS_IN_ROW = (0.35, 0.45, 0.20)
 """Chance that a row needs one, two or three rules."""
 FREQUENCY_SHIFT = 12
-"""Topic i stands in rows with weight 1 / (i + this): some rules matter more than others."""
+"""Topic i is in rows with weight 1 / (i + this): some rules matter more than others."""
 FAULT_KINDS = {"value": 0.5, "topic": 0.25, "phrase": 0.25}
 """A wrong value, a wrong topic, or a garbled stretch of words."""
 
@@ -162,7 +162,7 @@ class Unit:
     words: tuple[tuple[int, int, str], ...]
 
     def place(self, word: str) -> tuple[int, int]:
-        """Where the first such word stands."""
+        """Start and end of the first such word."""
         return next((a, b) for a, b, w in self.words if w == word)
 
     @property
@@ -479,7 +479,7 @@ class Playable(Protocol):
 
 @dataclass
 class WorldExecutor:
-    """Answers cells from the world; `charge` is told of every one before its outcome is reported."""
+    """Answers cells from the world; `charge` is called for each before its outcome is reported."""
 
     world: Playable
     charge: Callable[[Job], None]

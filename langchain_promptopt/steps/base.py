@@ -205,7 +205,7 @@ _TRIES = 50
 
 
 def find_json(reply: str, kind: type) -> Any | None:
-    """The first JSON value of `kind` (list or dict) in the reply, whatever stands around it.
+    """The first JSON value of `kind` (list or dict) in the reply, with any text around it.
 
     >>> find_json('Sure: [{"quote": "x"}] done', list)
     [{'quote': 'x'}]

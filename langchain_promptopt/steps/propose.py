@@ -301,7 +301,7 @@ class GlobalProposal(Proposal):
     Args:
         model: The optimizer model.
         goal: "edit", "generate" or "paraphrase".
-        cap: Most words the new prompt may have; told to the model, checked by the guards.
+        cap: Most words the new prompt may have; stated to the model, checked by the guards.
     """
 
     run_name: ClassVar[str] = "global_proposal"

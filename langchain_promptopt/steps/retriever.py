@@ -31,7 +31,7 @@ class TrajectoryRetriever(BaseRetriever):
     Args:
         memory: A strategy of axis A4, such as `Relevance(k=3)` or `TopByScore(k=20)`.
         trajectory: The attempts so far, oldest first.
-        around: The attempt the query stands for; None looks the text up in the trajectory.
+        around: The attempt whose text the query is; None looks the text up in the trajectory.
         ask: Leave to call a model and a seed, for memories that need them.
     """
 

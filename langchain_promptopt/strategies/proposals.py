@@ -129,14 +129,14 @@ def _start(piece: Workpiece, draft: Draft | None, q: int) -> Workpiece:
 
 
 def _moved(span: Span, edits: Sequence[Edit]) -> Span:
-    """Where the text of `span` stands after `edits` of the same parent."""
+    """The place of the text of `span` after `edits` of the same parent."""
     here = replacements(edits).get((span.prompt, span.message), [])
     start, end = shifted((span.start, span.end), here)
     return replace(span, start=start, end=end)
 
 
 def _after(piece: Workpiece, draft: Draft, paraphrase: Draft) -> Draft:
-    """A paraphrase of a draft, told as edits of the draft's parent."""
-    told = [[e.as_json() for e in d.edits] for d in (draft, paraphrase)]
-    composed = compose(piece.prompts.as_json(), [("rewrite", told[0]), ("paraphrase", told[1])])
+    """A paraphrase of a draft, as edits of the draft's parent."""
+    first, second = ([e.as_json() for e in d.edits] for d in (draft, paraphrase))
+    composed = compose(piece.prompts.as_json(), [("rewrite", first), ("paraphrase", second)])
     return replace(paraphrase, edits=tuple(e.as_edit() for e in composed))

@@ -30,7 +30,7 @@ def effective_cap(text: str, cap: int) -> int:
 class Refine:
     """The optimizer model writes new text for the marked spans, or for the whole prompt where none are marked.
 
-    `cap` is the most words a child may have; it is told to global proposals and checked by the guards.
+    `cap` is the most words a child may have; it is stated to global proposals and checked by the guards.
     """
 
     goal: Literal["edit", "generate", "paraphrase"] = "edit"

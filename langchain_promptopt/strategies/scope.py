@@ -111,7 +111,7 @@ class RandomSpans:
 class FixedSpans:
     """The same flat ranges at every step, moved along with edits by their quoted text (`oracle_spans` in the bench).
 
-    A quote that no longer stands in the prompt is left out.
+    A quote that is no longer in the prompt is left out.
     """
 
     quotes: tuple[str, ...]

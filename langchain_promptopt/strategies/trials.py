@@ -169,7 +169,7 @@ class OwnEvidence:
     ) -> tuple[tuple[Candidate, ...], tuple[Edit, ...]]:
         """Children that go on as they are, and edits to join in a further child.
 
-        Those that won rows, best first; of two or more the edits that stand apart are joined. A
+        Those that won rows, best first; of two or more the edits that do not touch are joined. A
         whole rewrite goes on only where it won more rows than every local child did.
 
         Args:

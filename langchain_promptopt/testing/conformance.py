@@ -82,7 +82,7 @@ def run(work: Any) -> Any:
 
 
 def sample_events() -> tuple[Event, ...]:
-    """One event of each kind that ports meet most."""
+    """One event of each kind that ports see most."""
     outcome = Outcome(Cell("c1", "dev", "d0"), {"em": 1.0}, "ünïcode\u2028\n")
     return (
         Called(key="1/c1/0/reflect/0:ab", role="optimizer", step=1, reply="- a reason", usage=Usage(calls=1)),
@@ -193,7 +193,7 @@ class ObserverTests:
 
     def test_every_event_is_taken_and_nothing_is_answered(self, observer: Observer) -> None:
         """Watching is not steering; events of later versions are no surprise."""
-        watch: Any = observer.on_event  # a port that answered could not be told from one that steers
+        watch: Any = observer.on_event  # an observer that returns something might be meant to steer
         for event in sample_events():
             assert watch(event) is None
 
@@ -531,7 +531,7 @@ class GuardsTests:
 
     @pytest.mark.parametrize("new", ["", "{other}", "{word} {word}", "{", "}} {"])
     def test_variables_are_kept(self, guards: Guards, new: str) -> None:
-        """VARS holds whatever stands in a child, and a child that does not parse never raises."""
+        """VARS holds for any text of a child, and a child that does not parse never raises."""
         parent, draft = self.draft("{word}", new)
         assert guards.check(parent, draft, self.context()) is not None
 
