@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 Given: TypeAlias = "Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]] | None"
-"""The caller's config for evaluations: one for all rows, or a function of a row's inputs."""
+"""The caller's config for evaluations: one for all examples, or a function of an example's inputs."""
 
 _ID_WORDS = ("session", "thread", "conversation", "chat")
 
@@ -45,7 +45,7 @@ class Isolation:
     ids: Mapping[str, type] = field(default_factory=dict)
 
     def config(self, inputs: Mapping[str, Any], config: RunnableConfig | None) -> RunnableConfig | None:
-        """The config for one evaluation of a row, over that of the run. Raises ConfigError for what is no config."""
+        """The config for one evaluation, added to the run's. Raises ConfigError if it is not a config."""
         if self.given is None and not self.ids:
             return config
         own = checked(self.given(inputs) if callable(self.given) else self.given or {})
@@ -63,7 +63,7 @@ def _fresh(kind: type) -> Any:
 def checked(given: Any) -> RunnableConfig:
     """A caller's config, its keys looked at. Raises ConfigError."""
     if not isinstance(given, Mapping):
-        msg = f"config is a dict, or a function of a row's inputs that returns one, not a {type(given).__name__}"
+        msg = f"config must be a dict, or a function of an example's inputs that returns one, not a {type(given).__name__}"
         raise ConfigError(msg, where="config", mend='For example config={"configurable": {"user": "u1"}}.')
     for name in given:
         if name not in CONFIG_KEYS:
@@ -99,7 +99,7 @@ def isolation_of(task: Any, given: Given = None) -> Isolation:
             raise _shared(path, thing, "it takes no session id")
     for path, function in things if ids else ():
         if inspect.isfunction(function) and (place := _constant_id(function, ids)):
-            raise _shared(path, function, f"{place} gives every row the same id")
+            raise _shared(path, function, f"{place} gives every example the same id")
     return Isolation(given, ids)
 
 
@@ -109,7 +109,7 @@ def _history_ids(path: str, bot: Any) -> dict[str, type]:
     named = {spec.id: specs.get(spec.id, str) for spec in bot.history_factory_config}
     conversations = {n: kind for n, kind in named.items() if any(word in n.lower() for word in _ID_WORDS)}
     if not inspect.signature(bot.get_session_history).parameters:
-        raise _shared(path, bot, "its get_session_history takes no id, so that all rows share one history")
+        raise _shared(path, bot, "its get_session_history takes no id, so all examples share one history")
     first, second = (_history(bot, {name: _fresh(kind) for name, kind in named.items()}) for _ in range(2))
     if first is second:
         raise _shared(path, bot, "its get_session_history gives two sessions the same history")
@@ -155,9 +155,9 @@ def _constants(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 def _shared(path: str, thing: Any, why: str) -> ConfigError:
     name = getattr(thing, "__name__", type(thing).__name__)
-    msg = f"rows would see each other's conversations in `{name}`: {why}"
+    msg = f"examples would share the conversations in `{name}`: {why}"
     mend = (
-        "Give the run a chain without it, or a function that builds a fresh one for each row: "
+        "Give the run a chain without it, or a function that builds a fresh one for each example: "
         "optimize(lambda row: build().invoke(row), ...)."
     )
     return ConfigError(msg, where=path, mend=mend)

@@ -389,7 +389,7 @@ class Ledger:
         return None
 
     def _spent(self, name: str, limit: int, made: Amount, kept: Amount) -> str:
-        """How the budget stands, in what was paid, is under way, and is kept for the test."""
+        """The limit in words, with what was paid, is under way, and is kept for the test."""
 
         def shown(amount: int) -> str:
             return f"{to_usd(amount) if name == 'usd' else amount:g}"

@@ -339,7 +339,7 @@ class Lane:
         self._only = models[0][1] if len(models) == 1 and ceiling is None else None
 
     def slot(self) -> Slot | Slots:
-        """A slot of each limiter, to enter; `told` corrects what it was taken to use."""
+        """A slot of each limiter, to enter; its `told` corrects the estimates."""
         return Slots(self) if self._only is None else self._only.slot()
 
 

@@ -100,20 +100,20 @@ def _count(value: object) -> int:
 
 @dataclass(slots=True)
 class Collected:
-    """What the model calls of one cell used and said. Filled while the chain runs."""
+    """Usage and replies of one cell's model calls. Filled while the chain runs."""
 
     by_model: dict[str, ModelUse] = field(default_factory=dict)
     started: int = 0
     """Calls begun, failed ones too; hits of langchain-core's own cache are taken off again."""
     cache_hits: int = 0
     unmetered: int = 0
-    """Replies that did not say what they used, or said what cannot be: their tokens are unknown, not zero."""
+    """Replies with missing or impossible usage: their tokens are unknown, not zero."""
     oddity: str = ""
-    """What the last of those replies said."""
+    """The usage that the last of those replies reported, for the incident."""
     served: list[str] = field(default_factory=list)
     finish_reasons: list[str] = field(default_factory=list)
     refusal: str | None = None
-    """What the last reply said in place of an answer."""
+    """The last reply's refusal, which it has in place of an answer."""
 
     def note(self, reply: _Reply) -> None:
         """Remember how a reply ended and who gave it."""

@@ -165,7 +165,7 @@ def test_memory_that_takes_no_id_is_refused_with_its_place():
         "takes no id": bot({}, factory=lambda: shared),
         "takes no session id": RunnableLambda(keeps),
         "one memory for all threads": RunnableLambda(Pregel(store=object()).__init__),
-        "gives every row the same id": RunnableLambda(constant),
+        "gives every example the same id": RunnableLambda(constant),
     }
     for why, thing in refused.items():
         with pytest.raises(ConfigError, match=why):
