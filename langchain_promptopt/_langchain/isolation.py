@@ -63,7 +63,7 @@ def _fresh(kind: type) -> Any:
 def checked(given: Any) -> RunnableConfig:
     """A caller's config, its keys looked at. Raises ConfigError."""
     if not isinstance(given, Mapping):
-        msg = f"config is a dict, or a function that makes one of an example's inputs, not a {type(given).__name__}"
+        msg = f"config is a dict, or a function that makes one from an example's inputs, not a {type(given).__name__}"
         raise ConfigError(msg, where="config", mend='For example config={"configurable": {"user": "u1"}}.')
     for name in given:
         if name not in CONFIG_KEYS:
