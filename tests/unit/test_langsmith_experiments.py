@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from langchain_promptopt import optimize
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.service import Service, make_client
+from langchain_promptopt._runtime.concurrency import run_sync
+from langchain_promptopt.optimizer.arguments import settings_of
+from langchain_promptopt.optimizer.run import run_task
 from tests.support.faults import PLATFORM, FaultPlan, Rule
 from tests.support.langsmith_env import dataset
 from tests.support.tasks import answer, chain, optimizer, rows
@@ -26,9 +30,11 @@ def run(tmp_path, **more):
     given = {
         "data": NAME, "evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": tmp_path / "runs",
         "openings": tmp_path / "openings.jsonl", "optimizer_model": optimizer(), "langsmith": {"experiments": True},
-        "remote": LangSmithRows(service=Service(make_client(), sleep=lambda _: None)), **more,
+        **more,
     }  # fmt: skip
-    return optimize(given.pop("task", None) or chain(), **given)
+    task = given.pop("task", None) or chain()
+    remote = LangSmithRows(service=Service(make_client(), sleep=lambda _: None))
+    return run_sync(lambda: run_task(task, replace(settings_of(given), remote=remote)))
 
 
 def published(server, made):
