@@ -7,7 +7,7 @@ of `_objects`. It may find prompts that never run: what is edited is decided by 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models.base import BaseLanguageModel
 from langchain_core.messages import BaseMessage
@@ -16,6 +16,7 @@ from langchain_core.prompts.chat import MessagesPlaceholder
 from langchain_core.prompts.dict import DictPromptTemplate
 from langchain_core.prompts.image import ImagePromptTemplate
 
+from langchain_promptopt._langchain.held import HeldText
 from langchain_promptopt._langchain.overlay import Tunable
 from langchain_promptopt._objects import concrete_type, fingerprint, package_of, walk
 
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
+Live: TypeAlias = "BasePromptTemplate[Any] | Tunable | HeldText"
+"""What holds the text of a prompt in a running program."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A prompt in a chain: its path for people, and the live object."""
 
     path: str
-    template: BasePromptTemplate[Any] | Tunable
+    template: Live
 
 
 def find_prompts(root: Any) -> tuple[Found, ...]:
@@ -97,8 +102,8 @@ def _beside_text(inner: Any) -> Iterator[Any]:
         yield kind if package_of(kind.__module__) is None else None
 
 
-def _own_name(template: BasePromptTemplate[Any] | Tunable) -> str:
-    if isinstance(template, Tunable):
+def _own_name(template: Live) -> str:
+    if isinstance(template, Tunable | HeldText):
         return template.name
     repo = (template.metadata or {}).get("lc_hub_repo")
     return template.name or (repo if isinstance(repo, str) else "")

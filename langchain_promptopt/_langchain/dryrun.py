@@ -23,6 +23,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
+from langchain_promptopt._langchain.wire import tapped, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -40,7 +41,7 @@ class _Canned:
 
 
 _REPLY: ContextVar[_Canned | None] = ContextVar("promptopt_canned_reply", default=None)
-_SENT: ContextVar[list[str] | None] = ContextVar("promptopt_sent", default=None)
+_SENT: ContextVar[list[Any] | None] = ContextVar("promptopt_sent", default=None)
 _CANNED: dict[int, list[Any]] = {}
 _CHANGING = threading.Lock()
 
@@ -62,7 +63,7 @@ def _reply_to(sent: tuple[Any, ...]) -> str | None:
         return None
     reply.asked += 1
     if (noted := _SENT.get()) is not None:
-        noted.append(str(sent))
+        noted.append(sent)
     return reply.text
 
 
@@ -257,15 +258,59 @@ async def sends_rows(
     found: list[tuple[str, ...]] = []
     with canned(models):
         for row in rows[:_COMPARED]:
-            sent: list[str] = []
-            token = _SENT.set(sent)
-            try:
-                with overlaid(Overlay()):
-                    await _one(chain, given(row, _CONFIG), _Canned(REPLIES[0]), Proof())
-            finally:
-                _SENT.reset(token)
-            found.append(tuple(sent))
+            sent, _ = await _noted(chain, given(row, _CONFIG), REPLIES[0])
+            found.append(tuple(map(str, sent)))
     return len(set(found)) > 1 if any(found) else None
+
+
+async def sent_texts(
+    chain: Runnable[Any, Any],
+    rows: Sequence[Mapping[str, Any]],
+    models: Sequence[BaseLanguageModel[Any]],
+    *,
+    given: Calling = lambda row, config: (dict(row), config),
+) -> tuple[list[str], str]:
+    """The texts that reach models without one being paid, and why the first run that failed did so.
+
+    Args:
+        chain: The user's chain.
+        rows: Inputs, as an evaluation would give them.
+        models: Models that answer with canned replies meanwhile; others end a run, and what they were sent counts.
+        given: What the chain is called with for a row.
+    """
+    found: list[str] = []
+    failed = ""
+    with canned(models), tapped(_note_request):
+        for reply in REPLIES:
+            for row in rows[: MAX_ROWS // 3]:
+                sent, error = await _noted(chain, given(row, _CONFIG), reply)
+                found += texts_of(sent)
+                failed = failed or error
+    return found, failed
+
+
+async def _noted(
+    chain: Runnable[Any, Any], call: tuple[Any, RunnableConfig | None], reply: str
+) -> tuple[list[Any], str]:
+    """What one dry run sends to models, and why it failed."""
+    sent: list[Any] = []
+    proof = Proof()
+    token = _SENT.set(sent)
+    try:
+        with overlaid(Overlay()):
+            await _one(chain, call, _Canned(reply), proof)
+    finally:
+        _SENT.reset(token)
+    return sent, proof.error
+
+
+def _note_request(text: str) -> str:
+    """A request of a client that has no canned reply: noted, and the run ends before it is sent."""
+    noted = _SENT.get()
+    if noted is None:
+        return text
+    noted.append(text)
+    raise DryStop(_UNREACHED)
 
 
 async def _one(
@@ -329,10 +374,15 @@ class _Stop(BaseCallbackHandler):
     raise_error = True
     run_inline = True
 
-    def on_chat_model_start(self, *_: Any, **__: Any) -> NoReturn:
-        raise DryStop(_UNREACHED)
+    def on_chat_model_start(self, serialized: Any, messages: Any, **_: Any) -> NoReturn:  # noqa: ARG002
+        self._stop(messages)
 
-    def on_llm_start(self, *_: Any, **__: Any) -> NoReturn:
+    def on_llm_start(self, serialized: Any, prompts: Any, **_: Any) -> NoReturn:  # noqa: ARG002
+        self._stop(prompts)
+
+    def _stop(self, sent: Any) -> NoReturn:
+        if (noted := _SENT.get()) is not None:
+            noted.append(sent)
         raise DryStop(_UNREACHED)
 
 

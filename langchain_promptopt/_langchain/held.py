@@ -14,7 +14,7 @@ import sysconfig
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,12 +51,10 @@ class HeldText:
     """A text that a program holds and sends to a model: a live prompt like a template.
 
     Args:
-        text: The text as it is held.
         holders: Every place that holds it.
         holes: Whether `{name}` in it is filled in before it is sent; known once it was seen.
     """
 
-    text: str
     holders: tuple[Holder, ...]
     holes: bool = False
     name: str = ""
@@ -64,11 +62,16 @@ class HeldText:
     """What stood in the holes, one entry for each time that the text was sent."""
 
     @property
+    def text(self) -> str:
+        """The text as it is held now."""
+        return str(self.holders[0].read())
+
+    @property
     def where(self) -> str:
         """The first place that holds it, for messages to people."""
         return self.holders[0].where
 
-    @cached_property
+    @property
     def template(self) -> PromptTemplate:
         """The text as a template; literal braces are doubled where the program does not double them itself."""
         return PromptTemplate.from_template(self.text if self._formatted else self._escaped)
@@ -95,7 +98,7 @@ class HeldText:
                 msg = f"the text {shortened(self.text)!r} stands twice in one message"
                 raise PromptError(msg, where=self.where, mend="Hold it in tunable(...), which knows its place.")
             return Sent(at, at + len(self.text), {})
-        pattern = self._pattern
+        pattern = _pattern_of(self.text)
         found = pattern.search(message) if pattern is not None else None
         if found is None:
             return None
@@ -108,7 +111,6 @@ class HeldText:
             return False
         if found.holes and not self.holes:
             self.holes = True
-            self.__dict__.pop("template", None)
         self.seen.append(found.holes)
         return True
 
@@ -142,24 +144,6 @@ class HeldText:
 
         return restore
 
-    @cached_property
-    def _pattern(self) -> re.Pattern[str] | None:
-        """The text with a group for each `{name}`; None where it has none, or too little text between them."""
-        pieces = _fields(self.text) or _split_at_holes(self.text)
-        names = [name for _, name, _, _ in pieces if name is not None]
-        literal = "".join(text for text, _, _, _ in pieces)
-        if not names or len(literal.strip()) < _LEAST:
-            return None
-        out, known = [], set[str]()
-        for text, name, _, _ in pieces:
-            out.append(_either_braces(text))
-            if name is not None:
-                out.append(f"(?P=h_{name})" if name in known else f"(?P<h_{name}>.*?)")
-                known.add(name)
-        if pieces[-1][1] is not None:
-            out.append(r"\Z")
-        return re.compile("".join(out), re.DOTALL)
-
 
 def held_texts(things: Iterable[tuple[str, Any]], sent: Sequence[str]) -> list[HeldText]:
     """The texts that the visited objects hold and that stand in what was sent, the longest first.
@@ -178,11 +162,26 @@ def held_texts(things: Iterable[tuple[str, Any]], sent: Sequence[str]) -> list[H
                 holders.setdefault(text, {}).setdefault(holder.where, holder)
     found: list[HeldText] = []
     for text in sorted(holders, key=len, reverse=True):
-        held = HeldText(text, (*holders[text].values(), *_same_in_modules(text, holders[text])))
+        held = HeldText((*holders[text].values(), *_same_in_modules(text, holders[text])))
         proven = [message for message in sent if _stands_alone(held, message, found)]
         if proven and all(held.prove(message) for message in proven):
             found.append(held)
+    _name(found)
     return found
+
+
+def _name(found: Sequence[HeldText]) -> None:
+    """Readable, unique names: of the constant, attribute or key that holds the text; one alone is `main`."""
+    taken: set[str] = set()
+    for held in found:
+        wanted = next((holder.name for holder in held.holders if holder.name), "text")
+        wanted = "main" if len(found) == 1 and wanted == "text" else wanted
+        name, n = wanted, 1
+        while name in taken:
+            n += 1
+            name = f"{wanted}-{n}"
+        taken.add(name)
+        held.name = name
 
 
 def shortened(text: str, most: int = 80) -> str:
@@ -227,6 +226,25 @@ def _fields(text: str) -> list[Piece]:
     except ValueError:
         return []
     return pieces if all(name is None or name.isidentifier() for _, name, _, _ in pieces) else []
+
+
+@lru_cache(maxsize=512)
+def _pattern_of(text: str) -> re.Pattern[str] | None:
+    """A text with a group for each `{name}`; None where it has none, or too little text between them."""
+    pieces = _fields(text) or _split_at_holes(text)
+    names = [name for _, name, _, _ in pieces if name is not None]
+    literal = "".join(piece for piece, _, _, _ in pieces)
+    if not names or len(literal.strip()) < _LEAST:
+        return None
+    out, known = [], set[str]()
+    for piece, name, _, _ in pieces:
+        out.append(_either_braces(piece))
+        if name is not None:
+            out.append(f"(?P=h_{name})" if name in known else f"(?P<h_{name}>.*?)")
+            known.add(name)
+    if pieces[-1][1] is not None:
+        out.append(r"\Z")
+    return re.compile("".join(out), re.DOTALL)
 
 
 def _split_at_holes(text: str) -> list[Piece]:

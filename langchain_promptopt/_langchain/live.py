@@ -9,7 +9,8 @@ from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable
 
 from langchain_promptopt._files.saved import read_prompts
-from langchain_promptopt._langchain.discover import Found, find_prompts, name_places
+from langchain_promptopt._langchain.discover import Found, Live, find_prompts, name_places
+from langchain_promptopt._langchain.held import HeldText
 from langchain_promptopt._langchain.overlay import Tunable, registered
 from langchain_promptopt._langchain.templates import from_prompt, to_prompt, write_all
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
@@ -22,9 +23,18 @@ if TYPE_CHECKING:
     from langchain_promptopt._langchain.templates import Snapshot
 
 
-def template_of(thing: BasePromptTemplate[Any] | Tunable) -> BasePromptTemplate[Any]:
+_HELD: dict[int, tuple[Any, tuple[HeldText, ...]]] = {}
+"""Texts found in what a task sends, by the task's id; the task itself is kept, so that the id stays its own."""
+
+
+def remember_held(task: Any, found: Sequence[HeldText]) -> None:
+    """Keep the held texts of a task, so that `places_of` knows them from now on."""
+    _HELD[id(task)] = (task, tuple(found))
+
+
+def template_of(thing: Live) -> BasePromptTemplate[Any]:
     """The LangChain template that holds the text."""
-    return thing.template if isinstance(thing, Tunable) else thing
+    return thing.template if isinstance(thing, Tunable | HeldText) else thing
 
 
 def read_set(places: Mapping[str, Found]) -> PromptSet:
@@ -58,7 +68,12 @@ def write(places: Mapping[str, Found], prompts: PromptSet) -> Snapshot:
     now = read_set(places)
     changed = PromptSet(tuple(p for p in prompts if p.name not in places or _texts(p) != _texts(now[p.name])))
     built = build(places, changed)
-    return write_all([(template_of(places[name].template), new) for name, new in built.items()])
+    held = {name: places[name].template for name in built if isinstance(places[name].template, HeldText)}
+    pairs = [(template_of(places[name].template), new) for name, new in built.items() if name not in held]
+    before = write_all(pairs)
+    for name, thing in held.items():
+        before.also(thing.write(built[name].template))  # type: ignore[union-attr,attr-defined]  # a held text
+    return before
 
 
 def load_prompts(chain: Any, folder: str | Path) -> Snapshot:
@@ -105,6 +120,8 @@ def places_of(task: Any) -> dict[str, Found]:
     these, all that are registered.
     """
     found = find_prompts(task)
+    if not found and id(task) in _HELD:
+        return {held.name: Found(held.where, held) for held in _HELD[id(task)][1]}
     if isinstance(task, Runnable | BasePromptTemplate):
         return name_places(found)
     tunables = [f for f in found if isinstance(f.template, Tunable)]

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_promptopt._text.templates import FORMATS, TemplateFormat
 from langchain_promptopt.errors import ConfigError, ConflictError, PromptError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from langchain_core.prompts.prompt import PromptTemplate
+
+Thing = TypeVar("Thing")
 
 _REGISTRY: dict[str, Tunable] = {}
 _REGISTERING = threading.Lock()
@@ -115,6 +117,8 @@ class Overlay:
     """Classes of templates that rendered under a slot class without being installed."""
     watch: Callable[[Any], None] | None = None
     """Called with each live object as it renders; may raise to stop the chain."""
+    sent: set[str] = field(default_factory=set)
+    """Texts that `wire` has seen to already: calls of models lie inside one another."""
 
 
 _ACTIVE: ContextVar[Overlay | None] = ContextVar("promptopt_overlay", default=None)
@@ -157,6 +161,16 @@ def current(thing: Any, variables: Mapping[str, Any]) -> Any | None:
     if overlay.watch is not None:
         overlay.watch(thing)
     return overlay.templates.get(id(thing))
+
+
+def active() -> Overlay | None:
+    """The overlay of this context."""
+    return _ACTIVE.get()
+
+
+def installed(kind: type[Thing]) -> list[Thing]:
+    """The live objects of a kind that have a slot now."""
+    return [slot.thing for slot in list(_SLOTS.values()) if isinstance(slot.thing, kind)]
 
 
 def peek(thing: Any) -> Any | None:

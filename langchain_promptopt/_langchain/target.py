@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,12 +19,15 @@ from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_promptopt._langchain import live
-from langchain_promptopt._langchain.discover import Found, find_models, name_places
-from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows
-from langchain_promptopt._langchain.fast import quick
+from langchain_promptopt._langchain.discover import Found, find_models, is_prompt_or_model, name_places
+from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows, sent_texts
+from langchain_promptopt._langchain.fast import Quick, quick
+from langchain_promptopt._langchain.held import HeldText, held_texts, shortened
 from langchain_promptopt._langchain.isolation import Isolation, isolation_of
 from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, rendered_outside
 from langchain_promptopt._langchain.templates import chooses_examples, template_errors
+from langchain_promptopt._langchain.wire import tapped, texts_of
+from langchain_promptopt._objects import holds_client, walk
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.types import PromptSet
 
@@ -73,7 +77,10 @@ async def open_target(
         msg = f"a {type(task).__name__} cannot be optimized"
         raise ConfigError(msg, mend="Give a Runnable, a prompt template, or a function whose prompts are tunable(...).")
     chain = task if isinstance(task, Runnable) else RunnableLambda(task)
-    places = live.choose(live.places_of(task), only)
+    places = live.places_of(task)
+    if not places:
+        return await _held_target(task, chain, _rows(dry_inputs), only, isolation_of(task, config))
+    places = live.choose(places, only)
     target = ChainTarget(chain, places, task=task, isolation=isolation_of(task, config), named=only is not None)
     try:
         await target.prove(_rows(dry_inputs))
@@ -81,6 +88,54 @@ async def open_target(
         target.close()
         raise
     return target
+
+
+async def _held_target(
+    task: Any,
+    chain: Runnable[Any, Any],
+    rows: Sequence[Mapping[str, Any]],
+    only: Sequence[str] | None,
+    isolation: Isolation,
+) -> ChainTarget:
+    """A target whose prompts are texts that the program holds: those that it really sends to models.
+
+    Raises PromptError where nothing that is sent is held anywhere, with the beginning of what was sent.
+    """
+    models = find_models(task)
+    takes_value = all(len(row) == 1 for row in rows) and _takes_text(chain)
+
+    def given(row: Mapping[str, Any], base: RunnableConfig | None) -> tuple[Any, RunnableConfig | None]:
+        return next(iter(row.values())) if takes_value else dict(row), isolation.config(row, base)
+
+    sent, why = (
+        await sent_texts(chain, rows, models, given=given)
+        if models or holds_client(task, {"openai"}, stop=is_prompt_or_model)
+        else ([], "")
+    )
+    values = {text for row in rows for text in texts_of(list(row.values()))}
+    found = [held for held in held_texts(walk(task), sent) if not any(held.text in value for value in values)]
+    if not found:
+        raise PromptError(_NOTHING_FOUND, mend=_what_to_do(sent, why))
+    live.remember_held(task, found)
+    proof = Proof(calls={id(held): list(held.seen) for held in found}, asked=True)
+    places = live.choose(live.places_of(task), only)
+    target = ChainTarget(chain, places, task=task, isolation=isolation, proof=proof, named=only is not None)
+    target.takes_value = takes_value
+    return target
+
+
+_SEEN_CLIENTS = frozenset({"openai"})
+"""Clients whose requests `wire` sees."""
+_NOTHING_FOUND = "no prompt template was found in the chain"
+
+
+def _what_to_do(sent: Sequence[str], why: str) -> str:
+    mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
+    if sent:
+        return (
+            f"{mend} What it sends to a model begins with {shortened(sent[0])!r}, and no text of the program is that."
+        )
+    return f"{mend} A dry run ended early: {why}" if why else mend
 
 
 def _prompt_target(template: BasePromptTemplate[Any], model: Runnable[Any, Any] | None, config: Given) -> ChainTarget:
@@ -139,17 +194,21 @@ class ChainTarget:
         self._building = threading.Lock()
         self._before: list[Snapshot] = []
         if not places:
-            msg = "no prompt template was found in the chain"
-            mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
-            raise PromptError(msg, mend=mend)
+            raise PromptError(_NOTHING_FOUND, mend=_what_to_do((), ""))
         self._uninstall: Callable[[], None] = install([(f.path, f.template) for f in places.values()])
-        self._quick = quick(chain)
+        self._open = ExitStack()
+        if any(isinstance(f.template, HeldText) for f in places.values()):
+            self._open.enter_context(tapped())
+            self._quick = Quick(chain)  # as it is: shortcuts would pass by the taps
+        else:
+            self._quick = quick(chain)
 
     # life
 
     def close(self) -> None:
         """Take the slots off; the live objects have their own classes again. May be called again."""
         self._uninstall()
+        self._open.close()
 
     async def aclose(self) -> None:
         """`close`, and end the connections that were opened for evaluations."""

@@ -39,7 +39,7 @@ from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -420,6 +420,7 @@ class Snapshot:
 
     def __init__(self, *roots: Any) -> None:
         self._states: list[tuple[Any, Any, set[str] | None]] = []
+        self._undo: list[Callable[[], None]] = []
         self._seen: set[int] = set()
         for root in roots:
             self._keep(root)
@@ -442,8 +443,14 @@ class Snapshot:
         for child in children:
             self._keep(child)
 
+    def also(self, undo: Callable[[], None]) -> None:
+        """Call this too when everything is put back."""
+        self._undo.append(undo)
+
     def restore(self) -> None:
         """Put everything back. May be called again."""
+        for undo in reversed(self._undo):
+            undo()
         with _WRITING:
             for thing, state, fields_set in self._states:
                 if isinstance(thing, BaseModel):

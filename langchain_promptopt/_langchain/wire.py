@@ -1,8 +1,8 @@
-"""What goes out to models: recorded, and changed for one evaluation.
+"""What goes out to models, changed for one evaluation where a candidate has another text for it.
 
-While a run is open, the public calls of LangChain's chat models and of the openai client look into a ContextVar
-before they send. Without an active `Traffic` in their context they do what they always do, so other users of the
-same process are not touched, and candidates under evaluation never mix.
+While a run is open, the public calls of LangChain's chat models and of the openai client pass the texts of their
+messages through `overlaid_text` before they send. It follows the overlay of the context, as templates do: other users
+of the same process are not touched, and candidates under evaluation never mix.
 """
 
 from __future__ import annotations
@@ -10,88 +10,100 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import BaseMessage
+from langchain_core.prompt_values import PromptValue
+
+from langchain_promptopt._langchain.held import HeldText
+from langchain_promptopt._langchain.overlay import active, current, installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
-    from langchain_promptopt._langchain.held import HeldText
+Pass: TypeAlias = Callable[[str], str]
+"""From a text that is about to be sent to the text to send."""
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+Change: TypeAlias = Callable[[Pass, tuple[Any, ...], dict[str, Any]], Arguments]
 
-    Change: TypeAlias = Callable[["Traffic", tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
-
-_ACTIVE: ContextVar[Traffic | None] = ContextVar("promptopt_traffic", default=None)
 _CHANGING = threading.Lock()
-_OPEN: dict[str, Any] = {"count": 0, "undo": []}
+_TAPS: list[tuple[Pass, list[Callable[[], None]]]] = []
 
 
-@dataclass
-class Traffic:
-    """The messages of one evaluation.
+def overlaid_text(text: str) -> str:
+    """The text to send in place of this one: held texts in it are those of the candidate under evaluation."""
+    overlay = active()
+    if overlay is not None and text in overlay.sent:
+        return text  # LangChain's models call the openai client, and streams fall back to `generate`
+    for held in installed(HeldText):
+        found = held.find(text)
+        if found is None:
+            continue
+        other = current(held, found.holes)
+        if other is not None:
+            text = held.replaced(text, other.template)
+    if overlay is not None:
+        overlay.sent.add(text)
+    return text
+
+
+@contextmanager
+def tapped(passed: Pass = overlaid_text) -> Iterator[None]:
+    """Let the calls of models pass their texts through a function; may be entered several times at once.
 
     Args:
-        texts: Held text -> the candidate's text, in the format of its template; texts that are not named stay.
+        passed: What each text goes through. It may raise, and then nothing is sent.
     """
-
-    texts: Mapping[int, tuple[HeldText, str]] = field(default_factory=dict)
-    sent: list[str] = field(default_factory=list)
-    """The texts of all messages, as the program built them."""
-    hits: set[int] = field(default_factory=set)
-    """Ids of the held texts that were replaced."""
-    _passed: set[str] = field(default_factory=set)
-
-    def passed(self, text: str) -> str:
-        """The text to send in place of this one."""
-        if text in self._passed:  # LangChain's models call the openai client, and streams fall back to `generate`
-            return text
-        self.sent.append(text)
-        for key, (held, new) in self.texts.items():
-            if held.find(text) is not None:
-                self.hits.add(key)
-                text = held.replaced(text, new)
-        self._passed.add(text)
-        return text
-
-
-@contextmanager
-def carrying(traffic: Traffic) -> Iterator[Traffic]:
-    """Record and change what is sent in this context and in all contexts copied from it."""
-    token = _ACTIVE.set(traffic)
-    try:
-        yield traffic
-    finally:
-        _ACTIVE.reset(token)
-
-
-@contextmanager
-def tapped() -> Iterator[None]:
-    """Let the calls of models consult the active traffic; may be entered several times at once."""
     with _CHANGING:
-        _OPEN["count"] += 1
-        if _OPEN["count"] == 1:
-            _OPEN["undo"] = [*_tap_langchain(), *_tap_openai()]
+        undo = [] if any(known is passed for known, _ in _TAPS) else [*_tap_langchain(passed), *_tap_openai(passed)]
+        entry = (passed, undo)
+        _TAPS.append(entry)
     try:
         yield
     finally:
         with _CHANGING:
-            _OPEN["count"] -= 1
-            if not _OPEN["count"]:
-                for undo in reversed(_OPEN["undo"]):
-                    undo()
+            _leave(entry)
 
 
-def _tap_langchain() -> Iterator[Callable[[], None]]:
+def _leave(entry: tuple[Pass, list[Callable[[], None]]]) -> None:
+    """Take a tap off; where others use the same one, the last of them does."""
+    at = next(i for i, known in enumerate(_TAPS) if known is entry)
+    _TAPS.pop(at)
+    heirs = [i for i, (passed, _) in enumerate(_TAPS) if passed is entry[0]]
+    if heirs and entry[1]:
+        _TAPS[heirs[0]] = (entry[0], entry[1])
+    elif entry[1]:
+        for undo in reversed(entry[1]):
+            undo()
+
+
+def texts_of(sent: Any) -> list[str]:
+    """The texts in what a model is called with: prompt values, messages in any of LangChain's forms, parts of them."""
+    found: list[str] = []
+    if isinstance(sent, str):
+        found.append(sent)
+    elif isinstance(sent, PromptValue):
+        found += texts_of(sent.to_messages())
+    elif isinstance(sent, BaseMessage):
+        found += texts_of(sent.content)
+    elif isinstance(sent, dict):
+        found += texts_of(sent.get("content", sent.get("text")))
+    elif isinstance(sent, list | tuple):
+        for one in sent:
+            found += texts_of(one)
+    return found
+
+
+def _tap_langchain(passed: Pass) -> Iterator[Callable[[], None]]:
     for name in ("generate", "agenerate", "stream", "astream"):
-        yield _replace(BaseChatModel, name, _batch if "generate" in name else _input)
+        yield _replace(BaseChatModel, name, _batch if "generate" in name else _input, passed)
 
 
-def _tap_openai() -> Iterator[Callable[[], None]]:
-    """The openai client's own calls, where it is loaded. LangChain's models use them too, and have been seen then."""
+def _tap_openai(passed: Pass) -> Iterator[Callable[[], None]]:
+    """The openai client's own calls, where it is loaded."""
     for module, kinds in (
         ("openai.resources.chat.completions.completions", ("Completions", "AsyncCompletions")),
         ("openai.resources.responses.responses", ("Responses", "AsyncResponses")),
@@ -99,90 +111,85 @@ def _tap_openai() -> Iterator[Callable[[], None]]:
         found = sys.modules.get(module)
         for kind in kinds:
             if found is not None and hasattr(found, kind):
-                yield _replace(getattr(found, kind), "create", _request)
+                yield _replace(getattr(found, kind), "create", _request, passed)
 
 
-def _replace(owner: Any, name: str, change: Change) -> Callable[[], None]:
-    """Put a method in front of a class's own that changes its arguments under an active traffic."""
+def _replace(owner: Any, name: str, change: Change, passed: Pass) -> Callable[[], None]:
+    """Put a method in front of a class's own that changes its arguments."""
     plain = owner.__dict__[name]
-
-    def changed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        traffic = _ACTIVE.get()
-        return (args, kwargs) if traffic is None else change(traffic, args, kwargs)
 
     # what is awaited or iterated is made by the plain method, so one plain wrapper serves all four kinds of call
     @functools.wraps(plain)
     def tap(self: Any, *args: Any, **kwargs: Any) -> Any:
-        new_args, new_kwargs = changed(args, kwargs)
+        new_args, new_kwargs = change(passed, args, kwargs)
         return plain(self, *new_args, **new_kwargs)
 
     setattr(owner, name, tap)
     return lambda: setattr(owner, name, plain)
 
 
-def _batch(traffic: Traffic, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _batch(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     """`generate(messages, ...)`: a list of conversations."""
     given = args[0] if args else kwargs["messages"]
-    changed = [[_message(traffic, message) for message in conversation] for conversation in given]
+    changed = [[_message(passed, message) for message in conversation] for conversation in given]
     return ((changed, *args[1:]), kwargs) if args else (args, kwargs | {"messages": changed})
 
 
-def _input(traffic: Traffic, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _input(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     """`stream(input, ...)`: a prompt value, a text, or messages in any of LangChain's forms."""
     from langchain_core.messages.utils import convert_to_messages
-    from langchain_core.prompt_values import PromptValue
 
     given = args[0] if args else kwargs["input"]
     if isinstance(given, str):
-        changed: Any = traffic.passed(given)
+        changed: Any = passed(given)
     else:
         messages = given.to_messages() if isinstance(given, PromptValue) else convert_to_messages(given)
-        changed = [_message(traffic, message) for message in messages]
+        changed = [_message(passed, message) for message in messages]
     return ((changed, *args[1:]), kwargs) if args else (args, kwargs | {"input": changed})
 
 
-def _request(traffic: Traffic, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _request(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     """`create(messages=...)` of chat completions, `create(input=..., instructions=...)` of responses."""
     changed = dict(kwargs)
     for name in ("messages", "input"):
         given = kwargs.get(name)
         if isinstance(given, str):
-            changed[name] = traffic.passed(given)
+            changed[name] = passed(given)
         elif isinstance(given, list):
-            changed[name] = [_plain_message(traffic, message) for message in given]
+            changed[name] = [_plain_message(passed, message) for message in given]
     if isinstance(kwargs.get("instructions"), str):
-        changed["instructions"] = traffic.passed(kwargs["instructions"])
+        changed["instructions"] = passed(kwargs["instructions"])
     return args, changed
 
 
-def _message(traffic: Traffic, message: Any) -> Any:
+def _message(passed: Pass, message: Any) -> Any:
     if not isinstance(message, BaseMessage):
         return message
-    content = _content(traffic, message.content)
+    content = _content(passed, message.content)
     return message if content is message.content else message.model_copy(update={"content": content})
 
 
-def _plain_message(traffic: Traffic, message: Any) -> Any:
+def _plain_message(passed: Pass, message: Any) -> Any:
     if not isinstance(message, dict) or "content" not in message:
         return message
-    return message | {"content": _content(traffic, message["content"])}
+    return message | {"content": _content(passed, message["content"])}
 
 
-def _content(traffic: Traffic, content: Any) -> Any:
+def _content(passed: Pass, content: Any) -> Any:
     """A message's content with its text passed on; parts that are no text stay as they are."""
     if isinstance(content, str):
-        new = traffic.passed(content)
+        new = passed(content)
         return content if new == content else new
     if not isinstance(content, list):
         return content
-    parts = [_part(traffic, part) for part in content]
+    parts = [_part(passed, part) for part in content]
     return content if all(new is old for new, old in zip(parts, content, strict=True)) else parts
 
 
-def _part(traffic: Traffic, part: Any) -> Any:
+def _part(passed: Pass, part: Any) -> Any:
     if isinstance(part, str):
-        return traffic.passed(part)
+        return passed(part)
     if isinstance(part, dict) and isinstance(part.get("text"), str):
-        new = traffic.passed(part["text"])
+        new = passed(part["text"])
         return part if new == part["text"] else part | {"text": new}
     return part

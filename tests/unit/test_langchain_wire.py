@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from pydantic import BaseModel
 
-from langchain_promptopt._langchain.discover import walk
 from langchain_promptopt._langchain.held import held_texts
-from langchain_promptopt._langchain.wire import Traffic, carrying, tapped
+from langchain_promptopt._langchain.overlay import Overlay, install, overlaid
+from langchain_promptopt._langchain.wire import tapped
+from langchain_promptopt._objects import walk
 from langchain_promptopt.errors import PromptError
+from langchain_promptopt.testing.scripted import ScriptedModel
+from tests.support.runs import run
+from tests.support.tasks import PROMPT, answer
 
 TRIAGE = "Sort the ticket. Answer with one label."
 PATTERN = "Sort this ticket for {team}, please:\n{ticket}"
@@ -119,12 +124,22 @@ SHAPES = [
 def seen(function, *tickets):
     """The held texts of a function, found in what it sends."""
     sent = []
-    with tapped():
+    with tapped(lambda text: sent.append(text) or text):
         for ticket in tickets:
-            with carrying(Traffic()) as traffic:
-                function(ticket)
-            sent += traffic.sent
+            function(ticket)
     return held_texts(walk(function), sent)
+
+
+@contextmanager
+def instead(held, text):
+    """One context in which `text` is sent in place of a held text; gives the overlay that counts."""
+    uninstall = install([(held.where, held)])
+    overlay = Overlay({id(held): PromptTemplate.from_template(text)})
+    try:
+        with tapped(), overlaid(overlay):
+            yield overlay
+    finally:
+        uninstall()
 
 
 @pytest.mark.parametrize("function", SHAPES, ids=lambda f: f.__name__)
@@ -138,9 +153,9 @@ def test_a_text_is_found_replaced_for_one_call_written_and_put_back(function):
         .replace("now", "NOW")
     )
     assert new != held.template.template
-    with tapped(), carrying(Traffic({0: (held, new)})) as traffic:
+    with instead(held, new) as overlay:
         changed = function("my parcel")
-    assert traffic.hits == {0}
+    assert overlay.calls.keys() == {id(held)}
     assert changed != before
     assert changed.lower() == before.lower()
     assert function("my parcel") == before, "other calls are not touched"
@@ -154,7 +169,7 @@ def test_holes_keep_what_stood_in_them():
     (held,) = seen(by_format, "one", "two")
     assert held.holes
     assert held.seen == [{"team": "desk", "ticket": "one"}, {"team": "desk", "ticket": "two"}]
-    with tapped(), carrying(Traffic({0: (held, "For {team}: {ticket}")})):
+    with instead(held, "For {team}: {ticket}"):
         assert by_format("three {x}") == "For desk: three {x}"
 
 
@@ -168,14 +183,17 @@ def test_candidates_never_mix():
     (held,) = seen(by_constant, "a ticket")
 
     async def run(i):
-        with carrying(Traffic({0: (held, f"Candidate number {i}.")})):
+        with overlaid(Overlay({id(held): PromptTemplate.from_template(f"Candidate number {i}.")})):
             return await asyncio.to_thread(by_constant, f"ticket {i}")
 
     async def main():
         return await asyncio.gather(*(run(i) for i in range(64)))
 
+    uninstall = install([("held", held)])
     with tapped():
-        assert asyncio.run(main()) == [f"Candidate number {i}.\nticket {i}" for i in range(64)]
+        answers = asyncio.run(main())
+    uninstall()
+    assert answers == [f"Candidate number {i}.\nticket {i}" for i in range(64)]
 
 
 def test_an_insertion_is_made_once_though_calls_lie_inside_calls():
@@ -187,7 +205,7 @@ def test_an_insertion_is_made_once_though_calls_lie_inside_calls():
             inner = model.generate([messages])
             return ChatResult(generations=inner.generations[0])
 
-    with tapped(), carrying(Traffic({0: (held, new)})):
+    with instead(held, new):
         assert Outer().invoke([SystemMessage(TRIAGE), HumanMessage("x")]).text == f"{new}\nx"
 
 
@@ -207,10 +225,44 @@ def test_streams_and_content_parts_are_seen():
     ]
     holder = Holder(parts)
     (held,) = held_texts(walk(holder), [TRIAGE])
-    with tapped(), carrying(Traffic({0: (held, "Other words here.")})):
+    with instead(held, "Other words here."):
         said = "".join(str(c.text) for c in model.stream([SystemMessage(holder.parts), HumanMessage("x")]))
     assert said.startswith("Other words here.")
     restore = held.write("Other words here.")
     assert holder.parts[0] == {"type": "text", "text": "Other words here.", "cache_control": {"type": "ephemeral"}}
     restore()
     assert holder.parts[0]["text"] == TRIAGE
+
+
+RULES = PROMPT.rpartition("\n")[0]
+HELD = SystemMessage(RULES)
+FILLED = PROMPT
+task_model = ScriptedModel(fn=answer, model_name="task")
+
+
+def with_message(inputs):
+    return task_model.invoke([HELD, HumanMessage(f"Word: {inputs['word']}")]).text
+
+
+async def with_format(inputs):
+    return (await task_model.ainvoke(FILLED.format(word=inputs["word"]))).text
+
+
+@pytest.mark.parametrize("app", [with_message, with_format], ids=lambda f: f.__name__)
+def test_a_program_without_templates_is_optimized_in_place_and_reverted(app, tmp_path):
+    before = HELD.content, FILLED
+    result = run(target=app, openings=tmp_path / "openings.jsonl")
+    assert result.outcome == "improved"
+    assert result.applied
+    assert [e.new for e in result.edits] == ["animal"]
+    assert (HELD.content, FILLED) != before
+    result.revert()
+    assert (HELD.content, FILLED) == before
+
+
+def test_a_program_that_holds_nothing_of_what_it_sends_is_refused_with_what_was_sent():
+    def built(inputs):
+        return task_model.invoke("".join(chr(ord(c)) for c in RULES) + f"\nWord: {inputs['word']}").text
+
+    with pytest.raises(PromptError, match="You sort words"):
+        run(target=built)
