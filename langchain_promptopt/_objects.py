@@ -380,7 +380,7 @@ def _imported(name: str, package: str) -> types.ModuleType | None:
 
 def _is_installed(root: str) -> bool:
     spec = importlib.util.find_spec(root)
-    return spec is None or _in_library(spec.origin or next(iter(spec.submodule_search_locations or ()), ""))
+    return spec is None or _in_library(spec.origin or next(iter(spec.submodule_search_locations or ()), ""), root)
 
 
 def _is_dunder(name: str) -> bool:
@@ -609,11 +609,22 @@ def package_of(module: Any) -> str | None:
     places = [str(place) for place in given if place]
     if root in sys.stdlib_module_names and (not places or places[0].startswith(_STDLIB)):
         return root  # and no module of the user's with the name of one of Python's
-    return root if any(map(_in_library, places)) else None
+    return root if any(_in_library(place, root) for place in places) else None
 
 
-def _in_library(place: str) -> bool:
-    return bool({"site-packages", "dist-packages"}.intersection(PurePath(place).parts))
+def _in_library(place: str, root: str) -> bool:
+    """Whether a file or folder of the package `root` was put there by an installer."""
+    path = PurePath(place)
+    if {"site-packages", "dist-packages"}.intersection(path.parts):
+        return True
+    above = next((folder.parent for folder in (path, *path.parents) if folder.name == root), path.parent)
+    return _has_records(str(above))
+
+
+@cache
+def _has_records(folder: str) -> bool:
+    """Whether an installer left its records there, as `pip install --target` does."""
+    return any(Path(folder).glob("*.dist-info/RECORD"))
 
 
 @cache

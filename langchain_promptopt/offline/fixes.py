@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._text.spans import splice
+from langchain_promptopt.offline.conversation import Case, answered, telling_words
 from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.manual import Place, Rule, moved
-from langchain_promptopt.offline.requests import Case, answered, telling_words
 from langchain_promptopt.offline.stems import count_words, stems
 from langchain_promptopt.offline.task import DOUBT, Judgement, judge
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     pass
 
-    from langchain_promptopt.offline.requests import Case, Evidence
+    from langchain_promptopt.offline.conversation import Case, Evidence
 
 _SLIDE = 3
 

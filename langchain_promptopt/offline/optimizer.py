@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 
+from langchain_promptopt.offline.conversation import Request, Turns, evidence_of, understand
 from langchain_promptopt.offline.fixes import (
     Bench,
     Fix,
@@ -27,7 +28,6 @@ from langchain_promptopt.offline.fixes import (
     ranked_fixes,
     repairs,
 )
-from langchain_promptopt.offline.requests import Request, Turns, evidence_of, understand
 from langchain_promptopt.offline.rewriting import careless, condensed, induced, reworded, summarised
 from langchain_promptopt.offline.stems import stems
 from langchain_promptopt.offline.task import result_of, text_of

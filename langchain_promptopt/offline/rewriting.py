@@ -9,16 +9,16 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt.offline.conversation import leaves
 from langchain_promptopt.offline.instructions import read
-from langchain_promptopt.offline.requests import leaves
 from langchain_promptopt.offline.stems import TOKEN, count_words, is_dull, stem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
+    from langchain_promptopt.offline.conversation import Row
     from langchain_promptopt.offline.manual import Manual, Place
-    from langchain_promptopt.offline.requests import Row
 
 _OTHER_WORDS = (
     ("mentions", "contains"),

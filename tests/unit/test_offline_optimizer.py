@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt.offline import OfflineOptimizerModel, OfflineTaskModel
+from langchain_promptopt.offline.conversation import evidence_of, understand
 from langchain_promptopt.offline.fixes import Patch, fitted, patched
 from langchain_promptopt.offline.instructions import read
-from langchain_promptopt.offline.requests import evidence_of, understand
 from langchain_promptopt.steps import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient
 from langchain_promptopt.steps.base import as_workpiece, load
 from langchain_promptopt.steps.propose import InduceInstruction
