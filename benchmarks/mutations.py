@@ -25,7 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("langchain_promptopt", "tests", "benchmarks", "pyproject.toml", "README.md")
 RULES = "tests/spec/test_guarantees.py::"
 UNIT = "tests/unit/"
-PUSHED = 'move `tag` to the commit."""\n        if not force'
+ASKED = (
+    "known = self._journal.calls.get(key)\n        if known is not None:\n"
+    '            usage = Usage.from_json(known.get("usage"))  # type: ignore[arg-type]  # journal data is JSON\n'
+    "            reply"
+)
+PUSHED = 'if not force:\n            self._require_proof("push")'
 
 
 @dataclass(frozen=True)
@@ -159,9 +164,9 @@ MUTANTS = (
     Mutant(
         5,
         "calls of the optimizer are not booked",
-        "_engine/executor.py",
-        "self.ledger.record(role, step, usage)\n",
-        "pass\n",
+        "optimizer/wiring.py",
+        'lambda step, usage, role="optimizer": guarded.ledger.record(role, step, usage),',
+        'lambda step, usage, role="optimizer": None,',
         RULES + "test_7_5_ledger_counts_what_the_server_saw_and_a_budget_is_not_exceeded",
     ),
     Mutant(
@@ -176,7 +181,7 @@ MUTANTS = (
         5,
         "the search may spend the test's share",
         "_runtime/ledger.py",
-        "(_NOTHING if testing else self._test_left())",
+        "_NOTHING if testing else self._test_left()",
         "_NOTHING",
         UNIT + "test_runtime_ledger.py::test_the_search_cannot_spend_the_tests_share",
     ),
@@ -192,8 +197,8 @@ MUTANTS = (
         6,
         "journaled replies are asked for again",
         "_engine/run.py",
-        "known = self._journal.calls.get(key)",
-        "known = None",
+        ASKED,
+        ASKED.replace("self._journal.calls.get(key)", "None"),
         RULES + "test_7_6_resume_after_kill_9_is_the_uninterrupted_run",
     ),
     Mutant(

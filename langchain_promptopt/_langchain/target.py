@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -113,7 +113,7 @@ async def _held_target(
         else ([], "")
     )
     values = {text for row in rows for text in texts_of(list(row.values()))}
-    found = [held for held in held_texts(walk(task), sent) if not any(held.text in value for value in values)]
+    found = [held for held in held_texts(_beside_models(task), sent) if not any(held.text in value for value in values)]
     if not found:
         raise PromptError(_NOTHING_FOUND, mend=_what_to_do(sent, why))
     live.remember_held(task, found)
@@ -127,6 +127,13 @@ async def _held_target(
 _SEEN_CLIENTS = frozenset({"openai"})
 """Clients whose requests `wire` sees."""
 _NOTHING_FOUND = "no prompt template was found in the chain"
+
+
+def _beside_models(task: Any) -> Iterator[tuple[str, Any]]:
+    """What a task reaches beside its models: what these keep of their calls is no text of the program."""
+    for path, thing in walk(task, stop=is_prompt_or_model):
+        if not is_prompt_or_model(thing):
+            yield path, thing
 
 
 def _what_to_do(sent: Sequence[str], why: str) -> str:

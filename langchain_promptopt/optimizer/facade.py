@@ -6,8 +6,6 @@ import inspect
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from langchain_promptopt._runtime.concurrency import run_sync
-
 if TYPE_CHECKING:  # what a call needs is loaded by the call
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -149,6 +147,8 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     for name in ("prices", "policy", "limits", "judges", "optimizer_kwargs", "columns"):
         if arguments[name] is None:
             del arguments[name]
+    from langchain_promptopt._runtime.concurrency import run_sync  # it loads langchain-core
+
     return run_sync(lambda: aoptimize(chain, **arguments))
 
 

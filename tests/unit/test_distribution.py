@@ -44,6 +44,6 @@ def test_wheel_and_sdist_hold_everything(tmp_path):
 
 def test_the_files_that_are_no_code_are_where_the_code_looks():
     kinds = {name.rpartition(".")[2] for name in shipped()} - {"py"}
-    assert kinds == {"typed", "txt", "jsonl", "html", "css"}
+    assert kinds == {"typed", "txt", "jsonl", "html", "css", "js"}
     folders = {name.rpartition("/")[0] for name in shipped() if not name.endswith((".py", ".typed"))}
     assert folders == {f"langchain_promptopt/{f}" for f in ("metaprompts", "offline/demo", "report/templates")}

@@ -261,8 +261,8 @@ def test_a_program_without_templates_is_optimized_in_place_and_reverted(app, tmp
 
 
 def test_a_program_that_holds_nothing_of_what_it_sends_is_refused_with_what_was_sent():
-    def built(inputs):
+    def shouted(inputs):
         return task_model.invoke(f"{RULES.upper()}\nWord: {inputs['word']}").text
 
     with pytest.raises(PromptError, match="YOU SORT WORDS"):
-        run(target=built)
+        run(target=shouted)
