@@ -1,13 +1,10 @@
 """The user's objects: what they hold and name, and one fingerprint of what they do.
 
-`walk` goes over everything that a chain, an evaluator or a model can get at: closures, defaults, the
-globals that a function names (through modules too), attributes of objects and classes. `fingerprint`
-hashes what the walk finds: code, not source text; values by their content; models by their parameters.
-Run id, evaluation cache, `compare` and evaluator hashes use it, and the search for prompts, models and
-clients uses the same walk. Nothing of LangChain is imported here.
-
-`canonical` turns any value into JSON that depends on its content alone: sets have no order, arrays
-count with all their numbers, and no memory address enters.
+`walk` visits everything that a chain, an evaluator or a model can reach: closures, defaults, the globals that a
+function names (through modules too), attributes of objects and classes. `fingerprint` hashes what the walk finds: code,
+not source text; values by their content (`canonical`); models by their parameters. Run id, evaluation cache, `compare`
+and evaluator hashes use it; the search for prompts, models and clients uses the walk. Nothing of LangChain is
+imported here.
 """
 
 from __future__ import annotations

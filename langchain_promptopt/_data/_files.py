@@ -142,7 +142,7 @@ def near(path: Path) -> str:
     return f" Did you mean {str(path.parent / close[0])!r}?" if close else ""
 
 
-# ------------------------------------------------------------ one file
+# Reading one file
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _BOMS = (
@@ -387,7 +387,7 @@ def _parquet(path: Path) -> list[Any]:
     return rows
 
 
-# ------------------------------------------------------------ all rows of a source
+# All rows of a source
 
 
 @dataclass
@@ -398,7 +398,16 @@ class Gathered:
     notes: list[Note] = field(default_factory=list)
 
     def add(self, path: Path, split: str | None, *, skip_bad_lines: bool) -> None:
-        """Read a file into these rows."""
+        """Read a file into these rows.
+
+        Args:
+            path: The file.
+            split: The data's name for the split of its rows; None where the rows say it, or none is known.
+            skip_bad_lines: Leave broken lines of JSONL files out and note them.
+
+        Raises:
+            DataError: A broken file, or one without rows.
+        """
         found = read_file(path, skip_bad_lines=skip_bad_lines)
         if found.skipped_lines:
             lines = ", ".join(map(str, found.skipped_lines))

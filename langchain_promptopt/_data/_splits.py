@@ -106,7 +106,7 @@ def clusters_of(rows: Iterable[Placed], *, split_keys: bool = False) -> list[lis
     return list(found.values())
 
 
-# ------------------------------------------------------------ splits
+# Which row goes to which split
 
 
 def as_named(
@@ -222,7 +222,7 @@ def _cluster_key(cluster: Iterable[Placed]) -> str:
     return min(row.group_key or row.split_key for row in cluster)
 
 
-# ------------------------------------------------------------ the record of splits made here
+# The record of splits made here
 
 SPLITS_FILE = "promptopt.splits.jsonl"
 """Beside the openings: what a prompt read when rows without splits were first split."""
@@ -283,7 +283,7 @@ def _sketched(examples: Iterable[Example], reading: Reading) -> set[str]:
     return {content_hash(value_keys(part_read(e.inputs, reading))) for e in examples}
 
 
-# ------------------------------------------------------------ leaks, repeats, ids
+# Leaks, repeats and ids
 
 
 @dataclass(frozen=True)

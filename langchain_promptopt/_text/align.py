@@ -87,7 +87,7 @@ def _projected_point(at: int, theirs: Sequence[Range], ours: Sequence[Range], pa
     return None
 
 
-# ------------------------------------------------------------------ differences
+# Differences
 
 
 def diff_edits(old: str, new: str, frozen: Sequence[Range] = ()) -> list[tuple[int, int, str]]:
@@ -95,6 +95,14 @@ def diff_edits(old: str, new: str, frozen: Sequence[Range] = ()) -> list[tuple[i
 
     Where `new` keeps all frozen texts in order, splicing the edits into `old` gives `new`; where it
     lost one, the stretch around that text is left as it was.
+
+    Args:
+        old: The text that the offsets count in.
+        new: The text to arrive at.
+        frozen: Ranges of `old` that stay as they are.
+
+    Returns:
+        (start, end, new text) of each replacement, sorted by place.
 
     >>> diff_edits("Be brief and kind.", "Be very brief, kind.")
     [(3, 3, 'very '), (8, 12, ',')]

@@ -1,7 +1,4 @@
-"""Arithmetic on sorted ranges: union, gaps, difference. Nothing here knows what a prompt is.
-
-Several messages laid end to end, so that spans are found and checked in one flat text.
-"""
+"""Arithmetic on sorted ranges, and several messages laid end to end as one flat text for finding spans."""
 
 from __future__ import annotations
 
@@ -49,6 +46,11 @@ def gaps(frozen: Sequence[Range], length: int) -> list[Range]:
 def subtract(start: int, end: int, frozen: Sequence[Range]) -> list[Range]:
     """Parts of the range outside normal ranges `frozen`.
 
+    Args:
+        start: Start of the range.
+        end: End of the range, exclusive.
+        frozen: Sorted, disjoint ranges; see `normal_ranges`.
+
     >>> subtract(0, 9, [(2, 4), (8, 12)])
     [(0, 2), (4, 8)]
     """
@@ -68,7 +70,7 @@ def editable_words(text: str, frozen: tuple[Range, ...]) -> tuple[Range, ...]:
     return tuple(w for a, b in gaps(frozen, len(text)) for w in words_between(text, a, b))
 
 
-# ------------------------------------------------------------ Several messages laid end to end, so that spans are
+# Several messages laid end to end
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,8 @@
-"""A coarse answer to "which script and language is this", enough to see that a prompt left its own.
+"""Refusals with a rule id: what a replacement may not hold (spec 1.4), what no child should say (spec 5.4).
 
-Function words decide between languages in Latin letters; where they are few there is no answer,
-and no answer never refuses anything.
-
-Refusals with a rule id: what a replacement may not hold (spec 1.4), what no child should say (spec 5.4).
-
-What the parent's own text already contains is never held against a child: a prompt about prompts
-may say "new prompt".
+What the parent's own text already contains never counts against a child: a prompt about prompts may say "new prompt".
+Whether a child left the language of its prompt is decided coarsely, by scripts and function words; where these are
+few there is no answer, and then nothing is refused.
 """
 
 from __future__ import annotations
@@ -100,7 +96,7 @@ def guess_language(text: str) -> str:
     return language if best >= _FEWEST_HITS and best >= 2 * second else ""
 
 
-# ------------------------------------------------------------ Refusals with a rule id: what a replacement may not
+# What a replacement may not hold (spec 1.4)
 
 _EDIT_TAG = re.compile(r"(?:<|&lt;)\s*+/?\s*+edit(?:-[0-9a-f]{4,64})?\s*+(?:>|&gt;)", re.IGNORECASE)
 _ROLE_MARK = re.compile(
@@ -136,7 +132,7 @@ def check_replacement(old: str, new: str, *, bounded: bool = True) -> Rejection 
     return None
 
 
-# ------------------------------------------------------------------ lint
+# What no child should say (spec 5.4)
 
 _MARKERS = re.compile(
     r"</?\s{0,3}(?:edit(?:-[0-9a-f]{4,64})?|START|END|PROMPT|INS)\s{0,3}>|```|~~~|\[(?:START|END)\]", re.IGNORECASE
@@ -216,6 +212,11 @@ def lint_answers(new_texts: Sequence[str], parent_text: str, answers: Iterable[s
 
     Labels and other short answers belong into prompts, so only answers of four words and more that
     the parent does not already hold count.
+
+    Args:
+        new_texts: The replacements, as they stand in the child.
+        parent_text: The parent's template text.
+        answers: Reference answers as texts.
     """
     said, known = (_folded(t) for t in ("\n".join(new_texts), parent_text))
     for answer in answers:

@@ -1,8 +1,4 @@
-"""A text with every white space run as one blank, and the way back to the original offsets.
-
-A reply held against the parent's fixed text, token by token (spec 1.4, reply steps 3 and 4).
-
-From the whole prompt as a model sent it back to the new text of each span (spec 1.4).
+"""From the whole prompt as a model sent it back to the new text of each span (spec 1.4).
 
 Nothing of the reply's fixed text is ever taken: the replacements go into the parent's own bytes.
 First the fixed stretches are looked for as they are, white space aside; where that is not
@@ -34,7 +30,7 @@ _BLANKS = re.compile(r"\s+")
 
 
 class Squeezed:
-    """`text` is the squeezed form; `source` turns its offsets into those of the original.
+    """A text with every run of white space as one blank; `source` turns its offsets into those of the original.
 
     >>> s = Squeezed("a  b")
     >>> s.text, s.source(s.text.index("b"))
@@ -58,7 +54,7 @@ class Squeezed:
         return self._wide[i] + offset - self._narrow[i]
 
 
-# ------------------------------------------------------------ A reply held against the parent's fixed text, token
+# A reply held against the parent's fixed text, token by token (spec 1.4, reply steps 3 and 4)
 
 _WEAK = 3
 """An end of fewer words is no anchor: the talk around a reply may hold it by chance."""
@@ -238,7 +234,7 @@ def _lost_code(reading: Reading) -> Rejection | None:
     return None if spoken == ours else Rejection("order", "the variables came back in another order")
 
 
-# ------------------------------------------------------------ From the whole prompt as a model sent it back to the
+# From the whole reply to the new text of each span
 
 LEAK_MAX = 0.3
 """Share of lost fixed text above which a reply is refused (spec 1.5)."""
@@ -312,7 +308,7 @@ def _from_text(tagged: Tagged, frame: Frame) -> Recovered | Rejection:
     return exact or _by_alignment(Reading(said, frame), unclosed=tagged.unclosed > 0)
 
 
-# ------------------------------------------------------------------ wrappers
+# Wrappers
 
 
 _PROMPT_KEYS = ("prompt", "new_prompt", "improved_prompt", "template", "text", "content")
@@ -338,7 +334,7 @@ def _unwrap_json(body: str, frame: Frame, tag: str) -> Recovered | Rejection | N
     return choices[0] if choices else Rejection("no_slot", "no single field of the JSON reply holds the prompt")
 
 
-# ------------------------------------------------------------------ tags that came back
+# Tags that came back
 
 
 def _around(tagged: Tagged) -> list[str]:
@@ -380,7 +376,7 @@ def _share(ours: Counter[str], theirs: Counter[str]) -> float:
     return (ours & theirs).total() / ours.total()
 
 
-# ------------------------------------------------------------------ without tags
+# Replies without tags
 
 
 def _exactly(said: str, frame: Frame) -> Recovered | None:

@@ -1,12 +1,4 @@
-"""The two ways of naming a place without repeating the prompt: quotes, and numbers of words.
-
-Whole lines and list items: a rule that is taken out takes its list mark and its line with it.
-
-A span over all words of a line is widened to its *frame*: list mark, text and line break. What is
-shown to a model and comes back from it is the text alone, the *core*; an empty core removes the
-frame, any other stands in the old frame again. A span that is not such a line has no frame.
-
-Spans: from what a model marked to places that may lawfully change, and back into text.
+"""Spans: from what a model marked, quoted or numbered to places that may change, and back into text.
 
 Everything works on one flat text with ranges in code points. `legalise` is steps 3-6 of spec 1.4;
 children are built by `splice` and nothing else (`PromptSet.apply`), and the guard checks that with `kept_outside`.
@@ -39,6 +31,12 @@ def find_quote(text: str, quote: str, occurrence: int = 1, frozen: Sequence[Rang
     """Where the `occurrence`-th `quote` (from 1) stands: exactly, else with other white space, else other case.
 
     A place inside frozen text gives way to the first one that is not; None when there is none.
+
+    Args:
+        text: Where to look.
+        quote: The words that a model quoted.
+        occurrence: Which of several places is meant, counted from 1; the first one where there are fewer.
+        frozen: Ranges of `text` that may not change.
 
     >>> find_quote("Be brief.  Be kind.", "be kind")
     (11, 18)
@@ -85,6 +83,11 @@ def index_ranges(text: str, frozen: Sequence[Range], items: Sequence[Mapping[str
 
     Numbers outside the text drop their item; `last` may be missing; 0 is the place before the first word.
 
+    Args:
+        text: The text that was shown with numbers.
+        frozen: Ranges of `text` that may not change.
+        items: Items of the reply; numbers may come as texts.
+
     >>> index_ranges("Be brief and kind.", (), [{"first": 2, "last": 4}, {"after": 1}])
     ((3, 17), (2, 2))
     """
@@ -119,7 +122,7 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-# ------------------------------------------------------------ Whole lines and list items: a rule that is taken out
+# Whole lines and list items
 
 BULLET = regex.compile(r"\s*+(?:[-*+•–]|\(?\d{1,3}[.):]|\(?[A-Za-z][.)])\s++")
 _MARGIN = regex.compile(r"[^\S\r\n]*+(?:(?:[-*+•–]|\(?\d{1,3}[.):]|\(?[A-Za-z][.)])[^\S\r\n]++)?+")
@@ -128,6 +131,9 @@ _BREAK = regex.compile(r"\r?\n")
 
 def framed(ranges: Sequence[Range], text: str, bounds: Sequence[Range], frozen: Sequence[Range]) -> tuple[Range, ...]:
     r"""The ranges, those over whole lines widened to their frames, wherever all of a frame may change.
+
+    The *frame* of a line or list item is its list mark, text and line break: a rule that is removed takes its list
+    mark and its line with it. A model sees and returns only the text, the *core* (`unframed`, `reframed`).
 
     Args:
         ranges: Lawful spans, sorted.
@@ -199,7 +205,7 @@ def _frame(text: str, start: int, end: int, low: int, high: int) -> Range | None
     return None
 
 
-# ------------------------------------------------------------ Spans: from what a model marked to places that may l
+# Marked ranges to spans, and spans back into text
 
 LONG_PROMPT = 100
 """Above this many words a span may also be a whole line or list item (product section 9)."""
@@ -258,6 +264,11 @@ def kept_outside(text: str, edits: Iterable[Replacement], child: str) -> bool:
     No text is built here, so this holds `splice` to account: every untouched stretch of `text` and every
     replacement must stand in `child`, in order and without anything between.
 
+    Args:
+        text: The text before the edits.
+        edits: Replacements in offsets of `text`, in any order.
+        child: The text after them.
+
     >>> kept_outside("a  b.", [(0, 1, "x")], "x  b."), kept_outside("a  b.", [(0, 1, "x")], "x b.")
     (True, False)
     """
@@ -299,6 +310,12 @@ def marked(ranges: Sequence[Range], text: str) -> tuple[str, ...]:
 def legalise(ranges: Iterable[Range], text: str, frozen: Sequence[Range], limits: SpanLimits) -> tuple[Range, ...]:
     """Sorted, disjoint spans on editable text; spans with only white space between are one.
 
+    Args:
+        ranges: Marked ranges, in any order; an empty one is a place to insert.
+        text: The flat text.
+        frozen: Ranges of `text` that may not change.
+        limits: Most words, spans and share of the text (spec 1.3).
+
     >>> legalise([(3, 8), (9, 12)], "Be brief and kind to {name}.", [(21, 27)], SpanLimits())
     ((3, 12),)
     """
@@ -308,7 +325,14 @@ def legalise(ranges: Iterable[Range], text: str, frozen: Sequence[Range], limits
 def legalise_premerge(
     ranges: Iterable[Range], text: str, frozen: Sequence[Range], limits: SpanLimits
 ) -> tuple[Range, ...]:
-    """`legalise` before its last step; applied to its own result it changes nothing (L3)."""
+    """`legalise` before its last step; applied to its own result it changes nothing (L3).
+
+    Args:
+        ranges: Marked ranges, in any order; an empty one is a place to insert.
+        text: The flat text.
+        frozen: Ranges of `text` that may not change.
+        limits: Most words, spans and share of the text (spec 1.3).
+    """
     ground = _Ground(text, normal_ranges(frozen, len(text)), limits)
     kept: list[Range] = []
     for start, end in sorted({piece for r in ranges for piece in ground.pieces(*r)}):
@@ -318,7 +342,13 @@ def legalise_premerge(
 
 
 def merge_spans(spans: Sequence[Range], text: str, frozen: Sequence[Range]) -> tuple[Range, ...]:
-    """Join neighbours with nothing but editable white space between, so that words have one owner (L8)."""
+    """Join neighbours with nothing but editable white space between, so that words have one owner (L8).
+
+    Args:
+        spans: Sorted, disjoint spans.
+        text: The flat text.
+        frozen: Ranges of `text` that may not change.
+    """
     walls, out = normal_ranges(frozen, len(text)), list[Range]()
     for start, end in spans:
         if out and not text[out[-1][1] : start].strip() and not subtracted(out[-1][1], start, walls):
@@ -329,7 +359,13 @@ def merge_spans(spans: Sequence[Range], text: str, frozen: Sequence[Range]) -> t
 
 
 def subtracted(start: int, end: int, frozen: Sequence[Range]) -> bool:
-    """Whether frozen text cuts the range or stands in it."""
+    """Whether frozen text cuts the range or stands in it.
+
+    Args:
+        start: Start of the range.
+        end: End of the range, exclusive.
+        frozen: Sorted, disjoint ranges; see `normal_ranges`.
+    """
     return subtract(start, end, frozen) != ([(start, end)] if end > start else [])
 
 

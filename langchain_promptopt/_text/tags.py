@@ -48,6 +48,11 @@ def pick_tag(text: str) -> str:
 def insert_tags(text: str, ranges: Sequence[Range], tag: str = "edit") -> str:
     """`text` with each range between marks; ranges are disjoint and sorted.
 
+    Args:
+        text: The text to mark.
+        ranges: Sorted, disjoint ranges of it.
+        tag: Name of the tag; see `pick_tag`.
+
     >>> insert_tags("Be brief.", [(3, 8)])
     'Be <edit>brief</edit>.'
     """

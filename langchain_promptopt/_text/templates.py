@@ -1,15 +1,8 @@
-"""Finds the parts of a template source that are code: variables, marks, blocks, doubled braces.
+"""Template sources: which stretches are code, which variables they name, how new text gets in.
 
-One scanner a format, all in one pass over the source with exact positions. What a scanner
-does not yield is literal text. Each refuses what LangChain would refuse, and what it would
-quietly turn into something else.
-
-What reads as a variable or code mark in text that need not be a valid template: a model's reply.
-
-Template sources: which stretches are code, which variables they name, how new text gets in.
-
-Only literal text is ever edited. Code is an *atom*: a variable, a section or block mark, a
-comment, an escaped brace. VARS says that a child has its parent's `signature`.
+Only literal text is ever edited. Code is an *atom*: a variable, a section or block mark, a comment, an escaped brace.
+One scanner a format finds the atoms in one pass, with exact positions; it refuses what LangChain would refuse, and
+what LangChain would silently turn into something else. A child has its parent's `signature` (the rule VARS).
 """
 
 from __future__ import annotations
@@ -45,12 +38,19 @@ class Atom:
 
 
 def prompt_error(source: str, position: int, what: str, mend: str) -> PromptError:
-    """A PromptError that names the character, counted from 0, and the line, counted from 1."""
+    """A PromptError that names the character, counted from 0, and the line, counted from 1.
+
+    Args:
+        source: The template.
+        position: Index of the character in `source`.
+        what: The problem, as the beginning of a sentence that ends with the place.
+        mend: What the user can do.
+    """
     line = source.count("\n", 0, position) + 1
     return PromptError(f"{what} at character {position}", where=f"line {line}", mend=mend, position=position)
 
 
-# ------------------------------------------------------------------ f-string
+# f-string
 
 _BRACE = re.compile(r"[{}]")
 _SPACED_NAME = re.compile(r"[^\W\d]\w*(?:[ -]\w+)*")
@@ -107,7 +107,7 @@ def _checked(source: str, start: int, name: str) -> str:
     return name
 
 
-# ------------------------------------------------------------------ mustache
+# mustache
 
 _MUSTACHE_SIGNS: dict[str, AtomKind] = {"#": "section", "^": "inverted", "/": "end", "!": "comment", "&": "variable"}
 
@@ -155,7 +155,7 @@ def _match_sections(source: str, start: int, kind: AtomKind, key: str, opened: l
             raise prompt_error(source, start, f"'{key}' is closed, but {wanted}:", "Pair the section tags.")
 
 
-# ------------------------------------------------------------------ jinja2
+# jinja2
 
 _JINJA_BEGIN: dict[str, AtomKind] = {
     "variable_begin": "expression",
@@ -211,7 +211,13 @@ def jinja_names(source: str) -> frozenset[str]:
 
 
 def jinja_error(source: str, line: int, message: str | None) -> PromptError:
-    """The error at the start of `line`, as jinja2 knows no column."""
+    """The error at the start of `line`, as jinja2 knows no column.
+
+    Args:
+        source: The template.
+        line: The line jinja2 names, counted from 1.
+        message: What jinja2 says.
+    """
     position = 0
     for _ in range(line - 1):
         position = source.find("\n", position) + 1
@@ -225,12 +231,12 @@ def _unix_lines(source: str) -> tuple[str, Callable[[int], int]]:
     return source.replace("\r\n", "\n").replace("\r", "\n"), lambda at: at + bisect_left(joints, at)
 
 
-# ------------------------------------------------------------ What reads as a variable or code mark in text that n
+# Placeholders in text that need not be a template
 
 _FSTRING = re.compile(
     r"\{\{|\}\}|(\{[ \t]{0,4}[^\W\d]\w{0,100}(?:[ -]\w{1,40}){0,6}[ \t]{0,4}(?:![rsa])?(?::[^{}\n]{0,40})?\})"
 )
-_DOUBLE_placeholders = re.compile(r"(\{\{\{[^{}\n]{1,200}\}\}\}|\{\{[^{}\n]{1,200}\}\}|\{%[^%\n]{0,300}%\})")
+_DOUBLE_BRACED = re.compile(r"(\{\{\{[^{}\n]{1,200}\}\}\}|\{\{[^{}\n]{1,200}\}\}|\{%[^%\n]{0,300}%\})")
 
 
 def placeholders(text: str, template_format: TemplateFormat | None) -> tuple[str, ...]:
@@ -241,11 +247,11 @@ def placeholders(text: str, template_format: TemplateFormat | None) -> tuple[str
     """
     if template_format is None or template_format == "literal":
         return ()
-    pattern = _FSTRING if template_format == "f-string" else _DOUBLE_placeholders
+    pattern = _FSTRING if template_format == "f-string" else _DOUBLE_BRACED
     return tuple(found for found in pattern.findall(text) if found)
 
 
-# ------------------------------------------------------------ Template sources: which stretches are code, which va
+# Parsed templates
 
 TemplateFormat: TypeAlias = Literal["f-string", "mustache", "jinja2", "literal"]
 FORMATS: tuple[TemplateFormat, ...] = ("f-string", "mustache", "jinja2", "literal")
@@ -407,7 +413,7 @@ def _escapes_html(source: str, atom: Atom) -> bool:
     return not source.startswith(("{{{", "{{&"), atom.start)
 
 
-# ------------------------------------------------------------------ text written by a model
+# Text written by a model
 
 _CODE_MARKS: dict[TemplateFormat, tuple[str, ...]] = {"mustache": ("{{",), "jinja2": ("{{", "{%", "{#")}
 
@@ -499,7 +505,7 @@ def same_code(parent: Template, child_source: str) -> Rejection | None:
     return Rejection("lost_variable", f"{lost[0]!r} is missing") if lost else Rejection("order", "variables moved")
 
 
-# ------------------------------------------------------------------ edit marks in a user's prompt
+# Edit marks in a user's prompt
 
 _KEEP = 'To keep it as plain text, freeze it: freeze = ["re:</?edit>"].'
 

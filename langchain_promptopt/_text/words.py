@@ -2,9 +2,7 @@
 
 A word is a run of letters, marks and digits, joined over apostrophes, hyphens and inner dots.
 In scripts written without spaces every character counts (spec 6.4); limits given in words are
-then doubled by `word_limit`.
-
-Making text from a reply fit its place: talk around it, line ends, blanks at the seams.
+then doubled by `word_limit`. `fit` and its neighbours make text from a reply fit its place.
 """
 
 from __future__ import annotations
@@ -44,7 +42,13 @@ def word_ranges(text: str) -> tuple[Range, ...]:
 
 
 def words_between(text: str, start: int, end: int) -> tuple[Range, ...]:
-    """Words of `text[start:end]` as offsets in `text`."""
+    """Words of `text[start:end]` as offsets in `text`.
+
+    Args:
+        text: The text.
+        start: Start of the stretch.
+        end: End of the stretch, exclusive.
+    """
     return tuple(m.span() for m in _WORDS.finditer(text, start, end))
 
 
@@ -92,7 +96,13 @@ def solid_tokens(text: str) -> tuple[Range, ...]:
 
 
 def snap_range(start: int, end: int, tokens: Sequence[Range]) -> Range:
-    """The range grown to the edges of the words and letters it cuts (spec 1.4 step 3)."""
+    """The range grown to the edges of the words and letters it cuts (spec 1.4 step 3).
+
+    Args:
+        start: Start of the range.
+        end: End of the range, exclusive.
+        tokens: `solid_tokens` of the text.
+    """
     before, after = _token_at(start, tokens), _token_at(end, tokens)
     return (before[0] if before else start, after[1] if after else end)
 
@@ -112,7 +122,13 @@ def _token_at(at: int, tokens: Sequence[Range]) -> Range | None:
 
 
 def words_inside(words: Sequence[Range], start: int, end: int) -> tuple[int, int]:
-    """Indices `i, j` such that `words[i:j]` lie wholly in the range."""
+    """Indices `i, j` such that `words[i:j]` lie wholly in the range.
+
+    Args:
+        words: Sorted ranges of words, as `word_ranges` gives them.
+        start: Start of the range.
+        end: End of the range, exclusive.
+    """
     first = bisect_left(words, start, key=lambda w: w[0])
     last = bisect_right(words, end, key=lambda w: w[1])
     return first, max(first, last)
@@ -134,7 +150,7 @@ def shorten(text: str, n: int) -> str:
     return text[:end].rstrip() + "…" if n > 0 else ""
 
 
-# ------------------------------------------------------------ Making text from a reply fit its place: talk around
+# Making text from a reply fit its place
 
 _TALK_BEFORE = re.compile(
     r"\s*(?:sure|certainly|of course|okay|ok|here(?:['’]s| is| are)|absolutely|great|got it"
@@ -153,6 +169,12 @@ _FENCED = re.compile(r"(?:\A|\n)```[^\n`]{0,40}\r?\n")
 
 def strip_talk(said: str, text: str, open_begin: bool, open_end: bool) -> str:  # noqa: FBT001
     r"""A reply without preamble and closing remark, where no fixed text tells them from new text.
+
+    Args:
+        said: The reply.
+        text: The parent's text; what it holds itself is not taken for talk.
+        open_begin: Whether no fixed text marks the beginning.
+        open_end: Whether no fixed text marks the end.
 
     >>> strip_talk("Sure! Here is the prompt:\n\nBe kind.", "Be brief.", True, True)
     'Be kind.'
@@ -178,6 +200,11 @@ def fit(raw: str, text: str, span: Range) -> str:
     """`raw`, read from between fixed text, as the replacement of `text[span]`.
 
     White space at a seam belongs to the side that has it in `text`; an insertion brings its own.
+
+    Args:
+        raw: What the reply has between the fixed stretches.
+        text: The parent's text.
+        span: The range of `text` that is replaced.
     """
     start, end = span
     old, new = text[start:end], _line_ends(raw, text)
@@ -200,6 +227,11 @@ def _line_ends(new: str, text: str) -> str:
 
 def pad_insertion(text: str, at: int, new: str) -> str:
     """`new` with the blanks it needs so that words do not grow together at `at` (spec 1.4 step 6).
+
+    Args:
+        text: The text to insert into.
+        at: Where, in `text`.
+        new: What is inserted.
 
     >>> pad_insertion("Be brief.", 8, "and kind"), pad_insertion("请回答。", 3, "简短")
     (' and kind', '简短')

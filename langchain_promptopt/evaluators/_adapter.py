@@ -108,6 +108,11 @@ def _of_mapping(value: Mapping[str, Any], name: str, *, listed: bool) -> Iterato
 def number_of(result: Returned, key: str, scale: Scale) -> float | None:
     """The raw score of a result; None where it has none, or is a category that is worth no declared score.
 
+    Args:
+        result: One result of an evaluator.
+        key: Its score key, for messages.
+        scale: The declared range and the scores of categories.
+
     Raises:
         EvaluatorError: What came is no number, or is none of the declared categories.
         ValueError: NaN, which is neither a score nor the statement that there is none.
@@ -330,7 +335,19 @@ async def score_all(
     inputs: Mapping[str, Any] | None = None,
     steps: Sequence[Any] = (),
 ) -> EvalResult:
-    """The verdicts of all evaluators on one reply, merged; arguments and errors as of `Evaluator.score`."""
+    """The verdicts of all evaluators on one reply, merged.
+
+    Args:
+        evaluators: Evaluators in the order in which the user gave them.
+        example: The example.
+        output: What the chain returned.
+        run: In place of the light run object that is made of these.
+        inputs: In place of the inputs of the example.
+        steps: Runs of the chain's parts, for `run.child_runs`.
+
+    Raises:
+        EvaluatorFailed: One of them failed, or two gave the same score key.
+    """
     scores: dict[str, float] = {}
     comments: dict[str, str] = {}
     metadata: dict[str, Mapping[str, Any]] = {}

@@ -212,6 +212,17 @@ def choice_match(outputs: Any, reference_outputs: Any, inputs: Any = None) -> di
     The letter is the first after the last cue, else the only one, else the option whose text
     the reply repeats (then the options are read from `inputs`).
 
+    Args:
+        outputs: What the chain returned: a text, or a mapping with one.
+        reference_outputs: The reference: "(B)", "B", the text of the option, or a mapping with one of them.
+        inputs: The inputs of the example, in which the options are listed.
+
+    Returns:
+        `key`, `score` (0 or 1), `comment` and `metadata`, as LangSmith reads them.
+
+    Raises:
+        EvaluatorError: The reference is no option letter.
+
     >>> choice_match("The answer is (b).", {"answer": "(B)"})["score"]
     1.0
     """

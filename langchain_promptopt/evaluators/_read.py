@@ -1,12 +1,9 @@
-r"""Text as a reader sees it: invisible characters gone, one form for equal-looking letters.
+"""Reads the answer out of a reply: a number, an option letter or a label (spec 4.2).
 
-Where a reply announces its answer: "####", "\boxed", "the answer is", "Answer:" and their translations.
-
-The number in a reply, exact: separators, signs, widths and currency are form, digits are not.
-
-The option letter in a reply: after the last cue, else the only letter, else the option's own text (spec 4.2).
-
-The label in a reply: the whole reply, else exactly one label as a whole word after the cue (spec 4.2).
+Text is compared as a reader sees it: without invisible characters, with one form for letters that look equal. Of a
+number only the digits count; separators, signs, widths and currency are form. An option letter is the one after the
+last cue, else the only one, else the option whose text is repeated. A label is the whole reply, else exactly one label
+as a whole word after the cue.
 """
 
 from __future__ import annotations
@@ -120,7 +117,7 @@ def shown(value: Any, limit: int = 120) -> str:
     return f"'{text}'"
 
 
-# ------------------------------------------------------------ Where a reply announces its answer: "####", "\boxed"
+# Where a reply announces its answer: "####", "\boxed", "the answer is", and translations
 
 _NOUN = r"(?:answers?|respuesta|respostas?|réponse|risposta|antwort|ответ|الإجابة|الجواب|答案|答え|정답)"
 _VERB = r"(?:(?:is|are|es|est|ist|lautet|é|è|هي|هو)\b|[:=\uff1a]|是|为|為|は|은)"
@@ -140,7 +137,7 @@ def after_cue(text: str) -> str | None:
     return text[ends[-1] :] if ends else None
 
 
-# ------------------------------------------------------------ The number in a reply, exact: separators, signs, wid
+# The number in a reply
 
 _SEPARATORS = ",'’_\u00a0\u2009\u202f"
 _SIGNS = str.maketrans(
@@ -221,7 +218,7 @@ def is_only_number(text: str) -> bool:
     return found is not None and found.end() == len(plain) and len(_values(found)) == 1
 
 
-# ------------------------------------------------------------ The option letter in a reply: after the last cue, el
+# The option letter in a reply (spec 4.2)
 
 _BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
 _LISTED = re.compile(r"^[ \t]*([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)
@@ -319,7 +316,7 @@ def _only_letter(plain: str, known: Mapping[str, str]) -> str | None:
     return letters.pop() if len(letters) == 1 else None
 
 
-# ------------------------------------------------------------ The label in a reply: the whole reply, else exactly
+# The label in a reply (spec 4.2)
 
 _OPPOSITES: tuple[frozenset[str], ...] = (
     frozenset({"yes", "no"}),
@@ -394,7 +391,10 @@ def _named(text: str, table: _Table, *, closed: bool) -> set[str]:
 def parse_label(text: str, labels: Iterable[str], *, closed: bool = True) -> str | None:
     """The one label a reply names, as it is spelt in `labels`, or None when it names none or several.
 
-    `closed=False` says that there are labels beyond these.
+    Args:
+        text: The reply.
+        labels: All labels known, in the spelling that is returned.
+        closed: False where there are labels beyond these.
 
     >>> parse_label("Label: INVALID.", ["valid", "invalid"]), parse_label("yes and no", ["yes", "no"])
     ('invalid', None)

@@ -1,7 +1,7 @@
 """From what users write (functions, names, "module:function", mappings) to evaluators ready to run.
 
 Summary evaluators, LangSmith's functions over all rows of an experiment at once such as an F1 or a kappa, cannot
-steer a search that scores rows, and decide nothing: their values are told beside the verdict.
+steer a search that scores single rows, and decide nothing: their values are shown beside the verdict.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def hash_of(evaluator: Any, settings: Mapping[str, Any]) -> str:
     return content_hash([fingerprint(evaluator), dict(settings)])
 
 
-# ------------------------------------------------------------ From what users write (functions, names, "module:fun
+# From what users write to evaluators
 
 _SETTINGS = ("evaluator", "key", "range", "direction", "values")
 
@@ -245,7 +245,7 @@ def loaded(spec: str, import_from: Path | None) -> Any:
         raise EvaluatorError(error.what, where=error.where, mend=error.mend) from error.__cause__
 
 
-# ------------------------------------------------------------ Summary evaluators: LangSmith's functions over all r
+# Summary evaluators
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,7 @@
 """Exact tests of paired differences, with nothing but the standard library.
 
-Binary scores: the sign test, and at any margin the paired score test with its interval. Tango, T. (1998),
-Statistics in Medicine 17, 891-908: for n pairs, b of them better and c worse, the difference delta is tested
-with the variance estimated under the hypothesis itself, which stays sensible for few or no discordant pairs.
-Its normal tail can be up to twice too small near the boundary, so what decides is the exact unconditional
-p-value: the largest chance, over every discordance the hypothesis allows, of a table whose statistic is at
-least the observed one.
-
-Differences of any size: the one-sided sign-flip permutation test. Under the null a difference is as likely as
-its negative, so all 2^n sign patterns of the observed sizes are equally likely. The number of patterns for
-each value of the sum is a polynomial product, and Python's long integers multiply it in a few shifts and
-additions, so no sampling is needed. Where differences share no small denominator they are rounded to a grid
-first. Rounding is an odd function, f(-d) = -f(d), so the rounded sum is itself a statistic for which the test
-is exact; all that is lost is resolution.
+Binary scores: the sign test, and at any margin the paired score test of Tango (1998), Statistics in Medicine 17,
+891-908, with its interval. Differences of any size: the one-sided sign-flip permutation test.
 """
 
 from __future__ import annotations
@@ -57,7 +46,13 @@ def sign_test(wins: int, losses: int) -> float:
 
 
 def binomial_pmf(k: int, n: int, p: float) -> float:
-    """P(X = k) for X ~ Bin(n, p)."""
+    """P(X = k) for X ~ Bin(n, p).
+
+    Args:
+        k: Successes, 0 to `n`.
+        n: Trials.
+        p: Chance of a success in one trial, 0 to 1.
+    """
     if p <= 0.0 or p >= 1.0:
         return float(k == (0 if p <= 0.0 else n))
     return exp(lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) + k * log(p) + (n - k) * log1p(-p))
@@ -65,6 +60,11 @@ def binomial_pmf(k: int, n: int, p: float) -> float:
 
 def binomial_tail(k: int, n: int, p: float) -> float:
     """P(X >= k) for X ~ Bin(n, p), by the regularised incomplete beta function I_p(k, n - k + 1).
+
+    Args:
+        k: The least number of successes that counts.
+        n: Trials.
+        p: Chance of a success in one trial, 0 to 1.
 
     >>> round(binomial_tail(6, 10, 0.5), 6)
     0.376953
@@ -139,6 +139,15 @@ _NEGLIGIBLE = 1e-10
 def tango_statistic(b: float, c: float, n: int, delta: float) -> float:
     """The score statistic for "better minus worse is `delta`"; large when the truth is above.
 
+    Args:
+        b: Pairs in which the candidate is better.
+        c: Pairs in which it is worse.
+        n: All pairs, ties included.
+        delta: Difference of the two success rates under the hypothesis, -1 to 1.
+
+    Returns:
+        A standard normal number under the hypothesis.
+
     >>> round(tango_statistic(8, 1, 50, 0.0), 4)
     2.3333
     """
@@ -151,7 +160,14 @@ def tango_statistic(b: float, c: float, n: int, delta: float) -> float:
 
 
 def constrained_worse(b: float, c: float, n: int, delta: float) -> float:
-    """The maximum-likelihood share of worse pairs, given that better minus worse is `delta`."""
+    """The maximum-likelihood share of worse pairs, given that better minus worse is `delta`.
+
+    Args:
+        b: Pairs in which the candidate is better.
+        c: Pairs in which it is worse.
+        n: All pairs, ties included.
+        delta: The given difference of the two success rates, -1 to 1.
+    """
     half = -b - c + (2 * n - b + c) * delta
     root = sqrt(max(0.0, half * half + 8 * n * c * delta * (1 - delta)))
     return max(0.0, (root - half) / (4 * n), -delta)
@@ -159,7 +175,17 @@ def constrained_worse(b: float, c: float, n: int, delta: float) -> float:
 
 @lru_cache(maxsize=4096)
 def tango_interval(b: float, c: float, n: int, alpha: float) -> tuple[float, float]:
-    """Both limits at one-sided level `alpha` each: all `delta` that the score test keeps."""
+    """Both limits at one-sided level `alpha` each: all `delta` that the score test keeps.
+
+    Args:
+        b: Pairs in which the candidate is better.
+        c: Pairs in which it is worse.
+        n: All pairs, ties included.
+        alpha: One-sided level of each limit.
+
+    Returns:
+        The lower and the upper limit of the difference, each -1 to 1.
+    """
     z = normal_quantile(1 - alpha)
     estimate = (b - c) / n
     low, high = _crossing(b, c, n, z, (-_EDGE, estimate)), _crossing(b, c, n, -z, (estimate, _EDGE))
@@ -181,8 +207,19 @@ def _crossing(b: float, c: float, n: int, z: float, bracket: tuple[float, float]
 def score_p(b: int, c: int, n: int, margin: float, alpha: float) -> float:
     """One-sided p-value of "better minus worse is at most `margin`", for use at level `alpha`.
 
-    The larger of Tango's normal tail and the exact unconditional tail, so that neither an
-    asymptotic nor a grid can make it too small. Above 0.1 the normal tail alone answers.
+    Tango's variance is estimated under the hypothesis, which stays sensible for few or no discordant pairs. His
+    normal tail can be up to twice too small near the boundary, so the exact unconditional p-value is taken too:
+    the largest chance, over every discordance the hypothesis allows, of a table at least as extreme.
+
+    The larger of the two counts, so that neither an asymptotic nor a grid can make it too small. Above 0.1 the
+    normal tail alone answers.
+
+    Args:
+        b: Pairs in which the candidate is better.
+        c: Pairs in which it is worse.
+        n: All pairs, ties included.
+        margin: What the difference must exceed; negative for non-inferiority.
+        alpha: One-sided level at which the p-value will be read.
     """
     observed = tango_statistic(b, c, n, margin)
     asymptotic = normal_tail(observed)
@@ -255,6 +292,10 @@ _GROWTH = 32
 def sign_flip_p(differences: Sequence[float]) -> float:
     """P(sum of randomly signed differences >= the observed sum).
 
+    Under the null a difference is as likely as its negative, so all 2^n sign patterns are equally likely. They are
+    counted, not sampled: the number of patterns for each sum is a polynomial product, which Python's long integers
+    multiply in a few shifts and additions.
+
     Equals the exact sign test when all differences that are not zero have one size.
 
     >>> sign_flip_p([1, 1, 1, 1, 1, 1, 0, 0])
@@ -273,6 +314,8 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
 def whole_steps(differences: Sequence[float]) -> list[int]:
     """The differences as integers: exact multiples of a common unit, or rounded to a fine grid.
+
+    Rounding is an odd function, f(-d) = -f(d), so the test of the rounded sum is still exact; only resolution is lost.
 
     >>> whole_steps([1 / 3, -2 / 3, 0.5])
     [2, -4, 3]

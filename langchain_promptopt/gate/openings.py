@@ -1,13 +1,8 @@
-"""How often test rows were looked at: an append-only file beside the config.
+"""How often test rows were opened: an append-only file of JSON lines beside the config.
 
 Every look at the same rows is another chance for luck, so the gate's level falls with the number of earlier openings
-that share a row with this one. An opening is written, and on disk, before its first paid call. Two openings are the
-same one only if the run's own journal holds the mark of the first: a run that draws its answers again looks again,
-whatever it is called. One line is one JSON object.
-
-A row is what the prompts read of it, value by value. It is kept as the hashes of those values, without their names:
-a renamed column, letter case or a column that no prompt reads changes nothing, and a prompt that reads more or fewer
-columns than the one before meets the same rows. Lines of the first format hold one hash of all inputs; they count too.
+that share a row with this one. An opening is on disk before its first paid call. Two openings are the same only if the
+run's own journal holds the mark of the first: a run that draws its answers again opens the rows again.
 """
 
 from __future__ import annotations
@@ -55,7 +50,11 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class RowMark:
-    """By what a test row is recognised.
+    """By what a test row is recognised: what the prompts read of it, value by value.
+
+    The values are kept as hashes, without their names: a renamed column, letter case or a column that no prompt reads
+    changes nothing, and a prompt that reads more or fewer columns than the one before meets the same rows. Lines of
+    the first format hold one hash of all inputs; they count too.
 
     Args:
         read: Hashes of the values that are read: one set for each prompt, two in a comparison.

@@ -1,11 +1,9 @@
 """Paired rows: what both sides did on the same example, and one metric of them as a mean difference a cluster.
 
-Rules (product contract, section 8). A cell that infrastructure lost removes its pair; a failure the
-prompt caused scores 0. Cells lost on one side only are remembered: when one side lost clearly more of
-them than the other there is no verdict, and a gain must survive counting the candidate's as 0. Served
-model names must not change during the test, nor differ between sides unless models are what is compared.
-
-Output length, refusals, parse failures and cost are watched: the gate warns of them and never decides by them.
+Rules of the product contract, section 8: a cell lost to infrastructure removes its pair; a failure that the prompt
+caused scores 0. Cells lost on one side only are counted: when one side lost clearly more of them there is no verdict,
+and a gain must survive counting the candidate's as 0. Served models must not change during the test, nor differ
+between sides unless models are compared. Output length, refusals, parse failures and cost are only watched.
 """
 
 from __future__ import annotations
@@ -306,7 +304,13 @@ class Contrast:
 
 
 def contrast(rows: Iterable[PairedRow], metric: str, of_row: Callable[[PairedRow], RowMeans | None]) -> Contrast:
-    """Average rows into clusters; rows for which `of_row` gives None are left out."""
+    """Average rows into clusters; rows for which `of_row` gives None are left out.
+
+    Args:
+        rows: Paired examples, in any order.
+        metric: Name of the result.
+        of_row: The means of both sides for one example, as `by_metric`, `by_weights` and `by_side` give them.
+    """
     by_cluster: dict[str, list[RowMeans]] = {}
     for row in rows:
         means = of_row(row)
@@ -408,6 +412,11 @@ def _length(output: object) -> int:
 
 def warning_text(watch: Watch, baseline: float, best: float) -> str:
     """One sentence about a watched number that rose.
+
+    Args:
+        watch: What was watched; `relative` chooses between per cent of growth and two shares.
+        baseline: Its mean on the baseline, in its own unit (a share of calls is 0 to 1).
+        best: The same of the candidate.
 
     >>> warning_text(WATCHED[0], 100.0, 150.0)
     'output length rose by 50 % (100 to 150)'

@@ -1,4 +1,4 @@
-"""What a number of test clusters can show: power, least detectable gain, rows needed; said before any call is paid.
+"""What a number of test clusters can show, before any call is paid: power, least detectable gain, rows needed.
 
 Exact for binary scores at margin 0, because there the sign test is the test: the number of rows that
 differ is binomial, and so is the number of wins among them. Normal approximation at other margins and
@@ -77,6 +77,13 @@ def minimum_detectable_effect(
 ) -> float | None:
     """The smallest true gain found with chance `power`, to a tenth of a point; None when no gain is.
 
+    Args:
+        n: Independent test rows.
+        discordance: Share of rows on which the sides differ, 0 to 1.
+        alpha: One-sided level.
+        power: Chance of finding it.
+        margin: What the gain must exceed.
+
     >>> minimum_detectable_effect(5, 0.2, 0.025) is None
     True
     """
@@ -117,6 +124,13 @@ def rows_needed(
     """Independent rows that find a true `gain` with chance `power`; None when no number up to a million does.
 
     From the normal approximation upwards in steps of 2 %, because exact power is a saw.
+
+    Args:
+        gain: True difference of the two success rates.
+        discordance: Share of rows on which the sides differ; at least `gain`.
+        alpha: One-sided level.
+        power: Chance of finding it.
+        margin: What the gain must exceed.
     """
     if gain <= margin:
         return None
@@ -135,7 +149,19 @@ def rows_needed(
 def spread_rows_needed(
     gain: float, spread: float, alpha: float, power: float = 0.8, *, margin: float = 0.0, worst: float = -1.0
 ) -> int | None:
-    """The same for cluster differences with standard deviation `spread`; arguments as there."""
+    """The same for cluster differences with standard deviation `spread`, by the normal approximation.
+
+    Args:
+        gain: True mean difference, on the 0-1 scale.
+        spread: Standard deviation of the cluster differences.
+        alpha: One-sided level.
+        power: Chance of finding it.
+        margin: What the gain must exceed.
+        worst: The difference that an example shows which fails outright.
+
+    Returns:
+        Clusters, or None when no number up to a million is enough.
+    """
 
     def enough(rows: int) -> bool:
         return spread_detectable_effect(rows, spread, alpha, power, margin=margin, worst=worst) <= gain

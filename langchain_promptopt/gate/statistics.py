@@ -1,26 +1,8 @@
 """One test and one interval for a mean of paired cluster differences, whatever the scores are.
 
-What decides, by the differences found (product contract, section 8):
-
-* all in {-1, 0, 1} (binary scores without repeats): the exact sign test at margin 0, the exact
-  unconditional score test at other margins, Tango's interval;
-* clusters that all show one difference: the exact chance that this is so (`_equal`);
-* few clusters unlike the rest: the test of binary scores, after rounding the sums of gains and of losses to whole
-  pairs to the candidate's disadvantage, because resampling such data is meaningless. A bounded
-  difference varies less than a coin with the same mean, so this errs on the safe side;
-* all others: the studentized bootstrap, and at margin 0 the sign-flip permutation test beside it:
-  both must reject, because flipping signs takes a small gain and a large loss for exchangeable.
-
-No resample contains what the sample does not. A candidate that gains a little on most examples and fails
-outright on one in fifty shows gains alone on most small test sets. Scores are bounded, so the worst of what
-stayed unseen is known: a share q of examples that fail outright is missed with chance (1 - q)^n, and the
-p-value is the largest, over q, of that chance times the p-value of what was seen against the mean it would
-have to have then. Where the spread of the scores is large beside an outright failure over n this adds
-nothing; where every gain is small beside it, it decides (`unseen_p`).
-
-Intervals are two-sided with `alpha` on each side, so 95 % at the usual 0.025. They are the inverted
-test: the lower limit lies above the margin exactly when the test rejects. The sign-flip test and an
-interval may disagree by a hair; the limit is then moved to the margin, on the test's side.
+`exceeds` chooses the test by the differences found. Intervals are two-sided with `alpha` on each side, so 95 % at the
+usual 0.025. They are the inverted test: the lower limit lies above the margin exactly when the test rejects. Where
+the sign-flip test and an interval disagree slightly, the limit is moved to the margin, on the test's side.
 """
 
 from __future__ import annotations
@@ -86,6 +68,17 @@ def exceeds(
     bounds: Bounds = _ANY,
 ) -> Comparison:
     """Test one-sided whether the mean of `differences` is above `margin`, with an interval that agrees.
+
+    What decides, by the differences found (product contract, section 8):
+
+    * all in {-1, 0, 1} (binary scores without repeats): the exact sign test at margin 0, the exact unconditional
+      score test at other margins, Tango's interval;
+    * clusters that all show one difference: the exact chance that this is so (`_equal`);
+    * few clusters unlike the rest: the test of binary scores, after rounding the sums of gains and of losses to
+      whole pairs to the candidate's disadvantage, because resampling such data is meaningless. A bounded difference
+      varies less than a coin with the same mean, so the test errs on the safe side;
+    * all others: the studentized bootstrap, and at margin 0 the sign-flip permutation test beside it. Both must
+      reject, because flipping signs treats a small gain and a large loss as exchangeable.
 
     Args:
         differences: One mean difference a cluster, each between -1 and 1.
@@ -218,6 +211,12 @@ def unseen_shares(n: int, alpha: float) -> tuple[tuple[float, float], ...]:
 def unseen_p(p_of_seen: Callable[[float], float], n: int, margin: float, worst: float, alpha: float) -> float:
     """The p-value of "the mean is at most `margin`" with examples in mind that no row of the sample shows.
 
+    No resample contains what the sample does not. A candidate that gains a little on most examples and fails outright
+    on one in fifty shows only gains on most small test sets. Scores are bounded, so the worst of what stayed unseen is
+    known: a share q of examples that fail outright is missed with chance (1 - q)^n. The p-value is the largest, over
+    q, of that chance times the p-value of what was seen against the mean it would then need. This decides where every
+    gain is small beside an outright failure over n; where the scores vary more than that, it adds nothing.
+
     Args:
         p_of_seen: The p-value of "the mean of examples like these is at most its argument".
         n: Rows of the sample.
@@ -233,7 +232,14 @@ def unseen_p(p_of_seen: Callable[[float], float], n: int, margin: float, worst: 
 
 
 def unseen_limit(limit_of_seen: Callable[[float], float], n: int, worst: float, alpha: float) -> float:
-    """The lower limit that `unseen_p` inverts to, from the lower limits of what was seen by their level."""
+    """The lower limit that `unseen_p` inverts to, from the lower limits of what was seen by their level.
+
+    Args:
+        limit_of_seen: The lower limit of what was seen, by its level.
+        n: Rows of the sample.
+        worst: The difference that an outright failure shows.
+        alpha: One-sided level of the limit.
+    """
     found = ((1 - q) * limit_of_seen(alpha / chance) + q * worst for chance, q in unseen_shares(n, alpha))
     return min(limit_of_seen(alpha), *found)
 
@@ -290,6 +296,11 @@ def studentized(differences: Sequence[float], rng: Random, resamples: int) -> St
     """Resample clusters. Needs at least two different values.
 
     A value travels with its square as one complex number, because one `sum` then gives both moments.
+
+    Args:
+        differences: One mean difference a cluster.
+        rng: Randomness of the resamples.
+        resamples: How many to draw; see `resamples_for`.
     """
     n = len(differences)
     mean = fsum(differences) / n

@@ -27,7 +27,7 @@ from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds, s
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from langchain_promptopt.gate.pairs import Contrast, PairedRow, Pairs
+    from langchain_promptopt.gate.pairs import PairedRow, Pairs
     from langchain_promptopt.recipe import Gate
     from langchain_promptopt.types import Outcomes
 
@@ -169,7 +169,17 @@ class Level:
 
 
 def primary_entry(found: Contrast, level: Level, *, margin: float, worth: float) -> tuple[TestEntry, Comparison]:
-    """The deciding metric: improved, no gain (upper bound below what is worth having), or inconclusive."""
+    """The deciding metric: improved, no gain (upper bound below what is worth having), or inconclusive.
+
+    Args:
+        found: The metric on both sides.
+        level: The level of this opening, and what else all metrics of one decision share.
+        margin: What the gain must exceed (`gate.min_improvement`).
+        worth: The least gain worth having; an upper limit below it means "no gain".
+
+    Returns:
+        The line of the table and the comparison behind it.
+    """
     tested = level.compare(found, margin)
     verdict: EntryVerdict = "inconclusive"
     if tested.p_value < level.at:
@@ -183,7 +193,13 @@ def primary_entry(found: Contrast, level: Level, *, margin: float, worth: float)
 
 
 def guard_entry(found: Contrast, level: Level, *, margin: float) -> TestEntry:
-    """A metric that must not fall by more than `margin`: held, broken, or not shown either way."""
+    """A metric that must not fall by more than `margin`: held, broken, or not shown either way.
+
+    Args:
+        found: The metric on both sides.
+        level: The level of this opening, and what else all metrics of one decision share.
+        margin: How much it may fall, 0 to 1.
+    """
     tested = level.compare(found, -margin)
     verdict: EntryVerdict = "inconclusive"
     if tested.p_value < level.at:
@@ -197,7 +213,13 @@ def guard_entry(found: Contrast, level: Level, *, margin: float) -> TestEntry:
 
 
 def watched_entry(found: Contrast, level: Level, *, warns: bool) -> TestEntry:
-    """Something only watched, in its own unit, with a normal interval."""
+    """Something only watched, in its own unit, with a normal interval.
+
+    Args:
+        found: The number on both sides, in its own unit.
+        level: The level of this opening, and what else all metrics of one decision share.
+        warns: Whether its rise is worth a warning; see `pairs.WATCHED`.
+    """
     half = normal_quantile(1 - level.at) * spread(found.differences) / sqrt(max(1, found.clusters))
     tested = Comparison(
         sign_flip_p(found.differences), found.difference - half, found.difference + half, "sign-flip permutation"

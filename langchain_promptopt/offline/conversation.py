@@ -1,8 +1,7 @@
 """Reads a conversation of the steps: what is asked for, in which form, about which prompt and rows.
 
-A request is known by the wording of the meta-prompt files themselves, as any model would know it.
-
-The rows of a request as cases: input text, expected label, given label, in terms of the prompt's manual.
+A request is recognised by the wording of the meta-prompt files themselves, as any model would recognise it. Its
+examples are read as cases: input text, expected label and given label, in terms of the prompt's manual.
 """
 
 from __future__ import annotations
@@ -24,10 +23,7 @@ from langchain_promptopt.steps.base import load
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from langchain_promptopt.offline.manual import Place
-
-    pass
-    from langchain_promptopt.offline.manual import Manual
+    from langchain_promptopt.offline.manual import Manual, Place
 
 Kind: TypeAlias = Literal[
     "reasons", "inspect", "quote", "echo", "index", "slots", "reply", "global", "induce", "summarise"
@@ -243,7 +239,7 @@ def _slots(marked: str, prompt: str) -> tuple[str, tuple[Place, ...]]:
     return "edit", ()
 
 
-# ------------------------------------------------------------ The rows of a request as cases: input text, expected
+# The rows of a request as cases
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +363,14 @@ def telling_words(case: Case, evidence: Evidence, spent: frozenset[str]) -> list
 
     Words are left out that other shown rows use under other labels, that the label's line has
     already, or whose addition has not paid before (`spent`).
+
+    Args:
+        case: The example that is wrong.
+        evidence: All examples shown.
+        spent: Stems of words whose addition did not help.
+
+    Returns:
+        At most `_ENOUGH` words, in lower case.
     """
     manual = evidence.manual
     own = manual.names[case.expected] | {s for c in manual.labels[case.expected].cues for s in c.stems}

@@ -1,10 +1,6 @@
-"""Small changes of a prompt's text, and where they may stand.
+"""Small changes of a prompt that turn a wrong example right, the marks they need, and the choice among them.
 
-From patches to marks: the words somebody must be allowed to change so that a patch can be made.
-
-What could be changed in the prompt so that one wrong row comes out right.
-
-Chooses fixes by trying them on the rows shown: mend what is wrong, keep what is right, change little.
+A fix is chosen by trying it on the examples shown: it corrects what is wrong, keeps what is right and changes little.
 """
 
 from __future__ import annotations
@@ -25,11 +21,8 @@ from langchain_promptopt.offline.task import DOUBT, Judgement, judge
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from langchain_promptopt.offline.manual import Manual, Place, Rule
-
-    pass
-
-    from langchain_promptopt.offline.conversation import Case, Evidence
+    from langchain_promptopt.offline.conversation import Evidence
+    from langchain_promptopt.offline.manual import Manual
 
 _SLIDE = 3
 
@@ -71,6 +64,11 @@ def collide(patches: Sequence[Patch], others: Sequence[Patch]) -> bool:
 
 def fitted(text: str, patches: Sequence[Patch], slots: Sequence[Place] | None) -> tuple[Patch, ...] | None:
     """The patches, each slid to lie inside a place that may change; None when one cannot.
+
+    Args:
+        text: The prompt.
+        patches: Changes of it.
+        slots: Places that may change; None for all of the prompt.
 
     >>> fitted('"a", "b".', [Patch(3, 8, "")], [(1, 7)])
     (Patch(start=2, end=7, new=''),)
@@ -129,7 +127,13 @@ def without_trigger(rule: Rule, met: Iterable[int]) -> tuple[Patch, ...] | None:
 
 
 def line_removal(text: str, line: Place, sentence: Place) -> Patch:
-    """Take out a rule: its line with its list mark where it is alone there, else the sentence."""
+    """Take out a rule: its line with its list mark where it is alone there, else the sentence.
+
+    Args:
+        text: The prompt.
+        line: The line of the rule, without its list mark.
+        sentence: The rule itself.
+    """
     if text[line[0] : sentence[0]].strip() or text[sentence[1] : line[1]].strip():
         start = sentence[0] - 1 if text[sentence[0] - 1 : sentence[0]] == " " else sentence[0]
         return Patch(start, sentence[1], "")
@@ -137,7 +141,13 @@ def line_removal(text: str, line: Place, sentence: Place) -> Patch:
 
 
 def more_triggers(text: str, rule: Rule, words: Sequence[str]) -> Patch:
-    """Add triggers to a rule's list, in the quotes it uses."""
+    """Add triggers to a rule's list, in the quotes it uses.
+
+    Args:
+        text: The prompt.
+        rule: The rule whose list grows.
+        words: The new triggers.
+    """
     start, end = rule.triggers[-1].place
     quote = re.match(r"[\"“«`']?", text[start:end])
     opener = quote.group() if quote and rule.triggers[-1].exact else ""
@@ -148,7 +158,18 @@ def more_triggers(text: str, rule: Rule, words: Sequence[str]) -> Patch:
 def more_cues(
     text: str, manual: Manual, label: int, words: Sequence[str], slots: Sequence[Place] | None
 ) -> Patch | None:
-    """Add cue words to a label's line: at its end, or where the slots allow it inside the line."""
+    """Add cue words to a label's line: at its end, or where the slots allow it inside the line.
+
+    Args:
+        text: The prompt.
+        manual: The prompt as read.
+        label: Index of the label in `manual.labels`.
+        words: The new cues.
+        slots: Places that may change; None for all of the prompt.
+
+    Returns:
+        The change, or None where no slot allows it.
+    """
     known = manual.labels[label]
     start, end = known.body
     joint = ": " if end <= start or not text[start:end].strip() else ", "
@@ -165,7 +186,14 @@ def more_cues(
 
 
 def like_rule(text: str, rule: Rule, name: str, words: Sequence[str]) -> str:
-    """A new rule in the wording of an old one, with other words and another label."""
+    """A new rule in the wording of an old one, with other words and another label.
+
+    Args:
+        text: The prompt.
+        rule: The rule to take as a model.
+        name: The label the new rule gives.
+        words: Its triggers.
+    """
     first, last = rule.triggers[0].place, rule.triggers[-1].place
     quoted = " or ".join(f'"{w}"' for w in words)
     changes = [Patch(first[0], last[1], quoted), Patch(*rule.target, name)]
@@ -173,7 +201,7 @@ def like_rule(text: str, rule: Rule, name: str, words: Sequence[str]) -> str:
     return patched(text[slice(*rule.sentence)], shifted)
 
 
-# ------------------------------------------------------------ From patches to marks: the words somebody must be al
+# From patches to marks
 
 _WORD = re.compile(r"[\w'’\-]+")
 _NEAR = 40
@@ -224,7 +252,13 @@ def place_of(text: str, patch: Patch) -> Place:
 
 
 def markable(text: str, patch: Patch, limits: MarkLimits | None) -> bool:
-    """Whether the place a patch needs may be marked."""
+    """Whether the place a patch needs may be marked.
+
+    Args:
+        text: The prompt.
+        patch: The change.
+        limits: Most words of a mark; None for no limit.
+    """
     if limits is None or limits.w_max is None:
         return True
     start, end = place_of(text, patch)
@@ -241,7 +275,13 @@ def _is_line(text: str, start: int, end: int) -> bool:
 
 
 def marks_of(text: str, fixes: Sequence[Fix], k_max: int) -> list[Mark]:
-    """The places of all patches, in order of the fixes, at most `k_max`, none overlapping."""
+    """The places of all patches, in order of the fixes, at most `k_max`, none overlapping.
+
+    Args:
+        text: The prompt.
+        fixes: The fixes, most important first.
+        k_max: Most marks.
+    """
     out: list[Mark] = []
     for fix in fixes:
         for patch in sorted(fix.patches):
@@ -286,7 +326,13 @@ def _occurrence(body: str, at: int, quote: str) -> int:
 
 
 def as_echo(text: str, marks: Sequence[Mark], tag: str) -> str:
-    """The prompt again with tags around the marks."""
+    """The prompt again with tags around the marks.
+
+    Args:
+        text: The prompt.
+        marks: Disjoint marks, in any order.
+        tag: Name of the tag.
+    """
     out, at = [], 0
     for mark in sorted(marks, key=lambda m: m.place):
         start, end = mark.place
@@ -296,7 +342,13 @@ def as_echo(text: str, marks: Sequence[Mark], tag: str) -> str:
 
 
 def as_numbers(numbered: str, text: str, marks: Sequence[Mark]) -> str:
-    """The JSON list of the index form, by the numbers that stand before the words."""
+    """The JSON list of the index form, by the numbers that stand before the words.
+
+    Args:
+        numbered: The prompt with a number before each word that may change.
+        text: The same without numbers.
+        marks: Marks in offsets of `text`.
+    """
     words = _numbered_words(numbered, text)
     items = []
     for mark in marks:
@@ -321,7 +373,7 @@ def _numbered_words(numbered: str, text: str) -> list[tuple[int, int]]:
     return out if plain <= len(text) else []
 
 
-# ------------------------------------------------------------ What could be changed in the prompt so that one wron
+# Fixes for one wrong example
 
 _MOST_CUES = 3
 
@@ -492,7 +544,7 @@ def _shown(bench: Bench, place: Place) -> str:
     return f'"{said}"'
 
 
-# ------------------------------------------------------------ Chooses fixes by trying them on the rows shown: mend
+# Choosing among fixes
 
 _BROKEN, _PER_WORD, _TOLD, _TASTE = 1.5, 0.03, 3.0, 0.25
 _TRIED = 14
@@ -525,7 +577,16 @@ class Mood:
 
 
 def ranked_fixes(case: Case, bench: Bench, mood: Mood) -> list[Fix]:
-    """The lawful fixes of one row, the most promising first."""
+    """The lawful fixes of one row, the most promising first.
+
+    Args:
+        case: The example.
+        bench: What fixes are made from, and where they may go.
+        mood: What decides between equals.
+
+    Returns:
+        At most `_TRIED` fixes.
+    """
     lawful = []
     for fix in fixes_for(case, bench):
         patches = fitted(bench.prompt, fix.patches, bench.slots)
@@ -535,7 +596,13 @@ def ranked_fixes(case: Case, bench: Bench, mood: Mood) -> list[Fix]:
 
 
 def repairs(bench: Bench, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
-    """At most one fix for each wrong row, together within the limits."""
+    """At most one fix for each wrong row, together within the limits.
+
+    Args:
+        bench: What fixes are made from, and where they may go.
+        mood: What decides between equals.
+        limits: Most places and words that may change.
+    """
     chosen: list[Fix] = []
     for case in bench.evidence.errors:
         patches = [p for f in chosen for p in f.patches]
@@ -548,7 +615,16 @@ def repairs(bench: Bench, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
 
 
 def explorations(bench: Bench, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
-    """Cues to try when no row shown is wrong: words of a right row, where they break nothing shown."""
+    """Cues to try when no row shown is wrong: words of a right row, where they break nothing shown.
+
+    Args:
+        bench: What fixes are made from, and where they may go.
+        mood: What decides between equals.
+        limits: Most places and words that may change.
+
+    Returns:
+        One fix, or none.
+    """
     before = _right(bench, (), bench.evidence.all)
     found = [f for case in bench.evidence.kept for f in ranked_fixes(case, bench, mood) if f.kind in _HARMLESS]
     for fix in sorted(found, key=lambda f: -mood.sway(f)):

@@ -15,12 +15,6 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems, topical
-
-if TYPE_CHECKING:
-    pass
-    from collections.abc import Callable, Sequence
-
 from langchain_promptopt.offline.manual import (
     Cue,
     Fallback,
@@ -37,6 +31,10 @@ from langchain_promptopt.offline.manual import (
     lines_of,
     rules_in,
 )
+from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems, topical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 _NEGATED = re.compile(r"\b(?:no|not|never|without|don't|avoid|instead of)\b[^.;:]{0,25}$", re.I)
 _THING = r"(?:label|name|category|answer|class|intent|word)"
@@ -108,6 +106,11 @@ def _traits(line: str) -> tuple[tuple[str, int, int, bool, str], ...]:
 def put(answer: str, form: Form, because: Callable[[], str]) -> str:
     """`answer` in that form; `because` gives the reason where one is asked for.
 
+    Args:
+        answer: The label.
+        form: The form that the prompt asks for.
+        because: Makes the reason; called only where the form has one.
+
     >>> put("red", Form(case="upper", json_key="colour"), lambda: "")
     '{"colour": "RED"}'
     """
@@ -126,7 +129,7 @@ def put(answer: str, form: Form, because: Callable[[], str]) -> str:
 
 
 _NAME_WEIGHT, _CUE_WEIGHT, _PAIR_WEIGHT, _AGAINST = 1.5, 1.0, 0.5, -1.5
-_QUOTED_reading = re.compile(r"[\"“«`]([^\"”»`\n]{1,60})[\"”»`]")
+_QUOTED = re.compile(r"[\"“«`]([^\"”»`\n]{1,60})[\"”»`]")
 _NOT = re.compile(r"\b(?:not|never|except|excluding|other than)\b[^.,;)\n]*", re.I)
 _FIRST = re.compile(
     r"first (?:matching |fitting )?(?:rule|match|one)[^.\n]{0,40}\b(?:wins|counts|decides|applies)"
@@ -187,7 +190,7 @@ def _cues(body: str) -> tuple[Cue, ...]:
 def _quoted_cues(body: str, against: list[Place]) -> tuple[list[Cue], list[Place]]:
     """Quoted phrases count as they stand; also returns where they are."""
     out, taken = [], []
-    for quoted in _QUOTED_reading.finditer(body):
+    for quoted in _QUOTED.finditer(body):
         found = tuple(stems(quoted.group(1)))
         if found:
             weight = _sign(quoted.start(), against) * (1 + _PAIR_WEIGHT * (len(found) - 1))
@@ -270,7 +273,7 @@ _NOUNS = frozenset(_NOUN.replace("e-?mail", "email|e-mail").split("|")) | {"q"}
 _BARE = str.maketrans("#*_>", "    ")
 _LONGEST_MARKER = 70
 _BLOCK = re.compile(rf"<((?:[a-z]+[_-])?(?:{_NOUN})(?:[_-][a-z]+)?)>", re.I)
-_HEADING_inputs = re.compile(rf"^#{{1,6}}[ \t]+(?:[\w'’]+[ \t]+){{0,2}}(?:{_NOUN})[ \t]*$", re.I | re.M)
+_HEADING = re.compile(rf"^#{{1,6}}[ \t]+(?:[\w'’]+[ \t]+){{0,2}}(?:{_NOUN})[ \t]*$", re.I | re.M)
 _FENCE = re.compile(r'^(?:```+\w*|"""|~~~+)[ \t]*$|"""', re.M)
 _ANSWER_CUE = re.compile(
     r"\n[#*\s]*(?:(?:your|final|the|correct)\s+)?(?:label|answer|category|intent|class|output)[*\s]*:?[*\s]*\Z", re.I
@@ -320,7 +323,7 @@ def _opening(text: str) -> int | None:
     if "</" in text:
         found += [m.start() for m in _BLOCK.finditer(text, floor) if f"</{m.group(1)}>" in text[m.end() :]][:1]
     if not found:
-        found = [m.end() for m in _HEADING_inputs.finditer(text, floor)][-1:] or _fences(text, floor)
+        found = [m.end() for m in _HEADING.finditer(text, floor)][-1:] or _fences(text, floor)
     return min(found, default=None)
 
 

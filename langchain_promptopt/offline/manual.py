@@ -17,8 +17,6 @@ from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    pass
-
 Place: TypeAlias = tuple[int, int]
 
 

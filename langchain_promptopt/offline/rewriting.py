@@ -1,7 +1,4 @@
-"""Whole-prompt rewrites: the same knowledge applied to all of the text, with the losses such rewrites have.
-
-Instructions inferred from examples alone, and what a history of attempts shows.
-"""
+"""Whole-prompt rewrites with the losses such rewrites have, and instructions inferred from examples alone."""
 
 from __future__ import annotations
 
@@ -38,7 +35,13 @@ _DROP, _REWORD, _FORGET = 0.35, 0.6, 0.25
 
 
 def reworded(text: str, rng: Random, rate: float) -> str:
-    """Some phrases of instruction said in other words, case kept; variables are never touched."""
+    """Some phrases of instruction said in other words, case kept; variables are never touched.
+
+    Args:
+        text: The prompt.
+        rng: Randomness of the choice.
+        rate: Chance for each phrase to be replaced, 0 to 1.
+    """
     out = text
     for old, new in _OTHER_WORDS:
         if rng.random() < rate:
@@ -54,6 +57,12 @@ def careless(text: str, rng: Random, carelessness: float, frozen: str = "") -> s
     """Re-words instructions and drops a sentence or a cue here and there, as whole rewrites do.
 
     Lines of `frozen` are repeated word for word.
+
+    Args:
+        text: The prompt.
+        rng: Randomness of the losses.
+        carelessness: How much is re-worded and dropped, 0 to 1.
+        frozen: Text whose lines stay.
     """
     manual = read(text)
     kept = {label.line: label.body for label in manual.labels}
@@ -88,7 +97,13 @@ def _with_fewer_cues(line: str, start: int, body: Place, rng: Random, carelessne
 
 
 def condensed(text: str, cap: int, frozen: str = "") -> str:
-    """About `cap` words: frozen lines, the variables, labels with their first cues, then rules while they fit."""
+    """About `cap` words: frozen lines, the variables, labels with their first cues, then rules while they fit.
+
+    Args:
+        text: The prompt.
+        cap: Words to keep.
+        frozen: Text whose lines stay.
+    """
     if count_words(text) <= cap:
         return text
     manual = read(text)
@@ -138,7 +153,7 @@ def _worth(manual: Manual, lines: list[str], starts: list[int]) -> list[int]:
     return sorted((i for i in range(len(lines)) if lines[i].strip() and not lines[i].startswith("#")), key=rank)
 
 
-# ------------------------------------------------------------ Instructions inferred from examples alone, and what
+# Instructions inferred from examples, and what a history of attempts shows
 
 _CUES = 5
 

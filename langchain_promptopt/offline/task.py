@@ -1,6 +1,6 @@
-"""Applies a `Manual` to one input: rules first, then the overlap of words with each label's line.
+"""The offline task model: a small program that really follows the prompt it is given.
 
-The offline task model: a small program that really follows the prompt it is given.
+It applies a `Manual` to one input: rules first, then the overlap of words with each label's line.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _phrases_in(
                 yield i, phrase, weight
 
 
-# ------------------------------------------------------------ The offline task model: a small program that really
+# The offline task model
 
 _NO_LABELS = "I cannot tell: the instructions name no answers to choose from."
 
@@ -144,7 +144,13 @@ def text_of(message: BaseMessage) -> str:
 
 
 def result_of(model: str, messages: Sequence[BaseMessage], reply: str) -> ChatResult:
-    """A reply with the usage and served model that real providers report; a word counts as a token."""
+    """A reply with the usage and served model that real providers report; a word counts as a token.
+
+    Args:
+        model: Name of the served model.
+        messages: The request.
+        reply: The text of the reply.
+    """
     spent, made = sum(count_words(text_of(m)) for m in messages), count_words(reply)
     message = AIMessage(
         content=reply,

@@ -461,6 +461,12 @@ class Cells(Mapping[Cell, Outcome]):
         """Remember the line of this cell; a later line of the same cell counts.
 
         Returns the data of the line that thereby counts no more, if a resumed run might still repeat it.
+
+        Args:
+            cell: Candidate, split, example and repeat.
+            offset: Where its line begins in the file, in bytes.
+            size: Length of the line in bytes.
+            loaded: Whether the line was in the file before this run went on.
         """
         part = (cell.candidate_id, cell.split, cell.repeat)
         rows = self._at.get(part)

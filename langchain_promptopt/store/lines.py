@@ -60,6 +60,12 @@ def opening_mark(path: Path) -> str | None:
 def encode(seq: int, time: str, kind: str, data: Mapping[str, Any]) -> bytes:
     r"""One line, newline included. Strict JSON whatever a chain has put into its output.
 
+    Args:
+        seq: Number of the event in its journal, counted from 1.
+        time: As `now` writes it.
+        kind: Type of the event.
+        data: Its fields.
+
     >>> encode(1, "t", "x", {"a": float("nan")})
     b'{"seq":1,"time":"t","type":"x","data":{"a":"NaN"}}\n'
     """

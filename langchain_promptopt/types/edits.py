@@ -177,8 +177,16 @@ def kept_apart(edits: Iterable[Edit]) -> tuple[Edit, ...]:
 def final_edits(baseline: Candidate, best: Candidate, known: Mapping[str, Candidate]) -> tuple[FinalEdit, ...]:
     """The edits between `baseline` and `best`, composed over all steps between them (product 10.13).
 
-    `known` holds the candidates of the run by id. Where they do not lead from one to the other
-    (a candidate written from nothing), the edits are the difference of the two texts.
+    Where `known` does not lead from one to the other (a candidate written from nothing), the edits are
+    the difference of the two texts.
+
+    Args:
+        baseline: The prompts that the run started from.
+        best: The candidate whose edits are wanted.
+        known: Candidates of the run by id.
+
+    Returns:
+        The edits in offsets of the baseline, sorted by place.
     """
     chain: list[Step] = []
     at = best
@@ -310,7 +318,13 @@ def _chain(seed: str, candidate_id: str, proposals: Mapping[str, Mapping[str, An
 
 
 def differences(base: Prompts, final: Prompts, candidate_id: str) -> tuple[FinalEdit, ...]:
-    """Word-level edits between two texts of the same prompts, without a history; () where messages do not pair up."""
+    """Word-level edits between two texts of the same prompts, without a history; () where messages do not pair up.
+
+    Args:
+        base: Prompts before, as journals carry them.
+        final: The same prompts after.
+        candidate_id: Written into the `lineage` of each edit.
+    """
     if [(p["name"], len(p["messages"])) for p in base] != [(p["name"], len(p["messages"])) for p in final]:
         return ()
     return tuple(
