@@ -112,7 +112,7 @@ def _of_text(text: str) -> Source:
     if name.startswith("hf:"):
         found = _HF.match(name)
         if found is None:
-            msg = f"{name!r} is no name on the Hugging Face hub"
+            msg = f"{name!r} is not a name on the Hugging Face hub"
             raise DataError(msg, mend="Write hf:owner/name, or hf:owner/name:config.")
         return Source("hf", found.group(1), config=found.group(2))
     return Source("name", name)
@@ -217,7 +217,7 @@ def _text(path: Path) -> str:
 
 
 def _missing(_: str) -> None:
-    """NaN and Infinity are no JSON and no answer: they become missing values."""
+    """NaN and Infinity are neither JSON nor an answer: they become missing values."""
     return
 
 
@@ -242,7 +242,7 @@ def _jsonl(text: str, path: Path, *, skip_bad_lines: bool) -> FileRows:
             value = _parsed(line)
         except (ValueError, RecursionError) as error:
             if not skip_bad_lines:
-                msg = f"line {number} of {path.name!r} is no JSON: {_problem(error)}"
+                msg = f"line {number} of {path.name!r} is not valid JSON: {_problem(error)}"
                 mend = "Repair the line, or leave broken lines out with skip_bad_lines."
                 raise DataError(msg, where=str(path), mend=mend, line=number) from error
             skipped.append(number)
@@ -262,7 +262,7 @@ def _json(text: str, path: Path) -> FileRows:
     try:
         value = _parsed(text)
     except (ValueError, RecursionError) as error:
-        msg = f"{path.name!r} is no JSON: {_problem(error)}"
+        msg = f"{path.name!r} is not valid JSON: {_problem(error)}"
         line = getattr(error, "lineno", None)
         raise DataError(msg, where=f"{path}, line {line}" if line else str(path), line=line) from error
     if isinstance(value, list):
@@ -360,7 +360,7 @@ def _separated(text: str, path: Path, sign: str) -> Iterator[Raw]:
                 yield Raw(count, dict(zip(header, fields, strict=True)), reader.line_num)
                 count += 1
         except csv.Error as error:
-            msg = f"line {reader.line_num} of {path.name!r} is no CSV: {error}"
+            msg = f"line {reader.line_num} of {path.name!r} is not valid CSV: {error}"
             mend = "Look for a double quote that is not closed, or not doubled inside a field."
             raise DataError(msg, where=str(path), mend=mend, line=reader.line_num) from error
 
@@ -379,7 +379,7 @@ def _parquet(path: Path) -> list[Any]:
     try:
         rows: list[Any] = pq.read_table(path).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        msg = f"{path.name!r} is no parquet file: {error}"
+        msg = f"{path.name!r} is not a parquet file: {error}"
         raise DataError(msg, where=str(path)) from error
     if not rows:
         msg = f"{path.name!r} has no rows"
@@ -443,7 +443,7 @@ def gather(
     found = Gathered()
     if source.remote:
         if remote is None:
-            msg = f"{source.name!r} is no file or folder here, so it is taken as a LangSmith dataset"
+            msg = f"{source.name!r} is not a file or folder here, so it is taken as a LangSmith dataset"
             raise DataError(msg, where=f"looked in {Path.cwd()}", mend="Correct the path, or configure LangSmith.")
         found.rows += [Raw(i, value) for i, value in enumerate(_remote(source, remote))]
     elif source.path is not None and source.kind == "folder":
@@ -465,8 +465,8 @@ def _remote(source: Source, remote: Callable[[str], Iterable[Any]]) -> Iterable[
     except UsageError as error:
         if source.kind == "name":
             error.amend(
-                before=f"{source.name!r} is no file or folder here, so it is taken as a LangSmith dataset: ",
-                after=f"If a path was meant, it starts in {Path.cwd()}.{near(Path(source.name))}",
+                before=f"{source.name!r} is not a file or folder here, so it is taken as a LangSmith dataset: ",
+                after=f"If you meant a path, it is relative to {Path.cwd()}.{near(Path(source.name))}",
             )
         raise
 

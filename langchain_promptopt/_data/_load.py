@@ -54,7 +54,7 @@ class Inspected:
     """Columns that no setting names."""
 
 
-def load_data(  # noqa: PLR0913 - the facade of this room; each is a setting of [data]
+def load_data(  # noqa: PLR0913 - the facade of this package; each is a setting of [data]
     data: Any,
     *,
     columns: Columns = Columns(),  # noqa: B008 - frozen and empty
@@ -278,7 +278,7 @@ def _blurred(splits: Splits, sorting: Sorting) -> list[str]:
         alike = sum(n for n in rest.values() if n > 1)
         if len(values) >= _NEARLY_ALL * len(rows) and alike:
             said.append(
-                f"{alike} rows differ from others in {name!r} alone and count as independent, because it cannot be told"
+                f"{alike} rows differ from others only in {name!r} and count as independent, because it is not known"
                 f" what the chain reads of a row; if it is not {name!r}, name the inputs it reads with `inputs`"
             )
     return said

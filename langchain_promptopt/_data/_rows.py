@@ -185,7 +185,7 @@ class Reader:
             if not outputs and len(found) != 1:
                 if self.use.references:
                     msg = f"which columns are inputs and which is the reference? There are {', '.join(names) or 'none'}"
-                    raise DataError(msg, mend='Say it, e.g. inputs = { ticket = "text" } and outputs = ["label"].')
+                    raise DataError(msg, mend='Name them, e.g. inputs = { ticket = "text" } and outputs = ["label"].')
                 found = []
             taken = {*found, *outputs.values(), *map(_head, outputs.values()), self.columns.group, self.columns.note}
             inputs = [n for n in names if n not in taken and (self.variables is None or n in self.variables)]

@@ -30,7 +30,7 @@ SHARES: tuple[tuple[Split, float], ...] = (("train", 0.3), ("dev", 0.3), ("test"
 VAL_FROM = 100
 """Rows of dev from which `val` is carved (product 2)."""
 UNSPLIT = frozenset({"base"})
-"""LangSmith's name for rows nobody put into a split."""
+"""LangSmith's name for rows that were put into no split."""
 _SHOWN = 3
 """Pairs named in a message; all of them are in its facts."""
 

@@ -75,7 +75,7 @@ def editable_words(text: str, frozen: tuple[Range, ...]) -> tuple[Range, ...]:
 
 @dataclass(frozen=True)
 class Piece:
-    """One message's text with the ranges nobody may touch (atoms and the user's frozen text)."""
+    """One message's text with the ranges that may not change (atoms and the user's frozen text)."""
 
     prompt: str
     message: int
@@ -129,7 +129,7 @@ class Document:
 
     @cached_property
     def frozen(self) -> tuple[tuple[int, int], ...]:
-        """Sorted, merged ranges of `text` nobody may touch: headers, atoms, the user's frozen text."""
+        """Sorted, merged ranges of `text` that may not change: headers, atoms, the user's frozen text."""
         ranges, at = [], 0
         for piece, start in zip(self.pieces, self.starts, strict=True):
             ranges.append((at, start))

@@ -273,7 +273,7 @@ def _shared_run(runs: frozenset[tuple[str, ...]], example: str) -> Rejection | N
     """A stretch of eight words that stands in the example."""
     if not runs or runs.isdisjoint(theirs := _runs_of(example)):
         return None
-    return Rejection("example_copied", f"{' '.join(min(runs & theirs))!r} stands in an example")
+    return Rejection("example_copied", f"{' '.join(min(runs & theirs))!r} is copied from an example")
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -269,7 +269,7 @@ def recover(
         reply: What the model sent: with or without tags, fenced, with talk around, as JSON.
         text: The parent's flat text.
         spans: Sorted, disjoint, outside frozen text.
-        frozen: Ranges of `text` nobody may change; variables are among them.
+        frozen: Ranges of `text` that may not change; variables are among them.
         tag: The tag shown to the model; "" when none was.
         template_format: How variables are written; without it the frozen text is asked.
 

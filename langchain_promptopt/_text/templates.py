@@ -222,7 +222,7 @@ def jinja_error(source: str, line: int, message: str | None) -> PromptError:
     for _ in range(line - 1):
         position = source.find("\n", position) + 1
     what = f"jinja2 cannot read the template: {message or 'syntax error'},"
-    return prompt_error(source, position, what, "Mend the block or expression on that line.")
+    return prompt_error(source, position, what, "Correct the block or expression on that line.")
 
 
 def _unix_lines(source: str) -> tuple[str, Callable[[int], int]]:
@@ -428,7 +428,7 @@ def escape(text: str, template_format: TemplateFormat) -> str | Rejection:
         return text.replace("{", "{{").replace("}", "}}")
     for mark in _CODE_MARKS.get(template_format, ()):
         if mark in text:
-            return Rejection("template_code", f"'{mark}' cannot stand as plain text in a {template_format} template")
+            return Rejection("template_code", f"'{mark}' cannot be plain text in a {template_format} template")
     return text
 
 

@@ -130,7 +130,7 @@ def number_of(result: Returned, key: str, scale: Scale) -> float | None:
     if hasattr(given, "item") and not isinstance(given, numbers.Real):  # a numpy scalar
         given = given.item()
     if not isinstance(given, numbers.Real) and not hasattr(given, "__float__"):
-        msg = f"`{key}` gave {given!r}, which is no number"
+        msg = f"`{key}` gave {given!r}, which is not a number"
         raise EvaluatorError(msg, mend="Return a number, a truth value, or {'key': ..., 'score': ...}.", key=key)
     raw = float(given)
     if math.isnan(raw):
@@ -142,7 +142,7 @@ def number_of(result: Returned, key: str, scale: Scale) -> float | None:
 class EvaluatorFailed(EvaluatorError):  # noqa: N818 - a fact, like TooManyFailures
     """An evaluator gave nothing usable for a row. That is not a zero; `error` is what it raised.
 
-    Whoever runs cells looks at `error` first: a model out of reach is retried like any other call.
+    The engine looks at `error` first: a model out of reach is retried like any other call.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ _OURS = str(Path(__file__).parent.parent)
 
 
 def raised_at(error: BaseException) -> str:
-    """`evals.py:12`: the innermost line of an error that stands in nobody's library."""
+    """`evals.py:12`: the innermost line of an error outside installed libraries."""
     found, trace = "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename

@@ -196,7 +196,7 @@ def _reference_number(value: Any) -> Fraction:
     number = None if isinstance(value, Mapping | list) else parse_number(as_text(value))
     if number is None:
         msg = f"`number_match` needs a number as reference, and this one is {value!r}"
-        raise EvaluatorError(msg, mend="Use `exact_match` or `label_match` for answers that are no numbers.")
+        raise EvaluatorError(msg, mend="Use `exact_match` or `label_match` for answers that are not numbers.")
     return number
 
 

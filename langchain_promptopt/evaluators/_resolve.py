@@ -131,7 +131,7 @@ def know_labels(evaluators: Iterable[Evaluator], examples: Iterable[Example]) ->
     """
     evaluators, labels = tuple(evaluators), dict[str, str]()
     if not any(e.origin is label_match for e in evaluators):
-        return evaluators  # nobody asks, and the rows may have no references
+        return evaluators  # not needed, and the rows may have no references
     rows = list(examples)
     for example in rows:
         for value in references_of(example.outputs) if example.outputs else ():
@@ -190,7 +190,7 @@ def _made(evaluator: Any, name: str | None, scale: Scale) -> Evaluator:
     settings: dict[str, Any] = {"range": [scale.low, scale.high], "direction": scale.direction}
     settings["values"] = dict(scale.values)
     if not callable(evaluator) and not hasattr(evaluator, "evaluate_run"):
-        msg = f"{evaluator!r} is no evaluator"
+        msg = f"{evaluator!r} is not an evaluator"
         raise EvaluatorError(msg, mend=f"Give a function, 'module:function', or one of {', '.join(BUILT_INS)}.")
     key = name or key_of(evaluator)
     invoke, is_async, asks = _caller(evaluator, key)
@@ -290,7 +290,7 @@ def resolve_summaries(specs: Any, *, import_from: Path | None = None) -> tuple[S
     for name, spec in pairs:
         function = loaded(spec, import_from) if isinstance(spec, str) else spec
         if not callable(function):
-            msg = f"{spec!r} is no summary evaluator"
+            msg = f"{spec!r} is not a summary evaluator"
             raise EvaluatorError(msg, mend="Give a function of (outputs, reference_outputs), or 'module:function'.")
         key = name or key_of(function)
         if key in found:

@@ -36,7 +36,7 @@ _TEXT_TYPES = (str, bool, int, float, type(None))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """The how many-th look at these rows this is.
+    """One look at the test rows; `number` counts them from 1.
 
     `persistent` False means that nothing was recorded, so that the number may be too low; `problem`
     says why, and nothing may then be applied by itself. `repeated` is the same opening resumed.
@@ -178,10 +178,11 @@ class _Wanted:
         for values in line.values:
             for value in values:
                 there[value].append(values)
-        return any(
-            any(read <= values for values in min((there.get(value, []) for value in read), key=len))
-            for read in self._read
-        )
+        for read in self._read:
+            rarest = min((there.get(value, []) for value in read), key=len)
+            if any(read <= values for values in rarest):
+                return True
+        return False
 
 
 class Openings:

@@ -389,7 +389,7 @@ WATCHED = (
 
 
 def side_metrics(outcomes: Sequence[Outcome]) -> Mapping[str, tuple[float, ...]]:
-    """The watched numbers of one row on one side; a number nobody knows is left out."""
+    """The watched numbers of one row on one side; an unknown number is left out."""
     lengths = tuple(float(_length(o.output)) for o in outcomes if o.failure is None and o.output is not None)
     costs = tuple(o.usage.usd / o.usage.calls for o in outcomes if o.usage.usd and o.usage.calls)
     found = {

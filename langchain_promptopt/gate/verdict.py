@@ -387,7 +387,7 @@ def decide(
     if verdict == "improved" and (why := _too_small(found, gate, opening)):
         verdict, reason = "inconclusive", Reason("too_few_rows", why)
     if pairs.one_sided:
-        why = f"{pairs.one_sided}, so the rows left are no fair sample"
+        why = f"{pairs.one_sided}, so the rows left are not a fair sample"
         verdict, reason = "inconclusive", Reason("evaluator_raised_on_one_side", why)
     return Decision(
         verdict=verdict,
@@ -415,7 +415,7 @@ def _void(pairs: Pairs, metrics: Sequence[str]) -> Reason | None:
         lost = pairs.missing.get(metric, Missing())
         if lost.unequal and not pairs.one_sided:
             counts = f"baseline {lost.baseline}, candidate {lost.candidate}"
-            why = f"the sides lost scores of {metric} unequally ({counts}), so the rows left are no fair sample"
+            why = f"the sides lost scores of {metric} unequally ({counts}), so the rows left are not a fair sample"
             return Reason("scores_lost_unequally", why)
     return None
 

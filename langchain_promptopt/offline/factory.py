@@ -32,7 +32,7 @@ def offline_model(role: Role) -> BaseChatModel:
 
 
 def factories() -> Mapping[str, Callable[[Role], BaseChatModel]]:
-    """Model specs of this room and what makes them."""
+    """Model specs of this package and what makes them."""
     return {"offline": offline_model}
 
 

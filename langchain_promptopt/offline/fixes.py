@@ -75,10 +75,14 @@ def fitted(text: str, patches: Sequence[Patch], slots: Sequence[Place] | None) -
     """
     if slots is None:
         return tuple(patches)
-    out = [
-        next((q for q in _equals(text, p) if any(a <= q.start and q.end <= b for a, b in slots)), None) for p in patches
-    ]
-    return None if any(p is None for p in out) else tuple(p for p in out if p is not None)
+    out: list[Patch] = []
+    for patch in patches:
+        inside = (same for same in _equals(text, patch) if any(a <= same.start and same.end <= b for a, b in slots))
+        found = next(inside, None)
+        if found is None:
+            return None
+        out.append(found)
+    return tuple(out)
 
 
 def _equals(text: str, patch: Patch) -> Iterator[Patch]:

@@ -45,8 +45,8 @@ _LOST = "I only help to improve prompts, and found no request that I know."
 class OfflineOptimizerModel(BaseChatModel):
     """Answers the optimizer's requests by a small program: it finds which words of the prompt misled, and mends them.
 
-    It reads the prompt as the offline task model does, sees rows only where a request shows them, and
-    tries its fixes in its head on those rows alone. Its scores say nothing about real models.
+    It reads the prompt as the offline task model does, sees examples only where a request shows them, and
+    tries its fixes on those examples without a call. Its scores say nothing about real models.
 
     Args:
         model_name: What `response_metadata` reports.
@@ -222,7 +222,7 @@ class _Reply:
         return json.dumps(out, ensure_ascii=False)
 
     def rewritten(self) -> str:
-        """The whole prompt, mended and told in somewhat other words."""
+        """The whole prompt with the fixes made, in somewhat other words."""
         request = self.request
         mended = patched(request.prompt, [p for f in self.fixes() for p in f.patches])
         keeps_meaning = request.goal == "paraphrase"

@@ -1,7 +1,4 @@
-"""Words as the offline models see them: tokens, a light stemmer, and words that carry no topic.
-
-Which words of an input tell its label from the others, judged by the rows and the prompt shown.
-"""
+"""Words as the offline models see them: tokens, a light stemmer, and words that carry no topic."""
 
 from __future__ import annotations
 

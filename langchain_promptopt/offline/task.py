@@ -229,13 +229,11 @@ class OfflineTaskModel(BaseChatModel):
 def _because(manual: Manual, judgement: Judgement, data: str) -> str:
     """The words of the input that decided, as a sentence."""
     label = judgement.label
-    known = {
-        s
-        for r, _ in judgement.fired
-        if manual.rules[r].label == label
-        for t in manual.rules[r].triggers
-        for s in t.stems
-    }
+    known: set[str] = set()
+    for r, _ in judgement.fired:
+        rule = manual.rules[r]
+        if rule.label == label:
+            known.update(*(trigger.stems for trigger in rule.triggers))
     known |= {s for s, held in manual.words.items() if any(i == label and w > 0 for i, w in held)}
     words = list(dict.fromkeys(w for w in TOKEN.findall(data) if stem(w) in known))[:4]
     return "Reason: the text says " + ", ".join(words) + "." if words else "Reason: nothing in the text decides."

@@ -3,7 +3,7 @@
 A line survives `kill -9` as soon as `append` returns, because it is with the operating system by
 then; paid lines survive a power cut soon after, because a background thread syncs them in groups.
 When a run is resumed it re-emits its events: those that are already there are recognised by
-content and not written again. A damaged line is told and left out: what it held is asked for again.
+content and not written again. A damaged line is reported and left out: what it held is asked for again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Journal:
     """The record of one run at `path`, held by one process at a time.
 
     Opening repairs what a power cut left: an unfinished last line is cut off. Lines that are no event
-    are left out and told in `damaged`. Safe to append to from several threads.
+    are left out and listed in `damaged`. Safe to append to from several threads.
 
     Raises:
         RunBusy: Another process holds the run.
@@ -168,14 +168,14 @@ class Journal:
             raise self._full(msg)
 
     def _check_place(self) -> None:
-        """A file that was deleted or moved takes lines that nobody will find again, and calls are paid for them."""
+        """Lines written to a deleted or moved file are lost, and so are the calls they record, which were paid for."""
         try:
             there = os.stat(self.path, follow_symlinks=False).st_ino == self._inode
         except OSError:
             there = False
         if not there:
             msg = "the run folder was deleted or moved while the run was at work"
-            raise UnavailableError(msg, where=str(self.path), mend="Put it back and resume, or start the run anew.")
+            raise UnavailableError(msg, where=str(self.path), mend="Put it back and resume, or start a new run.")
 
     def _cut_back(self) -> None:
         os.ftruncate(self._fd, self._end)
@@ -299,7 +299,7 @@ class Journal:
             self._opened.setdefault(key, mark_of(time, data["candidate_id"]))
 
     def _take(self, line: bytes, number: int) -> None:
-        """Know what stands on a line, or tell that it is damaged."""
+        """Take up the event of a line, or note that the line is damaged."""
         size = len(line) + (not line.endswith(b"\n"))
         try:
             event = parse_line(line)

@@ -2,7 +2,7 @@
 
 A journal is read without locking it by `show`, `export`, reports and orchestrators. A line that is no
 event (garbled by a disk, edited by hand) is left out wherever a journal is read: a damaged line costs
-what stands on it, never the run.
+its own event, never the run.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
     try:
         event: Any = decode(line)
         if not isinstance(event, dict) or not _is_event(event):
-            msg = f"it is no event: {line[:80]!r}"
+            msg = f"it is not an event: {line[:80]!r}"
             raise ValueError(msg)
         if event["type"] == "scored":
             outcome_of(event["data"])
@@ -227,7 +227,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
             yield event
     if first and not found:
         msg = f"no line of the journal is an event: {first}"
-        raise ResumeError(msg, where=str(path), mend="Restore the file from a copy, or start the run anew.")
+        raise ResumeError(msg, where=str(path), mend="Restore the file from a copy, or start a new run.")
 
 
 def visible_events(path: Path) -> Iterator[Mapping[str, Any]]:

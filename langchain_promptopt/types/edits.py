@@ -221,15 +221,15 @@ def compose(base: Prompts, steps: Sequence[Step]) -> tuple[FinalEdit, ...]:
     ... ]
     [(0, 'a', 'xx'), (4, 'c', 'z')]
     """
-    return tuple(
-        FinalEdit(
-            prompt["name"], i, p.start, p.end, template[p.start : p.end], p.text, p.reasons, p.example_ids, p.lineage
-        )
-        for prompt in base
-        for i, template in enumerate(m["template"] for m in prompt["messages"])
-        for p in _pieces(template, prompt["name"], i, steps)
-        if p.changed and template[p.start : p.end] != p.text
-    )
+    found: list[FinalEdit] = []
+    for prompt in base:
+        name = prompt["name"]
+        for i, message in enumerate(prompt["messages"]):
+            for p in _pieces(message["template"], name, i, steps):
+                old = message["template"][p.start : p.end]
+                if p.changed and old != p.text:
+                    found.append(FinalEdit(name, i, p.start, p.end, old, p.text, p.reasons, p.example_ids, p.lineage))
+    return tuple(found)
 
 
 def _pieces(template: str, name: str, message: int, steps: Sequence[Step]) -> list[_Piece]:
@@ -327,12 +327,13 @@ def differences(base: Prompts, final: Prompts, candidate_id: str) -> tuple[Final
     """
     if [(p["name"], len(p["messages"])) for p in base] != [(p["name"], len(p["messages"])) for p in final]:
         return ()
-    return tuple(
-        FinalEdit(old["name"], i, start, end, a["template"][start:end], text, lineage=(candidate_id,))
-        for old, new in zip(base, final, strict=True)
-        for i, (a, b) in enumerate(zip(old["messages"], new["messages"], strict=True))
-        for start, end, text in _changes(a["template"], b["template"])
-    )
+    found: list[FinalEdit] = []
+    for old, new in zip(base, final, strict=True):
+        for i, (before, after) in enumerate(zip(old["messages"], new["messages"], strict=True)):
+            text = before["template"]
+            for start, end, put in _changes(text, after["template"]):
+                found.append(FinalEdit(old["name"], i, start, end, text[start:end], put, lineage=(candidate_id,)))
+    return tuple(found)
 
 
 def _changes(old: str, new: str) -> list[tuple[int, int, str]]:

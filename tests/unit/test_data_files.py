@@ -59,7 +59,7 @@ def test_encodings_are_named_with_the_first_bad_byte(tmp_path):
     assert caught.value.facts["first_bad_byte"] == 9
     for codec, name in (("utf-16", "UTF-16"), ("utf-16-be", None), ("utf-32", "UTF-32")):
         data = '{"a": 1}'.encode(codec)
-        with pytest.raises(DataError, match=name or "no JSON"):
+        with pytest.raises(DataError, match=name or "not valid JSON"):
             read_file(write(tmp_path, "b.jsonl", data))
 
 
@@ -96,8 +96,8 @@ def test_csv_keeps_strings_and_long_fields(tmp_path):
         ("q,a\n1\n", "line 2 .* 1 fields"),
         ("q,q\n1,2\n", "'q' twice"),
         ("q;a\n1;2;3\n", "line 2 .* 3 fields"),
-        ('q,a\n"x,2\n', "no CSV"),
-        ('q,a\n"x"y,2\n', "no CSV"),
+        ('q,a\n"x,2\n', "not valid CSV"),
+        ('q,a\n"x"y,2\n', "not valid CSV"),
     ],
 )
 def test_csv_faults_are_named(tmp_path, text, said):
@@ -158,7 +158,7 @@ def test_parquet(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_pylist([{"q": "x", "n": {"a": 1}}, {"q": None, "n": {"a": None}}]), path)
     assert rows_of(path) == [{"q": "x", "n": {"a": 1}}, {"q": None, "n": {"a": None}}]
-    with pytest.raises(DataError, match="no parquet"):
+    with pytest.raises(DataError, match="not a parquet"):
         read_file(write(tmp_path, "b.parquet", b"nonsense"))
     with pytest.raises(DataError, match="unknown ending"):
         read_file(write(tmp_path, "b.xlsx", b"nonsense"))

@@ -102,7 +102,7 @@ def test_where_the_reading_is_unknown_all_inputs_count_and_that_is_said():
     rows = flat(TICKETS[:12] * 3, serial=lambda i: i)
     data = load_data(rows)
     assert len(clusters(data)) == 36
-    assert any("36 rows differ from others in 'serial' alone" in note.text for note in data.notes)
+    assert any("36 rows differ from others only in 'serial'" in note.text for note in data.notes)
     two = [{"question": t, "context": c, "answer": "x"} for t in TICKETS[:6] for c in ("a", "b")]
     assert not any("alone" in note.text for note in load_data(two).notes)  # an input like any other
 

@@ -223,8 +223,8 @@ def test_a_failing_dataset_name_says_that_it_is_no_file_here(tmp_path, monkeypat
     with pytest.raises(CredentialsError) as caught:
         load_data("tickts.jsonl", remote=refuse)
     said = str(caught.value)
-    assert said.startswith("'tickts.jsonl' is no file or folder here, so it is taken as a LangSmith dataset: no key")
-    assert "Set the key. If a path was meant" in said
+    assert said.startswith("'tickts.jsonl' is not a file or folder here, so it is taken as a LangSmith dataset: no key")
+    assert "Set the key. If you meant a path" in said
     assert said.endswith("Did you mean 'tickets.jsonl'?")
     assert caught.value.as_json()["message"] == said
     assert caught.value.role == "data"

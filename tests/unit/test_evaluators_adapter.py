@@ -261,7 +261,7 @@ def test_settings_may_come_from_a_config_file(tmp_path):
         ("exact_mach", "exact_match"),
         ("nothing_here:f", "no module 'nothing_here'"),
         ("json:dumpz", "dump"),
-        (7, "is no evaluator"),
+        (7, "is not an evaluator"),
         ([], "no evaluators"),
     ],
 )

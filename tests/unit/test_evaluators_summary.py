@@ -53,7 +53,7 @@ def test_values_by_name_and_several_results():
 def test_other_signatures_and_the_wrong_argument_are_refused_by_name():
     with pytest.raises(EvaluatorError, match="summary evaluator's signature"):
         resolve_summaries([lambda a: a])
-    with pytest.raises(EvaluatorError, match="no summary evaluator"):
+    with pytest.raises(EvaluatorError, match="not a summary evaluator"):
         resolve_summaries([3])
     with pytest.raises(EvaluatorError, match="two summary evaluators"):
         resolve_summaries([by_rows, by_rows])
