@@ -173,7 +173,7 @@ def _special(value: Any) -> Any:
 
 
 def _stated(value: Any) -> Any:
-    """The state of an object without attributes: how it tells itself, unless that is an address."""
+    """The state of an object without attributes: its printed form, unless that is an address."""
     text = repr(value)
     return "" if " at 0x" in text else text
 

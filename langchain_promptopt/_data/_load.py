@@ -77,7 +77,7 @@ def load_data(  # noqa: PLR0913 - the facade of this package; each is a setting 
         variables: Inputs that every row must have: the prompts' variables.
         remote: Reads a LangSmith dataset by name, id or URL.
         use: What the prompts read of a row, and whether reference outputs are asked for.
-        openings: The record of looks at test rows; beside it stands how rows without splits were first split.
+        openings: The record of openings of the test rows; how rows without splits were first split is kept beside it.
 
     Raises:
         DataError: Nothing to read, broken files, more than a tenth of the rows unusable, leaks,
@@ -142,7 +142,7 @@ def unused_columns(data: DataSet, evaluators: Iterable[Evaluator]) -> tuple[str,
 
 
 def _read_by(evaluators: Iterable[Evaluator]) -> frozenset[str] | None:
-    """The inputs that evaluators read, or None where one may look at the whole row."""
+    """The inputs that evaluators read, or None where one may read the whole row."""
     found: frozenset[str] = frozenset()
     for evaluator in evaluators:
         if is_built_in(evaluator.origin):
@@ -265,7 +265,7 @@ _NEARLY_ALL = 0.9
 
 
 def _blurred(splits: Splits, sorting: Sorting) -> list[str]:
-    """Where it cannot be told what is read: columns that make repeated rows look like different ones."""
+    """Notes for rows of which it is not known what is read: columns that make repeated rows look different."""
     if sorting.readings[0].paths is not None:
         return []
     examples = [placed.row.example for rows in splits.values() for placed in rows]

@@ -203,7 +203,7 @@ class Reader:
         """A row in OpenAI's chat form as inputs and outputs: the answer at its end is the reference.
 
         The messages before it go to a chain that takes messages; a prompt with one variable gets the last question.
-        Raises DataError where it cannot be told which of the prompt's variables is meant.
+        Raises DataError where it is not clear which of the prompt's variables is meant.
         """
         messages = list(value["messages"])
         answer = messages.pop() if messages[-1].get("role") in {"assistant", "model"} else None
@@ -229,7 +229,7 @@ class Reader:
 
 
 def is_blank(value: Any) -> bool:
-    r"""Whether a value says nothing: absent, None, NaN, or text without a visible character. 0 and False say something.
+    r"""Whether a value is empty: absent, None, NaN, or text without a visible character. 0 and False are not empty.
 
     >>> is_blank(float("nan")), is_blank("  \n"), is_blank(0)
     (True, True, False)
@@ -345,7 +345,7 @@ def _input_problems(
 
 
 def _nested_problems(inputs: Mapping[str, Any], printed: Iterable[str]) -> list[Problem]:
-    """Fields that a template prints: LangChain prints nothing where they are missing, and says nothing."""
+    """Fields that a template prints: LangChain prints nothing where they are missing, without a warning."""
     missing = [path for path in printed if _unusable(value_at(inputs, path))]
     return [Problem(f"inputs.{path}", "missing: the prompt would show nothing there") for path in missing]
 

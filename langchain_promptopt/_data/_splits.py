@@ -37,7 +37,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Sorting:
-    """By what rows are told apart.
+    """What makes two rows different.
 
     Args:
         readings: What the prompts read: one reading, or those of both sides of a comparison.
@@ -65,7 +65,7 @@ class Placed:
 
     @cached_property
     def split_key(self) -> str:
-        """What a split by hash goes by: the values that are read, whatever their columns are called."""
+        """What a split by hash depends on: the values that are read, whatever their columns are called."""
         inputs = self.row.example.inputs
         if self.sorting.first_format:
             return content_hash(normal_form(inputs))
@@ -241,7 +241,7 @@ class KeptSplits:
         return None if self.openings.path is None else self.openings.path.with_name(SPLITS_FILE)
 
     def sorting(self, examples: Sequence[Example], readings: tuple[Reading, ...]) -> Sorting:
-        """How these rows are told apart: as the prompts read them, and split as they were the first time."""
+        """What makes these rows different: what the prompts read; they are split as they were the first time."""
         if self.openings.in_first_format(row_hash(e.inputs) for e in examples):
             return Sorting(readings, first_format=True)
         for reading, rows in self._lines():
@@ -387,7 +387,7 @@ def _disagree(pair: Pair) -> bool:
 
 
 def repeat_notes(splits: Mapping[Split, Sequence[Placed]]) -> list[str]:
-    """What to tell about repeated inputs; nothing is removed for them."""
+    """Notes about repeated inputs; nothing is removed for them."""
     torn: list[Pair] = []
     same: list[Pair] = []
     for pair in repeats(splits):

@@ -190,7 +190,7 @@ def lint(  # noqa: PLR0913
         examples: Contents of the examples the proposer was shown, one string each.
         others: Contents of all other examples; of these only whole stretches count, since single words
             are shared by chance.
-        budget_words: The number of words the proposer was allowed to change, if it was told.
+        budget_words: The number of words the proposer was allowed to change, if it was stated.
     """
     said = "\n".join(new_texts)
     found = [

@@ -243,7 +243,7 @@ Replacement: TypeAlias = tuple[int, int, str]
 def splice(text: str, edits: Iterable[Replacement]) -> str:
     """Replace all ranges at once; every character outside them is kept. The only splice of the package.
 
-    Two insertions at one place stand in the order of their texts, so that the order in which they came is no matter.
+    Two insertions at one place stand in the order of their texts, so that the order in which they came does not matter.
 
     >>> splice("Be brief. Be kind.", [(10, 17, "Show work")])
     'Be brief. Show work.'

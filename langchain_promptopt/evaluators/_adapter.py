@@ -231,8 +231,8 @@ class Evaluator:
         key: Its name, and the key of its score unless it gives results with keys of their own.
         hash: Changes when its code or configuration does.
         named: Whether the user chose the key.
-        own_keys: Keys its results carry, as far as its code tells them.
-        open: Whether it may give keys that its code does not tell.
+        own_keys: Keys its results carry, as far as its code shows them.
+        open: Whether it may give keys that its code does not show.
         asks: What it is given: of run, example, inputs, outputs, reference_outputs, attachments.
         origin: What the user gave.
     """

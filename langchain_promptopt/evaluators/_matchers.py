@@ -337,4 +337,4 @@ def _overlap(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
 Matcher = Callable[..., dict[str, Any]]
 BUILT_INS: dict[str, Matcher] = {f.__name__: f for f in (exact_match, number_match, choice_match, label_match, rouge_l)}
 REVISION = 2
-"""Raised whenever a built-in's verdicts change, so that older runs are told apart."""
+"""Raised whenever a built-in's verdicts change, so that older runs can be recognised."""

@@ -152,7 +152,7 @@ class Metrics:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All metrics known by now; an evaluator that has told nothing yet stands here by its own key."""
+        """All metrics known by now; an evaluator whose metrics are not known yet is listed by its own key."""
         return tuple(name for key, names in self._keys.items() for name in names or [key])
 
     @property
@@ -162,7 +162,7 @@ class Metrics:
 
     @property
     def open(self) -> tuple[str, ...]:
-        """Keys of evaluators that have not told their metrics yet."""
+        """Keys of evaluators whose metrics are not known yet."""
         return tuple(k for k, e in self._evaluators.items() if e.open and k not in self._learned)
 
     def learn(self, keys: Mapping[str, Iterable[str]]) -> None:
@@ -176,7 +176,7 @@ class Metrics:
             known += [key for key in fresh if key not in known]
 
     def observe(self, scores: Iterable[str]) -> None:
-        """Note the keys of a row that another process scored: their order tells whose they are."""
+        """Note the keys of a row that another process scored: their order shows whose they are."""
         if not self.open:
             return
         known = set(self.names) - set(self.open)
@@ -219,7 +219,7 @@ def _name_of(evaluator: Evaluator) -> str | None:
 
 
 def told_keys(evaluator: Evaluator) -> tuple[str, ...]:
-    """The metrics an evaluator's code tells: its own key, unless its results carry others."""
+    """The metrics an evaluator's code shows: its own key, unless its results carry others."""
     own = evaluator.own_keys
     if len(own) > 1:
         return tuple(f"{evaluator.key}.{k}" for k in own) if evaluator.named else own

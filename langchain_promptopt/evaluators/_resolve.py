@@ -125,7 +125,7 @@ def resolve_evaluators(specs: Any, *, import_from: Path | None = None) -> tuple[
 
 
 def know_labels(evaluators: Iterable[Evaluator], examples: Iterable[Example]) -> tuple[Evaluator, ...]:
-    """The evaluators, with `label_match` told the labels that occur in the data, so that naming two is no answer.
+    """The evaluators; `label_match` gets the labels that occur in the data, so that naming two is no answer.
 
     Left as it is where references are not a small set of texts.
     """
@@ -205,7 +205,7 @@ def _made(evaluator: Any, name: str | None, scale: Scale) -> Evaluator:
         named=name is not None,
         origin=evaluator,
         own_keys=told,
-        open=is_open or (name is not None and len(told) > 1),  # which of them come in a list, no source tells
+        open=is_open or (name is not None and len(told) > 1),  # the source does not show which come in a list
         asks=asks,
     )
 

@@ -1,6 +1,6 @@
 """How often test rows were opened: an append-only file of JSON lines beside the config.
 
-Every look at the same rows is another chance for luck, so the gate's level falls with the number of earlier openings
+Every opening of the same rows is another chance for luck, so the gate's level falls with the number of earlier openings
 that share a row with this one. An opening is on disk before its first paid call. Two openings are the same only if the
 run's own journal holds the mark of the first: a run that draws its answers again opens the rows again.
 """
@@ -36,7 +36,7 @@ _TEXT_TYPES = (str, bool, int, float, type(None))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """One look at the test rows; `number` counts them from 1.
+    """One opening of the test rows; `number` counts from 1.
 
     `persistent` False means that nothing was recorded, so that the number may be too low; `problem`
     says why, and nothing may then be applied by itself. `repeated` is the same opening resumed.
@@ -105,7 +105,7 @@ def recorded_rows(rows: Iterable[RowMark]) -> list[str]:
 
 
 def rows_among(rows: Iterable[RowMark], recorded: frozenset[str]) -> int:
-    """How many of these rows stand in what `recorded_rows` gave."""
+    """How many of these rows are among those that `recorded_rows` gave."""
     return sum(any("+".join(sorted(values)) in recorded for values in row.read) for row in rows)
 
 
@@ -205,7 +205,7 @@ class Openings:
         return bool(known) and not frozenset(rows).isdisjoint(frozenset[str]().union(*known))
 
     def number(self, rows: Iterable[RowMark], *, own: str | None = None) -> int:
-        """The how many-th look at any of these rows the next one is. Reads only.
+        """The number of the next opening of any of these rows, counted from 1. Reads only.
 
         Args:
             rows: The test rows.
@@ -216,7 +216,7 @@ class Openings:
         return 1 + _sharing(lines[: _place(lines, own)], wanted)
 
     def record(self, run_id: str, candidate_id: str, rows: Sequence[RowMark], *, nonce: str) -> Opening:
-        """Record that `rows` are opened now, and say the how many-th time.
+        """Record that `rows` are opened now, and return the number of this opening.
 
         Args:
             run_id: For people who read the file.

@@ -84,7 +84,7 @@ _ONE_MODEL = Serving()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
-    """All pairs of a test, and what stands against reading them.
+    """All pairs of a test, and what may keep them from allowing a verdict.
 
     `lost` are rows made of the pairs that only the candidate failed to deliver, the candidate
     counted as 0: what a gain must survive.

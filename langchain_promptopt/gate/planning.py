@@ -259,7 +259,7 @@ def feasibility(
     Args:
         n_clusters: Examples of the test split, or groups where rows come in groups.
         gate: The rules.
-        opening: The how many-th look at these rows.
+        opening: Number of this opening of the rows, from 1.
         baseline_rate: The baseline's score where it is known, as from dev; it bounds what can be won.
         discordance: Share of rows on which the sides will differ.
     """

@@ -366,7 +366,7 @@ def decide(
     Args:
         pairs: From `pair_outcomes`.
         gate: The rules.
-        opening: The how many-th look at these rows (`Openings.record`).
+        opening: Number of this opening of the rows, from 1 (`Openings.record`).
         metrics: Metric keys in the order of the evaluators; those of `pairs` when not given.
         seed: Of the bootstrap; the same pairs and seed give the same answer.
         resamples: Of the bootstrap, when its own choice is to be overridden.

@@ -33,7 +33,7 @@ VERDICTS = frozenset({"improved", "inconclusive", "no_gain"})
 _ALWAYS_WRITTEN = frozenset({"incident", "pushed", "tagged", "rolled_back"})
 """News even in the same words: an outage met again, a prompt pushed once more after a rollback."""
 _RECURRING = frozenset({"method", "journal"})
-"""Roles whose incidents a resumed run comes by again in the same words."""
+"""Roles whose incidents a resumed run meets again in the same words."""
 
 
 class Journal:
@@ -445,7 +445,7 @@ else:  # Windows: appending does not care where the descriptor stands
 class Cells(Mapping[Cell, Outcome]):
     """Outcomes by cell, read from the file when asked for: 100,000 rows with long outputs stay small in memory.
 
-    A place is one number (offset, size, and whether a resumed run has still to come by), and names
+    A place is one number (offset, size, and whether a resumed run has still to reach it), and names
     are shared, so a cell costs about 100 bytes.
     """
 
@@ -455,7 +455,7 @@ class Cells(Mapping[Cell, Outcome]):
         self._names: dict[str, str] = {}
         self._size = 0
         self.waiting = 0
-        """Loaded lines that no resumed run has come by."""
+        """Loaded lines that no resumed run has reached."""
 
     def note(self, cell: Cell, offset: int, size: int, *, loaded: bool = False) -> Mapping[str, Any] | None:
         """Remember the line of this cell; a later line of the same cell counts.
@@ -483,12 +483,12 @@ class Cells(Mapping[Cell, Outcome]):
         return self._read(before)
 
     def loaded(self, cell: Cell) -> Mapping[str, Any] | None:
-        """The data of this cell's line, if a resumed run has still to come by it."""
+        """The data of this cell's line, if a resumed run has still to reach it."""
         place = self._place(cell)
         return self._read(place) if place is not None and place & 1 else None
 
     def pass_by(self, cell: Cell) -> bool:
-        """A resumed run has come by the line of this cell; False where there is none or it had before."""
+        """Note that a resumed run has reached the line of this cell; False where there is none or it had before."""
         place = self._place(cell)
         if place is None or not place & 1:
             return False

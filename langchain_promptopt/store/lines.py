@@ -110,7 +110,7 @@ _LARGEST = 10**4000
 def fingerprint(kind: str, data: Mapping[str, Any]) -> bytes:
     """Equal for two events that differ in nothing but how long calls took, in memory or read back.
 
-    Nor is the start of a run another one when it goes on under another budget, output or version of this package.
+    The start of a run is the same event under another budget, output or version of this package.
     """
     plain = _timeless(data)
     if kind == "run.started":

@@ -1,7 +1,7 @@
 """What a chain said, as one plain value: the text of messages, the fields of objects, never a printed object.
 
-Evaluators may look at the rich value; the journal, reports, built-in matchers and the optimizer model get this one.
-Ids and token counts are left out, so that two equal answers are equal. Objects are told by their shape: no class
+Evaluators may read the rich value; the journal, reports, built-in matchers and the optimizer model get this one.
+Ids and token counts are left out, so that two equal answers are equal. Objects are recognised by their shape: no class
 of LangChain or of a provider is imported here.
 """
 

@@ -81,7 +81,7 @@ class Reading:
     """What a chain reads of a row's inputs: two rows that agree in it are one row.
 
     Args:
-        paths: Names of inputs, or dotted paths into nested ones. None where it cannot be told, so that all count.
+        paths: Names of inputs, or dotted paths into nested ones. None where it is not known, so that all count.
         printed: Those nested paths that a template prints, where a missing field would show as nothing.
     """
 
@@ -220,7 +220,7 @@ _MOST = 2**53
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
-    """One evaluation: which candidate on which example of which split, for the how many-th time."""
+    """One evaluation: which candidate on which example of which split, and which repeat (from 0)."""
 
     candidate_id: str
     split: str

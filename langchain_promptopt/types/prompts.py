@@ -241,7 +241,7 @@ class Candidate:
     enforced: bool = True
     """False where a local rewrite was taken as it came ("audit", "off"), not kept to the marked places."""
     salt: str = ""
-    """What else tells two candidates apart: the model, when two models are compared on one prompt."""
+    """What else makes two candidates different: the model, when two models are compared on one prompt."""
 
     @property
     def id(self) -> str:

@@ -58,7 +58,7 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many words (or spans) a proposal may change, and whether that is told, checked, or both. None is no limit."""
+    """How many words (or spans) a proposal may change; whether this is stated, checked, or both. None: no limit."""
 
     words: int | None = None
     stated: bool = False
