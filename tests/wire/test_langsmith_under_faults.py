@@ -32,8 +32,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBe
 SCHEMA = {"title": "V", "description": "d", "type": "object", "properties": {"right": {"type": "boolean"}}}
 MAPPING = {"answer": "output.output", "wanted": "referenceOutput.answer"}
 JUDGE = {"prompt_repo_handle": "judge", "commit_hash_or_tag": "latest", "variable_mapping": MAPPING}
-REVIEWED = "emu-0"
-"""A row that falls into train, whose answer is wrong, so that it is evidence."""
+REVIEWED = "animal"
+"""Rows of this kind are answered wrongly; each is reviewed, so whichever falls into train is evidence."""
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<=/)[0-9a-f]{64}(?=/|$)")
 ENDPOINTS = {
     "GET /annotation-queues", "GET /annotation-queues/ID/runs", "GET /feedback", "GET /settings", "GET /datasets",
@@ -69,22 +69,24 @@ def words():
 
 
 def set_up(url):
-    """The workspace as colleagues left it: rows, a reviewed run, a judge, a prompt with a tag."""
+    """The workspace as colleagues left it: rows, reviewed runs, a judge, a prompt with a tag."""
     there = client(url)
     made = dataset(url, "words", {"": words()})
     there.push_prompt("words", object=ChatPromptTemplate.from_template(PROMPT), commit_tags="staging")
     there.push_prompt("judge", object=StructuredPrompt([("human", "{answer}|{wanted}")], schema_=SCHEMA))
-    row = next(e for e in there.list_examples(dataset_id=made.id) if e.inputs == {"word": REVIEWED})
-    now, run = datetime.now(UTC), uuid.uuid4()
+    rows = [e for e in there.list_examples(dataset_id=made.id) if e.outputs == {"answer": REVIEWED}]
+    now, ids = datetime.now(UTC), [str(uuid.uuid4()) for _ in rows]
     more = {"start_time": now, "end_time": now, "outputs": {}, "project_name": "live"}
-    there.create_run("r", {}, "chain", id=run, reference_example_id=row.id, **more)
+    for row, run in zip(rows, ids, strict=True):
+        there.create_run("r", {}, "chain", id=uuid.UUID(run), reference_example_id=row.id, **more)
     queue = there.create_annotation_queue(name="review")
-    place = {"run_id": str(run), "session_id": str(there.read_project(project_name="live").id)}
+    place = {"session_id": str(there.read_project(project_name="live").id), "start_time": now.isoformat()}
     there.request_with_retries(
-        "POST", f"/annotation-queues/{queue.id}/runs/by-key", json={"runs": [{**place, "start_time": now.isoformat()}]}
+        "POST", f"/annotation-queues/{queue.id}/runs/by-key", json={"runs": [{"run_id": run, **place} for run in ids]}
     )
-    said = {"id": str(uuid.uuid4()), "run_id": str(run), "key": "k", "comment": "a beast", "score": 0}
-    there.request_with_retries("POST", "/feedback", json={**said, "feedback_source": {"type": "app"}})
+    for run in ids:
+        said = {"id": str(uuid.uuid4()), "run_id": run, "key": "k", "comment": "a beast", "score": 0}
+        there.request_with_retries("POST", "/feedback", json={**said, "feedback_source": {"type": "app"}})
     return made
 
 
