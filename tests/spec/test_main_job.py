@@ -380,11 +380,20 @@ def test_the_mend_that_is_named_mends(refused):
     assert sum(data["splits"].values()) == 40
 
 
-def test_a_prompt_without_a_variable_is_told_before_a_call(refused):
+def check_constant(prompt, refused, template_format="f-string"):
+    """Refused where every row sends the same text, and accepted with a note where that is said to be meant."""
+    check_refusal(
+        refused(prompt, labelled(), template_format=template_format), "no prompt has a variable", "constant_prompt"
+    )
+    said = refused(prompt, labelled(), template_format=template_format, verb="check", more="constant_prompt = true")
+    code, err, data, calls = said
+    assert (code, calls) == (0, 0), err
+    assert any("no prompt has a variable" in note for note in data["notes"])
+
+
+def test_a_prompt_without_a_variable_is_refused_unless_it_is_meant(refused):
     for prompt in ("Translate", "Name the mood.\nText: {{text}}"):
-        code, _, data, calls = refused(prompt, labelled(), verb="check")
-        assert (code, calls) == (0, 0)
-        assert any("no prompt has a variable" in note for note in data["notes"])
+        check_constant(prompt, refused)
 
 
 def cases(file: str, wanted) -> list:
@@ -404,11 +413,8 @@ def test_tricky_cli_refuses_prompts(case, refused):
 
 
 @pytest.mark.parametrize("case", cases("prompts.jsonl", lambda c: not c["variables"]))
-def test_tricky_cli_warns_where_no_variable_is_left(case, refused):
-    found = refused(case["prompt"], labelled(), template_format=case["template_format"], verb="check")
-    code, _, data, calls = found
-    assert (code, calls) == (0, 0)
-    assert ("no prompt has a variable" in str(data["notes"])) == ("5,000" not in case["case"] or not case["variables"])
+def test_tricky_cli_refuses_where_no_variable_is_left(case, refused):
+    check_constant(case["prompt"], refused, case["template_format"])
 
 
 @pytest.mark.parametrize(
