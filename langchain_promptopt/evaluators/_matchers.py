@@ -86,19 +86,21 @@ _Rule = Callable[[Any, tuple[Any, ...]], dict[str, Any]]
 """An evaluator's own rule, for a reply and its alternatives."""
 
 
-def _by_field(key: str, outputs: Any, reference_outputs: Any, rule: _Rule, *, mean: bool = False) -> dict[str, Any]:
-    """The verdict over all fields: the worst of them, or with `mean` their mean.
+def _by_field(
+    key: str, outputs: Any, reference_outputs: Any, rule: _Rule, *, mean: bool = False, exact: bool = False
+) -> dict[str, Any]:
+    """The verdict over all fields: the worst of them, or with `mean` their mean; with `exact` JSON types count.
 
     Raises EvaluatorError where the rule applies to no field.
     """
     pairs = pairs_of(outputs, reference_outputs)
     if len(pairs) == 1:
-        return _of_pair(key, pairs[0], rule)
+        return _of_pair(key, pairs[0], rule, exact=exact)
     found: dict[str, dict[str, Any]] = {}
     refused: list[EvaluatorError] = []
     for pair in pairs:
         try:
-            found[pair.name] = _of_pair(key, pair, rule)
+            found[pair.name] = _of_pair(key, pair, rule, exact=exact)
         except EvaluatorError as error:  # a number rule on a field that is a text
             refused.append(error)
             found[pair.name] = _exactly(key, pair.reply, pair.references)
@@ -113,7 +115,7 @@ def _by_field(key: str, outputs: Any, reference_outputs: Any, rule: _Rule, *, me
     return merged
 
 
-def _of_pair(key: str, pair: Pair, rule: _Rule) -> dict[str, Any]:
+def _of_pair(key: str, pair: Pair, rule: _Rule, *, exact: bool) -> dict[str, Any]:
     if pair.reply is MISSING:
         result = _verdict(key, right=pair.references == (None,), parsed="nothing", expected=_expected(pair), reply="")
         return result | ({} if result["score"] else {"comment": f"the answer has no field `{pair.name}`"})
@@ -122,6 +124,8 @@ def _of_pair(key: str, pair: Pair, rule: _Rule) -> dict[str, Any]:
         return _verdict(key, right=right, parsed=as_text(pair.reply), expected="nothing", reply=pair.reply)
     if isinstance(pair.reply, Mapping | list) and _is_same(pair):
         return _verdict(key, right=True, parsed=as_text(pair.reply), expected=_expected(pair), reply=pair.reply)
+    if exact and pair.typed and isinstance(pair.reply, str) and all(isinstance(r, int | float) for r in pair.references):
+        return _verdict(key, right=False, parsed=repr(pair.reply), expected=_expected(pair), reply=pair.reply)
     return rule(pair.reply, pair.references)
 
 
@@ -145,9 +149,11 @@ def exact_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
     >>> exact_match({"label": "access", "urgent": True}, {"label": "access", "urgent": False})["comment"]
     "urgent: expected 'false', got 'true'"
     """
-    return _by_field(
-        "exact_match", outputs, reference_outputs, lambda reply, refs: _exactly("exact_match", reply, refs)
-    )
+
+    def rule(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
+        return _exactly("exact_match", reply, references)
+
+    return _by_field("exact_match", outputs, reference_outputs, rule, exact=True)
 
 
 def _exactly(key: str, reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:

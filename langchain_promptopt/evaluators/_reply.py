@@ -30,11 +30,19 @@ MISSING = _Missing()
 
 @dataclass(frozen=True)
 class Pair:
-    """A part of an answer, and the alternatives it is compared with. `name` is empty where the whole is compared."""
+    """A part of an answer, and the alternatives it is compared with.
+
+    Args:
+        name: The field's; empty where the whole is compared.
+        reply: What the answer says.
+        references: Any of them is right.
+        typed: Whether the answer was JSON text, so that a text in it was meant as a text.
+    """
 
     name: str
     reply: Any
     references: tuple[Any, ...]
+    typed: bool = False
 
 
 def pairs_of(outputs: Any, reference_outputs: Any) -> tuple[Pair, ...]:
@@ -43,16 +51,19 @@ def pairs_of(outputs: Any, reference_outputs: Any) -> tuple[Pair, ...]:
     >>> [(p.name, p.reply) for p in pairs_of({"label": "a", "urgent": True}, {"label": "a", "urgent": False})]
     [('label', 'a'), ('urgent', True)]
     >>> pairs_of({"output": "4"}, {"answer": ["4", "four"]})
-    (Pair(name='', reply='4', references=('4', 'four')),)
+    (Pair(name='', reply='4', references=('4', 'four'), typed=False),)
     """
     answer, reference = _unwrapped(answer_of(outputs), reference_outputs), answer_of(reference_outputs)
     fields = _fields_of(answer, reference)
+    typed = isinstance(answer, str)
     if fields is not None:
-        return tuple(_compared("", fields, reference))
+        return tuple(_compared("", fields, reference, typed=typed))
     references = references_of(reference)
     if len(references) == 1 and isinstance(references[0], Mapping):
         fields = _fields_of(answer, references[0])
-        return (Pair("", answer, references),) if fields is None else tuple(_compared("", fields, references[0]))
+        if fields is None:
+            return (Pair("", answer, references),)
+        return tuple(_compared("", fields, references[0], typed=typed))
     objects = any(isinstance(r, Mapping) for r in references) and isinstance(answer, Mapping)
     return (Pair("", answer if objects else reply_of(answer, reference), references),)
 
@@ -74,19 +85,21 @@ def _fields_of(answer: Any, reference: Any) -> Mapping[str, Any] | None:
     return answer if isinstance(answer, Mapping) and answer.keys() & reference.keys() else None
 
 
-def _compared(above: str, answer: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[Pair]:
+def _compared(
+    above: str, answer: Mapping[str, Any], reference: Mapping[str, Any], *, typed: bool = False
+) -> Iterator[Pair]:
     for name, wanted in reference.items():
         place = f"{above}.{name}" if above else str(name)
         given = answer.get(name, MISSING)
         if isinstance(wanted, Mapping) and wanted and isinstance(given, Mapping):
-            yield from _compared(place, given, wanted)
+            yield from _compared(place, given, wanted, typed=typed)
             continue
         if isinstance(given, Mapping) and given:
             given = reply_of(given)
         if len(reference) == 1 and not above:
-            yield Pair(place, given, references_of(wanted))
+            yield Pair(place, given, references_of(wanted), typed)
         else:
-            yield Pair(place, given, tuple(wanted) if isinstance(wanted, list) and wanted else (wanted,))
+            yield Pair(place, given, tuple(wanted) if isinstance(wanted, list) and wanted else (wanted,), typed)
 
 
 def references_of(reference_outputs: Any) -> tuple[Any, ...]:

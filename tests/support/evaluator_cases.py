@@ -296,7 +296,8 @@ EXACT = [
     ("{'name': 'Mina', 'age': 31}", {"name": "Mina", "age": 31}, 0),
     ('{"name": "Mina", "age": "31"}', {"name": "Mina", "age": 31}, 0),
     ('{"name": "Mina"}', {"name": "Mina", "age": 31}, 0),
-    ('{"name": "Mina", "age": 31, "x": 1}', {"name": "Mina", "age": 31}, 0),
+    # The reference's fields must match; an answer may have others, such as its reasons.
+    ('{"name": "Mina", "age": 31, "x": 1}', {"name": "Mina", "age": 31}, 1),
     ('{"ok": 1}', {"ok": True}, 0),
     ("[" * 100_000, {"ok": True}, 0),
 ]
