@@ -373,6 +373,8 @@ class Evaluations:
                     future.set_exception(error) if isinstance(error, Exception) else future.cancel()
                     future.exception() if future.done() and not future.cancelled() else None
             raise
+        if self._held and self._streak == self._asked and not self._run.state.rendered:
+            raise self._failures_end(self._held[-1])  # not one row was answered: prompts are not to blame
         self._release_held()
 
     def _note(self, outcome: Outcome) -> None:
@@ -403,16 +405,19 @@ class Evaluations:
         too_many = self._asked >= _FEW and self._dropped > limit * self._asked
         if self._streak < _IN_A_ROW and not too_many:
             return
-        failure = last.failure
+        raise self._failures_end(last)
+
+    def _failures_end(self, last: Outcome) -> TooManyFailures | EvaluatorError:
+        failure, limit = last.failure, self._run.max_failure_rate
         if failure is not None and failure.kind == UNJUDGED:
-            raise self._evaluators_raise(last, failure)
+            return self._evaluators_raise(last, failure)
         detail = f"{failure.kind}: {failure.message}" if failure else ""
         self._run.emit(Incident(role="task", kind="too_many_failures", retryable=True, action="stop", detail=detail))
         msg = (
             f"{self._dropped} of {self._asked} evaluations failed, the last {self._streak} in a row"
             f" (`max_failure_rate` is {limit:.0%}). Last: {detail}"
         )
-        raise TooManyFailures(
+        return TooManyFailures(
             msg,
             where=f"row {last.cell.example_id!r}, split {last.cell.split}",
             mend="Check the service, then resume this run; nothing that was answered is paid for again.",

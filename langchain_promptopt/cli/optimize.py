@@ -199,7 +199,7 @@ def run_and_tell(prepared: Any, *, ok: list[NoGain] | None, as_json: bool) -> in
     """
     from langchain_promptopt.pipeline.delivering import winners_folder
 
-    with watching(prepared.config.runs_dir) as observers:
+    with watching() as observers:
         result = prepared.optimize(observers=observers)
     from langchain_promptopt.report.terminal import run_view
 
@@ -224,6 +224,8 @@ def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> i
         The exit code, which is also the one in the answer.
     """
     code: int = 0 if result.exit_code == 3 and ok else result.exit_code
+    if result.replayed:
+        note(f"run {result.run_id} is on record and finished; it is shown again, and nothing is called")
     for warning in result.warnings:
         note(f"note: {warning}")
     if as_json:
@@ -292,7 +294,7 @@ def compare(
     with failures_told(config):
         config.require("data.source", "evaluate.evaluators")
         prepared = prepare(config)
-        with watching(config.runs_dir) as observers:
+        with watching() as observers:
             result = prepared.compare(old, new, observers=observers)
     said = [safe_text(replayed_note(result.run_id), "yellow")] if result.replayed else []
     void = void_sentence(result.reason, result.run_id) if result.reason and not result.test else ""

@@ -17,11 +17,9 @@ from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.report.privacy import visible
 from langchain_promptopt.report.record import simulated_roles
 from langchain_promptopt.report.wording import money, number, points, signed
-from langchain_promptopt.store.runs import has_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from rich.console import Console, RenderableType
     from rich.text import Text
@@ -380,30 +378,20 @@ class Watcher:
     Args:
         say: Gets the lines to keep.
         show: Gets the state line and the share done.
-        runs_dir: Where a finished run of the same id may lie: then it is only replayed, in one line.
     """
 
     def __init__(
         self,
         say: Callable[[str], None],
         show: Callable[[str, float | None], None] | None = None,
-        runs_dir: Path | None = None,
     ) -> None:
         self._tally = Tally()
         self._say = say
         self._show = show
-        self._runs_dir = runs_dir
-        self._replays = False
 
     def on_event(self, event: Event) -> None:
         """Take one event."""
         data = event.as_json()
-        if event.type == "run.started" and self._runs_dir is not None:
-            self._replays = has_verdict(self._runs_dir / data["run_id"])
-            if self._replays:
-                self._say(f"run {data['run_id']} is on record and finished; it is shown again, and nothing is called")
-        if self._replays:
-            return
         line = self._tally.take(event.type, data)
         if line is not None:
             self._say(visible(line))
@@ -412,10 +400,10 @@ class Watcher:
 
 
 @contextmanager
-def watching(runs_dir: Path | None = None) -> Iterator[list[Observer]]:
-    """Observers for one run; the live bar is gone afterwards. `runs_dir` as for `Watcher`."""
+def watching() -> Iterator[list[Observer]]:
+    """Observers for one run; the live bar is gone afterwards."""
     if not sys.stderr.isatty():
-        yield [Watcher(_write, runs_dir=runs_dir)]
+        yield [Watcher(_write)]
         return
     from rich.live import Live
     from rich.text import Text
@@ -427,7 +415,7 @@ def watching(runs_dir: Path | None = None) -> Iterator[list[Observer]]:
             minutes, seconds = divmod(int(time.monotonic() - start), 60)
             live.update(bar(share) + Text(f"{line}  {minutes}:{seconds:02}", style="cyan", overflow="ellipsis"))
 
-        yield [Watcher(lambda line: live.console.print(Text(line, style="dim")), show, runs_dir)]
+        yield [Watcher(lambda line: live.console.print(Text(line, style="dim")), show)]
 
 
 def bar(share: float | None) -> Text:

@@ -124,7 +124,12 @@ def _of_pair(key: str, pair: Pair, rule: _Rule, *, exact: bool) -> dict[str, Any
         return _verdict(key, right=right, parsed=as_text(pair.reply), expected="nothing", reply=pair.reply)
     if isinstance(pair.reply, Mapping | list) and _is_same(pair):
         return _verdict(key, right=True, parsed=as_text(pair.reply), expected=_expected(pair), reply=pair.reply)
-    if exact and pair.typed and isinstance(pair.reply, str) and all(isinstance(r, int | float) for r in pair.references):
+    if (
+        exact
+        and pair.typed
+        and isinstance(pair.reply, str)
+        and all(isinstance(r, int | float) for r in pair.references)
+    ):
         return _verdict(key, right=False, parsed=repr(pair.reply), expected=_expected(pair), reply=pair.reply)
     return rule(pair.reply, pair.references)
 

@@ -65,11 +65,6 @@ def _unfinished(folder: Path) -> dict[str, Any] | None:
     return None if _ended(folder) else first
 
 
-def has_verdict(folder: Path) -> bool:
-    """Whether the run in `folder` came to its verdict, so that starting it again only shows it."""
-    return (folder / JOURNAL).is_file() and _last_end(folder).get("outcome") in VERDICTS
-
-
 def _ended(folder: Path) -> bool:
     """Whether going on would change nothing: there is a verdict, or an error that waiting does not mend."""
     last = _last_end(folder)

@@ -429,7 +429,7 @@ def test_a_flag_is_as_strong_as_promised(task, capfd, monkeypatch):
 
 def test_a_run_started_with_flags_is_resumed_by_its_id_alone(task, capfd):
     """The budget that was given holds until another one is; every other flag is taken as it was."""
-    flags = ("--seed", "5", "--method", "pe2", "--search-calls", "40")
+    flags = ("--seed", "5", "--method", "pe2", "--search-calls", "16")  # the baseline and no step
     code, out, err = answer(capfd, "optimize", *flags, "--json")
     first = json.loads(out)
     assert (code, first["outcome"]) == (4, "budget"), err
@@ -509,7 +509,7 @@ def test_resume_without_a_run_takes_the_only_unfinished_one(task, capfd):
     assert "there is no unfinished run" in answer(capfd, "resume")[2]
 
     def stopped(seed):
-        flags = ("--method", "pe2", "--search-calls", "40", "--seed", seed)
+        flags = ("--method", "pe2", "--search-calls", "16", "--seed", seed)
         found = json.loads(answer(capfd, "optimize", *flags, "--json")[1])
         assert found["outcome"] == "budget"
         return found["run_id"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import pytest
@@ -63,27 +62,6 @@ def test_steps_of_the_method_are_no_incidents_and_retries_are_counted():
     said = [tally.take("incident", data) for data in (plateau, limit, limit, plateau, limit)]
     assert said == [None, "task: rate limit; trying again; retries are counted", None, None, None]
     assert tally.line().endswith("  3 retried")
-
-
-def test_a_finished_run_is_shown_again_in_one_line(tmp_path):
-    folder = tmp_path / RUN
-    folder.mkdir()
-    lines = improved_run()
-    (folder / "journal.jsonl").write_text("".join(json.dumps(e, separators=(",", ":")) + "\n" for e in lines))
-
-    class Recorded:
-        def __init__(self, line):
-            self.type, self.data = line["type"], line["data"]
-
-        def as_json(self):
-            return self.data
-
-    said: list[str] = []
-    for watcher in (Watcher(said.append, runs_dir=tmp_path), Watcher(said.append, runs_dir=tmp_path / "other")):
-        for line in lines:
-            watcher.on_event(Recorded(line))
-    assert said[0] == f"run {RUN} is on record and finished; it is shown again, and nothing is called"
-    assert said[1].startswith(f"run {RUN}: lpo-pe2")
 
 
 def test_a_run_is_told_in_a_few_lines():
