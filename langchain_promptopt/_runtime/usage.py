@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from langchain_core.callbacks.base import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
@@ -75,6 +75,13 @@ class ModelUse:
         self.output_tokens += tokens_out
         self.cache_read += read
         self.cache_creation += written
+
+    def sum(self, other: ModelUse) -> None:
+        """Add the tokens of another."""
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cache_read += other.cache_read
+        self.cache_creation += other.cache_creation
 
     def metadata(self) -> dict[str, Any]:
         """The sums in the shape of `usage_metadata`."""
@@ -237,7 +244,25 @@ class UsageCollector(BaseCallbackHandler):
         with self._lock:
             booked = self._late is None  # with the cell, when that ends
             self.collected.started += booked
-            self._open[run_id] = _Call(_asked_name(serialized or {}, kwargs), booked=booked)
+            around = _within.get()
+            within = None if around is None else self._open.get(around)
+            if within is not None and within.streams:  # its reader shares its context
+                within = None
+            self._open[run_id] = _Call(_asked_name(serialized or {}, kwargs), booked=booked, within=within)
+        if kwargs.get("batch_size", 1) == 1:  # calls of one batch begin one after the other and are not nested
+            _within.set(run_id)
+
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A part of a reply is read: what is called from now on may be the reader's call, not the model's.
+
+        Args:
+            token: Not used.
+            run_id: The call's id.
+            **kwargs: Not used.
+        """
+        with self._lock:
+            if (call := self._open.get(run_id)) is not None:
+                call.streams = True
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """The call failed. It still counts as begun, unless no server was reached.
@@ -271,6 +296,8 @@ class UsageCollector(BaseCallbackHandler):
             if any(reply.hit for reply in replies):
                 into.started -= 1
                 into.cache_hits += 1
+            elif self._late is None and call.passes_on(replies, response.llm_output or {}):
+                into.started -= call.booked
             else:
                 into.add(self._model(call, replies, response), replies, response.llm_output or {})
             if self._late is not None:
@@ -287,13 +314,37 @@ class UsageCollector(BaseCallbackHandler):
         return served or str((response.llm_output or {}).get("model_name") or _UNKNOWN)
 
 
-class _Call(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Call:
     """A call under way: the model asked for, and whether the cell's own sums count it."""
 
     asked: str
     booked: bool
+    within: _Call | None = None
+    """The call of another model that makes this one."""
+    streams: bool = False
+    inner: ModelUse = field(default_factory=ModelUse)
+    """What the calls reported that were made within this one."""
+
+    def passes_on(self, replies: Sequence[_Reply], llm_output: Mapping[str, Any]) -> bool:
+        """Whether the usage of these replies is that of the calls within, which is counted already.
+
+        A model that asks another one and returns its reply is not paid a second time. One that reports a usage of
+        its own, or none, is counted beside the calls within.
+        """
+        use = ModelUse()
+        try:
+            for meta in _metered(replies, llm_output):
+                use.add(meta)
+        except ValueError:
+            return False
+        if self.within is not None:
+            self.within.inner.sum(use)
+        return use.input_tokens + use.output_tokens > 0 and use == self.inner
 
 
+_within: ContextVar[UUID | None] = ContextVar("promptopt_within", default=None)
+"""The model call that the present code is part of, if that is still open."""
 _metering: ContextVar[UsageCollector | None] = ContextVar("promptopt_metering", default=None)
 register_configure_hook(_metering, inheritable=True)
 

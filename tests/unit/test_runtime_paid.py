@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from langchain_core.embeddings import Embeddings
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -123,6 +124,43 @@ def test_a_call_that_outlives_its_row_is_counted_when_it_ends():
         (0, 0, 2),
         (1, 1, 3),
     ]
+
+
+def test_a_model_that_passes_another_models_reply_on_is_counted_once(tmp_path):
+    brain = Counted(fn=optimizer().fn)
+    inner = model(brain)
+    outer = model(lambda messages: inner.invoke(messages))
+    result = optimize(
+        chain(), data=rows(), evaluators=["exact_match"], runs_dir=None, method="lpo-pe2",
+        optimizer_model=model(lambda messages: outer.invoke(messages)), openings=tmp_path / "o.jsonl",
+    )  # fmt: skip
+    used = result.usage["by_role"]["optimizer"]
+    assert used["calls"] == brain.calls == len(inner.calls) > 0
+    assert used["input_tokens"] == sum(len(str(m.text).split()) for messages in inner.calls for m in messages)
+
+
+def test_a_model_that_asks_another_and_pays_for_itself_is_counted_beside_it():
+    inner = ScriptedModel(fn=lambda _: "1 2 3", model_name="inner")
+    outer = ScriptedModel(fn=lambda messages: f"said {inner.invoke(messages).text}", model_name="outer")
+    collector = UsageCollector()
+    with metered_by(collector):
+        outer.invoke("x y")
+    assert collector.collected.started == 2
+    assert {name: use.output_tokens for name, use in collector.collected.by_model.items()} == {"inner": 3, "outer": 4}
+
+
+def test_calls_after_one_another_in_a_batch_or_while_a_stream_is_read_are_all_counted():
+    asked = ScriptedModel(fn=lambda _: "ok", model_name="task")
+    collector = UsageCollector()
+    streamed = FakeListChatModel(responses=["ok ok"])
+    with metered_by(collector):
+        asked.invoke("x")
+        asked.invoke("x")
+        asked.generate([[HumanMessage("x")], [HumanMessage("x")]])
+        for _ in streamed.stream("x"):
+            asked.invoke("x")
+    assert collector.collected.started == len(asked.calls) + 1
+    assert collector.collected.by_model["task"].calls == len(asked.calls) == 9
 
 
 def test_other_callers_of_pools_are_left_alone():
