@@ -319,7 +319,9 @@ async def _listed(client: Any, role: str, name: str, where: str) -> Probe:
     if not known:
         return Probe(role, name, "not asked", "the endpoint lists no models", where)
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-    return Probe(role, name, "unlisted", f"the endpoint lists {', '.join(known[:_SHOWN])}{more}", where, tuple(known))
+    return Probe(
+        role, name, "unlisted", f"the endpoint lists {', '.join(known[:_SHOWN])}{more}", where, listed=tuple(known)
+    )
 
 
 def _refusal(error: Exception, role: str, name: str, where: str) -> Probe | None:
@@ -329,4 +331,4 @@ def _refusal(error: Exception, role: str, name: str, where: str) -> Probe | None
         return None
     said = {} if "refused:" in failure.detail else {"connection": "no connection"}
     said["timeout"] = f"no answer within {_PATIENCE:.0f} s"
-    return Probe(role, name, state, said.get(failure.kind, failure.detail), where)
+    return Probe(role, name, state, said.get(failure.kind, failure.detail), where, failure.kind)

@@ -625,6 +625,8 @@ class Probe:
     state: State
     detail: str = ""
     where: str = ""
+    kind: str = ""
+    """The kind of failure, where the state is that of one."""
     listed: tuple[str, ...] = ()
     """Names the endpoint lists, where the model's own is not among them."""
 
@@ -635,4 +637,4 @@ class Probe:
 
     def as_json(self) -> dict[str, str]:
         """Plain values."""
-        return {name: value for name, value in asdict(self).items() if name != "listed"}
+        return {name: value for name, value in asdict(self).items() if name not in {"kind", "listed"}}

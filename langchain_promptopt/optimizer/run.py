@@ -236,6 +236,10 @@ def with_config(settings: Settings, config: RunnableConfig | None) -> Settings:
     return replace(settings, config=merge_configs(theirs, own))
 
 
+_ASK_FIRST_SECONDS = 3.0
+"""How long the free question may hold up a run; without an answer the run begins, and its calls tell."""
+
+
 async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
     """Run a plan to its end and apply the winner where the settings and the gate say so."""
     wanted = plan.settings.expected_run
@@ -245,7 +249,8 @@ async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
     try:
         # A finished run is replayed from its record, so no endpoint is asked.
         if plan.settings.ask_first and not ready.journal.finished:
-            refuse_unknown_models(await probes_of(plan))
+            probes = probes_of(plan, _ASK_FIRST_SECONDS)
+            refuse_unknown_models(await until_signal(probes, plan, ready.guarded.stopping))
         return await concluded(
             plan, ready, until_signal(engine_work(plan, ready, config), plan, ready.guarded.stopping)
         )

@@ -25,7 +25,12 @@ Handler = Callable[[Request], "Response | Awaitable[Response]"]
 
 
 class LoopbackServer:
-    """Serve `handler` in a thread; `with LoopbackServer(...) as server: server.url`."""
+    """Serve `handler` in a thread; `with LoopbackServer(...) as server: server.url`.
+
+    `count` is of the requests that cost something: a server names in `free` the method and path prefix of others.
+    """
+
+    free: tuple[str, str] | None = None
 
     def __init__(
         self,
@@ -39,7 +44,7 @@ class LoopbackServer:
         self.handler, self.delay, self.faults = handler, delay, faults
         self.requests: deque[Request] = deque(maxlen=record)
         self.errors: list[BaseException] = []
-        self.count = self.inflight = self.peak = 0
+        self.arrived = self.count = self.inflight = self.peak = 0
         self.connections: set[_Connection] = set()
         self._socket = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.port: int = self._socket.getsockname()[1]
@@ -221,8 +226,10 @@ class _Connection(asyncio.Protocol):
             return None
         del self.buffer[:end]
         self.head = None
-        self.server.count += 1
-        return Request(self.server.count - 1, method, target, headers, body)
+        self.server.arrived += 1
+        free = self.server.free
+        self.server.count += free is None or method != free[0] or not target.startswith(free[1])
+        return Request(self.server.arrived - 1, method, target, headers, body)
 
     def _chunked(self, at: int) -> tuple[bytes | None, int]:
         pieces: list[bytes] = []

@@ -89,6 +89,8 @@ def usage(prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> 
 class OpenAIServer(LoopbackServer):
     """The server; `served` maps a requested model to the name its replies carry, `limit` is the context window."""
 
+    free = ("GET", "/v1/models")
+
     def __init__(
         self,
         brain: Mapping[str, Brain] | Brain = echo,

@@ -69,11 +69,10 @@ def test_a_replay_calls_no_model_and_writes_no_line(config, tmp_path):
         served = with_(config, task={"model": "openai:task", "base_url": server.base_url})
         first = run_step(served, root=tmp_path)
         assert first["outcome"] == "improved", first["error"]
-        calls, lines = server.count, journal_of(tmp_path, first).read_bytes()
-        paid = sum(request.method == "POST" for request in server.requests)  # models are asked for free before
-        assert paid == first["usage"]["by_role"]["task"]["calls"]
+        calls, asked, lines = server.count, server.arrived, journal_of(tmp_path, first).read_bytes()
+        assert calls == first["usage"]["by_role"]["task"]["calls"]
         again = run_step(served, root=tmp_path)
-        assert (again["replayed"], server.count) == (True, calls)
+        assert (again["replayed"], server.arrived) == (True, asked)  # not even what is free
         assert journal_of(tmp_path, first).read_bytes() == lines
 
 
@@ -356,9 +355,7 @@ def test_sampling_is_sent_and_decides_the_run_id(config, tmp_path):
         )
         answer = run_step(served, root=tmp_path)
         assert answer["outcome"] == "improved", answer["error"]
-        for request in tuple(server.requests):
-            if request.method == "GET":  # models are asked for free before
-                continue
+        for request in server.asked("POST", "/v1/chat/completions"):
             body = json.loads(request.body)
             seen.append(
                 (body["model"], body.get("temperature"), body.get("max_tokens", body.get("max_completion_tokens")))

@@ -11,7 +11,9 @@ from langchain_promptopt._langchain.models import probe
 from langchain_promptopt._langsmith.service import probe_langsmith
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.config import load_config
+from langchain_promptopt.errors import CredentialsError
 from langchain_promptopt.offline import offline_model
+from langchain_promptopt.optimizer.probes import refuse_unknown_models
 from langchain_promptopt.pipeline import prepare
 from langchain_promptopt.pipeline.check import check
 from tests.support.faults import FaultPlan
@@ -48,6 +50,14 @@ def test_an_endpoint_that_is_down_is_told_apart_from_a_refusal(fault):
     with serve(faults=FaultPlan(rate=1.0, kinds=(fault,))) as server:
         found = asked(server.base_url)
     assert (found.state, found.exit_code) == ("unreachable", 5)
+
+
+@pytest.mark.parametrize("fault", ["403", "404", "429", "503", "reset", "quota"])
+def test_only_a_refused_key_ends_a_run_before_its_first_call(fault):
+    with serve(faults=FaultPlan(rate=1.0, kinds=(fault,), most=9)) as server:
+        refuse_unknown_models([asked(server.base_url)])
+    with serve(key="right") as server, pytest.raises(CredentialsError, match="refuses the task model"):
+        refuse_unknown_models([asked(server.base_url, key="wrong")])
 
 
 def test_nobody_there():

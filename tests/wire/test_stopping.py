@@ -74,11 +74,11 @@ def ended(process):
 
 
 def at(count, process_of, number, model=""):
-    """A delay that signals as the request number `count` (of this model) arrives: that one is in flight for certain."""
+    """A delay that signals as the call number `count` (of this model) arrives: that one is in flight for certain."""
     seen = []
 
     def delay(request):
-        if model.encode() in request.body:
+        if request.method == "POST" and model.encode() in request.body:
             seen.append(request)
             if len(seen) == count:
                 process_of().send_signal(number)
@@ -148,7 +148,7 @@ def test_a_comparison_stops_in_the_same_way(tmp_path):
 
 def test_a_hung_server_is_cut_off(plain, tmp_path):
     process = None
-    faults = FaultPlan(Rule("hang", skip=9, times=1))
+    faults = FaultPlan(Rule("hang", method="POST", skip=9, times=1))
     with models(delay=at(13, lambda: process, signal.SIGINT), faults=faults) as server:
         process = started(job(tmp_path, server), "optimize")
         code, answer, err = ended(process)
@@ -160,9 +160,28 @@ def test_a_hung_server_is_cut_off(plain, tmp_path):
         assert (told(answer), server.count) == (plain[0], plain[1] + 1)
 
 
+def test_a_free_question_that_hangs_holds_nothing_up(plain, tmp_path):
+    with models(delay=0.0, faults=FaultPlan(Rule("hang", method="GET"))) as server:
+        code, answer, err = ended(started(job(tmp_path, server), "optimize"))
+        assert code == 0, err
+        assert (told(answer), server.count) == plain
+
+
+def test_a_signal_while_the_free_question_hangs_ends_the_run(tmp_path):
+    with models(faults=FaultPlan(Rule("hang", method="GET"))) as server:
+        process = started(job(tmp_path, server), "optimize")
+        while not server.inflight and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        code, answer, err = ended(process)
+        assert (code, answer["outcome"], server.count) == (130, "interrupted", 0), err
+
+
 def test_a_second_signal_quits_at_once(tmp_path):
     process = None
-    with models(delay=at(13, lambda: process, signal.SIGINT), faults=FaultPlan(Rule("hang", skip=9))) as server:
+    with models(
+        delay=at(13, lambda: process, signal.SIGINT), faults=FaultPlan(Rule("hang", method="POST", skip=9))
+    ) as server:
         process = started(job(tmp_path, server), "optimize")
         assert any(line.startswith("stopping:") for line in process.stderr)
         process.send_signal(signal.SIGTERM)
@@ -171,7 +190,7 @@ def test_a_second_signal_quits_at_once(tmp_path):
 
 
 def test_a_call_that_waits_to_be_tried_again_is_not_waited_for(tmp_path):
-    faults = FaultPlan(Rule("429-retry-after", skip=8), retry_after="300")
+    faults = FaultPlan(Rule("429-retry-after", method="POST", skip=8), retry_after="300")
     with models(faults=faults) as server:
         process = started(job(tmp_path, server), "optimize")
         while (len(faults.fired) < 4 or server.inflight) and process.poll() is None:
