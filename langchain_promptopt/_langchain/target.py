@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +19,7 @@ from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_promptopt._langchain import live
-from langchain_promptopt._langchain.discover import Found, find_models, is_prompt_or_model, name_places
+from langchain_promptopt._langchain.discover import Found, find_models, find_prompts, is_prompt_or_model, name_places
 from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows, sent_texts
 from langchain_promptopt._langchain.fast import Quick, quick
 from langchain_promptopt._langchain.held import HeldText, held_texts, shortened
@@ -84,6 +84,12 @@ async def open_target(
     target = ChainTarget(chain, places, task=task, isolation=isolation_of(task, config), named=only is not None)
     try:
         await target.prove(_rows(dry_inputs))
+        if only is None and not target.proven and not find_prompts(task):
+            # every registered tunable was taken at a guess, and the dry run renders none: a held text is better known
+            with suppress(PromptError):
+                held = await _held_target(task, chain, _rows(dry_inputs), only, isolation_of(task, config))
+                target.close()
+                return held
     except BaseException:
         target.close()
         raise
@@ -229,6 +235,11 @@ class ChainTarget:
         self.close()
 
     # before anything is paid for
+
+    @property
+    def proven(self) -> bool:
+        """Whether the dry run rendered a prompt."""
+        return bool(self._proof.calls)
 
     async def prove(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run the chain on rows without a model, to see that it runs at all and what it hands to its prompts.

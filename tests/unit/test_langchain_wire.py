@@ -13,6 +13,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from pydantic import BaseModel
 
+from langchain_promptopt import tunable
 from langchain_promptopt._langchain.held import held_texts
 from langchain_promptopt._langchain.overlay import Overlay, install, overlaid
 from langchain_promptopt._langchain.wire import tapped
@@ -238,6 +239,7 @@ RULES = PROMPT.rpartition("\n")[0]
 HELD = SystemMessage(RULES)
 FILLED = PROMPT
 task_model = ScriptedModel(fn=answer, model_name="task")
+UNRELATED = tunable("A prompt of another program: {word}", name="of another program")
 
 
 def with_message(inputs):
@@ -264,5 +266,5 @@ def test_a_program_that_holds_nothing_of_what_it_sends_is_refused_with_what_was_
     def shouted(inputs):
         return task_model.invoke(f"{RULES.upper()}\nWord: {inputs['word']}").text
 
-    with pytest.raises(PromptError, match="YOU SORT WORDS"):
+    with pytest.raises(PromptError, match=r"YOU SORT WORDS|rendered none"):
         run(target=shouted)
