@@ -133,7 +133,7 @@ def test_every_outcome_has_words_of_its_own(lines, outcome):
     lines[-1]["data"]["outcome"] = outcome
     top = wording.headline(RunRecord.from_events(lines))
     assert top.title.lower() in {outcome, "not proven", "no gain", "budget spent"}
-    assert ("does better" in top.sentence) == (outcome == "improved")
+    assert ("scores higher" in top.sentence) == (outcome == "improved")
 
 
 def test_watched_numbers_are_shown_in_their_own_unit():

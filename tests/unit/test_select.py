@@ -161,5 +161,5 @@ def test_where_the_budget_ends_the_evidence_decides_and_that_is_said(tmp_path):
     assert len(result.edits) == 2
     assert result.test[0]["n"] == 40  # the share of the test is kept for it
     (said,) = [e["data"] for e in result.events() if e["type"] == "incident" and e["data"]["kind"] == "max_edits"][:1]
-    assert "the budget did not reach" in said["detail"]
+    assert "the budget did not cover" in said["detail"]
     assert result.usage["calls"] <= whole.usage["calls"] + 20
