@@ -164,9 +164,9 @@ MUTANTS = (
     Mutant(
         5,
         "calls of the optimizer are not booked",
-        "optimizer/wiring.py",
-        'lambda step, usage, role="optimizer": guarded.ledger.record(role, step, usage),',
-        'lambda step, usage, role="optimizer": None,',
+        "_engine/executor.py",
+        'total.append(self.book("optimizer", step, meter, usage))',
+        "total.append(usage)",
         RULES + "test_7_5_ledger_counts_what_the_server_saw_and_a_budget_is_not_exceeded",
     ),
     Mutant(
@@ -231,7 +231,7 @@ MUTANTS = (
         "_engine/evaluations.py",
         "if self._streak < _IN_A_ROW and not too_many:",
         "if True:",
-        RULES + "test_7_7_an_outage_is_no_zero_score",
+        RULES + "test_7_7_an_outage_in_the_middle_of_a_run_stops_it",
     ),
     Mutant(
         7,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 
 import pytest
@@ -129,6 +130,13 @@ def test_7_7_an_outage_is_no_zero_score():
         run(down.base_url, policy=QUICK)
     assert caught.value.exit_code == 5
     assert caught.value.facts["usage"]["calls"] >= 10 * QUICK.attempts
+
+
+def test_7_7_an_outage_in_the_middle_of_a_run_stops_it():
+    with server(faults=FaultPlan(Rule("503", skip=60))) as failing, pytest.raises(TooManyFailures) as caught:
+        run(failing.base_url, policy=QUICK)
+    assert caught.value.exit_code == 5
+    assert re.search(r"\d+ of \d+ evaluations failed, the last [1-9]\d* in a row", str(caught.value))
 
 
 def test_7_7_a_baseline_of_all_zeros_stops_and_shows_a_row():
