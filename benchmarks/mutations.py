@@ -115,7 +115,7 @@ MUTANTS = (
     Mutant(
         3,
         "revert puts nothing back",
-        "_langchain/templates.py",
+        "_langchain/conversion.py",
         'object.__setattr__(thing, "__dict__", dict(state))',
         "pass",
         RULES + "test_7_3_in_place_only_on_success_and_back_byte_for_byte",
@@ -196,7 +196,7 @@ MUTANTS = (
     Mutant(
         6,
         "journaled replies are asked for again",
-        "_engine/run.py",
+        "_engine/context.py",
         ASKED,
         ASKED.replace("self._journal.calls.get(key)", "None"),
         RULES + "test_7_6_resume_after_kill_9_is_the_uninterrupted_run",
@@ -244,7 +244,7 @@ MUTANTS = (
     Mutant(
         8,
         "traces are sent while tracing is off",
-        "_langsmith/tracing.py",
+        "_langsmith/traces.py",
         "if enabled is not True:",
         "if enabled is None:",
         UNIT + "test_langsmith_offline.py::test_with_tracing_off_not_one_socket_is_opened",

@@ -16,10 +16,9 @@ FACADES = {"optimize"}
 
 SHARED_NAMES = {
     "__init__.py",
-    *("answer.py", "memory.py", "models.py", "run.py", "runs.py", "search.py", "step.py", "stopping.py"),
-    *("templates.py", "tracing.py"),
+    *("memory.py", "runs.py", "search.py", "step.py", "stopping.py"),
 }
-"""Names that may stand in several packages; each of the ten is in two, and the list may only become shorter."""
+"""Names that may stand in several packages; each of the five is in two, and the list may only become shorter."""
 FAMILIES = {"strategies", "cli", "_files", "testing"}
 """Packages whose files are options of an axis, verbs, formats, or public helpers for tests."""
 

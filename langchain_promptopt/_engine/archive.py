@@ -14,7 +14,7 @@ from langchain_promptopt.protocols import PartialScoring
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from langchain_promptopt._engine.run import Run
+    from langchain_promptopt._engine.context import Run
     from langchain_promptopt.types import Attempt, Candidate, Rejection, Stop, StopKind
 
 PAIRS = 20

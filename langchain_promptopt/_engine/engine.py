@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_promptopt._engine.run import Run
+    from langchain_promptopt._engine.context import Run
     from langchain_promptopt.types import Outcomes
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from langchain_promptopt._engine.budget import Spending
-    from langchain_promptopt._engine.run import Run
+    from langchain_promptopt._engine.context import Run
 
 _USAGE = struct.Struct("<IQQQdd")
 _KIND = struct.Struct("<I")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_promptopt._engine.budget import Spending
+    from langchain_promptopt._engine.context import Run
     from langchain_promptopt._engine.evaluations import Evaluations
-    from langchain_promptopt._engine.run import Run
     from langchain_promptopt._engine.search import Found
     from langchain_promptopt.types.edits import FinalEdit
 

@@ -9,10 +9,10 @@ from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable
 
 from langchain_promptopt._files.saved import read_prompts
+from langchain_promptopt._langchain.conversion import from_prompt, to_prompt, write_all
 from langchain_promptopt._langchain.discover import Found, Live, find_prompts, name_places
 from langchain_promptopt._langchain.held import HeldText
 from langchain_promptopt._langchain.overlay import Tunable, registered
-from langchain_promptopt._langchain.templates import from_prompt, to_prompt, write_all
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
 from langchain_promptopt.types import Prompt, PromptSet
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from langchain_promptopt._langchain.templates import Snapshot
+    from langchain_promptopt._langchain.conversion import Snapshot
 
 
 _HELD: dict[int, tuple[Any, tuple[HeldText, ...]]] = {}

@@ -28,7 +28,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import RunnableConfigurableAlternatives, RunnableConfigurableFields
 from langchain_core.runnables.passthrough import RunnableAssign, RunnablePick
 
-from langchain_promptopt._langchain.templates import chooses_examples, partial_names, read_leaves
+from langchain_promptopt._langchain.conversion import chooses_examples, partial_names, read_leaves
 from langchain_promptopt.types import Reading
 
 if TYPE_CHECKING:

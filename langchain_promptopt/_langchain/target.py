@@ -19,13 +19,13 @@ from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_promptopt._langchain import live
+from langchain_promptopt._langchain.conversion import chooses_examples, template_errors
 from langchain_promptopt._langchain.discover import Found, find_models, find_prompts, is_prompt_or_model, name_places
 from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows, sent_texts
 from langchain_promptopt._langchain.fast import Quick, quick
 from langchain_promptopt._langchain.held import HeldText, held_texts, shortened
 from langchain_promptopt._langchain.isolation import Isolation, isolation_of
 from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, rendered_outside
-from langchain_promptopt._langchain.templates import chooses_examples, template_errors
 from langchain_promptopt._langchain.wire import tapped, texts_of
 from langchain_promptopt._objects import holds_client, walk
 from langchain_promptopt.errors import ConfigError, PromptError
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models.base import BaseLanguageModel
 
+    from langchain_promptopt._langchain.conversion import Snapshot
     from langchain_promptopt._langchain.isolation import Given
-    from langchain_promptopt._langchain.templates import Snapshot
     from langchain_promptopt.types import Example
 
 Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._langchain.templates import build_template, from_prompt, to_prompt
+from langchain_promptopt._langchain.conversion import build_template, from_prompt, to_prompt
 from langchain_promptopt._langsmith.hub import Address, Commit, PromptHub, manifest_of, template_in
 from langchain_promptopt.errors import ConflictError, PromptError, UsageError
 from langchain_promptopt.events import Moved, Pushed, RolledBack, Tagged

@@ -13,8 +13,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._engine.budget import Spending
+from langchain_promptopt._engine.context import Emitter, Objective, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt._engine.run import Emitter, Objective, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.search import Search, StepEnd
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger

@@ -138,7 +138,7 @@ class Given:
 
 
 def _is_prompt_file(value: str) -> bool:
-    from langchain_promptopt.config.models import split_part
+    from langchain_promptopt.config.schema import split_part
 
     return split_part(value, Path.cwd()) is not None
 

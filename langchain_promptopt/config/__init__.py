@@ -8,7 +8,7 @@ from langchain_promptopt.config.loading import (
     toml_text,
     with_values,
 )
-from langchain_promptopt.config.models import (
+from langchain_promptopt.config.schema import (
     BudgetConfig,
     Config,
     DataConfig,

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from langchain_promptopt.config.models import Config, split_part
+from langchain_promptopt.config.schema import Config, split_part
 from langchain_promptopt.errors import ConfigError
 
 Key: TypeAlias = tuple[str, ...]

@@ -16,7 +16,7 @@ from uuid import UUID
 from langchain_core.prompts.base import BasePromptTemplate
 
 from langchain_promptopt._data import load_data, references_needed, unused_columns
-from langchain_promptopt._engine.run import Objective
+from langchain_promptopt._engine.context import Objective
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
@@ -25,7 +25,7 @@ from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.evaluators import PREFIX, stored
 from langchain_promptopt._langsmith.hub import PromptHub
-from langchain_promptopt._langsmith.tracing import untraced
+from langchain_promptopt._langsmith.traces import untraced
 from langchain_promptopt._objects import MAX_VISITED, Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.redact import keep_secret

@@ -11,7 +11,7 @@ from langchain_promptopt.errors import ConfigError, ConflictError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from langchain_promptopt._langchain.templates import Snapshot
+    from langchain_promptopt._langchain.conversion import Snapshot
     from langchain_promptopt._langsmith.publish import Winner
     from langchain_promptopt.gate import Decision, Reason
     from langchain_promptopt.optimizer.answer import Answer, Metric

@@ -22,7 +22,7 @@ from langchain_core.tracers.base import BaseTracer
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.experiments import publish, winners
 from langchain_promptopt._langsmith.service import Service
-from langchain_promptopt._langsmith.tracing import TraceFile, tracing
+from langchain_promptopt._langsmith.traces import TraceFile, tracing
 from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
 from langchain_promptopt.errors import BudgetSpent, ConflictError, Interrupted, PromptOptError, ResumeError
 from langchain_promptopt.evaluators import Call, EvaluatorFailed

@@ -21,7 +21,7 @@ from langchain_promptopt.types import Candidate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_promptopt._engine.run import Run
+    from langchain_promptopt._engine.context import Run
     from langchain_promptopt.optimizer.answer import Metric
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.optimizer.wiring import Assembled

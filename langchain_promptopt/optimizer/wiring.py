@@ -13,10 +13,10 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_promptopt._data import keep_splits
 from langchain_promptopt._engine.budget import book
+from langchain_promptopt._engine.context import Emitter, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.engine import Engine
 from langchain_promptopt._engine.evaluations import UNJUDGED
 from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Scores
-from langchain_promptopt._engine.run import Emitter, OptimizerModel, Run, RunState
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name
 from langchain_promptopt._runtime.cache import Address, EvaluationCache

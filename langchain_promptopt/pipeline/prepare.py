@@ -158,7 +158,7 @@ def load_task(config: Config, name: str | None = None) -> Loaded:
 
 def _of_file(file: PromptFile) -> Loaded:
     """A live template of a prompt that was read. Raises PromptError for marks that cannot be meant."""
-    from langchain_promptopt._langchain.templates import build_template
+    from langchain_promptopt._langchain.conversion import build_template
 
     template = build_template(file.prompt)
     return Loaded(template.partial(**file.values) if file.values else template, file.notes, live=False)

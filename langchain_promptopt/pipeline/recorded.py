@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_promptopt.config import Config
-    from langchain_promptopt.config.models import DataConfig
+    from langchain_promptopt.config.schema import DataConfig
     from langchain_promptopt.ports import DataSet
 
 _FLAGS = "flags"

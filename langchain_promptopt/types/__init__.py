@@ -6,7 +6,6 @@ caching, deduplication and resuming need no bookkeeping.
 
 from langchain_promptopt._objects import canonical, content_hash
 from langchain_promptopt._text.ranges import Range, Rejection
-from langchain_promptopt.types.answer import answer_of
 from langchain_promptopt.types.outcomes import (
     ABSENT,
     SPLITS,
@@ -27,6 +26,7 @@ from langchain_promptopt.types.outcomes import (
     Usage,
     value_at,
 )
+from langchain_promptopt.types.plain_value import answer_of
 from langchain_promptopt.types.prompts import Candidate, Edit, Message, Prompt, PromptSet, ScopeName, Span
 from langchain_promptopt.types.proposal import Allowance, Batch, Draft, Feedback, Remembered, Shown, Workpiece
 

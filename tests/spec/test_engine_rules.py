@@ -114,7 +114,7 @@ def test_N6_reading_test_rows_before_the_gate_raises():
         def pick(self, trajectory, val, seed_id):
             import gc
 
-            from langchain_promptopt._engine.run import Run
+            from langchain_promptopt._engine.context import Run
 
             live = [o for o in gc.get_objects() if isinstance(o, Run) and o.state.step > 0 and not o.state.test_open]
             live[-1].examples("test")

@@ -10,7 +10,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
 from langchain_promptopt import optimize
-from langchain_promptopt._langchain.templates import from_prompt, to_prompt
+from langchain_promptopt._langchain.conversion import from_prompt, to_prompt
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.offline import offline_model
 from tests.support.chat import EchoChat

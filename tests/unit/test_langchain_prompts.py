@@ -23,7 +23,7 @@ from langchain_core.prompts import (
 )
 from langchain_core.prompts.few_shot_with_templates import FewShotPromptWithTemplates
 
-from langchain_promptopt._langchain.templates import (
+from langchain_promptopt._langchain.conversion import (
     Snapshot,
     build_template,
     from_prompt,

@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from langchain_promptopt import Gate
 from langchain_promptopt._langsmith.otel import InOrder, provider
-from langchain_promptopt._langsmith.tracing import TraceClient, make_client
+from langchain_promptopt._langsmith.traces import TraceClient, make_client
 from langchain_promptopt.errors import ConfigError, CredentialsError
 from tests.support import runs
 from tests.support.guard import SocketGuard

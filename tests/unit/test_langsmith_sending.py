@@ -9,8 +9,8 @@ from langchain_core.runnables import RunnableLambda
 from langsmith import tracing_context
 
 from langchain_promptopt import optimize
-from langchain_promptopt._langsmith import tracing as sending
-from langchain_promptopt._langsmith.tracing import TraceClient
+from langchain_promptopt._langsmith import traces as sending
+from langchain_promptopt._langsmith.traces import TraceClient
 from tests.support.faults import PLATFORM, FaultPlan, Rule
 from tests.support.langsmith_env import KEY, point_at
 from tests.support.langsmith_server import LangSmithServer

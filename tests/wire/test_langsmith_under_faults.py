@@ -19,7 +19,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_promptopt import optimize
 from langchain_promptopt._langsmith import service
-from langchain_promptopt._langsmith import tracing as sending
+from langchain_promptopt._langsmith import traces as sending
 from langchain_promptopt._langsmith.hub import PromptHub, pull_template
 from langchain_promptopt._langsmith.publish import push_recorded, rollback_recorded
 from langchain_promptopt.testing.scripted import ScriptedModel
