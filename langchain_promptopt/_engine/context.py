@@ -131,6 +131,10 @@ class Emitter:
         self.journal = journal
         self._observers = list(observers)
 
+    def watch(self, observer: Observer) -> None:
+        """Show further events to this observer, too."""
+        self._observers.append(observer)
+
     def emit(self, event: Event) -> None:
         """Store the event, then show it."""
         self.journal.append(event)

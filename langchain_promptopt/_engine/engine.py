@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,8 @@ from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome
 from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from langchain_core.runnables import RunnableConfig
 
@@ -168,6 +170,8 @@ class Engine:
     gate_possible: bool = True
     evaluations: Evaluations | None = None
     """What the run has evaluated, once it began."""
+    streamed: Callable[[RunnableConfig], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
+    """What goes on beside the run, given the config inside its span."""
 
     async def finish(self, started: RunStarted, config: RunnableConfig) -> Ended:
         """Search, gate, and the final event. Raises what makes a verdict impossible; the journal is then whole."""
@@ -175,7 +179,7 @@ class Engine:
         names = {"promptopt_run_id": run.run_id, "promptopt_method": run.recipe.name}
         metadata = {**names, **trace_metadata(run.baseline, step=0)}
         inputs = {"prompts": run.baseline.prompts.as_json(), "method": run.recipe.name}
-        async with span(config, "promptopt", inputs, metadata) as (inner, end):
+        async with span(config, "promptopt", inputs, metadata) as (inner, end), self.streamed(inner):
             run.emit(started)
             evaluations = self.evaluations = Evaluations(run)
             spending = Spending(run.ledger)

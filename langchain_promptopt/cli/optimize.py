@@ -17,7 +17,6 @@ from langchain_promptopt.cli.output import (
     print_prose,
     print_table,
     print_view,
-    watching,
 )
 from langchain_promptopt.errors import UsageError
 
@@ -197,9 +196,10 @@ def run_and_tell(prepared: Any, *, ok: list[NoGain] | None, as_json: bool) -> in
     Returns:
         The exit code.
     """
+    from langchain_promptopt.optimizer.progress import progress_shown
     from langchain_promptopt.pipeline.delivering import winners_folder
 
-    with watching() as observers:
+    with progress_shown(prepared.config.optimize.progress is not False) as observers:
         result = prepared.optimize(observers=observers)
     from langchain_promptopt.report.terminal import run_view
 
@@ -224,8 +224,6 @@ def tell(result: Any, view: Any, *, ok: list[NoGain] | None, as_json: bool) -> i
         The exit code, which is also the one in the answer.
     """
     code: int = 0 if result.exit_code == 3 and ok else result.exit_code
-    if result.replayed:
-        note(f"run {result.run_id} is on record and finished; it is shown again, and nothing is called")
     for warning in result.warnings:
         note(f"note: {warning}")
     if as_json:
@@ -284,6 +282,7 @@ def compare(
     """
     from rich.console import Group
 
+    from langchain_promptopt.optimizer.progress import progress_shown
     from langchain_promptopt.pipeline import prepare
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.report.terminal import safe_text, sides_view, test_view
@@ -294,7 +293,7 @@ def compare(
     with failures_told(config):
         config.require("data.source", "evaluate.evaluators")
         prepared = prepare(config)
-        with watching() as observers:
+        with progress_shown(config.optimize.progress is not False) as observers:
             result = prepared.compare(old, new, observers=observers)
     said = [safe_text(replayed_note(result.run_id), "yellow")] if result.replayed else []
     void = void_sentence(result.reason, result.run_id) if result.reason and not result.test else ""

@@ -154,6 +154,7 @@ class OptimizeConfig(BaseModel):
         default=None, description="config of the chain: { configurable = {...}, tags = [...], recursion_limit = 50 }"
     )
     cache: str | None = Field(default=None, description="file of evaluations that runs share; the test is always fresh")
+    progress: bool | None = Field(default=None, description="false: no progress on stderr")
 
 
 class BudgetConfig(BaseModel):

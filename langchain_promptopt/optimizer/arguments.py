@@ -108,6 +108,7 @@ class Settings:
         notes: What was noticed while the task was read, for the run's warnings.
         ask_first: Ask the endpoints for their models, which is free, before the first call that is paid.
         constant_prompt: Every row is meant to send the same text; without it that is refused.
+        progress: Whether this process shows how far the run is; None is where a person looks.
     """
 
     data: Data | None
@@ -152,6 +153,7 @@ class Settings:
     notes: Sequence[str] = ()
     ask_first: bool = False
     constant_prompt: bool = False
+    progress: bool | None = False
 
     def __post_init__(self) -> None:
         check_apply(self.apply)
@@ -191,6 +193,7 @@ _FORMS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "budget": ((Budget,), "budget=Budget(usd=5)"),
     "drop_leaks": _TRUTH,
     "constant_prompt": _TRUTH,
+    "progress": ((bool, type(None)), "True, False, or None for a terminal or a notebook"),
     "skip_bad_lines": _TRUTH,
     "splits": ((Mapping, type(None)), 'splits={"test": "validation"}: our split -> the source\'s split'),
     "langsmith": ((LangSmithOptions,), 'langsmith={"as_of": "v1"}, or LangSmithOptions(...)'),
@@ -259,6 +262,7 @@ class SharedArguments(TypedDict, total=False):
     judges: Mapping[str, JudgeCost]
     cache: str | Path | None
     summary_evaluators: Evaluators
+    progress: bool | None
 
 
 class Arguments(SharedArguments, total=False):
@@ -293,7 +297,7 @@ def settings_of(arguments: Mapping[str, Any], *, where: str = "optimize()") -> S
             given[name] = (given[name],)
     if "observers" in given and isinstance(given["observers"], Iterable):
         given["observers"] = tuple(given["observers"])
-    given |= {name: None for name in ("data", "evaluators") if name not in given}
+    given |= {name: None for name in ("data", "evaluators", "progress") if name not in given}
     return Settings(
         gate=Gate.of(given.pop("gate", None)),
         budget=Budget.of(given.pop("budget", None)),

@@ -21,6 +21,7 @@ from langchain_promptopt.optimizer.plan import (
     warn_of_earlier_looks,
     what_the_split_shows,
 )
+from langchain_promptopt.optimizer.progress import progress_shown
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.run import failure_recorded, traced, unjudged_notes, until_signal, void_notes
 from langchain_promptopt.optimizer.wiring import Assembled, Rival, assemble
@@ -84,13 +85,20 @@ async def acompare(
     if old is new and new_model is None:
         msg = "old and new are the same object"
         raise DataError(msg, mend="Compare two different prompts, chains or models.")
-    sides = (_task(old), _task(new))
+    with progress_shown(settings.progress) as observers:
+        watched = replace(settings, observers=(*settings.observers, *observers))
+        return await _compared((_task(old), _task(new)), watched, new_model, config or {})
+
+
+async def _compared(
+    sides: tuple[Any, Any], settings: Settings, new_model: Model | None, config: RunnableConfig
+) -> Result:
     left = await make_plan(sides[0], settings, searches=False, sides=sides)
     try:
         theirs = settings if new_model is None else replace(settings, task_model=new_model)
         right = await make_plan(sides[1], theirs, searches=False, sides=sides)
         try:
-            return await _decide(left, right, config or {})
+            return await _decide(left, right, config)
         finally:
             await right.aclose()
     finally:

@@ -66,6 +66,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     runs_dir: str | Path | None = "here",
     openings: str | Path | None = "here",
     observers: Sequence[Observer] = (),
+    progress: bool | None = None,
     only: str | Sequence[str] | None = None,
     config: ChainConfig = None,
     max_edits: int | None = None,
@@ -112,6 +113,8 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         openings: File that counts looks at the test rows; by default `promptopt.openings.jsonl` here. Without a
             record (None) nothing is applied by itself.
         observers: Watchers of the run's events.
+        progress: Show how far the run is, on stderr or in the notebook's cell: True always, False never, None where
+            a person looks.
         only: Names of the prompts that may change; None is all that the baseline renders.
         config: A config for the chain (configurable, tags, recursion_limit ...), or a function of a row's inputs that
             gives one. Thread and session ids are made for each evaluation.

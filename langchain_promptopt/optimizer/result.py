@@ -11,12 +11,14 @@ from langchain_promptopt.errors import ConfigError, ConflictError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from langchain_core.prompts.base import BasePromptTemplate
+
     from langchain_promptopt._langchain.conversion import Snapshot
     from langchain_promptopt._langsmith.publish import Winner
     from langchain_promptopt.gate import Decision, Reason
     from langchain_promptopt.optimizer.answer import Answer, Metric
     from langchain_promptopt.ports import DataSet
-    from langchain_promptopt.report.record import Health
+    from langchain_promptopt.report.record import Health, RunRecord
     from langchain_promptopt.types import Outcomes, PromptSet, Stop
     from langchain_promptopt.types.edits import FinalEdit
 
@@ -29,9 +31,19 @@ class _Written:
     before: Snapshot
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Kept:
+    """Events that were read before the result was pickled."""
+
+    events: tuple[Mapping[str, Any], ...]
+
+    def __call__(self) -> tuple[Mapping[str, Any], ...]:
+        return self.events
+
+
+@dataclass(repr=False)
 class Result:
-    """The end of a run (product contract, sections 3 and 4).
+    """The end of a run. A notebook shows it as a table of what changed; `pickle` keeps all but the chains.
 
     Attributes:
         run_id: Hash of what decides the result.
@@ -73,6 +85,61 @@ class Result:
     data: DataSet | None = field(default=None, repr=False)
     """The rows of the run; reports show their texts."""
     _written: list[_Written] = field(default_factory=list, repr=False)
+
+    def __repr__(self) -> str:
+        from langchain_promptopt.report.wording import brief
+
+        return f"<Result {brief(self.outcome, self.test, len(self.edits))}; run {self.run_id}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, and each edit with its reason."""
+        from langchain_promptopt.report.html import render_summary
+
+        return render_summary(self._record())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All that can be pickled: the events as they are now, and no live chain."""
+        return self.__dict__ | {"events": _Kept(tuple(self.events())), "judged": None, "_written": []}
+
+    def _record(self) -> RunRecord:
+        from langchain_promptopt._data import examples_of
+        from langchain_promptopt.report.record import RunRecord
+
+        return RunRecord.from_events(self.events(), None if self.data is None else examples_of(self.data))
+
+    @property
+    def prompts(self) -> dict[str, BasePromptTemplate[Any]]:
+        """The best prompts as new LangChain templates, by name. Text of your code becomes a template, too."""
+        from langchain_promptopt._langchain.conversion import build_template
+
+        return {prompt.name: build_template(prompt) for prompt in self.best}
+
+    @property
+    def prompt(self) -> BasePromptTemplate[Any]:
+        """The best prompt as a new LangChain template, for a chain with one prompt.
+
+        Raises:
+            UsageError: The chain has several prompts.
+        """
+        if len(self.best.prompts) > 1:
+            names = ", ".join(repr(prompt.name) for prompt in self.best)
+            msg = f"the chain has several prompts: {names}"
+            raise UsageError(msg, mend="Take one from result.prompts by its name.")
+        return next(iter(self.prompts.values()))
+
+    @property
+    def rows(self) -> Any:
+        """One row for each held-out example, then for each dev example, that the old and the best prompt answered.
+
+        Returns:
+            A pandas DataFrame where pandas is installed, else a list of dicts.
+        """
+        rows = [row.as_json() for rows in self._record().rows.values() for row in rows.all]
+        try:
+            import pandas as pd
+        except ImportError:
+            return rows
+        return pd.DataFrame(rows)
 
     def as_json(self) -> dict[str, Any]:
         """The machine output of product section 4."""

@@ -31,6 +31,7 @@ from langchain_promptopt.optimizer.answer import error_json
 from langchain_promptopt.optimizer.costs import estimate_of
 from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan, warn_of_earlier_looks
 from langchain_promptopt.optimizer.probes import probes_of, refuse_unknown_models
+from langchain_promptopt.optimizer.progress import progress_shown, progress_streamed
 from langchain_promptopt.optimizer.result import Result, table_of
 from langchain_promptopt.optimizer.select import chosen, judge_part
 from langchain_promptopt.optimizer.wiring import Assembled, assemble
@@ -214,11 +215,13 @@ async def run_task(task: Any, settings: Settings, config: RunnableConfig | None 
         BudgetSpent: The budget ended before a verdict.
         Interrupted: A signal ended the run; it can be resumed.
     """
-    plan = await make_plan(task, with_config(settings, config))
-    try:
-        return await run_plan(plan, config or {})
-    finally:
-        await plan.aclose()
+    with progress_shown(settings.progress) as observers:
+        watched = replace(settings, observers=(*settings.observers, *observers))
+        plan = await make_plan(task, with_config(watched, config))
+        try:
+            return await run_plan(plan, config or {})
+        finally:
+            await plan.aclose()
 
 
 _REACH_THE_CHAIN = ("configurable", "tags", "metadata", "recursion_limit")
@@ -266,6 +269,8 @@ def engine_work(plan: Plan, ready: Assembled, config: RunnableConfig) -> Corouti
         ready: The plan, assembled.
         config: The config of the call; its callbacks get the decision trace.
     """
+    if config.get("callbacks") and not ready.journal.finished:
+        ready.engine.streamed = lambda inner: progress_streamed(ready.run.emitter, inner)
     return traced(plan, ready, config, lambda inner: ready.engine.finish(plan.started, inner))
 
 

@@ -117,6 +117,13 @@ def render_html(record: RunRecord) -> str:
     )
 
 
+def render_summary(record: RunRecord) -> str:
+    """The verdict and the edits as a piece of HTML without script, for a notebook's cell."""
+    headline = wording.headline(record)
+    tone = {"good": "#1a7f4b", "bad": "#b4353a"}.get(headline.tone, "#9a6a00")
+    return _template("summary.html").render(record=record, headline=headline, tone=tone, w=wording)
+
+
 def _digest(text: str) -> str:
     """What the security policy knows a style or script by."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -187,8 +194,8 @@ def _resource(name: str) -> str:
 
 
 @cache
-def _template() -> Template:
+def _template(name: str = "report.html") -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["shown"] = shown
     environment.filters["plain"] = lambda value: visible(str(value))  # in attributes, where no element may stand
-    return environment.from_string(_resource("report.html"))
+    return environment.from_string(_resource(name))

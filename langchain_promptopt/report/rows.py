@@ -80,6 +80,21 @@ class Row:
             return "better" if self.change > 0 else "worse"
         return "right" if self.after.score >= 1 else "wrong"
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; inputs and reference have a key each, as `inputs.NAME` and `expected.NAME`."""
+        texts = {"inputs": self.inputs or {}, "expected": self.expected or {}}
+        columns = {f"{kind}.{name}": value for kind, values in texts.items() for name, value in values.items()}
+        return {
+            "example_id": self.example_id,
+            "split": self.split,
+            "status": self.status,
+            "score_before": self.before.score,
+            "score_after": self.after.score,
+            **columns,
+            "output_before": self.before.output,
+            "output_after": self.after.output,
+        }
+
 
 @dataclass(frozen=True)
 class Rows:

@@ -6,11 +6,12 @@ is wider than the console: tables and lists that do not fit stand one below the 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.cells import cell_len
-from rich.console import Group
+from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -22,10 +23,17 @@ from langchain_promptopt.report.wording import as_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
+    from rich.console import ConsoleOptions, JustifyMethod, RenderableType
 
     from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.report.rows import Place, Row, Rows
+
+
+def console_for(stream: TextIO) -> Console:
+    """A console as wide as its terminal, or as COLUMNS says; never wider. Pipes get 110 columns."""
+    # Rich takes 80 columns for a pipe; no window there is that narrow.
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 110
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
 def check_view(data: Mapping[str, Any]) -> RenderableType:

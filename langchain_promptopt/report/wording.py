@@ -79,6 +79,28 @@ def headline(record: RunRecord) -> Headline:
     return Headline(tone, title, sentence, evidence(record), search_end(record))
 
 
+def brief(outcome: str, test: Sequence[Mapping[str, Any]], edits: int) -> str:
+    """A result in half a line.
+
+    Args:
+        outcome: How the run ended.
+        test: The gate's table, the primary metric first; empty where there was no test.
+        edits: How many edits the winner has.
+
+    >>> entry = {"metric": "exact_match", "baseline": 0.637, "best": 0.781, "difference": 0.144, "n": 160}
+    >>> brief("improved", [entry], 5)
+    'improved: exact_match 63.7 -> 78.1 (+14.4) on 160 examples; 5 edits'
+    >>> brief("no_gain", [], 0)
+    'no gain; 0 edits'
+    """
+    said = outcome.replace("_", " ")
+    if test:
+        m = test[0]
+        scores = f"{points(m.get('baseline'))} -> {points(m.get('best'))} ({signed(m.get('difference'))})"
+        said += f": {name_of(m)} {scores} on {m.get('n')} examples"
+    return f"{said}; {edits} {'edit' if edits == 1 else 'edits'}"
+
+
 def evidence(record: RunRecord) -> str:
     """What the test rows showed, or why they show nothing; "" while they may still be opened."""
     if record.metrics:

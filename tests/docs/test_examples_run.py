@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -71,6 +72,30 @@ def test_every_example_runs_offline(path, tmp_path):
 @pytest.mark.parametrize("block", blocks("python"))
 def test_every_python_block_runs_offline(block, tmp_path):
     python(block, tmp_path)
+
+
+@pytest.mark.timeout(240)
+def test_the_tutorial_notebook_runs_offline(tmp_path):
+    """The code cells one after the other, as a kernel runs them; results of cells are shown as a kernel shows them."""
+    cells = json.loads((ROOT / "examples" / "tutorial.ipynb").read_text("utf-8"))["cells"]
+    codes = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(codes) >= 5
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells), "saved without outputs"
+    source = f"""
+import ast
+scope = {{"__name__": "__main__"}}
+for cell in {codes!r}:
+    tree = ast.parse(cell)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), scope)
+    if last is not None:
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), scope)
+        print(getattr(value, "_repr_html_", lambda: repr(value))())
+"""
+    shown = python(source, tmp_path)
+    assert ">Improved</strong>" in shown
+    assert "improved 0." in shown
+    assert {path.name for path in tmp_path.iterdir()} >= {"tickets.csv", "prompts", "report.html"}
 
 
 @pytest.mark.parametrize("block", blocks("python excerpt"))

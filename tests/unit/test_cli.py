@@ -548,7 +548,7 @@ def test_a_stopped_run_says_how_to_go_on(task):
     slow = (
         "import os, signal, threading, sys\n"
         "from langchain_promptopt.cli import main\n"
-        "import langchain_promptopt.cli.output as p\n"
+        "import langchain_promptopt.optimizer.progress as p\n"
         "taken = p.Watcher.on_event\n"
         "def on_event(self, event):\n"
         "    taken(self, event)\n"

@@ -92,7 +92,7 @@ def test_a_run_says_where_the_winner_went_and_a_second_start_that_it_was_there(p
     assert (project / ".promptopt" / ".gitignore").read_text() == "*\n"
     code, out, again = cli(capfd, "optimize")
     assert code == 0, again
-    assert "is on record and finished" in again
+    assert "was finished before" in again
     assert "step 1 done" not in again
     (project / "copy.txt").write_text((project / "prompt.txt").read_text())
     code, patch, err = cli(capfd, "diff", "--patch")

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from langchain_promptopt import optimize
-from langchain_promptopt.cli.output import Tally, Watcher, bar, expected_of, watching
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
+from langchain_promptopt.optimizer.progress import Tally, Watcher, bar, expected_of, progress_shown
 from langchain_promptopt.presets import lpo_pe2
 from langchain_promptopt.strategies.registry import dump
 from langchain_promptopt.types import Usage
@@ -50,9 +50,11 @@ def test_in_a_race_the_leader_is_measured_on_rows_that_the_baseline_saw_too():
     scored += [row("first", e, 1.0) for e in easy] + [row("first", e, 0.0) for e in hard[:5]]
     scored += [row("second", e, 0.5) for e in (*hard, "unseen")]
     said = [tally.take(e["type"], e["data"]) for e in (*scored, dev("seed", 0.5, 20), dev("first", 10 / 15, 15))]
-    assert said == [None] * len(scored) + ["baseline 50.0 on 20 search rows", None]
+    assert said == [None] * len(scored) + ["baseline 50.0 on 20 search examples", None]
     assert "step 1 done: leader +0.0" in tally.take("selected", selected(1, "seed", "first")["data"]).replace("±", "+")
-    assert "step 2 done: leader +50.0 points on 10 rows so far" in tally.take("selected", selected(2, "second")["data"])
+    assert "step 2 done: leader +50.0 points on 10 examples so far" in tally.take(
+        "selected", selected(2, "second")["data"]
+    )
 
 
 def test_steps_of_the_method_are_no_incidents_and_retries_are_counted():
@@ -67,7 +69,7 @@ def test_steps_of_the_method_are_no_incidents_and_retries_are_counted():
 def test_a_run_is_told_in_a_few_lines():
     tally, said = replay(improved_run())
     assert said[0] == "run c0ffee12ab34cd56: lpo-pe2 on support-triage (train 60, dev 60, test 80)"
-    assert said[1] == "baseline 50.0 on 10 search rows"
+    assert said[1] == "baseline 50.0 on 10 search examples"
     assert "new best 70.0" in said[2]
     assert said[-1] == "test decided: improved"
     assert "task: rate limit; trying again; retries are counted" in " ".join(said)
@@ -114,7 +116,7 @@ def test_unknown_events_are_passed_over():
 
 
 def test_lines_go_to_stderr_only_with_hidden_characters_spelled_out(capfd):
-    with watching() as observers:
+    with progress_shown(True) as observers:
         observers[0].on_event(Incident(role="task", kind="x\x1b[2J", retryable=True, action="wait"))
         observers[0].on_event(
             Evaluated(candidate_id="c", split="test", n=1, score=1.0, failures=0, cached=0, usage=Usage())
@@ -134,7 +136,7 @@ def test_a_terminal_gets_a_live_line_that_goes_away(monkeypatch, capfd):
     )  # fmt: skip
     watcher.on_event(row)
     assert shown == ["baseline  no score yet  3 calls  $0 None"]
-    with watching() as observers:
+    with progress_shown(True) as observers:
         observers[0].on_event(row)
     assert capfd.readouterr().out == ""
 
