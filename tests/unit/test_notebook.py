@@ -138,10 +138,7 @@ def test_a_notebook_gets_one_line_that_is_replaced(monkeypatch, capsys):
 
 def test_astream_events_carries_the_progress():
     async def streamed():
-        return [
-            event
-            async for event in PromptOptimizer(**SETTINGS).astream_events(chain(), version="v2")
-        ]
+        return [event async for event in PromptOptimizer(**SETTINGS).astream_events(chain(), version="v2")]
 
     heard = asyncio.run(streamed())
     root = next(event for event in heard if event["event"] == "on_chain_start")
