@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from rich.text import Text
 
-    from langchain_promptopt._engine.run import Emitter
+    from langchain_promptopt._engine.context import Emitter
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import Observer
 
