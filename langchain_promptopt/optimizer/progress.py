@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._engine.context import Emitter
     from langchain_promptopt.events import Event
-    from langchain_promptopt.ports import Observer
 
 
 @dataclass(frozen=True)
@@ -263,8 +262,11 @@ class Watcher:
 
     def on_event(self, event: Event) -> None:
         """Take one event."""
-        data = event.as_json()
-        line = self._tally.take(event.type, data)
+        self.take(event.type, event.as_json())
+
+    def take(self, kind: str, data: dict[str, Any]) -> None:
+        """Take one event, as a journal has it."""
+        line = self._tally.take(kind, data)
         if line is not None:
             self._say(visible(line))
         if self._show is not None:
@@ -272,7 +274,7 @@ class Watcher:
 
 
 @contextmanager
-def progress_shown(wanted: bool | None = None) -> Iterator[list[Observer]]:  # noqa: FBT001 - the argument of `optimize`
+def progress_shown(wanted: bool | None = None) -> Iterator[list[Watcher]]:  # noqa: FBT001 - the argument of `optimize`
     """Observers that show one run; a live bar is gone afterwards.
 
     Args:
@@ -375,7 +377,7 @@ async def progress_streamed(emitter: Emitter, config: RunnableConfig) -> AsyncIt
         while (data := await waiting.get()) is not None:
             await adispatch_custom_event(EVENT, data, config=config)
 
-    emitter.watch(_Streamed(lambda data: loop.call_soon_threadsafe(waiting.put_nowait, data)))
+    emitter.watch(Streamed(lambda data: loop.call_soon_threadsafe(waiting.put_nowait, data)))
     sender = asyncio.ensure_future(send())
     try:
         yield
@@ -384,19 +386,27 @@ async def progress_streamed(emitter: Emitter, config: RunnableConfig) -> AsyncIt
         await sender
 
 
-class _Streamed:
-    """An observer that passes the state on whenever there is a line to say, or another percent is done."""
+class Streamed:
+    """An observer that passes the state on whenever there is a line to say, a phase begins or another percent is done.
+
+    Args:
+        send: Gets the state as plain values, with the line.
+    """
 
     def __init__(self, send: Callable[[dict[str, Any]], object]) -> None:
         self._tally = Tally()
         self._send = send
-        self._percent = -1
+        self._sent: tuple[str, int | None] = ("", None)
 
     def on_event(self, event: Event) -> None:
         """Take one event."""
-        line = self._tally.take(event.type, event.as_json())
+        self.take(event.type, event.as_json())
+
+    def take(self, kind: str, data: dict[str, Any]) -> None:
+        """Take one event, as a journal has it."""
+        line = self._tally.take(kind, data)
         share = self._tally.share
-        percent = self._percent if share is None else int(100 * share)
-        if line is not None or percent != self._percent:
-            self._percent = percent
+        now = self._tally.phase, None if share is None else int(100 * share)
+        if line is not None or now != self._sent:
+            self._sent = now
             self._send({**self._tally.as_json(), "line": visible(line or self._tally.line())})

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.events import Event
 
+_LOCK = "journal.lock"
 VERDICTS = frozenset({"improved", "inconclusive", "no_gain"})
 """Outcomes after which nothing is left to do; a spent budget and an interruption can be resumed."""
 
@@ -223,7 +224,7 @@ class Journal:
     def _take_lock(self) -> BaseFileLock:
         from filelock import FileLock, Timeout
 
-        place = self.path.with_name("journal.lock")
+        place = self.path.with_name(_LOCK)
         lock = FileLock(place, mode=0o600, thread_local=False)
         try:
             if place.is_symlink():
@@ -345,6 +346,22 @@ class Journal:
     def _let_go(self) -> None:
         os.close(self._fd)
         self._lock.release()
+
+
+def is_worked_on(folder: Path) -> bool:
+    """Whether a process holds the run of this folder; nothing is written."""
+    from filelock import FileLock, Timeout
+
+    place = folder / _LOCK
+    if not place.exists() or place.is_symlink():
+        return False
+    lock = FileLock(place, mode=0o600, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
 
 
 def _event_of(line: bytes) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,6 +229,27 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     if first and not found:
         msg = f"no line of the journal is an event: {first}"
         raise ResumeError(msg, where=str(path), mend="Restore the file from a copy, or start a new run.")
+
+
+class Tail:
+    """Reads a journal that another process is writing: each call of `more` gives the events that were added."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(path)
+        self._at = 0
+
+    def more(self) -> list[dict[str, Any]]:
+        """Events whose lines are complete, and were not given before. Lines that are no event are left out."""
+        with open(open_unlinked(self._path, os.O_RDONLY), "rb") as stream:
+            stream.seek(self._at)
+            text = stream.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._at += len(whole)
+        found = []
+        for line in whole.splitlines(keepends=True):
+            with suppress(ValueError):
+                found.append(parse_line(line))
+        return found
 
 
 def visible_events(path: Path) -> Iterator[Mapping[str, Any]]:
