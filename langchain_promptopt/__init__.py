@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_promptopt._langchain.live import load_prompts
+    from langchain_promptopt._langchain.discover import load_prompts
     from langchain_promptopt._langchain.overlay import tunable
     from langchain_promptopt.optimizer import PromptOptimizer, Result, aoptimize, optimize
     from langchain_promptopt.optimizer.comparison import compare
@@ -37,7 +37,7 @@ _HOMES = {
     "aoptimize": "optimizer.facade",
     "compare": "optimizer.comparison",
     "evaluators": None,
-    "load_prompts": "_langchain.live",
+    "load_prompts": "_langchain.discover",
     "optimize": "optimizer.facade",
     "presets": None,
     "run_step": "pipeline",

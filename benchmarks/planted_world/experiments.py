@@ -9,12 +9,11 @@ from langchain_promptopt.bench.world import LOCAL_LONG, WORLDS, WorldSettings
 from langchain_promptopt.presets import PRESETS, recipe_of
 from langchain_promptopt.strategies.control import Cosine, Fixed, Linear, NoControl
 from langchain_promptopt.strategies.evidence import ErrorBatches
-from langchain_promptopt.strategies.feedback import NoFeedback
-from langchain_promptopt.strategies.incumbent import Elitist
 from langchain_promptopt.strategies.memory import Importance, NoMemory, Recency, Relevance, Summary
-from langchain_promptopt.strategies.refine import Refine
+from langchain_promptopt.strategies.proposals import NoFeedback, Refine
 from langchain_promptopt.strategies.scope import Alternating, FixedSpans, RandomSpans, Spans
 from langchain_promptopt.strategies.scoring import Bandit, FullDev, Lazy, Race, SuccessiveHalving, SuccessiveRejects
+from langchain_promptopt.strategies.selection import Elitist
 from langchain_promptopt.strategies.trials import KeepRight, NoTrials, OwnEvidence
 
 if TYPE_CHECKING:

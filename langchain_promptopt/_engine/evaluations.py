@@ -14,7 +14,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from langchain_promptopt._engine.budget import book
+from langchain_promptopt._runtime.ledger import book
 from langchain_promptopt.errors import EvaluatorError, TooManyFailures
 from langchain_promptopt.events import Evaluated, Incident, ScoredRow
 from langchain_promptopt.ports import Job
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from random import Random
 
-    from langchain_promptopt._engine.budget import Spending
     from langchain_promptopt._engine.context import Run
+    from langchain_promptopt._runtime.ledger import Spending
 
 _USAGE = struct.Struct("<IQQQdd")
 _KIND = struct.Struct("<I")

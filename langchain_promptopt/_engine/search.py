@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_promptopt._engine.budget import Spending
     from langchain_promptopt._engine.context import Run
     from langchain_promptopt._engine.evaluations import Evaluations
+    from langchain_promptopt._runtime.ledger import Spending
     from langchain_promptopt.types import Rejection
 
 StepEnd: TypeAlias = Literal["done", "idle", "no_budget"]

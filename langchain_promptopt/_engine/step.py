@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._engine.archive import Archive
-    from langchain_promptopt._engine.budget import Spending
     from langchain_promptopt._engine.context import Run
     from langchain_promptopt._engine.evaluations import Evaluations
+    from langchain_promptopt._runtime.ledger import Spending
 
 _CALLS_OF_A_PROPOSAL = 4
 """Optimizer calls before the first child, at the most: a reflection, marks with a second try, a summary of the past."""

@@ -1,4 +1,4 @@
-"""Prompts and models inside anything callable, and what a chain is beside the texts of its prompts.
+"""Prompts and models inside anything callable: found, named, read as a `PromptSet`, and written with a winner.
 
 `Runnable.get_prompts` misses fallbacks, branches, routers, closures and graphs, so this uses the walk
 of `_objects`. It may find prompts that never run: what is edited is decided by a dry run.
@@ -6,7 +6,7 @@ of `_objects`. It may find prompts that never run: what is edited is decided by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models.base import BaseLanguageModel
@@ -15,14 +15,21 @@ from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.prompts.chat import MessagesPlaceholder
 from langchain_core.prompts.dict import DictPromptTemplate
 from langchain_core.prompts.image import ImagePromptTemplate
+from langchain_core.runnables import Runnable
 
+from langchain_promptopt._files.layouts import read_prompts
+from langchain_promptopt._langchain.conversion import from_prompt, to_prompt, write_all
 from langchain_promptopt._langchain.held import HeldText
-from langchain_promptopt._langchain.overlay import Tunable
+from langchain_promptopt._langchain.overlay import Tunable, registered
 from langchain_promptopt._objects import concrete_type, fingerprint, package_of, walk
+from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
+from langchain_promptopt.types import Prompt, PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
+    from langchain_promptopt._langchain.conversion import Snapshot
 
 Live: TypeAlias = "BasePromptTemplate[Any] | Tunable | HeldText"
 """What holds the text of a prompt in a running program."""
@@ -117,3 +124,135 @@ def _readable(path: str) -> str:
     """
     text = path.removeprefix("$").replace(".steps__", "").replace("<", ".").replace(">", "")
     return text.replace("['", ".").replace("']", "").lstrip(".") or "main"
+
+
+# ---------------------------------------------------------------- named live prompts
+
+_HELD: dict[int, tuple[Any, tuple[HeldText, ...]]] = {}
+"""Texts found in what a task sends, by the task's id; the task itself is kept, so that the id stays its own."""
+
+
+def remember_held(task: Any, found: Sequence[HeldText]) -> None:
+    """Keep the held texts of a task, so that `places_of` knows them from now on."""
+    _HELD[id(task)] = (task, tuple(found))
+
+
+def template_of(thing: Live) -> BasePromptTemplate[Any]:
+    """The LangChain template that holds the text."""
+    return thing.template if isinstance(thing, Tunable | HeldText) else thing
+
+
+def read_set(places: Mapping[str, Found]) -> PromptSet:
+    """The prompts as they are now."""
+    return PromptSet(
+        tuple(to_prompt(template_of(one.template), name=name, source=one.path) for name, one in places.items())
+    )
+
+
+def build(places: Mapping[str, Found], prompts: PromptSet) -> dict[str, BasePromptTemplate[Any]]:
+    """A checked template for each prompt of the candidate.
+
+    Raises:
+        PromptError: A prompt has no live place, or does not fit it.
+    """
+    for prompt in prompts:
+        if prompt.name not in places:
+            msg = f"the chain has no prompt named {prompt.name!r}"
+            raise PromptError(
+                msg, mend=f"{did_you_mean(prompt.name, places)}It has: {', '.join(sorted(places)) or 'none'}."
+            )
+    return {p.name: from_prompt(p, like=template_of(places[p.name].template)) for p in prompts}
+
+
+def write(places: Mapping[str, Found], prompts: PromptSet) -> Snapshot:
+    """Put the texts into the live objects, all or none; objects whose text is the same are left alone.
+
+    Raises:
+        PromptError: As `build`; then nothing was written.
+    """
+    now = read_set(places)
+    changed = PromptSet(tuple(p for p in prompts if p.name not in places or _texts(p) != _texts(now[p.name])))
+    built = build(places, changed)
+    held = {name: places[name].template for name in built if isinstance(places[name].template, HeldText)}
+    pairs = [(template_of(places[name].template), new) for name, new in built.items() if name not in held]
+    before = write_all(pairs)
+    for name, thing in held.items():
+        before.also(thing.write(built[name].template))  # type: ignore[union-attr,attr-defined]  # a held text
+    return before
+
+
+def load_prompts(chain: Any, folder: str | Path) -> Snapshot:
+    """Put saved prompts into a live chain: what a service does at start.
+
+    Prompts are matched by name; variables, roles and frozen blocks must be those of the chain,
+    or nothing is written.
+
+    Args:
+        chain: The chain, prompt or function.
+        folder: Where `save_prompts` (or `result.save`) wrote them.
+
+    Returns:
+        What was there before; its `restore()` takes the change back.
+
+    Raises:
+        PromptError: A prompt is missing in the chain, or does not fit.
+    """
+    return write_into(chain, read_prompts(folder))
+
+
+def write_into(chain: Any, prompts: PromptSet) -> Snapshot:
+    """Write prompts into any chain that has the places they name; the result takes it back.
+
+    Raises:
+        PromptError: The chain lacks a prompt, or its variables, roles or frozen blocks differ.
+    """
+    places = places_of(chain)
+    now = {prompt.name: prompt for prompt in read_set(places)}
+    return write(places, PromptSet(tuple(_with_examples_of(now.get(p.name), p) for p in prompts)))
+
+
+def differing(chain: Any, prompts: PromptSet) -> tuple[str, ...]:
+    """Names of the prompts whose text in the chain is not the text in `prompts`; few-shot blocks are left out."""
+    now = {prompt.name: prompt for prompt in read_set(places_of(chain))}
+    pairs = [(p, now[p.name]) for p in prompts if p.name in now]
+    return tuple(p.name for p, live in pairs if _texts(_with_examples_of(live, p)) != _texts(live))
+
+
+def places_of(task: Any) -> dict[str, Found]:
+    """The live prompts of whatever a user hands over, by name: the same names for a run, for apply and for load.
+
+    The prompts of a plain function are the `tunable`s it names; without any, the templates it reaches; without
+    these, all that are registered.
+    """
+    found = find_prompts(task)
+    if not found and id(task) in _HELD:
+        return {held.name: Found(held.where, held) for held in _HELD[id(task)][1]}
+    if isinstance(task, Runnable | BasePromptTemplate):
+        return name_places(found)
+    tunables = [f for f in found if isinstance(f.template, Tunable)]
+    if not tunables and not found:
+        tunables = [Found(f"tunable {t.name!r}", t) for t in registered()]
+    return {f.template.name: f for f in tunables if isinstance(f.template, Tunable)} or name_places(found)
+
+
+def choose(places: Mapping[str, Found], only: Sequence[str] | None) -> dict[str, Found]:
+    """The places whose name or path is in `only`; all without it. Raises ConfigError for an unknown one."""
+    if only is None:
+        return dict(places)
+    for wanted in only:
+        if wanted not in places and wanted not in {f.path for f in places.values()}:
+            msg = f"the chain has no prompt named {wanted!r}"
+            raise ConfigError(msg, mend=f"{did_you_mean(wanted, places)}It has: {', '.join(places) or 'none'}.")
+    return {name: f for name, f in places.items() if name in only or f.path in only}
+
+
+def _with_examples_of(live: Prompt | None, prompt: Prompt) -> Prompt:
+    """Few-shot blocks are the chain's own; what a saved prompt shows of them may be older."""
+    if live is None or len(live.messages) != len(prompt.messages):
+        return prompt
+    pairs = zip(live.messages, prompt.messages, strict=True)
+    return replace(prompt, messages=tuple(a if a.role == b.role == "examples" else b for a, b in pairs))
+
+
+def _texts(prompt: Prompt) -> list[str]:
+    return [m.template for m in prompt.messages]

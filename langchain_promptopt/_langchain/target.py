@@ -18,9 +18,20 @@ from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
-from langchain_promptopt._langchain import live
 from langchain_promptopt._langchain.conversion import chooses_examples, template_errors
-from langchain_promptopt._langchain.discover import Found, find_models, find_prompts, is_prompt_or_model, name_places
+from langchain_promptopt._langchain.discover import (
+    Found,
+    build,
+    choose,
+    find_models,
+    find_prompts,
+    is_prompt_or_model,
+    name_places,
+    places_of,
+    read_set,
+    remember_held,
+    write,
+)
 from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows, sent_texts
 from langchain_promptopt._langchain.fast import Quick, quick
 from langchain_promptopt._langchain.held import HeldText, held_texts, shortened
@@ -77,10 +88,10 @@ async def open_target(
         msg = f"a {type(task).__name__} cannot be optimized"
         raise ConfigError(msg, mend="Give a Runnable, a prompt template, or a function whose prompts are tunable(...).")
     chain = task if isinstance(task, Runnable) else RunnableLambda(task)
-    places = live.places_of(task)
+    places = places_of(task)
     if not places:
         return await _held_target(task, chain, _rows(dry_inputs), only, isolation_of(task, config))
-    places = live.choose(places, only)
+    places = choose(places, only)
     target = ChainTarget(chain, places, task=task, isolation=isolation_of(task, config), named=only is not None)
     try:
         await target.prove(_rows(dry_inputs))
@@ -122,9 +133,9 @@ async def _held_target(
     found = [held for held in held_texts(_beside_models(task), sent) if not any(held.text in value for value in values)]
     if not found:
         raise PromptError(_NOTHING_FOUND, mend=_what_to_do(sent, why))
-    live.remember_held(task, found)
+    remember_held(task, found)
     proof = Proof(calls={id(held): list(held.seen) for held in found}, asked=True)
-    places = live.choose(live.places_of(task), only)
+    places = choose(places_of(task), only)
     target = ChainTarget(chain, places, task=task, isolation=isolation, proof=proof, named=only is not None)
     target.takes_value = takes_value
     return target
@@ -356,7 +367,7 @@ class ChainTarget:
     @property
     def prompts(self) -> PromptSet:
         """The prompts as they stand in the live objects now."""
-        return live.read_set(self.places)
+        return read_set(self.places)
 
     @property
     def models(self) -> tuple[BaseLanguageModel[Any], ...]:
@@ -447,7 +458,7 @@ class ChainTarget:
         Raises:
             PromptError: A prompt does not fit its place; nothing was written.
         """
-        self._before.append(live.write(self.places, prompts))
+        self._before.append(write(self.places, prompts))
 
     def revert(self) -> None:
         """Put the live objects back to what they were before the first `write`, byte for byte."""
@@ -458,7 +469,7 @@ class ChainTarget:
         with self._building:
             found = self._built.get(prompts.id)
             if found is None:
-                built = live.build(self.places, prompts)
+                built = build(self.places, prompts)
                 found = {id(self.places[name].template): template for name, template in built.items()}
                 self._built[prompts.id] = found
                 if len(self._built) > KEPT:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from rapidfuzz.distance import Indel, Levenshtein, Opcodes
 
+from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt._text.document import normal_ranges
-from langchain_promptopt._text.ranges import Range, Rejection
 from langchain_promptopt._text.words import solid_tokens, token_ranges
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from langchain_promptopt._text.words import words_between
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from langchain_promptopt._text.ranges import Range
+    from langchain_promptopt._text import Range
     from langchain_promptopt._text.templates import TemplateFormat
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import regex
 
-from langchain_promptopt._text.ranges import Rejection
+from langchain_promptopt._text import Rejection
 from langchain_promptopt._text.words import count_words, word_limit, word_ranges
 
 if TYPE_CHECKING:

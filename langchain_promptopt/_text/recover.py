@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt._text.align import match
-from langchain_promptopt._text.ranges import Range, Rejection
 from langchain_promptopt._text.tags import Tagged, parse_tags, strip_wrapping
 from langchain_promptopt._text.templates import placeholders
 from langchain_promptopt._text.words import count_words, fit, solid_tokens, strip_talk

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import regex
 
+from langchain_promptopt._text import Range
 from langchain_promptopt._text.align import diff_edits as diff_edits
 from langchain_promptopt._text.align import project as project
 from langchain_promptopt._text.document import editable_words, gaps, normal_ranges, subtract
-from langchain_promptopt._text.ranges import Range
 from langchain_promptopt._text.words import count_words, snap_point, snap_range, solid_tokens, word_limit, words_inside
 
 if TYPE_CHECKING:

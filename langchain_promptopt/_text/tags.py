@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from langchain_promptopt._text.ranges import Range
+from langchain_promptopt._text import Range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

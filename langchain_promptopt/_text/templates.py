@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from langchain_promptopt._text.ranges import Range, Rejection
+from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt._text.tags import TAG
 from langchain_promptopt.errors import PromptError
 

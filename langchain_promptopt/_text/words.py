@@ -18,7 +18,7 @@ from rapidfuzz.distance import Levenshtein
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_promptopt._text.ranges import Range
+    from langchain_promptopt._text import Range
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
 # joiners are \w in Unicode, but alone they belong to emoji

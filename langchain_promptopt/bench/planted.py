@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.context import Emitter, Objective, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.search import Search, StepEnd
 from langchain_promptopt._runtime.clock import RealClock
-from langchain_promptopt._runtime.ledger import Ledger
+from langchain_promptopt._runtime.ledger import Ledger, Spending
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt.bench.planted_optimizer import PlantedOptimizer
 from langchain_promptopt.bench.world import Playable, World, WorldExecutor, units_of

@@ -217,7 +217,7 @@ def diff(
     """
     from langchain_promptopt.cli.runs import record_of
     from langchain_promptopt.report.terminal import diff_view
-    from langchain_promptopt.store.runs import find_run
+    from langchain_promptopt.store.lines import find_run
 
     config = given.load()
     record = record_of(find_run(config.runs_dir, run))
@@ -273,7 +273,7 @@ def apply(
         UsageError: The gate did not pass, or the file was changed since.
     """
     from langchain_promptopt.cli.runs import record_of
-    from langchain_promptopt.store.runs import find_run
+    from langchain_promptopt.store.lines import find_run
 
     config = given.load()
     folder = find_run(config.runs_dir, run)
@@ -337,7 +337,7 @@ def push(
         UsageError: No prompt is named, or the gate did not pass.
     """
     from langchain_promptopt.pipeline import push_run
-    from langchain_promptopt.store.runs import find_run
+    from langchain_promptopt.store.lines import find_run
 
     config = given.load()
     target = name or config.output.push
@@ -360,7 +360,7 @@ def rollback(*, given: Given, run: RunName) -> int:
     """Take back what a run pushed: the tag moves to the commit it pointed to before."""
     from langchain_promptopt.pipeline import rollback_run
     from langchain_promptopt.store import read_events
-    from langchain_promptopt.store.runs import find_run
+    from langchain_promptopt.store.lines import find_run
 
     folder = find_run(given.load().runs_dir, run)
     commit = rollback_run(folder)

@@ -101,8 +101,7 @@ def _plain(value: Any) -> str:
 
 
 def _method(name: str, recipe: Any, train: int, dev: int) -> dict[str, Any]:
-    from langchain_promptopt._runtime.estimate import estimate_calls
-    from langchain_promptopt.strategies.cost import Sizes, shape_of
+    from langchain_promptopt.strategies.cost import Sizes, estimate_calls, shape_of
     from langchain_promptopt.strategies.registry import dump
 
     levels = estimate_calls(shape_of(recipe, Sizes(train=train, dev=dev)))

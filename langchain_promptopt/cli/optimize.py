@@ -176,7 +176,7 @@ def optimize(
     config = given.load_step()
     from langchain_promptopt.pipeline.check import check_config
     from langchain_promptopt.pipeline.delivering import failures_told
-    from langchain_promptopt.pipeline.step import NEEDED, start
+    from langchain_promptopt.pipeline.prepare import NEEDED, start
 
     with failures_told(config):
         if dry_run:
@@ -326,8 +326,8 @@ def resume(
         ResumeError: What decides the result has changed since the run began.
     """
     from langchain_promptopt.pipeline.delivering import failures_told
-    from langchain_promptopt.pipeline.step import start
-    from langchain_promptopt.store.runs import find_run, unfinished_run
+    from langchain_promptopt.pipeline.prepare import start
+    from langchain_promptopt.store.lines import find_run, unfinished_run
 
     config = given.load_step()
     with failures_told(config):

@@ -12,7 +12,7 @@ import typer
 from langchain_promptopt.cli.flags import DATA, Given, verb, with_settings
 from langchain_promptopt.cli.output import RunName, answer_stream, note, print_json, print_table, print_view, said
 from langchain_promptopt.errors import UsageError
-from langchain_promptopt.store.runs import JOURNAL, find_run, run_folders
+from langchain_promptopt.store.lines import JOURNAL, find_run, run_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.cli.flags import Given, verb, with_settings
 from langchain_promptopt.cli.output import RunName, answer_stream, note, print_view
-from langchain_promptopt.store.runs import JOURNAL, find_run
+from langchain_promptopt.store.lines import JOURNAL, find_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -4,12 +4,7 @@ Built-ins have LangSmith's shape, `f(outputs, reference_outputs) -> {"key", "sco
 and work alone, in `langsmith.evaluate`, and here. `metadata["parse_ok"]` is False when no answer could be read.
 """
 
-from langchain_promptopt.evaluators._adapter import (
-    EvalResult,
-    Evaluator,
-    EvaluatorFailed,
-    score_all,
-)
+from langchain_promptopt.evaluators._adapter import EvalResult, Evaluator, EvaluatorFailed, score_all
 from langchain_promptopt.evaluators._calls import Call
 from langchain_promptopt.evaluators._matchers import (
     LabelMatch,

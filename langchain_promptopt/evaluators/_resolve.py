@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_promptopt._imports import import_object
 from langchain_promptopt._objects import fingerprint
 from langchain_promptopt.errors import ConfigError, EvaluatorError
-from langchain_promptopt.evaluators._adapter import (
-    Blame,
-    Evaluator,
-    Returned,
-    Scale,
-    is_async_callable,
-    results_of,
-)
+from langchain_promptopt.evaluators._adapter import Blame, Evaluator, Returned, Scale, is_async_callable, results_of
 from langchain_promptopt.evaluators._calls import OF_ALL_ROWS, SUPPORTED, Call, Calls, Plan, plan_of
 from langchain_promptopt.evaluators._matchers import BUILT_INS, REVISION, LabelMatch, label_match
 from langchain_promptopt.evaluators._metrics import key_of, own_keys

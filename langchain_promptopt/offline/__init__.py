@@ -7,8 +7,7 @@ models**, neither how good a prompt is nor how much an optimization would gain.
 """
 
 from langchain_promptopt.offline.demo import demo_prompt, demo_rows
-from langchain_promptopt.offline.factory import Role, factories, label_prompt, offline_model
-from langchain_promptopt.offline.optimizer import OfflineOptimizerModel
+from langchain_promptopt.offline.optimizer import OfflineOptimizerModel, Role, factories, label_prompt, offline_model
 from langchain_promptopt.offline.task import OfflineTaskModel
 
 __all__ = [

@@ -1,15 +1,20 @@
-"""The offline optimizer model: derives its edits from the errors and the prompt it is shown."""
+"""The offline optimizer model: derives its edits from the errors and the prompt it is shown.
+
+`offline_model` is what the model spec "offline" stands for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
+import re
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from langchain_core.language_models.chat_models import BaseChatModel
 
+from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.offline.conversation import Request, Turns, evidence_of, understand
 from langchain_promptopt.offline.fixes import (
     Bench,
@@ -30,9 +35,11 @@ from langchain_promptopt.offline.fixes import (
 )
 from langchain_promptopt.offline.rewriting import careless, condensed, induced, reworded, summarised
 from langchain_promptopt.offline.stems import stems
-from langchain_promptopt.offline.task import result_of, text_of
+from langchain_promptopt.offline.task import OfflineTaskModel, result_of, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
@@ -257,3 +264,61 @@ def _spent(request: Request) -> frozenset[str]:
         if isinstance(gain, int | float) and gain <= 0 and isinstance(new, str) and isinstance(old, str):
             out |= set(stems(new)) - set(stems(old))
     return frozenset(out)
+
+
+# ---------------------------------------------------------------- the model spec "offline"
+
+Role: TypeAlias = Literal["task", "optimizer", "judge"]
+
+
+def offline_model(role: Role) -> BaseChatModel:
+    r"""The offline model for a role. A judge follows its prompt as the task model does.
+
+    >>> offline_model("task").invoke("Answer red or blue.\nText: a red rose").content
+    'red'
+    """
+    if role not in get_args(Role):
+        msg = f"unknown role {role!r}"
+        raise ConfigError(msg, mend=f"Offline models exist for {', '.join(get_args(Role))}.")
+    if role == "optimizer":
+        return OfflineOptimizerModel()
+    return OfflineTaskModel(model_name=f"offline-{role}")
+
+
+def factories() -> Mapping[str, Callable[[Role], BaseChatModel]]:
+    """Model specs of this package and what makes them."""
+    return {"offline": offline_model}
+
+
+def label_prompt(labels: Sequence[str], *, variable: str) -> str:
+    """A plain f-string prompt that lists `labels`, each described by nothing but the words of its name.
+
+    >>> print(label_prompt(["warm_red", "blue"], variable="text"))
+    Decide which label fits the text.
+    <BLANKLINE>
+    ## Labels
+    - warm_red: warm red
+    - blue: blue
+    <BLANKLINE>
+    ## Output
+    Answer with the label only, exactly as it is written above.
+    <BLANKLINE>
+    Text: {text}
+    """
+    if not variable.isidentifier():
+        msg = f"{variable!r} cannot be a variable of an f-string prompt"
+        raise ConfigError(msg, mend="Give the name of the input column, for example 'question'.")
+    noun = variable.replace("_", " ")
+    listed = "\n".join(f"- {_escaped(name)}: {_escaped(_spoken(name))}" for name in labels)
+    return (
+        f"Decide which label fits the {noun}.\n\n## Labels\n{listed}\n\n## Output\n"
+        f"Answer with the label only, exactly as it is written above.\n\n{noun.capitalize()}: {{{variable}}}"
+    )
+
+
+def _spoken(name: str) -> str:
+    return " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", re.sub(r"[_\-/?]+", " ", name)).split()).lower()
+
+
+def _escaped(name: str) -> str:
+    return name.replace("{", "{{").replace("}", "}}")

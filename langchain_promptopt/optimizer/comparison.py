@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
-from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.engine import EXIT, run_gate
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._runtime.concurrency import run_sync
-from langchain_promptopt._runtime.ledger import Tally
+from langchain_promptopt._runtime.ledger import Spending, Tally
 from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.events import Proposed, RunFinished, shown_events

@@ -150,7 +150,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     for name in ("prices", "policy", "limits", "judges", "optimizer_kwargs", "columns"):
         if arguments[name] is None:
             del arguments[name]
-    from langchain_promptopt._runtime.concurrency import run_sync  # it loads langchain-core
+    from langchain_promptopt._runtime.concurrency import run_sync
 
     return run_sync(lambda: aoptimize(chain, **arguments))
 

@@ -23,8 +23,7 @@ from langchain_promptopt._langchain.models import model_id, model_name, resolve_
 from langchain_promptopt._langchain.reading import reading_of
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._langsmith.datasets import LangSmithRows
-from langchain_promptopt._langsmith.evaluators import PREFIX, stored
-from langchain_promptopt._langsmith.hub import PromptHub
+from langchain_promptopt._langsmith.hub import PREFIX, PromptHub, stored
 from langchain_promptopt._langsmith.traces import untraced
 from langchain_promptopt._objects import MAX_VISITED, Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
@@ -36,12 +35,12 @@ from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings, RowMark, recorded_rows, rows_among
 from langchain_promptopt.gate.planning import feasibility
 from langchain_promptopt.offline import factories
-from langchain_promptopt.optimizer.earlier import with_past
 from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shared_model_note
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.steps.base import versions
 from langchain_promptopt.store import RunFolder, opening_mark
 from langchain_promptopt.strategies.registry import dump, recipe_notes
+from langchain_promptopt.strategies.seeding import with_past
 from langchain_promptopt.types import SPLITS, Candidate, Note, NoteKind, PromptSet, RowUse, content_hash
 
 if TYPE_CHECKING:

@@ -58,8 +58,7 @@ class Expected:
 
 def expected_of(started: Mapping[str, Any]) -> Expected | None:
     """What is to be expected of a run; None for a comparison, or a method whose strategies are not ours."""
-    from langchain_promptopt._runtime.estimate import estimate_calls
-    from langchain_promptopt.strategies.cost import Sizes, shape_of
+    from langchain_promptopt.strategies.cost import Sizes, estimate_calls, shape_of
     from langchain_promptopt.strategies.registry import load
 
     if "optimizer" not in started.get("models", {}):

@@ -188,7 +188,7 @@ class Result:
 
     def write(self, chain: Any, *, over: bool = False) -> None:
         """As `apply`, without asking whether the gate passed; `over` writes over a changed text."""
-        from langchain_promptopt._langchain.live import differing, write_into
+        from langchain_promptopt._langchain.discover import differing, write_into
 
         # A text that is already the new one is no conflict: writing again changes nothing.
         moved = set() if over else set(differing(chain, self.baseline)) & set(differing(chain, self.best))
@@ -210,7 +210,7 @@ class Result:
             UsageError: This result is applied to other chains, but not to this one.
             ConflictError: The text was changed after it was applied; nothing was written.
         """
-        from langchain_promptopt._langchain.live import differing
+        from langchain_promptopt._langchain.discover import differing
 
         chosen = [w for w in self._written if chain is None or w.chain is chain]
         if self._written and not chosen:
@@ -234,7 +234,7 @@ class Result:
 
     def save(self, folder: str | Path) -> Path:
         """Write the best prompts to a folder that `load_prompts(chain, folder)` reads."""
-        from langchain_promptopt._files.saved import save_prompts
+        from langchain_promptopt._files.layouts import save_prompts
 
         save_prompts(self.best, Path(folder))
         return Path(folder)

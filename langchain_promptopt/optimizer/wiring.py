@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_promptopt._data import keep_splits
-from langchain_promptopt._engine.budget import book
 from langchain_promptopt._engine.context import Emitter, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.engine import Engine
 from langchain_promptopt._engine.evaluations import UNJUDGED
@@ -23,7 +22,7 @@ from langchain_promptopt._runtime.cache import Address, EvaluationCache
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
-from langchain_promptopt._runtime.ledger import Ledger
+from langchain_promptopt._runtime.ledger import Ledger, book
 from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
 from langchain_promptopt._runtime.redact import redact
 from langchain_promptopt._runtime.tracing import Tracers, span, within

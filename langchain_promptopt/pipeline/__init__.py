@@ -2,9 +2,8 @@
 
 from langchain_promptopt._langsmith.publish import push_recorded as push_run
 from langchain_promptopt._langsmith.publish import rollback_recorded as rollback_run
+from langchain_promptopt.pipeline.orchestration import Shards, compare_step, evaluate_cells, run_step
 from langchain_promptopt.pipeline.prepare import Prepared, demo_task, prepare
-from langchain_promptopt.pipeline.shards import Shards, evaluate_cells
-from langchain_promptopt.pipeline.step import compare_step, run_step
 
 __all__ = [
     "Prepared",

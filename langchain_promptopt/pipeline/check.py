@@ -12,23 +12,21 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._engine.budget import Spending
 from langchain_promptopt._engine.executor import Scores
 from langchain_promptopt._imports import importing_from
 from langchain_promptopt._langchain.models import NO_KEY, without_keys
 from langchain_promptopt._langsmith.service import probe_langsmith
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.concurrency import run_sync, together
-from langchain_promptopt._runtime.estimate import CallCost
-from langchain_promptopt._runtime.ledger import Ledger
+from langchain_promptopt._runtime.ledger import Ledger, Spending
 from langchain_promptopt.errors import CredentialsError
-from langchain_promptopt.optimizer.costs import estimate_of, retries_seen
+from langchain_promptopt.optimizer.costs import estimate_of, probes_of, retries_seen
 from langchain_promptopt.optimizer.plan import make_plan
-from langchain_promptopt.optimizer.probes import probes_of
 from langchain_promptopt.optimizer.wiring import assemble, evaluate_here
 from langchain_promptopt.pipeline.prepare import code_folder, prepare
 from langchain_promptopt.ports import Job
 from langchain_promptopt.protocols import rng_at
+from langchain_promptopt.strategies.cost import CallCost
 from langchain_promptopt.types import Cell
 
 if TYPE_CHECKING:

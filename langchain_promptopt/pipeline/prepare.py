@@ -26,13 +26,7 @@ from langchain_promptopt.optimizer.arguments import JudgeCost
 from langchain_promptopt.optimizer.plan import load_rows, use_of, with_stored
 from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.delivering import deliver_report, deliver_result
-from langchain_promptopt.pipeline.recorded import (
-    columns_of,
-    past_edits,
-    recorded,
-    recorded_config,
-    recorded_version,
-)
+from langchain_promptopt.pipeline.recorded import columns_of, past_edits, recorded, recorded_config, recorded_version
 from langchain_promptopt.ports import Executor, Observer
 from langchain_promptopt.recipe import Budget, Gate
 from langchain_promptopt.steps.base import takes_temperature
@@ -46,6 +40,9 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer import Result
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import RunRecord
+
+NEEDED = ("task", "data.source", "evaluate.evaluators", "optimize.model")
+"""Settings without which no optimization can start."""
 
 
 class Elsewhere(Executor, Observer, Protocol):
@@ -121,6 +118,13 @@ def prepare(config: Config, *, resume: Path | None = None) -> Prepared:
     found = load_task(config)
     settings = replace(settings, notes=found.notes, apply=settings.apply if found.live else "never")
     return Prepared(config, found.task, settings, resume)
+
+
+def start(config: Config, *, resume: Path | None = None) -> Prepared:
+    """The run of a configuration, ready to go: what `promptopt optimize` and `run_step` share."""
+    if resume is None:
+        config.require(*NEEDED)
+    return prepare(config, resume=resume)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from langchain_promptopt._runtime.redact import public_url
 from langchain_promptopt.config import config_from_dict, with_values
 from langchain_promptopt.errors import PromptOptError, ResumeError, UsageError
 from langchain_promptopt.gate import OPENINGS_FILE, Openings
-from langchain_promptopt.optimizer.earlier import PastEdit
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.store import read_events, visible_events
-from langchain_promptopt.store.runs import JOURNAL, find_run, run_folders
+from langchain_promptopt.store.lines import JOURNAL, find_run, run_folders
+from langchain_promptopt.strategies.seeding import PastEdit
 from langchain_promptopt.types import RowUse
 
 if TYPE_CHECKING:

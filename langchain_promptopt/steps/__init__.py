@@ -4,8 +4,7 @@ Each takes a `Workpiece` (or a dict, or a bare prompt string) and returns it wit
 added, so they compose: `TextualGradient(model=m) | IdentifyTokens(model=m) | LocalProposal(model=m)`.
 """
 
-from langchain_promptopt.steps.gradient import TextualGradient
-from langchain_promptopt.steps.identify import IdentifyTokens
+from langchain_promptopt.steps.diagnosis import IdentifyTokens, TextualGradient
 from langchain_promptopt.steps.propose import GlobalProposal, LocalProposal
 from langchain_promptopt.steps.retriever import TrajectoryRetriever
 

@@ -1,9 +1,8 @@
 """The record of a run: an append-only journal on disk, or in memory; how to read it and where it lies."""
 
 from langchain_promptopt.store.folder import RunFolder, list_runs, runs_dir
-from langchain_promptopt.store.journal import Journal
+from langchain_promptopt.store.journal import Journal, MemoryStore, Record
 from langchain_promptopt.store.lines import opening_mark, read_events, visible_events
-from langchain_promptopt.store.memory import MemoryStore, Record
 
 __all__ = [
     "Journal",

@@ -4,33 +4,164 @@ A line survives `kill -9` as soon as `append` returns, because it is with the op
 then; paid lines survive a power cut soon after, because a background thread syncs them in groups.
 When a run is resumed it re-emits its events: those that are already there are recognised by
 content and not written again. A damaged line is reported and left out: what it held is asked for again.
+
+`MemoryStore` is the store of a run without a folder; `Record` is the face that both share.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt.errors import RunBusy, UnavailableError
 from langchain_promptopt.events import is_lost_look, opening_key
 from langchain_promptopt.store.folder import open_unlinked, private_dir
-from langchain_promptopt.store.lines import cell_of, decode, encode, fingerprint, mark_of, now, outcome_of, parse_line
+from langchain_promptopt.store.lines import (
+    VERDICTS,
+    cell_of,
+    decode,
+    encode,
+    fingerprint,
+    mark_of,
+    now,
+    outcome_of,
+    parse_line,
+)
 from langchain_promptopt.types import Cell, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from filelock import BaseFileLock
 
     from langchain_promptopt.events import Event
 
-_LOCK = "journal.lock"
-VERDICTS = frozenset({"improved", "inconclusive", "no_gain"})
-"""Outcomes after which nothing is left to do; a spent budget and an interruption can be resumed."""
 
+class Record(Protocol):
+    """A Store that also answers what a resumed run asks."""
+
+    @property
+    def calls(self) -> Mapping[str, Mapping[str, Any]]:
+        """Data of `called` events by key; the first of a key counts."""
+        ...
+
+    @property
+    def cells(self) -> Mapping[Cell, Outcome]:
+        """Outcomes of `scored` events by cell; the last of a cell counts."""
+        ...
+
+    @property
+    def opened(self) -> Mapping[str, str]:
+        """The mark of the opening of the test rows, by candidate: a record that is another has another."""
+        ...
+
+    @property
+    def replayed(self) -> int:
+        """Events that were already there when they were appended again."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run had come to its verdict when the record was opened."""
+        ...
+
+    @property
+    def voided(self) -> int:
+        """Tests that were void when the record was opened, those apart that a budget ended."""
+        ...
+
+    def append(self, event: Event) -> None:
+        """Add one event; on return it survives the death of this process."""
+        ...
+
+    def again(self, cell: Cell) -> None:
+        """The row of this cell is used by a resumed run; nothing is written."""
+        ...
+
+    def events(self) -> Iterator[Mapping[str, Any]]:
+        """All lines so far as {"seq", "time", "type", "data"}."""
+        ...
+
+    def flush(self) -> None:
+        """Return once everything appended would survive a power cut."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go."""
+        ...
+
+
+class MemoryStore:
+    """Keeps the lines a Journal would write; they die with the process."""
+
+    replayed = 0
+    recovered = 0
+    finished = False
+    voided = 0
+    damaged: tuple[str, ...] = ()
+    version = ""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._calls: dict[str, Mapping[str, Any]] = {}
+        self._cells: dict[Cell, Outcome] = {}
+        self.opened: dict[str, str] = {}
+
+    def __enter__(self) -> MemoryStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def calls(self) -> Mapping[str, Mapping[str, Any]]:
+        """Data of `called` events by key."""
+        return self._calls
+
+    @property
+    def cells(self) -> Mapping[Cell, Outcome]:
+        """Outcomes of `scored` events by cell."""
+        return self._cells
+
+    def append(self, event: Event) -> None:
+        """Add one event."""
+        time = now()
+        line = encode(len(self._lines) + 1, time, event.type, event.as_json())
+        self._lines.append(line)
+        if event.type not in {"called", "scored", "opened"}:
+            return
+        data = json.loads(line)["data"]
+        if event.type == "opened":
+            key = opening_key(data["candidate_id"], data["attempt"])
+            self.opened.setdefault(key, mark_of(time, data["candidate_id"]))
+        elif event.type == "called":
+            self._calls.setdefault(data["key"], data)
+        else:
+            self._cells[cell_of(data)] = outcome_of(data)
+
+    def again(self, cell: Cell) -> None:
+        """Nothing to do: what is here was written by this process."""
+
+    def events(self) -> Iterator[Mapping[str, Any]]:
+        """All lines so far."""
+        return (json.loads(line) for line in tuple(self._lines))
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+# ---------------------------------------------------------------- the journal on disk
+
+_LOCK = "journal.lock"
 _ALWAYS_WRITTEN = frozenset({"incident", "pushed", "tagged", "rolled_back"})
 """News even in the same words: an outage met again, a prompt pushed once more after a rollback."""
 _RECURRING = frozenset({"method", "journal"})

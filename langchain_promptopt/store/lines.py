@@ -1,4 +1,4 @@
-"""How an event becomes a line of JSON and is read again, and when two events are the same event.
+"""How an event becomes a line of JSON and is read again; when two events are the same; which runs lie in a folder.
 
 A journal is read without locking it by `show`, `export`, reports and orchestrators. A line that is no
 event (garbled by a disk, edited by hand) is left out wherever a journal is read: a damaged line costs
@@ -14,10 +14,11 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.errors import ResumeError
+from langchain_promptopt.errors import ResumeError, UsageError
 from langchain_promptopt.events import TestRows
 from langchain_promptopt.store.folder import open_unlinked
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
@@ -25,9 +26,15 @@ from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+VERDICTS = frozenset({"improved", "inconclusive", "no_gain"})
+"""Outcomes after which nothing is left to do; a spent budget and an interruption can be resumed."""
+
+JOURNAL = "journal.jsonl"
 _LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
 _CANONICAL = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str, sort_keys=True)
 _READER = json.JSONDecoder()
+_FINISHED = b'"type":"run.finished"'
+_LISTED = 10
 _ENDS = frozenset({"", "\n"})
 _OPENED = b'"type":"opened"'
 _HEAD = 100
@@ -255,3 +262,72 @@ class Tail:
 def visible_events(path: Path) -> Iterator[Mapping[str, Any]]:
     """The events people may see: nothing about rows of split `test` but of a test that came to a verdict."""
     return TestRows.of(read_events(path)).shown(read_events(path))
+
+
+# ---------------------------------------------------------------- finding a run by what a person types
+
+
+def run_folders(base: Path) -> list[Path]:
+    """All run folders below `base`, the latest first."""
+    found = [p for p in base.iterdir() if (p / JOURNAL).is_file()] if base.is_dir() else []
+    return sorted(found, key=lambda p: ((p / JOURNAL).stat().st_mtime_ns, p.name), reverse=True)
+
+
+def find_run(base: Path, name: str) -> Path:
+    """The folder of a run: by id, a beginning of it, a path, or "latest". Raises UsageError."""
+    if (Path(name) / JOURNAL).is_file():
+        return Path(name)
+    folders = run_folders(base)
+    found = folders[:1] if name == "latest" else [p for p in folders if p.name.startswith(name)]
+    exact = [p for p in found if p.name == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    said = "several runs begin with" if found else "there is no run"
+    msg = f"{said} {name!r}"
+    raise UsageError(msg, where=str(base), mend="`promptopt runs` lists them; --runs-dir looks elsewhere.")
+
+
+def unfinished_run(base: Path) -> Path:
+    """The one run below `base` that a resume would go on with.
+
+    Runs out of budget count, comparisons do not, nor do journals that cannot be read. Raises UsageError
+    that lists the runs, the latest first, where there are several, and where there is none.
+    """
+    found = [(folder, first) for folder in run_folders(base) if (first := _unfinished(folder)) is not None]
+    if len(found) == 1:
+        return found[0][0]
+    if not found:
+        msg, mend = "there is no unfinished run", "`promptopt runs` lists all; `promptopt optimize` starts one."
+        raise UsageError(msg, where=str(base), mend=mend)
+    named = [f"{folder.name} ({first['data']['method']}, {first['time'][:16]})" for folder, first in found]
+    more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
+    msg = f"{len(named)} runs are unfinished: {', '.join(named[:_LISTED])}{more}"
+    raise UsageError(msg, where=str(base), mend=f"Name one: promptopt resume {found[0][0].name}")
+
+
+def _unfinished(folder: Path) -> dict[str, Any] | None:
+    """The first event of a run that has not come to its verdict; None of all others."""
+    try:
+        first = next(islice(read_events(folder / JOURNAL), 1), None)
+    except ResumeError:
+        return None
+    if first is None or first["type"] != "run.started" or first["data"].get("method") == "compare":
+        return None
+    return None if _ended(folder) else first
+
+
+def _ended(folder: Path) -> bool:
+    """Whether going on would change nothing: there is a verdict, or an error that waiting does not mend."""
+    last = _last_end(folder)
+    error = last.get("error") or {}
+    return last.get("outcome") in VERDICTS or (last.get("outcome") == "failed" and not error.get("retryable"))
+
+
+def _last_end(folder: Path) -> dict[str, Any]:
+    """The data of the journal's last `run.finished`; other lines are not parsed, as there may be many."""
+    last: dict[str, Any] = {}
+    with (folder / JOURNAL).open("rb") as stream:
+        for line in stream:
+            if _FINISHED in line[:_HEAD] and line.endswith(b"\n"):
+                last = decode(line)["data"]
+    return last

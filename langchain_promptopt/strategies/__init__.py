@@ -17,10 +17,7 @@ if TYPE_CHECKING:
         NoEvidence,
         RandomBatches,
     )
-    from langchain_promptopt.strategies.feedback import Gradient, NoFeedback, Reasoning
-    from langchain_promptopt.strategies.final import BestDev, BestVal
     from langchain_promptopt.strategies.guards import Standard
-    from langchain_promptopt.strategies.incumbent import Elitist, FreeWalk, PairedGate
     from langchain_promptopt.strategies.memory import (
         HashedEmbeddings,
         Importance,
@@ -31,8 +28,7 @@ if TYPE_CHECKING:
         TopByScore,
         TopEdits,
     )
-    from langchain_promptopt.strategies.proposals import Paraphrased, PerParent
-    from langchain_promptopt.strategies.refine import Refine
+    from langchain_promptopt.strategies.proposals import Gradient, NoFeedback, Paraphrased, PerParent, Reasoning, Refine
     from langchain_promptopt.strategies.scope import (
         Alternating,
         FixedSpans,
@@ -51,32 +47,42 @@ if TYPE_CHECKING:
         SuccessiveHalving,
         SuccessiveRejects,
     )
-    from langchain_promptopt.strategies.search import Beam, Greedy, Pool
     from langchain_promptopt.strategies.seeding import Earlier, Induction, Manual
-    from langchain_promptopt.strategies.stopping import Epochs, Steps
+    from langchain_promptopt.strategies.selection import (
+        Beam,
+        BestDev,
+        BestVal,
+        Elitist,
+        Epochs,
+        FreeWalk,
+        Greedy,
+        PairedGate,
+        Pool,
+        Steps,
+    )
     from langchain_promptopt.strategies.trials import KeepRight, NoTrials, OwnEvidence
 
 _HOMES = {
     "Alternating": "scope",
     "AsMeasured": "scoring",
     "Bandit": "scoring",
-    "Beam": "search",
-    "BestDev": "final",
-    "BestVal": "final",
+    "Beam": "selection",
+    "BestDev": "selection",
+    "BestVal": "selection",
     "Cosine": "control",
     "Earlier": "seeding",
-    "Elitist": "incumbent",
-    "Epochs": "stopping",
+    "Elitist": "selection",
+    "Epochs": "selection",
     "ErrorBatches": "evidence",
     "ErrorGroups": "evidence",
     "Fixed": "control",
     "FixedSpans": "scope",
     "FormatExamples": "evidence",
-    "FreeWalk": "incumbent",
+    "FreeWalk": "selection",
     "FullDev": "scoring",
     "Global": "scope",
-    "Gradient": "feedback",
-    "Greedy": "search",
+    "Gradient": "proposals",
+    "Greedy": "selection",
     "HashedEmbeddings": "memory",
     "Hedged": "scope",
     "Importance": "memory",
@@ -87,25 +93,25 @@ _HOMES = {
     "Manual": "seeding",
     "NoControl": "control",
     "NoEvidence": "evidence",
-    "NoFeedback": "feedback",
+    "NoFeedback": "proposals",
     "NoMemory": "memory",
     "NoTrials": "trials",
     "OwnEvidence": "trials",
-    "PairedGate": "incumbent",
+    "PairedGate": "selection",
     "Paraphrased": "proposals",
     "PerParent": "proposals",
-    "Pool": "search",
+    "Pool": "selection",
     "Race": "scoring",
     "RandomBatches": "evidence",
     "RandomSpans": "scope",
-    "Reasoning": "feedback",
+    "Reasoning": "proposals",
     "Recency": "memory",
-    "Refine": "refine",
+    "Refine": "proposals",
     "Relevance": "memory",
     "Sections": "scope",
     "Spans": "scope",
     "Standard": "guards",
-    "Steps": "stopping",
+    "Steps": "selection",
     "SuccessiveHalving": "scoring",
     "SuccessiveRejects": "scoring",
     "Summary": "memory",

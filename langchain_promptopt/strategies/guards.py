@@ -10,7 +10,7 @@ from langchain_promptopt._text.spans import kept_outside
 from langchain_promptopt._text.templates import same_code
 from langchain_promptopt._text.words import count_words, word_limit, words_changed
 from langchain_promptopt.recipe import at_least
-from langchain_promptopt.strategies.refine import effective_cap
+from langchain_promptopt.strategies.proposals import effective_cap
 from langchain_promptopt.types import Draft, PromptSet, Rejection
 from langchain_promptopt.types.prompts import replacements
 

@@ -16,7 +16,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_promptopt._text.words import word_ranges
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.recipe import at_least
-from langchain_promptopt.steps.gradient import SummariseTrajectory
+from langchain_promptopt.steps.diagnosis import SummariseTrajectory
 from langchain_promptopt.types import Attempt, Remembered, Trajectory, Workpiece
 
 if TYPE_CHECKING:

@@ -1,13 +1,19 @@
-"""A8. How many children, and which are kept before scoring."""
+"""A3, A7 and A8. What is said about the evidence, how children are written, and how many of them.
+
+`refine` adapts to the scope of the piece (product 10.10); paraphrases of A8 are written by it, too.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from langchain_promptopt._text.spans import shifted
+from langchain_promptopt._text.words import count_words, word_limit
 from langchain_promptopt.recipe import at_least
-from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Span, Workpiece
+from langchain_promptopt.steps.diagnosis import TextualGradient, reasons_of
+from langchain_promptopt.steps.propose import GlobalProposal, LocalProposal
+from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Feedback, Span, Workpiece
 from langchain_promptopt.types.edits import compose
 from langchain_promptopt.types.prompts import replacements
 
@@ -16,7 +22,102 @@ if TYPE_CHECKING:
     from random import Random
 
     from langchain_promptopt.protocols import Ask, Refinement
-    from langchain_promptopt.strategies.refine import Refine
+    from langchain_promptopt.types import Workpiece
+
+    pass
+
+
+@dataclass(frozen=True)
+class NoFeedback:
+    """No feedback: the proposal sees the evidence alone."""
+
+    async def reflect(self, piece: Workpiece, ask: Ask) -> tuple[Workpiece, ...]:  # noqa: ARG002
+        """The piece as it is."""
+        return (piece,)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A textual gradient: why the rows went wrong (APO). Each of several reasons leads to a proposal of its own."""
+
+    reasons: int = 1
+    temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("feedback.reasons", self.reasons, 1)
+
+    async def reflect(self, piece: Workpiece, ask: Ask) -> tuple[Workpiece, ...]:
+        """One piece per reason, all after the same turn; none when there are no errors to explain (A5)."""
+        if not piece.batch.errors:
+            return ()
+        step = TextualGradient(model=ask.runnable(), variant="apo", reasons=self.reasons, temperature=self.temperature)
+        out = await step.ainvoke(piece, ask.config)
+        if self.reasons == 1 or out.feedback is None:
+            return (out,)
+        ids = out.feedback.example_ids
+        return tuple(replace(out, feedback=Feedback(r, ids)) for r in reasons_of(out.feedback.text)[: self.reasons])
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """PE2's first step: a question list for each row, then what should change."""
+
+    temperature: float = 0.0
+
+    async def reflect(self, piece: Workpiece, ask: Ask) -> tuple[Workpiece, ...]:
+        """The piece with feedback and the turn that gave it."""
+        step = TextualGradient(model=ask.runnable(), variant="pe2", temperature=self.temperature)
+        return (await step.ainvoke(piece, ask.config),)
+
+
+# ---------------------------------------------------------------- A7. How children are written
+
+_GROWTH = 1.25
+"""A prompt already over the cap may grow to this multiple of its own length."""
+
+
+def effective_cap(text: str, cap: int) -> int:
+    """Words a child of `text` may have: the cap, or for a prompt already over it a quarter more than it has.
+
+    The caps of the papers were made for prompts of a sentence; a long production prompt is edited, not condensed.
+    """
+    limit, words = word_limit(text, cap), count_words(text)
+    return limit if words <= limit else int(words * _GROWTH)
+
+
+@dataclass(frozen=True)
+class Refine:
+    """The optimizer model writes new text for the marked spans, or for the whole prompt where none are marked.
+
+    `cap` is the most words a child may have; it is stated to global proposals and checked by the guards.
+    """
+
+    goal: Literal["edit", "generate", "paraphrase"] = "edit"
+    protocol: Literal["slots", "reply"] = "slots"
+    enforce: Literal["strict", "audit", "off"] = "strict"
+    temperature: float = 0.7
+    cap: int | None = None
+    leak_max: float = 0.3
+
+    async def propose(self, piece: Workpiece, ask: Ask) -> Workpiece:
+        """The piece with drafts."""
+        temperature = piece.allowance.temperature if piece.allowance.temperature is not None else self.temperature
+        if piece.spans is None:
+            cap = None if self.cap is None else effective_cap(piece.prompts.document.text, self.cap)
+            whole = GlobalProposal(model=ask.runnable(), goal=self.goal, cap=cap, temperature=temperature)
+            return await whole.ainvoke(piece, ask.config)
+        local = LocalProposal(
+            model=ask.runnable(),
+            goal=self.goal,
+            protocol=self.protocol,
+            enforce=self.enforce,
+            temperature=temperature,
+            leak_max=self.leak_max,
+        )
+        return await local.ainvoke(piece, ask.config)
+
+
+# ---------------------------------------------------------------- A8. How many children, and which are kept
 
 
 @dataclass(frozen=True)

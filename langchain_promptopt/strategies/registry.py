@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt.errors import RecipeError, did_you_mean, nearest
 from langchain_promptopt.recipe import Recipe
 from langchain_promptopt.strategies.control import NoControl
-from langchain_promptopt.strategies.feedback import Gradient, Reasoning
-from langchain_promptopt.strategies.final import BestVal
 from langchain_promptopt.strategies.memory import TopEdits
-from langchain_promptopt.strategies.refine import Refine
+from langchain_promptopt.strategies.proposals import Gradient, Reasoning, Refine
 from langchain_promptopt.strategies.scoring import Bandit
 from langchain_promptopt.strategies.seeding import Manual
+from langchain_promptopt.strategies.selection import BestVal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,37 +78,34 @@ def refuse_option(axis: str, got: str, known: Iterable[str]) -> RecipeError:
     return RecipeError(f"unknown {axis} strategy {got!r}", mend=f"{did_you_mean(got, names)}Known: {', '.join(names)}.")
 
 
-AXES: dict[str, tuple[str, ...]] = {
-    "seeding": ("seeding",),
-    "evidence": ("evidence",),
-    "feedback": ("feedback",),
-    "memory": ("memory",),
-    "scope": ("scope",),
-    "control": ("control",),
-    "refine": ("refine",),
-    "proposals": ("proposals",),
-    "guards": ("guards",),
-    "scoring": ("scoring",),
-    "search": ("search",),
-    "incumbent": ("incumbent",),
-    "stop": ("stopping",),
-    "final": ("final",),
-    "trials": ("trials",),
+AXES: dict[str, tuple[str, str]] = {
+    "seeding": ("seeding", "seeds"),
+    "evidence": ("evidence", "batches"),
+    "feedback": ("proposals", "reflect"),
+    "memory": ("memory", "retrieve"),
+    "scope": ("scope", "resolve"),
+    "control": ("control", "allowance"),
+    "refine": ("proposals", "propose"),
+    "proposals": ("proposals", "augment"),
+    "guards": ("guards", "check"),
+    "scoring": ("scoring", "score"),
+    "search": ("selection", "admit"),
+    "incumbent": ("selection", "accepts"),
+    "stop": ("selection", "reason"),
+    "final": ("selection", "pick"),
+    "trials": ("trials", "sift"),
 }
-"""Field of Recipe -> modules of `strategies`, in the order A1..A14."""
+"""Field of Recipe -> its module in `strategies`, and the method that makes a class an option; in the order A1..A14."""
 _MODEL_NAMES = ("model", "model_name", "model_id", "repo_id")
 
 
 @cache
 def options(axis: str) -> dict[str, type]:
     """The strategies of an axis by class name."""
-    found: dict[str, type] = {}
-    for part in AXES[axis]:
-        module = import_module(f"langchain_promptopt.strategies.{part}")
-        for name, cls in vars(module).items():
-            if isinstance(cls, type) and dataclasses.is_dataclass(cls) and _is_option(module, name, cls):
-                found[name] = cls
-    return found
+    name, method = AXES[axis]
+    module = import_module(f"langchain_promptopt.strategies.{name}")
+    classes = {n: c for n, c in vars(module).items() if isinstance(c, type) and dataclasses.is_dataclass(c)}
+    return {n: c for n, c in classes.items() if hasattr(c, method) and _is_option(module, n, c)}
 
 
 def _is_option(module: ModuleType, name: str, cls: type) -> bool:

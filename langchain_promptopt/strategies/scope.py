@@ -11,7 +11,7 @@ from langchain_promptopt._text.spans import SpanLimits, legalise
 from langchain_promptopt._text.words import word_limit, word_ranges
 from langchain_promptopt.recipe import at_least, within
 from langchain_promptopt.steps.base import spans_of, tagged
-from langchain_promptopt.steps.identify import IdentifyTokens
+from langchain_promptopt.steps.diagnosis import IdentifyTokens
 from langchain_promptopt.types import Allowance, PromptSet, Rejection, ScopeName, Workpiece
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ caching, deduplication and resuming need no bookkeeping.
 """
 
 from langchain_promptopt._objects import canonical, content_hash
-from langchain_promptopt._text.ranges import Range, Rejection
+from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt.types.outcomes import (
     ABSENT,
     SPLITS,

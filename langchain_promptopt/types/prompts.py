@@ -15,7 +15,7 @@ from langchain_promptopt.errors import PromptError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from langchain_promptopt._text.ranges import Range
+    from langchain_promptopt._text import Range
     from langchain_promptopt._text.spans import Replacement
 
 ScopeName: TypeAlias = Literal["global", "section", "message", "spans", "random_spans", "fixed_spans"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langchain_promptopt._text.ranges import Rejection
+    from langchain_promptopt._text import Rejection
     from langchain_promptopt.types.outcomes import Attempt
     from langchain_promptopt.types.prompts import Edit, PromptSet, Span
 

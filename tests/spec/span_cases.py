@@ -9,7 +9,7 @@ from string import Formatter
 
 from langchain_core.utils import mustache
 
-from langchain_promptopt._text.ranges import Rejection
+from langchain_promptopt._text import Rejection
 from langchain_promptopt._text.recover import recover
 from langchain_promptopt._text.spans import SpanLimits, legalise
 from langchain_promptopt._text.tags import insert_tags, pick_tag

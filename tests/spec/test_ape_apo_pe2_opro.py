@@ -18,7 +18,7 @@ from langchain_promptopt.strategies.evidence import ErrorBatches, ErrorGroups
 from langchain_promptopt.strategies.memory import TopByScore
 from langchain_promptopt.strategies.proposals import Paraphrased
 from langchain_promptopt.strategies.scoring import Bandit, SuccessiveHalving, SuccessiveRejects
-from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.strategies.selection import Steps
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet, Shown
 from tests.support.runs import of_type, run
 from tests.support.tasks import PROMPT, chain, improve, optimizer, rows

@@ -13,7 +13,7 @@ from langchain_promptopt.bench.planted import play
 from langchain_promptopt.presets import lpo_pe2, recipe_of
 from langchain_promptopt.protocols import Progress
 from langchain_promptopt.strategies import ErrorBatches, OwnEvidence, Steps
-from langchain_promptopt.strategies.stopping import plateau_reason
+from langchain_promptopt.strategies.selection import plateau_reason
 from langchain_promptopt.strategies.trials import Trial
 from langchain_promptopt.testing.samples import SampleTrainBench, sample_candidate
 from langchain_promptopt.types import Attempt, Candidate, Edit, Message, Prompt, PromptSet, Span

@@ -20,7 +20,7 @@ from langchain_promptopt.steps.base import spans_of
 from langchain_promptopt.strategies.memory import Recency
 from langchain_promptopt.strategies.registry import dump, load
 from langchain_promptopt.strategies.scope import RandomSpans, Spans
-from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.strategies.selection import Steps
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Candidate, Edit, Message, Prompt, PromptSet, Workpiece
 from tests.support.runs import of_type, run
@@ -107,7 +107,7 @@ def test_N5_unknown_keys_fail_and_name_the_nearest(change, says):
 def test_N6_reading_test_rows_before_the_gate_raises():
     from dataclasses import dataclass
 
-    from langchain_promptopt.strategies.final import BestVal
+    from langchain_promptopt.strategies.selection import BestVal
 
     @dataclass(frozen=True)
     class Peeking(BestVal):

@@ -22,7 +22,7 @@ from langchain_promptopt.steps.base import memory as shown_memory
 from langchain_promptopt.strategies.control import Cosine, Fixed, Linear
 from langchain_promptopt.strategies.memory import Importance, Recency, Relevance
 from langchain_promptopt.strategies.registry import dump, load
-from langchain_promptopt.strategies.stopping import Epochs, steps_per_epoch
+from langchain_promptopt.strategies.selection import Epochs, steps_per_epoch
 from langchain_promptopt.testing.samples import sample_trajectory
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet, Remembered
 from tests.support.runs import run

@@ -15,7 +15,7 @@ from langchain_promptopt._text.lint import dominant_script
 from langchain_promptopt._text.words import count_words, words_changed
 from langchain_promptopt.presets import PRESETS, lpo_pe2, pe2, recipe_of
 from langchain_promptopt.strategies.scope import Spans
-from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.strategies.selection import Steps
 from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support.runs import of_type
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from langchain_promptopt._text import Rejection
 from langchain_promptopt._text.document import editable_words, gaps, normal_ranges
-from langchain_promptopt._text.ranges import Rejection
 from langchain_promptopt._text.recover import Recovered, recover
 from langchain_promptopt._text.spans import (
     SpanLimits,

@@ -13,9 +13,8 @@ from langchain_promptopt.presets import ape_iter, gpo_code, lpo_pe2, pe2, robust
 from langchain_promptopt.protocols import Progress
 from langchain_promptopt.steps import IdentifyTokens, LocalProposal
 from langchain_promptopt.strategies.evidence import ErrorBatches
-from langchain_promptopt.strategies.incumbent import Elitist
 from langchain_promptopt.strategies.scope import Alternating, Spans
-from langchain_promptopt.strategies.stopping import Epochs, Steps, gap_reason
+from langchain_promptopt.strategies.selection import Elitist, Epochs, Steps, gap_reason
 from langchain_promptopt.strategies.trials import KeepRight, NoTrials
 from langchain_promptopt.testing.samples import sample_candidate, sample_piece, sample_trajectory
 from langchain_promptopt.testing.scripted import ScriptedModel

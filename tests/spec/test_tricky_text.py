@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from langchain_promptopt._text.ranges import Rejection
+from langchain_promptopt._text import Rejection
 from langchain_promptopt._text.recover import recover
 from langchain_promptopt._text.spans import SpanLimits, legalise, marked
 from langchain_promptopt._text.tags import TAG, insert_tags, parse_tags, pick_tag

@@ -11,10 +11,10 @@ import pytest
 
 from langchain_promptopt._data import load_data
 from langchain_promptopt._engine.executor import Scores
-from langchain_promptopt._engine.parked import ParkedExecutor
 from langchain_promptopt.errors import ConflictError
 from langchain_promptopt.optimizer.arguments import Settings
 from langchain_promptopt.optimizer.plan import make_plan
+from langchain_promptopt.optimizer.session import ParkedExecutor
 from langchain_promptopt.optimizer.wiring import assemble
 from langchain_promptopt.ports import Job
 from langchain_promptopt.presets import PRESETS
@@ -23,21 +23,15 @@ from langchain_promptopt.store.journal import Journal
 from langchain_promptopt.strategies import (
     control,
     evidence,
-    feedback,
-    final,
     guards,
-    incumbent,
     memory,
     proposals,
-    stopping,
+    scope,
+    scoring,
+    seeding,
+    selection,
     trials,
 )
-from langchain_promptopt.strategies import refine as refining
-from langchain_promptopt.strategies import scope as scopes
-from langchain_promptopt.strategies import scoring as race
-from langchain_promptopt.strategies import scoring as scorings
-from langchain_promptopt.strategies import search as searches
-from langchain_promptopt.strategies import seeding as seedings
 from langchain_promptopt.strategies.registry import AXES, options
 from langchain_promptopt.testing import conformance as base
 from langchain_promptopt.testing.samples import sample_edit, sample_prompts
@@ -46,7 +40,7 @@ from tests.support.tasks import chain, optimizer, rows
 
 EARLIER = json.dumps(sample_edit(sample_prompts(), "PLANT", "animal").as_json())
 MADE = {
-    "seeding": [seedings.Manual(), seedings.Induction(subsets=2, each=2), seedings.Earlier(edits=(EARLIER,))],
+    "seeding": [seeding.Manual(), seeding.Induction(subsets=2, each=2), seeding.Earlier(edits=(EARLIER,))],
     "evidence": [
         evidence.NoEvidence(),
         evidence.ErrorBatches(),
@@ -55,7 +49,7 @@ MADE = {
         evidence.RandomBatches(),
         evidence.FormatExamples(),
     ],
-    "feedback": [feedback.NoFeedback(), feedback.Gradient(), feedback.Gradient(reasons=2), feedback.Reasoning()],
+    "feedback": [proposals.NoFeedback(), proposals.Gradient(), proposals.Gradient(reasons=2), proposals.Reasoning()],
     "memory": [
         memory.NoMemory(),
         memory.Recency(),
@@ -68,16 +62,16 @@ MADE = {
         memory.Summary(),
     ],
     "scope": [
-        scopes.Global(),
-        scopes.Spans(),
-        scopes.RandomSpans(),
-        scopes.FixedSpans(quotes=("PLANT", "stone")),
-        scopes.Sections(),
-        scopes.Alternating(),
-        scopes.Hedged(),
+        scope.Global(),
+        scope.Spans(),
+        scope.RandomSpans(),
+        scope.FixedSpans(quotes=("PLANT", "stone")),
+        scope.Sections(),
+        scope.Alternating(),
+        scope.Hedged(),
     ],
     "control": [control.NoControl(), control.Fixed(), control.Linear(warmup=2), control.Cosine(unit="spans")],
-    "refine": [refining.Refine(), refining.Refine(goal="generate"), refining.Refine(goal="paraphrase")],
+    "refine": [proposals.Refine(), proposals.Refine(goal="generate"), proposals.Refine(goal="paraphrase")],
     "proposals": [proposals.PerParent(), proposals.Paraphrased()],
     "trials": [
         trials.NoTrials(),
@@ -88,21 +82,21 @@ MADE = {
     ],
     "guards": [guards.Standard(), guards.Standard(cap=50)],
     "scoring": [
-        scorings.FullDev(),
-        scorings.Bandit(rounds=3, samples=8, arms=4),
-        scorings.Bandit(rule="ucb-e", rounds=3, samples=8, arms=4),
-        scorings.Bandit(rule="uniform", rounds=3, samples=8, arms=4),
-        scorings.SuccessiveRejects(budget=200, keep=2),
-        scorings.SuccessiveHalving(budget=200, keep=2),
-        race.Race(),
-        race.Lazy(),
-        race.Lazy(race.Race(first=8, z_ahead=1.6449)),
-        race.Lazy(scorings.FullDev()),
+        scoring.FullDev(),
+        scoring.Bandit(rounds=3, samples=8, arms=4),
+        scoring.Bandit(rule="ucb-e", rounds=3, samples=8, arms=4),
+        scoring.Bandit(rule="uniform", rounds=3, samples=8, arms=4),
+        scoring.SuccessiveRejects(budget=200, keep=2),
+        scoring.SuccessiveHalving(budget=200, keep=2),
+        scoring.Race(),
+        scoring.Lazy(),
+        scoring.Lazy(scoring.Race(first=8, z_ahead=1.6449)),
+        scoring.Lazy(scoring.FullDev()),
     ],
-    "search": [searches.Beam(), searches.Beam(back_track=False), searches.Greedy(), searches.Pool()],
-    "incumbent": [incumbent.Elitist(), incumbent.FreeWalk(), incumbent.PairedGate()],
-    "stop": [stopping.Steps(), stopping.Steps(patience=2), stopping.Epochs(), stopping.Epochs(patience=2)],
-    "final": [final.BestVal(), final.BestDev()],
+    "search": [selection.Beam(), selection.Beam(back_track=False), selection.Greedy(), selection.Pool()],
+    "incumbent": [selection.Elitist(), selection.FreeWalk(), selection.PairedGate()],
+    "stop": [selection.Steps(), selection.Steps(patience=2), selection.Epochs(), selection.Epochs(patience=2)],
+    "final": [selection.BestVal(), selection.BestDev()],
 }
 
 
@@ -153,7 +147,7 @@ class TestProposals(base.ProposalsTests):
 
     @pytest.fixture
     def refine(self):
-        return refining.Refine()
+        return proposals.Refine()
 
 
 class TestGuards(base.GuardsTests):
@@ -352,7 +346,7 @@ def test_the_classes_can_fail():
         base.ScopeTests().test_spans_are_lawful(_Everywhere())
 
 
-class _Everywhere(scopes.Global):
+class _Everywhere(scope.Global):
     async def resolve(self, piece, ask):
         from langchain_promptopt.types import Span
 

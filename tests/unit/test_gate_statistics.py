@@ -11,14 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt.gate.exact import sign_flip_p
-from langchain_promptopt.gate.statistics import (
-    Studentized,
-    alpha_at,
-    exceeds,
-    resamples_for,
-    spread,
-    studentized,
-)
+from langchain_promptopt.gate.statistics import Studentized, alpha_at, exceeds, resamples_for, spread, studentized
 
 binary = st.lists(st.sampled_from((-1.0, 0.0, 0.0, 1.0)), min_size=6, max_size=80)
 fractions = st.lists(st.integers(-6, 6).map(lambda k: k / 6), min_size=6, max_size=40)

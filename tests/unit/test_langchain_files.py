@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from langchain_core.prompts import ChatPromptTemplate, FewShotPromptTemplate, PromptTemplate
 from ruamel.yaml import YAML
 
-from langchain_promptopt._files.layouts import read_prompt_file
+from langchain_promptopt._files.layouts import read_prompt_file, read_prompts, save_prompts
 from langchain_promptopt._files.python import rewrite_python
 from langchain_promptopt._files.rewrite import patch_for_file, rewrite_json, write_to_file
-from langchain_promptopt._files.saved import read_prompts, save_prompts
 from langchain_promptopt._files.yaml import changes, respell, rewrite_yaml
-from langchain_promptopt._langchain.live import load_prompts
+from langchain_promptopt._langchain.discover import load_prompts
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt, PromptSet
 from tests.support.chat import EchoChat
@@ -88,8 +87,7 @@ def _chain():
 
 
 def test_saved_prompts_load_into_a_new_chain(tmp_path):
-    from langchain_promptopt._langchain.discover import find_prompts, name_places
-    from langchain_promptopt._langchain.live import read_set
+    from langchain_promptopt._langchain.discover import find_prompts, name_places, read_set
 
     prompts = read_set(name_places(find_prompts(_chain())))
     changed = PromptSet(

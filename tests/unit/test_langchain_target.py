@@ -31,8 +31,7 @@ from langchain_core.runnables import (
 from langchain_core.tracers.base import BaseTracer
 
 from langchain_promptopt._langchain import overlay as registry
-from langchain_promptopt._langchain.discover import find_models, find_prompts, name_places
-from langchain_promptopt._langchain.live import write_into
+from langchain_promptopt._langchain.discover import find_models, find_prompts, name_places, write_into
 from langchain_promptopt._langchain.overlay import Overlay, install, overlaid, tunable
 from langchain_promptopt._langchain.target import PATIENCE, ChainTarget, open_target
 from langchain_promptopt.errors import ConfigError, ConflictError, PromptError

@@ -11,8 +11,7 @@ from langchain_core.prompts.structured import StructuredPrompt
 from langchain_core.runnables import RunnableLambda
 
 from langchain_promptopt import Gate, optimize
-from langchain_promptopt._langsmith.evaluators import stored
-from langchain_promptopt._langsmith.hub import PromptHub
+from langchain_promptopt._langsmith.hub import PromptHub, stored
 from langchain_promptopt._langsmith.service import Service, make_client
 from langchain_promptopt.errors import EvaluatorError
 from langchain_promptopt.evaluators import resolve_evaluators

@@ -23,7 +23,7 @@ from langchain_promptopt.errors import (
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.strategies.seeding import Earlier
-from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.strategies.selection import Steps
 from langchain_promptopt.types import Edit, Span
 from tests.support.tasks import PROMPT, answer, chain, improve, optimizer, rows
 

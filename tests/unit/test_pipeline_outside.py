@@ -16,7 +16,7 @@ from langchain_promptopt import PromptOptimizer, run_step
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.offline import offline_model
 from langchain_promptopt.pipeline import Shards, evaluate_cells
-from langchain_promptopt.pipeline.shards import Spool
+from langchain_promptopt.pipeline.orchestration import Spool
 from langchain_promptopt.store import read_events
 from langchain_promptopt.types import Cell, Failure, Outcome
 from tests.support.openai_server import OpenAIServer, brain_of
@@ -156,7 +156,7 @@ def test_answers_survive_a_torn_line(tmp_path):
 
 
 def test_a_worker_gives_up_when_models_stay_out_of_reach():
-    from langchain_promptopt.pipeline.shards import Worker
+    from langchain_promptopt.pipeline.orchestration import Worker
     from langchain_promptopt.ports import Job
     from langchain_promptopt.types import Candidate, Example, PromptSet
 

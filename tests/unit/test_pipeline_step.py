@@ -272,7 +272,7 @@ def _impatiently(config, root):
     from langchain_promptopt._runtime.retry import RetryPolicy
     from langchain_promptopt.errors import PromptOptError
     from langchain_promptopt.pipeline.delivering import failure_json, failures_told
-    from langchain_promptopt.pipeline.step import start
+    from langchain_promptopt.pipeline.prepare import start
 
     loaded = config_from_dict(config, root=root)
     try:

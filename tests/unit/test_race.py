@@ -14,8 +14,7 @@ from langchain_promptopt._engine.archive import Archive
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.protocols import PartialScoring, Progress
 from langchain_promptopt.strategies.scoring import CAUTION, FullDev, Lazy, Race, normal_lower, normal_upper
-from langchain_promptopt.strategies.search import ranked
-from langchain_promptopt.strategies.stopping import saturation_reason
+from langchain_promptopt.strategies.selection import ranked, saturation_reason
 from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet
 
 IDS = tuple(f"r{i:03d}" for i in range(100))

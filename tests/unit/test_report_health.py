@@ -11,7 +11,7 @@ from langchain_promptopt.presets import lpo_pe2
 from langchain_promptopt.report.record import Health, RunRecord, SuspectRow, health_of
 from langchain_promptopt.report.render import render
 from langchain_promptopt.report.wording import health_facts
-from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.strategies.selection import Steps
 from tests.support.tasks import chain, improve, optimizer, rows
 
 

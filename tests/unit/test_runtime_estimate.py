@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt._runtime.estimate import CallCost, Shape, estimate_calls
+from langchain_promptopt.strategies.cost import CallCost, Shape, estimate_calls
 
 PE2 = Shape(n_train=50, n_dev=100, n_test=80, steps=3, beam=4, batches=4, calls_per_batch=2)
 

@@ -14,7 +14,7 @@ from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.render import render
 from langchain_promptopt.report.terminal import run_view
 from langchain_promptopt.report.wording import search_end
-from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.strategies.selection import Steps
 from langchain_promptopt.types import Stop
 from tests.support.tasks import chain, optimizer, rows
 

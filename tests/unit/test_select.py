@@ -14,7 +14,7 @@ from langchain_promptopt import Budget, optimize
 from langchain_promptopt.errors import ConfigError, UsageError
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.strategies.proposals import PerParent
-from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.strategies.selection import Steps
 from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support.tasks import ANIMALS, optimizer, rows
 

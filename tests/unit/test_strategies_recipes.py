@@ -8,21 +8,17 @@ from dataclasses import replace
 import pytest
 
 from langchain_promptopt import optimize
-from langchain_promptopt._runtime.estimate import estimate_calls
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.presets import PRESETS, ape, apo, gpo, lpo_gpo, lpo_opro, lpo_pe2, opro, pe2, recipe_of
 from langchain_promptopt.strategies.control import Cosine
-from langchain_promptopt.strategies.cost import Sizes, shape_of
+from langchain_promptopt.strategies.cost import Sizes, estimate_calls, shape_of
 from langchain_promptopt.strategies.evidence import ErrorBatches, FormatExamples, NoEvidence
-from langchain_promptopt.strategies.feedback import Gradient
-from langchain_promptopt.strategies.final import BestVal
 from langchain_promptopt.strategies.guards import Standard
 from langchain_promptopt.strategies.memory import Importance, Recency, Relevance, Summary, TopByScore, TopEdits
-from langchain_promptopt.strategies.proposals import Paraphrased, PerParent
-from langchain_promptopt.strategies.refine import Refine
+from langchain_promptopt.strategies.proposals import Gradient, Paraphrased, PerParent, Refine
 from langchain_promptopt.strategies.registry import UNBUILT, check_recipe, dump, load, load_one, recipe_notes
 from langchain_promptopt.strategies.scope import Alternating, Global, Sections, Spans
-from langchain_promptopt.strategies.stopping import Epochs, Steps
+from langchain_promptopt.strategies.selection import BestVal, Epochs, Steps
 from langchain_promptopt.strategies.trials import KeepRight
 from tests.support.tasks import chain, optimizer, rows
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_promptopt._text import Rejection
 from langchain_promptopt._text.align import diff_edits, match, project
 from langchain_promptopt._text.document import gaps, normal_ranges, subtract
-from langchain_promptopt._text.ranges import Rejection
 from langchain_promptopt._text.recover import Recovered, Squeezed, recover
 from langchain_promptopt._text.spans import find_quote, index_ranges, marked, numbered, splice
 from langchain_promptopt._text.tags import insert_tags, parse_tags, pick_tag, strip_wrapping

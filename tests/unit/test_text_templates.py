@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langchain_core.prompts.string import get_template_variables
 
-from langchain_promptopt._text.ranges import Rejection
+from langchain_promptopt._text import Rejection
 from langchain_promptopt._text.templates import (
     FORMATS,
     check_new_text,

@@ -17,7 +17,7 @@ from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.render import render
 from langchain_promptopt.report.terminal import run_view
 from langchain_promptopt.store import read_events, visible_events
-from langchain_promptopt.strategies.stopping import Steps
+from langchain_promptopt.strategies.selection import Steps
 from tests.support.tasks import PROMPT, answer, chain, optimizer, rows
 
 SEARCHED = replace(lpo_pe2(), stop=Steps(limit=1))

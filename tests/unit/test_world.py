@@ -14,8 +14,7 @@ from benchmarks.planted_world.plots import line_chart
 from langchain_promptopt.bench import run_bench
 from langchain_promptopt.bench.planted import bootstrap, faulty_ranges, ratio, run_in_world
 from langchain_promptopt.bench.planted_optimizer import PlantedOptimizer
-from langchain_promptopt.bench.running import as_markdown
-from langchain_promptopt.bench.tasks import HUB, dyck_match, rows_of, task_of, word_order_match
+from langchain_promptopt.bench.running import HUB, as_markdown, dyck_match, rows_of, task_of, word_order_match
 from langchain_promptopt.bench.world import (
     LOCAL_LONG,
     LOCAL_MEDIUM,

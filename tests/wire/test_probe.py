@@ -13,7 +13,7 @@ from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.config import load_config
 from langchain_promptopt.errors import CredentialsError
 from langchain_promptopt.offline import offline_model
-from langchain_promptopt.optimizer.probes import refuse_unknown_models
+from langchain_promptopt.optimizer.costs import refuse_unknown_models
 from langchain_promptopt.pipeline import prepare
 from langchain_promptopt.pipeline.check import check
 from tests.support.faults import FaultPlan
