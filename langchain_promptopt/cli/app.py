@@ -30,12 +30,12 @@ app = typer.Typer(
     epilog="Example: promptopt demo",
 )
 for _verb in (
-    *(optimize.demo, optimize.init, optimize.check, optimize.optimize, optimize.compare, optimize.resume),
-    watch.watch,
+    *(optimize.demo, optimize.init, optimize.import_, optimize.check),
+    *(optimize.optimize, optimize.compare, optimize.resume, watch.watch),
     *(runs.runs, runs.show, changes.diff, runs.report, runs.export, changes.apply, changes.push, changes.rollback),
     *(methods.methods, methods.bench),
 ):
-    app.command(help=help_of(_verb), epilog=EXAMPLES[_verb])(_verb)
+    app.command(name=_verb.__name__.rstrip("_"), help=help_of(_verb), epilog=EXAMPLES[_verb])(_verb)
 
 _CLICK_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """Typer carries its own copy of click in newer versions; either way this is the base of its usage errors."""

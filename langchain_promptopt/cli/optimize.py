@@ -94,6 +94,52 @@ def init(
     return 0
 
 
+@verb("promptopt import promptfooconfig.yaml")
+@with_settings()
+def import_(
+    *,
+    given: Given,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of promptim, OpenAI or promptfoo.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Settings file to write.")] = Path("promptopt.toml"),
+) -> int:
+    """Make settings, examples and prompt of a file of promptim, OpenAI (chat or evals JSONL) or promptfoo.
+
+    Args:
+        given: Flags and settings.
+        file: The file of the other tool.
+        out: The settings file to write; examples and prompt go beside it.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: The format is not known, or a file to write exists.
+    """
+    from langchain_promptopt.config import toml_text
+    from langchain_promptopt.pipeline.importing import read_foreign
+
+    found = read_foreign(file)
+    files = found.files(file.stem)
+    texts = {out: toml_text(found.values), **{out.parent / name: text for name, text in files.items()}}
+    if taken := [str(path) for path in texts if path.exists()]:
+        msg = f"{', '.join(taken)} {'exists' if len(taken) == 1 else 'exist'} already"
+        raise UsageError(msg, mend="Nothing is overwritten: move it away, or name another settings file with --out.")
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    if given.as_json:
+        print_json({"tool": found.tool, "files": [str(path) for path in texts], "not_taken": found.left})
+        return 0
+    print_prose(f"{found.tool}: {len(found.examples)} examples")
+    for path in texts:
+        print_prose(f"wrote {path}")
+    if found.left:
+        print_prose("\nNot taken:")
+    for text in found.left:
+        print_prose(f"- {text}")
+    print_prose("\nnext: promptopt check" + ("" if out.name == "promptopt.toml" else f" {out}"))
+    return 0
+
+
 def _line(prompt: Mapping[str, Any]) -> list[str]:
     roles = ", ".join(m["role"] for m in prompt["messages"])
     return [prompt["name"], roles, ", ".join(prompt["variables"])]
