@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class PromptOptError(Exception):
@@ -67,6 +67,11 @@ class PromptOptError(Exception):
         """Add to the message: `before` goes in front of what is wrong, `after` behind the mend."""
         self.what = f"{before}{self.what}"
         self.mend = f"{self.mend} {after}".strip()
+        self.args = (self._message(self.row_text),)
+
+    def retell(self, change: Callable[[str], str]) -> None:
+        """Put what is wrong, and what a row says, through a function that takes texts of rows out of it."""
+        self.what, self.row_text = change(self.what), change(self.row_text) if self.row_text else ""
         self.args = (self._message(self.row_text),)
 
     def as_json(self) -> dict[str, Any]:

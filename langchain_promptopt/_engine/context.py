@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from langchain_core.messages import AIMessage
@@ -19,7 +19,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_promptopt._runtime.tracing import Tracers
 from langchain_promptopt._text.words import whole_text
-from langchain_promptopt.events import Called, ScoredRow
+from langchain_promptopt.events import Called, Incident, ScoredRow
 from langchain_promptopt.types import Usage, content_hash
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
     from langchain_promptopt._runtime.ledger import Ledger
+    from langchain_promptopt._runtime.private import RowRedaction
     from langchain_promptopt.evaluators import Metrics
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import DataSet, Executor, Observer
@@ -125,10 +126,14 @@ class Emitter:
     Args:
         journal: The record of the run.
         observers: Watchers. One that raises is logged once and left out.
+        redaction: What the user gave as `redact=`: incidents quote errors, and errors quote rows.
     """
 
-    def __init__(self, journal: Journal, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, journal: Journal, observers: Sequence[Observer] = (), redaction: RowRedaction | None = None
+    ) -> None:
         self.journal = journal
+        self._redaction = redaction
         self._observers = list(observers)
 
     def watch(self, observer: Observer) -> None:
@@ -137,6 +142,8 @@ class Emitter:
 
     def emit(self, event: Event) -> None:
         """Store the event, then show it."""
+        if self._redaction is not None and isinstance(event, Incident):
+            event = replace(event, detail=self._redaction.text(event.detail))
         self.journal.append(event)
         self._show(event)
 
@@ -197,6 +204,8 @@ class Run:
     """Edits the winner may have; None leaves it as the search found it."""
     state: RunState = field(default_factory=RunState)
     tracers: Tracers = field(default_factory=Tracers)
+    redaction: RowRedaction | None = None
+    """What the user gave as `redact=`; None shows rows as they are."""
     _by_id: dict[str, Mapping[str, Example]] = field(default_factory=dict, init=False)
 
     @property
@@ -232,6 +241,14 @@ class Run:
         if known is None:
             known = self._by_id[split] = {e.id: e for e in self.data[split]}
         return known
+
+    def shown(self, example: Example) -> Example:
+        """The row as it may be kept, shown, and sent to the optimizer model."""
+        return example if self.redaction is None else self.redaction.example(example)
+
+    def shown_rows(self, *splits: str) -> tuple[Example, ...]:
+        """All rows of these splits, as `shown`."""
+        return tuple(self.shown(e) for split in splits for e in self.data[split])
 
 
 Place = tuple[str | int, ...]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight, Ledger
     from langchain_promptopt._runtime.limiter import Lane, Slot, Slots
+    from langchain_promptopt._runtime.private import RowRedaction
     from langchain_promptopt.ports import Job
 
 _FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0, "embedding": 1}
@@ -353,6 +354,7 @@ class LocalExecutor:
         shelf: Outcomes kept between runs; None asks always.
         metadata: On every evaluation trace.
         tracers: What watches the evaluations, and where the ids of their traces are noted.
+        redaction: What the user gave as `redact=`: outcomes and traces pass it; chain and evaluators see the real row.
     """
 
     target: Target
@@ -367,6 +369,7 @@ class LocalExecutor:
     shelf: Shelf | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tracers: Tracers = field(default_factory=Tracers)
+    redaction: RowRedaction | None = None
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Run every job; `done` gets each outcome as soon as it is known. The first error of `done` stops the rest."""
@@ -392,6 +395,8 @@ class LocalExecutor:
             output = await self._answered(job, config, tab)
             found = output if isinstance(output, Failure) else await self._judged(job, output, config, tab)
             outcome = self._outcome(job, output, found, tab)
+            if self.redaction is not None:
+                outcome = self.redaction.outcome(outcome)
             shown = {"output": outcome.output, "scores": dict(outcome.scores), "comments": dict(outcome.comments)}
             end(shown if outcome.failure is None else {**shown, "failure": outcome.failure.kind})
         if self.shelf is not None:
@@ -409,7 +414,8 @@ class LocalExecutor:
             "promptopt_repeat": cell.repeat,
         }
         config: RunnableConfig = {"metadata": metadata, "callbacks": list(self.tracers.handlers)}
-        async with span(config, "promptopt.evaluate", {"inputs": dict(job.example.inputs)}) as (inner, end):
+        example = job.example if self.redaction is None else self.redaction.example(job.example)
+        async with span(config, "promptopt.evaluate", {"inputs": dict(example.inputs)}) as (inner, end):
             self.tracers.traces.setdefault((cell.candidate_id, cell.split), []).append(run_id_of(inner))
             yield inner, end
 

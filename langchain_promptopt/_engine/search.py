@@ -147,7 +147,7 @@ class Search:
         recipe = self.run.recipe
         ask = replace(ask_for(self.run, config, 0, "seeding"), refused=partial(_report_refused, self.run))
         with self.run.working():
-            extra = await recipe.seeding.seeds(self.run.baseline, self.run.data["train"], ask)
+            extra = await recipe.seeding.seeds(self.run.baseline, self.run.shown_rows("train"), ask)
         fresh = _admit_seeds(self.run, self.spending, [c for c in _distinct(extra) if c.id != self.run.baseline.id])
         if not recipe.scoring.eager:
             self.spending.release(0)
@@ -355,7 +355,7 @@ def _unscored(run: Run, judged: Sequence[Outcome], scores: set[float]) -> Evalua
 
 def _shown(run: Run, outcome: Outcome) -> dict[str, str]:
     """One row with its answer, which only the journal still has, and its failure."""
-    example = run.examples(outcome.cell.split)[outcome.cell.example_id]
+    example = run.shown(run.examples(outcome.cell.split)[outcome.cell.example_id])
     answer = run.journal.cells.get(outcome.cell, outcome).output
     told = f"inputs {dict(example.inputs)!r:.300}, expected {dict(example.outputs)!r:.200}, answer {answer!r:.300}"
     failed = f", {outcome.failure.kind}: {outcome.failure.message:.300}" if outcome.failure is not None else ""
@@ -389,7 +389,7 @@ def _refusal_of_seed(run: Run, seed: Candidate, known: set[str]) -> Rejection | 
     """The guards' refusal of a seed that is made of edits of the user's prompt, as of any other child (spec 5.4)."""
     if not seed.edits:
         return None
-    rows = (*run.data["train"], *run.data["dev"])
+    rows = run.shown_rows("train", "dev")
     ids = {i for e in seed.edits for i in e.example_ids}
     shown = tuple(Shown(e.id, e.inputs, e.outputs, None, 0.0) for e in rows if e.id in ids)
     piece = Workpiece(run.baseline.prompts, batch=Batch(formats=shown))

@@ -195,7 +195,8 @@ async def _evidence(step: Step, parent: Attempt) -> list[Shown]:
     return [_shown(step.run, examples[o.cell.example_id], o) for o in judged]
 
 
-def _shown(run: Run, example: Example, outcome: Outcome | None) -> Shown:
+def _shown(run: Run, row: Example, outcome: Outcome | None) -> Shown:
+    example = run.shown(row)
     if outcome is None:
         return Shown(example.id, example.inputs, example.outputs, None, 0.0, example.note or "")
     failed = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure is not None else ""
@@ -344,7 +345,7 @@ def splice_drafts(run: Run, proposal: Proposal, piece: Workpiece) -> Spliced:
     recipe, parent = run.recipe, proposal.parent.candidate
     known = {a.candidate.id for a in proposal.trajectory} | {parent.id}
     scope = "global" if piece.spans is None else recipe.scope.name
-    rows = (*run.data["train"], *run.data["dev"])
+    rows = run.shown_rows("train", "dev")
     enforce = str(getattr(recipe.refine, "enforce", "strict"))  # one that does not say so splices
     made: list[Candidate] = []
     refused: list[Rejection] = []

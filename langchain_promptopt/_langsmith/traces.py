@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from langchain_core.tracers.schemas import Run
 
+    from langchain_promptopt._runtime.private import RowRedaction
+
 
 class TraceFile(BaseTracer):
     """A tracer that appends a JSON line to `path` as each run ends, so children come before their parents.
@@ -56,9 +58,10 @@ class TraceFile(BaseTracer):
     run_inline = True
     log_missing_parent = False
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, redaction: RowRedaction | None = None) -> None:
         super().__init__()
         self.path = Path(path)
+        self._redaction = redaction
         self._mutex = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,12 +88,20 @@ class TraceFile(BaseTracer):
         """Nothing to do: every run was written as it ended."""
 
     def _on_run_update(self, run: Run) -> None:
-        line = json.dumps(_shown(run), ensure_ascii=False, default=_plain).encode("utf-8", "backslashreplace")
+        told = json.dumps(self._kept(_shown(run)), ensure_ascii=False, default=_plain)
+        line = told.encode("utf-8", "backslashreplace")
         with self._mutex:
             if not self._stream.closed:
                 self._stream.write(line + b"\n")
                 self._stream.flush()
         run.child_runs.clear()  # they are on disk; a root that lives for hours must not keep them
+
+    def _kept(self, shown: dict[str, Any]) -> dict[str, Any]:
+        """The run without what `redact=` hides."""
+        if self._redaction is None:
+            return shown
+        kept = {name: self._redaction.value(shown[name]) for name in ("inputs", "outputs", "error")}
+        return shown | kept | {"metadata": self._redaction.traced(shown["metadata"])}
 
 
 def _shown(run: Run) -> dict[str, Any]:
@@ -152,14 +163,23 @@ class TraceClient(Client):
 
     Args:
         spool: Folder for batches that could not be sent; None keeps them in memory.
+        redaction: What inputs, outputs and errors of runs pass.
         sleep: Waits between tries; by default until the time is over or the client ends.
         **settings: The SDK's own.
     """
 
     def __init__(
-        self, *, spool: Path | None = None, sleep: Callable[[float], Any] | None = None, **settings: Any
+        self,
+        *,
+        spool: Path | None = None,
+        redaction: RowRedaction | None = None,
+        sleep: Callable[[float], Any] | None = None,
+        **settings: Any,
     ) -> None:
         self._spool = spool
+        self._redaction = redaction
+        if redaction is not None:
+            settings = {"anonymizer": redaction.traced, **settings}
         self._late = threading.Event()
         """Set when there is no time left for tries: what has not been sent is kept."""
         self._sleep = sleep if sleep is not None else self._late.wait
@@ -187,15 +207,19 @@ class TraceClient(Client):
             run_type: "chain", "llm" or another of LangSmith's.
             **kwargs: The SDK's own.
         """
-        if self._hides:
-            kwargs.pop("serialized", None)
-        super().create_run(name, inputs, run_type, **kwargs)
+        super().create_run(name, inputs, run_type, **self._hiding(kwargs))
 
     def update_run(self, run_id: Any, **kwargs: Any) -> None:
         """As the SDK's, without templates where inputs are hidden."""
+        super().update_run(run_id, **self._hiding(kwargs))
+
+    def _hiding(self, told: dict[str, Any]) -> dict[str, Any]:
+        """What is told of a run, without what is to be hidden; the SDK itself hides inputs and outputs."""
         if self._hides:
-            kwargs.pop("serialized", None)
-        super().update_run(run_id, **kwargs)
+            told.pop("serialized", None)
+        if self._redaction is not None and isinstance(told.get("error"), str):
+            told["error"] = self._redaction.text(told["error"])
+        return told
 
     def request_with_retries(self, method: Any, pathname: str, **kwargs: Any) -> requests.Response:
         """As the SDK's; a batch of runs is tried again, and kept if it cannot be sent.
@@ -355,7 +379,9 @@ class Tracing:
 
 
 @asynccontextmanager
-async def tracing(project: str | None = None, spool: Path | None = None) -> AsyncIterator[Tracing]:
+async def tracing(
+    project: str | None = None, spool: Path | None = None, redaction: RowRedaction | None = None
+) -> AsyncIterator[Tracing]:
     """Trace what happens inside the block, if the user's settings or the caller's context ask for it.
 
     LangSmith's "local" mode counts as off: LangChain would upload traces even then.
@@ -363,6 +389,7 @@ async def tracing(project: str | None = None, spool: Path | None = None) -> Asyn
     Args:
         project: The project of the traces; None is LANGSMITH_PROJECT.
         spool: Folder for traces that could not be sent.
+        redaction: What the user gave as `redact=`; a client of the caller's own is used as it is.
 
     Raises:
         CredentialsError: Tracing is on and the hosted service has no key.
@@ -375,7 +402,7 @@ async def tracing(project: str | None = None, spool: Path | None = None) -> Asyn
             yield Tracing(on=False, isolate=lambda: tracing_context(**{**quiet, "parent": False}))
         return
     theirs = given["client"] or (given["parent"].client if given["parent"] is not None else None)
-    client: Client = theirs if theirs is not None else make_client(project, spool)
+    client: Client = theirs if theirs is not None else make_client(project, spool, redaction)
     chosen = {**given, "client": client, "project_name": project or given["project_name"], "enabled": True}
     apart = {**chosen, "parent": False, "distributed_parent_id": None}
     try:
@@ -390,8 +417,14 @@ def untraced() -> AbstractContextManager[Any]:
     return tracing_context(**{**get_tracing_context(), "parent": False, "enabled": False})
 
 
-def make_client(project: str | None, spool: Path | None) -> TraceClient:
-    """The client for a run's traces, in the mode that the LANGSMITH_* settings name."""
+def make_client(project: str | None, spool: Path | None, redaction: RowRedaction | None = None) -> TraceClient:
+    """The client for a run's traces, in the mode that the LANGSMITH_* settings name.
+
+    Args:
+        project: The project of the traces; None is the one the settings name.
+        spool: Folder for batches that could not be sent.
+        redaction: What inputs, outputs and errors of runs pass.
+    """
     mode = tracing_mode()
     spans = provider(project) if mode != "langsmith" else None
     more: dict[str, Any] = {"tracing_mode": mode}
@@ -401,7 +434,7 @@ def make_client(project: str | None, spool: Path | None) -> TraceClient:
         more |= {"api_url": _NOWHERE, "api_key": "unused", "info": {}}
     else:
         require_key("Set LANGSMITH_API_KEY, or LANGSMITH_TRACING=false.")
-    client = TraceClient(spool=spool, **more)
+    client = TraceClient(spool=spool, redaction=redaction, **more)
     if client.otel_exporter is not None:
         queue = client.tracing_queue
         patient = type(client.otel_exporter)(tracer_provider=more["otel_tracer_provider"], span_ttl_seconds=_OPEN)

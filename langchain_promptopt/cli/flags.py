@@ -62,6 +62,7 @@ _ALL = (
     ),
     Flag("--seed", "optimize.seed", "Seed of all randomness.", "N"),
     Flag("--max-concurrency", "optimize.max_concurrency", "Evaluations in flight.", "N"),
+    Flag("--redact", "optimize.redact", "Function that hides what is private in rows.", "MODULE:FUNCTION"),
     Flag("--max-edits", "optimize.max_edits", "Edits the winner may have.", "N"),
     Flag("--cache", "optimize.cache", "File of evaluations that runs share.", "FILE"),
     Flag("--from", "optimize.from_run", "Try the edits of this run first.", "RUN"),
@@ -91,7 +92,7 @@ DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines"
 TASK = ("evaluator", "task_model", "template_format", "freeze", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "repeats")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
-SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "cache", "from")
+SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "redact", "cache", "from")
 OUTPUT = ("apply", "prompts", "push", "tag", "summary", "junit", "show_rows")
 OPTIMIZE = (*TASK, *SEARCH, *GATE, *BUDGET, *OUTPUT)
 

@@ -48,8 +48,9 @@ def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
     """
     if "data.source" in given.overrides:
         from langchain_promptopt.pipeline import prepare
+        from langchain_promptopt.pipeline.recorded import redacting
 
-        return replace(record, examples=prepare(config).examples())
+        return replace(record, examples=prepare(redacting(config, record.started)).examples())
     from langchain_promptopt.pipeline.recorded import recalled
 
     examples, why_not = recalled(config, record.started)
@@ -133,7 +134,7 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help='File; "-" is stdo
 
 
 @verb("promptopt report latest --format markdown")
-@with_settings(*DATA, "show_rows")
+@with_settings(*DATA, "show_rows", "redact")
 def report(
     *,
     given: Given,

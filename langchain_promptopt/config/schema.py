@@ -153,6 +153,10 @@ class OptimizeConfig(BaseModel):
     config: dict[str, Any] | None = Field(
         default=None, description="config of the chain: { configurable = {...}, tags = [...], recursion_limit = 50 }"
     )
+    redact: str | None = Field(
+        default=None,
+        description='"module:function" that every text of a row passes before it is kept or sent to the optimizer',
+    )
     cache: str | None = Field(default=None, description="file of evaluations that runs share; the test is always fresh")
     progress: bool | None = Field(default=None, description="false: no progress on stderr")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.isolation import Given as ChainConfig
     from langchain_promptopt._runtime.clock import Clock
+    from langchain_promptopt._runtime.private import Redact
     from langchain_promptopt.ports import Executor, Observer
     from langchain_promptopt.strategies.seeding import PastEdit
 
@@ -109,6 +110,7 @@ class Settings:
         ask_first: Ask the endpoints for their models, which is free, before the first call that is paid.
         constant_prompt: Every row is meant to send the same text; without it that is refused.
         progress: Whether this process shows how far the run is; None is where a person looks.
+        redact: What every text of an example passes before it is kept, shown or sent to the optimizer model.
     """
 
     data: Data | None
@@ -154,9 +156,14 @@ class Settings:
     ask_first: bool = False
     constant_prompt: bool = False
     progress: bool | None = False
+    redact: Redact | None = None
 
     def __post_init__(self) -> None:
         check_apply(self.apply)
+        given: Any = self.redact
+        if given is not None and not callable(given):
+            msg = f"redact cannot be {given!r}"
+            raise ConfigError(msg, mend="Write redact=hide: a function that takes a text and gives the text to keep.")
         self._check_numbers()
         for name, (kinds, form) in _FORMS.items():
             if not isinstance(getattr(self, name), kinds):
@@ -236,6 +243,7 @@ class SharedArguments(TypedDict, total=False):
     only: str | Sequence[str] | None
     config: ChainConfig
     constant_prompt: bool
+    redact: Redact | None
     gate: Gate | Mapping[str, Any] | None
     budget: Budget | Mapping[str, Any] | None
     seed: int

@@ -224,5 +224,5 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, rep
         gate_passed=verdict.may_apply,
         reason=verdict.reason,
         events=lambda: shown_events(ready.journal.events()),
-        data=plan.data,
+        data=plan.shown_data,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.limiter import RateLimit
     from langchain_promptopt._runtime.prices import Price
+    from langchain_promptopt._runtime.private import Redact
     from langchain_promptopt._runtime.retry import RetryPolicy
     from langchain_promptopt.optimizer.arguments import Apply, Arguments, Data, Evaluators, JudgeCost, Model, Task
     from langchain_promptopt.optimizer.result import Result
@@ -71,6 +72,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     config: ChainConfig = None,
     max_edits: int | None = None,
     constant_prompt: bool = False,
+    redact: Redact | None = None,
     max_failure_rate: float = 0.05,
     skip_bad_lines: bool = False,
     langsmith: LangSmithOptions | Mapping[str, Any] | None = None,
@@ -119,6 +121,9 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         config: A config for the chain (configurable, tags, recursion_limit ...), or a function of a row's inputs that
             gives one. Thread and session ids are made for each evaluation.
         constant_prompt: Every row is meant to send the same text; without it that is refused.
+        redact: A function that gives a text as it may be kept: every text and number of an example, its answer and
+            comments passes it on the way to the optimizer model, journal, cache, reports and traces. The chain and
+            the evaluators get the real example.
         max_edits: Edits the winner may have. Before the test, edits without which no search row is lost are taken
             out, then the least useful ones; paid from the budget, at most one evaluation of the search rows an edit.
         max_failure_rate: Share of rows an outage may cost before the run stops.

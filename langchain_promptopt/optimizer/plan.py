@@ -27,6 +27,7 @@ from langchain_promptopt._langsmith.hub import PREFIX, PromptHub, stored
 from langchain_promptopt._langsmith.traces import untraced
 from langchain_promptopt._objects import MAX_VISITED, Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
+from langchain_promptopt._runtime.private import RowRedaction
 from langchain_promptopt._runtime.redact import keep_secret
 from langchain_promptopt._text.templates import find_edit_marks
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.fast import Quick
     from langchain_promptopt._langchain.target import ChainTarget
+    from langchain_promptopt._runtime.private import Redact
     from langchain_promptopt.evaluators import Evaluator, SummaryEvaluator
     from langchain_promptopt.gate.planning import Feasibility
     from langchain_promptopt.optimizer.arguments import Settings
@@ -167,6 +169,12 @@ class Plan:
     openings: Openings = field(default_factory=lambda: Openings(None))
     opened: list[Quick] = field(default_factory=list)
     summaries: tuple[SummaryEvaluator, ...] = ()
+    redaction: RowRedaction | None = None
+
+    @property
+    def shown_data(self) -> DataSet:
+        """The rows as reports may show them."""
+        return self.data if self.redaction is None else _shown(self.data, self.redaction)
 
     @property
     def run_id(self) -> str:
@@ -184,6 +192,15 @@ class Plan:
         await self.target.aclose()
         while self.opened:
             await self.opened.pop().aclose()
+
+
+def redacted(data: DataSet, redact: Redact | None) -> DataSet:
+    """The rows as `redact=` lets them be shown."""
+    return data if redact is None else _shown(data, RowRedaction(redact))
+
+
+def _shown(data: DataSet, redaction: RowRedaction) -> DataSet:
+    return replace(data, splits={s: tuple(map(redaction.example, rows)) for s, rows in data.splits.items()})
 
 
 def what_the_split_shows(data: DataSet, settings: Settings, openings: Openings, run_id: str) -> Feasibility:
@@ -299,9 +316,11 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
     given = _resolved(sides or (task,), settings, searches=searches)
     data, optimizer, evaluators = given.data, given.optimizer, given.evaluators
     # What the run itself changes in the chain (counters, caches) must not change its run id.
-    watch = Watch(task, given.model, optimizer, [e.origin for e in evaluators])
+    watch = Watch(task, given.model, optimizer, [e.origin for e in evaluators], settings.redact)
     code = code_of((task, given.model))  # before the dry run, which fills counters and caches
     proposes = fingerprint((optimizer, settings.optimizer_kwargs))
+    hides = {} if settings.redact is None else {"redact": fingerprint(settings.redact)}
+    redaction, kept = _redaction(settings, data)
     target = await _opened(task, given.model, data, settings, searches=searches)
     try:
         prompts = _checked_prompts(target, data, settings, searches=searches)
@@ -317,6 +336,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
         "evaluators": [[e.key, e.hash] for e in evaluators],
         "code": code,
         "optimizer": proposes,
+        **hides,
     }
     started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
     remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
@@ -341,9 +361,23 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
         code=code,
         watch=watch,
         summaries=given.summaries,
-        notes=(*given.notes, *opening_notes(shows), *told),
+        notes=(*given.notes, *kept, *opening_notes(shows), *told),
         openings=openings,
+        redaction=redaction,
     )
+
+
+def _redaction(settings: Settings, data: DataSet) -> tuple[RowRedaction | None, tuple[Note, ...]]:
+    """The user's function, tried on every example; a note where it would change ids, which are kept as they are."""
+    if settings.redact is None:
+        return None, ()
+    redaction = RowRedaction(settings.redact)
+    changed = redaction.check(e for split in SPLITS for e in data[split])
+    named = settings.columns.id is not None or settings.columns.group is not None
+    if not changed or not named:
+        return redaction, ()
+    text = f"ids are kept as they are, and redact= would change {changed} of them: name another column as id"
+    return redaction, (Note("data", text),)
 
 
 async def reopened(plan: Plan) -> Plan:
@@ -524,6 +558,7 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "evaluators": ("the evaluators or code that they reach", ("evaluate.evaluators",)),
     "code": ("the chain: its code, a value that it holds, or an installed package", ("task.",)),
     "optimizer": ("the optimizer model", ("optimize.model", "optimize.temperature", "optimize.max_tokens")),
+    "redact": ("what redact= hides", ("optimize.redact",)),
 }
 """All that the run id is made of: what it is called, and the keys of promptopt.toml that set it."""
 
@@ -548,7 +583,7 @@ def _decided(settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptS
 def _started(
     settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptSet, decides: Mapping[str, Any]
 ) -> RunStarted:
-    hashes = {name: content_hash(decides[name]) for name in DECIDES}
+    hashes = {name: content_hash(decides[name]) for name in DECIDES if name in decides}
     return RunStarted(
         run_id=content_hash(hashes, 16),
         version=version("langchain-promptopt"),

@@ -124,8 +124,8 @@ async def summaries_of(
 
 
 def examples_of(plan: Plan) -> dict[str, Example]:
-    """All rows of a plan by id."""
-    return {e.id: e for rows in plan.data.splits.values() for e in rows}
+    """All rows of a plan by id, as they may be kept: answers beside them come from the journal."""
+    return {e.id: e for rows in plan.shown_data.splits.values() for e in rows}
 
 
 def _call(data: Mapping[str, Any], examples: Mapping[str, Example]) -> Call:
@@ -189,9 +189,10 @@ async def traced(
     settings = plan.settings
     spool = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id).path / SPOOL
     async with AsyncExitStack() as stack:
-        made = await stack.enter_async_context(tracing(settings.langsmith.project, spool))
+        made = await stack.enter_async_context(tracing(settings.langsmith.project, spool, plan.redaction))
         if settings.trace_file is not None:
-            config = merge_configs(config, {"callbacks": [stack.enter_context(TraceFile(settings.trace_file))]})
+            written = TraceFile(settings.trace_file, plan.redaction)
+            config = merge_configs(config, {"callbacks": [stack.enter_context(written)]})
         stack.enter_context(ready.run.tracers.watching(made.isolate, tracers_of(config)))
         return await work(config)
 
@@ -324,6 +325,8 @@ def failure_recorded(plan: Plan, ready: Assembled) -> Iterator[None]:
     except (Interrupted, BudgetSpent):
         raise
     except PromptOptError as error:
+        if plan.redaction is not None:
+            plan.redaction.error(error)
         event = RunFinished(
             outcome="failed",
             exit_code=error.exit_code,
@@ -400,7 +403,8 @@ def _changed(plan: Plan, wanted: str) -> ResumeError:
 
 
 def _differences(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    names = [name for name, digest in known.get("decides", {}).items() if now["decides"].get(name) != digest]
+    before, after = known.get("decides", {}), now["decides"]
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     keys = tuple(prefix for name in names for prefix in DECIDES[name][1])
     told = [change for change in _settings_changed(known["config"], now["config"]) if change.startswith(keys)]
     explained = {name for name in names if any(change.startswith(DECIDES[name][1]) for change in told)}
@@ -463,7 +467,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         reason=verdict.reason if verdict is not None else None,
         stopped=ended.found.stopped,
         events=_reader(ready),
-        data=plan.data,
+        data=plan.shown_data,
         judged=lambda keep: judge_part(plan, ready, chosen(edits, keep)),
     )
 

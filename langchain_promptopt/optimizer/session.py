@@ -281,12 +281,14 @@ class Session:
     async def _take(self, told: Mapping[Cell, Outcome]) -> int:
         """Calls made elsewhere count on the budget like our own, before anything is decided with them."""
         self._executor.refuse_unknown(told)
-        run = self._ready.run
+        run, redaction = self._ready.run, self._plan.redaction
+        kept = dict(told)
         for cell, outcome in told.items():
             if cell not in self._paid_here:
                 book(run.ledger, run.state.step, outcome)
+                kept[cell] = outcome if redaction is None else redaction.outcome(outcome)
         self._told |= told.keys()
-        return await self._executor.tell(told)
+        return await self._executor.tell(kept)
 
     async def _advance(self) -> None:
         if self._ended is None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._engine.executor import Shelf
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight
+    from langchain_promptopt._runtime.private import RowRedaction
     from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.evaluators import EvalResult, Evaluator, Metrics
     from langchain_promptopt.optimizer.arguments import Settings
@@ -66,6 +67,8 @@ class CacheShelf:
         self._endpoints = [endpoint_of(model) for model in plan.target.models]
         self._evaluators = {e.key: e.hash for e in plan.evaluators}
         self._chain = plan.code
+        decides = plan.started.decides
+        self._redact = {"redact": decides["redact"]} if "redact" in decides else {}
         self._version = plan.started.version
 
     def get(self, job: Job) -> Outcome | None:
@@ -116,6 +119,7 @@ class CacheShelf:
                 "metadata": dict(job.example.metadata),
                 "chain": self._chain,
                 "version": self._version,
+                **self._redact,
             },
         )
 
@@ -196,6 +200,7 @@ class Booked:
     inner: Executor
     book: Callable[[Outcome], None]
     stopping: Stopping
+    redaction: RowRedaction | None = None
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Run every job elsewhere."""
@@ -204,7 +209,7 @@ class Booked:
 
         async def booked(outcome: Outcome) -> None:
             self.book(outcome)
-            await done(outcome)
+            await done(outcome if self.redaction is None else self.redaction.outcome(outcome))
             self.stopping.end(outcome.cell)
 
         for job in jobs:
@@ -279,6 +284,7 @@ def local_executor(
         shelf=shelf,
         metadata={"promptopt_run_id": plan.run_id, "promptopt_method": plan.recipe.name},
         tracers=tracers,
+        redaction=plan.redaction,
     )
 
 
@@ -322,6 +328,7 @@ class _Watched:
     """An evaluator that shows as a run beside the chain, its judge's calls below it."""
 
     evaluator: Evaluator
+    redaction: RowRedaction | None = None
 
     @property
     def key(self) -> str:
@@ -330,15 +337,18 @@ class _Watched:
     async def score(self, example: Example, output: Any, **more: Any) -> EvalResult:
         if var_child_runnable_config.get() is None:  # no tracer is on
             return await self.evaluator.score(example, output, **more)
-        given = {"outputs": output, "reference_outputs": dict(example.outputs)}
+        given = self._kept({"outputs": output, "reference_outputs": dict(example.outputs)}, example)
         async with span(None, self.key, given) as (inner, end):
             found = await within(inner, lambda: self.evaluator.score(example, output, **more))
-            end({"scores": dict(found.scores), "comments": dict(found.comments)})
+            end({"scores": dict(found.scores), "comments": self._kept(dict(found.comments), example)})
         return found
+
+    def _kept(self, values: dict[str, Any], example: Example) -> dict[str, Any]:
+        return values if self.redaction is None else self.redaction.value(values, f"row {example.id!r}")
 
 
 def _scorer(plan: Plan) -> Callable[[Example, Any, Sequence[Any]], Any]:
-    watched: Any = [_Watched(e) for e in plan.evaluators]
+    watched: Any = [_Watched(e, plan.redaction) for e in plan.evaluators]
 
     async def score(example: Example, output: Any, steps: Sequence[Any]) -> Scores:
         try:
@@ -451,7 +461,8 @@ def assemble(
     ledger.go_on()  # a selection of edits continues a run whose clock was paused
     journal = _journal(folder, ended)
     # A finished run is read from its record: nothing happens, so there is nothing to watch.
-    emitter = Emitter(journal, () if journal.finished and ended is None else settings.observers)
+    watchers = () if journal.finished and ended is None else settings.observers
+    emitter = Emitter(journal, watchers, plan.redaction)
     state, tracers = RunState(), Tracers()
     ways = Ways(settings, clock)
     guarded, shelf = _guarded(plan, ledger, clock, emitter, ways), _shelf(plan, emitter)
@@ -469,7 +480,7 @@ def assemble(
         baseline=plan.baseline,
         objective=plan.objective,
         emitter=emitter,
-        executor=executor or _booked(settings.executor, guarded, state) or here,
+        executor=executor or _booked(plan, guarded, state) or here,
         optimizer=_optimizer(plan, guarded, emitter),
         ledger=ledger,
         renders=_renders(plan, _rows(plan)),
@@ -478,6 +489,7 @@ def assemble(
         max_edits=settings.max_edits,
         state=state,
         tracers=tracers,
+        redaction=plan.redaction,
     )
     _tell_journal(emitter, journal, plan.started.version)
     judge = _judge(plan, same_model=rival is None or plan.models == rival.plan.models)
@@ -557,10 +569,15 @@ def _optimizer(plan: Plan, guarded: Guarded, emitter: Emitter) -> OptimizerModel
     )
 
 
-def _booked(foreign: Executor | None, guarded: Guarded, state: RunState) -> Executor | None:
+def _booked(plan: Plan, guarded: Guarded, state: RunState) -> Executor | None:
+    foreign = plan.settings.executor
     if foreign is None:
         return None
-    return Booked(foreign, lambda outcome: book(guarded.ledger, state.step, outcome), guarded.stopping)
+
+    def pay(outcome: Outcome) -> None:
+        book(guarded.ledger, state.step, outcome)
+
+    return Booked(foreign, pay, guarded.stopping, plan.redaction)
 
 
 def _renders(plan: Plan, rows: Sequence[Example]) -> Any:

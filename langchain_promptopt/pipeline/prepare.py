@@ -23,10 +23,17 @@ from langchain_promptopt.gate.openings import FILE_NAME
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer import Settings
 from langchain_promptopt.optimizer.arguments import JudgeCost
-from langchain_promptopt.optimizer.plan import load_rows, use_of, with_stored
+from langchain_promptopt.optimizer.plan import load_rows, redacted, use_of, with_stored
 from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.delivering import deliver_report, deliver_result
-from langchain_promptopt.pipeline.recorded import columns_of, past_edits, recorded, recorded_config, recorded_version
+from langchain_promptopt.pipeline.recorded import (
+    columns_of,
+    past_edits,
+    recorded,
+    recorded_config,
+    recorded_version,
+    redact_of,
+)
 from langchain_promptopt.ports import Executor, Observer
 from langchain_promptopt.recipe import Budget, Gate
 from langchain_promptopt.steps.base import takes_temperature
@@ -96,7 +103,7 @@ class Prepared:
         """Inputs and expected outputs by example id, for showing rows beside verdicts."""
         settings = self.settings
         evaluators = resolve_evaluators(with_stored(settings.evaluators, settings), import_from=settings.import_from)
-        return examples_of(data_of(settings, use_of([self.task], evaluators)))
+        return examples_of(redacted(data_of(settings, use_of([self.task], evaluators)), settings.redact))
 
 
 def _rows_of(result: Result) -> dict[str, dict[str, Any]]:
@@ -191,7 +198,8 @@ def code_folder(config: Config, *tasks: str) -> Path | None:
     named = any(names_code(spec) for spec in specs) or any(names_code(task) for task in tasks)
     model = config.optimize.model
     own_model = model is not None and is_own_code(model, config.root)
-    return config.root if config.task.chain is not None or named or own_model else None
+    own = own_model or config.optimize.redact is not None
+    return config.root if config.task.chain is not None or named or own else None
 
 
 _PROVIDERS = frozenset({"openai", "azure_openai", "anthropic", "google_genai", "google_vertexai", "bedrock", "ollama"})
@@ -316,6 +324,7 @@ def settings_from(config: Config) -> Settings:
         config_json=recorded(config),
         ask_first=True,
         constant_prompt=config.task.constant_prompt,
+        redact=redact_of(config),
     )
 
 

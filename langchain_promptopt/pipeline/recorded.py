@@ -7,10 +7,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._data import Columns, examples_of, load_data
+from langchain_promptopt._imports import import_object
 from langchain_promptopt._runtime.redact import public_url
 from langchain_promptopt.config import config_from_dict, with_values
-from langchain_promptopt.errors import PromptOptError, ResumeError, UsageError
+from langchain_promptopt.errors import ConfigError, PromptOptError, ResumeError, UsageError
 from langchain_promptopt.gate import OPENINGS_FILE, Openings
+from langchain_promptopt.optimizer.plan import redacted
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.store import read_events, visible_events
 from langchain_promptopt.store.lines import JOURNAL, find_run, run_folders
@@ -20,6 +22,7 @@ from langchain_promptopt.types import RowUse
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from langchain_promptopt._runtime.private import Redact
     from langchain_promptopt.config import Config
     from langchain_promptopt.config.schema import DataConfig
     from langchain_promptopt.ports import DataSet
@@ -103,6 +106,38 @@ def _record(folder: Path) -> RunRecord:
     return RunRecord.from_events(list(visible_events(folder / JOURNAL)))
 
 
+def redact_of(config: Config) -> Redact | None:
+    """The function that `optimize.redact` names. Raises ConfigError where there is none, or it cannot be called."""
+    name = config.optimize.redact
+    if name is None:
+        return None
+    where = f"optimize.redact = {name!r}"
+    if ":" not in name:
+        msg = f"{name!r} names no function"
+        raise ConfigError(msg, where=where, mend='Write it as "module:function".')
+    found: Any = import_object(name, config.root, "optimize.redact")
+    if not callable(found):
+        msg = f"{name!r} is {type(found).__name__} and cannot be called"
+        raise ConfigError(msg, where=where, mend="Name a function that takes a text and gives the text to keep.")
+    redact: Redact = found
+    return redact
+
+
+def redacting(config: Config, started: Mapping[str, Any]) -> Config:
+    """The present configuration with the function that the run had hidden texts with, where it names none itself.
+
+    Raises ConfigError where that was a function of a program, which no configuration can name.
+    """
+    if config.optimize.redact is not None or "redact" not in (started.get("decides") or {}):
+        return config
+    named = (started.get("config", {}).get("optimize") or {}).get("redact")
+    if named is None:
+        msg = "this run had texts of its rows hidden by a function of a program (redact=)"
+        mend = 'Name the function to see the others: --redact module:function, or [optimize] redact = "...".'
+        raise ConfigError(msg, mend=mend)
+    return with_values(config, {"optimize.redact": named})
+
+
 _ASK = "Name them with --data to see their texts."
 
 
@@ -119,6 +154,7 @@ def recalled(config: Config, started: Mapping[str, Any]) -> tuple[dict[str, dict
     recorded = started.get("config", {}).get("data") or {}
     use = RowUse.from_json(started["data"])
     try:
+        redact = redact_of(redacting(config, started))
         if recorded.get("source"):
             found = _local(config_from_dict({"data": recorded}, root=config.root), use)
         else:
@@ -130,7 +166,7 @@ def recalled(config: Config, started: Mapping[str, Any]) -> tuple[dict[str, dict
     if found.as_of != wanted:
         where = recorded.get("source") or "in memory"
         return None, f"the rows ({where}) are not those of the run any more, so their texts are left out. {_ASK}"
-    return examples_of(found), ""
+    return examples_of(redacted(found, redact)), ""
 
 
 def _local(config: Config, use: RowUse) -> DataSet | None:

@@ -8,8 +8,9 @@ import pytest
 
 from langchain_promptopt._data import load_data
 from langchain_promptopt.config import config_from_dict
+from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.offline import demo_rows
-from langchain_promptopt.pipeline.recorded import recalled
+from langchain_promptopt.pipeline.recorded import recalled, redact_of
 
 ROWS = [{"text": f"ticket {i}", "kind": "ab"[i % 2], "nr": f"n{i}"} for i in range(12)]
 DATA = {"source": "rows.jsonl", "inputs": {"ticket": "text"}, "outputs": ["kind"], "id": "nr"}
@@ -69,3 +70,30 @@ def test_the_demos_rows_are_known(tmp_path):
     assert len(found) == len(demo_rows())
     other = {"data": {"source": "rows in memory", "as_of": "sha256:00"}}
     assert recalled(config_from_dict({}, root=tmp_path), other)[0] is None
+
+
+HIDES = "def initials(text):\n    return text.replace('ticket', 't.')\n"
+
+
+def test_rows_of_a_run_with_redact_pass_the_function_that_its_settings_name(started, tmp_path):
+    (tmp_path / "hides.py").write_text(HIDES)
+    started["decides"] = {"redact": "0"}
+    started["config"]["optimize"]["redact"] = "hides.py:initials"
+    found, why = recalled(config_from_dict({}, root=tmp_path), started)
+    assert why == ""
+    assert found["n3"] == {"inputs": {"ticket": "t. 3"}, "expected": {"kind": "b"}}
+
+
+def test_rows_that_a_function_of_a_program_had_hidden_are_not_shown(started, tmp_path):
+    started["decides"] = {"redact": "0"}
+    found, why = recalled(config_from_dict({}, root=tmp_path), started)
+    assert found is None
+    assert "hidden by a function of a program" in why
+
+
+@pytest.mark.parametrize("name", ["initials", "hides.py:missing", "hides.py:NUMBER"])
+def test_a_name_of_no_function_is_an_error(tmp_path, name):
+    (tmp_path / "hides.py").write_text(f"NUMBER = 3\n{HIDES}")
+    config = config_from_dict({"optimize": {"redact": name}}, root=tmp_path)
+    with pytest.raises(ConfigError, match=r"optimize\.redact"):
+        redact_of(config)
