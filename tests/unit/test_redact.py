@@ -7,6 +7,7 @@ import json
 import re
 
 import pytest
+from langchain_core.messages import AIMessage
 from rich.console import Console
 
 from langchain_promptopt import Budget, compare, optimize
@@ -17,6 +18,9 @@ from langchain_promptopt.presets import lpo_pe2
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.terminal import run_view
 from langchain_promptopt.testing.scripted import ScriptedModel
+from langchain_promptopt.types import Outcome, Usage
+from tests.support.langsmith_env import point_at
+from tests.support.langsmith_server import LangSmithServer
 from tests.support.tasks import answer, chain, improve, rows
 
 SECRET = "jane.doe@example.org"
@@ -129,6 +133,47 @@ def test_an_error_that_quotes_a_row_passes_it(tmp_path):
     assert "[mail]" in str(caught.value)
     assert "jane.doe" not in str(caught.value)
     assert holding(tmp_path) == []
+
+
+def test_an_error_that_quotes_what_an_evaluator_said_passes_it(tmp_path):
+    def words(outputs):
+        return {"key": "words", "value": outputs["output"]}
+
+    with pytest.raises(EvaluatorError) as caught:
+        run(Seen(), tmp_path, evaluators=[words])
+    assert "[mail]" in str(caught.value)
+    assert "jane.doe" not in str(caught.value)
+    assert holding(tmp_path) == []
+
+
+class Elsewhere:
+    """An executor of the user, whose answers quote the rows."""
+
+    async def evaluate(self, jobs, done):
+        for job in jobs:
+            kind = answer([AIMessage(f"{job.candidate.prompts.document.text} Word: {job.example.inputs['word']}")])
+            right = float(job.example.outputs["answer"].startswith(kind))
+            await done(Outcome(job.cell, {"right": right}, f"{kind} {SECRET}", {"right": SECRET}, usage=Usage(calls=1)))
+
+
+def test_outcomes_of_another_executor_pass_it(tmp_path):
+    seen = Seen()
+    result = run(seen, tmp_path, executor=Elsewhere())
+    assert result.outcome == "improved"
+    assert seen.optimizer
+    assert not [text for text in seen.optimizer if "jane.doe" in text]
+    assert holding(tmp_path) == []
+
+
+def test_runs_that_are_sent_to_langsmith_pass_it(tmp_path, monkeypatch):
+    with LangSmithServer() as server:
+        point_at(monkeypatch, server.url, TRACING="true", PROJECT="p")
+        run(Seen(), tmp_path, data=planted(train=8, dev=8, test=12), config={"metadata": {"customer": SECRET}})
+        found = [run for tree in server.traces("p") for run in tree.walk()]
+    told = [f"{run.inputs} {run.outputs} {run.metadata}" for run in found]
+    assert any("[mail]" in text for text in told)
+    assert not [text for text in told if "jane.doe" in text]
+    assert any("promptopt_run_id" in text for text in told)
 
 
 def test_a_run_goes_on_and_is_recognised_by_the_real_rows(tmp_path):
@@ -244,7 +289,8 @@ def test_a_session_and_a_comparison_pass_it(tmp_path):
     with Session(seen.chain(), settings) as session:
         jobs = session.propose()
         assert all(SECRET in str(job.example.inputs) for job in jobs)
-        session.tell(session.evaluate(jobs))
+        session.tell(session.evaluate(jobs[:3]))
+        session.tell([Outcome(job.cell, {"right": 0.5}, f"PLANT {SECRET}") for job in jobs[3:]])
     better = "Call every animal an animal. Call every stone a stone.\nWord: {word}"
     old, new = seen.chain(), seen.chain()
     new.first.messages[0].prompt.template = better
