@@ -322,13 +322,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
     hides = {} if settings.redact is None else {"redact": fingerprint(settings.redact)}
     redaction, kept = _redaction(settings, data)
     target = await _opened(task, given.model, data, settings, searches=searches)
-    try:
-        prompts = _checked_prompts(target, data, settings, searches=searches)
-        prices = _prices([*target.models, optimizer, *judge_models(evaluators)], settings)
-    except BaseException:
-        target.close()
-        watch.settle()
-        raise
+    prompts, prices = _checked(target, given, settings, watch, searches=searches)
     code = content_hash([code, prompts_beside(target.chain, tuple(target.places.values()))])
     recipe, remarks = with_past(recipe, prompts, settings.start_edits)
     decides = _decided(settings, recipe, data, prompts) | {
@@ -365,6 +359,19 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
         openings=openings,
         redaction=redaction,
     )
+
+
+def _checked(
+    target: ChainTarget, given: _Resolved, settings: Settings, watch: Watch, *, searches: bool
+) -> tuple[PromptSet, PriceTable]:
+    """The target's prompts and the models' prices; where one cannot be used, the chain is as it was again."""
+    try:
+        prompts = _checked_prompts(target, given.data, settings, searches=searches)
+        return prompts, _prices([*target.models, given.optimizer, *judge_models(given.evaluators)], settings)
+    except BaseException:
+        target.close()
+        watch.settle()
+        raise
 
 
 def _redaction(settings: Settings, data: DataSet) -> tuple[RowRedaction | None, tuple[Note, ...]]:
