@@ -11,7 +11,7 @@ from langchain_promptopt._langsmith.service import LangSmithOptions
 from langchain_promptopt._runtime.clock import Clock
 from langchain_promptopt._runtime.limiter import RateLimit
 from langchain_promptopt._runtime.prices import Price
-from langchain_promptopt._runtime.private import Redact
+from langchain_promptopt._runtime.redact import Redact
 from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt._text.spans import SpanLimits
 from langchain_promptopt.optimizer.answer import Metric

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
     from langchain_promptopt._runtime.ledger import Ledger
-    from langchain_promptopt._runtime.private import RowRedaction
+    from langchain_promptopt._runtime.redact import RowRedaction
     from langchain_promptopt.evaluators import Metrics
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import DataSet, Executor, Observer

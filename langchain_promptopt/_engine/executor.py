@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight, Ledger
     from langchain_promptopt._runtime.limiter import Lane, Slot, Slots
-    from langchain_promptopt._runtime.private import RowRedaction
+    from langchain_promptopt._runtime.redact import RowRedaction
     from langchain_promptopt.ports import Job
 
 _FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0, "embedding": 1}

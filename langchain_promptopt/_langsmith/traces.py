@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from langchain_core.tracers.schemas import Run
 
-    from langchain_promptopt._runtime.private import RowRedaction
+    from langchain_promptopt._runtime.redact import RowRedaction
 
 
 class TraceFile(BaseTracer):

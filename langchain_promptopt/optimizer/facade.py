@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.limiter import RateLimit
     from langchain_promptopt._runtime.prices import Price
-    from langchain_promptopt._runtime.private import Redact
+    from langchain_promptopt._runtime.redact import Redact
     from langchain_promptopt._runtime.retry import RetryPolicy
     from langchain_promptopt.optimizer.arguments import Apply, Arguments, Data, Evaluators, JudgeCost, Model, Task
     from langchain_promptopt.optimizer.result import Result

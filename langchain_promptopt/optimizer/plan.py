@@ -27,8 +27,7 @@ from langchain_promptopt._langsmith.hub import PREFIX, PromptHub, stored
 from langchain_promptopt._langsmith.traces import untraced
 from langchain_promptopt._objects import MAX_VISITED, Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
-from langchain_promptopt._runtime.private import RowRedaction
-from langchain_promptopt._runtime.redact import keep_secret
+from langchain_promptopt._runtime.redact import RowRedaction, keep_secret
 from langchain_promptopt._text.templates import find_edit_marks
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
 from langchain_promptopt.evaluators import Declared, Metrics, know_labels, resolve_evaluators, resolve_summaries
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.fast import Quick
     from langchain_promptopt._langchain.target import ChainTarget
-    from langchain_promptopt._runtime.private import Redact
+    from langchain_promptopt._runtime.redact import Redact
     from langchain_promptopt.evaluators import Evaluator, SummaryEvaluator
     from langchain_promptopt.gate.planning import Feasibility
     from langchain_promptopt.optimizer.arguments import Settings

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._engine.executor import Shelf
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight
-    from langchain_promptopt._runtime.private import RowRedaction
+    from langchain_promptopt._runtime.redact import RowRedaction
     from langchain_promptopt._runtime.stopping import Stopping
     from langchain_promptopt.evaluators import EvalResult, Evaluator, Metrics
     from langchain_promptopt.optimizer.arguments import Settings

@@ -22,7 +22,7 @@ from langchain_promptopt.types import RowUse
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from langchain_promptopt._runtime.private import Redact
+    from langchain_promptopt._runtime.redact import Redact
     from langchain_promptopt.config import Config
     from langchain_promptopt.config.schema import DataConfig
     from langchain_promptopt.ports import DataSet

@@ -255,7 +255,7 @@ def test_ids_stay_and_those_that_it_would_change_are_named(tmp_path):
 def test_values_of_every_kind_pass_it(tmp_path):
     from langchain_core.messages import HumanMessage
 
-    from langchain_promptopt._runtime.private import RowRedaction
+    from langchain_promptopt._runtime.redact import RowRedaction
 
     hidden = RowRedaction(lambda text: hide(text).replace("4917", "****"))
     given = {
