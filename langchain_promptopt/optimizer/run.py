@@ -570,7 +570,7 @@ async def _judged(plan: Plan, ended: Assembled, edits: tuple[FinalEdit, ...]) ->
         usage=ready.run.ledger.as_json(),
         folder=ended.folder,
         warnings=(JUDGED if table else UNTESTED,),
-        data=plan.data,
+        data=plan.shown_data,
         judged=lambda keep: judge_part(plan, ended, chosen(edits, keep)),
     )
 
