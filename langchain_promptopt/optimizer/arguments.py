@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from langchain_promptopt._langchain.isolation import Given as ChainConfig
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.redact import Redact
-    from langchain_promptopt.optimizer.earlier import PastEdit
     from langchain_promptopt.ports import Executor, Observer
     from langchain_promptopt.strategies.seeding import PastEdit
 
