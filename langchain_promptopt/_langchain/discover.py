@@ -133,8 +133,11 @@ _HELD: dict[int, tuple[Any, tuple[HeldText, ...]]] = {}
 
 
 def remember_held(task: Any, found: Sequence[HeldText]) -> None:
-    """Keep the held texts of a task, so that `places_of` knows them from now on."""
-    _HELD[id(task)] = (task, tuple(found))
+    """Keep the held texts of a task, so that `places_of` knows them from now on; without any, forget the task."""
+    if found:
+        _HELD[id(task)] = (task, tuple(found))
+    else:
+        _HELD.pop(id(task), None)
 
 
 def template_of(thing: Live) -> BasePromptTemplate[Any]:
@@ -144,9 +147,13 @@ def template_of(thing: Live) -> BasePromptTemplate[Any]:
 
 def read_set(places: Mapping[str, Found]) -> PromptSet:
     """The prompts as they are now."""
-    return PromptSet(
-        tuple(to_prompt(template_of(one.template), name=name, source=one.path) for name, one in places.items())
-    )
+    return PromptSet(tuple(_read(name, one) for name, one in places.items()))
+
+
+def _read(name: str, place: Found) -> Prompt:
+    thing = place.template
+    prompt = to_prompt(template_of(thing), name=name, source=place.path)
+    return replace(prompt, idle=isinstance(thing, HeldText) and not thing.proven)
 
 
 def build(places: Mapping[str, Found], prompts: PromptSet) -> dict[str, BasePromptTemplate[Any]]:
@@ -224,9 +231,15 @@ def places_of(task: Any) -> dict[str, Found]:
     The prompts of a plain function are the `tunable`s it names; without any, the templates it reaches; without
     these, all that are registered.
     """
+    held = _HELD.get(id(task), (task, ()))[1]
+    # where held texts alone are remembered, tunables of other programs were left for them
+    found = {} if held and not find_prompts(task) else templates_of(task)
+    return found | {one.name: Found(one.where, one) for one in held}
+
+
+def templates_of(task: Any) -> dict[str, Found]:
+    """The templates and tunables of a task, by name."""
     found = find_prompts(task)
-    if not found and id(task) in _HELD:
-        return {held.name: Found(held.where, held) for held in _HELD[id(task)][1]}
     if isinstance(task, Runnable | BasePromptTemplate):
         return name_places(found)
     tunables = [f for f in found if isinstance(f.template, Tunable)]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,20 +25,20 @@ from langchain_promptopt._langchain.discover import (
     choose,
     find_models,
     find_prompts,
-    is_prompt_or_model,
     name_places,
     places_of,
     read_set,
     remember_held,
+    templates_of,
     write,
 )
-from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows, sent_texts
+from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows
 from langchain_promptopt._langchain.fast import Quick, quick
-from langchain_promptopt._langchain.held import HeldText, held_texts, shortened
+from langchain_promptopt._langchain.held import HeldText
 from langchain_promptopt._langchain.isolation import Isolation, isolation_of
 from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, rendered_outside
-from langchain_promptopt._langchain.wire import tapped, texts_of
-from langchain_promptopt._objects import holds_client, walk
+from langchain_promptopt._langchain.survey import Survey, survey
+from langchain_promptopt._langchain.wire import tapped
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.types import PromptSet
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.conversion import Snapshot
     from langchain_promptopt._langchain.isolation import Given
-    from langchain_promptopt.types import Example
+    from langchain_promptopt.types import Example, Prompt
 
 Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -88,78 +88,77 @@ async def open_target(
         msg = f"a {type(task).__name__} cannot be optimized"
         raise ConfigError(msg, mend="Give a Runnable, a prompt template, or a function whose prompts are tunable(...).")
     chain = task if isinstance(task, Runnable) else RunnableLambda(task)
-    places = places_of(task)
-    if not places:
-        return await _held_target(task, chain, _rows(dry_inputs), only, isolation_of(task, config))
-    places = choose(places, only)
-    target = ChainTarget(chain, places, task=task, isolation=isolation_of(task, config), named=only is not None)
+    isolation, rows = isolation_of(task, config), _rows(dry_inputs)
+    remember_held(task, ())  # the program may have changed since it was looked at
+    found = templates_of(task)
+    held = Survey((), ())
+    guessed = bool(found) and not find_prompts(task)  # every registered tunable, for want of anything else
+    if not guessed:
+        held = await _surveyed(task, chain, rows, isolation, found)
+    if not found:
+        return _held_target(task, chain, held, only, isolation, rows)
+    places = choose(places_of(task), only)
+    target = ChainTarget(chain, places, task=task, isolation=isolation, named=only is not None)
     try:
-        await target.prove(_rows(dry_inputs))
-        if only is None and not target.proven and not find_prompts(task):
-            # every registered tunable was taken at a guess, and the dry run renders none: a held text is better known
-            with suppress(PromptError):
-                held = await _held_target(task, chain, _rows(dry_inputs), only, isolation_of(task, config))
+        await target.prove(rows)
+        if only is None and not target.proven and guessed:
+            held = await _surveyed(task, chain, rows, isolation, {})
+            if held.proven:  # the tunables are those of other programs
                 target.close()
-                return held
+                return _held_target(task, chain, held, only, isolation, rows)
+            remember_held(task, ())
     except BaseException:
         target.close()
         raise
     return target
 
 
-async def _held_target(
+async def _surveyed(
     task: Any,
     chain: Runnable[Any, Any],
     rows: Sequence[Mapping[str, Any]],
+    isolation: Isolation,
+    templates: Mapping[str, Found],
+) -> Survey:
+    """The held texts of a task, remembered for it, so that a run, `apply` and `revert` name the same ones."""
+
+    def given(row: Mapping[str, Any], base: RunnableConfig | None) -> tuple[Any, RunnableConfig | None]:
+        value = next(iter(row.values())) if _takes_value(chain, rows) else dict(row)
+        return value, isolation.config(row, base)
+
+    known = templates.values()
+    seen = await survey(task, chain, rows, given, templates=known, names=templates)
+    remember_held(task, seen.held)
+    return seen
+
+
+def _held_target(
+    task: Any,
+    chain: Runnable[Any, Any],
+    seen: Survey,
     only: Sequence[str] | None,
     isolation: Isolation,
+    rows: Sequence[Mapping[str, Any]],
 ) -> ChainTarget:
     """A target whose prompts are texts that the program holds: those that it really sends to models.
 
     Raises PromptError where nothing that is sent is held anywhere, with the beginning of what was sent.
     """
-    models = find_models(task)
-    takes_value = all(len(row) == 1 for row in rows) and _takes_text(chain)
-
-    def given(row: Mapping[str, Any], base: RunnableConfig | None) -> tuple[Any, RunnableConfig | None]:
-        return next(iter(row.values())) if takes_value else dict(row), isolation.config(row, base)
-
-    sent, why = (
-        await sent_texts(chain, rows, models, given=given)
-        if models or holds_client(task, {"openai"}, stop=is_prompt_or_model)
-        else ([], "")
-    )
-    values = {text for row in rows for text in texts_of(list(row.values()))}
-    found = [held for held in held_texts(_beside_models(task), sent) if not any(held.text in value for value in values)]
-    if not found:
-        raise PromptError(_NOTHING_FOUND, mend=_what_to_do(sent, why))
-    remember_held(task, found)
-    proof = Proof(calls={id(held): list(held.seen) for held in found}, asked=True)
+    if not seen.proven:
+        remember_held(task, ())
+        raise PromptError(_NOTHING_FOUND, mend=seen.hint)
+    proof = Proof(calls={id(held): list(held.seen) for held in seen.held if held.proven}, asked=True)
     places = choose(places_of(task), only)
     target = ChainTarget(chain, places, task=task, isolation=isolation, proof=proof, named=only is not None)
-    target.takes_value = takes_value
+    target.takes_value = _takes_value(chain, rows)
     return target
 
 
-_SEEN_CLIENTS = frozenset({"openai"})
-"""Clients whose requests `wire` sees."""
+def _takes_value(chain: Runnable[Any, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    return all(len(row) == 1 for row in rows) and _takes_text(chain)
+
+
 _NOTHING_FOUND = "no prompt template was found in the chain"
-
-
-def _beside_models(task: Any) -> Iterator[tuple[str, Any]]:
-    """What a task reaches beside its models: what these keep of their calls is no text of the program."""
-    for path, thing in walk(task, stop=is_prompt_or_model):
-        if not is_prompt_or_model(thing):
-            yield path, thing
-
-
-def _what_to_do(sent: Sequence[str], why: str) -> str:
-    mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
-    if sent:
-        return (
-            f"{mend} What it sends to a model begins with {shortened(sent[0])!r}, and no text of the program is that."
-        )
-    return f"{mend} A dry run ended early: {why}" if why else mend
 
 
 def _prompt_target(template: BasePromptTemplate[Any], model: Runnable[Any, Any] | None, config: Given) -> ChainTarget:
@@ -218,7 +217,7 @@ class ChainTarget:
         self._building = threading.Lock()
         self._before: list[Snapshot] = []
         if not places:
-            raise PromptError(_NOTHING_FOUND, mend=_what_to_do((), ""))
+            raise PromptError(_NOTHING_FOUND, mend=Survey((), ()).hint)
         self._uninstall: Callable[[], None] = install([(f.path, f.template) for f in places.values()])
         self._open = ExitStack()
         if any(isinstance(f.template, HeldText) for f in places.values()):
@@ -277,7 +276,7 @@ class ChainTarget:
         self._require_renderings()
 
     async def _tried(self, rows: Sequence[Mapping[str, Any]]) -> Proof:
-        things = [f.template for f in self.places.values()]
+        things = [f.template for f in self.places.values() if not isinstance(f.template, HeldText)]
         models = find_models(self.chain if self._function is None else self._function)
         first_only = self._function is not None and any(isinstance(t, Tunable) for t in things)
         return await dry_run(
@@ -322,7 +321,10 @@ class ChainTarget:
         raise PromptError(msg, where=self._where(), mend=self._advice())
 
     def _where(self) -> str:
-        return "; ".join(f"{name}: {f.path}" for name, f in self.places.items())
+        known = {
+            name: f for name, f in self.places.items() if not isinstance(f.template, HeldText) or f.template.proven
+        }
+        return "; ".join(f"{name}: {f.path}" for name, f in (known or self.places).items())
 
     def _advice(self) -> str:
         if any(rendered_outside(f.template) for f in self.places.values()):
@@ -367,7 +369,8 @@ class ChainTarget:
     @property
     def prompts(self) -> PromptSet:
         """The prompts as they stand in the live objects now."""
-        return read_set(self.places)
+        found = read_set(self.places)
+        return PromptSet(tuple(replace(p, idle=False) for p in found)) if self._named else found
 
     @property
     def models(self) -> tuple[BaseLanguageModel[Any], ...]:
@@ -427,17 +430,23 @@ class ChainTarget:
             PromptError: No prompt was rendered, or not one that the user named.
         """
         unseen = [p.name for p in prompts if p.name not in rendered]
-        if not unseen:
+        if not unseen and not any(p.idle for p in prompts):
             return prompts, self._outside_notes()
         if self._named or len(unseen) == len(prompts):
             msg = f"no row of the baseline renders prompt {', '.join(map(repr, unseen))}"
             raise PromptError(msg, where=self._where(), mend=self._advice())
-        kept = tuple(_frozen(p) if p.name in unseen else p for p in prompts)
+        kept = tuple(self._resting(p) if p.name in unseen else replace(p, idle=False) for p in prompts)
         notes = [
             f"prompt {name!r} ({self.places[name].path}) stays as it is: no row of the baseline renders it"
             for name in unseen
+            if not isinstance(self.places[name].template, HeldText)
         ]
         return PromptSet(kept), (*notes, *self._outside_notes())
+
+    def _resting(self, prompt: Prompt) -> Prompt:
+        """A prompt that no row renders: it stays as it is, and a text that was never sent is no prompt at all."""
+        messages = tuple(replace(m, editable=False) for m in prompt.messages)
+        return replace(prompt, messages=messages, idle=isinstance(self.places[prompt.name].template, HeldText))
 
     def _outside_notes(self) -> tuple[str, ...]:
         counts = {name: rendered_outside(f.template) for name, f in self.places.items()}
@@ -477,10 +486,6 @@ class ChainTarget:
             else:
                 self._built.move_to_end(prompts.id)
             return found
-
-
-def _frozen(prompt: Any) -> Any:
-    return replace(prompt, messages=tuple(replace(m, editable=False) for m in prompt.messages))
 
 
 def _takes_text(chain: Runnable[Any, Any]) -> bool:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -38,15 +39,24 @@ def overlaid_text(text: str) -> str:
     overlay = active()
     if overlay is not None and text in overlay.sent:
         return text  # LangChain's models call the openai client, and streams fall back to `generate`
+    text = _replaced(text)
+    if overlay is not None:
+        overlay.sent.add(text)
+    return text
+
+
+def _replaced(text: str) -> str:
+    """The text with all held texts in it replaced; they are looked for in what the program made, not in a candidate."""
+    changes: list[tuple[int, int, str]] = []
     for held in installed(HeldText):
         found = held.find(text)
-        if found is None:
+        if found is None or any(found.start < end and start < found.end for start, end, _ in changes):
             continue
         other = current(held, found.holes)
         if other is not None:
-            text = held.replaced(text, other.template)
-    if overlay is not None:
-        overlay.sent.add(text)
+            changes.append((found.start, found.end, held.filled(found, other.template)))
+    for start, end, new in sorted(changes, reverse=True):
+        text = text[:start] + new + text[end:]
     return text
 
 
@@ -103,15 +113,24 @@ def _tap_langchain(passed: Pass) -> Iterator[Callable[[], None]]:
 
 
 def _tap_openai(passed: Pass) -> Iterator[Callable[[], None]]:
-    """The openai client's own calls, where it is loaded."""
+    """The openai client's own calls, where it is loaded; it loads their modules at the first call."""
+    if "openai" not in sys.modules:
+        return
     for module, kinds in (
         ("openai.resources.chat.completions.completions", ("Completions", "AsyncCompletions")),
         ("openai.resources.responses.responses", ("Responses", "AsyncResponses")),
     ):
-        found = sys.modules.get(module)
+        found = _imported(module)
         for kind in kinds:
-            if found is not None and hasattr(found, kind):
+            if hasattr(found, kind):
                 yield _replace(getattr(found, kind), "create", _request, passed)
+
+
+def _imported(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:  # another version of the client
+        return None
 
 
 def _replace(owner: Any, name: str, change: Change, passed: Pass) -> Callable[[], None]:

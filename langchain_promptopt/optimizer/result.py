@@ -236,7 +236,7 @@ class Result:
         """Write the best prompts to a folder that `load_prompts(chain, folder)` reads."""
         from langchain_promptopt._files.layouts import save_prompts
 
-        save_prompts(self.best, Path(folder))
+        save_prompts(self.best.awake, Path(folder))
         return Path(folder)
 
     def report(self, path: str | Path, *, show_rows: bool = False) -> Path:
@@ -301,7 +301,7 @@ def answer_of(result: Result) -> Answer:
         exit_code=result.exit_code,
         run_id=result.run_id,
         replayed=result.replayed,
-        prompts=result.best.as_json(),
+        prompts=result.best.awake.as_json(),
         test=result.test,
         summary=result.summary,
         edits=[e.as_json() for e in result.edits],

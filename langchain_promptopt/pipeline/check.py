@@ -140,9 +140,9 @@ def _facts(plan: Plan) -> dict[str, Any]:
         "run_id": plan.run_id,
         "prompts": [
             {"name": p.name, "source": p.source, "messages": len(p.messages), "variables": list(p.variables)}
-            for p in plan.baseline.prompts
+            for p in plan.baseline.prompts.awake
         ],
-        "rendered": f"{rows} rows x {len(plan.baseline.prompts)} prompts",
+        "rendered": f"{rows} rows x {len(plan.baseline.prompts.awake)} prompts",
         "splits": {s: len(r) for s, r in plan.data.splits.items()},
         "models": dict(plan.models),
         "evaluators": [e.key for e in plan.evaluators],

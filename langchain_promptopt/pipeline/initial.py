@@ -89,7 +89,7 @@ async def _look(config: Config, task: Any) -> tuple[list[str], PromptSet, DataSe
     """Metrics, prompts, rows and models, as a run would resolve them."""
     plan = await make_plan(task, settings_from(config), searches=False)
     try:
-        return [e.key for e in plan.evaluators], plan.baseline.prompts, plan.data, plan.target.models
+        return [e.key for e in plan.evaluators], plan.baseline.prompts.awake, plan.data, plan.target.models
     finally:
         await plan.aclose()
 

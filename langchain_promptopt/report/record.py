@@ -451,6 +451,7 @@ class RunRecord:
                 tuple((n, e) for n, e in numbered if (e.prompt, e.message) == (p["name"], i)),
             )
             for p in self.started["prompts"]
+            if not p.get("idle") or any(e.prompt == p["name"] for e in self.edits)
             for i, m in enumerate(p["messages"])
         )
 

@@ -108,6 +108,8 @@ class Prompt:
     source: str = ""
     partials: tuple[str, ...] = ()
     kind: Literal["chat", "string"] = "chat"
+    idle: bool = False
+    """Whether it is a text of the program that was not yet seen in what is sent: it is neither shown nor saved."""
 
     @property
     def template_format(self) -> TemplateFormat:
@@ -138,7 +140,7 @@ class Prompt:
                 for m in self.messages
             ],
             "variables": list(self.variables),
-        }
+        } | ({"idle": True} if self.idle else {})
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,11 @@ class PromptSet:
             ]
         )
 
+    @property
+    def awake(self) -> PromptSet:
+        """Without those that are idle."""
+        return PromptSet(tuple(p for p in self.prompts if not p.idle))
+
     @cached_property
     def variables(self) -> tuple[str, ...]:
         """Sorted names over all prompts."""
@@ -187,6 +194,7 @@ class PromptSet:
                 template_format=m.template_format,
             )
             for p in self.prompts
+            if not p.idle
             for i, m in enumerate(p.messages)
         ]
         return Document(tuple(pieces))

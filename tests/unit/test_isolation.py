@@ -224,7 +224,7 @@ def test_prompts_that_no_row_renders_end_the_run():
     def program(row):
         if row["word"] == "never":
             return prompt.invoke(row)
-        return "Call every animal a PLANT. Call every stone a stone.\nWord: " + row["word"]
+        return " ".join(["Call", "every", "animal", "a", "PLANT."]) + "\nWord: " + row["word"]
 
     with pytest.raises(PromptError, match="rendered none of the prompts") as raised:
         run(target=RunnableLambda(program) | model | parser)

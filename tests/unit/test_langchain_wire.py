@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
+from functools import cache, lru_cache
+from textwrap import dedent
 
 import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -128,7 +131,7 @@ def seen(function, *tickets):
     with tapped(lambda text: sent.append(text) or text):
         for ticket in tickets:
             function(ticket)
-    return held_texts(walk(function), sent)
+    return [held for held in held_texts(walk(function), sent) if held.proven]
 
 
 @contextmanager
@@ -260,6 +263,109 @@ def test_a_program_without_templates_is_optimized_in_place_and_reverted(app, tmp
     assert (HELD.content, FILLED) != before
     result.revert()
     assert (HELD.content, FILLED) == before
+
+
+class Labels(Enum):
+    TRIAGE = "A member of an enumeration: sort the ticket."
+
+
+@lru_cache(maxsize=1)
+def kept_template():
+    return ChatPromptTemplate.from_messages([("system", TRIAGE), ("human", "{t}")])
+
+
+@cache
+def kept_text():
+    return TRIAGE.strip()
+
+
+MARGIN = """
+    Sort the ticket of {team}.
+    Answer with one label.
+"""
+
+
+def by_enum(ticket):
+    return model.invoke([SystemMessage(Labels.TRIAGE.value), HumanMessage(ticket)]).text
+
+
+def by_cached_template(ticket):
+    return (kept_template() | model).invoke({"t": ticket}).text
+
+
+def by_cached_text(ticket):
+    return model.invoke([SystemMessage(kept_text()), HumanMessage(ticket)]).text
+
+
+def by_dedent(ticket):
+    return model.invoke([SystemMessage(dedent(MARGIN).strip().format(team="desk")), HumanMessage(ticket)]).text
+
+
+def by_inner_function(ticket):
+    def ask():
+        return model.invoke([SystemMessage("Literal of an inner function: sort the ticket."), HumanMessage(ticket)])
+
+    return ask().text
+
+
+@pytest.mark.parametrize(
+    "function", [by_enum, by_cached_template, by_cached_text, by_dedent, by_inner_function], ids=lambda f: f.__name__
+)
+def test_texts_that_are_kept_or_changed_on_the_way_are_written_where_they_come_from(function):
+    before = function("my parcel")
+    (held,) = seen(function, "my parcel", "my bill")
+    new = held.template.template.replace("ort", "ORT")
+    with instead(held, new):
+        changed = function("my parcel")
+    assert changed == before.replace("ort", "ORT")
+    assert function("my parcel") == before, "other calls are not touched"
+    restore = held.write(new)
+    assert function("my parcel") == changed
+    restore()
+    assert function("my parcel") == before
+
+
+def routed(messages):
+    return answer(messages) if "Word:" in messages[-1].text else "words"
+
+
+def made_here():
+    return ScriptedModel(fn=routed, model_name="task")
+
+
+class Where(BaseModel):
+    """Where it goes."""
+
+    about: str
+
+
+FIRST = "Say where the word goes, with care."
+ROUTER = ChatPromptTemplate.from_messages([("system", FIRST), ("human", "{word}")])
+SHOUT = "This text is only for people who are in a great hurry."
+
+
+def behind_a_decision(inputs):
+    found = made_here().invoke([SystemMessage(FIRST), HumanMessage(inputs["word"])]).text
+    if not found:
+        return made_here().invoke(SHOUT).text
+    return made_here().invoke([HELD, HumanMessage(f"Word: {inputs['word']}")]).text
+
+
+def beside_a_template(inputs):
+    (ROUTER | made_here()).invoke(inputs)
+    return task_model.invoke([HELD, HumanMessage(f"Word: {inputs['word']}")]).text
+
+
+@pytest.mark.parametrize("app", [behind_a_decision, beside_a_template], ids=lambda f: f.__name__)
+def test_texts_that_no_dry_run_reaches_are_proven_by_the_baseline(app, tmp_path):
+    before = str(HELD.content)
+    result = run(target=app, openings=tmp_path / "openings.jsonl")
+    assert result.outcome == "improved"
+    assert [e.new for e in result.edits] == ["animal"]
+    assert HELD.content != before
+    assert SHOUT not in str(result.as_json()["prompts"]), "what is never sent is no prompt"
+    result.revert()
+    assert HELD.content == before
 
 
 def test_a_program_that_holds_nothing_of_what_it_sends_is_refused_with_what_was_sent():
