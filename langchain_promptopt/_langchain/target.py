@@ -32,12 +32,11 @@ from langchain_promptopt._langchain.discover import (
     templates_of,
     write,
 )
-from langchain_promptopt._langchain.dryrun import Proof, dry_run, sends_rows
+from langchain_promptopt._langchain.dryrun import Proof, Survey, dry_run, sends_rows, survey
 from langchain_promptopt._langchain.fast import Quick, quick
 from langchain_promptopt._langchain.held import HeldText
 from langchain_promptopt._langchain.isolation import Isolation, isolation_of
 from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, rendered_outside
-from langchain_promptopt._langchain.survey import Survey, survey
 from langchain_promptopt._langchain.wire import tapped
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.types import PromptSet
