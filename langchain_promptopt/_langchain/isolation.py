@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 import uuid
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ Given: TypeAlias = "Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[st
 """The caller's config for evaluations: one for all examples, or a function of an example's inputs."""
 
 _ID_WORDS = ("session", "thread", "conversation", "chat")
+_ID_NAME = re.compile(rf"(?i)(?:chat_)?(?:{'|'.join(_ID_WORDS)})_?(?:id|key|uuid)")
+_ID_TYPES = frozenset({str, int, uuid.UUID})
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,20 @@ class Isolation:
         if self.given is None and not self.ids:
             return config
         own = checked(self.given(inputs) if callable(self.given) else self.given or {})
-        fresh: dict[str, Any] = {name: _fresh(kind) for name, kind in self.ids.items()}
+        # An id that the caller's config gives would be the same for every candidate and repeat of the example.
+        fresh: dict[str, Any] = {name: _fresh(kind) for name, kind in {**_named_ids(own), **self.ids}.items()}
         return merge_configs(own, config, {"configurable": fresh} if fresh else None)
+
+
+def replaced_ids(given: Given, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids of a caller's config that each evaluation gets afresh, so that those given are not used."""
+    return tuple(_named_ids(given(inputs) if callable(given) else given or {}))
+
+
+def _named_ids(config: Mapping[str, Any]) -> dict[str, type]:
+    """Ids of conversations that a config gives, by their usual names, with their types."""
+    given = config.get("configurable") or {}
+    return {name: type(value) for name, value in given.items() if _ID_NAME.fullmatch(name) and type(value) in _ID_TYPES}
 
 
 def _fresh(kind: type) -> Any:
@@ -98,8 +113,8 @@ def isolation_of(task: Any, given: Given = None) -> Isolation:
         elif _is_a(thing, "BaseMemory") or (_is_a(thing, "BaseChatMessageHistory") and not histories):
             raise _shared(path, thing, "it takes no session id")
     for path, function in things if ids else ():
-        if inspect.isfunction(function) and (place := _constant_id(function, ids)):
-            raise _shared(path, function, f"{place} gives every example the same id")
+        if inspect.isfunction(function) and (found := _own_id(function, ids)):
+            raise _shared(path, function, found)
     return Isolation(given, ids)
 
 
@@ -132,25 +147,52 @@ def _is_a(thing: Any, name: str) -> bool:
     return any(kind.__name__ == name for kind in type(thing).__mro__)
 
 
-def _constant_id(function: Any, ids: Mapping[str, type]) -> str:
-    """Where the function's code sets one of the ids to a constant; "" where it does not."""
+def _own_id(function: Any, ids: Mapping[str, type]) -> str:
+    """How the function's code gives one of the ids a value that evaluations share; "" where it does not."""
     try:
         lines, first = inspect.getsourcelines(function)
         tree = ast.parse(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError):
         return ""
-    for name, line in _constants(tree):
-        if name in ids:
-            return f"{name!r} in line {first + line - 1} of {function.__code__.co_filename.rpartition('/')[2]}"
+    of_row = _of_row(function, tree)
+    for name, value in _entries(tree):
+        place = f"{name!r} in line {first + value.lineno - 1} of {function.__code__.co_filename.rpartition('/')[2]}"
+        if name in ids and isinstance(value, ast.Constant):
+            return f"{place} gives every example the same id"
+        if name in ids and _made_of(value, of_row):
+            return f"{place} gives an example the same id under every candidate and in every repeat"
     return ""
 
 
-def _constants(tree: ast.AST) -> Iterator[tuple[str, int]]:
+def _entries(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Keys and values of the dicts in a piece of code, and arguments of `dict(...)`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(key.value, str) and isinstance(value, ast.Constant):
-                    yield key.value, node.lineno
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    yield key.value, value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+            yield from ((keyword.arg, keyword.value) for keyword in node.keywords if keyword.arg is not None)
+
+
+def _of_row(function: Any, tree: ast.AST) -> set[str]:
+    """Names in the function's code that depend on nothing but the example: its parameters, and what is made of them."""
+    known = {name for name in inspect.signature(function).parameters if "config" not in name and name != "self"}
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    for node in sorted(assigned, key=lambda n: n.lineno):
+        targets = {target.id for target in node.targets if isinstance(target, ast.Name)}
+        known = known | targets if _made_of(node.value, known) else known - targets
+    return known
+
+
+_SAME = frozenset({"str", "int", "hash", "len", "repr", "f", "format"})
+"""Functions that give the same for the same."""
+
+
+def _made_of(value: ast.expr, of_row: set[str]) -> bool:
+    """Whether an expression is made of the example's values alone, so that it is the same at each evaluation."""
+    names = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+    return bool(names & of_row) and names <= of_row | _SAME
 
 
 def _shared(path: str, thing: Any, why: str) -> ConfigError:

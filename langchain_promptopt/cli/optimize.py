@@ -347,6 +347,10 @@ def compare(
     return tell(result, view, ok=ok, as_json=given.as_json)
 
 
+_LISTED = 10
+"""Unfinished runs that are named beside the one that goes on."""
+
+
 @verb("promptopt resume --usd 10")
 @with_settings("runs_dir", "max_concurrency", *BUDGET, *OUTPUT)
 def resume(
@@ -354,7 +358,7 @@ def resume(
     given: Given,
     run: Annotated[
         str | None,
-        typer.Argument(metavar="RUN", help='A run id, a folder, or "latest"; without it, the only unfinished run.'),
+        typer.Argument(metavar="RUN", help='A run id, a folder, or "latest"; without it, the latest unfinished run.'),
     ] = None,
     ok: Ok = None,
 ) -> int:
@@ -362,7 +366,7 @@ def resume(
 
     Args:
         given: Flags and settings.
-        run: A run id, a folder, or "latest"; None is the only unfinished run.
+        run: A run id, a folder, or "latest"; None is the latest unfinished run.
         ok: Outcomes that exit with 0.
 
     Returns:
@@ -373,11 +377,15 @@ def resume(
     """
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.pipeline.prepare import start
-    from langchain_promptopt.store.lines import find_run, unfinished_run
+    from langchain_promptopt.store.lines import find_run, unfinished_runs
 
     config = given.load_step()
     with failures_told(config):
-        folder = unfinished_run(config.runs_dir) if run is None else find_run(config.runs_dir, run)
-        if run is None:
-            note(f"resuming run {folder.name}, the only unfinished one in {config.runs_dir}")
+        if run is not None:
+            folder = find_run(config.runs_dir, run)
+        else:
+            folder, *older = unfinished_runs(config.runs_dir)
+            which = f"the latest of {len(older) + 1} unfinished ones" if older else "the only unfinished one"
+            also = f"; also unfinished: {', '.join(f.name for f in older[:_LISTED])}" if older else ""
+            note(f"resuming run {folder.name}, {which} in {config.runs_dir}{also}")
         return run_and_tell(start(config, resume=folder), ok=ok, as_json=given.as_json)

@@ -19,6 +19,7 @@ from langchain_promptopt._data import load_data, references_needed, unused_colum
 from langchain_promptopt._engine.context import Objective
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
+from langchain_promptopt._langchain.isolation import replaced_ids
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.reading import reading_of
 from langchain_promptopt._langchain.target import open_target
@@ -334,7 +335,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
     started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
     remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
     told = [*_notes("prompt", (*settings.notes, *target.notes, *_prompt_notes(prompts, data)))]
-    told += (*_notes("method", remarks), *_without_effect(task, settings, target, watch))
+    told += (*_notes("method", remarks), *_without_effect(task, settings, data, target, watch))
     shows = what_the_split_shows(data, settings, openings, started.run_id)
     return Plan(
         task=task,
@@ -451,13 +452,16 @@ def _notes(kind: NoteKind, texts: Iterable[str]) -> Iterator[Note]:
     return (Note(kind, text) for text in texts)
 
 
-def _without_effect(task: Any, settings: Settings, target: ChainTarget, watch: Watch) -> Iterator[Note]:
+def _without_effect(task: Any, settings: Settings, data: DataSet, target: ChainTarget, watch: Watch) -> Iterator[Note]:
     """Settings that change nothing in this run, and what of the chain is not looked at."""
     if settings.task_model is not None and not isinstance(task, BasePromptTemplate):
         yield Note("unused", "task_model is not used: this chain calls models of its own; only a bare prompt needs one")
     if settings.cache is not None and not target.models:
         why = "no model can be seen in the chain, so nothing would tell two endpoints apart"
         yield Note("unused", f"cache is not used: {why}")
+    row = next((dict(e.inputs) for split in SPLITS for e in data[split]), {})
+    if ids := replaced_ids(settings.config, row):
+        yield Note("unused", f"config: {', '.join(ids)} is not used as given: each evaluation gets one of its own")
     if not watch.whole:
         text = f"the chain holds more than {MAX_VISITED:,} objects; a change beyond them gives no new run"
         yield Note("unused", text)

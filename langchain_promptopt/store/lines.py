@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ _LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", "
 _CANONICAL = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str, sort_keys=True)
 _READER = json.JSONDecoder()
 _FINISHED = b'"type":"run.finished"'
-_LISTED = 10
+_TESTED = b'"type":"tested"'
 _ENDS = frozenset({"", "\n"})
 _OPENED = b'"type":"opened"'
 _HEAD = 100
@@ -287,47 +288,55 @@ def find_run(base: Path, name: str) -> Path:
     raise UsageError(msg, where=str(base), mend="`promptopt runs` lists them; --runs-dir looks elsewhere.")
 
 
-def unfinished_run(base: Path) -> Path:
-    """The one run below `base` that a resume would go on with.
+def unfinished_runs(base: Path) -> list[Path]:
+    """The runs below `base` that a resume would go on with, the latest first; there is at least one.
 
-    Runs out of budget count, comparisons do not, nor do journals that cannot be read. Raises UsageError
-    that lists the runs, the latest first, where there are several, and where there is none.
+    Runs out of budget and runs whose test was void count; comparisons do not, nor do journals that cannot be
+    read. Raises UsageError that says why none of the runs can go on.
     """
-    found = [(folder, first) for folder in run_folders(base) if (first := _unfinished(folder)) is not None]
-    if len(found) == 1:
-        return found[0][0]
-    if not found:
-        msg, mend = "there is no unfinished run", "`promptopt runs` lists all; `promptopt optimize` starts one."
-        raise UsageError(msg, where=str(base), mend=mend)
-    named = [f"{folder.name} ({first['data']['method']}, {first['time'][:16]})" for folder, first in found]
-    more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
-    msg = f"{len(named)} runs are unfinished: {', '.join(named[:_LISTED])}{more}"
-    raise UsageError(msg, where=str(base), mend=f"Name one: promptopt resume {found[0][0].name}")
+    why: Counter[str] = Counter()
+    found = []
+    for folder in run_folders(base):
+        if reason := _over(folder):
+            why[reason] += 1
+        else:
+            found.append(folder)
+    if found:
+        return found
+    told = "; ".join(f"{n} {reason}" for reason, n in why.items())
+    msg = f"there is no unfinished run{f' among {why.total()} ({told})' if told else ''}"
+    raise UsageError(msg, where=str(base), mend="`promptopt runs` lists all; `promptopt optimize` starts one.")
 
 
-def _unfinished(folder: Path) -> dict[str, Any] | None:
-    """The first event of a run that has not come to its verdict; None of all others."""
+def _over(folder: Path) -> str:
+    """Why going on with a run would change nothing; "" where it can go on."""
     try:
         first = next(islice(read_events(folder / JOURNAL), 1), None)
     except ResumeError:
-        return None
-    if first is None or first["type"] != "run.started" or first["data"].get("method") == "compare":
-        return None
-    return None if _ended(folder) else first
-
-
-def _ended(folder: Path) -> bool:
-    """Whether going on would change nothing: there is a verdict, or an error that waiting does not mend."""
-    last = _last_end(folder)
+        return "cannot be read"
+    if first is None or first["type"] != "run.started":
+        return "never began"
+    if first["data"].get("method") == "compare":
+        return "a comparison: run `compare` again"
+    last, void = _last_end(folder)
     error = last.get("error") or {}
-    return last.get("outcome") in VERDICTS or (last.get("outcome") == "failed" and not error.get("retryable"))
+    if last.get("outcome") in VERDICTS and not void:
+        return "ended with a verdict"
+    failed = last.get("outcome") == "failed" and not error.get("retryable")
+    return "failed for a reason that does not pass by itself" if failed else ""
 
 
-def _last_end(folder: Path) -> dict[str, Any]:
-    """The data of the journal's last `run.finished`; other lines are not parsed, as there may be many."""
+def _last_end(folder: Path) -> tuple[dict[str, Any], bool]:
+    """The data of the last `run.finished`, and whether the last test was void; of other lines there may be many."""
     last: dict[str, Any] = {}
+    void = False
     with (folder / JOURNAL).open("rb") as stream:
         for line in stream:
-            if _FINISHED in line[:_HEAD] and line.endswith(b"\n"):
-                last = decode(line)["data"]
-    return last
+            if not line.endswith(b"\n"):
+                continue
+            with suppress(ValueError):  # a damaged line is told by the run that goes on
+                if _FINISHED in line[:_HEAD]:
+                    last = parse_line(line)["data"]
+                elif _TESTED in line[:_HEAD]:
+                    void = parse_line(line)["data"].get("verdict") == "void"
+    return last, void

@@ -499,14 +499,17 @@ def test_compare_decides_between_two_files(task, capfd):
     assert code == 2, err
 
 
-def test_resume_without_a_run_takes_the_only_unfinished_one(task, capfd):
+def test_resume_without_a_run_takes_the_latest_unfinished_one(task, capfd):
     code, out, err = answer(capfd, "resume")
     assert (code, out) == (2, "")
     assert "there is no unfinished run" in err
     assert answer(capfd, "optimize")[0] in {0, 3}  # a verdict: nothing to go on with
     (task / "new.txt").write_text(PROMPT + "!")
     answer(capfd, "compare", "prompt.txt", "new.txt")
-    assert "there is no unfinished run" in answer(capfd, "resume")[2]
+    told = answer(capfd, "resume")[2]
+    assert "no unfinished run among 2 (1 a comparison: run `compare` again; 1 ended with a verdict)" in " ".join(
+        told.split()
+    )
 
     def stopped(seed):
         flags = ("--method", "pe2", "--search-calls", "16", "--seed", seed)
@@ -519,10 +522,10 @@ def test_resume_without_a_run_takes_the_only_unfinished_one(task, capfd):
     assert f"resuming run {one}, the only unfinished one" in err
     assert (json.loads(out)["run_id"], code in {0, 3}) == (one, True)
     several = [stopped("2"), stopped("3")]
-    code, out, err = answer(capfd, "resume")
-    assert (code, out) == (2, "")
-    assert "2 runs are unfinished" in err
-    assert err.index(several[1]) < err.index(several[0])  # the latest first
+    code, out, err = answer(capfd, "resume", "--search-calls", "5000", "--json")
+    assert f"resuming run {several[1]}, the latest of 2 unfinished ones" in err
+    assert f"also unfinished: {several[0]}" in err
+    assert json.loads(out)["run_id"] == several[1]
 
 
 def test_check_without_a_key_shows_what_is_free_and_then_the_key(task, capfd, monkeypatch):

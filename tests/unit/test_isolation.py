@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 import pytest
 from langchain_core.chat_history import InMemoryChatMessageHistory
@@ -12,7 +13,7 @@ from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 
 from langchain_promptopt import PromptOptimizer
-from langchain_promptopt._langchain.isolation import isolation_of
+from langchain_promptopt._langchain.isolation import isolation_of, replaced_ids
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt.errors import ConfigError, PromptError
 from tests.support.chat import EchoChat
@@ -147,6 +148,59 @@ def test_a_graph_with_a_checkpointer_gets_thread_ids():
     configs = [isolation.config({}, None)["configurable"]["thread_id"] for _ in range(2)]
     assert len({*configs}) == 2
     assert not isolation_of(RunnableLambda(Pregel().__init__)).ids
+
+
+@pytest.mark.parametrize("name", ["thread_id", "session_id", "conversation_id", "sessionId", "chat_session_id"])
+def test_ids_that_the_config_makes_of_a_row_are_fresh_for_each_evaluation(name):
+    def config(row):
+        return {"configurable": {name: row["case"], "user_id": row["user"]}, "tags": ["x"]}
+
+    isolation = isolation_of(RunnableLambda(lambda row: row), config)
+    made = [isolation.config({"case": "c7", "user": "ann"}, None)["configurable"] for _ in range(3)]
+    assert len({m[name] for m in made} - {"c7"}) == 3
+    assert {m["user_id"] for m in made} == {"ann"}
+    assert replaced_ids(config, {"case": "c7", "user": "ann"}) == (name,)
+
+
+def test_an_id_of_the_config_keeps_its_type():
+    isolation = isolation_of(RunnableLambda(lambda row: row), {"configurable": {"session_id": 7}})
+    made = [isolation.config({}, None)["configurable"]["session_id"] for _ in range(2)]
+    assert [type(m) for m in made] == [int, int]
+    assert len({*made}) == 2
+
+
+def of_row(row):
+    return graph.invoke(row, {"configurable": {"thread_id": row["case"]}})
+
+
+def of_row_by_name(row):
+    case = f"case-{row['case']}"
+    return graph.invoke(row, config=dict(configurable=dict(thread_id=str(case))))
+
+
+def fresh(row):
+    thread = f"{row['case']}-{uuid.uuid4()}"
+    return graph.invoke(row, {"configurable": {"thread_id": thread}})
+
+
+def passed_on(row, config):
+    return graph.invoke(row, {"configurable": {"thread_id": config["configurable"]["thread_id"]}})
+
+
+graph = None
+
+
+@pytest.mark.parametrize("function", [of_row, of_row_by_name])
+def test_an_id_that_code_makes_of_the_row_is_refused(function, monkeypatch):
+    monkeypatch.setitem(globals(), "graph", Pregel(checkpointer=object()))
+    with pytest.raises(ConfigError, match="the same id under every candidate and in every repeat"):
+        isolation_of(RunnableLambda(function))
+
+
+@pytest.mark.parametrize("function", [fresh, passed_on])
+def test_an_id_that_code_makes_afresh_or_passes_on_is_taken(function, monkeypatch):
+    monkeypatch.setitem(globals(), "graph", Pregel(checkpointer=object()))
+    assert isolation_of(RunnableLambda(function)).ids == {"thread_id": str}
 
 
 def test_memory_that_takes_no_id_is_refused_with_its_place():

@@ -12,11 +12,13 @@ from langchain_core.messages import AIMessage
 from rich.console import Console
 
 from langchain_promptopt import Budget, compare, optimize
+from langchain_promptopt.errors import UsageError
 from langchain_promptopt.presets import lpo_pe2
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.render import render
 from langchain_promptopt.report.terminal import run_view
 from langchain_promptopt.store import read_events, visible_events
+from langchain_promptopt.store.lines import unfinished_runs
 from langchain_promptopt.strategies.selection import Steps
 from tests.support.tasks import PROMPT, answer, chain, optimizer, rows
 
@@ -140,3 +142,11 @@ def test_a_void_comparison_says_why_too(tmp_path, monkeypatch):
     monkeypatch.delenv(DRIFT)
     again = compare(chain(drifting), new, **task)
     assert (again.outcome, again.replayed, again.test[0]["opening"]) == ("improved", False, 2)
+
+
+def test_a_run_whose_test_was_void_can_go_on_and_one_with_a_verdict_cannot(void, tmp_path, monkeypatch):
+    assert unfinished_runs(tmp_path / "runs") == [void.folder]
+    monkeypatch.delenv(DRIFT)
+    run(tmp_path)
+    with pytest.raises(UsageError, match=r"no unfinished run among 1 \(1 ended with a verdict\)"):
+        unfinished_runs(tmp_path / "runs")
