@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -291,31 +290,24 @@ def _now() -> str:
 def locked_file(path: Path) -> Iterator[BinaryIO]:
     """The file open for reading and appending, held by this process alone. Raises OSError; links are not followed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(open_unlinked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644), "a+b") as file:
-        _lock(file)
-        try:
-            file.seek(0)
-            yield file
-        finally:
-            _unlock(file)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> None:
+    with open(open_unlinked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644), "a+b") as file, _alone(path, file):
         file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        yield file
 
-    def _unlock(file: BinaryIO) -> None:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
 
-else:
-    import fcntl
+@contextmanager
+def _alone(path: Path, file: BinaryIO) -> Iterator[None]:
+    """Hold the lock: on the file itself, which leaves nothing in the user's folder, else on a file that goes again."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where a lock on the file would keep readers out
+        from filelock import FileLock
 
-    def _lock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX)
-
-    def _unlock(file: BinaryIO) -> None:
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
         fcntl.flock(file, fcntl.LOCK_UN)
