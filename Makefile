@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test journey lowest lint format types imports campaign build check clean
+.PHONY: help demo test journey docs lowest lint format types imports campaign build check clean
 
 help: ## List the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,14 @@ campaign: .venv/.dev ## The long generated campaigns
 
 journey: .venv/.browser ## The report in a real headless Chromium
 	$(BIN)/python -m pytest -q -rs -m browser tests/browser
+
+.venv/.docs: .venv/.dev
+	$(BIN)/python -m pip install --quiet --group docs
+	@touch $@
+
+docs: .venv/.docs ## The documentation site, into build/site; a broken link is an error
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python -m mkdocs build --quiet --strict
 
 .venv-lowest/.made: pyproject.toml .ci/lowest.txt
 	$(PYTHON) -m venv .venv-lowest

@@ -142,7 +142,7 @@ class Result:
         return pd.DataFrame(rows)
 
     def as_json(self) -> dict[str, Any]:
-        """The machine output of product section 4."""
+        """What `--json` prints about this run."""
         return answer_of(self).as_json()
 
     @property

@@ -62,7 +62,7 @@ def run_step(
         observers: Watchers of the run's events.
 
     Returns:
-        The keys of product section 4. Failures are in `outcome`, `exit_code` and `error`.
+        The keys that `--json` prints. Failures are in `outcome`, `exit_code` and `error`.
     """
     return _answered(config, root, lambda settings: start(settings).optimize(observers, shards=shards))
 

@@ -16,7 +16,8 @@ from langchain_promptopt.cli.app import run as promptopt
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md", ROOT / "skills/langchain-promptopt/SKILL.md"]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 OFFLINE = """
 import socket
 _connect = socket.socket.connect
