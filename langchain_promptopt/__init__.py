@@ -1,4 +1,4 @@
-"""langchain-promptopt: small, explained, reversible prompt edits, proven on held-out rows.
+"""langchain-promptopt: small, explained, reversible prompt edits, proven on held-out examples.
 
 Names load on first use (PEP 562), so that importing the package costs nothing.
 """

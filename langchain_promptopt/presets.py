@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 def pe2() -> Recipe:
-    """PE2: two errors a batch, two-step reasoning, back-tracking beam 4, 3 steps (spec 3.3)."""
+    """PE2: two errors a batch, two-step reasoning, back-tracking beam 4, 3 steps."""
     return Recipe(
         name="pe2",
         seeding=Manual(),
@@ -93,7 +93,7 @@ def pe2_hist() -> Recipe:
 
 
 def apo() -> Recipe:
-    """APO / ProTeGi as released: 4 error groups, paraphrases, 14 children cut to 8, UCB, beam 4 (spec 3.2)."""
+    """APO / ProTeGi as released: 4 error groups, paraphrases, 14 children cut to 8, UCB, beam 4."""
     return replace(
         pe2(),
         name="apo",
@@ -111,12 +111,12 @@ def apo() -> Recipe:
 
 
 def apo_pe2() -> Recipe:
-    """APO as PE2's authors re-implemented it: a gradient instead of the two-step reasoning (spec 3.2)."""
+    """APO as PE2's authors re-implemented it: a gradient instead of the two-step reasoning."""
     return replace(pe2(), name="apo-pe2", feedback=Gradient(), source="APO 2305.03495 in PE2's loop")
 
 
 def ape() -> Recipe:
-    """APE: 50 instructions induced from examples, the best on dev; one shot (spec 3.1)."""
+    """APE: 50 instructions induced from examples, the best on dev; one shot."""
     return replace(
         ape_iter(),
         name="ape",
@@ -130,7 +130,7 @@ def ape() -> Recipe:
 
 
 def ape_iter() -> Recipe:
-    """Iterative APE of PE2's code: meaning-preserving variations of the best four, three times (spec 3.1)."""
+    """Iterative APE of PE2's code: meaning-preserving variations of the best four, three times."""
     return replace(
         pe2(),
         name="ape-iter",
@@ -142,7 +142,7 @@ def ape_iter() -> Recipe:
 
 
 def opro() -> Recipe:
-    """OPRO: the best 20 by rising score and 3 fresh exemplars, 8 new instructions a step (spec 3.4).
+    """OPRO: the best 20 by rising score and 3 fresh exemplars, 8 new instructions a step.
 
     Scores below 0.3 are hidden, as for its GPT scorers. Its fixed scoring subset of train is the dev split here.
     """
@@ -174,7 +174,7 @@ def sgdm() -> Recipe:
 
 
 def gpo() -> Recipe:
-    """GPO: relevance 3 by rising similarity, cosine 50 -> 10 words stated, generation, elitist (spec 2.1-2.2)."""
+    """GPO: relevance 3 by rising similarity, cosine 50 -> 10 words stated, generation, elitist."""
     return replace(
         pe2(),
         name="gpo",
@@ -192,7 +192,7 @@ def gpo() -> Recipe:
 
 
 def gpo_code() -> Recipe:
-    """GPO as released: current prompt first, a walk that may go down, no plateau (spec 2.4); our final choice."""
+    """GPO as released: current prompt first, a walk that may go down, no plateau; our final choice."""
     return replace(
         gpo(),
         name="gpo-code",
@@ -219,22 +219,22 @@ def lpo_apo() -> Recipe:
 
 
 def lpo_ape() -> Recipe:
-    """LPO on iterative APE; marks need evidence, so errors are shown raw (spec 3.1 b)."""
+    """LPO on iterative APE; marks need evidence, so errors are shown raw."""
     return replace(lpo(ape_iter()), name="lpo-ape", evidence=ErrorBatches(size=2))
 
 
 def lpo_ape_blind() -> Recipe:
-    """LPO on iterative APE without evidence: blind marks, the pure drop-in (spec 3.1 a)."""
+    """LPO on iterative APE without evidence: blind marks, the pure drop-in."""
     return lpo(ape_iter(), name="lpo-ape-blind")
 
 
 def lpo_opro() -> Recipe:
-    """OPRO made local: history is edits with what they gained, the parent is the best prompt (spec 3.4)."""
+    """OPRO made local: history is edits with what they gained, the parent is the best prompt."""
     return replace(lpo(opro()), memory=TopEdits(k=20), stop=Steps(limit=50))
 
 
 def lpo_gpo() -> Recipe:
-    """GPO made local: the cosine budget is spans of five words, enforced; errors instead of format rows (spec 5.3).
+    """GPO made local: the cosine budget is spans of five words, enforced; errors instead of format rows.
 
     At most ceil(B_t / 5) marks at step t; `k_max` is that of the first step, so the schedule alone binds.
     """
@@ -247,7 +247,7 @@ def lpo_gpo() -> Recipe:
 
 
 def robust() -> Recipe:
-    """The default: local edits, tried on the errors they answer, joined, then compared in a paired race (spec 5.3)."""
+    """The default: local edits, tried on the errors they answer, joined, then compared in a paired race."""
     return replace(
         lpo_apo(),
         name="robust",
@@ -290,7 +290,7 @@ DEFAULT = "robust"
 
 
 def paper(recipe: Recipe) -> Recipe:
-    """The suffix `:paper`: echo, reply and audit instead of quote, slots and strict (spec 1.4)."""
+    """The suffix `:paper`: echo, reply and audit instead of quote, slots and strict."""
     if not isinstance(recipe.scope, Spans) or not isinstance(recipe.refine, Refine):
         msg = f"':paper' needs a local method, and {recipe.name!r} is not one"
         raise RecipeError(msg, mend="Use it as in 'lpo-pe2:paper'.")
@@ -303,7 +303,7 @@ def paper(recipe: Recipe) -> Recipe:
 
 
 def indexed(recipe: Recipe) -> Recipe:
-    """The suffix `:index`: marks as numbers of words, which weak models handle best (spec 1.3)."""
+    """The suffix `:index`: marks as numbers of words, which weak models handle best."""
     scope = recipe.scope
     if isinstance(scope, Spans):
         scope = replace(scope, protocol="index")

@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    help="Small, explained, reversible prompt edits for LangChain chains, proven on held-out rows.\n\n"
+    help="Small, explained, reversible prompt edits for LangChain chains, proven on held-out examples.\n\n"
     "Exit codes: 0 improved or done, 1 bug, 2 wrong usage or config, 3 no significant gain, 4 budget spent, "
     "5 models or platform unavailable, 130 and 143 interrupted.",
     epilog="Example: promptopt demo",

@@ -306,7 +306,9 @@ def _require_proof(record: RunRecord, numbers: Sequence[int]) -> None:
     if len(numbers) < len(record.edits):
         msg = f"untested: the gate decided on all {len(record.edits)} edits together, not on this part of them"
         named = ", ".join(map(str, numbers))
-        raise UsageError(msg, where=where, mend=f"{mend} In Python, result.select([{named}]) judges it on search rows.")
+        raise UsageError(
+            msg, where=where, mend=f"{mend} In Python, result.select([{named}]) judges it on search examples."
+        )
 
 
 @verb("promptopt push latest me/triage --tag staging")

@@ -11,14 +11,14 @@ from langchain_promptopt.cli.output import Json, print_json, print_prose, print_
 
 _WHAT = ("evidence", "feedback", "memory", "scope", "control")
 _HOW = ("scoring", "search", "stop")
-Train = Annotated[int, typer.Option("--train", min=1, help="Train rows to reckon with.")]
-Dev = Annotated[int, typer.Option("--dev", min=1, help="Dev rows to reckon with.")]
+Train = Annotated[int, typer.Option("--train", min=1, help="Train examples that calls are estimated for.")]
+Dev = Annotated[int, typer.Option("--dev", min=1, help="Dev examples that calls are estimated for.")]
 Name = Annotated[str | None, typer.Argument(metavar="[METHOD]", help="Show every axis of this one.")]
 
 
 @verb("promptopt methods robust --train 50 --dev 100")
 def methods(*, name: Name = None, train: Train = 50, dev: Dev = 100, as_json: Json = False) -> int:
-    """List the methods of `--method`: axes, source, and expected calls for that many rows (the test comes on top).
+    """List the methods of `--method`: axes, source, and expected calls for that many examples (the test comes on top).
 
     Args:
         name: The method to show in full; None lists all.
@@ -71,8 +71,8 @@ def _show_one(method: dict[str, Any], recipe: Any) -> None:
         ],
     )
     print_prose(
-        f"Expected for {rows['train']} train and {rows['dev']} dev rows, the test not counted: {task} calls to the task"
-        f" model, {optimizer} to the optimizer."
+        f"Expected for {rows['train']} train and {rows['dev']} dev examples, the test not counted: {task} calls to the"
+        f" task model, {optimizer} to the optimizer."
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @verb("promptopt demo")
 @with_settings("runs_dir", "method", "seed")
 def demo(*, given: Given) -> int:
-    """Optimize a support-ticket prompt offline: what changed, why, rows better and worse, the held-out result."""
+    """Optimize a support-ticket prompt offline: what changed, why, examples better and worse, the held-out result."""
     from langchain_promptopt.pipeline import demo_task
 
     config = given.load(without_file=True)
@@ -87,7 +87,7 @@ def init(
         return 0
     print_table(("prompt", "messages", "variables"), [_line(p) for p in data["prompts"]])
     print_view("")
-    print_table(("split", "rows"), list(data["splits"].items()), numbers=[1])
+    print_table(("split", "examples"), list(data["splits"].items()), numbers=[1])
     for text in found.notes:
         print_prose(f"- {text}")
     print_prose(f"\nwrote {out}; next: promptopt check" + ("" if out.name == "promptopt.toml" else f" {out}"))
@@ -152,10 +152,10 @@ def check(
     given: Given,
     target: Annotated[str | None, typer.Argument(help="module:chain, a prompt file, or owner/prompt:tag.")] = None,
     pilot: Annotated[
-        int, typer.Option("--pilot", min=0, metavar="N", help="Also run N search rows twice; this costs.")
+        int, typer.Option("--pilot", min=0, metavar="N", help="Also run N search examples twice; this costs.")
     ] = 0,
 ) -> int:
-    """Render every row, count splits, estimate cost, and say what the held-out rows can prove.
+    """Render every example, count splits, estimate cost, and say what the held-out examples can prove.
 
     Args:
         given: Flags and settings.
@@ -207,7 +207,7 @@ def optimize(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do all that is free, then stop.")] = False,
     ok: Ok = None,
 ) -> int:
-    """Improve a prompt by small edits and prove them on held-out rows.
+    """Improve a prompt by small edits and prove them on held-out examples.
 
     Args:
         given: Flags and settings.
@@ -315,7 +315,7 @@ def compare(
     new: Annotated[str, typer.Argument(help="What might replace it.")],
     ok: Ok = None,
 ) -> int:
-    """Decide on held-out rows whether NEW is better than OLD.
+    """Decide on held-out examples whether NEW is better than OLD.
 
     Args:
         given: Flags and settings.

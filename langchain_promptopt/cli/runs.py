@@ -116,7 +116,7 @@ def _cells(line: dict[str, Any]) -> list[Any]:
 @verb("promptopt show latest")
 @with_settings("runs_dir")
 def show(*, given: Given, run: RunName = "latest") -> int:
-    """Show a run: verdict, edits with reasons, rows that got worse and better, cost."""
+    """Show a run: verdict, edits with reasons, examples that got worse and better, cost."""
     from langchain_promptopt.optimizer.answer import of_record
     from langchain_promptopt.report.terminal import run_view
 
@@ -177,7 +177,7 @@ def report(
 @verb("promptopt export latest > run.jsonl")
 @with_settings("runs_dir")
 def export(*, given: Given, run: RunName = "latest") -> int:
-    """Print {"seq","time","type","data"} lines. Held-out rows are left out until the test is decided."""
+    """Print {"seq","time","type","data"} lines. Held-out examples are left out until the test is decided."""
     for event in events_of(find_run(given.load().runs_dir, run)):
         answer_stream().write(json.dumps(event) + "\n")
     return 0

@@ -55,14 +55,14 @@ class TaskConfig(BaseModel):
     freeze: Names = Field(
         default=(), description='headings, "re:<pattern>", "role:<role>" or "message:<n>" that must not change'
     )
-    constant_prompt: bool = Field(default=False, description="every row is meant to send the same text")
+    constant_prompt: bool = Field(default=False, description="every example is meant to send the same text")
     temperature: float | None = Field(default=None, ge=0, description="sent only where the model takes it")
     max_tokens: Count | None = Field(default=None, description="longest reply of the task model")
     base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
 
 
 class DataConfig(BaseModel):
-    """`[data]`: the rows, and which column is what."""
+    """`[data]`: the examples, and which column is what."""
 
     model_config = _STRICT
 
@@ -72,22 +72,22 @@ class DataConfig(BaseModel):
     )
     inputs: dict[str, str] = Field(default={}, description="prompt variable = column")
     outputs: Names = Field(default=(), description="columns that hold the reference answer")
-    id: str | None = Field(default=None, description="column with the row's id")
+    id: str | None = Field(default=None, description="column with the example's id")
     group: str | None = Field(default=None, description="column whose equal values stay in one split")
     note: str | None = Field(default=None, description="column with a human remark for the optimizer")
     as_of: str | None = Field(default=None, description="version or tag of a LangSmith dataset")
-    drop_leaks: bool = Field(default=False, description="drop rows of train and dev whose input is in test")
-    skip_bad_lines: bool = Field(default=False, description="leave unreadable rows out, counted, instead of stopping")
+    drop_leaks: bool = Field(default=False, description="drop examples of train and dev whose input is in test")
+    skip_bad_lines: bool = Field(default=False, description="leave unreadable lines out, counted, instead of stopping")
 
 
 class JudgeConfig(BaseModel):
-    """`[evaluate.judge_cost.NAME]`: what a row costs an evaluator whose model calls cannot be seen."""
+    """`[evaluate.judge_cost.NAME]`: what an example costs an evaluator whose model calls cannot be seen."""
 
     model_config = _STRICT
 
-    calls: Annotated[int, Field(ge=0)] = Field(default=1, description="model calls a row")
-    input_tokens: Annotated[int, Field(ge=0)] = Field(default=0, description="input tokens a row")
-    output_tokens: Annotated[int, Field(ge=0)] = Field(default=0, description="output tokens a row")
+    calls: Annotated[int, Field(ge=0)] = Field(default=1, description="model calls an example")
+    input_tokens: Annotated[int, Field(ge=0)] = Field(default=0, description="input tokens an example")
+    output_tokens: Annotated[int, Field(ge=0)] = Field(default=0, description="output tokens an example")
     model: str = Field(default="unknown", description="the judge's model, as prices know it")
 
 
@@ -111,7 +111,8 @@ class EvaluateConfig(BaseModel):
         default={}, description="evaluator = {category = worth}, where it gives words"
     )
     summary: Names = Field(
-        default=(), description='"module:function" over all rows at once; shown beside the verdict, they decide nothing'
+        default=(),
+        description='"module:function" over all examples at once; shown beside the verdict, they decide nothing',
     )
 
 
@@ -126,7 +127,7 @@ class GateConfig(BaseModel):
         default=0.05, description="one-sided error level of the first opening"
     )
     min_improvement: Share = Field(default=0.0, description="gain that must be exceeded, on the 0-1 scale")
-    repeats: Count = Field(default=1, description="evaluations per row and side")
+    repeats: Count = Field(default=1, description="evaluations per example and side")
     worth: Share = Field(default=0.02, description='an upper bound below this is "no gain", above it "inconclusive"')
 
 
@@ -142,9 +143,11 @@ class OptimizeConfig(BaseModel):
     seed: int = Field(default=0, description="of all randomness")
     max_concurrency: Count = Field(default=32, description="evaluations in flight")
     max_edits: Count | None = Field(
-        default=None, description="edits the winner may have; those that no search row needs go before the test"
+        default=None, description="edits the winner may have; those that no search example needs go before the test"
     )
-    max_failure_rate: Share = Field(default=0.05, description="share of rows an outage may cost before the run stops")
+    max_failure_rate: Share = Field(
+        default=0.05, description="share of examples an outage may cost before the run stops"
+    )
     temperature: float | None = Field(default=None, ge=0, description="of the optimizer model; default is the method's")
     max_tokens: Count | None = Field(default=None, description="longest reply of the optimizer model")
     base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
@@ -155,7 +158,7 @@ class OptimizeConfig(BaseModel):
     )
     redact: str | None = Field(
         default=None,
-        description='"module:function" that every text of a row passes before it is kept or sent to the optimizer',
+        description='"module:function" that every text of an example passes before it is kept or sent to the optimizer',
     )
     cache: str | None = Field(default=None, description="file of evaluations that runs share; the test is always fresh")
     progress: bool | None = Field(default=None, description="false: no progress on stderr")
@@ -188,7 +191,7 @@ class OutputConfig(BaseModel):
     summary: str | None = Field(default=None, description="Markdown file for a pull request comment")
     junit: str | None = Field(default=None, description="JUnit XML file")
     trace: str | None = Field(default=None, description="file that gets every traced run as a line of JSON")
-    show_rows: bool = Field(default=False, description="put row text into the Markdown summary")
+    show_rows: bool = Field(default=False, description="put example texts into the Markdown summary")
 
 
 class LangSmithConfig(BaseModel):
@@ -200,7 +203,7 @@ class LangSmithConfig(BaseModel):
     record_openings: bool = Field(default=False, description="count test openings in the dataset's metadata too")
     project: str | None = Field(default=None, description="project of the traces, where tracing is on")
     write_splits: bool = Field(default=False, description="write splits made here back to a dataset that has none")
-    queues: Names = Field(default=(), description="annotation queues whose reviews become notes on their rows")
+    queues: Names = Field(default=(), description="annotation queues whose reviews become notes on their examples")
     metadata: dict[str, str | int | float | bool] = Field(
         default={}, description="only examples whose metadata holds all of this"
     )

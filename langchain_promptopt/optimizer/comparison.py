@@ -1,4 +1,4 @@
-"""`compare`: the gate without a search. Two prompts, chains or models on the same held-out rows."""
+"""`compare`: the gate without a search. Two prompts, chains or models on the same held-out examples."""
 
 from __future__ import annotations
 

@@ -89,11 +89,11 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     clock: Clock | None = None,
     columns: Columns | None = None,
 ) -> Result:
-    """Improve the prompts inside `chain` by small edits, and decide on held-out rows whether they help.
+    """Improve the prompts inside `chain` by small edits, and decide on held-out examples whether they help.
 
     Args:
         chain: A Runnable, a prompt template (then with `task_model`), or a callable whose prompts are `tunable`.
-        data: Rows: a path, `datasets.Dataset`, list, mapping split -> rows, or a LangSmith dataset's name.
+        data: Examples: a path, `datasets.Dataset`, list, mapping split -> examples, or a LangSmith dataset's name.
         evaluators: LangSmith-shaped evaluators, names of built-in ones, or a mapping name -> evaluator.
         optimizer_model: "provider:name", a chat model, an (openai client, "model") pair, or "offline".
         method: A preset's name or a Recipe.
@@ -104,29 +104,29 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         apply: When the winner is written into `chain`: "if_improved", "never" or "always".
         seed: Of all randomness.
         max_concurrency: Model calls in flight.
-        inputs: Prompt variable -> column, where rows are flat or name it otherwise; dots reach into nested rows.
+        inputs: Prompt variable -> column, where examples are flat or name it otherwise; dots reach deeper.
         outputs: Columns that hold the reference, or reference name -> column.
-        id: The column with a row's id.
-        group: The column that keeps related rows together (a thread, a customer): never split, one cluster of the test.
+        id: The column with an example's id.
+        group: The column that keeps related examples together (a thread, a customer): one split, one test cluster.
         splits: Our split -> the source's split.
-        drop_leaks: Remove train and dev rows whose input is also in test.
+        drop_leaks: Remove train and dev examples whose input is also in test.
         runs_dir: Folder of run records; by default `.promptopt/runs` here (or `PROMPTOPT_RUNS_DIR`). A finished run
             with the same inputs is returned from there without a call. None keeps the record in memory.
-        openings: File that counts looks at the test rows; by default `promptopt.openings.jsonl` here. Without a
+        openings: File that counts looks at the test examples; by default `promptopt.openings.jsonl` here. Without a
             record (None) nothing is applied by itself.
         observers: Watchers of the run's events.
         progress: Show how far the run is, on stderr or in the notebook's cell: True always, False never, None where
             a person looks.
         only: Names of the prompts that may change; None is all that the baseline renders.
-        config: A config for the chain (configurable, tags, recursion_limit ...), or a function of a row's inputs that
-            gives one. Thread and session ids are made for each evaluation.
-        constant_prompt: Every row is meant to send the same text; without it that is refused.
+        config: A config for the chain (configurable, tags, recursion_limit ...), or a function of an example's inputs
+            that gives one. Thread and session ids are made for each evaluation.
+        constant_prompt: Every example is meant to send the same text; without it that is refused.
         redact: A function that gives a text as it may be kept: every text and number of an example, its answer and
             comments passes it on the way to the optimizer model, journal, cache, reports and traces. The chain and
             the evaluators get the real example.
-        max_edits: Edits the winner may have. Before the test, edits without which no search row is lost are taken
-            out, then the least useful ones; paid from the budget, at most one evaluation of the search rows an edit.
-        max_failure_rate: Share of rows an outage may cost before the run stops.
+        max_edits: Edits the winner may have. Before the test, edits without which no search example is lost are taken
+            out, then the least useful ones; paid from the budget, at most one evaluation of the dev examples an edit.
+        max_failure_rate: Share of examples an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.
         langsmith: What is read from and written to LangSmith, as a mapping or `LangSmithOptions`.
         trace_file: File to which every traced run is appended as one JSON line.
@@ -134,11 +134,11 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         policy: How failed calls are tried again.
         requests_per_second: Ceiling on calls started, over all roles.
         limits: What one model may be asked, by its name: requests and tokens a minute, calls in flight.
-        judges: What evaluators whose model calls cannot be seen take for each row, by key.
+        judges: What evaluators whose model calls cannot be seen take for each example, by key.
         optimizer_kwargs: Sent with every optimizer call, in place of what the method would send.
         cache: File of evaluations shared between runs; None asks always. The test is always asked.
-        summary_evaluators: LangSmith's functions over all rows at once; they decide nothing.
-        executor: Evaluates rows elsewhere; None is this process.
+        summary_evaluators: LangSmith's functions over all examples at once; they decide nothing.
+        executor: Evaluates examples elsewhere; None is this process.
         clock: The time, for tests.
         columns: Which column is what, as one value in place of `inputs`, `outputs`, `id` and `group`.
 

@@ -87,7 +87,7 @@ _WIDTH = 24
 
 @dataclass
 class Tally:
-    """What the events so far add up to. Scores of held-out rows are left out until the test is decided."""
+    """What the events so far add up to. Scores of held-out examples are left out until the test is decided."""
 
     seed_id: str = ""
     step: int = 0

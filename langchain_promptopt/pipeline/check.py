@@ -142,7 +142,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
             {"name": p.name, "source": p.source, "messages": len(p.messages), "variables": list(p.variables)}
             for p in plan.baseline.prompts.awake
         ],
-        "rendered": f"{rows} rows x {len(plan.baseline.prompts.awake)} prompts",
+        "rendered": f"{rows} examples x {len(plan.baseline.prompts.awake)} prompts",
         "splits": {s: len(r) for s, r in plan.data.splits.items()},
         "models": dict(plan.models),
         "evaluators": [e.key for e in plan.evaluators],

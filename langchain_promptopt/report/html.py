@@ -36,7 +36,7 @@ def gate_words(gate: Mapping[str, Any], evaluators: tuple[str, ...] = ()) -> str
     """The rules of the test in one sentence.
 
     >>> gate_words({"primary": "em", "alpha": 0.05, "guards": {"policy": 0.05}, "repeats": 2, "min_improvement": 0.01})
-    'em decides, level 0.05; the gain must exceed 1.0 points; policy may lose 5.0 points; each row 2 times'
+    'em decides, level 0.05; the gain must exceed 1.0 points; policy may lose 5.0 points; each example 2 times'
     """
     weights = gate.get("weights") or {}
     decides = " and ".join(f"{name} ({share:g})" for name, share in weights.items())
@@ -46,7 +46,7 @@ def gate_words(gate: Mapping[str, Any], evaluators: tuple[str, ...] = ()) -> str
         said.append(f"the gain must exceed {points(gate['min_improvement'])} points")
     said += [f"{name} may lose {points(margin)} points" for name, margin in (gate.get("guards") or {}).items()]
     if (gate.get("repeats") or 1) > 1:
-        said.append(f"each row {gate['repeats']} times")
+        said.append(f"each example {gate['repeats']} times")
     return "; ".join(said)
 
 

@@ -103,5 +103,5 @@ def _no_verdict(suite: ET.Element, record: RunRecord) -> str:
 def _worse_rows(record: RunRecord) -> str:
     rows = record.rows.get("test")
     if rows is None or not rows.worse:
-        return "No held-out row got worse."
-    return "Held-out rows that got worse: " + ", ".join(row.example_id for row in rows.worse)
+        return "No held-out example got worse."
+    return "Held-out examples that got worse: " + ", ".join(row.example_id for row in rows.worse)

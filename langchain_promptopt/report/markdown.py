@@ -149,7 +149,7 @@ def _metrics(record: RunRecord) -> str:
 def _worse(rows: Rows, room: _Room, *, show_rows: bool) -> list[str]:
     kind = "held-out" if rows.split == "test" else f"search ({rows.split})"
     out = [
-        f"### Rows that got worse: {len(rows.worse)} of {len(rows.all)} {kind}",
+        f"### Examples that got worse: {len(rows.worse)} of {len(rows.all)} {kind}",
         f"{len(rows.better)} got better, {rows.same} stayed the same.",
     ]
     listed = "\n".join(_row(row, room, show_rows=show_rows) for row in rows.worse[: room.rows])
@@ -164,7 +164,7 @@ def _better(rows: Rows, room: _Room, *, show_rows: bool) -> str:
     listed = "\n".join(_row(row, room, show_rows=show_rows) for row in rows.better[: room.rows])
     more = len(rows.better) - room.rows
     rest = f"\n\n… and {more} more in the full report." if more > 0 else ""
-    title = f"Rows that got better: {len(rows.better)}"
+    title = f"Examples that got better: {len(rows.better)}"
     return f"<details>\n<summary>{title}</summary>\n\n{listed}{rest}\n\n</details>"
 
 

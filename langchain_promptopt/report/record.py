@@ -431,7 +431,7 @@ class RunRecord:
 
     @cached_property
     def costs(self) -> tuple[CallCost, CallCost] | None:
-        """Cost of one answer before and after, on the held-out rows where there are some."""
+        """Cost of one answer before and after, on the held-out examples where there are some."""
         for split in ("test", "val", "dev"):
             old, new = (call_cost(self.cells, i, split) for i in (self.seed_id, self.best_id))
             if old and new:

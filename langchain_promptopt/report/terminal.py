@@ -45,7 +45,7 @@ def check_view(data: Mapping[str, Any]) -> RenderableType:
         "method": rest.pop("method", ""),
         "models": ", ".join(f"{role} {wording.model_name(str(m))}" for role, m in rest.pop("models", {}).items()),
         "evaluators": rest.pop("evaluators", ()),
-        "rows": splits,
+        "examples": splits,
         "rendered": rest.pop("rendered", ""),
     }
     parts: list[RenderableType] = [facts_view(facts), _prompts(rest.pop("prompts", ()))]
@@ -102,11 +102,11 @@ def _pilot(pilot: Mapping[str, Any]) -> list[RenderableType]:
     for name, share in pilot["judge_consistency"].items():
         facts[f"{name} judged alike"] = f"{share:.0%}"
     facts["repeats advised"] = pilot["repeats_advised"]
-    facts["rows dropped"] = pilot["dropped"]
+    facts["examples dropped"] = pilot["dropped"]
     for role, used in pilot["usage"]["by_role"].items():
         tokens = wording.number(used["input_tokens"] + used["output_tokens"])
         facts[f"{role} cost"] = f"{used['calls']} calls, {tokens} tokens, {wording.money(used['usd'])}"
-    title = Text(f"\nPilot: {pilot['rows']} search rows, answered twice and judged again", style="bold")
+    title = Text(f"\nPilot: {pilot['rows']} search examples, answered twice and judged again", style="bold")
     columns = ("metric", "score", "noise of the model", "noise of the judge")
     after = _estimate(pilot["estimate"])
     return [title, table_view(columns, noise, numbers=(1, 2, 3)), facts_view(facts), *after]
@@ -125,7 +125,7 @@ def _independent(test: Mapping[str, Any]) -> str:
 
 
 def _power(test: Mapping[str, Any]) -> list[RenderableType]:
-    """What the held-out rows can show."""
+    """What the held-out examples can show."""
     if not test:
         return []
     can = "can prove a gain" if test.get("possible") else "cannot prove a gain"
@@ -241,7 +241,7 @@ def _line_view(sign: str, place: Place, changed: str, style: str) -> Text:
 def rows_view(rows: Rows) -> RenderableType:
     """Rows that got worse beside rows that got better."""
     where = "held-out" if rows.split == "test" else f"search ({rows.split})"
-    title = f"\n{where.capitalize()} rows: {len(rows.worse)} worse, {len(rows.better)} better, {rows.same} the same"
+    title = f"\n{where.capitalize()} examples: {len(rows.worse)} worse, {len(rows.better)} better, {rows.same} the same"
     sides = _row_list("Got worse", "red", rows.worse), _row_list("Got better", "green", rows.better)
     return Group(Text(title, style="bold"), _Beside(*sides))
 

@@ -55,7 +55,7 @@ class ErrorBatches:
 
     With `sample` only some rows are run: that many for a prompt without a past; later the rows that
     its ancestors failed, and `fresh` rows that none was run on. Rows that failed `give_up` times in the
-    line come last: their label may be wrong (spec 6.4), but where several rules are missing a row fails
+    line come last: their label may be wrong, but where several rules are missing a row fails
     until the last of them is found.
     """
 
@@ -110,7 +110,7 @@ class ErrorBatches:
 
 @dataclass(frozen=True)
 class ErrorGroups:
-    """APO: predictions on a minibatch of `minibatch` rows, then groups of at most `size` errors (spec 3.2)."""
+    """APO: predictions on a minibatch of `minibatch` rows, then groups of at most `size` errors."""
 
     size: int = 4
     minibatch: int = 64

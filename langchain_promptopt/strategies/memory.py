@@ -181,7 +181,7 @@ class Relevance:
 class TopByScore:
     """OPRO: the best k over everything evaluated, shown by rising score; below `threshold` hidden.
 
-    Where the threshold would hide all, the single best is shown (spec 3.4, O3).
+    Where the threshold would hide all, the single best is shown.
     """
 
     k: int = 20
@@ -205,7 +205,7 @@ class TopByScore:
 
 @dataclass(frozen=True)
 class TopEdits:
-    """OPRO made local: the best k attempts that carry edits, by rising gain over their parents (spec 3.4)."""
+    """OPRO made local: the best k attempts that carry edits, by rising gain over their parents."""
 
     k: int = 20
 

@@ -1,6 +1,6 @@
 """A3, A7 and A8. What is said about the evidence, how children are written, and how many of them.
 
-`refine` adapts to the scope of the piece (product 10.10); paraphrases of A8 are written by it, too.
+`refine` adapts to the scope of the piece; paraphrases of A8 are written by it, too.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class PerParent:
 
 @dataclass(frozen=True)
 class Paraphrased(PerParent):
-    """APO's expansion: every rewrite, and the parent itself, gets `q` paraphrases; at most `keep` go on (spec 3.2).
+    """APO's expansion: every rewrite, and the parent itself, gets `q` paraphrases; at most `keep` go on.
 
     `m` groups x `k` rewrites x (1 + q) + q children before the cut: 14 by default (A1). Local
     scopes paraphrase the text of the spans alone, so that LOCAL holds.

@@ -191,7 +191,7 @@ def _refuse(what: str, got: str, known: Iterable[str]) -> None:
 
 _WHOLE = {"global", "section"}
 BANDIT_ROWS = 50
-"""Fewer dev rows than this are all used: a bandit has nothing to save (spec 5.3, note 8)."""
+"""Fewer dev rows than this are all used: a bandit has nothing to save."""
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -38,8 +38,8 @@ class Global:
 class Spans:
     """LPO: the optimizer model marks the words to blame; only they may change.
 
-    `w_max` words a span, `k_max` spans, `f_max` of the editable words in all (spec 1.5). A word
-    allowance counted in spans lowers `k_max` (spec 5.3, orthogonality note 1). Where marks have
+    `w_max` words a span, `k_max` spans, `f_max` of the editable words in all. A word
+    allowance counted in spans lowers `k_max`. Where marks have
     helped no more than chance, the next ones may be `widen` times as long (1.6); 1 never widens.
     """
 
@@ -85,7 +85,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class RandomSpans:
-    """A control for LPO: as many spans as it may mark, chosen at random (spec 1.6)."""
+    """A control for LPO: as many spans as it may mark, chosen at random."""
 
     w_max: int = 5
     k_max: int = 5

@@ -1,6 +1,6 @@
 """A10. How dev rows are spent on fresh candidates: in full, by a bandit, or in a paired race.
 
-The functions at the top are bounds and schedules, pure arithmetic (spec 3.2, 6.2).
+The functions at the top are bounds and schedules, pure arithmetic.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class Bandit(AsMeasured):
 
 @dataclass(frozen=True)
 class SuccessiveRejects(AsMeasured):
-    """SR: phases that each drop the worst arm, down to `keep` (spec 3.2)."""
+    """SR: phases that each drop the worst arm, down to `keep`."""
 
     budget: int = 2048
     keep: int = 4
@@ -255,7 +255,7 @@ class SuccessiveRejects(AsMeasured):
 
 @dataclass(frozen=True)
 class SuccessiveHalving(AsMeasured):
-    """SH: rounds that drop every arm below the mean, as the released code does (spec 3.2); `keep` always stay."""
+    """SH: rounds that drop every arm below the mean, as the released code does; `keep` always stay."""
 
     budget: int = 2048
     keep: int = 4
@@ -362,7 +362,7 @@ CAUTION = 0.5
 
 @dataclass(frozen=True)
 class Race:
-    """Paired race on shared rows: those clearly behind the `beam`-th best are dropped early (spec 6.2).
+    """Paired race on shared rows: those clearly behind the `beam`-th best are dropped early.
 
     All fresh candidates see the first `first` rows of the shared order, then `grow` times as many
     and so on; a candidate whose paired difference to the beam's last has an upper bound (`z`

@@ -40,7 +40,7 @@ class Manual:
 
 @dataclass(frozen=True)
 class Induction:
-    """APE: infer the instruction from examples (spec 3.1). Induced text replaces the editable text of one message.
+    """APE: infer the instruction from examples. Induced text replaces the editable text of one message.
 
     `subsets` draws of `demos` train rows, `each` instructions from every draw.
     """

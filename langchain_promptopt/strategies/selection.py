@@ -163,7 +163,7 @@ class FreeWalk:
 
 @dataclass(frozen=True)
 class PairedGate:
-    """Wins must exceed losses on shared rows with an exact one-sided sign test below `alpha` (spec 6.1).
+    """Wins must exceed losses on shared rows with an exact one-sided sign test below `alpha`.
 
     A challenger that is better without reaching the level stays in the beam, it only does not lead.
     """

@@ -21,7 +21,7 @@ __all__ = ["KeepRight", "NoTrials", "OwnEvidence"]
 
 @dataclass(frozen=True)
 class KeepRight:
-    """Only children that still get right what their batch showed as right (spec 6.4), then the choice of `inner`."""
+    """Only children that still get right what their batch showed as right, then the choice of `inner`."""
 
     inner: Trials = field(default_factory=NoTrials)
 

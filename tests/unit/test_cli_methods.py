@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -56,3 +57,8 @@ def test_one_method_is_shown_with_every_axis_and_setting(capfd, monkeypatch):
 def test_an_unknown_method_is_refused_with_the_nearest_name(capfd):
     assert run(["methods", "robst"]) == 2
     assert "'robust'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_nothing_points_to_documents_that_do_not_ship(capfd, name):
+    assert not re.findall(r"\((?:spec|product)\b[^)]*\)", answer(capfd, name))

@@ -134,7 +134,7 @@ def test_everything_asked_for_is_left_behind(config, tmp_path, monkeypatch):
     for told in (
         "better / worse",
         "interval",
-        "Rows that got worse",
+        "Examples that got worse",
         "refund",
         "rule names the wrong label",
         "roll back",
@@ -391,7 +391,7 @@ def test_compare_leaves_the_same_files(config, tmp_path, capfd, monkeypatch):
     assert "outcome=improved" in (tmp_path / "out.txt").read_text()
     back = run(["compare", "new.txt", "prompt.txt", "--json", "--summary", "d.md"])
     assert back == 3
-    assert "Rows that got worse: 12 of 24" in (tmp_path / "d.md").read_text()
+    assert "Examples that got worse: 12 of 24" in (tmp_path / "d.md").read_text()
 
 
 def test_two_prompts_with_nothing_in_common_can_be_compared_and_reported(config, tmp_path, capfd):
@@ -401,7 +401,7 @@ def test_two_prompts_with_nothing_in_common_can_be_compared_and_reported(config,
     (tmp_path / "new.json").write_text(json.dumps({"messages": messages}))
     assert run(["compare", "prompt.txt", "new.json", "--json", "--summary", "c.md"]) == 0
     assert json.loads(capfd.readouterr().out)["outcome"] == "improved"
-    assert "Rows that got worse: 0 of 24" in (tmp_path / "c.md").read_text()
+    assert "Examples that got worse: 0 of 24" in (tmp_path / "c.md").read_text()
 
 
 def test_dry_run_pays_nothing_and_keeps_the_id(config, tmp_path, capfd):

@@ -48,11 +48,11 @@ def test_a_reviewer_finds_what_they_need(record):
     text = render_markdown(record)
     assert text.startswith(MARKER + "\n")
     for expected in (
-        "improved", "interval +8.0 to +58.0", "Rows that got worse: 1 of 12 held-out", "`test-7`: 100.0 → 0.0",
+        "improved", "interval +8.0 to +58.0", "Examples that got worse: 1 of 12 held-out", "`test-7`: 100.0 → 0.0",
         "Edits: 2, 16 words changed", '@@ line 10, under "Rules" @@',
         "- 2. A message about a refund is always billing.",
         "+ 2. A message about a refund is billing only when money was taken or is missing",
-        "<summary>Rows that got better: 5</summary>",
+        "<summary>Examples that got better: 5</summary>",
         "Three messages ask where a refunded parcel is", "output tokens: 12 → 12",
         "promptopt rollback c0ffee12ab34cd56",
     ):  # fmt: skip

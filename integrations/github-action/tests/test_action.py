@@ -125,7 +125,7 @@ def test_compare_stops_a_worse_prompt(repo, tmp_path):
     assert ran.code == 3, ran.log
     assert ran.outputs["outcome"] == "worse"
     assert "prompt.txt: worse" in annotations(ran.log)
-    assert "Rows that got worse: 12 of 24" in (repo / "promptopt-comment.md").read_text()
+    assert "Examples that got worse: 12 of 24" in (repo / "promptopt-comment.md").read_text()
     assert act(repo, tmp_path, "compare", prompts="*.txt", fail_on="never").code == 0
 
 
@@ -149,7 +149,7 @@ def test_several_prompts_are_judged_together(repo, tmp_path):
     assert (ran.code, ran.outputs) == (3, {"outcome": "worse", "compared": "2"})
     comment = (repo / "promptopt-comment.md").read_text()
     assert comment.count(MARKER) == 1
-    assert comment.count("Rows that got worse") == 2
+    assert comment.count("Examples that got worse") == 2
     assert [comment.count(f"**Prompt `{name}`**") for name in ("prompt.txt", "second prompt.txt")] == [1, 1]
     assert {p.name for p in repo.glob("promptopt-junit*")} == {"promptopt-junit.xml", "promptopt-junit-2.xml"}
 

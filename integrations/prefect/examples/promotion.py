@@ -1,7 +1,7 @@
 """Nightly rows -> optimize -> gate -> staging -> smoke evaluation -> production -> rollback, as one flow.
 
 Every arrow is a task and a line in the log. What stands in production changes only behind two
-doors: the gate of the run (held-out rows, one paired test), and the smoke evaluation, in which
+doors: the gate of the run (held-out examples, one paired test), and the smoke evaluation, in which
 `compare` must not find staging worse on rows that the run never saw.
 
     promotion(config, prompt="owner/triage", smoke="triage-smoke")
