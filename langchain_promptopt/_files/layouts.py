@@ -447,7 +447,14 @@ def from_saved(data: Mapping[str, Any], where: str) -> Prompt:
             Message(m["role"], _text(m["template"]), m["template_format"], editable=not m.get("frozen", False))
             for m in data["messages"]
         )
-        prompt = Prompt(data["name"], messages, data.get("source", ""), tuple(data["partials"]), data["kind"])
+        prompt = Prompt(
+            name=data["name"],
+            messages=messages,
+            source=data.get("source", ""),
+            partials=tuple(data["partials"]),
+            kind=data["kind"],
+            replaces=str(data.get("replaces", "")),
+        )
     except (KeyError, TypeError) as error:
         msg = f"the saved prompt is damaged: {error}"
         raise PromptError(msg, where=where) from error
@@ -527,8 +534,13 @@ def _other_format(message: Message) -> TemplateFormat | None:
 # ---------------------------------------------------------------- prompts as this package saves them
 
 
-def save_prompts(prompts: PromptSet, folder: str | Path) -> tuple[Path, ...]:
+def save_prompts(prompts: PromptSet, folder: str | Path, before: PromptSet = PromptSet(())) -> tuple[Path, ...]:  # noqa: B008 - frozen
     """Write one readable JSON file a prompt; long templates are lists of lines, so that diffs read well.
+
+    Args:
+        prompts: The prompts.
+        folder: Where the files go.
+        before: The prompts that these replace: `load_prompts` writes them over those texts only.
 
     Returns:
         The files, in the order of the prompts.
@@ -536,6 +548,7 @@ def save_prompts(prompts: PromptSet, folder: str | Path) -> tuple[Path, ...]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
+    replaced = {prompt.name: prompt.digest for prompt in before}
     for prompt in prompts:
         stem = re.sub(r"[^\w.-]+", "-", prompt.name).strip("-.") or "prompt"
         path, n = folder / f"{stem}.json", 1
@@ -549,6 +562,7 @@ def save_prompts(prompts: PromptSet, folder: str | Path) -> tuple[Path, ...]:
             "variables": list(prompt.variables),
             "partials": list(prompt.partials),
             "source": prompt.source,
+            **({"replaces": replaced[prompt.name]} if prompt.name in replaced else {}),
             "messages": [_saved(m) for m in prompt.messages],
         }
         replace_file(path, _json(data))

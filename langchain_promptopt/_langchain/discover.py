@@ -7,6 +7,7 @@ of `_objects`. It may find prompts that never run: what is edited is decided by 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models.base import BaseLanguageModel
@@ -19,14 +20,14 @@ from langchain_core.runnables import Runnable
 
 from langchain_promptopt._files.layouts import read_prompts
 from langchain_promptopt._langchain.conversion import from_prompt, to_prompt, write_all
-from langchain_promptopt._langchain.held import HeldText
+from langchain_promptopt._langchain.held import HeldText, held_texts
 from langchain_promptopt._langchain.overlay import Tunable, registered
 from langchain_promptopt._objects import concrete_type, fingerprint, package_of, walk
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
 from langchain_promptopt.types import Prompt, PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from langchain_promptopt._langchain.conversion import Snapshot
@@ -128,16 +129,37 @@ def _readable(path: str) -> str:
 
 # ---------------------------------------------------------------- named live prompts
 
-_HELD: dict[int, tuple[Any, tuple[HeldText, ...]]] = {}
+_HELD: dict[tuple[int, ...], tuple[Any, tuple[HeldText, ...]]] = {}
 """Texts found in what a task sends, by the task's id; the task itself is kept, so that the id stays its own."""
 
 
 def remember_held(task: Any, found: Sequence[HeldText]) -> None:
     """Keep the held texts of a task, so that `places_of` knows them from now on; without any, forget the task."""
     if found:
-        _HELD[id(task)] = (task, tuple(found))
+        _HELD[_key(task)] = (task, tuple(found))
     else:
-        _HELD.pop(id(task), None)
+        _HELD.pop(_key(task), None)
+
+
+def _key(task: Any) -> tuple[int, ...]:
+    """What a task is known by: Python makes a bound method anew each time that it is named."""
+    return (id(task.__self__), id(task.__func__)) if isinstance(task, MethodType) else (id(task),)
+
+
+def held_of(
+    task: Any, templates: Mapping[str, Found], sent: Sequence[str] = (), values: Sequence[str] = ()
+) -> list[HeldText]:
+    """The texts that a task holds beside its templates and models, the proven ones first.
+
+    Args:
+        task: What the user gave.
+        templates: Its templates and tunables by name: their texts and names are taken.
+        sent: Texts that it sent to models.
+        values: Texts of rows, which are no prompts.
+    """
+    reached = ((path, thing) for path, thing in walk(task, stop=is_prompt_or_model) if not is_prompt_or_model(thing))
+    known = [m.template for p in read_set(templates) for m in p.messages if m.template.strip()]
+    return held_texts(reached, sent, [*known, *values], templates)
 
 
 def template_of(thing: Live) -> BasePromptTemplate[Any]:
@@ -188,23 +210,68 @@ def write(places: Mapping[str, Found], prompts: PromptSet) -> Snapshot:
     return before
 
 
-def load_prompts(chain: Any, folder: str | Path) -> Snapshot:
+def load_prompts(chain: Any, folder: str | Path, *, force: bool = False) -> Snapshot:
     """Put saved prompts into a live chain: what a service does at start.
 
-    Prompts are matched by name; variables, roles and frozen blocks must be those of the chain,
-    or nothing is written.
+    A prompt is written over the text that it was saved to replace, wherever that text is now, and over no other.
+    Variables, roles and frozen blocks must be those of the chain, or nothing is written.
 
     Args:
         chain: The chain, prompt or function.
         folder: Where `save_prompts` (or `result.save`) wrote them.
+        force: Write by name alone, also over a text that was changed since.
 
     Returns:
         What was there before; its `restore()` takes the change back.
 
     Raises:
-        PromptError: A prompt is missing in the chain, or does not fit.
+        PromptError: A prompt is missing in the chain, was changed there, or does not fit.
     """
-    return write_into(chain, read_prompts(folder))
+    saved = read_prompts(folder)
+    places = all_places_of(chain)
+    return _write_at(places, saved if force else PromptSet(tuple(_addressed(p, places, str(folder)) for p in saved)))
+
+
+def all_places_of(task: Any) -> dict[str, Found]:
+    """As `places_of`, with every text that may be sent where no run has looked at the task."""
+    known = places_of(task)
+    if _key(task) in _HELD:
+        return known
+    found = known if find_prompts(task) else {}
+    return known | {held.name: Found(held.where, held) for held in held_of(task, found)}
+
+
+def _addressed(saved: Prompt, places: Mapping[str, Found], folder: str) -> Prompt:
+    """The saved prompt under the name that the text it replaces has in this chain. Raises PromptError."""
+    if not saved.replaces:
+        return saved
+    wanted = {saved.replaces, saved.digest}
+    fitting = [name for name, place in places.items() if _reads_as(place, wanted)]
+    if saved.name in fitting:
+        return saved
+    if len(fitting) == 1:
+        return replace(saved, name=fitting[0])
+    if fitting:
+        msg = f"several prompts of the chain have the text of {saved.name!r}: {', '.join(fitting)}"
+        raise PromptError(msg, where=folder, mend="Give them names, as with tunable(..., name=...).")
+    if saved.name not in places:
+        return saved  # `build` says what there is
+    msg = f"prompt {saved.name!r} of the chain is not the text that the saved one was made from"
+    mend = "Run again from the text of now, or write over it: load_prompts(chain, folder, force=True)."
+    raise PromptError(msg, where=folder, mend=mend)
+
+
+def _reads_as(place: Found, digests: Collection[str]) -> bool:
+    """Whether the prompt there is one of these; of a held text not yet seen, whether braces are filled is open."""
+    thing = place.template
+    if _read("", place).digest in digests:
+        return True
+    if isinstance(thing, HeldText) and not thing.proven:
+        thing.holes = not thing.holes
+        if _read("", place).digest in digests:
+            return True
+        thing.holes = not thing.holes
+    return False
 
 
 def write_into(chain: Any, prompts: PromptSet) -> Snapshot:
@@ -214,6 +281,11 @@ def write_into(chain: Any, prompts: PromptSet) -> Snapshot:
         PromptError: The chain lacks a prompt, or its variables, roles or frozen blocks differ.
     """
     places = places_of(chain)
+    missing = any(prompt.name not in places for prompt in prompts)
+    return _write_at(all_places_of(chain) if missing else places, prompts)
+
+
+def _write_at(places: Mapping[str, Found], prompts: PromptSet) -> Snapshot:
     now = {prompt.name: prompt for prompt in read_set(places)}
     return write(places, PromptSet(tuple(_with_examples_of(now.get(p.name), p) for p in prompts)))
 
@@ -231,7 +303,7 @@ def places_of(task: Any) -> dict[str, Found]:
     The prompts of a plain function are the `tunable`s it names; without any, the templates it reaches; without
     these, all that are registered.
     """
-    held = _HELD.get(id(task), (task, ()))[1]
+    held = _HELD.get(_key(task), (task, ()))[1]
     # where held texts alone are remembered, tunables of other programs were left for them
     found = {} if held and not find_prompts(task) else templates_of(task)
     return found | {one.name: Found(one.where, one) for one in held}

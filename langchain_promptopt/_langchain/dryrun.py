@@ -25,15 +25,14 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
-from langchain_promptopt._langchain.conversion import read_leaves
-from langchain_promptopt._langchain.discover import Found, find_models, is_prompt_or_model
-from langchain_promptopt._langchain.held import HeldText, held_texts, shortened
+from langchain_promptopt._langchain.discover import Found, find_models, held_of, is_prompt_or_model
+from langchain_promptopt._langchain.held import HeldText, shortened
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
 from langchain_promptopt._langchain.wire import tapped, texts_of
 from langchain_promptopt._objects import holds_client, walk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from langchain_core.runnables import Runnable, RunnableConfig
 
@@ -451,8 +450,7 @@ async def survey(
     rows: Sequence[Mapping[str, Any]],
     given: Calling,
     *,
-    templates: Collection[Found] = (),
-    names: Collection[str] = (),
+    templates: Mapping[str, Found],
 ) -> Survey:
     """The texts that a task holds beside its templates; without templates a dry run shows which of them are sent.
 
@@ -462,15 +460,13 @@ async def survey(
         rows: Inputs, as an evaluation would give them.
         given: What the chain is called with for a row.
         templates: Prompts that are known; with them there is no dry run, and the baseline shows what is sent.
-        names: Names that are used already.
     """
     sent: list[str] = []
     why = ""
     if not templates and reaches_model(task):
         sent, why = await sent_texts(chain, rows, find_models(task), given=given)
     values = [text for row in rows for text in texts_of(list(row.values()))]
-    known = [*(text for one in templates for text in _texts(one)), *values]
-    return Survey(held_texts(_beside_models(task), sent, known, names), sent, why)
+    return Survey(held_of(task, templates, sent, values), sent, why)
 
 
 def reaches_model(task: Any) -> bool:
@@ -485,16 +481,3 @@ def _makes_model(thing: Any) -> bool:
     if isinstance(thing, type):
         return issubclass(thing, BaseLanguageModel)
     return getattr(thing, "__module__", "") == "langchain.chat_models.base"
-
-
-def _texts(found: Found) -> Iterator[str]:
-    template = getattr(found.template, "template", found.template)
-    thing = found.template if isinstance(template, str) else template
-    yield from (message.template for message in read_leaves(thing) if message.template.strip())
-
-
-def _beside_models(task: Any) -> Iterator[tuple[str, Any]]:
-    """What a task reaches beside its models: what these keep of their calls is no text of the program."""
-    for path, thing in walk(task, stop=is_prompt_or_model):
-        if not is_prompt_or_model(thing):
-            yield path, thing

@@ -125,8 +125,7 @@ async def _surveyed(
         value = next(iter(row.values())) if _takes_value(chain, rows) else dict(row)
         return value, isolation.config(row, base)
 
-    known = templates.values()
-    seen = await survey(task, chain, rows, given, templates=known, names=templates)
+    seen = await survey(task, chain, rows, given, templates=templates)
     remember_held(task, seen.held)
     return seen
 

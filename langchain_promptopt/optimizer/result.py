@@ -236,7 +236,7 @@ class Result:
         """Write the best prompts to a folder that `load_prompts(chain, folder)` reads."""
         from langchain_promptopt._files.layouts import save_prompts
 
-        save_prompts(self.best.awake, Path(folder))
+        save_prompts(self.best.awake, Path(folder), self.baseline)
         return Path(folder)
 
     def report(self, path: str | Path, *, show_rows: bool = False) -> Path:

@@ -111,6 +111,14 @@ class Prompt:
     idle: bool = False
     """Whether it is a text of the program that was not yet seen in what is sent: it is neither shown nor saved."""
 
+    replaces: str = ""
+    """`digest` of the prompt that this one was saved to replace; "" where that is not known."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of its texts; few-shot blocks, which belong to the program, do not count."""
+        return content_hash([m.template for m in self.messages if m.role != "examples"])
+
     @property
     def template_format(self) -> TemplateFormat:
         """The format of the first message that is a template."""

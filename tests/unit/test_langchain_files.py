@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import shutil
 import subprocess
@@ -12,13 +13,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from langchain_core.prompts import ChatPromptTemplate, FewShotPromptTemplate, PromptTemplate
+from langchain_core.runnables import RunnableSequence
 from ruamel.yaml import YAML
 
 from langchain_promptopt._files.layouts import read_prompt_file, read_prompts, save_prompts
 from langchain_promptopt._files.python import rewrite_python
 from langchain_promptopt._files.rewrite import patch_for_file, rewrite_json, write_to_file
 from langchain_promptopt._files.yaml import changes, respell, rewrite_yaml
-from langchain_promptopt._langchain.discover import load_prompts
+from langchain_promptopt._langchain.discover import find_prompts, load_prompts, places_of, read_set, remember_held
+from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt, PromptSet
 from tests.support.chat import EchoChat
@@ -118,6 +121,70 @@ def test_loading_writes_all_or_nothing(tmp_path):
     with pytest.raises(PromptError, match=r"lost \['q'\], new \['other'\]"):
         load_prompts(chain, tmp_path)
     assert one.messages[0].prompt.template == "A {q}"
+
+
+def _now(chain):
+    return [f.template.template for f in find_prompts(chain)]
+
+
+def test_saved_prompts_are_written_over_the_text_they_replace_and_over_no_other(tmp_path):
+    def chain(*texts):
+        steps = [PromptTemplate.from_template(text) | EchoChat() | (lambda m: {"q": m.text}) for text in texts]
+        return RunnableSequence(*steps) if len(steps) > 1 else steps[0]
+
+    before = read_set(places_of(chain("Rewrite A {q}", "Rewrite B {q}")))
+    after = PromptSet(
+        tuple(replace(p, messages=(replace(m, template=f"{m.template} well"),)) for p in before for m in p.messages)
+    )
+    save_prompts(after, tmp_path, before)
+    same = chain("Rewrite A {q}", "Rewrite B {q}")
+    load_prompts(same, tmp_path)
+    load_prompts(same, tmp_path)  # what is there already stays
+    assert _now(same) == ["Rewrite A {q} well", "Rewrite B {q} well"]
+    grown = chain("A new first step {q}", "Rewrite A {q}", "Rewrite B {q}")
+    load_prompts(grown, tmp_path)
+    assert _now(grown) == ["A new first step {q}", "Rewrite A {q} well", "Rewrite B {q} well"]
+    edited = chain("Rewrite A {q}", "Rewrite B by hand {q}")
+    with pytest.raises(PromptError, match="is not the text that the saved one was made from"):
+        load_prompts(edited, tmp_path)
+    assert _now(edited) == ["Rewrite A {q}", "Rewrite B by hand {q}"]
+    load_prompts(edited, tmp_path, force=True)
+    assert _now(edited) == ["Rewrite A {q} well", "Rewrite B {q} well"]
+    twins = chain("Another {q}", "Rewrite A {q}", "Rewrite A {q}", "Rewrite B {q}")
+    with pytest.raises(PromptError, match="several prompts"):
+        load_prompts(twins, tmp_path)
+
+
+GREETING = 'Greet {name} as {{"text": "..."}}, please.'
+VERBATIM = "Never fill {this} in, and answer with one word."
+
+
+class Greeter:
+    rules = VERBATIM
+
+    def run(self, row):
+        return EchoChat().invoke([("system", self.rules), ("human", GREETING.format(name=row["name"]))]).text
+
+
+def test_held_texts_are_loaded_in_a_process_that_has_not_looked_at_the_program(tmp_path):
+    greeter, rows = Greeter(), [{"name": "Ann"}, {"name": "Bo"}]
+    said = greeter.run(rows[0])
+
+    def shorter(prompt):
+        (message,) = prompt.messages
+        text = message.template.replace("please", "now").replace("one", "a")
+        return replace(prompt, messages=(replace(message, template=text),))
+
+    async def saved():
+        with await open_target(greeter.run, dry_inputs=rows) as target:
+            save_prompts(PromptSet(tuple(map(shorter, target.prompts))), tmp_path, target.prompts)
+
+    asyncio.run(saved())
+    remember_held(greeter.run, ())  # as in a new process
+    snapshot = load_prompts(greeter.run, tmp_path)
+    assert greeter.run(rows[0]) == said.replace("please", "now").replace("one", "a")
+    snapshot.restore()
+    assert greeter.run(rows[0]) == said
 
 
 def test_folders_that_hold_nothing_usable_are_refused(tmp_path):
