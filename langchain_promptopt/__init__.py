@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._langchain.overlay import tunable
     from langchain_promptopt.optimizer import PromptOptimizer, Result, aoptimize, optimize
     from langchain_promptopt.optimizer.comparison import compare
+    from langchain_promptopt.optimizer.facade import prompts
     from langchain_promptopt.pipeline import run_step
     from langchain_promptopt.recipe import Budget, Gate, Recipe
     from langchain_promptopt.steps import (
@@ -40,6 +41,7 @@ _HOMES = {
     "load_prompts": "_langchain.discover",
     "optimize": "optimizer.facade",
     "presets": None,
+    "prompts": "optimizer.facade",
     "run_step": "pipeline",
     "tunable": "_langchain.overlay",
 }
@@ -61,6 +63,7 @@ __all__ = [
     "load_prompts",
     "optimize",
     "presets",
+    "prompts",
     "run_step",
     "tunable",
 ]

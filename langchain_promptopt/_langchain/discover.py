@@ -118,11 +118,12 @@ def _own_name(template: Live) -> str:
 
 
 def _readable(path: str) -> str:
-    """`$.steps__['a'].first` is `a.first`.
+    """`$.steps__['a'].first` is `a.first`; where a variable of the program holds the prompt, its name is enough.
 
-    >>> _readable("$.steps__['a'].first"), _readable("$.func<triage>")
-    ('a.first', 'func.triage')
+    >>> _readable("$.steps__['a'].first"), _readable("$.nodes['a'].func<TEXTS>['triage']")
+    ('a.first', 'TEXTS.triage')
     """
+    path = path[path.rfind("<") + 1 :] if "<" in path else path
     text = path.removeprefix("$").replace(".steps__", "").replace("<", ".").replace(">", "")
     return text.replace("['", ".").replace("']", "").lstrip(".") or "main"
 
@@ -157,9 +158,14 @@ def held_of(
         sent: Texts that it sent to models.
         values: Texts of rows, which are no prompts.
     """
-    reached = ((path, thing) for path, thing in walk(task, stop=is_prompt_or_model) if not is_prompt_or_model(thing))
+    reached = ((path, thing) for path, thing in walk(task, stop=_ends_program) if not _ends_program(thing))
     known = [m.template for p in read_set(templates) for m in p.messages if m.template.strip()]
     return held_texts(reached, sent, [*known, *values], templates)
+
+
+def _ends_program(thing: Any) -> bool:
+    """Whether a thing is a template or a model, or a class of models: what these hold is no text of the program."""
+    return is_prompt_or_model(thing) or (isinstance(thing, type) and issubclass(thing, BaseLanguageModel))
 
 
 def template_of(thing: Live) -> BasePromptTemplate[Any]:

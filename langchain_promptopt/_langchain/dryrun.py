@@ -434,7 +434,7 @@ class Survey:
                 continue
             name = held.name
             return (
-                f"Parts of the text {name!r} ({held.where}) are sent, changed on the way. Hold it as "
+                f"Parts of the text {name!r} ({held.place}) are sent, changed on the way. Hold it as "
                 f'{name} = tunable("""{shortened(held.text, 30)}""", name={name!r}) and send {name}.format(...).'
             )
         return ""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_promptopt._text.document import normal_ranges
-from langchain_promptopt.errors import ConfigError, PromptError, nearest
+from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean, nearest
 from langchain_promptopt.types import Message, Prompt, PromptSet, Range
 
 if TYPE_CHECKING:
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-FORMS = 'Write "## Heading", "re:pattern", "role:human", "message:0" or "prompt:NAME".'
+FORMS = 'Write "## Heading", "re:pattern", "role:human", "message:0" or "prompt:NAME"; "NAME:rule" for one prompt.'
 
 _HIDDEN = re.compile(r"\s*<(?:!|\?|(?:script|pre|style|textarea)\b)", re.IGNORECASE)
 """HTML in which no headings are looked for: comments, declarations, code."""
+_IS_RULE = re.compile(r"#|re:|role:|message:")
 _ROLES = {"user": "human", "assistant": "ai"}
 
 
@@ -50,7 +51,7 @@ def resolve_freeze(prompts: PromptSet, rules: Sequence[str]) -> PromptSet:
         prompts: As found in the chain; what they freeze already stays frozen.
         rules: `## Heading` freezes the section, or all sections of that heading; `re:pattern` (dot matches
             newlines, `^` and `$` match at lines) freezes each match; `role:human`, `message:0` and
-            `prompt:NAME` freeze whole messages.
+            `prompt:NAME` freeze whole messages. `NAME:rule` is a rule for the prompt of that name alone.
 
     Raises:
         ConfigError: A rule is malformed or matches nothing.
@@ -139,12 +140,22 @@ def _line_starts(text: str) -> list[int]:
 
 def _apply(prompts: PromptSet, rule: str) -> PromptSet:
     kind, _, value = rule.partition(":")
+    for prompt in prompts:
+        inner = rule.removeprefix(f"{prompt.name}:")
+        if inner != rule and _IS_RULE.match(inner):
+            (changed,) = _apply(PromptSet((prompt,)), inner)
+            return PromptSet(tuple(changed if p.name == prompt.name else p for p in prompts))
     if rule.startswith("#"):
         return _freeze_section(prompts, rule)
     if kind == "re":
         return _freeze_matches(prompts, rule, value)
     if kind in {"role", "message", "prompt"} and value:
         return _freeze_messages(prompts, rule, kind, value)
+    name, colon, inner = rule.partition(":")
+    if colon and _IS_RULE.match(inner):
+        msg = f"the freeze rule {rule!r} names a prompt that is not there"
+        names = [p.name for p in prompts]
+        raise ConfigError(msg, where="freeze", mend=f"{did_you_mean(name, names)}There is: {', '.join(names)}.")
     msg = f"{rule!r} is not a known kind of freeze rule"
     raise ConfigError(msg, where="freeze", mend=FORMS)
 

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.prompts.prompt import PromptTemplate
 
-from langchain_promptopt._langchain.holders import Holder, caches_of, held_by, own_modules, same_in_modules
+from langchain_promptopt._langchain.holders import (
+    Holder,
+    caches_of,
+    held_by,
+    line_of,
+    own_modules,
+    same_in_modules,
+    shown_path,
+)
 from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
@@ -67,6 +75,14 @@ class HeldText:
     def where(self) -> str:
         """The first place that holds it, for messages to people."""
         return self.holders[0].where
+
+    @property
+    def place(self) -> str:
+        """File and line of the text where they are known, else `where`."""
+        for holder in self.holders:
+            if (line := line_of(holder.file, self.text, holder.name)) is not None:
+                return f"{shown_path(holder.file)}:{line}"
+        return self.where
 
     @property
     def template(self) -> PromptTemplate:

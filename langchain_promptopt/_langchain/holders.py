@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from enum import EnumType
+from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -294,3 +296,34 @@ def _names(code: types.CodeType) -> list[str]:
         if isinstance(constant, types.CodeType):
             names += _names(constant)
     return list(dict.fromkeys(names))
+
+
+def line_of(file: str, text: str, name: str = "") -> int | None:
+    """The line of a source file on which a text begins; None where it cannot be found.
+
+    Args:
+        file: The file.
+        text: The text.
+        name: What it is assigned to there, where that is known.
+    """
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    start = re.split(r"[\"'\\]", first)[0][:60]  # how quotes are written is not known
+    if not file or len(start) < _SURE:
+        return None
+    try:
+        source = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    named = re.search(rf"^\s*{re.escape(name)}\b[^\n=]*=", source, re.MULTILINE) if name else None
+    at = source.find(start, named.start() if named else 0)
+    return source.count("\n", 0, at) + 1 if at >= 0 else None
+
+
+_SURE = 8
+"""Characters by which a text is recognised in its file."""
+
+
+def shown_path(file: str) -> str:
+    """A path for people: below the working directory without it."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -11,7 +11,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.messages import BaseMessage
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.conversion import Snapshot
     from langchain_promptopt._langchain.isolation import Given
-    from langchain_promptopt.types import Example, Prompt
+    from langchain_promptopt.types import Example, Message, Prompt
 
 Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -370,6 +370,11 @@ class ChainTarget:
         found = read_set(self.places)
         return PromptSet(tuple(replace(p, idle=False) for p in found)) if self._named else found
 
+    def has_rendered(self, name: str) -> bool:
+        """Whether the dry run came to the prompt of this name."""
+        key = id(self.places[name].template)
+        return key in self._proof.calls or key in self._proof.direct
+
     @property
     def models(self) -> tuple[BaseLanguageModel[Any], ...]:
         """The models that can be reached from the chain; what is behind plain code is not seen."""
@@ -537,3 +542,60 @@ def render_all(name: str, template: BasePromptTemplate[Any], rows: Iterable[tupl
             named = f" with the variable {alone!r}" if alone else ""
             msg = f"the prompt does not render on {label}{named}: {type(error).__name__}: {error}"
             raise PromptError(msg, where=f"prompt {name!r}") from error
+
+
+# What `prompts` shows.
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A prompt of a program: where it is, whether it is sent, and whether a run may change it."""
+
+    name: str
+    kind: str
+    """"template", "tunable" or "text" (a text that no template holds)."""
+    where: str
+    sent: bool
+    """Whether a dry run came to it. What stands behind a model's answer is seen by the baseline only."""
+    may_change: bool
+    why: str
+    """Why it may not change, or which messages stay as they are; "" where all of it may change."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As `promptopt prompts --json` prints it."""
+        return asdict(self)
+
+
+def listed(target: ChainTarget, prompts: PromptSet, tune: Collection[str] | None) -> tuple[Listed, ...]:
+    """What was found in a program, in the order of a run.
+
+    Args:
+        target: The program, opened.
+        prompts: Its prompts, with frozen text resolved.
+        tune: Names of those that may change; None is all.
+    """
+    return tuple(_listed(target, prompt, tune) for prompt in prompts)
+
+
+def _listed(target: ChainTarget, prompt: Prompt, tune: Collection[str] | None) -> Listed:
+    place = target.places[prompt.name]
+    thing = place.template
+    held = isinstance(thing, HeldText)
+    sent = target.has_rendered(prompt.name)
+    stays = [f"message {i} ({_kind_of(m)})" for i, m in enumerate(prompt.messages) if not m.editable]
+    why = f"stays as it is: {', '.join(stays)}" if stays else ""
+    if len(stays) == len(prompt.messages):
+        why = "all of it is frozen"
+    elif tune is not None and prompt.name not in tune and place.path not in tune:
+        why = "tune does not name it"
+    elif not sent and held:
+        why = "the baseline shows whether it is sent"
+    may = why == "" or why.startswith("stays")
+    kind = "text" if held else "tunable" if isinstance(thing, Tunable) else "template"
+    return Listed(prompt.name, kind, thing.place if isinstance(thing, HeldText) else place.path, sent, may, why)
+
+
+def _kind_of(message: Message) -> str:
+    return {"examples": "few-shot examples", "placeholder": "messages of the row", "other": "no text"}.get(
+        message.role, "frozen"
+    )

@@ -30,7 +30,7 @@ app = typer.Typer(
     epilog="Example: promptopt demo",
 )
 for _verb in (
-    *(optimize.demo, optimize.init, optimize.import_, optimize.check),
+    *(optimize.demo, optimize.init, optimize.import_, optimize.prompts, optimize.check),
     *(optimize.optimize, optimize.compare, optimize.resume, watch.watch),
     *(runs.runs, runs.show, changes.diff, runs.report, runs.export, changes.apply, changes.push, changes.rollback),
     *(methods.methods, methods.bench),

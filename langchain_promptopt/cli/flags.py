@@ -53,6 +53,7 @@ _ALL = (
         "PLACE",
         list,
     ),
+    Flag("--tune", "task.tune", "Name of a prompt that may change; repeatable.", "NAME", list),
     Flag("--method", "optimize.method", "Preset; `promptopt methods` lists them.", "NAME"),
     Flag(
         "--model",
@@ -89,7 +90,7 @@ _ALL = (
 FLAGS = {flag.option.lstrip("-").replace("-", "_"): flag for flag in _ALL}
 
 DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines", "runs_dir")
-TASK = ("evaluator", "task_model", "template_format", "freeze", *DATA)
+TASK = ("evaluator", "task_model", "template_format", "freeze", "tune", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "repeats")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
 SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "redact", "cache", "from")

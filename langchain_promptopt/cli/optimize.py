@@ -23,6 +23,8 @@ from langchain_promptopt.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from langchain_promptopt._langchain.target import Listed
+
 
 @verb("promptopt demo")
 @with_settings("runs_dir", "method", "seed")
@@ -143,6 +145,41 @@ def import_(
 def _line(prompt: Mapping[str, Any]) -> list[str]:
     roles = ", ".join(m["role"] for m in prompt["messages"])
     return [prompt["name"], roles, ", ".join(prompt["variables"])]
+
+
+@verb("promptopt prompts my_app.agent:app --data tickets.jsonl")
+@with_settings(*DATA, "task_model", "template_format", "freeze", "tune")
+def prompts(
+    *,
+    given: Given,
+    target: Annotated[str | None, typer.Argument(help="module:chain, a prompt file, or owner/prompt:tag.")] = None,
+) -> int:
+    """List the prompts of a program: where each is, whether it is sent, and whether a run may change it.
+
+    Args:
+        given: Flags and settings.
+        target: The chain, prompt or settings file; None takes it from the settings.
+
+    Returns:
+        The exit code: 0, or 2 where there is no prompt.
+    """
+    given.target(target)
+    config = given.load()
+    config.require("task", "data.source")
+    from langchain_promptopt.pipeline.initial import list_prompts
+
+    found = list_prompts(config)
+    if given.as_json:
+        print_json({"prompts": [one.as_json() for one in found]})
+        return 0
+    rows = [(p.name, p.kind, p.where, "yes" if p.sent else "no", _change(p)) for p in found]
+    print_table(("prompt", "kind", "where", "sent", "may change"), rows)
+    return 0
+
+
+def _change(found: Listed) -> str:
+    may = "yes" if found.may_change else "no"
+    return may + (f": {found.why}" if found.why else "")
 
 
 @verb("promptopt check")

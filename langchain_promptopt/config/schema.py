@@ -53,8 +53,10 @@ class TaskConfig(BaseModel):
         default=None, description="of a prompt file; default goes by its ending (.j2, .mustache), else f-string"
     )
     freeze: Names = Field(
-        default=(), description='headings, "re:<pattern>", "role:<role>" or "message:<n>" that must not change'
+        default=(),
+        description='headings, "re:<pattern>", "role:<role>", "message:<n>" or "NAME:<rule>" that must not change',
     )
+    tune: Names = Field(default=(), description="names of the prompts that may change; default is all that are sent")
     constant_prompt: bool = Field(default=False, description="every example is meant to send the same text")
     temperature: float | None = Field(default=None, ge=0, description="sent only where the model takes it")
     max_tokens: Count | None = Field(default=None, description="longest reply of the task model")

@@ -86,7 +86,7 @@ class Settings:
 
     Attributes:
         method: A preset's name or a Recipe.
-        only: Names of the prompts that may change; None is all that are found.
+        tune: Names of the prompts that may change; None is all that the baseline sends.
         config: A config for the chain, or a function of a row's inputs that gives one.
         max_edits: Edits the winner may have; those without which no search row is lost go first.
         max_failure_rate: Share of rows an outage may cost before the run stops.
@@ -119,7 +119,7 @@ class Settings:
     task_model: Model | None = None
     method: str | Recipe = "robust"
     freeze: Sequence[str] = ()
-    only: Sequence[str] | None = None
+    tune: Sequence[str] | None = None
     config: ChainConfig = None
     gate: Gate = field(default_factory=Gate)
     budget: Budget = field(default_factory=Budget)
@@ -169,7 +169,7 @@ class Settings:
             if not isinstance(getattr(self, name), kinds):
                 msg = f"{name} cannot be {getattr(self, name)!r}"
                 raise ConfigError(msg, mend=f"Write {form}.")
-        for name in ("freeze", "only"):
+        for name in ("freeze", "tune"):
             for rule in getattr(self, name) or ():
                 if not isinstance(rule, str):
                     msg = f"{name} holds {rule!r}, which is no text"
@@ -195,7 +195,7 @@ _LIST = (list, tuple)
 _FORMS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "method": ((str, Recipe), 'method="robust", or a Recipe; `promptopt methods` lists the names'),
     "freeze": (_LIST, 'freeze=["## Refund policy"]: "## Heading", "re:pattern", "role:human", "message:0"'),
-    "only": ((*_LIST, type(None)), 'only=["triage"]: names of prompts'),
+    "tune": ((*_LIST, type(None)), 'tune=["triage"]: names of prompts, as `promptopt prompts` lists them'),
     "gate": ((Gate,), 'gate=Gate(primary="exact_match")'),
     "budget": ((Budget,), "budget=Budget(usd=5)"),
     "drop_leaks": _TRUTH,
@@ -240,7 +240,7 @@ class SharedArguments(TypedDict, total=False):
     data: Data
     evaluators: Evaluators
     task_model: Model | None
-    only: str | Sequence[str] | None
+    tune: str | Sequence[str] | None
     config: ChainConfig
     constant_prompt: bool
     redact: Redact | None
@@ -300,7 +300,7 @@ def settings_of(arguments: Mapping[str, Any], *, where: str = "optimize()") -> S
     mapped = {name: given.pop(name, None) for name in ("inputs", "outputs", "id", "group")}
     folder, openings = given.pop("runs_dir", HERE), given.pop("openings", HERE)
     options = given.pop("langsmith", None)
-    for name in ("freeze", "only"):  # one rule is a list of one
+    for name in ("freeze", "tune"):  # one rule is a list of one
         if isinstance(given.get(name), str):
             given[name] = (given[name],)
     if "observers" in given and isinstance(given["observers"], Iterable):

@@ -1,4 +1,4 @@
-"""`optimize` and `aoptimize`: one call from a chain to a decided, written-back result."""
+"""`optimize` and `aoptimize`: one call from a chain to a decided, written-back result; `prompts` lists prompts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
 
     from langchain_promptopt._data import Columns
     from langchain_promptopt._langchain.isolation import Given as ChainConfig
+    from langchain_promptopt._langchain.target import Listed
     from langchain_promptopt._langsmith.service import LangSmithOptions
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.limiter import RateLimit
@@ -68,7 +69,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     openings: str | Path | None = "here",
     observers: Sequence[Observer] = (),
     progress: bool | None = None,
-    only: str | Sequence[str] | None = None,
+    tune: str | Sequence[str] | None = None,
     config: ChainConfig = None,
     max_edits: int | None = None,
     constant_prompt: bool = False,
@@ -99,6 +100,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         method: A preset's name or a Recipe.
         task_model: The model of a bare prompt template.
         freeze: Text that must not change: "## Heading", "re:...", "role:human", "message:0"; one rule or several.
+            `"NAME:rule"` holds for one prompt only.
         gate: How the winner is decided; None and {} are the default gate.
         budget: Hard limits.
         apply: When the winner is written into `chain`: "if_improved", "never" or "always".
@@ -117,7 +119,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         observers: Watchers of the run's events.
         progress: Show how far the run is, on stderr or in the notebook's cell: True always, False never, None where
             a person looks.
-        only: Names of the prompts that may change; None is all that the baseline renders.
+        tune: Names of the prompts that may change, as `prompts` lists them; None is all that the baseline sends.
         config: A config for the chain (configurable, tags, recursion_limit ...), or a function of an example's inputs
             that gives one. Thread and session ids are made for each evaluation.
         constant_prompt: Every example is meant to send the same text; without it that is refused.
@@ -166,3 +168,43 @@ async def aoptimize(chain: Task, **arguments: Unpack[Arguments]) -> Result:
     from langchain_promptopt.optimizer.run import run_task
 
     return await run_task(chain, settings_of(arguments, where="aoptimize()"))
+
+
+def prompts(
+    chain: Task,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    tune: str | Sequence[str] | None = None,
+    freeze: str | Sequence[str] = (),
+    task_model: Model | None = None,
+    config: ChainConfig = None,
+) -> tuple[Listed, ...]:
+    """List the prompts inside `chain`: where each is, whether it is sent, and whether a run may change it. Free.
+
+    Args:
+        chain: As for `optimize`.
+        rows: Inputs, as the program takes them; some are run without a model.
+        tune: Names of the prompts that may change; None is all that are sent.
+        freeze: Text that must not change, as for `optimize`.
+        task_model: The model of a bare prompt template.
+        config: A config for the chain, as for `optimize`.
+
+    Raises:
+        PromptError: There is no prompt; the message says what the program sends.
+    """
+    from langchain_promptopt._langchain.discover import choose
+    from langchain_promptopt._langchain.freeze import resolve_freeze
+    from langchain_promptopt._langchain.models import resolve_model
+    from langchain_promptopt._langchain.target import listed, open_target
+    from langchain_promptopt._runtime.concurrency import run_sync
+
+    names = (tune,) if isinstance(tune, str) else tune
+    model = None if task_model is None else resolve_model(task_model, "task")
+
+    async def found() -> tuple[Listed, ...]:
+        with await open_target(chain, dry_inputs=rows, model=model, config=config) as target:
+            choose(target.places, names)
+            rules = (freeze,) if isinstance(freeze, str) else freeze
+            return listed(target, resolve_freeze(target.prompts, rules), names)
+
+    return run_sync(found)

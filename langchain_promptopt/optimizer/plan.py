@@ -401,7 +401,7 @@ async def _opened(
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
     rows = [dict(e.inputs) for split in splits for e in data[split]][:_DRY_ROWS]
     with untraced():  # no evaluation: the model is not asked, so there is nothing to look at
-        target = await open_target(task, dry_inputs=rows, model=model, only=settings.only, config=settings.config)
+        target = await open_target(task, dry_inputs=rows, model=model, only=settings.tune, config=settings.config)
         try:
             if not settings.constant_prompt and not target.prompts.variables:
                 _require_rows(target.prompts, await target.sends_rows(rows), data)

@@ -20,13 +20,15 @@ from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt.config import with_values
 from langchain_promptopt.errors import DataError
-from langchain_promptopt.optimizer.plan import make_plan
-from langchain_promptopt.pipeline.prepare import code_folder, load_task, settings_from
+from langchain_promptopt.optimizer.facade import prompts
+from langchain_promptopt.optimizer.plan import make_plan, use_of
+from langchain_promptopt.pipeline.prepare import code_folder, data_of, load_task, settings_from
 from langchain_promptopt.pipeline.recorded import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from langchain_promptopt._langchain.target import Listed
     from langchain_promptopt.config import Config
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.types import PromptSet
@@ -83,6 +85,29 @@ def first_settings(config: Config, given: Mapping[str, Any]) -> Survey:
     values, notes = _proposal(filled, given, metrics, models)
     unused = (f"columns that nothing reads: {', '.join(guess.unused)}",) if guess.unused else ()
     return Survey(prompts, data, values, guess.why, (*_told(guess), *unused, *notes))
+
+
+def list_prompts(config: Config) -> tuple[Listed, ...]:
+    """The prompts of the task that the configuration names, with its rows.
+
+    Raises:
+        UsageError: The task or the rows cannot be used, or there is no prompt.
+    """
+    with without_keys(), importing_from(code_folder(config)):
+        task, settings = load_task(config).task, settings_from(config)
+        rows = [e.inputs for split in data_of(settings, use_of((task,), ())).splits.values() for e in split]
+        return prompts(
+            task,
+            rows[:_LISTED_ROWS],
+            tune=settings.tune,
+            freeze=settings.freeze,
+            task_model=settings.task_model,
+            config=settings.config,
+        )
+
+
+_LISTED_ROWS = 8
+"""Rows that a dry run is given, to see which prompts are sent."""
 
 
 async def _look(config: Config, task: Any) -> tuple[list[str], PromptSet, DataSet, Sequence[Any]]:

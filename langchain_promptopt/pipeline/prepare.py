@@ -300,6 +300,7 @@ def settings_from(config: Config) -> Settings:
         task_model=configured_model(config.task, "task"),
         method=opt.method,
         freeze=config.task.freeze,
+        tune=config.task.tune or None,
         gate=_gate(config),
         budget=Budget(**config.budget.model_dump()),
         apply="never" if config.task.chain is None else out.apply,

@@ -132,3 +132,16 @@ def test_rows_that_are_read_as_they_are_need_no_guess(project, capfd):
 def test_a_guess_takes_names_before_shapes():
     found = guess_columns([{"text": "a b", "kind": "x", "expected": f"e{i}"} for i in range(6)], ["ticket"])
     assert found.values == {"data.inputs": {"ticket": "text"}, "data.outputs": ["expected"]}
+
+
+def test_prompts_are_listed_before_anything_is_set_up(project, capfd):
+    code, out, err = cli(capfd, "prompts", "shop_4801:chain", "--data", "mails.csv", "--input", "email=Body")
+    assert code == 0, err
+    assert [line.split() for line in out.strip().splitlines()][1] == ["main", "template", "$.first", "yes", "yes"]
+    listed = cli(capfd, "prompts", "shop_4801:chain", "--data", "mails.csv", "--input", "email=Body", "--json")
+    assert [p["name"] for p in json.loads(listed[1])["prompts"]] == ["main"]
+    code, _, err = cli(
+        capfd, "prompts", "shop_4801:chain", "--data", "mails.csv", "--input", "email=Body", "--tune", "man"
+    )
+    assert code == 2
+    assert "Did you mean 'main'?" in err

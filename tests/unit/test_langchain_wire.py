@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache, lru_cache
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+from langchain_core.prompts import ChatPromptTemplate, FewShotPromptTemplate, PromptTemplate
 from pydantic import BaseModel
 
-from langchain_promptopt import tunable
+from langchain_promptopt import prompts, tunable
+from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.held import held_texts
 from langchain_promptopt._langchain.overlay import Overlay, install, overlaid
 from langchain_promptopt._langchain.wire import tapped
 from langchain_promptopt._objects import walk
-from langchain_promptopt.errors import PromptError
+from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.testing.scripted import ScriptedModel
+from langchain_promptopt.types import Message, Prompt, PromptSet
 from tests.support.runs import run
 from tests.support.tasks import PROMPT, answer
 
@@ -374,3 +378,45 @@ def test_a_program_that_holds_nothing_of_what_it_sends_is_refused_with_what_was_
 
     with pytest.raises(PromptError, match=r"YOU SORT WORDS|rendered none"):
         run(target=shouted)
+
+
+EXAMPLES = FewShotPromptTemplate(
+    example_prompt=PromptTemplate.from_template("{a}"), examples=[{"a": "b"}], prefix="Look at these:", suffix="{word}"
+)
+
+
+class Team:
+    def run(self, inputs):
+        (EXAMPLES | made_here()).invoke(inputs)
+        (ROUTER | made_here()).invoke(inputs)
+        return task_model.invoke([HELD, HumanMessage(f"Word: {inputs['word']}")]).text
+
+
+def test_prompts_lists_what_is_found_where_it_is_and_what_may_change():
+    found = {one.name: one for one in prompts(behind_a_decision, [{"word": "dog-1"}])}
+    assert {n: (p.kind, p.sent, p.may_change) for n, p in found.items()} == {
+        "FIRST": ("text", True, True),
+        "RULES": ("text", False, False),
+        "SHOUT": ("text", False, False),
+    }
+    assert re.fullmatch(r"tests/unit/test_langchain_wire\.py:\d+", found["SHOUT"].where)
+    line = int(found["SHOUT"].where.rpartition(":")[2])
+    assert Path(__file__).read_text().splitlines()[line - 1].startswith("SHOUT =")
+    team = {one.name: one for one in prompts(Team().run, [{"word": "dog-1"}], freeze="ROUTER:role:system")}
+    assert (team["EXAMPLES"].kind, team["EXAMPLES"].may_change) == ("template", True)
+    assert team["EXAMPLES"].why == "stays as it is: message 1 (few-shot examples)"
+    assert team["ROUTER"].why == "stays as it is: message 0 (frozen)"
+    named = {one.name: one.why for one in prompts(Team().run, [{"word": "dog-1"}], tune="ROUTER")}
+    assert named["EXAMPLES"] == "tune does not name it"
+    with pytest.raises(ConfigError, match="Did you mean 'ROUTER'"):
+        prompts(Team().run, [{"word": "dog-1"}], tune="ROUTR")
+
+
+def test_a_freeze_rule_for_one_prompt_leaves_the_others_alone():
+    same = Message("system", "## Format\nOne word.\n## Task\nSort.")
+    both = PromptSet((Prompt("label", (same,)), Prompt("reply", (same,))))
+    frozen = resolve_freeze(both, ["label:## Format"])
+    assert [bool(p.messages[0].frozen) for p in frozen] == [True, False]
+    assert [m.editable for p in resolve_freeze(both, ["reply:message:0"]) for m in p.messages] == [True, False]
+    with pytest.raises(ConfigError, match=r"Did you mean 'label'\?.*There is: label, reply"):
+        resolve_freeze(both, ["lable:## Format"])
