@@ -1,7 +1,8 @@
 """The shape of the package in numbers: `python benchmarks/structure.py`.
 
-Files and their median length, import circles, file names that stand twice, comprehensions for 1,000 statements, and how far
-the chain travels: the files with a function that is handed the very object that `optimize()` got, in a small offline run.
+Files and their median length, import circles, file names that stand twice, comprehensions for 1,000 statements, and
+how far the chain travels: the files with a function that is handed the very object that `optimize()` got, in a small
+offline run. `--each` names the files.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Walk:
         self.found: Counter[str] = Counter()
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        """Called by the interpreter at each call of a function."""
         code = frame.f_code
         if event != "call" or not code.co_filename.startswith(str(PACKAGE)):
             return

@@ -183,10 +183,9 @@ class Retrieved(Event):
             strategy: Class name of the memory.
             step: Number of the step.
         """
-        shown = [
-            {"candidate_id": r.attempt.candidate.id, "score": r.attempt.score, "similarity": r.similarity}
-            for r in items
-        ]
+        shown = []
+        for r in items:
+            shown.append({"candidate_id": r.attempt.candidate.id, "score": r.attempt.score, "similarity": r.similarity})
         return cls(candidate_id=candidate_id, strategy=strategy, items=shown, step=step)
 
 

@@ -321,7 +321,10 @@ class NoTrials:
 
     async def sift(self, family: Family, bench: TrainBench) -> tuple[Candidate, ...]:  # noqa: ARG002
         """All of them."""
-        return tuple(child for _, children in family for child in children)
+        found: list[Candidate] = []
+        for _, children in family:
+            found.extend(children)
+        return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,11 @@ class Recipe:
 
     def axes(self) -> dict[str, Any]:
         """The strategies by axis name, in the order A1..A14; the trials (A8b) come last."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in {"name", "source"}}
+        found: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            if f.name not in {"name", "source"}:
+                found[f.name] = getattr(self, f.name)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,10 @@ def records_of(table: Any) -> list[dict[str, Any]] | None:
     if hasattr(table, "to_pylist") and hasattr(table, "schema"):  # pyarrow
         return list(table.to_pylist())
     if hasattr(table, "iloc") and hasattr(table, "columns"):  # pandas
-        return [{str(k): _present(v) for k, v in row.items()} for row in table.to_dict("records")]
+        found = []
+        for row in table.to_dict("records"):
+            found.append({str(k): _present(v) for k, v in row.items()})
+        return found
     return None
 
 

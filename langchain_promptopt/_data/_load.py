@@ -97,9 +97,10 @@ def load_data(  # noqa: PLR0913 - the facade of this package; each is a setting 
     carved = carve_val(final)
     by_hash = any(note.kind == "split_by_hash" for note in notes)
     told = (*dropped, *repeated, *_blurred(final, sorting), *_size_notes(final, carved, by_hash=by_hash))
-    ordered: dict[str, tuple[Example, ...]] = {
-        name: tuple(p.row.example for p in final[name]) for name in SPLITS if name in final
-    }
+    ordered: dict[str, tuple[Example, ...]] = {}
+    for name in SPLITS:
+        if name in final:
+            ordered[name] = tuple(p.row.example for p in final[name])
     return DataSet(
         ordered,
         source.name,
@@ -130,15 +131,20 @@ def references_needed(evaluators: Iterable[Evaluator]) -> bool:
 
 def unused_columns(data: DataSet, evaluators: Iterable[Evaluator]) -> tuple[str, ...]:
     """Row columns that no setting names and no prompt or evaluator reads, in the order of the rows."""
-    inputs = {name for rows in data.splits.values() for e in rows for name in e.inputs}
+    inputs: set[str] = set()
+    for rows in data.splits.values():
+        for e in rows:
+            inputs.update(e.inputs)
     looked_at = _read_by(evaluators)
-    return tuple(
-        name
-        for name in data.spare
-        if looked_at is not None
-        and name not in looked_at
-        and not (name in inputs and any(reading.reads(name) for reading in data.use.readings))
-    )
+    found: list[str] = []
+    for name in data.spare:
+        if (
+            looked_at is not None
+            and name not in looked_at
+            and not (name in inputs and any(reading.reads(name) for reading in data.use.readings))
+        ):
+            found.append(name)
+    return tuple(found)
 
 
 def _read_by(evaluators: Iterable[Evaluator]) -> frozenset[str] | None:
@@ -182,9 +188,11 @@ def _asks(evaluator: Any, parameter: str) -> bool:
 
 def examples_of(data: DataSet) -> dict[str, dict[str, Any]]:
     """Inputs and expected outputs by example id, for showing rows beside verdicts."""
-    return {
-        e.id: {"inputs": dict(e.inputs), "expected": dict(e.outputs)} for rows in data.splits.values() for e in rows
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for rows in data.splits.values():
+        for e in rows:
+            found[e.id] = {"inputs": dict(e.inputs), "expected": dict(e.outputs)}
+    return found
 
 
 def inspect_rows(
@@ -226,11 +234,10 @@ def inspect_rows(
 
 def version_of(splits: Mapping[str, Sequence[Example]]) -> str:
     """A hash over all rows used, so that a run knows which data decided it."""
-    rows = [
-        [name, e.id, e.inputs, e.outputs, e.group, *([e.note] if e.note else [])]
-        for name, examples in splits.items()
-        for e in examples
-    ]
+    rows = []
+    for name, examples in splits.items():
+        for e in examples:
+            rows.append([name, e.id, e.inputs, e.outputs, e.group, *([e.note] if e.note else [])])
     return "sha256:" + content_hash(rows, 64)
 
 
@@ -269,7 +276,9 @@ def _blurred(splits: Splits, sorting: Sorting) -> list[str]:
     if sorting.readings[0].paths is not None:
         return []
     examples = [placed.row.example for rows in splits.values() for placed in rows]
-    rows = [{name: content_hash(normal_form(value)) for name, value in e.inputs.items()} for e in examples]
+    rows = []
+    for e in examples:
+        rows.append({name: content_hash(normal_form(value)) for name, value in e.inputs.items()})
     names = Counter(name for row in rows for name in row)
     said = []
     for name in names:

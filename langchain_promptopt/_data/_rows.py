@@ -60,7 +60,11 @@ class Columns:
     def named(self) -> frozenset[str]:
         """The columns that some setting names, by the name they have in the row."""
         paths = [*(self.inputs or {}).values(), *(self.output_columns or {}).values(), self.id, self.group, self.note]
-        return frozenset(name for path in paths if path is not None for name in (path, _head(path)))
+        found: set[str] = set()
+        for path in paths:
+            if path is not None:
+                found.update((path, _head(path)))
+        return frozenset(found)
 
 
 @dataclass(frozen=True)
@@ -279,18 +283,22 @@ def _head(path: str) -> str:
 
 def _mapped(value: Mapping[str, Any], columns: Mapping[str, str], side: str) -> tuple[dict[str, Any], list[Problem]]:
     found = {name: _lookup(value, path) for name, path in columns.items()}
-    problems = [
-        Problem(f"{side}.{name}", f"column {columns[name]!r} is missing{_nearest(columns[name], value)}")
-        for name, item in found.items()
-        if item is ABSENT
-    ]
+    problems = []
+    for name, item in found.items():
+        if item is ABSENT:
+            problems.append(
+                Problem(f"{side}.{name}", f"column {columns[name]!r} is missing{_nearest(columns[name], value)}")
+            )
     return {name: item for name, item in found.items() if item is not ABSENT}, problems
 
 
 def _nearest(column: str, value: Mapping[str, Any]) -> str:
     """The columns there are, and the one that was probably meant."""
     inner = [value[n] for n in ("inputs", "outputs", "metadata") if isinstance(value.get(n), Mapping)]
-    names = [str(name) for place in (value, *inner) for name in place]
+    names = []
+    for place in (value, *inner):
+        for name in place:
+            names.append(str(name))
     close = get_close_matches(column, names, n=1) or get_close_matches(_head(column), names, n=1)
     meant = f"; did you mean {close[0]!r}?" if close and close[0] != _head(column) else ""
     return f"{meant or ';'} there are {', '.join(dict.fromkeys(names))}"
@@ -310,7 +318,10 @@ def _said(message: Mapping[str, Any]) -> Any:
     content = message.get("content")
     if not isinstance(content, list):
         return content
-    texts = [block["text"] for block in content if isinstance(block, Mapping) and isinstance(block.get("text"), str)]
+    texts = []
+    for block in content:
+        if isinstance(block, Mapping) and isinstance(block.get("text"), str):
+            texts.append(block["text"])
     return "".join(texts) if len(texts) == len(content) else content
 
 
@@ -366,9 +377,10 @@ def _output_problems(
         names = ["answer"]
     else:
         names = list(outputs) if all(_no_reference(v) for v in outputs.values()) else []
-    found = [
-        Problem(f"outputs.{n}", "empty: there is nothing to compare with") for n in names if _no_reference(outputs[n])
-    ]
+    found = []
+    for n in names:
+        if _no_reference(outputs[n]):
+            found.append(Problem(f"outputs.{n}", "empty: there is nothing to compare with"))
     return found + _broken_text(outputs, "outputs")
 
 
@@ -380,11 +392,11 @@ def _no_reference(value: Any) -> bool:
 
 def _broken_text(values: Mapping[str, Any], side: str) -> list[Problem]:
     """Half of a surrogate pair cannot be sent to any model."""
-    return [
-        Problem(f"{side}.{name}", "holds half of a surrogate pair (a broken \\u escape)")
-        for name, value in values.items()
-        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value)
-    ]
+    found: list[Problem] = []
+    for name, value in values.items():
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            found.append(Problem(f"{side}.{name}", "holds half of a surrogate pair (a broken \\u escape)"))
+    return found
 
 
 def _first_by_field(problems: list[Problem]) -> list[Problem]:

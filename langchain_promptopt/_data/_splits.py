@@ -338,7 +338,9 @@ def without_leaks(splits: Splits, *, drop_leaks: bool) -> tuple[Splits, list[str
         mend = "Remove one of each pair, or use --drop-leaks (drop_leaks=True) to remove them from train and dev."
         raise DataError(msg, mend=mend, leaks=[p.facts for p in pairs])
     gone = {id(p.first) for p in pairs}
-    kept: Splits = {name: [r for r in rows if id(r) not in gone] for name, rows in splits.items()}
+    kept: Splits = {}
+    for name, rows in splits.items():
+        kept[name] = [r for r in rows if id(r) not in gone]
     counts = {name: (len(rows), len(kept[name])) for name, rows in splits.items()}
     notes = [
         f"removed {before - after} row(s) of {name} that share input or group with test ({before} -> {after})"

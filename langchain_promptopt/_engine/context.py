@@ -415,5 +415,11 @@ class AddressedModel(Runnable[Any, AIMessage]):
 def _sendable(messages: Any) -> Any:
     """Messages without halves of surrogate pairs, which an answer may hold and no request can carry."""
     if isinstance(messages, list):
-        return [(role, whole_text(text)) if isinstance(text, str) else (role, text) for role, text in messages]
+        found = []
+        for role, text in messages:
+            if isinstance(text, str):
+                found.append((role, whole_text(text)))
+            else:
+                found.append((role, text))
+        return found
     return whole_text(messages) if isinstance(messages, str) else messages

@@ -153,7 +153,10 @@ def interleaved(run: Run, best: Candidate, attempt: int = 0) -> list[tuple[Candi
 
 def _earlier(run: Run, best: Candidate, attempt: int) -> list[tuple[Candidate, Cell]]:
     """Cells of the void attempts: paid for, so the ledger has to know of them."""
-    return [cell for before in range(attempt) for cell in interleaved(run, best, before)]
+    found: list[tuple[Candidate, Cell]] = []
+    for before in range(attempt):
+        found.extend(interleaved(run, best, before))
+    return found
 
 
 EXIT: Mapping[Outcomes, int] = {"improved": 0, "no_gain": 3, "inconclusive": 3, "budget": 4}

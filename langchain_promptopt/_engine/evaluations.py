@@ -215,11 +215,11 @@ class OutcomeTable:
             example_id: The row.
         """
         repeats = self._parts.get((candidate_id, split), ())
-        return [
-            self._whole(Cell(candidate_id, split, example_id, n), rows[example_id])
-            for n, rows in enumerate(repeats)
-            if example_id in rows
-        ]
+        found: list[Outcome] = []
+        for n, rows in enumerate(repeats):
+            if example_id in rows:
+                found.append(self._whole(Cell(candidate_id, split, example_id, n), rows[example_id]))
+        return found
 
     def scores(self, candidate_id: str, split: str) -> Iterator[tuple[str, list[Mapping[str, float]]]]:
         """Rows in the split's order, each with its scores by repeat; a dropped one has none."""
@@ -239,7 +239,11 @@ class OutcomeTable:
         repeats = self._parts.get((candidate_id, split), ())
         ids = [i for i in self.ids(candidate_id, split) if only is None or i in only]
         # in a fixed order: sums of floats depend on it, and replies arrive in any
-        spent = [self._spent(rows[i]) for i in ids for rows in repeats if i in rows]
+        spent = []
+        for i in ids:
+            for rows in repeats:
+                if i in rows:
+                    spent.append(self._spent(rows[i]))
         calls, tokens_in, tokens_out, read, usd, seconds = zip(*(s[2] for s in spent), strict=True) if spent else _NONE
         usage = usage_of((sum(calls), sum(tokens_in), sum(tokens_out), sum(read), sum(usd), sum(seconds)))
         return Totals(sum(s[0] for s in spent), sum(s[1] for s in spent), usage)
@@ -318,7 +322,11 @@ class Evaluations:
         """
         ids = list(example_ids)
         await self.settle(candidate, split, ids, repeats, alone=alone)
-        return [self._kept[Cell(candidate.id, split, i, r)] for i in ids for r in range(repeats)]
+        found: list[Outcome] = []
+        for i in ids:
+            for r in range(repeats):
+                found.append(self._kept[Cell(candidate.id, split, i, r)])
+        return found
 
     async def settle(
         self, candidate: Candidate, split: str, example_ids: Iterable[str], repeats: int = 1, *, alone: bool = False

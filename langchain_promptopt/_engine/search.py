@@ -188,7 +188,9 @@ class Search:
 
     async def _children(self, step: Step, plan: Plan) -> list[Candidate]:
         """The children of all proposals that go on to dev: written, pruned, and tried where the recipe wants it."""
-        proposals = [p for _, made in plan.families for p in made]
+        proposals: list[Proposal] = []
+        for _, made in plan.families:
+            proposals.extend(made)
         written = await together(self._written(p, early=plan.early) for p in proposals)
         if not plan.early:
             self.spending.release(step.t)  # from here on each row is claimed when it is asked for

@@ -314,10 +314,9 @@ def _draft_inputs(piece: Workpiece) -> dict[str, Any]:
 
 def _splice_outputs(children: Sequence[Candidate], refused: Sequence[Rejection]) -> dict[str, Any]:
     """Children with their prompts and edits, and the rule that refused each of the others."""
-    made = [
-        {"candidate_id": c.id, "prompts": c.prompts.as_json(), "edits": [e.as_json() for e in c.edits]}
-        for c in children
-    ]
+    made = []
+    for c in children:
+        made.append({"candidate_id": c.id, "prompts": c.prompts.as_json(), "edits": [e.as_json() for e in c.edits]})
     return {"children": made, "refused": [{"rule": r.rule, "detail": r.detail} for r in refused]}
 
 

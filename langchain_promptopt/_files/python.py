@@ -58,7 +58,9 @@ def indented(value: str, old: str, new: str, how: str) -> str | None:
     bare_start = how == "cleandoc" and first == 0
     with_margin = [lines[i] for i in full if i or not bare_start]
     margin = min((line[: len(line) - len(line.lstrip())] for line in with_margin), key=len, default="")
-    body = [(margin if line.strip() and (i or not bare_start) else "") + line for i, line in enumerate(wanted)]
+    body = []
+    for i, line in enumerate(wanted):
+        body.append((margin if line.strip() and (i or not bare_start) else "") + line)
     made = "\n".join([*lines[:first], *body, *lines[last + 1 :]])
     before, _, after = UNINDENT[how](value).partition(old)
     return made if UNINDENT[how](made) == f"{before}{new}{after}" else None

@@ -109,7 +109,12 @@ def rewrite_yaml(source: str, old: str, new: str, where: str, part: str = "") ->
     start += len(_PROPERTIES.match(source, start, end)[0])  # type: ignore[index]  # matches the empty text too
     before = [one.value for one in _scalars(root)]
     nodes = list(_scalars(root))
-    wanted = [new if one is node else value for one, value in zip(nodes, before, strict=True)]
+    wanted = []
+    for one, value in zip(nodes, before, strict=True):
+        if one is node:
+            wanted.append(new)
+        else:
+            wanted.append(value)
     for made in _variants(source[start:end], node, old, new, source):
         candidate = source[:start] + made + source[end:]
         if _values(candidate, None) == wanted:

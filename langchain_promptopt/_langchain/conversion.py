@@ -246,7 +246,10 @@ def _(node: FewShotPromptWithTemplates, texts: Iterator[str]) -> FewShotPromptWi
 
 
 def _each(template: PromptTemplate, rows: list[dict[str, Any]]) -> list[str]:
-    return [template.format(**{k: row[k] for k in template.input_variables}) for row in rows]
+    found: list[str] = []
+    for row in rows:
+        found.append(template.format(**{k: row[k] for k in template.input_variables}))
+    return found
 
 
 def _examples(node: Any, render: Any, names: Iterable[str] = ()) -> Message:

@@ -111,20 +111,24 @@ _Title: TypeAlias = tuple[int, str, int]
 
 def _titles(text: str) -> list[_Title]:
     starts = _line_starts(text)
-    return [
-        (int(opening.tag[1]), " ".join(inline.content.split()), starts[opening.map[0]])
-        for opening, inline in pairwise(_parsed(text))
-        if opening.type == "heading_open" and opening.level == 0 and opening.map
-    ]
+    found: list[_Title] = []
+    for opening, inline in pairwise(_parsed(text)):
+        if opening.type == "heading_open" and opening.level == 0 and opening.map:
+            found.append((int(opening.tag[1]), " ".join(inline.content.split()), starts[opening.map[0]]))
+    return found
 
 
 def _sections(titles: Sequence[_Title], length: int, ends: Sequence[_Title] | None = None) -> tuple[Heading, ...]:
     """Each heading with its section, which ends before the next of `ends` of its level or above."""
     closing = titles if ends is None else ends
-    return tuple(
-        Heading(level, title, at, next((stop for other, _, stop in closing if stop > at and other <= level), length))
-        for level, title, at in titles
-    )
+    found: list[Heading] = []
+    for level, title, at in titles:
+        found.append(
+            Heading(
+                level, title, at, next((stop for other, _, stop in closing if stop > at and other <= level), length)
+            )
+        )
+    return tuple(found)
 
 
 def _parsed(text: str) -> Sequence[Token]:
@@ -169,10 +173,15 @@ def _freeze_section(prompts: PromptSet, rule: str) -> PromptSet:
     if not any(h.key == wanted[0].key for _, _, seen in found for h in seen):
         # Only then: a heading that Markdown sees wins over one of the same name inside a tag.
         found = [(p, i, headings_in_tags(m.template)) for p, i, m in _messages(prompts)]
-    known = [h.text for _, _, m in _messages(prompts) for h in (*headings(m.template), *headings_in_tags(m.template))]
+    known = []
+    for _, _, m in _messages(prompts):
+        for h in (*headings(m.template), *headings_in_tags(m.template)):
+            known.append(h.text)
     near = nearest(rule, known, cutoff=0.0)
     mend = f"The nearest heading is {near!r}." if near else "The prompts have no headings."
-    ranges = [(p, i, [(h.start, h.end) for h in seen if h.key == wanted[0].key]) for p, i, seen in found]
+    ranges = []
+    for p, i, seen in found:
+        ranges.append((p, i, [(h.start, h.end) for h in seen if h.key == wanted[0].key]))
     return _with_ranges(prompts, ranges, rule, mend)
 
 

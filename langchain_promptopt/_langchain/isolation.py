@@ -120,9 +120,17 @@ def isolation_of(task: Any, given: Given = None) -> Isolation:
 
 def _history_ids(path: str, bot: Any) -> dict[str, type]:
     """The ids of a message history that tell conversations apart; all of them where no name says which do."""
-    specs = {spec.id: spec.annotation if isinstance(spec.annotation, type) else str for spec in bot.config_specs}
+    specs = {}
+    for spec in bot.config_specs:
+        if isinstance(spec.annotation, type):
+            specs[spec.id] = spec.annotation
+        else:
+            specs[spec.id] = str
     named = {spec.id: specs.get(spec.id, str) for spec in bot.history_factory_config}
-    conversations = {n: kind for n, kind in named.items() if any(word in n.lower() for word in _ID_WORDS)}
+    conversations = {}
+    for n, kind in named.items():
+        if any(word in n.lower() for word in _ID_WORDS):
+            conversations[n] = kind
     if not inspect.signature(bot.get_session_history).parameters:
         raise _shared(path, bot, "its get_session_history takes no id, so all examples share one history")
     first, second = (_history(bot, {name: _fresh(kind) for name, kind in named.items()}) for _ in range(2))

@@ -228,7 +228,10 @@ def _plain(value: SecretStr | SecretBytes) -> str:
 
 def _texts(value: Any) -> set[str]:
     if isinstance(value, Mapping):
-        return {text for inner in value.values() for text in _texts(inner)}
+        found: set[str] = set()
+        for inner in value.values():
+            found.update(_texts(inner))
+        return found
     return {value} if isinstance(value, str) else set()
 
 

@@ -453,12 +453,14 @@ class ChainTarget:
 
     def _outside_notes(self) -> tuple[str, ...]:
         counts = {name: rendered_outside(f.template) for name, f in self.places.items()}
-        return tuple(
-            f"prompt {name!r} was also rendered {count} times where no candidate reaches it: by other callers, or in "
-            "a thread that does not inherit the context"
-            for name, count in counts.items()
-            if count
-        )
+        found: list[str] = []
+        for name, count in counts.items():
+            if count:
+                found.append(
+                    f"prompt {name!r} was also rendered {count} times where no candidate reaches it: by other callers, "
+                    "or in a thread that does not inherit the context"
+                )
+        return tuple(found)
 
     def steps_of(self, runs: Sequence[Any]) -> list[Any]:
         """The runs that LangSmith shows as the children of a call's own run: a function is that run itself."""

@@ -150,7 +150,9 @@ def _replace(owner: Any, name: str, change: Change, passed: Pass) -> Callable[[]
 def _batch(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     """`generate(messages, ...)`: a list of conversations."""
     given = args[0] if args else kwargs["messages"]
-    changed = [[_message(passed, message) for message in conversation] for conversation in given]
+    changed = []
+    for conversation in given:
+        changed.append([_message(passed, message) for message in conversation])
     return ((changed, *args[1:]), kwargs) if args else (args, kwargs | {"messages": changed})
 
 

@@ -99,11 +99,10 @@ def winners(record: RunRecord, events: Sequence[Mapping[str, Any]]) -> dict[str,
 
 def _rows(events: Sequence[Mapping[str, Any]], candidate: str) -> list[Mapping[str, Any]]:
     """The newest result of each cell of a candidate: split, example and repeat."""
-    cells = {
-        (e["data"]["split"], e["data"]["example_id"], e["data"].get("repeat", 0)): e
-        for e in events
-        if e["type"] == "scored" and e["data"]["candidate_id"] == candidate
-    }
+    cells = {}
+    for e in events:
+        if e["type"] == "scored" and e["data"]["candidate_id"] == candidate:
+            cells[(e["data"]["split"], e["data"]["example_id"], e["data"].get("repeat", 0))] = e
     return [cells[key] for key in sorted(cells)]
 
 
@@ -149,7 +148,9 @@ class _Experiment:
         runs = [self._run(event, examples) for event in rows]
         for at in range(0, len(runs), _AT_ONCE):
             self._send(what, "/runs/batch", {"post": runs[at : at + _AT_ONCE], "patch": []})
-        feedback = [f for event, run in zip(rows, runs, strict=True) for f in self._feedback(event, run)]
+        feedback = []
+        for event, run in zip(rows, runs, strict=True):
+            feedback.extend(self._feedback(event, run))
         feedback += self._summed(rows)
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             for _ in pool.map(lambda body: self._send(what, "/feedback", body), feedback):
@@ -209,19 +210,21 @@ class _Experiment:
 
     def _feedback(self, event: Mapping[str, Any], run: Mapping[str, Any]) -> list[dict[str, Any]]:
         data = event["data"]
-        return [
-            {
-                "id": str(uuid5(UUID(run["id"]), key)),
-                "run_id": run["id"],
-                "trace_id": run["trace_id"],
-                "session_id": self.id,
-                "key": key,
-                "score": score,
-                "comment": data.get("comments", {}).get(key),
-                "feedback_source": {"type": "model", "metadata": {"promptopt_run_id": self.record.run_id}},
-            }
-            for key, score in data["scores"].items()
-        ]
+        found: list[dict[str, Any]] = []
+        for key, score in data["scores"].items():
+            found.append(
+                {
+                    "id": str(uuid5(UUID(run["id"]), key)),
+                    "run_id": run["id"],
+                    "trace_id": run["trace_id"],
+                    "session_id": self.id,
+                    "key": key,
+                    "score": score,
+                    "comment": data.get("comments", {}).get(key),
+                    "feedback_source": {"type": "model", "metadata": {"promptopt_run_id": self.record.run_id}},
+                }
+            )
+        return found
 
     def _summed(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Feedback on the whole experiment: each metric's mean over each split, and the summary evaluators' results.

@@ -425,7 +425,9 @@ def _verdicts(found: Any, key: str) -> list[dict[str, Any]]:
         msg = f"the judge {key!r} gave no score: {found!r:.200}"
         raise EvaluatorError(msg, key=key)
     alone = len(fields) == 1
-    return [
-        {"key": key if alone else name, "comment": comment, ("value" if isinstance(value, str) else "score"): value}
-        for name, value in fields.items()
-    ]
+    out: list[dict[str, Any]] = []
+    for name, value in fields.items():
+        out.append(
+            {"key": key if alone else name, "comment": comment, ("value" if isinstance(value, str) else "score"): value}
+        )
+    return out

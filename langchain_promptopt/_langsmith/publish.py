@@ -36,7 +36,10 @@ class Winner:
 
     def changed(self) -> list[tuple[Prompt, Prompt]]:
         """Old and new of every prompt that is different now. Raises UsageError when none is."""
-        pairs = [(old, new) for old, new in zip(self.baseline, self.best, strict=True) if _texts(old) != _texts(new)]
+        pairs = []
+        for old, new in zip(self.baseline, self.best, strict=True):
+            if _texts(old) != _texts(new):
+                pairs.append((old, new))
         if not pairs:
             msg = "there is nothing to push: the prompt did not change"
             raise UsageError(msg, where=f"run {self.run_id}")

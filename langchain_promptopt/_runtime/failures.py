@@ -410,7 +410,10 @@ def _was_cut(error: BaseException) -> bool:
 
 def _protocol_kind(error: BaseException) -> str | None:
     """`connection` where the client made up a status for bytes that are not HTTP, as aiohttp does."""
-    names = {cls.__name__ for inner in inner_errors(error) for cls in type(inner).__mro__}
+    names = set()
+    for inner in inner_errors(error):
+        for cls in type(inner).__mro__:
+            names.add(cls.__name__)
     return "connection" if "HttpProcessingError" in names else None
 
 

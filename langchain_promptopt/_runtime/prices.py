@@ -162,18 +162,20 @@ def _listed(model_id: str) -> Price | TieredPrice | None:
 
 
 def _read_price(listed: Any) -> Price | TieredPrice | None:
-    parts = {
-        ours: _read_tiers(getattr(listed, theirs, None))
-        for ours, theirs in (
-            ("input", "input_mtok"),
-            ("output", "output_mtok"),
-            ("cache_read", "cache_read_mtok"),
-            ("cache_write", "cache_write_mtok"),
-        )
-    }
+    parts = {}
+    for ours, theirs in (
+        ("input", "input_mtok"),
+        ("output", "output_mtok"),
+        ("cache_read", "cache_read_mtok"),
+        ("cache_write", "cache_write_mtok"),
+    ):
+        parts[ours] = _read_tiers(getattr(listed, theirs, None))
     if not parts["input"] or not parts["output"] or getattr(listed, "requests_kcount", None) is not None:
         return None
-    starts = sorted({start for tiers in parts.values() for start in tiers})
+    found: set[int] = set()
+    for tiers in parts.values():
+        found.update(tiers)
+    starts = sorted(found)
     steps = tuple((start, Price(**{name: _at(tiers, start) for name, tiers in parts.items()})) for start in starts)  # type: ignore[arg-type]  # input and output are there
     return steps[0][1] if len(steps) == 1 else TieredPrice(steps)
 

@@ -67,7 +67,10 @@ def subtract(start: int, end: int, frozen: Sequence[Range]) -> list[Range]:
 @lru_cache(maxsize=64)
 def editable_words(text: str, frozen: tuple[Range, ...]) -> tuple[Range, ...]:
     """Words outside normal ranges `frozen`; a word that frozen text cuts counts by its free parts."""
-    return tuple(w for a, b in gaps(frozen, len(text)) for w in words_between(text, a, b))
+    found: list[Range] = []
+    for a, b in gaps(frozen, len(text)):
+        found.extend(words_between(text, a, b))
+    return tuple(found)
 
 
 # Several messages laid end to end

@@ -91,7 +91,10 @@ def guess_language(text: str) -> str:
     """
     bare = without_code(text).lower()
     words = [bare[a:b] for a, b in word_ranges(bare)]
-    hits = sorted(((sum(w in known for w in words), name) for name, known in _VOCABULARY.items()), reverse=True)
+    found = []
+    for name, known in _VOCABULARY.items():
+        found.append((sum(w in known for w in words), name))
+    hits = sorted(found, reverse=True)
     (best, language), (second, _) = hits[:2]
     return language if best >= _FEWEST_HITS and best >= 2 * second else ""
 

@@ -102,7 +102,10 @@ class Frame:
     @cached_property
     def inside(self) -> frozenset[str]:
         """What reads as a variable inside a span already; it is plain text there."""
-        return frozenset(p for a, b in self.spans for p in placeholders(self.text[a:b], self.format))
+        found: set[str] = set()
+        for a, b in self.spans:
+            found.update(placeholders(self.text[a:b], self.format))
+        return frozenset(found)
 
 
 _GAP = -1
@@ -328,7 +331,11 @@ def _unwrap_json(body: str, frame: Frame, tag: str) -> Recovered | Rejection | N
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     results = {str(k): _recover(v, frame, tag) for k, v in members if isinstance(v, str) and v.strip()}
     read = {k: r for k, r in results.items() if isinstance(r, Recovered)}
-    choices = [pool[k] for pool in (read, results) for k in _PROMPT_KEYS if k in pool]
+    choices = []
+    for pool in (read, results):
+        for k in _PROMPT_KEYS:
+            if k in pool:
+                choices.append(pool[k])
     if len(read) == 1:
         return next(iter(read.values()))
     return choices[0] if choices else Rejection("no_slot", "no single field of the JSON reply holds the prompt")

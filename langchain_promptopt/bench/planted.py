@@ -91,7 +91,10 @@ def _resampled(n: int, statistic: Callable[[Sequence[int]], float], seed: int) -
     if not n:
         return Interval(0.0, 0.0, 0.0, 0)
     rng = Random(seed)
-    draws = sorted(statistic([rng.randrange(n) for _ in range(n)]) for _ in range(_DRAWS))
+    found = []
+    for _ in range(_DRAWS):
+        found.append(statistic([rng.randrange(n) for _ in range(n)]))
+    draws = sorted(found)
     return Interval(statistic(range(n)), draws[int(0.025 * _DRAWS)], draws[int(0.975 * _DRAWS) - 1], n)
 
 

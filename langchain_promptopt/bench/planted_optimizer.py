@@ -340,11 +340,10 @@ class Writer:
         return json.dumps(out)
 
     def _slot(self, start: int, end: int) -> tuple[str, str]:
-        mine = [
-            self._by_hand(ch)
-            for ch in self.changes
-            if start <= ch.start and ch.end <= end and self.hand.random() >= numbers.LEAVE_OUT * self.heat
-        ]
+        mine = []
+        for ch in self.changes:
+            if start <= ch.start and ch.end <= end and self.hand.random() >= numbers.LEAVE_OUT * self.heat:
+                mine.append(self._by_hand(ch))
         mine += [ch for ch in self._frame_marks() if start <= ch.start and ch.end <= end]
         if start == end:
             return (mine[0].new.strip(), mine[0].why) if mine else ("", "")
@@ -353,17 +352,18 @@ class Writer:
                 :1
             ]
         touched = {at for ch in mine for at in range(ch.start, ch.end)}
-        lost = [
-            Change(a, b, self.hand.choice(VALUES) if w == u.value else "it", founded=False)
-            for u in self.units
-            for a, b, w in u.words
-            if w
-            and w in (u.topic, u.value)
-            and start <= a
-            and b <= end
-            and a not in touched
-            and self.hand.random() < self._loss() * numbers.COLLATERAL
-        ]
+        lost = []
+        for u in self.units:
+            for a, b, w in u.words:
+                if (
+                    w
+                    and w in (u.topic, u.value)
+                    and start <= a
+                    and b <= end
+                    and a not in touched
+                    and self.hand.random() < self._loss() * numbers.COLLATERAL
+                ):
+                    lost.append(Change(a, b, self.hand.choice(VALUES) if w == u.value else "it", founded=False))
         why = "; ".join(ch.why for ch in mine if ch.why)
         return applied(self.request.prompt, _apart([*mine, *lost]), start, end), why
 
@@ -371,7 +371,12 @@ class Writer:
         """The change as it is written down: sometimes with a wrong value."""
         if self.hand.random() >= numbers.MISWRITE * (1 - self._skill):
             return change
-        words = [self.hand.choice(VALUES) if w.strip(".;") in VALUES else w for w in change.new.split(" ")]
+        words = []
+        for w in change.new.split(" "):
+            if w.strip(".;") in VALUES:
+                words.append(self.hand.choice(VALUES))
+            else:
+                words.append(w)
         return replace(change, new=" ".join(words), founded=False)
 
     def _meddled(self, unit: Unit, start: int, end: int) -> Change:

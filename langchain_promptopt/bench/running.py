@@ -186,9 +186,10 @@ def word_order_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
 
 
 def _words(text: str) -> list[str]:
-    return [
-        w.strip(".,;:'\"()").lower() for w in re.sub(r"^\s*(?:[-*]|\d+[.)])\s+", "", text).replace(",", " ").split()
-    ]
+    found: list[str] = []
+    for w in re.sub(r"^\s*(?:[-*]|\d+[.)])\s+", "", text).replace(",", " ").split():
+        found.append(w.strip(".,;:'\"()").lower())
+    return found
 
 
 def _text(value: Any) -> str:
@@ -309,7 +310,11 @@ def task_of(name: str, folder: str | Path | None, seed: int = 0) -> Task:
     rows = _from_folder(name, Path(folder)) if folder is not None else _from_hub(name)
     cut = {s: _some(r, SIZES[s], seed, name, s) for s, r in rows.items()}
     kinds = {str(r.get("metadata", {}).get("answer_type", "label")) for r in cut["dev"]}
-    labels = sorted({str(r["outputs"]["answer"]) for split in cut.values() for r in split})
+    found = set()
+    for split in cut.values():
+        for r in split:
+            found.add(str(r["outputs"]["answer"]))
+    labels = sorted(found)
     return Task(name, cut, next(iter(kinds)), tuple(labels))
 
 
@@ -323,9 +328,10 @@ def _from_folder(name: str, folder: Path) -> dict[str, list[Row]]:
     if not (where / "dev.jsonl").exists():
         msg = f"there is no task {name!r} in the folder"
         raise DataError(msg, where=str(where), mend="A task is a folder with train.jsonl, dev.jsonl and test.jsonl.")
-    return {
-        s: [json.loads(line) for line in (where / f"{s}.jsonl").read_text("utf-8").splitlines() if line] for s in SIZES
-    }
+    found: dict[str, list[Row]] = {}
+    for s in SIZES:
+        found[s] = [json.loads(line) for line in (where / f"{s}.jsonl").read_text("utf-8").splitlines() if line]
+    return found
 
 
 def _from_hub(name: str) -> dict[str, list[Row]]:
@@ -352,7 +358,10 @@ def _records(hub: Hub, config: str | None, split: str) -> list[dict[str, Any]]:
 
     found = load_dataset(hub.path, config, split=split)
     named = {c: found.features[c].int2str for c in hub.decoded if hasattr(found.features.get(c), "int2str")}
-    return [{c: named[c](v) if c in named else v for c, v in record.items()} for record in found]
+    out: list[dict[str, Any]] = []
+    for record in found:
+        out.append({c: named[c](v) if c in named else v for c, v in record.items()})
+    return out
 
 
 def _row_of(hub: Hub, record: Mapping[str, Any]) -> Row:

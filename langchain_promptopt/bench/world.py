@@ -180,9 +180,10 @@ def units_of(text: str) -> tuple[Unit, ...]:
         if not m.group().strip(" .;"):
             continue
         start = m.start() + len(m.group()) - len(m.group().lstrip())
-        words = tuple(
-            (start + w.start(), start + w.end(), w.group().lower()) for w in _WORD.finditer(m.group().lstrip())
-        )
+        found = []
+        for w in _WORD.finditer(m.group().lstrip()):
+            found.append((start + w.start(), start + w.end(), w.group().lower()))
+        words = tuple(found)
         said = [w for _, _, w in words]
         out.append(
             Unit(
@@ -312,10 +313,9 @@ class World:
     def _written(self, faults: Mapping[str, Planted]) -> str:
         rng = self.rng("style")
         bad_frame = self.settings.rewrite and bool(faults)
-        said = [
-            sentence(t, v, rng, short=self.settings.words < 20, old=bad_frame, fault=_fault(faults.get(t)))
-            for t, v in self.truth.items()
-        ]
+        said = []
+        for t, v in self.truth.items():
+            said.append(sentence(t, v, rng, short=self.settings.words < 20, old=bad_frame, fault=_fault(faults.get(t))))
         if self.settings.words < 20:
             return " ".join([*said, "Politely."])
         return "\n\n".join(" ".join(said[i : i + 5]) for i in range(0, len(said), 5))
@@ -328,7 +328,9 @@ class World:
     @cached_property
     def rows(self) -> Mapping[str, tuple[Example, ...]]:
         """All splits."""
-        made = {split: [self._row(split, i) for i in range(n)] for split, n in ROWS.items()}
+        made = {}
+        for split, n in ROWS.items():
+            made[split] = [self._row(split, i) for i in range(n)]
         return {split: tuple(rows) for split, rows in made.items()}
 
     def _row(self, split: str, i: int) -> Example:

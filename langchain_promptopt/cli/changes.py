@@ -27,9 +27,10 @@ def prompt_of(data: Mapping[str, Any]) -> Prompt:
     """A prompt as the journal carries it, as a value."""
     from langchain_promptopt.types import Message, Prompt
 
-    messages = tuple(
-        Message(m["role"], m["template"], m.get("template_format", data["template_format"])) for m in data["messages"]
-    )
+    found = []
+    for m in data["messages"]:
+        found.append(Message(m["role"], m["template"], m.get("template_format", data["template_format"])))
+    messages = tuple(found)
     return Prompt(data["name"], messages, data.get("source", ""))
 
 

@@ -40,7 +40,9 @@ def methods(*, name: Name = None, train: Train = 50, dev: Dev = 100, as_json: Js
         _show_one(found[0], recipes[name])
         return 0
     axes = {n: recipe.axes() for n, recipe in recipes.items()}
-    what = [[m["name"], *(_short(axes[m["name"]][a]) for a in _WHAT), m["source"]] for m in found]
+    what = []
+    for m in found:
+        what.append([m["name"], *(_short(axes[m["name"]][a]) for a in _WHAT), m["source"]])
     how = [
         [m["name"], _writes(axes[m["name"]]), *(_short(axes[m["name"]][a]) for a in _HOW), *_calls(m["expected"])]
         for m in found
@@ -117,8 +119,16 @@ def _method(name: str, recipe: Any, train: int, dev: int) -> dict[str, Any]:
 
 def _calls(expected: dict[str, dict[str, int]]) -> list[str]:
     """Likely calls, and at most how many where that is more."""
-    levels = [[expected[level][role] for level in ("likely", "high")] for role in ("task", "optimizer")]
-    return [f"{likely:,}" if likely == high else f"{likely:,} to {high:,}" for likely, high in levels]
+    levels = []
+    for role in ("task", "optimizer"):
+        levels.append([expected[level][role] for level in ("likely", "high")])
+    found: list[str] = []
+    for likely, high in levels:
+        if likely == high:
+            found.append(f"{likely:,}")
+        else:
+            found.append(f"{likely:,} to {high:,}")
+    return found
 
 
 def _writes(axes: dict[str, Any]) -> str:

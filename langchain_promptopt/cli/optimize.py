@@ -73,10 +73,9 @@ def init(
     config = given.load(without_file=True)
     config.require("task", "data.source")
     found = first_settings(config, given.overrides)
-    values = {
-        section: {k: relative_to(v, out.parent) if isinstance(v, str) else v for k, v in keys.items()}
-        for section, keys in found.values.items()
-    }
+    values = {}
+    for section, keys in found.values.items():
+        values[section] = {k: relative_to(v, out.parent) if isinstance(v, str) else v for k, v in keys.items()}
     out.write_text(toml_text(values, found.remarks), encoding="utf-8")
     data: dict[str, Any] = {
         "file": str(out),

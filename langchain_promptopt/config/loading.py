@@ -142,20 +142,30 @@ def nearest(key: Key, model: type[BaseModel]) -> str:
     """
     sections = _sections(model)
     options = sections.get(key[0], ()) if len(key) > 1 else tuple(sections)
-    dotted = {".".join((key[0], o)) if len(key) > 1 else o for o in options}
-    elsewhere = {f"{section}.{name}" for section, names in sections.items() for name in names if name == key[-1]}
+    dotted = set()
+    for o in options:
+        if len(key) > 1:
+            dotted.add(".".join((key[0], o)))
+        else:
+            dotted.add(o)
+    elsewhere = set()
+    for section, names in sections.items():
+        for name in names:
+            if name == key[-1]:
+                elsewhere.add(f"{section}.{name}")
     close = difflib.get_close_matches(".".join(key), sorted(dotted), n=1, cutoff=0.75) or sorted(elsewhere)[:1]
     close = close or difflib.get_close_matches(".".join(key), sorted(dotted or sections), n=1, cutoff=0.0)
     return f"Did you mean {close[0]!r}? Known here: {', '.join(options or sections)}."
 
 
 def _sections(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
-    return {
-        name: tuple(info.annotation.model_fields)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
-        else ()
-        for name, info in model.model_fields.items()
-    }
+    found: dict[str, tuple[str, ...]] = {}
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            found[name] = tuple(info.annotation.model_fields)
+        else:
+            found[name] = ()
+    return found
 
 
 CONFIG_NAME = "promptopt.toml"

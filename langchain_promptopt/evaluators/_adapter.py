@@ -355,7 +355,9 @@ async def score_all(
     categories: dict[str, str] = {}
     for evaluator in evaluators:
         found = await evaluator.score(example, output, run=run, inputs=inputs, steps=steps)
-        given = {k for known in keys.values() for k in known}
+        given: set[str] = set()
+        for known in keys.values():
+            given.update(known)
         if twice := given & {k for known in found.keys.values() for k in known}:
             msg = f"two evaluators gave the key `{min(twice)}`, the second is `{evaluator.key}`"
             mend = "Name them: evaluators={'first': ..., 'second': ...}."

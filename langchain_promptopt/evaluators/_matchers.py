@@ -276,7 +276,10 @@ def label_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
 
 def _same_label(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
     wanted = text_references(references, "label_match")
-    labels = sorted({known for label in wanted for known in known_opposites(label)})
+    found: set[str] = set()
+    for label in wanted:
+        found.update(known_opposites(label))
+    labels = sorted(found)
     return _of_labels("label_match", reply, wanted, labels, closed=len(labels) > len(wanted))
 
 

@@ -78,7 +78,10 @@ def _tree(function: Any) -> ast.AST | None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):  # a lambda in the middle of an expression is no source
         return None
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            found.append(node)
     return found[0] if found else None
 
 
@@ -153,7 +156,10 @@ class Metrics:
     @property
     def names(self) -> tuple[str, ...]:
         """All metrics known by now; an evaluator whose metrics are not known yet is listed by its own key."""
-        return tuple(name for key, names in self._keys.items() for name in names or [key])
+        found: list[str] = []
+        for key, names in self._keys.items():
+            found.extend(names or [key])
+        return tuple(found)
 
     @property
     def deciding(self) -> str | None:

@@ -157,7 +157,12 @@ _LONGEST = 400
 
 
 def _ascii_digits(text: str) -> str:
-    out = [str(unicodedata.decimal(c)) if c.isdecimal() and c > "9" else c for c in text]
+    out = []
+    for c in text:
+        if c.isdecimal() and c > "9":
+            out.append(str(unicodedata.decimal(c)))
+        else:
+            out.append(c)
     return _LATEX_FRACTION.sub(r"\1/\2", "".join(out).translate(_SIGNS).translate(_ARABIC)).replace("{,}", ",")
 
 
@@ -177,7 +182,9 @@ def _values(found: re.Match[str]) -> list[Fraction]:
     if len(groups) > 1 and _grouped(groups):
         groups = ["".join(groups)]
     groups[-1] += tail
-    numbers = [Fraction(f"{sign if i == 0 else ''}{g}") for i, g in enumerate(groups)]
+    numbers = []
+    for i, g in enumerate(groups):
+        numbers.append(Fraction(f"{sign if i == 0 else ''}{g}"))
     below = found["below"]
     if below is None:
         return numbers
@@ -194,7 +201,10 @@ def numbers_in(text: str) -> list[Fraction]:
     [Fraction(1234, 1), Fraction(-11, 2), Fraction(3, 1)]
     """
     plain = _CURRENCY_WORD.sub("", _ascii_digits(visible(text)))
-    return [number for found in _TOKEN.finditer(plain) for number in _values(found)]
+    out: list[Fraction] = []
+    for found in _TOKEN.finditer(plain):
+        out.extend(_values(found))
+    return out
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -247,7 +257,9 @@ def options_of(inputs: Any) -> dict[str, str]:
     text = _plain("\n".join(v for v in values if isinstance(v, str)))
     marks = [m for m in _BRACKETED.finditer(text) if m.group(1).isupper() and m.group().startswith("(")]
     ends = [*(m.start() for m in marks[1:]), len(text)][: len(marks)]
-    found = {m.group(1): text[m.end() : end].strip().partition("\n")[0] for m, end in zip(marks, ends, strict=True)}
+    found = {}
+    for m, end in zip(marks, ends, strict=True):
+        found[m.group(1)] = text[m.end() : end].strip().partition("\n")[0]
     if len(found) < 2:  # one option is no choice
         found = {m.group(1): m.group(2) for m in _LISTED.finditer(text)}
     return {letter: option.strip() for letter, option in found.items() if option.strip()}
@@ -306,11 +318,10 @@ def _only_letter(plain: str, known: Mapping[str, str]) -> str | None:
             return _by_text(plain, known)
         if (first := _leading(plain)) is not None:
             return first
-        letters = {
-            m.group(1)
-            for m in _LONE.finditer(plain)
-            if not _ARTICLE.match(plain[m.start() :]) and m.group(1) != "I" and (not known or m.group(1) in known)
-        }
+        letters = set()
+        for m in _LONE.finditer(plain):
+            if not _ARTICLE.match(plain[m.start() :]) and m.group(1) != "I" and (not known or m.group(1) in known):
+                letters.add(m.group(1))
     if not letters:
         return _by_text(plain, known)
     return letters.pop() if len(letters) == 1 else None

@@ -131,12 +131,13 @@ def know_labels(evaluators: Iterable[Evaluator], examples: Iterable[Example]) ->
             if isinstance(value, str | bool):
                 labels.setdefault(folded(as_text(value)), as_text(value))
     few = 1 < len(labels) <= max(2, len(rows) // 2)
-    return tuple(
-        _made(LabelMatch(tuple(sorted(labels.values())), e.key), e.key if e.named else None, e.scale)
-        if few and e.origin is label_match
-        else e
-        for e in evaluators
-    )
+    found: list[Evaluator] = []
+    for e in evaluators:
+        if few and e.origin is label_match:
+            found.append(_made(LabelMatch(tuple(sorted(labels.values())), e.key), e.key if e.named else None, e.scale))
+        else:
+            found.append(e)
+    return tuple(found)
 
 
 def _label(spec: Any) -> str:
@@ -260,7 +261,10 @@ class SummaryEvaluator:
                 value = await asyncio.to_thread(self.function, *args, **kwargs)
             found = results_of(await value if isinstance(value, Awaitable) else value, self.key)
         alone = len(found) == 1 and self.named
-        return [replace(r, key=self.key if alone or r.key is None else r.key) for r in found]
+        out: list[Returned] = []
+        for r in found:
+            out.append(replace(r, key=self.key if alone or r.key is None else r.key))
+        return out
 
 
 def resolve_summaries(specs: Any, *, import_from: Path | None = None) -> tuple[SummaryEvaluator, ...]:

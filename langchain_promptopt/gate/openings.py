@@ -100,7 +100,11 @@ def is_textual(value: Any) -> bool:
 
 def recorded_rows(rows: Iterable[RowMark]) -> list[str]:
     """Rows as records keep them: the hashes of the values that are read, joined."""
-    return sorted({"+".join(sorted(values)) for row in rows for values in row.read})
+    found: set[str] = set()
+    for row in rows:
+        for values in row.read:
+            found.add("+".join(sorted(values)))
+    return sorted(found)
 
 
 def rows_among(rows: Iterable[RowMark], recorded: frozenset[str]) -> int:
@@ -110,7 +114,10 @@ def rows_among(rows: Iterable[RowMark], recorded: frozenset[str]) -> int:
 
 def value_keys(values: Mapping[str, Any]) -> list[str]:
     """A hash of each value in its normal form; empty ones are left out where there are others."""
-    found = [content_hash(form, _SHORT) for value in values.values() if (form := normal_form(value)) not in _EMPTY]
+    found = []
+    for value in values.values():
+        if (form := normal_form(value)) not in _EMPTY:
+            found.append(content_hash(form, _SHORT))
     return sorted(set(found)) or [content_hash("", _SHORT)]
 
 

@@ -139,7 +139,9 @@ def pair_outcomes(
     cells: dict[str, list[_Pair]] = {}
     for key in sorted({*left, *right}):
         cells.setdefault(key[0], []).append(_Pair(left.get(key), right.get(key)))
-    pairs = [p for many in cells.values() for p in many]
+    pairs = []
+    for many in cells.values():
+        pairs.extend(many)
     rows = [_row(example, clusters[example], many, names) for example, many in cells.items()]
     lost = [_lost_row(example, clusters[example], many, names) for example, many in cells.items()]
     return Pairs(
@@ -192,7 +194,10 @@ def _row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequenc
     left: dict[str, tuple[float, ...]] = {}
     right: dict[str, tuple[float, ...]] = {}
     for metric in metrics:
-        both = [(a, b) for a, b in (p.scores(metric) for p in pairs) if a is not None and b is not None]
+        both = []
+        for a, b in (p.scores(metric) for p in pairs):
+            if a is not None and b is not None:
+                both.append((a, b))
         if both:
             left[metric], right[metric] = tuple(a for a, _ in both), tuple(b for _, b in both)
     whole = [(p.baseline, p.candidate) for p in pairs if p.baseline is not None and p.candidate is not None]
@@ -210,7 +215,11 @@ def _row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequenc
 def _lost_row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequence[str]) -> PairedRow:
     left = {}
     for metric in metrics:
-        alone = tuple(a for a, b in (p.scores(metric) for p in pairs) if a is not None and b is None)
+        found = []
+        for a, b in (p.scores(metric) for p in pairs):
+            if a is not None and b is None:
+                found.append(a)
+        alone = tuple(found)
         if alone:
             left[metric] = alone
     zeros = {metric: (0.0,) * len(values) for metric, values in left.items()}
@@ -259,7 +268,9 @@ class Contrast:
     def by_example(self) -> tuple[float, float, int, int]:
         """Means of both sides over rows, and on how many rows the candidate scored higher, and lower."""
         changes = [round(b - a, 12) for a, b in self.of_rows]
-        means = [fsum(row[side] for row in self.of_rows) / max(1, self.rows) for side in (0, 1)]
+        means = []
+        for side in (0, 1):
+            means.append(fsum(row[side] for row in self.of_rows) / max(1, self.rows))
         return means[0], means[1], sum(d > 0 for d in changes), sum(d < 0 for d in changes)
 
     @property

@@ -381,7 +381,9 @@ def decide(
     of_row, name = _deciding(gate, wanted)
     found = contrast(pairs.rows, name, of_row)
     primary, tested = primary_entry(found, level, margin=gate.min_improvement, worth=gate.worth)
-    guards = [guard_entry(contrast(pairs.rows, m, by_metric(m)), level, margin=g) for m, g in gate.guards.items()]
+    guards = []
+    for m, g in gate.guards.items():
+        guards.append(guard_entry(contrast(pairs.rows, m, by_metric(m)), level, margin=g))
     watched, warnings = _watch(pairs.rows, level)
     verdict, reason = _conclude(primary, guards, survives=_survives(pairs, gate, level, name, of_row))
     if verdict == "improved" and (why := _too_small(found, gate, opening)):

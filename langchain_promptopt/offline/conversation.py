@@ -149,11 +149,11 @@ def _goal(told: str) -> Goal:
 
 def _said(turns: Turns) -> list[str]:
     """Replies to earlier requests for reasons."""
-    return [
-        reply
-        for (role, asked), (_, reply) in pairwise(turns)
-        if role == "human" and _kind((role, asked)) in {"reasons", "inspect"}
-    ]
+    found: list[str] = []
+    for (role, asked), (_, reply) in pairwise(turns):
+        if role == "human" and _kind((role, asked)) in {"reasons", "inspect"}:
+            found.append(reply)
+    return found
 
 
 def section(text: str, name: str) -> str | None:
@@ -277,7 +277,10 @@ class Evidence:
 def evidence_of(request: Request) -> Evidence:
     """The request's rows as cases. Format examples count as errors where a reader of the prompt would err."""
     manual = read(request.prompt)
-    errors = [c for c in (_case(r, request.prompt, manual) for r in request.errors) if c.expected >= 0]
+    errors = []
+    for c in (_case(r, request.prompt, manual) for r in request.errors):
+        if c.expected >= 0:
+            errors.append(c)
     kept = [c for c in (_case(r, request.prompt, manual) for r in request.correct) if c.expected >= 0]
     for row in request.examples:
         case = _case(row, request.prompt, manual)
@@ -315,7 +318,10 @@ def _plain(value: Any) -> str:
 def leaves(value: Any) -> list[str]:
     """All leaves of a value as texts."""
     if isinstance(value, dict):
-        return [t for v in value.values() for t in leaves(v)]
+        found: list[str] = []
+        for v in value.values():
+            found.extend(leaves(v))
+        return found
     if isinstance(value, list | tuple):
         return [t for v in value for t in leaves(v)]
     return [] if value is None else [str(value)]
@@ -400,7 +406,10 @@ def telling_words(case: Case, evidence: Evidence, spent: frozenset[str]) -> list
 
 
 def _stems_of(cases: Iterable[Case]) -> frozenset[str]:
-    return frozenset(s for c in cases for s in stems(c.text))
+    found: set[str] = set()
+    for c in cases:
+        found.update(stems(c.text))
+    return frozenset(found)
 
 
 def _spoken_outside_labels(evidence: Evidence) -> frozenset[str]:

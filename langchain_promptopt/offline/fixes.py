@@ -57,9 +57,11 @@ def patched(text: str, patches: Iterable[Patch]) -> str:
 
 def collide(patches: Sequence[Patch], others: Sequence[Patch]) -> bool:
     """Whether any two overlap, or insert at one place."""
-    return any(
-        (a.start < b.end and b.start < a.end) or (a.start, a.end) == (b.start, b.end) for a in patches for b in others
-    )
+    for a in patches:
+        for b in others:
+            if (a.start < b.end and b.start < a.end) or (a.start, a.end) == (b.start, b.end):
+                return True
+    return False
 
 
 def fitted(text: str, patches: Sequence[Patch], slots: Sequence[Place] | None) -> tuple[Patch, ...] | None:
@@ -411,7 +413,9 @@ def fixes_for(case: Case, bench: Bench) -> list[Fix]:
     if judgement is None:
         return []
     words = telling_words(case, bench.evidence, bench.spent)
-    out = [f for r, met in judgement.fired for f in _rule_fixes(case, bench, r, met, words)]
+    out: list[Fix] = []
+    for r, met in judgement.fired:
+        out.extend(_rule_fixes(case, bench, r, met, words))
     out += _cue_fixes(case, bench, judgement, words)
     out += _own_rule_fixes(case, bench, words)
     out += _fallback_fixes(case, bench, judgement)
@@ -449,10 +453,14 @@ def _rule_fixes(case: Case, bench: Bench, r: int, met: Sequence[int], words: Seq
 def _akin(rule: Rule, met: Sequence[int], case: Case, bench: Bench) -> bool:
     """Whether the rule's words sound like the expected label's own name."""
     name = bench.evidence.manual.names[case.expected]
-    heard = {s for t in met for s in rule.triggers[t].stems}
-    return any(
-        a == b or (len(a) > 3 and len(b) > 3 and (a.startswith(b) or b.startswith(a))) for a in name for b in heard
-    )
+    heard: set[str] = set()
+    for t in met:
+        heard.update(rule.triggers[t].stems)
+    for a in name:
+        for b in heard:
+            if a == b or (len(a) > 3 and len(b) > 3 and (a.startswith(b) or b.startswith(a))):
+                return True
+    return False
 
 
 def _with_cues(
@@ -515,7 +523,10 @@ def _own_rule_fixes(case: Case, bench: Bench, words: Sequence[str]) -> Iterator[
     for rule in own[:2]:
         for n in (1, 2):
             yield Fix("add_trigger", (more_triggers(bench.prompt, rule, words[:n]),), because, 0.12 - 0.05 * n)
-    models = [r for r in manual.rules if not r.never and not r.exceptions and all(t.exact for t in r.triggers)]
+    models = []
+    for r in manual.rules:
+        if not r.never and not r.exceptions and all(t.exact for t in r.triggers):
+            models.append(r)
     if models and not own and bench.insertions:
         last = models[-1]
         mark = bench.prompt[bench.prompt.rfind("\n", 0, last.line[0]) + 1 : last.line[0]]
@@ -609,7 +620,9 @@ def repairs(bench: Bench, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
     """
     chosen: list[Fix] = []
     for case in bench.evidence.errors:
-        patches = [p for f in chosen for p in f.patches]
+        patches: list[Patch] = []
+        for f in chosen:
+            patches.extend(f.patches)
         if not case.misput and chosen and _right(bench, patches, [case]):
             continue
         best = _best(case, bench, mood, limits, patches)

@@ -96,7 +96,11 @@ def find_form(text: str, lines: list[Line]) -> Form:
 @lru_cache(maxsize=8192)
 def _traits(line: str) -> tuple[tuple[str, int, int, bool, str], ...]:
     """Traits a line speaks of: name, start, end, whether it asks for it, and the prefix it spells out."""
-    hits = sorted((m.start(), name, m) for name, pattern in _TRAITS for m in pattern.finditer(line))
+    found = []
+    for name, pattern in _TRAITS:
+        for m in pattern.finditer(line):
+            found.append((m.start(), name, m))
+    hits = sorted(found)
     return tuple(
         (name, at, m.end(), not _NEGATED.search(line[:at]), m["prefix"] if name == "prefix" else "")
         for at, name, m in hits
@@ -156,7 +160,10 @@ def read(text: str) -> Manual:
     own = {id(p.line) for p in pairs if p.body[1] > p.body[0] or p.line.item}
     rest = [line for line in lines if line.heading is None and id(line) not in own]
     names = tuple(label.name for label in labels)
-    rules = tuple(r for line in rest for r in rules_in(line, names))
+    found = []
+    for line in rest:
+        found.extend(rules_in(line, names))
+    rules = tuple(found)
     return _indexed(text, rest, labels, rules, default_label(rest, names))
 
 
@@ -206,7 +213,10 @@ def _sign(at: int, against: list[Place]) -> float:
 def _indexed(
     text: str, rest: list[Line], labels: tuple[Label, ...], rules: tuple[Rule, ...], fallback: Fallback | None
 ) -> Manual:
-    names = tuple(frozenset(topical(label.name.replace("_", " "))) or frozenset(stems(label.name)) for label in labels)
+    found = []
+    for label in labels:
+        found.append(frozenset(topical(label.name.replace("_", " "))) or frozenset(stems(label.name)))
+    names = tuple(found)
     weights, phrases = _weights(labels, names)
     index: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for r, rule in enumerate(rules):

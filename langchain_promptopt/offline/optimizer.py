@@ -202,7 +202,9 @@ class _Reply:
         """New text by slot number, for the slots that change."""
         request, prompt = self.request, self.request.prompt
         fixes = self.fixes()
-        patches = [p for f in fixes for p in f.patches]
+        patches: list[Patch] = []
+        for f in fixes:
+            patches.extend(f.patches)
         out: dict[int, Patch] = {}
         for n, (start, end) in enumerate(request.slots, 1):
             mine = [Patch(p.start - start, p.end - start, p.new) for p in patches if start <= p.start and p.end <= end]
@@ -222,7 +224,10 @@ class _Reply:
         out = {}
         for n, patch in self.slot_patches().items():
             start, end = self.request.slots[n - 1]
-            why = [f.reason for f in fixes if any(start <= p.start and p.end <= end for p in f.patches)]
+            why = []
+            for f in fixes:
+                if any(start <= p.start and p.end <= end for p in f.patches):
+                    why.append(f.reason)
             out[str(n)] = {"new": patch.new, "reason": " ".join(why)}
         if not out and self.request.slots:
             out["1"] = {"new": self.request.prompt[slice(*self.request.slots[0])], "reason": "nothing better is known"}

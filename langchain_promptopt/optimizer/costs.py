@@ -68,11 +68,11 @@ def judge_calls(plan: Plan) -> float:
 def first_tokens(plan: Plan) -> dict[str, float]:
     """What a call of each model is taken to use before any has told, by model name."""
     costs = call_costs(plan)
-    return {
-        model_name(model): costs[role].input_tokens + costs[role].output_tokens
-        for role, models in models_by_role(plan).items()
-        for model in models
-    }
+    found: dict[str, float] = {}
+    for role, models in models_by_role(plan).items():
+        for model in models:
+            found[model_name(model)] = costs[role].input_tokens + costs[role].output_tokens
+    return found
 
 
 def _cost(plan: Plan, models: Sequence[Any], tokens_in: float, tokens_out: float) -> CallCost:
@@ -88,7 +88,10 @@ def _told(plan: Plan) -> CallCost:
     costs = list(plan.settings.judges.values())
     calls = max(1, sum(c.calls for c in costs))
     prices = [plan.prices.price(c.model) for c in costs]
-    spent = [p.cost(c.input_tokens, c.output_tokens) for p, c in zip(prices, costs, strict=True) if p is not None]
+    spent = []
+    for p, c in zip(prices, costs, strict=True):
+        if p is not None:
+            spent.append(p.cost(c.input_tokens, c.output_tokens))
     usd = to_usd(sum(spent)) / calls if len(spent) == len(costs) else None
     return CallCost(sum(c.input_tokens for c in costs) / calls, sum(c.output_tokens for c in costs) / calls, usd)
 
@@ -118,22 +121,24 @@ def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> dict[
     calls = max(1, len(plan.baseline.prompts))  # a chain of several prompts makes a call for each
     costs = {**call_costs(plan), **(seen or {})}
     found = estimate_calls(replace(shape, target_calls=calls, judge_calls=judge_calls(plan)), costs)
-    return {
-        name: {"calls": dict(level.calls), "total": level.total_calls, "tokens": level.tokens, "usd": level.usd}
-        for name, level in (("low", found.low), ("likely", found.likely), ("high", found.high))
-    }
+    out: dict[str, Any] = {}
+    for name, level in (("low", found.low), ("likely", found.likely), ("high", found.high)):
+        out[name] = {"calls": dict(level.calls), "total": level.total_calls, "tokens": level.tokens, "usd": level.usd}
+    return out
 
 
 def retries_seen(plan: Plan) -> tuple[str, ...]:
     """Models of the user that try failed calls again by themselves, before our own tries (product 10.19)."""
     models = [("task", m) for m in plan.target.models]
     models += [("optimizer", plan.optimizer)] if plan.optimizer is not None else []
-    return tuple(
-        f"the {role} model {type(m).__name__} tries failed calls again by itself ({_tries(m)}), and each of our tries"
-        " repeats that; max_retries=0 leaves it to us"
-        for role, m in models
-        if _tries(m)
-    )
+    found: list[str] = []
+    for role, m in models:
+        if _tries(m):
+            found.append(
+                f"the {role} model {type(m).__name__} tries failed calls again by itself ({_tries(m)}), and each of our"
+                " tries repeats that; max_retries=0 leaves it to us"
+            )
+    return tuple(found)
 
 
 def _tries(model: Any) -> str:

@@ -36,7 +36,11 @@ def unseen(evaluators: Sequence[Evaluator]) -> tuple[str, ...]:
 
 def judge_models(evaluators: Sequence[Evaluator]) -> tuple[BaseLanguageModel[Any], ...]:
     """LangChain models that evaluators can get at; others are seen as they call."""
-    found = {id(model): model for e in evaluators if not e.inline for model in find_models(e.origin)}
+    found = {}
+    for e in evaluators:
+        if not e.inline:
+            for model in find_models(e.origin):
+                found[id(model)] = model
     return tuple(found.values())
 
 

@@ -70,11 +70,23 @@ def with_stored(specs: Any, settings: Settings) -> Any:
     if isinstance(specs, str):
         return _judge(specs, settings) if specs.startswith(PREFIX) else specs
     if isinstance(specs, Mapping):
-        return {k: with_stored(v, settings) if isinstance(v, _MAY_NAME) else v for k, v in specs.items()}
+        found = {}
+        for k, v in specs.items():
+            if isinstance(v, _MAY_NAME):
+                found[k] = with_stored(v, settings)
+            else:
+                found[k] = v
+        return found
     if isinstance(specs, Declared):
         return replace(specs, evaluator=with_stored(specs.evaluator, settings))
     if isinstance(specs, Iterable):
-        return [with_stored(s, settings) if isinstance(s, _MAY_NAME) else s for s in specs]
+        out = []
+        for s in specs:
+            if isinstance(s, _MAY_NAME):
+                out.append(with_stored(s, settings))
+            else:
+                out.append(s)
+        return out
     return specs
 
 
@@ -285,7 +297,10 @@ def _refuse_missing_files(data: DataSet, evaluators: Iterable[Evaluator]) -> Non
 
 def _refuse_searched(data: DataSet, settings: Settings) -> None:
     """Raise where the test holds rows on which the earlier run found the edits that are tried again."""
-    searched = frozenset(row for past in settings.start_edits for row in past.searched)
+    found: set[str] = set()
+    for past in settings.start_edits:
+        found.update(past.searched)
+    searched = frozenset(found)
     if not searched:
         return
     n = rows_among((RowMark.of(e.inputs, data.use.readings) for e in data["test"]), searched)
@@ -432,15 +447,18 @@ def _columns_of(data: DataSet) -> list[str]:
 
 def _unfilled(prompts: PromptSet, columns: Sequence[str]) -> list[str]:
     """Message objects with a column in braces: LangChain sends those unfilled."""
-    return [
-        f"message {i} of prompt {p.name!r} is a message object, so its {{{name}}} is sent as it is and never"
-        f' filled: write it as ("{message.role}", "{{{name}}}")'
-        for p in prompts
-        for i, message in enumerate(p.messages)
-        if message.template_format == "literal"
-        for name in columns
-        if f"{{{name}}}" in message.template
-    ]
+    found: list[str] = []
+    for p in prompts:
+        for i, message in enumerate(p.messages):
+            if message.template_format != "literal":
+                continue
+            braced = [name for name in columns if f"{{{name}}}" in message.template]
+            for name in braced:
+                found.append(
+                    f"message {i} of prompt {p.name!r} is a message object, so its {{{name}}} is sent as it is and never"
+                    f' filled: write it as ("{message.role}", "{{{name}}}")'
+                )
+    return found
 
 
 def _task_model(settings: Settings) -> BaseChatModel | None:

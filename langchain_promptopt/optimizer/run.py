@@ -584,7 +584,9 @@ async def _scores(
     sides = (run.baseline, part)
     spending, missing = Spending(run.ledger), 0
     for side in sides:
-        known = [o for outcomes in evaluations.known(side, "dev").values() for o in outcomes]
+        known = []
+        for outcomes in evaluations.known(side, "dev").values():
+            known.extend(outcomes)
         spending.learn_cost(known)
         missing += len(ids) - len(evaluations.ids(side, "dev"))
     if missing and not spending.claim(_CLAIM, cells=missing):
@@ -617,7 +619,9 @@ def _proposed(part: Candidate) -> Proposed:
 def _entry(metric: str, before: Mapping[str, float], after: Mapping[str, float]) -> Metric:
     """What the search rows say, in the shape of an entry of the gate's table."""
     shared = [i for i in before if i in after]
-    means = [sum(side[i] for i in shared) / max(1, len(shared)) for side in (before, after)]
+    means = []
+    for side in (before, after):
+        means.append(sum(side[i] for i in shared) / max(1, len(shared)))
     return {
         "metric": metric,
         "role": "search rows",

@@ -107,22 +107,24 @@ def jobs_json(jobs: Iterable[Job], run_id: str) -> list[dict[str, Any]]:
     Templates travel as text; roles, formats and partials are those of the worker's own task, which
     must be the same (its run id is compared).
     """
-    return [
-        {
-            "run_id": run_id,
-            "cell": {
-                "candidate_id": job.cell.candidate_id,
-                "split": job.cell.split,
-                "example_id": job.cell.example_id,
-                "repeat": job.cell.repeat,
-            },
-            "prompts": job.candidate.prompts.as_json(),
-            "inputs": dict(job.example.inputs),
-            "outputs": dict(job.example.outputs),
-            "metadata": dict(job.example.metadata),
-        }
-        for job in jobs
-    ]
+    found: list[dict[str, Any]] = []
+    for job in jobs:
+        found.append(
+            {
+                "run_id": run_id,
+                "cell": {
+                    "candidate_id": job.cell.candidate_id,
+                    "split": job.cell.split,
+                    "example_id": job.cell.example_id,
+                    "repeat": job.cell.repeat,
+                },
+                "prompts": job.candidate.prompts.as_json(),
+                "inputs": dict(job.example.inputs),
+                "outputs": dict(job.example.outputs),
+                "metadata": dict(job.example.metadata),
+            }
+        )
+    return found
 
 
 def jobs_from_json(data: Iterable[Mapping[str, Any]], baseline: PromptSet) -> list[Job]:
@@ -140,7 +142,9 @@ def jobs_from_json(data: Iterable[Mapping[str, Any]], baseline: PromptSet) -> li
 
 
 def _with_texts(baseline: PromptSet, given: Sequence[Mapping[str, Any]]) -> PromptSet:
-    texts = {p["name"]: [m["template"] for m in p["messages"]] for p in given}
+    texts = {}
+    for p in given:
+        texts[p["name"]] = [m["template"] for m in p["messages"]]
     if {p.name: len(p.messages) for p in baseline} != {name: len(found) for name, found in texts.items()}:
         msg = "a job's prompts are not those of this task"
         raise ConfigError(msg, where=", ".join(texts), mend="Give the worker the configuration and code of the run.")

@@ -243,10 +243,12 @@ class Ways:
     def lanes(self, plan: Plan) -> dict[str, Lane]:
         """The limiters that each role of this plan passes."""
         self._first |= first_tokens(plan)
-        return {
-            role: self._known.lane([(model_name(m), endpoint_of(m)) for m in found] or [(_UNSEEN, role)], self._ceiling)
-            for role, found in models_by_role(plan).items()
-        }
+        out: dict[str, Lane] = {}
+        for role, found in models_by_role(plan).items():
+            out[role] = self._known.lane(
+                [(model_name(m), endpoint_of(m)) for m in found] or [(_UNSEEN, role)], self._ceiling
+            )
+        return out
 
     def _made(self, name: str, _endpoint: str) -> Limiter:
         limit = self._limits.of(name)
@@ -513,7 +515,10 @@ def _tell_journal(emitter: Emitter, journal: Journal | MemoryStore, version: str
 
 
 def _rows(plan: Plan) -> list[Example]:
-    return [e for split in SPLITS for e in plan.data[split]]
+    found: list[Example] = []
+    for split in SPLITS:
+        found.extend(plan.data[split])
+    return found
 
 
 def _judge(plan: Plan, *, same_model: bool) -> GateJudge:

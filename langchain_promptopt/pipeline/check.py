@@ -174,8 +174,13 @@ async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
         found = await _judged_again(plan, ready, _paired(outcomes))
     finally:
         ready.close()
-    keys = sorted({k for o in outcomes for k in o.scores})
-    whole = {k: _mean([abs(_score(t.first, k) - _score(t.second, k)) for t in found]) for k in keys}
+    out: set[str] = set()
+    for o in outcomes:
+        out.update(o.scores)
+    keys = sorted(out)
+    whole = {}
+    for k in keys:
+        whole[k] = _mean([abs(_score(t.first, k) - _score(t.second, k)) for t in found])
     judged = {k: v for k in keys if (v := _of_judge(found, k)) is not None}
     return {
         "rows": len(found),
@@ -195,9 +200,11 @@ def _jobs(plan: Plan, rows: int) -> list[Job]:
     """Cells of rows drawn at random: files are often sorted by label, so the first rows are not like the others."""
     base, dev = plan.baseline, plan.data["dev"]
     drawn = rng_at(plan.settings.seed, "pilot").sample(dev, min(rows, len(dev)))
-    return [
-        Job(Cell(base.id, "dev", example.id, repeat), base, example) for repeat in range(_REPEATS) for example in drawn
-    ]
+    found: list[Job] = []
+    for repeat in range(_REPEATS):
+        for example in drawn:
+            found.append(Job(Cell(base.id, "dev", example.id, repeat), base, example))
+    return found
 
 
 def _paired(outcomes: Sequence[Outcome]) -> list[_Twice]:
@@ -250,11 +257,13 @@ def _advised(noise: float) -> int:
 
 def _seen(by_role: Mapping[str, Usage]) -> dict[str, CallCost]:
     """What a call of a role took here."""
-    return {
-        role: CallCost(u.input_tokens / u.calls, u.output_tokens / u.calls, None if u.usd is None else u.usd / u.calls)
-        for role, u in by_role.items()
-        if u.calls
-    }
+    found: dict[str, CallCost] = {}
+    for role, u in by_role.items():
+        if u.calls:
+            found[role] = CallCost(
+                u.input_tokens / u.calls, u.output_tokens / u.calls, None if u.usd is None else u.usd / u.calls
+            )
+    return found
 
 
 def _mean(values: Sequence[float]) -> float:

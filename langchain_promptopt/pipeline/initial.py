@@ -130,7 +130,9 @@ def _told(guess: Guess) -> list[str]:
 
 
 def _variables(task: Any) -> list[str]:
-    names = [name for found in find_prompts(task) for name in getattr(found.template, "input_variables", ())]
+    names: list[str] = []
+    for found in find_prompts(task):
+        names.extend(getattr(found.template, "input_variables", ()))
     return list(dict.fromkeys(names))
 
 
@@ -226,8 +228,15 @@ def _inputs(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], variables
 
 
 def _answer(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | None:
-    named = [name for wanted in _ANSWERS for name in columns if _plain(name) == wanted]
-    few = [n for n in columns if 1 < len(set(_texts(rows, n))) <= min(_KINDS, len(rows) // 2) and _is_short(rows, n)]
+    named = []
+    for wanted in _ANSWERS:
+        for name in columns:
+            if _plain(name) == wanted:
+                named.append(name)
+    few = []
+    for n in columns:
+        if 1 < len(set(_texts(rows, n))) <= min(_KINDS, len(rows) // 2) and _is_short(rows, n):
+            few.append(n)
     grouped = [n for n in few if not _words(n) & {*_GROUPS}]
     return next(iter([*named, *grouped]), None)
 
@@ -305,7 +314,13 @@ def _optimizer(config: Config, models: Sequence[Any]) -> dict[str, Any]:
 def _unpriced(models: Sequence[Any]) -> list[str]:
     """Models whose price is not known: those on an endpoint of one's own, and unknown names."""
     table = PriceTable({})
-    names = [m if isinstance(m, str) else model_name(m) for m in models if m is not None]
+    names = []
+    for m in models:
+        if m is not None:
+            if isinstance(m, str):
+                names.append(m)
+            else:
+                names.append(model_name(m))
     local = {model_name(m) for m in models if not isinstance(m, str | None) and endpoint_of(m)}
     if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE"):
         local |= {name for name in names if name.startswith("openai:")}

@@ -34,7 +34,10 @@ _FLAGS = "flags"
 def recorded(config: Config) -> dict[str, Any]:
     """A configuration as the journal keeps it: addresses without passwords, and flags in a table of their own."""
     sections: dict[str, Any] = _public(config.model_dump(mode="json"))
-    values = {key: sections[section][name] for key in config.flags for section, _, name in [key.partition(".")]}
+    values = {}
+    for key in config.flags:
+        for section, _, name in [key.partition(".")]:
+            values[key] = sections[section][name]
     return sections | ({_FLAGS: values} if values else {})
 
 
@@ -89,7 +92,10 @@ def past_edits(config: Config) -> tuple[PastEdit, ...]:
     if name is None:
         return ()
     record = _record(_latest_ended(config.runs_dir) if name == "latest" else find_run(config.runs_dir, name))
-    texts = {(p["name"], i): m["template"] for p in record.started["prompts"] for i, m in enumerate(p["messages"])}
+    texts = {}
+    for p in record.started["prompts"]:
+        for i, m in enumerate(p["messages"]):
+            texts[(p["name"], i)] = m["template"]
     searched = frozenset((record.started.get("data") or {}).get("searched") or ())
     return tuple(PastEdit(e.as_edit(), texts[e.prompt, e.message], searched) for e in record.edits)
 

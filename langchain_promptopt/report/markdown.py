@@ -175,9 +175,10 @@ def _row(row: Row, room: _Room, *, show_rows: bool) -> str:
     facts: list[tuple[str, Any]] = [*(row.inputs or {}).items()]
     facts += [("expected", row.expected), ("before", row.before.output), ("after", row.after.output)]
     facts += [("remark", row.after.comment)]
-    told = [
-        f"  - {prose(name)}: {code(shortened(as_text(value), room.text))}" for name, value in facts if as_text(value)
-    ]
+    told = []
+    for name, value in facts:
+        if as_text(value):
+            told.append(f"  - {prose(name)}: {code(shortened(as_text(value), room.text))}")
     return "\n".join([line, *told])
 
 

@@ -513,7 +513,11 @@ _MOVES = ("applied", "pushed", "tagged", "rolled_back")
 
 
 def _texts(prompts: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [m["template"] for p in prompts for m in p["messages"]]
+    found: list[str] = []
+    for p in prompts:
+        for m in p["messages"]:
+            found.append(m["template"])
+    return found
 
 
 def _candidates(
@@ -580,8 +584,7 @@ def _usage(
 
 def _role(role: str, usages: Sequence[Mapping[str, Any]]) -> RoleUsage:
     prices = [u.get("usd") for u in usages]
-    counts = {
-        name: sum(u.get(name) or 0 for u in usages)
-        for name in ("calls", "input_tokens", "output_tokens", "cache_read_tokens")
-    }
+    counts = {}
+    for name in ("calls", "input_tokens", "output_tokens", "cache_read_tokens"):
+        counts[name] = sum(u.get(name) or 0 for u in usages)
     return RoleUsage(role, **counts, usd=None if None in prices else sum(p for p in prices if p is not None))

@@ -83,7 +83,10 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """Plain values; inputs and reference have a key each, as `inputs.NAME` and `expected.NAME`."""
         texts = {"inputs": self.inputs or {}, "expected": self.expected or {}}
-        columns = {f"{kind}.{name}": value for kind, values in texts.items() for name, value in values.items()}
+        columns = {}
+        for kind, values in texts.items():
+            for name, value in values.items():
+                columns[f"{kind}.{name}"] = value
         return {
             "example_id": self.example_id,
             "split": self.split,
@@ -169,18 +172,19 @@ def paired_rows(
         if cell["split"] == split and cell["candidate_id"] in pair:
             sides[cell["example_id"]][cell["candidate_id"]].append(cell)
     known = examples or {}
-    rows = [
-        Row(
-            example_id,
-            split,
-            _side(found[pair[0]], scorer),
-            _side(found[pair[1]], scorer),
-            known.get(example_id, {}).get("inputs"),
-            _expected(known.get(example_id, {})),
-        )
-        for example_id, found in sides.items()
-        if all(found.get(candidate) for candidate in pair)
-    ]
+    rows = []
+    for example_id, found in sides.items():
+        if all(found.get(candidate) for candidate in pair):
+            rows.append(
+                Row(
+                    example_id,
+                    split,
+                    _side(found[pair[0]], scorer),
+                    _side(found[pair[1]], scorer),
+                    known.get(example_id, {}).get("inputs"),
+                    _expected(known.get(example_id, {})),
+                )
+            )
     return Rows(split, tuple(rows))
 
 
@@ -220,7 +224,10 @@ def call_cost(cells: Iterable[Mapping[str, Any]], candidate_id: str, split: str)
     Returns:
         The means; None where no cell of these was run.
     """
-    used = [c["usage"] for c in cells if c["candidate_id"] == candidate_id and c["split"] == split and _was_run(c)]
+    used = []
+    for c in cells:
+        if c["candidate_id"] == candidate_id and c["split"] == split and _was_run(c):
+            used.append(c["usage"])
     if not used:
         return None
     prices = [u.get("usd") for u in used]

@@ -82,10 +82,9 @@ def _estimate(levels: Mapping[str, Mapping[str, Any]]) -> list[RenderableType]:
     if not levels:
         return []
     roles = [role for role, n in next(iter(levels.values()))["calls"].items() if n]
-    rows = [
-        [name, *(wording.number(v["calls"][r]) for r in roles), wording.number(v["total"]), *_about(v)]
-        for name, v in levels.items()
-    ]
+    rows = []
+    for name, v in levels.items():
+        rows.append([name, *(wording.number(v["calls"][r]) for r in roles), wording.number(v["total"]), *_about(v)])
     columns = ("estimate", *(f"{role} calls" for role in roles), "all calls", "tokens, about", "cost, about")
     return [Text(), table_view(columns, rows, numbers=range(1, len(columns)))]
 
@@ -284,33 +283,35 @@ def _row_list(title: str, color: str, rows: Sequence[Row]) -> RenderableType:
 def usage_view(record: RunRecord) -> RenderableType:
     """Calls, tokens and money by role."""
     columns = ("role", "model", "calls", "input tokens", "output tokens", "cost")
-    rows = [
-        (
-            u.role,
-            wording.model_name(str(record.started.get("models", {}).get(u.role, ""))),
-            wording.number(u.calls),
-            wording.number(u.input_tokens),
-            wording.number(u.output_tokens),
-            wording.money(u.usd),
+    rows = []
+    for u in (*record.usage, record.total):
+        rows.append(
+            (
+                u.role,
+                wording.model_name(str(record.started.get("models", {}).get(u.role, ""))),
+                wording.number(u.calls),
+                wording.number(u.input_tokens),
+                wording.number(u.output_tokens),
+                wording.money(u.usd),
+            )
         )
-        for u in (*record.usage, record.total)
-    ]
     return Group(Text("\nWhat it cost", style="bold"), table_view(columns, rows, numbers=range(2, 6)))
 
 
 def sides_view(by_side: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     """Calls, tokens and money of the two sides of a comparison."""
     columns = ("side", "calls", "input tokens", "output tokens", "cost")
-    rows = [
-        (
-            side,
-            wording.number(used["calls"]),
-            wording.number(used["input_tokens"]),
-            wording.number(used["output_tokens"]),
-            wording.money(used["usd"]),
+    rows = []
+    for side, used in by_side.items():
+        rows.append(
+            (
+                side,
+                wording.number(used["calls"]),
+                wording.number(used["input_tokens"]),
+                wording.number(used["output_tokens"]),
+                wording.money(used["usd"]),
+            )
         )
-        for side, used in by_side.items()
-    ]
     return Group(Text("\nWhat it cost", style="bold"), table_view(columns, rows, numbers=range(1, 5)))
 
 
@@ -336,7 +337,9 @@ class _Columns:
     numbers: frozenset[int]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        widths = [max(cell_len(self._shown(cell)) for cell in (name, *self._column(i))) for i, name in self._numbered]
+        widths = []
+        for i, name in self._numbered:
+            widths.append(max(cell_len(self._shown(cell)) for cell in (name, *self._column(i))))
         # Ids and numbers are not broken over lines; texts can be, down to some words.
         short = [width <= _SHORT_CELL for width in widths]
         needed = sum(w if s else min(w, _SHORT_CELL) for w, s in zip(widths, short, strict=True)) + 2 * len(widths) - 2

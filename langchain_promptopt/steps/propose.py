@@ -142,7 +142,9 @@ class Proposal(Step):
         return Draft(piece.prompts.apply(edits), edits, leak, raw), piece
 
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
-        drafts = [{"edits": [e.as_json() for e in d.edits], "leak": d.leak} for d in out.drafts]
+        drafts = []
+        for d in out.drafts:
+            drafts.append({"edits": [e.as_json() for e in d.edits], "leak": d.leak})
         return {"edits": drafts[0]["edits"] if len(drafts) == 1 else drafts, **super()._trace_outputs(out)}
 
 
@@ -197,10 +199,9 @@ class LocalProposal(Proposal):
     ) -> tuple[Draft | None, Workpiece]:
         known = dict(enumerate(piece.span_reasons))
         texts, piece = _untagged(piece, texts)
-        reasons = {
-            i: (new, why or known.get(i, "") or (piece.feedback.text if piece.feedback else ""))
-            for i, (new, why) in texts.items()
-        }
+        reasons = {}
+        for i, (new, why) in texts.items():
+            reasons[i] = (new, why or known.get(i, "") or (piece.feedback.text if piece.feedback else ""))
         ids = tuple(s.example_id for s in piece.batch.errors) or piece.batch.example_ids
         edits, refused = edits_from_texts(piece.prompts, piece.spans or (), reasons, ids, bounded=True)
         return self._draft(piece, edits, refused, leak, raw)

@@ -90,10 +90,12 @@ def document_of(item: Remembered) -> Document:
 def items_of(documents: Iterable[Document], attempts: Iterable[Attempt]) -> list[Remembered]:
     """The inverse of `document_of`, given the attempts there are."""
     by_id = {a.candidate.id: a for a in attempts}
-    return [
-        Remembered(by_id[d.metadata["candidate_id"]], d.metadata["similarity"], d.metadata.get("summary", ""))
-        for d in documents
-    ]
+    found: list[Remembered] = []
+    for d in documents:
+        found.append(
+            Remembered(by_id[d.metadata["candidate_id"]], d.metadata["similarity"], d.metadata.get("summary", ""))
+        )
+    return found
 
 
 def text_of_prompts(attempt: Attempt) -> str:

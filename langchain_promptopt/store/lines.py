@@ -138,7 +138,13 @@ def _timeless(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _without_seconds(usage: dict[str, Any]) -> dict[str, Any]:
     plain = {k: v for k, v in usage.items() if k != "seconds"}
-    return {k: _without_seconds(v) if isinstance(v, dict) else v for k, v in plain.items()}
+    found: dict[str, Any] = {}
+    for k, v in plain.items():
+        if isinstance(v, dict):
+            found[k] = _without_seconds(v)
+        else:
+            found[k] = v
+    return found
 
 
 def outcome_of(data: Mapping[str, Any], cell: Cell | None = None) -> Outcome:

@@ -80,7 +80,10 @@ class ErrorBatches:
         unseen = [i for i in ids if i not in known]
         new = rng.sample(unseen, min(self.fresh if known else self.sample, len(unseen)))
         failing = [i for i in ids if i in known and known[i][0] < 1.0]
-        worth = [i for i in failing if sum(s < 1.0 for s in known[i]) < self.give_up]
+        worth = []
+        for i in failing:
+            if sum(s < 1.0 for s in known[i]) < self.give_up:
+                worth.append(i)
         pool = worth if len(worth) >= self.size else failing
         old = rng.sample(pool, min(max(0, self.sample - len(new)), len(pool)))
         return tuple((*old, *new))

@@ -82,10 +82,10 @@ def rejects_schedule(arms: int, budget: int, keep: int) -> list[int]:
     """
     log_bar = 0.5 + sum(1 / i for i in range(2, arms + 1))
     phases = max(0, arms - keep)
-    return [
-        max(4 * k, math.ceil((budget - arms) / ((arms + 1 - k) * log_bar)) if budget > arms else 1)
-        for k in range(1, phases + 1)
-    ]
+    found: list[int] = []
+    for k in range(1, phases + 1):
+        found.append(max(4 * k, math.ceil((budget - arms) / ((arms + 1 - k) * log_bar)) if budget > arms else 1))
+    return found
 
 
 def halving_samples(alive: int, arms: int, budget: int) -> int:
@@ -145,7 +145,13 @@ class FullDev(AsMeasured):
         """
         await _all_of([(c, bench.examples) for c in fresh], bench)
         measured = [attempt_of(c, bench.known(c)) for c in fresh]
-        return tuple(replace(a, out=True) if bench.withheld(a.candidate) else a for a in measured)
+        found: list[Attempt] = []
+        for a in measured:
+            if bench.withheld(a.candidate):
+                found.append(replace(a, out=True))
+            else:
+                found.append(a)
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -424,7 +430,13 @@ class Race:
 
     def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:
         """Attempts that saw fewer rows than the leader: its score plus the cautious difference to it."""
-        return tuple(self._beside(a, leader) if a.n < leader.n and not a.out else a for a in attempts)
+        found: list[Attempt] = []
+        for a in attempts:
+            if a.n < leader.n and not a.out:
+                found.append(self._beside(a, leader))
+            else:
+                found.append(a)
+        return tuple(found)
 
     def _beside(self, attempt: Attempt, leader: Attempt) -> Attempt:
         differences = shared_differences(attempt.by_example, leader.by_example)

@@ -94,10 +94,11 @@ class Earlier:
         """
         known = [Edit.from_json(json.loads(text)) for text in self.edits]
         groups = [(edit,) for edit in known] + ([tuple(known)] if len(known) > 1 else [])
-        made = [
-            Candidate(seed.prompts.apply(group), origin="earlier", scope="spans", parents=(seed.id,), edits=group)
-            for group in groups
-        ]
+        made = []
+        for group in groups:
+            made.append(
+                Candidate(seed.prompts.apply(group), origin="earlier", scope="spans", parents=(seed.id,), edits=group)
+            )
         rest = await self.inner.seeds(seed, train, ask)
         return tuple({c.id: c for c in (*made, *rest)}.values())
 

@@ -128,21 +128,29 @@ class OwnEvidence:
     async def _tried(self, family: Family, bench: TrainBench) -> list[Trial]:
         """The trials the budget bears, in canonical order."""
         batches = [batch for batch, _ in family]
-        children = [c for _, made in family for c in made]
+        children: list[Candidate] = []
+        for _, made in family:
+            children.extend(made)
         rows = {c.id: self._own(c, batches) for c in children}
         paid = [c for c in children if bench.claim(len(rows[c.id]))]
         after = await together(bench.evaluate(c, rows[c.id]) for c in paid)
         before = bench.known(bench.parent)
-        return [
-            Trial(c, {i: before[i] for i in rows[c.id] if i in before}, scores)
-            for c, scores in zip(paid, after, strict=True)
-        ]
+        found: list[Trial] = []
+        for c, scores in zip(paid, after, strict=True):
+            found.append(Trial(c, {i: before[i] for i in rows[c.id] if i in before}, scores))
+        return found
 
     def _own(self, child: Candidate, batches: Sequence[Batch]) -> list[str]:
         """The errors a child was made from, then the rows shown beside them that must stay right."""
         errors = list(dict.fromkeys(i for e in child.edits for i in e.example_ids))
-        mine = [b for b in batches if {*errors} & {s.example_id for s in b.errors}]
-        beside = [s.example_id for batch in mine for s in batch.correct]
+        mine = []
+        for b in batches:
+            if {*errors} & {s.example_id for s in b.errors}:
+                mine.append(b)
+        beside = []
+        for batch in mine:
+            for s in batch.correct:
+                beside.append(s.example_id)
         return list(dict.fromkeys((*errors, *beside)))[: self.most]
 
     async def _without_idle_edits(self, trial: Trial, bench: TrainBench) -> Trial:

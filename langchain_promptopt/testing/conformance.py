@@ -107,7 +107,10 @@ class ExampleSourceTests:
         """Known split names, ids unique over all splits, the same rows at each load."""
         data = source.load()
         assert set(data.splits) <= set(SPLITS)
-        ids = [e.id for rows in data.splits.values() for e in rows]
+        ids = []
+        for rows in data.splits.values():
+            for e in rows:
+                ids.append(e.id)
         assert ids
         assert len(set(ids)) == len(ids)
         assert {s: [e.id for e in rows] for s, rows in source.load().splits.items()} == {
@@ -474,7 +477,9 @@ class TrialsTests:
     def test_what_goes_on_was_a_child_or_is_made_of_edits_of_children(self, trials: Trials) -> None:
         """Nothing is made up, nothing is there twice, and the same bench gives the same answer."""
         family, bench = self.family()
-        children = {c for _, made in family for c in made}
+        children = set()
+        for _, made in family:
+            children.update(made)
         found = run(trials.sift(family, bench))
         assert {e for c in found for e in c.edits} <= {e for c in children for e in c.edits}
         assert len({c.id for c in found}) == len(found)
@@ -487,7 +492,10 @@ class TrialsTests:
         family, bench = self.family()
         run(trials.sift(family, bench))
         most = max(trials.rows(batch) for batch, _ in family)
-        mine = {c.id for _, made in family for c in made}
+        mine = set()
+        for _, made in family:
+            for c in made:
+                mine.add(c.id)
         assert max([len(rows) for i, rows in bench.asked.items() if i in mine], default=0) <= most
         assert trials.rows(Batch()) >= 0
 

@@ -47,10 +47,10 @@ def sample_examples(n: int = 12) -> tuple[Example, ...]:
 
 def sample_rows(n: int = 12) -> tuple[Shown, ...]:
     """The same rows with outcomes: every third is right."""
-    return tuple(
-        Shown(e.id, e.inputs, e.outputs, "PLANT" if i % 3 else "animal", float(i % 3 == 0))
-        for i, e in enumerate(sample_examples(n))
-    )
+    found: list[Shown] = []
+    for i, e in enumerate(sample_examples(n)):
+        found.append(Shown(e.id, e.inputs, e.outputs, "PLANT" if i % 3 else "animal", float(i % 3 == 0)))
+    return tuple(found)
 
 
 def sample_edit(prompts: PromptSet, old: str, new: str) -> Edit:

@@ -145,7 +145,12 @@ class RowUse:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for the record of a run."""
-        paths = [None if reading.paths is None else list(reading.paths) for reading in self.readings]
+        paths: list[list[str] | None] = []
+        for reading in self.readings:
+            if reading.paths is None:
+                paths.append(None)
+            else:
+                paths.append(list(reading.paths))
         return {"reads": paths, "references": self.references}
 
     @classmethod

@@ -137,7 +137,13 @@ def _text(content: Any) -> str:
     if content is None or isinstance(content, str):
         return str(content or "")
     blocks = content if isinstance(content, list | tuple) else [content]
-    texts = [b if isinstance(b, str) else _of(b, "text") for b in blocks if _is_text(b)]
+    texts: list[Any] = []
+    for b in blocks:
+        if _is_text(b):
+            if isinstance(b, str):
+                texts.append(b)
+            else:
+                texts.append(_of(b, "text"))
     if texts:
         return "".join(str(t) for t in texts if t is not None)
     return " ".join(f"[{_of(b, 'type')}]" for b in blocks if _of(b, "type") not in {None, "tool_use", *_THOUGHTS})

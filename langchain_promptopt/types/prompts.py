@@ -128,7 +128,9 @@ class Prompt:
     @cached_property
     def variables(self) -> tuple[str, ...]:
         """Sorted names a caller must supply, partials left out."""
-        names = {name for m in self.messages for name in m.parsed.variables}
+        names: set[str] = set()
+        for m in self.messages:
+            names.update(m.parsed.variables)
         return tuple(sorted(names - set(self.partials)))
 
     @cached_property
