@@ -157,7 +157,10 @@ def own_line(error: BaseException) -> str:
     """File and line of the last frame in the user's own code, "" where there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_short(error.filename)}:{error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+    frames = []
+    for f in traceback.extract_tb(error.__traceback__):
+        if _is_users(f.filename):
+            frames.append(f)
     return f"{_short(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
 
 

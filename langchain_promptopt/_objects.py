@@ -166,7 +166,9 @@ def _special(value: Any) -> Any:
     if _is_array(value):
         return _array(value)
     if is_dataclass(value) and not isinstance(value, type):
-        state: Any = {field.name: getattr(value, field.name, None) for field in fields(value)}
+        state: Any = {}
+        for field in fields(value):
+            state[field.name] = getattr(value, field.name, None)
     else:
         state = getattr(value, "__dict__", None) or _stated(value)
     return {"object": type_name(type(value)), "state": canonical(state)}
@@ -188,7 +190,9 @@ def _array(value: Any) -> Any:
     if isinstance(value, numpy.generic):
         return canonical(value.item())
     if hasattr(value, "columns") and hasattr(value, "iloc"):  # a table
-        columns = [[canonical(name), canonical(value.iloc[:, i])] for i, name in enumerate(value.columns)]
+        columns = []
+        for i, name in enumerate(value.columns):
+            columns.append([canonical(name), canonical(value.iloc[:, i])])
         return {"table": columns, "index": canonical(value.index)}
     found = numpy.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     if found.dtype.hasobject:
@@ -419,7 +423,10 @@ class Code:
 def read_code(code: types.CodeType) -> Code:
     """What a code object does: instructions, constants and names. Lines, comments and docstrings do not count."""
     steps, imports = _instructions(code)
-    inner = [read_code(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    inner = []
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            inner.append(read_code(constant))
     names = [*code.co_names, *(name for one in inner for name in one.names)]
     if _BY_NAME.intersection(names):  # getattr(helper, "clean")
         names += [c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]

@@ -182,7 +182,10 @@ class Gate:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for journal and run id."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        found: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            found[f.name] = _plain(getattr(self, f.name))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +224,11 @@ class Budget:
 
     def as_json(self) -> dict[str, Any]:
         """The limits that are set."""
-        return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) is not None}
+        found: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            if (v := getattr(self, f.name)) is not None:
+                found[f.name] = v
+        return found
 
 
 _T = TypeVar("_T", Gate, Budget)

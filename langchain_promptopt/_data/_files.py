@@ -476,7 +476,11 @@ def _remote(source: Source, remote: Callable[[str], Iterable[Any]]) -> Iterable[
 
 def _folder(found: Gathered, folder: Path, splits: Mapping[str, str] | None, *, skip_bad_lines: bool) -> None:
     """A file for each split: train.jsonl, dev.csv, test.parquet ..."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    out = []
+    for p in folder.iterdir():
+        if p.suffix.lower() in SUFFIXES and p.is_file():
+            out.append(p)
+    files = sorted(out)
     stems = [p.stem for p in files]
     names = name_map(splits, stems)
     twice = {s for s in stems if stems.count(s) > 1 and s in names}

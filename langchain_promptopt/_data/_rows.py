@@ -183,7 +183,10 @@ class Reader:
     def _guess(self, value: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         """Inputs and outputs of flat rows, decided by the first one and used for all."""
         if not self.guessed:
-            names = [str(name) for name in value if name not in {"id", "split", "metadata", self.columns.id}]
+            names = []
+            for name in value:
+                if name not in {"id", "split", "metadata", self.columns.id}:
+                    names.append(str(name))
             outputs = self.columns.output_columns or {}
             found = [n for n in ANSWER_NAMES if n in names] if not outputs else []
             if not outputs and len(found) != 1:
@@ -192,7 +195,10 @@ class Reader:
                     raise DataError(msg, mend='Name them, e.g. inputs = { ticket = "text" } and outputs = ["label"].')
                 found = []
             taken = {*found, *outputs.values(), *map(_head, outputs.values()), self.columns.group, self.columns.note}
-            inputs = [n for n in names if n not in taken and (self.variables is None or n in self.variables)]
+            inputs = []
+            for n in names:
+                if n not in taken and (self.variables is None or n in self.variables):
+                    inputs.append(n)
             self.guessed = {"inputs": tuple(inputs), "outputs": tuple(found)}
         return self.guessed
 
@@ -211,7 +217,10 @@ class Reader:
         """
         messages = list(value["messages"])
         answer = messages.pop() if messages[-1].get("role") in {"assistant", "model"} else None
-        more = {name: item for name, item in value.items() if name not in {"messages", *_OWN}}
+        more = {}
+        for name, item in value.items():
+            if name not in {"messages", *_OWN}:
+                more[name] = item
         kept = {name: value[name] for name in ("id", "split", "metadata", "note") if name in value}
         reading = self.use.readings[0]
         outputs = {} if answer is None else {"outputs": {"answer": _said(answer)}}
@@ -250,7 +259,10 @@ def _as_mapping(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, Mapping):
         return value
     if hasattr(value, "inputs") and hasattr(value, "outputs"):
-        return {n: getattr(value, n, None) for n in ("id", "inputs", "outputs", "metadata", "attachments")}
+        found = {}
+        for n in ("id", "inputs", "outputs", "metadata", "attachments"):
+            found[n] = getattr(value, n, None)
+        return found
     return None
 
 
@@ -294,7 +306,10 @@ def _mapped(value: Mapping[str, Any], columns: Mapping[str, str], side: str) -> 
 
 def _nearest(column: str, value: Mapping[str, Any]) -> str:
     """The columns there are, and the one that was probably meant."""
-    inner = [value[n] for n in ("inputs", "outputs", "metadata") if isinstance(value.get(n), Mapping)]
+    inner = []
+    for n in ("inputs", "outputs", "metadata"):
+        if isinstance(value.get(n), Mapping):
+            inner.append(value[n])
     names = []
     for place in (value, *inner):
         for name in place:
@@ -347,7 +362,10 @@ def _input_problems(
     inputs: Mapping[str, Any], variables: Sequence[str] | None, mapped: Mapping[str, str] | None
 ) -> list[Problem]:
     needed = list(variables) if variables is not None else list(mapped or ())
-    problems = [Problem(f"inputs.{n}", "missing or empty") for n in needed if _unusable(inputs.get(n))]
+    problems = []
+    for n in needed:
+        if _unusable(inputs.get(n)):
+            problems.append(Problem(f"inputs.{n}", "missing or empty"))
     if not inputs and not needed:
         problems.append(Problem("inputs", "empty"))
     elif inputs and all(is_blank(v) for v in inputs.values()) and not problems:
@@ -358,7 +376,10 @@ def _input_problems(
 def _nested_problems(inputs: Mapping[str, Any], printed: Iterable[str]) -> list[Problem]:
     """Fields that a template prints: LangChain prints nothing where they are missing, without a warning."""
     missing = [path for path in printed if _unusable(value_at(inputs, path))]
-    return [Problem(f"inputs.{path}", "missing: the prompt would show nothing there") for path in missing]
+    found: list[Problem] = []
+    for path in missing:
+        found.append(Problem(f"inputs.{path}", "missing: the prompt would show nothing there"))
+    return found
 
 
 def _unusable(value: Any) -> bool:

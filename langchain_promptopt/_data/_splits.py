@@ -280,7 +280,10 @@ class KeptSplits:
 
 
 def _sketched(examples: Iterable[Example], reading: Reading) -> set[str]:
-    return {content_hash(value_keys(part_read(e.inputs, reading))) for e in examples}
+    found: set[str] = set()
+    for e in examples:
+        found.add(content_hash(value_keys(part_read(e.inputs, reading))))
+    return found
 
 
 # Leaks, repeats and ids

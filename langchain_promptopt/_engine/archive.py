@@ -66,7 +66,10 @@ def report_global_step(run: Run, step: int, stalled: int) -> None:
 
 def marks_astray(trajectory: Sequence[Attempt]) -> str | None:
     """Why marks count as no better than chance: enough children by marks, and no gain over their parents on average."""
-    gains = [a.gain for a in trajectory if a.candidate.scope == "spans" and a.candidate.parents and a.n]
+    gains = []
+    for a in trajectory:
+        if a.candidate.scope == "spans" and a.candidate.parents and a.n:
+            gains.append(a.gain)
     if len(gains) < PAIRS or sum(gains) > 0:
         return None
     return f"{len(gains)} children by marks gained {sum(gains) / len(gains):+.3f} on average"
@@ -114,7 +117,10 @@ class Archive:
     def stalled(self) -> int:
         """Steps since the leader last changed for a better one."""
         # some rules let a weaker attempt lead (FreeWalk): that is no gain
-        gains = [i for i, a in enumerate(self.best) if i == 0 or a.score > self.best[i - 1].score]
+        gains = []
+        for i, a in enumerate(self.best):
+            if i == 0 or a.score > self.best[i - 1].score:
+                gains.append(i)
         return len(self.best) - 1 - gains[-1]
 
     def rival(self, *, idle: bool) -> Attempt | None:
@@ -181,7 +187,10 @@ class Archive:
         self.kept = tuple(by_id[a.candidate.id] for a in kept)
 
     def _with_gain(self, attempt: Attempt) -> Attempt:
-        parents = [a for a in self.trajectory if a.candidate.id in attempt.candidate.parents]
+        parents = []
+        for a in self.trajectory:
+            if a.candidate.id in attempt.candidate.parents:
+                parents.append(a)
         if not parents:
             return attempt
         # paired: rows differ more in difficulty than prompts do in quality

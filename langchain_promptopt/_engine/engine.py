@@ -107,7 +107,9 @@ async def run_gate(
                 detail={**verdict.detail, "unenforced": True},
             )
         run.emit(Tested(metrics=verdict.metrics, verdict=verdict.verdict, opening=opening, detail=verdict.told))
-        traces = {c.id: run.tracers.traces.get((c.id, "test"), []) for c in (run.baseline, found)}
+        traces = {}
+        for c in (run.baseline, found):
+            traces[c.id] = run.tracers.traces.get((c.id, "test"), [])
         end({"verdict": verdict.verdict, "metrics": verdict.metrics, "traces": traces})
     return verdict
 
@@ -146,7 +148,9 @@ def interleaved(run: Run, best: Candidate, attempt: int = 0) -> list[tuple[Candi
     out = []
     for i, example_id in enumerate(ids):
         for repeat in range(first, first + run.gate.repeats):
-            pair = [(c, Cell(c.id, "test", example_id, repeat)) for c in (run.baseline, best)]
+            pair = []
+            for c in (run.baseline, best):
+                pair.append((c, Cell(c.id, "test", example_id, repeat)))
             out += pair if (i + repeat) % 2 == 0 else pair[::-1]
     return out
 

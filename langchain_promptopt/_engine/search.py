@@ -239,7 +239,10 @@ class Search:
 
     def _traces(self, candidates: Sequence[Candidate]) -> dict[str, list[str]]:
         """Ids of the evaluation traces on dev rows, by candidate."""
-        return {c.id: self.run.tracers.traces.get((c.id, "dev"), []) for c in candidates}
+        found: dict[str, list[str]] = {}
+        for c in candidates:
+            found[c.id] = self.run.tracers.traces.get((c.id, "dev"), [])
+        return found
 
     def _attempt(self, candidate: Candidate) -> Attempt:
         scores = self.evaluations.primary(candidate, "dev")
@@ -317,7 +320,10 @@ def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
 
 def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | DataError | None:
     """What looks broken about these outcomes; None where nothing does."""
-    broken = [o for o in outcomes if o.failure is not None and o.failure.kind == UNJUDGED]
+    broken = []
+    for o in outcomes:
+        if o.failure is not None and o.failure.kind == UNJUDGED:
+            broken.append(o)
     if len(broken) > run.max_failure_rate * len(outcomes):
         msg = f"evaluators raised on {len(broken)} of {len(outcomes)} baseline rows"
         mend = "Run the evaluator on this row by hand. If a row has nothing to judge, return a score of None."

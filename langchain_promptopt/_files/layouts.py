@@ -194,7 +194,10 @@ def _python_names(path: Path) -> str:
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )
-        names = [t.id for t in targets if isinstance(t, ast.Name) and not t.id.startswith("__")]
+        names = []
+        for t in targets:
+            if isinstance(t, ast.Name) and not t.id.startswith("__"):
+                names.append(t.id)
         value = getattr(node, "value", None)
         is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
         (texts if is_text else others).extend(names)
@@ -273,7 +276,11 @@ def _several(data: Any) -> dict[str, Any]:
     for key in _WRAPPERS:
         if key in data:
             return _several(data[key]) or ({} if isinstance(data[key], list) else _choices(data[key]))
-    return {str(k): v for k, v in data.items() if k not in _SETTINGS and _may_be_prompt(v)}
+    found: dict[str, Any] = {}
+    for k, v in data.items():
+        if k not in _SETTINGS and _may_be_prompt(v):
+            found[str(k)] = v
+    return found
 
 
 def _is_body(data: Mapping[str, Any]) -> bool:
@@ -359,7 +366,10 @@ def _refuse_type(data: Mapping[str, Any], place: _Place) -> None:
 
 def _refuse_unread(data: Mapping[str, Any], used: set[str], place: _Place) -> None:
     """A key with text that is not understood may be part of what is sent."""
-    unread = [str(k) for k, v in data.items() if k not in used and k not in _SETTINGS and _holds_text(v)]
+    unread = []
+    for k, v in data.items():
+        if k not in used and k not in _SETTINGS and _holds_text(v):
+            unread.append(str(k))
     if unread:
         read = ", ".join(sorted(used & data.keys()))
         what = f"the file has text under {', '.join(unread)}, which is not read (read: {read})"
@@ -474,7 +484,10 @@ def _from_dumps(data: Mapping[str, Any], name: str, place: _Place) -> PromptFile
         return PromptFile(_text_prompt(name, _only_text(fields.get("template"), "template", own), own), dict(values))
     if kind != "ChatPromptTemplate":
         place.refuse(f"it holds a {kind}", _DUMPED)
-    messages = tuple(_dumped_message(message, place) for message in fields.get("messages", ()))
+    found = []
+    for message in fields.get("messages", ()):
+        found.append(_dumped_message(message, place))
+    messages = tuple(found)
     return PromptFile(Prompt(name, messages, str(place.path)), dict(values))
 
 
@@ -577,7 +590,10 @@ def read_prompts(folder: str | Path) -> PromptSet:
         PromptError: There is none, or a file is damaged.
     """
     folder = Path(folder)
-    found = [from_saved(parsed(path), str(path)) for path in sorted(folder.glob("*.json")) if _is_saved(path)]
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        if _is_saved(path):
+            found.append(from_saved(parsed(path), str(path)))
     if not found:
         msg = "the folder holds no saved prompts"
         raise PromptError(msg, where=str(folder), mend="result.save(folder) writes them.")

@@ -154,7 +154,10 @@ def _the_literal(source: str, old: str, where: str) -> _Literal:
         raise PromptError(msg, where=where) from error
     formatted = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     inside = {id(part) for node in formatted for part in ast.walk(node)}
-    strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    strings = []
+    for n in ast.walk(tree):
+        if isinstance(n, ast.Constant) and isinstance(n.value, str):
+            strings.append(n)
     strings = [n for n in strings if id(n) not in inside]
     found = [n for n in strings if n.value == old] or [n for n in strings if old and str(n.value).strip() == old]
     margins = {} if found else unindented(tree)
@@ -197,7 +200,10 @@ def _place(source: str, node: ast.Constant) -> _Literal:
 def _could_be(node: ast.JoinedStr, text: str) -> bool:
     """Whether the fixed parts of an f-string stand in `text`, in order."""
     at = 0
-    fixed = [str(part.value) for part in node.values if isinstance(part, ast.Constant)]
+    fixed = []
+    for part in node.values:
+        if isinstance(part, ast.Constant):
+            fixed.append(str(part.value))
     for piece in fixed:
         found = text.find(piece, at)
         if found < 0:

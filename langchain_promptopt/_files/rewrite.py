@@ -59,7 +59,10 @@ def rewrite_json(source: str, old: str, new: str, where: str, part: str = "") ->
         msg = f"the file is no JSON: {error}"
         raise PromptError(msg, where=where) from error
     start, end = part_range(source, part, where)
-    found = [v for v in _values(source) if v.text == old and start <= v.start and v.end <= end]
+    found = []
+    for v in _values(source):
+        if v.text == old and start <= v.start and v.end <= end:
+            found.append(v)
     if len(found) != 1:
         msg = f"{len(found) or 'no'} values in the file are the prompt"
         raise PromptError(msg, where=where, mend="It must be there exactly once, as a string or a list of lines.")
@@ -155,7 +158,10 @@ def find_source(old: Prompt, new: Prompt, root: Path, module: str = "") -> Path 
                 raise
         else:
             return own
-    found = [path for path in _candidates(old, new, root) if path != own and holds(path, old, new)]
+    found = []
+    for path in _candidates(old, new, root):
+        if path != own and holds(path, old, new):
+            found.append(path)
     if len(found) > 1:
         listed = ", ".join(os.path.relpath(p, root) for p in found[:5])
         msg = f"{len(found)} files hold the text of prompt {old.name!r}: {listed}"
@@ -172,7 +178,10 @@ def module_file(root: Path, module: str) -> Path | None:
 
 
 def _candidates(old: Prompt, new: Prompt, root: Path) -> list[Path]:
-    changed = [a.template for a, b in zip(old.messages, new.messages, strict=True) if a.template != b.template]
+    changed = []
+    for a, b in zip(old.messages, new.messages, strict=True):
+        if a.template != b.template:
+            changed.append(a.template)
     words = sorted({w for text in changed for w in _WORD.findall(text)}, key=lambda w: (-len(w), w))[:_TELLING]
     return [path for path in _project_files(root) if _mentions(path, words)]
 
@@ -181,7 +190,10 @@ def _project_files(root: Path) -> Iterator[Path]:
     seen = 0
     for folder, folders, names in os.walk(root):
         here = Path(folder)
-        ours = [f for f in sorted(folders) if not f.startswith(".") and f not in _NOT_OURS]
+        ours = []
+        for f in sorted(folders):
+            if not f.startswith(".") and f not in _NOT_OURS:
+                ours.append(f)
         folders[:] = [f for f in ours if not (here / f / "pyvenv.cfg").exists()]
         for name in sorted(names):
             if Path(name).suffix.lower() in _SUFFIXES and seen < MAX_FILES:

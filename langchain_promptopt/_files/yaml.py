@@ -164,7 +164,10 @@ def _choices(node: Any) -> dict[str, Any]:
         )
         return ({} if wrapped is None else _choices(wrapped)) | pairs
     if node.id == "sequence":
-        return {_item_name(item, n): item for n, item in enumerate(node.value, start=1)}
+        found: dict[str, Any] = {}
+        for n, item in enumerate(node.value, start=1):
+            found[_item_name(item, n)] = item
+        return found
     return {}
 
 

@@ -152,7 +152,9 @@ def _with_block_text(block: Any, text: str) -> Any:
 
 @write_leaves.register
 def _(node: BaseMessage, texts: Iterator[str]) -> BaseMessage:
-    parts = [_with_block_text(part, next(texts)) for part in _parts_of(node.content)]
+    parts = []
+    for part in _parts_of(node.content):
+        parts.append(_with_block_text(part, next(texts)))
     return node.model_copy(update={"content": parts if isinstance(node.content, list) and node.content else parts[0]})
 
 
@@ -340,7 +342,10 @@ def build_template(prompt: Prompt) -> BasePromptTemplate[Any]:
     Raises:
         PromptError: The prompt has partial variables, whose values no file holds.
     """
-    placeholders = {m.parsed.variables[0] for m in prompt.messages if m.role == "placeholder"}
+    placeholders = set()
+    for m in prompt.messages:
+        if m.role == "placeholder":
+            placeholders.add(m.parsed.variables[0])
     unknown = sorted(set(prompt.partials) - placeholders)
     if unknown:
         msg = f"the values of the partial variables {unknown} are not part of the prompt"
@@ -409,7 +414,10 @@ def write_back(dst: BasePromptTemplate[Any], src: BasePromptTemplate[Any]) -> No
     if concrete_type(dst) is not concrete_type(src):
         msg = f"a {concrete_type(src).__name__} cannot be written into a {concrete_type(dst).__name__}"
         raise PromptError(msg)
-    state = {name: value for name, value in src.__dict__.items() if name in concrete_type(src).model_fields}
+    state = {}
+    for name, value in src.__dict__.items():
+        if name in concrete_type(src).model_fields:
+            state[name] = value
     object.__setattr__(dst, "__pydantic_fields_set__", set(src.model_fields_set))
     object.__setattr__(dst, "__dict__", state)
 

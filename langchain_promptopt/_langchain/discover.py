@@ -47,13 +47,21 @@ class Found:
 def find_prompts(root: Any) -> tuple[Found, ...]:
     """Every prompt template and `tunable` reachable from `root`, breadth first, each object once."""
     reached = walk(root, stop=is_prompt_or_model)
-    return tuple(Found(path, thing) for path, thing in reached if isinstance(thing, BasePromptTemplate | Tunable))
+    found: list[Found] = []
+    for path, thing in reached:
+        if isinstance(thing, BasePromptTemplate | Tunable):
+            found.append(Found(path, thing))
+    return tuple(found)
 
 
 def find_models(root: Any) -> tuple[BaseLanguageModel[Any], ...]:
     """Every chat model and LLM reachable from `root`."""
     reached = walk(root, stop=is_prompt_or_model)
-    return tuple(thing for _, thing in reached if isinstance(thing, BaseLanguageModel))
+    found: list[BaseLanguageModel[Any]] = []
+    for _, thing in reached:
+        if isinstance(thing, BaseLanguageModel):
+            found.append(thing)
+    return tuple(found)
 
 
 def is_prompt_or_model(thing: Any) -> bool:
@@ -85,7 +93,10 @@ def code_of(chain: Any) -> str:
 def prompts_beside(chain: Any, candidates: Sequence[Found]) -> str:
     """A fingerprint of the chain's prompts that are no part of a candidate: they stay as they are. "" without any."""
     known = {id(one.template) for one in candidates}
-    others = [found.template for found in find_prompts(chain) if id(found.template) not in known]
+    others = []
+    for found in find_prompts(chain):
+        if id(found.template) not in known:
+            others.append(found.template)
     return fingerprint(others) if others else ""
 
 
@@ -196,7 +207,10 @@ def build(places: Mapping[str, Found], prompts: PromptSet) -> dict[str, BaseProm
             raise PromptError(
                 msg, mend=f"{did_you_mean(prompt.name, places)}It has: {', '.join(sorted(places)) or 'none'}."
             )
-    return {p.name: from_prompt(p, like=template_of(places[p.name].template)) for p in prompts}
+    found: dict[str, BasePromptTemplate[Any]] = {}
+    for p in prompts:
+        found[p.name] = from_prompt(p, like=template_of(places[p.name].template))
+    return found
 
 
 def write(places: Mapping[str, Found], prompts: PromptSet) -> Snapshot:
@@ -300,7 +314,11 @@ def differing(chain: Any, prompts: PromptSet) -> tuple[str, ...]:
     """Names of the prompts whose text in the chain is not the text in `prompts`; few-shot blocks are left out."""
     now = {prompt.name: prompt for prompt in read_set(places_of(chain))}
     pairs = [(p, now[p.name]) for p in prompts if p.name in now]
-    return tuple(p.name for p, live in pairs if _texts(_with_examples_of(live, p)) != _texts(live))
+    found: list[str] = []
+    for p, live in pairs:
+        if _texts(_with_examples_of(live, p)) != _texts(live):
+            found.append(p.name)
+    return tuple(found)
 
 
 def places_of(task: Any) -> dict[str, Found]:
@@ -334,7 +352,11 @@ def choose(places: Mapping[str, Found], only: Sequence[str] | None) -> dict[str,
         if wanted not in places and wanted not in {f.path for f in places.values()}:
             msg = f"the chain has no prompt named {wanted!r}"
             raise ConfigError(msg, mend=f"{did_you_mean(wanted, places)}It has: {', '.join(places) or 'none'}.")
-    return {name: f for name, f in places.items() if name in only or f.path in only}
+    found: dict[str, Found] = {}
+    for name, f in places.items():
+        if name in only or f.path in only:
+            found[name] = f
+    return found
 
 
 def _with_examples_of(live: Prompt | None, prompt: Prompt) -> Prompt:

@@ -354,7 +354,10 @@ def _prints(thing: Any, call: Mapping[str, Any], row: Mapping[str, Any]) -> bool
     texts = [v for v in call.values() if isinstance(v, str)]
     if not row or any(str(dict(row)) in text for text in texts):
         return bool(row)
-    held = [v for v in call.values() if isinstance(v, Mapping) and _holds(v, row)]
+    held = []
+    for v in call.values():
+        if isinstance(v, Mapping) and _holds(v, row):
+            held.append(v)
     template = getattr(thing, "template", thing) if not hasattr(thing, "format_prompt") else thing
     if not held or not hasattr(template, "format_prompt"):
         return False

@@ -250,7 +250,10 @@ def model_id(model: Any) -> str:
     inner = unbound(model)
     found = {name: getattr(inner, name, None) for name in _SAMPLING} | {"bound": getattr(model, "kwargs", None)}
     cleaned = {name: _without_secrets(value) for name, value in found.items()}
-    settings = {name: value for name, value in cleaned.items() if value not in (None, {}, [])}
+    settings = {}
+    for name, value in cleaned.items():
+        if value not in (None, {}, []):
+            settings[name] = value
     text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=_label)
     return f"{type(inner).__name__}:{model_name(model)}@{endpoint_of(model)}{text if settings else ''}"
 
@@ -269,7 +272,11 @@ def _label(value: Any) -> str:
 
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(k): _without_secrets(v) for k, v in value.items() if not _SECRET.search(str(k))}
+        found = {}
+        for k, v in value.items():
+            if not _SECRET.search(str(k)):
+                found[str(k)] = _without_secrets(v)
+        return found
     if isinstance(value, list | tuple):
         return [_without_secrets(v) for v in value]
     return value

@@ -156,7 +156,10 @@ class _Flow:
         return value
 
     def _lambda(self, step: Any, value: _Value) -> _Value:
-        given = [f for f in (getattr(step, "func", None), getattr(step, "afunc", None)) if f is not None]
+        given = []
+        for f in (getattr(step, "func", None), getattr(step, "afunc", None)):
+            if f is not None:
+                given.append(f)
         return self._either([self.function(f, value) for f in given])
 
     def _branch(self, step: Any, value: _Value) -> _Value:
@@ -287,7 +290,10 @@ def _may_return_a_runnable(function: Any, code: CodeType) -> bool:
     known = {**held.globals, **held.nonlocals}
     if any(_holds_runnables(value) for value in known.values()):
         return True
-    steps = [step for step in dis.get_instructions(code) if step.opname not in _SKIPPED]
+    steps = []
+    for step in dis.get_instructions(code):
+        if step.opname not in _SKIPPED:
+            steps.append(step)
     return any(
         isinstance(known.get(step.argval) if isinstance(step.argval, str) else None, Runnable)
         and step.opname.startswith(("LOAD_GLOBAL", "LOAD_DEREF"))

@@ -355,7 +355,10 @@ class ChainTarget:
             if key in self._proof.direct:
                 render_all(prompt.name, built[key], [(f"row {row.id!r}", row.inputs) for row in rows])
             else:
-                seen = [("a dry run", variables) for variables in self._proof.calls.get(key, ()) if variables]
+                seen = []
+                for variables in self._proof.calls.get(key, ()):
+                    if variables:
+                        seen.append(("a dry run", variables))
                 render_all(prompt.name, built[key], seen)
 
     async def sends_rows(self, rows: Sequence[Mapping[str, Any]]) -> bool | None:
@@ -402,7 +405,10 @@ class ChainTarget:
         value, own = self.given(inputs, config)
         with overlaid(overlay):
             output = await self._quick.chain.ainvoke(value, own)
-        hits = [name for name, f in self.places.items() if id(f.template) in overlay.calls]
+        hits = []
+        for name, f in self.places.items():
+            if id(f.template) in overlay.calls:
+                hits.append(name)
         if hits:
             self.rendered.update(hits)
         else:
@@ -484,7 +490,9 @@ class ChainTarget:
             found = self._built.get(prompts.id)
             if found is None:
                 built = build(self.places, prompts)
-                found = {id(self.places[name].template): template for name, template in built.items()}
+                found = {}
+                for name, template in built.items():
+                    found[id(self.places[name].template)] = template
                 self._built[prompts.id] = found
                 if len(self._built) > KEPT:
                     self._built.popitem(last=False)

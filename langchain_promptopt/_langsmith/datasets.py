@@ -50,7 +50,10 @@ def notes_on(service: Service, examples: Sequence[Example], queues: Sequence[str
         CredentialsError: There is no such queue, or the key may not read it.
         UnavailableError: LangSmith could not be reached.
     """
-    by_run: dict[str, UUID] = {str(e.source_run_id): e.id for e in examples if e.source_run_id is not None}
+    by_run: dict[str, UUID] = {}
+    for e in examples:
+        if e.source_run_id is not None:
+            by_run[str(e.source_run_id)] = e.id
     by_id = {str(e.id): e.id for e in examples}
     for queue in queues:
         for run in _queued(service, queue):

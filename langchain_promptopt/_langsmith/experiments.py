@@ -74,7 +74,10 @@ def publish(
     found: dict[str, str] = {}
     told = summaries or {}
     for label, tried in winners(record, known).items():
-        rows = [e for e in _rows(known, tried.id) if e["data"]["example_id"] in examples]
+        rows = []
+        for e in _rows(known, tried.id):
+            if e["data"]["example_id"] in examples:
+                rows.append(e)
         if rows:
             experiment = _Experiment(service, record, label, tried, str(dataset.id), tuple(told.get(tried.id, ())))
             found[tried.id] = experiment.publish(rows, examples)

@@ -327,7 +327,9 @@ class StoredJudge:
             EvaluatorError: The example has no such field, or the reply has no score.
         """
         row = {"inputs": inputs, "outputs": outputs, "reference_outputs": reference_outputs}
-        values = {name: _value(row, self.mapping.get(name, name), name, self.key) for name in self.variables}
+        values = {}
+        for name in self.variables:
+            values[name] = _value(row, self.mapping.get(name, name), name, self.key)
         found = await self.chain.ainvoke(values)
         return _verdicts(found, self.key)
 

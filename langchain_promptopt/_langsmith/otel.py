@@ -81,7 +81,10 @@ def openinference(attributes: Mapping[str, Any]) -> dict[str, Any]:
                 found.setdefault(ours.replace(".value", ".mime_type"), "application/json")
     if found["openinference.span.kind"] == "RETRIEVER":
         found |= _documents(found.get("gen_ai.completion"))
-    metadata = {k.removeprefix(_METADATA): v for k, v in found.items() if k.startswith(_METADATA)}
+    metadata = {}
+    for k, v in found.items():
+        if k.startswith(_METADATA):
+            metadata[k.removeprefix(_METADATA)] = v
     if metadata:
         found.setdefault("metadata", json.dumps(metadata, default=str))
     if run := metadata.get("promptopt_run_id"):

@@ -220,7 +220,10 @@ def _template(prompt: Prompt, head: Commit | None) -> BasePromptTemplate[Any]:
     now = to_prompt(like, name=prompt.name)
     if [m.role for m in now.messages] != [m.role for m in prompt.messages]:
         return build_template(prompt)
-    texts = tuple(replace(a, template=b.template) for a, b in zip(now.messages, prompt.messages, strict=True))
+    found = []
+    for a, b in zip(now.messages, prompt.messages, strict=True):
+        found.append(replace(a, template=b.template))
+    texts = tuple(found)
     try:
         return from_prompt(replace(now, messages=texts), like=like)
     except PromptError:

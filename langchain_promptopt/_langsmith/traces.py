@@ -273,7 +273,10 @@ class TraceClient(Client):
 
     def _keep(self, pathname: str, request: Mapping[str, Any]) -> requests.Response:
         """Keep a batch, and return the answer that LangSmith would give, so that the SDK does not drop it."""
-        headers = {k: v for k, v in (request.get("headers") or {}).items() if k.lower() in _KEPT_HEADERS}
+        headers = {}
+        for k, v in (request.get("headers") or {}).items():
+            if k.lower() in _KEPT_HEADERS:
+                headers[k] = v
         envelope = {
             "version": 1,
             "endpoint": _INGEST[pathname.endswith(_INGEST[1])].removeprefix("/"),

@@ -640,4 +640,8 @@ class Probe:
 
     def as_json(self) -> dict[str, str]:
         """Plain values."""
-        return {name: value for name, value in asdict(self).items() if name not in {"kind", "listed"}}
+        found: dict[str, str] = {}
+        for name, value in asdict(self).items():
+            if name not in {"kind", "listed"}:
+                found[name] = value
+        return found

@@ -64,7 +64,10 @@ class TieredPrice:
             cache_read: Input tokens read from the provider's cache.
             cache_write: Input tokens written to it.
         """
-        holds = [price for start, price in self.steps if input_tokens > start or start == 0]
+        holds = []
+        for start, price in self.steps:
+            if input_tokens > start or start == 0:
+                holds.append(price)
         return holds[-1].cost(input_tokens, output_tokens, cache_read, cache_write)
 
 
@@ -118,7 +121,10 @@ class PriceTable:
 
     def __init__(self, own: Mapping[str, Price | Mapping[str, Any]] | None = None) -> None:
         checked = {name: _checked(name, price) for name, price in (own or {}).items()}
-        bare = {spellings(name)[-1]: price for name, price in checked.items() if not _SNAPSHOT.search(name)}
+        bare = {}
+        for name, price in checked.items():
+            if not _SNAPSHOT.search(name):
+                bare[spellings(name)[-1]] = price
         self._own = bare | checked
 
     def price(self, model_id: str) -> Price | TieredPrice | None:

@@ -285,7 +285,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _runs(words: Sequence[str]) -> frozenset[tuple[str, ...]]:
-    return frozenset(tuple(words[i : i + _SHARED_RUN]) for i in range(len(words) - _SHARED_RUN + 1))
+    found: set[tuple[str, ...]] = set()
+    for i in range(len(words) - _SHARED_RUN + 1):
+        found.add(tuple(words[i : i + _SHARED_RUN]))
+    return frozenset(found)
 
 
 def _carries_content(word: str) -> bool:

@@ -369,7 +369,10 @@ def _moved(tagged: Tagged, frame: Frame) -> Rejection | None:
     for i, ours in enumerate(_bag(f) for f in frame.fixed):
         if not ours or _share(ours, theirs[i]) >= 0.5:
             continue
-        elsewhere = [j for j, bag in enumerate(theirs) if j != i and _share(ours, bag) >= 0.7]
+        elsewhere = []
+        for j, bag in enumerate(theirs):
+            if j != i and _share(ours, bag) >= 0.7:
+                elsewhere.append(j)
         if elsewhere:
             return Rejection("order", f"the fixed text before mark {i + 1} came back before mark {elsewhere[0] + 1}")
     return None
@@ -403,7 +406,9 @@ def _exactly(said: str, frame: Frame) -> Recovered | None:
         cuts += [found, at]
     cuts.append(stop)
     pairs = zip(frame.spans, zip(cuts[::2], cuts[1::2], strict=True), strict=True)
-    raws = [(span, said[reply.source(a) : reply.source(b)]) for span, (a, b) in pairs]
+    raws = []
+    for span, (a, b) in pairs:
+        raws.append((span, said[reply.source(a) : reply.source(b)]))
     return Recovered(tuple(fit(raw, frame.text, span) for span, raw in raws), exact=True)
 
 

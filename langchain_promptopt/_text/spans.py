@@ -399,7 +399,11 @@ class _Ground:
         pieces = [p for p in (_stripped(self.text, *r) for r in inner) if p[0] < p[1]]
         worded = [p for p in pieces if self._count(*p)]
         # between a variable and a word a mark leaves crumbs such as ": "; they are not worth a span
-        return [p for piece in worded or pieces[:1] if (p := self._fitted(*piece)) is not None]
+        found: list[Range] = []
+        for piece in worded or pieces[:1]:
+            if (p := self._fitted(*piece)) is not None:
+                found.append(p)
+        return found
 
     def _point(self, at: int) -> list[Range]:
         if not self.limits.insertions:

@@ -122,7 +122,9 @@ def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | 
         search: The search that has ended; its candidates.
         watch: The record of the search; its marks.
     """
-    prompts = {a.candidate.id: a.candidate.prompts for a in search.archive.trajectory}
+    prompts = {}
+    for a in search.archive.trajectory:
+        prompts[a.candidate.id] = a.candidate.prompts
     hits = marks = found = there = 0
     for event in watch.identified:
         data: Any = event

@@ -308,7 +308,10 @@ class Writer:
         """Models mark whole phrases: up to the limit, inside the sentence (or beyond, without a limit)."""
         limit = self.request.w_max or 25
         words = [(a, b) for u in self.units for a, b, _ in u.words]
-        inside = [i for i, (a, b) in enumerate(words) if a < change.end and b > change.start]
+        inside = []
+        for i, (a, b) in enumerate(words):
+            if a < change.end and b > change.start:
+                inside.append(i)
         low, high = inside[0], inside[-1] + 1
         for _ in range(max(0, self.hand.randint(1, limit) - (high - low))):
             if self.hand.random() < 0.5 and low > 0:
@@ -325,7 +328,10 @@ class Writer:
         old = [u for u in self.units if u.old_frame]
         if not old or self.thought.random() >= self._skill:
             return []
-        return [Change(*u.place(OLD_FRAME_WORD), FRAME, why="ledger misleads") for u in old]
+        found: list[Change] = []
+        for u in old:
+            found.append(Change(*u.place(OLD_FRAME_WORD), FRAME, why="ledger misleads"))
+        return found
 
     def _slots(self) -> str:
         out: dict[str, dict[str, str]] = {}
@@ -393,7 +399,10 @@ class Writer:
 
     def _rewritten(self) -> str:
         text, loss = self.request.prompt, self._loss()
-        changes = [self._by_hand(ch) for ch in self.changes if self.hand.random() >= numbers.LEAVE_OUT * self.heat]
+        changes = []
+        for ch in self.changes:
+            if self.hand.random() >= numbers.LEAVE_OUT * self.heat:
+                changes.append(self._by_hand(ch))
         reframed = any(u.old_frame for u in self.units) and self.hand.random() < self._skill
         for unit in self.units:
             if self.hand.random() < loss:

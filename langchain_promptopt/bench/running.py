@@ -86,7 +86,9 @@ def _planted(task: str, methods: Sequence[str], seeds: int, search_calls: int) -
     out = []
     for world in [name] if name else list(WORLDS):
         for method in methods:
-            traces = [run_in_world(recipe_of(method), WORLDS[world], s, search_calls) for s in range(seeds)]
+            traces = []
+            for s in range(seeds):
+                traces.append(run_in_world(recipe_of(method), WORLDS[world], s, search_calls))
             out.append(
                 {
                     "task": f"{PLANTED}:{world}",
@@ -111,7 +113,9 @@ def _with_model(
     loaded = task_of(task, folder)
     out = []
     for method in methods:
-        runs = [run_task_once(loaded, method, seed, search_calls, model, optimizer) for seed in range(seeds)]
+        runs = []
+        for seed in range(seeds):
+            runs.append(run_task_once(loaded, method, seed, search_calls, model, optimizer))
         scored = [r for r in runs if r["test"] is not None]
         out.append(
             {
@@ -357,7 +361,10 @@ def _records(hub: Hub, config: str | None, split: str) -> list[dict[str, Any]]:
     from datasets import load_dataset
 
     found = load_dataset(hub.path, config, split=split)
-    named = {c: found.features[c].int2str for c in hub.decoded if hasattr(found.features.get(c), "int2str")}
+    named = {}
+    for c in hub.decoded:
+        if hasattr(found.features.get(c), "int2str"):
+            named[c] = found.features[c].int2str
     out: list[dict[str, Any]] = []
     for record in found:
         out.append({c: named[c](v) if c in named else v for c, v in record.items()})

@@ -40,7 +40,11 @@ def changed_prompts(record: RunRecord, numbers: Sequence[int]) -> list[tuple[Pro
 
     old = record.candidates[record.seed_id].prompts
     new = with_edits(old, [record.edits[n - 1].as_json() for n in numbers])
-    return [(prompt_of(a), prompt_of(b)) for a, b in zip(old, new, strict=True) if a != b]
+    found: list[tuple[Prompt, Prompt]] = []
+    for a, b in zip(old, new, strict=True):
+        if a != b:
+            found.append((prompt_of(a), prompt_of(b)))
+    return found
 
 
 def chosen_edits(text: str, count: int) -> list[int]:
@@ -48,7 +52,10 @@ def chosen_edits(text: str, count: int) -> list[int]:
     if not text:
         return list(range(1, count + 1))
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    bad = [part for part in parts if not part.isascii() or not part.isdigit() or not 1 <= int(part) <= count]
+    bad = []
+    for part in parts:
+        if not part.isascii() or not part.isdigit() or not 1 <= int(part) <= count:
+            bad.append(part)
     if bad:
         msg = f"there is no edit {bad[0]!r}"
         raise UsageError(msg, where="--edits", mend=f"Edits are numbered 1 to {count}; `promptopt show` lists them.")

@@ -185,7 +185,9 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
                     given.overrides[flag.key] = _pairs(flag, value) if flag.kind is dict else value
             return verb(given=given, **values)
 
-        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *flags, _CONFIG, _SET, _JSON)]
+        keyword = []
+        for p in (*own, *flags, _CONFIG, _SET, _JSON):
+            keyword.append(p.replace(kind=inspect.Parameter.KEYWORD_ONLY))
         called.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined] # functions carry one where set
         called.__annotations__ = {p.name: p.annotation for p in keyword}
         return called

@@ -145,7 +145,10 @@ def _short(strategy: Any) -> str:
     if (inner := getattr(strategy, "inner", None)) is not None:
         return f"{name.lower()} {_short(inner)}"
     values = [getattr(strategy, f.name) for f in dataclasses.fields(strategy)]
-    numbers = [str(v) for v in values if isinstance(v, int) and not isinstance(v, bool)]
+    numbers = []
+    for v in values:
+        if isinstance(v, int) and not isinstance(v, bool):
+            numbers.append(str(v))
     return " ".join([name.lower(), *numbers[:1]])
 
 

@@ -73,7 +73,10 @@ def _line_of(text: str, key: Key) -> int | None:
 
 
 def _parts(dotted: str) -> Key:
-    return tuple(a or b or c for a, b, c in re.findall(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))\s*\.?""", dotted))
+    found = []
+    for a, b, c in re.findall(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))\s*\.?""", dotted):
+        found.append(a or b or c)
+    return tuple(found)
 
 
 def refusal(error: ValidationError, data: Mapping[str, Any], origins: Origins, model: type[BaseModel]) -> ConfigError:

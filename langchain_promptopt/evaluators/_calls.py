@@ -200,7 +200,10 @@ def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPP
     except (TypeError, ValueError) as error:
         msg = f"`{name}` shows no signature"
         raise EvaluatorError(msg, mend="Wrap it in a function of (outputs, reference_outputs).", key=name) from error
-    named = [p for p in parameters.values() if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+    named = []
+    for p in parameters.values():
+        if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}:
+            named.append(p)
     wanted = [p for p in named if p.name in names]
     required = [p for p in named if p.default is p.empty]
     if wanted and all(p.name in names for p in required):

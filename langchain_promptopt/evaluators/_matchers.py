@@ -242,7 +242,9 @@ def choice_match(outputs: Any, reference_outputs: Any, inputs: Any = None) -> di
 
 
 def _same_choice(reply: Any, references: tuple[Any, ...], options: Mapping[str, str]) -> dict[str, Any]:
-    wanted = [_reference_letter(t, options) for t in text_references(references, "choice_match")]
+    wanted = []
+    for t in text_references(references, "choice_match"):
+        wanted.append(_reference_letter(t, options))
     text = reply_text(reply, "choice_match")
     letter = parse_choice(text, options)
     expected = ", ".join(f"({w})" for w in wanted)
@@ -254,7 +256,10 @@ def _reference_letter(text: str, options: Mapping[str, str]) -> str:
     bare = text.strip().strip("()[].").strip()
     if len(bare) == 1 and bare.isalpha():
         return bare.upper()
-    same = [letter for letter, option in options.items() if trimmed(option) == trimmed(text)]
+    same = []
+    for letter, option in options.items():
+        if trimmed(option) == trimmed(text):
+            same.append(letter)
     if len(same) != 1:
         msg = f"`choice_match` needs an option letter as reference, and this one is {shown(text)}"
         raise EvaluatorError(msg, mend='Give the letter, as "(B)" or "B", or use `exact_match`.')

@@ -133,7 +133,10 @@ def _is_told(value: ast.expr) -> bool:
 
 
 def _is_told_dict(value: ast.Dict) -> bool:
-    names = {k.value: v for k, v in zip(value.keys, value.values, strict=True) if isinstance(k, ast.Constant)}
+    names = {}
+    for k, v in zip(value.keys, value.values, strict=True):
+        if isinstance(k, ast.Constant):
+            names[k.value] = v
     if len(names) < len(value.keys):  # {**more}
         return False
     if "results" in names:
@@ -169,7 +172,11 @@ class Metrics:
     @property
     def open(self) -> tuple[str, ...]:
         """Keys of evaluators whose metrics are not known yet."""
-        return tuple(k for k, e in self._evaluators.items() if e.open and k not in self._learned)
+        found: list[str] = []
+        for k, e in self._evaluators.items():
+            if e.open and k not in self._learned:
+                found.append(k)
+        return tuple(found)
 
     def learn(self, keys: Mapping[str, Iterable[str]]) -> None:
         """Note the keys that evaluators gave for a row, by evaluator."""
@@ -204,7 +211,10 @@ class Metrics:
         if own and any(own in self._keys[k] for k, e in self._evaluators.items() if evaluator in {k, _name_of(e)}):
             return own
         ending = [n for n in self.names if n.endswith(f".{name}")]
-        own_name = [k for k, e in self._evaluators.items() if e.named and name in e.own_keys and k in self.names]
+        own_name = []
+        for k, e in self._evaluators.items():
+            if e.named and name in e.own_keys and k in self.names:
+                own_name.append(k)
         found = {*ending, *own_name}
         return found.pop() if len(found) == 1 else None
 

@@ -262,7 +262,11 @@ def options_of(inputs: Any) -> dict[str, str]:
         found[m.group(1)] = text[m.end() : end].strip().partition("\n")[0]
     if len(found) < 2:  # one option is no choice
         found = {m.group(1): m.group(2) for m in _LISTED.finditer(text)}
-    return {letter: option.strip() for letter, option in found.items() if option.strip()}
+    out: dict[str, str] = {}
+    for letter, option in found.items():
+        if option.strip():
+            out[letter] = option.strip()
+    return out
 
 
 def _leading(text: str) -> str | None:
@@ -289,7 +293,9 @@ def _by_text(text: str, options: Mapping[str, str]) -> str | None:
     names = "|".join(re.escape(o) for o in sorted(wanted, key=len, reverse=True))
     if not names:
         return None
-    found = {wanted[m.group()] for m in re.finditer(rf"(?<!\w)(?:{names})(?!\w)", whole)}
+    found = set()
+    for m in re.finditer(rf"(?<!\w)(?:{names})(?!\w)", whole):
+        found.add(wanted[m.group()])
     return found.pop() if len(found) == 1 else None
 
 

@@ -200,7 +200,10 @@ def _row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequenc
                 both.append((a, b))
         if both:
             left[metric], right[metric] = tuple(a for a, _ in both), tuple(b for _, b in both)
-    whole = [(p.baseline, p.candidate) for p in pairs if p.baseline is not None and p.candidate is not None]
+    whole = []
+    for p in pairs:
+        if p.baseline is not None and p.candidate is not None:
+            whole.append((p.baseline, p.candidate))
     kept = [(a, b) for a, b in whole if not a.dropped and not b.dropped]
     return PairedRow(
         example_id=example_id,
@@ -301,7 +304,10 @@ class Contrast:
     @property
     def differences(self) -> tuple[float, ...]:
         """Candidate minus baseline for each cluster, freed of rounding noise so that ties are ties."""
-        return tuple(round(b - a, 12) for a, b in zip(self.baselines, self.candidates, strict=True))
+        found: list[float] = []
+        for a, b in zip(self.baselines, self.candidates, strict=True):
+            found.append(round(b - a, 12))
+        return tuple(found)
 
     @property
     def difference(self) -> float:
@@ -346,7 +352,9 @@ def by_weights(weights: Mapping[str, float]) -> Callable[[PairedRow], RowMeans |
     total = fsum(weights.values())
 
     def of_row(row: PairedRow) -> RowMeans | None:
-        parts = [(w, _means(row.baseline.get(m), row.candidate.get(m))) for m, w in weights.items()]
+        parts = []
+        for m, w in weights.items():
+            parts.append((w, _means(row.baseline.get(m), row.candidate.get(m))))
         known = [(w, p) for w, p in parts if p is not None]
         if len(known) < len(parts):
             return None
@@ -401,7 +409,11 @@ WATCHED = (
 
 def side_metrics(outcomes: Sequence[Outcome]) -> Mapping[str, tuple[float, ...]]:
     """The watched numbers of one row on one side; an unknown number is left out."""
-    lengths = tuple(float(_length(o.output)) for o in outcomes if o.failure is None and o.output is not None)
+    out = []
+    for o in outcomes:
+        if o.failure is None and o.output is not None:
+            out.append(float(_length(o.output)))
+    lengths = tuple(out)
     costs = tuple(o.usage.usd / o.usage.calls for o in outcomes if o.usage.usd and o.usage.calls)
     found = {
         "output_length": lengths,

@@ -308,7 +308,10 @@ def studentized(differences: Sequence[float], rng: Random, resamples: int) -> St
     error = sqrt(fsum(d * d for d in centred) / (n - 1) / n)
     both = [complex(d, d * d) for d in centred]
     floor = 1e-12 * error * error
-    ratios = sorted(_ratio(sum(rng.choices(both, k=n)), n, floor) for _ in range(resamples))
+    found = []
+    for _ in range(resamples):
+        found.append(_ratio(sum(rng.choices(both, k=n)), n, floor))
+    ratios = sorted(found)
     return Studentized(mean, error, tuple(ratios))
 
 

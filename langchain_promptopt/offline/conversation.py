@@ -172,7 +172,10 @@ def sections(text: str, name: str) -> list[str]:
 
 
 def _places_of(parts: list[str], prompt: str) -> tuple[Place, ...]:
-    places = [(at, at + len(part)) for part in parts if (at := prompt.find(part)) >= 0]
+    places = []
+    for part in parts:
+        if (at := prompt.find(part)) >= 0:
+            places.append((at, at + len(part)))
     return tuple(sorted(places))
 
 
@@ -296,7 +299,10 @@ def answered(manual: Manual, text: str) -> int:
 
 
 def _case(row: Row, prompt: str, manual: Manual) -> Case:
-    shown = [v for k, v in row.inputs.items() if re.search(rf"\{{\s*{re.escape(str(k))}\b", prompt)]
+    shown = []
+    for k, v in row.inputs.items():
+        if re.search(rf"\{{\s*{re.escape(str(k))}\b", prompt):
+            shown.append(v)
     text = "\n".join(_plain(v) for v in (shown or row.inputs.values()))
     wanted, answer = leaves(row.expected), leaves(row.answer)
     expected = _first_label(wanted, manual)
@@ -381,7 +387,10 @@ def telling_words(case: Case, evidence: Evidence, spent: frozenset[str]) -> list
     manual = evidence.manual
     own = manual.names[case.expected] | {s for c in manual.labels[case.expected].cues for s in c.stems}
     elsewhere = _stems_of(c for c in evidence.all if c.expected != case.expected)
-    alike = [c for c in evidence.all if c.expected == case.expected and c.id != case.id]
+    alike = []
+    for c in evidence.all:
+        if c.expected == case.expected and c.id != case.id:
+            alike.append(c)
     fellows = Counter(s for c in alike for s in set(stems(c.text)))
     general = _spoken_outside_labels(evidence)
     scored: dict[str, tuple[float, str]] = {}

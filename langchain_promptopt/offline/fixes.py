@@ -183,7 +183,10 @@ def more_cues(
         joint = " "
     at = end if end > start else known.place[1]
     if slots is not None and not any(a <= at <= b for a, b in slots):
-        inside = [b for a, b in slots if max(start, known.place[1]) <= b <= known.line[1] and a >= known.line[0]]
+        inside = []
+        for a, b in slots:
+            if max(start, known.place[1]) <= b <= known.line[1] and a >= known.line[0]:
+                inside.append(b)
         if not inside:
             return None
         at = max(inside)
@@ -203,7 +206,9 @@ def like_rule(text: str, rule: Rule, name: str, words: Sequence[str]) -> str:
     first, last = rule.triggers[0].place, rule.triggers[-1].place
     quoted = " or ".join(f'"{w}"' for w in words)
     changes = [Patch(first[0], last[1], quoted), Patch(*rule.target, name)]
-    shifted = [Patch(p.start - rule.sentence[0], p.end - rule.sentence[0], p.new) for p in changes]
+    shifted = []
+    for p in changes:
+        shifted.append(Patch(p.start - rule.sentence[0], p.end - rule.sentence[0], p.new))
     return patched(text[slice(*rule.sentence)], shifted)
 
 

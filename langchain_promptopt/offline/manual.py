@@ -207,7 +207,10 @@ def lines_of(text: str) -> list[Line]:
 def label_pairs(text: str, lines: list[Line]) -> list[Pair]:
     """The lines that define labels: under a heading that says so, else listed in a sentence, else a run of pairs."""
     candidates = [p for p in map(_pair, lines) if p is not None]
-    titled = [p for p in candidates if _LABEL_TITLE.search(p.line.section) and p.line.item]
+    titled = []
+    for p in candidates:
+        if _LABEL_TITLE.search(p.line.section) and p.line.item:
+            titled.append(p)
     titled = titled or [p for p in candidates if _LABEL_TITLE.search(p.line.section) and p.body[1] > p.body[0]]
     if len(titled) > 1:
         return _distinct(titled)
@@ -398,7 +401,10 @@ def _loose(text: str, start: int, end: int) -> tuple[Trigger, ...]:
     """Unquoted conditions: the topical words of each part between commas, "or" and "and"."""
     out, at = [], start
     for stop in [*(m.span() for m in _PIECE.finditer(text, start, end)), (end, end)]:
-        words = [w for w in TOKEN.finditer(text, at, stop[0]) if not is_dull(stem(w.group()), instruction=True)]
+        words = []
+        for w in TOKEN.finditer(text, at, stop[0]):
+            if not is_dull(stem(w.group()), instruction=True):
+                words.append(w)
         if words:
             unique = tuple(dict.fromkeys(stem(w.group()) for w in words))
             out.append(Trigger(unique, (words[0].start(), words[-1].end()), exact=False))

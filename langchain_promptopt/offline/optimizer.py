@@ -160,7 +160,9 @@ class _Reply:
     def reasons(self) -> str:
         """One reason a line: the chosen fixes first, then the next best of each row."""
         found = dict.fromkeys(f.reason for f in self.fixes())
-        ranked = [ranked_fixes(case, self.bench, self.mood) for case in self.bench.evidence.errors]
+        ranked = []
+        for case in self.bench.evidence.errors:
+            ranked.append(ranked_fixes(case, self.bench, self.mood))
         for depth in range(max(map(len, ranked), default=0)):
             found |= dict.fromkeys(fixes[depth].reason for fixes in ranked if depth < len(fixes))
         lines = list(found)[: self.request.reasons] or ["The prompt does not describe these rows."]
@@ -207,7 +209,10 @@ class _Reply:
             patches.extend(f.patches)
         out: dict[int, Patch] = {}
         for n, (start, end) in enumerate(request.slots, 1):
-            mine = [Patch(p.start - start, p.end - start, p.new) for p in patches if start <= p.start and p.end <= end]
+            mine = []
+            for p in patches:
+                if start <= p.start and p.end <= end:
+                    mine.append(Patch(p.start - start, p.end - start, p.new))
             patches = [p for p in patches if not (start <= p.start and p.end <= end)]
             if mine:
                 out[n] = Patch(start, end, patched(prompt[start:end], mine))

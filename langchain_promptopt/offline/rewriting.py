@@ -179,7 +179,11 @@ def induced(rows: Sequence[Row]) -> str:
 
 
 def _spoken(text: str) -> set[str]:
-    return {w.lower() for w in TOKEN.findall(text) if not is_dull(stem(w)) and len(w) > 2}
+    found: set[str] = set()
+    for w in TOKEN.findall(text):
+        if not is_dull(stem(w)) and len(w) > 2:
+            found.add(w.lower())
+    return found
 
 
 def summarised(history: Sequence[Mapping[str, Any]]) -> str:

@@ -169,7 +169,9 @@ async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: Runnab
         verdict = await run_gate(run, evaluations, ready.judge, Attempt(rival, 0.0), inner)
         outcome = verdict.outcome
         sides = {"old": plan.baseline, "new": rival}
-        by_side = {side: _spent(evaluations, candidate) for side, candidate in sides.items()}
+        by_side = {}
+        for side, candidate in sides.items():
+            by_side[side] = _spent(evaluations, candidate)
         usage = {**run.ledger.as_json(), "by_side": by_side}
         run.emit(RunFinished(outcome=outcome, exit_code=EXIT[outcome], best_candidate_id=rival.id, usage=usage))
         end({"verdict": verdict.verdict, "test": verdict.metrics})

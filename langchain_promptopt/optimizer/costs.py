@@ -78,7 +78,10 @@ def first_tokens(plan: Plan) -> dict[str, float]:
 def _cost(plan: Plan, models: Sequence[Any], tokens_in: float, tokens_out: float) -> CallCost:
     """The dearest of the models; unknown as soon as one has no price."""
     prices = [plan.prices.price(model_name(m)) for m in models]
-    known = [p.cost(round(tokens_in), round(tokens_out)) for p in prices if p is not None]
+    known = []
+    for p in prices:
+        if p is not None:
+            known.append(p.cost(round(tokens_in), round(tokens_out)))
     usd = to_usd(max(known)) if known and len(known) == len(prices) else None
     return CallCost(tokens_in, tokens_out, usd)
 

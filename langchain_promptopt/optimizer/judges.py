@@ -31,7 +31,11 @@ def unseen(evaluators: Sequence[Evaluator]) -> tuple[str, ...]:
     """Keys of evaluators whose code holds or names a client that LangChain's callbacks do not reach."""
     # Built-in evaluators are inline: they compute, and call no model.
     asked = [e for e in evaluators if not e.inline]
-    return tuple(e.key for e in asked if holds_client(e.origin, _CLIENTS, stop=is_prompt_or_model))
+    found: list[str] = []
+    for e in asked:
+        if holds_client(e.origin, _CLIENTS, stop=is_prompt_or_model):
+            found.append(e.key)
+    return tuple(found)
 
 
 def judge_models(evaluators: Sequence[Evaluator]) -> tuple[BaseLanguageModel[Any], ...]:

@@ -288,7 +288,10 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
 
 def _refuse_missing_files(data: DataSet, evaluators: Iterable[Evaluator]) -> None:
     """Raise where an evaluator asks for attachments of a LangSmith dataset, which are not downloaded."""
-    asking = [e.key for e in evaluators if "attachments" in e.asks and "example" not in e.asks]
+    asking = []
+    for e in evaluators:
+        if "attachments" in e.asks and "example" not in e.asks:
+            asking.append(e.key)
     if asking and data.as_of is not None and not data.as_of.startswith("sha256:"):
         msg = f"evaluator {', '.join(asking)} asks for attachments, and rows of a LangSmith dataset come without them"
         mend = "Give the examples themselves: data=list(Client().list_examples(..., include_attachments=True))."
@@ -455,8 +458,8 @@ def _unfilled(prompts: PromptSet, columns: Sequence[str]) -> list[str]:
             braced = [name for name in columns if f"{{{name}}}" in message.template]
             for name in braced:
                 found.append(
-                    f"message {i} of prompt {p.name!r} is a message object, so its {{{name}}} is sent as it is and never"
-                    f' filled: write it as ("{message.role}", "{{{name}}}")'
+                    f"message {i} of prompt {p.name!r} is a message object, so its {{{name}}} is sent as it is and"
+                    f' never filled: write it as ("{message.role}", "{{{name}}}")'
                 )
     return found
 

@@ -211,7 +211,10 @@ class Tally:
         self.step = max(self.step, data["step"])
         if self.races:
             # Each candidate has seen other rows, so absolute scores cannot be compared: only gains on common rows.
-            gains = [self._gain(candidate) for candidate in data.get("kept", ()) if candidate != self.seed_id]
+            gains = []
+            for candidate in data.get("kept", ()):
+                if candidate != self.seed_id:
+                    gains.append(self._gain(candidate))
             self.lead = max((gain for gain in gains if gain is not None), default=None)
         line = f"step {data['step']} done: {self.line().partition('  ')[2]}"
         more = self.expected is None or self.step < self.expected.steps

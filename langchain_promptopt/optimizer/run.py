@@ -241,7 +241,10 @@ _REACH_THE_CHAIN = ("configurable", "tags", "metadata", "recursion_limit")
 
 def with_config(settings: Settings, config: RunnableConfig | None) -> Settings:
     """The settings, with what a caller's config says for the chain; where both set a key, the settings win."""
-    theirs: Any = {k: v for k, v in (config or {}).items() if k in _REACH_THE_CHAIN and v}
+    theirs: Any = {}
+    for k, v in (config or {}).items():
+        if k in _REACH_THE_CHAIN and v:
+            theirs[k] = v
     if not theirs:
         return settings
     own: Any = settings.config

@@ -228,7 +228,10 @@ class Session:
         ConfigError.
         """
         self.propose()  # what a process before this one handed out is open here too
-        fresh = {outcome.cell: outcome for outcome in outcomes if not self._known(outcome.cell)}
+        fresh = {}
+        for outcome in outcomes:
+            if not self._known(outcome.cell):
+                fresh[outcome.cell] = outcome
         left = self._on_loop(self._take(fresh))
         self._offered = None
         return left

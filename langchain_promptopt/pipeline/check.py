@@ -213,7 +213,11 @@ def _paired(outcomes: Sequence[Outcome]) -> list[_Twice]:
     for outcome in sorted(outcomes, key=lambda o: o.cell.repeat):
         if not outcome.dropped:
             rounds.setdefault(outcome.cell.example_id, []).append(outcome)
-    return [_Twice(found[0], found[1]) for found in rounds.values() if len(found) == _REPEATS]
+    out: list[_Twice] = []
+    for found in rounds.values():
+        if len(found) == _REPEATS:
+            out.append(_Twice(found[0], found[1]))
+    return out
 
 
 async def _judged_again(plan: Plan, ready: Assembled, found: Sequence[_Twice]) -> list[_Twice]:
@@ -239,7 +243,10 @@ async def _judged_again(plan: Plan, ready: Assembled, found: Sequence[_Twice]) -
 
 def _of_judge(found: Sequence[_Twice], metric: str) -> float | None:
     """Mean difference of two judgements of one answer; None where nothing was judged twice."""
-    moved = [abs(_score(t.first, metric) - t.again.get(metric, 0.0)) for t in found if t.again is not None]
+    moved = []
+    for t in found:
+        if t.again is not None:
+            moved.append(abs(_score(t.first, metric) - t.again.get(metric, 0.0)))
     return _mean(moved) if moved else None
 
 

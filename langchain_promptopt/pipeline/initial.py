@@ -144,8 +144,14 @@ def _guessed(config: Config, variables: Sequence[str], given: Mapping[str, Any])
     if _readable(rows, config, variables):
         return Guess()
     guess = guess_columns(rows, variables)
-    values = {key: value for key, value in guess.values.items() if key not in given}
-    missing = [v for v in variables if v not in {**config.data.inputs, **values.get("data.inputs", {})}]
+    values = {}
+    for key, value in guess.values.items():
+        if key not in given:
+            values[key] = value
+    missing = []
+    for v in variables:
+        if v not in {**config.data.inputs, **values.get("data.inputs", {})}:
+            missing.append(v)
     if missing and "data.inputs" not in given:
         msg = f"no column could be found for the prompt's {', '.join(f'{{{name}}}' for name in missing)}"
         mend = f"Name it: --input {missing[0]}=COLUMN. Columns: {', '.join(map(str, rows[0]))}."
@@ -174,7 +180,11 @@ def _sample(config: Config) -> list[dict[str, Any]]:
         return []
     found = read_file(path, skip_bad_lines=True)
     values = [raw.value for raw in found.rows] or [v for rows in (found.splits or {}).values() for v in rows]
-    return [dict(value) for value in islice(values, _SAMPLE) if isinstance(value, dict)]
+    out: list[dict[str, Any]] = []
+    for value in islice(values, _SAMPLE):
+        if isinstance(value, dict):
+            out.append(dict(value))
+    return out
 
 
 def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -> Guess:
@@ -185,7 +195,10 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -
     {'data.inputs': {'email': 'Body'}, 'data.outputs': ['Team'], 'data.id': 'Mail ID'}
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    left = [name for name in columns if _plain(name) not in {"split", "dataset_split"}]
+    left = []
+    for name in columns:
+        if _plain(name) not in {"split", "dataset_split"}:
+            left.append(name)
     values: dict[str, Any] = {}
     why: dict[str, str] = {}
     inputs = _inputs(rows, left, variables)
@@ -193,7 +206,10 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -
         values["data.inputs"] = inputs
         why["data.inputs"] = "guessed by name or as the longest text"
         left = [name for name in left if name not in inputs.values()]
-    every = [n for n in left if len(_texts(rows, n)) == len(rows) and _plain(n) not in _ANSWERS]
+    every = []
+    for n in left:
+        if len(_texts(rows, n)) == len(rows) and _plain(n) not in _ANSWERS:
+            every.append(n)
     unique = [n for n in every if len(set(_texts(rows, n))) == len(rows)]
     row_id = next((n for n in unique if _words(n) & {*_IDS}), next((n for n in unique if _is_short(rows, n)), None))
     answer = _answer(rows, [n for n in left if n != row_id])
@@ -242,7 +258,11 @@ def _answer(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | 
 
 
 def _texts(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
-    return [str(row[column]) for row in rows if row.get(column) not in (None, "")]
+    found: list[str] = []
+    for row in rows:
+        if row.get(column) not in (None, ""):
+            found.append(str(row[column]))
+    return found
 
 
 def _is_short(rows: Sequence[Mapping[str, Any]], column: str) -> bool:

@@ -90,7 +90,10 @@ def compare_step(
         return prepare(settings).compare(old, new, observers=observers)
 
     task = {"chain" if names_code(old) else "prompt": old}
-    named = {name: value for name, value in config.get("task", {}).items() if name not in {"chain", "prompt"}}
+    named = {}
+    for name, value in config.get("task", {}).items():
+        if name not in {"chain", "prompt"}:
+            named[name] = value
     return _answered({**config, "task": named | task}, root, compared)
 
 
@@ -135,7 +138,9 @@ class Shards:
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Submit all shards at once and report their outcomes in order."""
         parts = [jobs[i : i + self.size] for i in range(0, len(jobs), self.size)]
-        sent = [asyncio.ensure_future(self.submit(jobs_json(part, self._run_id))) for part in parts]
+        sent = []
+        for part in parts:
+            sent.append(asyncio.ensure_future(self.submit(jobs_json(part, self._run_id))))
         try:
             for future in sent:
                 for outcome in outcomes_from_json(await future):
@@ -167,7 +172,10 @@ def evaluate_cells(
     spool = Spool(settings.runs_dir / str(jobs[0]["run_id"]) / "cells.jsonl")
     cells = [cell_of(job["cell"]) for job in jobs]
     known = spool.read()
-    left = [job for job, cell in zip(jobs, cells, strict=True) if cell not in known]
+    left = []
+    for job, cell in zip(jobs, cells, strict=True):
+        if cell not in known:
+            left.append(job)
     if left:
         prepared = prepare(settings)
         with importing_from(code_folder(settings)):

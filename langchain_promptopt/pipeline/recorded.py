@@ -66,7 +66,10 @@ def recorded_config(config: Config, folder: Path) -> Config:
     recorded one, under the budget and output of the present one.
     """
     known = dict(started(folder).get("config") or {})
-    flags = {key: value for key, value in known.pop(_FLAGS, {}).items() if key not in config.flags}
+    flags = {}
+    for key, value in known.pop(_FLAGS, {}).items():
+        if key not in config.flags:
+            flags[key] = value
     flags.pop("output.runs_dir", None)
     config = with_values(config, flags) if flags else config
     if config.task.chain is not None or config.task.prompt is not None:
@@ -97,7 +100,10 @@ def past_edits(config: Config) -> tuple[PastEdit, ...]:
         for i, m in enumerate(p["messages"]):
             texts[(p["name"], i)] = m["template"]
     searched = frozenset((record.started.get("data") or {}).get("searched") or ())
-    return tuple(PastEdit(e.as_edit(), texts[e.prompt, e.message], searched) for e in record.edits)
+    found: list[PastEdit] = []
+    for e in record.edits:
+        found.append(PastEdit(e.as_edit(), texts[e.prompt, e.message], searched))
+    return tuple(found)
 
 
 def _latest_ended(base: Path) -> Path:

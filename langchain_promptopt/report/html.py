@@ -177,7 +177,9 @@ def _kept(text: str, *, first: bool, last: bool) -> list[Segment]:
     if len(lines) <= _FOLD or not folded:
         return [Segment("kept", text)] if text else []
     middle = Segment("folded", "".join(folded), lines=len(folded))
-    ends = [Segment("kept", "".join(part)) for part in (lines[:head], lines[len(lines) - tail :])]
+    ends = []
+    for part in (lines[:head], lines[len(lines) - tail :]):
+        ends.append(Segment("kept", "".join(part)))
     return [s for s in (ends[0], middle, ends[1]) if s.text]
 
 

@@ -222,12 +222,16 @@ def _changes(record: RunRecord) -> str:
 
 def _health(record: RunRecord) -> str:
     facts = [] if wording.is_comparison(record) else wording.health_facts(record.health)
-    lines = [f"- {what}: {prose(shortened(value, _HEALTH))}" for what, value in facts]
+    lines = []
+    for what, value in facts:
+        lines.append(f"- {what}: {prose(shortened(value, _HEALTH))}")
     return "\n".join(["### How the optimizer model did", "", *lines]) if facts else ""
 
 
 def _commands(record: RunRecord) -> str:
-    commands = [f"- {what}: `{_word(line)}`" for what, line in wording.how_to(record)]
+    commands = []
+    for what, line in wording.how_to(record):
+        commands.append(f"- {what}: `{_word(line)}`")
     if not commands:
         return ""
     if wording.is_comparison(record):

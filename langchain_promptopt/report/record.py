@@ -169,7 +169,10 @@ def health_of(events: Iterable[Mapping[str, Any]]) -> Health:
     refused = Counter(d["rule"] for d in by_type["rejected"])
     proposals = len(by_type["proposed"]) + refused.total()
     leaks = [d["leak"] for d in by_type["proposed"] if d.get("leak") is not None]
-    keys = [d["key"] for d in by_type["called"] if d.get("role", "optimizer") == "optimizer"]
+    keys = []
+    for d in by_type["called"]:
+        if d.get("role", "optimizer") == "optimizer":
+            keys.append(d["key"])
     said = [(d["text"], tuple(d["example_ids"])) for d in by_type["feedback"]]
     objections = _objections(said)
     methods = [d["kind"] for d in by_type["incident"] if d["role"] == "method"]
@@ -202,7 +205,10 @@ def _objections(said: Sequence[tuple[str, tuple[str, ...]]]) -> Counter[str]:
     out: Counter[str] = Counter()
     for text, ids in said:
         for sentence in _objecting(text):
-            named = [i for i in ids if re.search(rf"(?<!\w){re.escape(i)}(?!\w)", sentence)]
+            named = []
+            for i in ids:
+                if re.search(rf"(?<!\w){re.escape(i)}(?!\w)", sentence):
+                    named.append(i)
             out.update(named or ids)
     return out
 
@@ -416,7 +422,9 @@ class RunRecord:
         """Paired rows of baseline and best by split, the held-out ones first."""
         scorer, pair = Scorer.of(self.started), (self.seed_id, self.best_id)
         splits = ("test", "val", "dev") if self.seed_id != self.best_id else ()
-        found = {split: paired_rows(self.cells, pair, split, scorer, self.examples) for split in splits}
+        found = {}
+        for split in splits:
+            found[split] = paired_rows(self.cells, pair, split, scorer, self.examples)
         return {split: rows for split, rows in found.items() if rows.all}
 
     @cached_property
@@ -506,7 +514,11 @@ _OFFLINE = re.compile(r"(Offline\w*Model:)?offline\b")
 
 def simulated_roles(started: Mapping[str, Any]) -> tuple[str, ...]:
     """Roles of `run.started` that the built-in offline programs play; they cost nothing."""
-    return tuple(role for role, model in started.get("models", {}).items() if _OFFLINE.match(str(model)))
+    found: list[str] = []
+    for role, model in started.get("models", {}).items():
+        if _OFFLINE.match(str(model)):
+            found.append(role)
+    return tuple(found)
 
 
 _MOVES = ("applied", "pushed", "tagged", "rolled_back")
@@ -524,7 +536,10 @@ def _candidates(
     events: Sequence[Mapping[str, Any]], by_type: Mapping[str, list[Mapping[str, Any]]]
 ) -> tuple[dict[str, Tried], tuple[str, ...]]:
     texts = rebuild(events)
-    scores = {d["candidate_id"]: (d["score"], d["n"]) for d in by_type["evaluated"] if d["split"] == "dev"}
+    scores = {}
+    for d in by_type["evaluated"]:
+        if d["split"] == "dev":
+            scores[d["candidate_id"]] = (d["score"], d["n"])
     dropped = {d["candidate_id"]: d.get("why", "") for data in by_type["selected"] for d in data["dropped"]}
     seed = by_type["run.started"][0]["seed_candidate_id"]
     out = {seed: Tried(seed, None, 0, "seed", (), texts[seed], *scores.get(seed, (None, 0)))}
@@ -562,8 +577,13 @@ def _best(candidates: Mapping[str, Tried], started: Mapping[str, Any], finished:
 def _rule_counts(by_type: Mapping[str, list[Mapping[str, Any]]]) -> tuple[RuleCount, ...]:
     counts = Counter(d["rule"] for d in by_type["rejected"])
     total = len(by_type["rejected"]) + len(by_type["proposed"])
-    examples = {d["rule"]: str(d.get("detail", "")) for d in reversed(by_type["rejected"])}
-    return tuple(RuleCount(rule, n, n / total, examples[rule]) for rule, n in counts.most_common())
+    examples = {}
+    for d in reversed(by_type["rejected"]):
+        examples[d["rule"]] = str(d.get("detail", ""))
+    found: list[RuleCount] = []
+    for rule, n in counts.most_common():
+        found.append(RuleCount(rule, n, n / total, examples[rule]))
+    return tuple(found)
 
 
 def _usage(

@@ -28,7 +28,10 @@ class Scorer:
     def score(self, scores: Mapping[str, float]) -> float | None:
         """The deciding score; None where the row has none."""
         if self.weights:
-            found = {name: weight for name, weight in self.weights.items() if name in scores}
+            found = {}
+            for name, weight in self.weights.items():
+                if name in scores:
+                    found[name] = weight
             total = sum(found.values())
             return sum(scores[n] * w for n, w in found.items()) / total if total else None
         if self.primary is not None:

@@ -65,7 +65,9 @@ def check_view(data: Mapping[str, Any]) -> RenderableType:
 
 
 def _prompts(prompts: Any) -> RenderableType:
-    rows = [[p["name"], p["messages"], ", ".join(p["variables"]), p.get("source", "")] for p in prompts]
+    rows = []
+    for p in prompts:
+        rows.append([p["name"], p["messages"], ", ".join(p["variables"]), p.get("source", "")])
     return Group(Text(), table_view(("prompt", "messages", "variables", "source"), rows, numbers=[1]))
 
 
@@ -73,7 +75,9 @@ def _probes(probes: Any) -> list[RenderableType]:
     """What the endpoints said, each with its place."""
     if not probes:
         return []
-    rows = [[p["role"], p["name"], p["state"], p["where"], p["detail"]] for p in probes]
+    rows = []
+    for p in probes:
+        rows.append([p["role"], p["name"], p["state"], p["where"], p["detail"]])
     return [Text(), table_view(("asked for free", "name", "said", "where", "detail"), rows)]
 
 
@@ -81,7 +85,10 @@ def _estimate(levels: Mapping[str, Mapping[str, Any]]) -> list[RenderableType]:
     """Model calls by role, tokens and money, low to high."""
     if not levels:
         return []
-    roles = [role for role, n in next(iter(levels.values()))["calls"].items() if n]
+    roles = []
+    for role, n in next(iter(levels.values()))["calls"].items():
+        if n:
+            roles.append(role)
     rows = []
     for name, v in levels.items():
         rows.append([name, *(wording.number(v["calls"][r]) for r in roles), wording.number(v["total"]), *_about(v)])
@@ -137,7 +144,9 @@ def _power(test: Mapping[str, Any]) -> list[RenderableType]:
     least = test.get("minimum_detectable_effect")
     if least is not None:
         parts.append(safe_text(f"Smallest gain found 4 times in 5: {wording.points(least)} points."))
-    chances = [f"{wording.points(p['gain'])} points {p['power']:.0%}" for p in test.get("power") or ()]
+    chances = []
+    for p in test.get("power") or ():
+        chances.append(f"{wording.points(p['gain'])} points {p['power']:.0%}")
     if chances:
         parts.append(safe_text(f"Chance to find a true gain of {'; '.join(chances)}."))
     return [*parts, *(safe_text(f"- {w}") for w in test.get("warnings") or ())]
@@ -405,7 +414,9 @@ def test_view(outcome: str, metrics: Sequence[Mapping[str, Any]], void: str) -> 
     """
     columns = ("metric", "old", "new", "change", "interval", "better / worse", "verdict")
     cells = [wording.metric_cells(metric) for metric in metrics]
-    rows = [[c.name, c.old, c.new, c.difference, c.interval, c.moves, c.verdict] for c in cells]
+    rows = []
+    for c in cells:
+        rows.append([c.name, c.old, c.new, c.difference, c.interval, c.moves, c.verdict])
     said = wording.proof(metrics[0]) if metrics else void or "The held-out examples were not opened."
     title = safe_text(outcome.replace("_", " ").capitalize(), "bold")
     return Group(title, safe_text(said), Text(), table_view(columns, rows, numbers=range(1, 6)))

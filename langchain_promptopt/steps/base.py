@@ -72,7 +72,11 @@ def section(name: str, body: str) -> str:
 def versions() -> dict[str, str]:
     """Content hash of every meta-prompt, for the run record."""
     folder = resources.files("langchain_promptopt") / "metaprompts"
-    names = sorted(f.name.removesuffix(".txt") for f in folder.iterdir() if f.name.endswith(".txt"))
+    found = []
+    for f in folder.iterdir():
+        if f.name.endswith(".txt"):
+            found.append(f.name.removesuffix(".txt"))
+    names = sorted(found)
     return {n: hashlib.sha256(load(n).encode()).hexdigest()[:12] for n in names}
 
 
@@ -409,7 +413,10 @@ def _prompts(prompt: Any, template_format: Any) -> PromptSet:
     if isinstance(prompt, str):
         prompt = [("human", prompt)]
     if isinstance(prompt, Sequence):
-        messages = tuple(Message(role, template, template_format) for role, template in prompt)
+        found = []
+        for role, template in prompt:
+            found.append(Message(role, template, template_format))
+        messages = tuple(found)
         return PromptSet((Prompt("main", messages),))
     msg = f"cannot read a prompt from {type(prompt).__name__}"
     raise PromptError(msg, mend="Give a string, or a list of (role, template) pairs.")

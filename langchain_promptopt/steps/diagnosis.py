@@ -30,7 +30,10 @@ def reasons_of(reply: str) -> tuple[str, ...]:
     ('too vague', 'wrong rule')
     """
     lines = [line.strip() for line in reply.split("\n")]
-    items = [line.lstrip("-*• ").strip() for line in lines if line[:1] in {"-", "*", "•"}]
+    items = []
+    for line in lines:
+        if line[:1] in {"-", "*", "•"}:
+            items.append(line.lstrip("-*• ").strip())
     found = tuple(item for item in items if item)
     return found or ((reply.strip(),) if reply.strip() else ())
 
@@ -101,7 +104,10 @@ def parse_quotes(reply: str, prompts: PromptSet) -> tuple[Mark, ...] | Rejection
     items = find_json(reply, list)
     if items is None:
         return Rejection("no_json", "the reply holds no JSON list")
-    marks = [m for item in items if isinstance(item, dict) and (m := _quote_mark(item, prompts)) is not None]
+    marks = []
+    for item in items:
+        if isinstance(item, dict) and (m := _quote_mark(item, prompts)) is not None:
+            marks.append(m)
     return tuple(marks) if marks or not items else Rejection("quote_not_found", "the prompt holds none of the quotes")
 
 
@@ -124,7 +130,9 @@ def _quote_mark(item: dict[str, Any], prompts: PromptSet) -> Mark | None:
 def _places(item: dict[str, Any], prompts: PromptSet) -> list[tuple[int, int]]:
     """Where to look: the named message first, then all of them (models miscount messages)."""
     document, named = prompts.document, item.get("message")
-    bounds = [(at, at + len(p.text)) for p, at in zip(document.pieces, document.starts, strict=True)]
+    bounds = []
+    for p, at in zip(document.pieces, document.starts, strict=True):
+        bounds.append((at, at + len(p.text)))
     first = [b for b, p in zip(bounds, document.pieces, strict=True) if p.message == named]
     return first + [b for b in bounds if b not in first]
 
@@ -172,7 +180,10 @@ def lawful(marks: Sequence[Mark], prompts: PromptSet, limits: SpanLimits) -> tup
     ranges = legalise([(m.start, m.end) for m in marks], document.text, document.frozen, limits)
     out = []
     for start, end in ranges:
-        reasons = [m.reason for m in marks if m.reason and m.start <= end and start <= m.end]
+        reasons = []
+        for m in marks:
+            if m.reason and m.start <= end and start <= m.end:
+                reasons.append(m.reason)
         out.append(Mark(start, end, "; ".join(dict.fromkeys(reasons))))
     problem = None if out or not marks else Rejection("no_legal_span", "every mark was too long or on fixed text")
     return tuple(out), problem
@@ -236,7 +247,9 @@ class IdentifyTokens(Step):
         document = prompts.document
         if not self.limits.allows_lines(document.text):
             return ranges
-        bounds = [(at, at + len(p.text)) for p, at in zip(document.pieces, document.starts, strict=True)]
+        bounds = []
+        for p, at in zip(document.pieces, document.starts, strict=True):
+            bounds.append((at, at + len(p.text)))
         return framed(ranges, document.text, bounds, document.frozen)
 
     def _parse(self, reply: str, prompts: PromptSet, tag: str) -> tuple[Mark, ...] | Rejection:

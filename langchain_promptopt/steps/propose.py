@@ -248,7 +248,9 @@ def _read(reply: str, piece: Workpiece, tag: str) -> Recovered | Rejection:
 def _untagged(piece: Workpiece, texts: dict[int, tuple[str, str]]) -> tuple[dict[int, tuple[str, str]], Workpiece]:
     """Slot texts without the marks that were shown; that they came back is remarked on (spec 1.6, tag leakage)."""
     tag = pick_tag(piece.prompts.document.text)
-    bare = {i: (parse_tags(new, tag).text, why) for i, (new, why) in texts.items()}
+    bare = {}
+    for i, (new, why) in texts.items():
+        bare[i] = (parse_tags(new, tag).text, why)
     leaked = sum(bare[i][0] != texts[i][0] for i in texts)
     remark = Rejection("tag_leak", f"marks were taken out of {leaked} of {len(texts)} new texts")
     return bare, replace(piece, remarks=(*piece.remarks, remark)) if leaked else piece

@@ -94,7 +94,10 @@ def list_runs(base: Path) -> list[RunFolder]:
     """The runs below `base` that have a journal, the latest touched first."""
     if not base.is_dir():
         return []
-    found = [RunFolder(base, p.name) for p in base.iterdir() if p.is_dir() and _RUN_ID.fullmatch(p.name)]
+    found = []
+    for p in base.iterdir():
+        if p.is_dir() and _RUN_ID.fullmatch(p.name):
+            found.append(RunFolder(base, p.name))
     runs = [run for run in found if run.journal.is_file()]
     return sorted(runs, key=lambda run: (-run.journal.stat().st_mtime_ns, run.run_id))
 

@@ -132,7 +132,10 @@ def fingerprint(kind: str, data: Mapping[str, Any]) -> bytes:
 
 
 def _timeless(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    timed = {k: _without_seconds(v) for k in ("usage", "judge") if isinstance(v := data.get(k), dict)}
+    timed = {}
+    for k in ("usage", "judge"):
+        if isinstance(v := data.get(k), dict):
+            timed[k] = _without_seconds(v)
     return {**data, **timed} if timed else data
 
 

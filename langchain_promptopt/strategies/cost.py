@@ -128,7 +128,10 @@ class Estimate:
 
     def as_json(self) -> dict[str, Any]:
         """The three levels by name."""
-        return {name: getattr(self, name).as_json() for name in ("low", "likely", "high")}
+        found: dict[str, Any] = {}
+        for name in ("low", "likely", "high"):
+            found[name] = getattr(self, name).as_json()
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,10 @@ class ErrorGroups:
         errors = [s for s in rows if failed(s)]
         if not errors:
             return ()
-        return tuple(Batch(errors=tuple(rng.sample(errors, min(self.size, len(errors))))) for _ in range(m))
+        found: list[Batch] = []
+        for _ in range(m):
+            found.append(Batch(errors=tuple(rng.sample(errors, min(self.size, len(errors))))))
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,10 @@ class RandomBatches:
             m: How many batches are asked for.
             rng: Randomness of this step and this parent.
         """
-        return tuple(Batch(formats=tuple(rng.sample(list(bare), min(self.size, len(bare))))) for _ in range(m))
+        found: list[Batch] = []
+        for _ in range(m):
+            found.append(Batch(formats=tuple(rng.sample(list(bare), min(self.size, len(bare))))))
+        return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,10 @@ Pool = Literal["chosen", "all"]
 
 def pool_of(trajectory: Trajectory, pool: Pool) -> list[Attempt]:
     """Attempts the search went on from, or all that were fully scored; never the same prompt twice."""
-    seen = {a.candidate.id: a for a in trajectory if not a.out and (pool == "all" or a.chosen)}
+    seen = {}
+    for a in trajectory:
+        if not a.out and (pool == "all" or a.chosen):
+            seen[a.candidate.id] = a
     return list(seen.values())
 
 
@@ -107,7 +110,10 @@ class Recency:
             around: Not used.
             ask: Not used.
         """
-        return tuple(Remembered(a) for a in reversed(pool_of(trajectory, self.pool)[-self.k :]))
+        found: list[Remembered] = []
+        for a in reversed(pool_of(trajectory, self.pool)[-self.k :]):
+            found.append(Remembered(a))
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,9 @@ class Relevance:
             vectors = HashedEmbeddings().embed_documents(texts)
         else:
             vectors = await ask.embed(self.embeddings, texts)
-        scored = [Remembered(a, cosine(vectors[0], v)) for a, v in zip(others, vectors[1:], strict=True)]
+        scored = []
+        for a, v in zip(others, vectors[1:], strict=True):
+            scored.append(Remembered(a, cosine(vectors[0], v)))
         near = sorted(scored, key=lambda r: (-(r.similarity or 0.0), r.attempt.candidate.id))[: self.k - 1]
         current = Remembered(around, 1.0)
         return (current, *near) if self.order == "current_first" else (*reversed(near), current)

@@ -55,7 +55,10 @@ class Gradient:
         if self.reasons == 1 or out.feedback is None:
             return (out,)
         ids = out.feedback.example_ids
-        return tuple(replace(out, feedback=Feedback(r, ids)) for r in reasons_of(out.feedback.text)[: self.reasons])
+        found: list[Workpiece] = []
+        for r in reasons_of(out.feedback.text)[: self.reasons]:
+            found.append(replace(out, feedback=Feedback(r, ids)))
+        return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,10 @@ def options(axis: str) -> dict[str, type]:
     """The strategies of an axis by class name."""
     name, method = AXES[axis]
     module = import_module(f"langchain_promptopt.strategies.{name}")
-    classes = {n: c for n, c in vars(module).items() if isinstance(c, type) and dataclasses.is_dataclass(c)}
+    classes = {}
+    for n, c in vars(module).items():
+        if isinstance(c, type) and dataclasses.is_dataclass(c):
+            classes[n] = c
     return {n: c for n, c in classes.items() if hasattr(c, method) and _is_option(module, n, c)}
 
 

@@ -103,7 +103,9 @@ class RandomSpans:
         words = word_ranges(document.text)
         size = word_limit(document.text, self.w_max)
         starts = rng.sample(range(len(words)), min(2 * self.k_max, len(words)))
-        ranges = [(words[i][0], words[min(i + rng.randint(1, size), len(words)) - 1][1]) for i in starts]
+        ranges = []
+        for i in starts:
+            ranges.append((words[i][0], words[min(i + rng.randint(1, size), len(words)) - 1][1]))
         return _marked(piece, ranges, SpanLimits(self.w_max, self.k_max, 1.0, whole_lines=False))
 
 
@@ -164,7 +166,10 @@ def sections_of(text: str) -> list[tuple[str, tuple[int, int]]]:
     """
     heads = list(_HEADER.finditer(text))
     ends = [m.start() for m in heads[1:]] + [len(text)] * bool(heads)
-    return [(m.group(1), (min(m.end() + 1, end), end)) for m, end in zip(heads, ends, strict=True)]
+    found: list[tuple[str, tuple[int, int]]] = []
+    for m, end in zip(heads, ends, strict=True):
+        found.append((m.group(1), (min(m.end() + 1, end), end)))
+    return found
 
 
 @dataclass(frozen=True)

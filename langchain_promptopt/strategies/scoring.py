@@ -417,7 +417,10 @@ class Race:
             if seen >= total or any(bench.withheld(c) for c in alive):
                 break
             bar = self._bar(alive, incumbents, bench)
-            behind = {c.id for c in alive if bar is not None and self._behind(c, bar, bench)}
+            behind = set()
+            for c in alive:
+                if bar is not None and self._behind(c, bar, bench):
+                    behind.add(c.id)
             dropped += [c for c in alive if c.id in behind]
             alive = [c for c in alive if c.id not in behind]
             if early := self._won(alive, incumbents, bench):

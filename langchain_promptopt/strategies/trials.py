@@ -71,7 +71,11 @@ class Trial:
     @property
     def won(self) -> list[str]:
         """Rows that score higher than under the parent."""
-        return [i for i, score in self.after.items() if score > self.before.get(i, score)]
+        found: list[str] = []
+        for i, score in self.after.items():
+            if score > self.before.get(i, score):
+                found.append(i)
+        return found
 
 
 @dataclass(frozen=True)

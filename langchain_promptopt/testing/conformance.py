@@ -131,7 +131,10 @@ class ExecutorTests:
     def jobs(self) -> Sequence[Job]:
         """Cells to run; override where the port needs others."""
         candidate = sample_candidate(0)
-        return [Job(Cell(candidate.id, "train", e.id), candidate, e) for e in sample_examples(5)]
+        found = []
+        for e in sample_examples(5):
+            found.append(Job(Cell(candidate.id, "train", e.id), candidate, e))
+        return found
 
     def test_each_job_is_done_once(self, executor: Executor, jobs: Sequence[Job]) -> None:
         """In any order; every outcome is for the cell it was asked for."""
@@ -670,7 +673,10 @@ class StoppingTests:
 
     def test_running_away_from_val_ends_it(self, stop: Stopping) -> None:
         """Overfitting first: dev far above val and no gain there for two steps (spec 1.6)."""
-        best = tuple(Attempt(sample_candidate(i), 0.5 + i / 10, {"d0": 0.5 + i / 10}) for i in range(4))
+        found = []
+        for i in range(4):
+            found.append(Attempt(sample_candidate(i), 0.5 + i / 10, {"d0": 0.5 + i / 10}))
+        best = tuple(found)
         progress = Progress(3, best, dev_val=((0.6, 0.5), (0.7, 0.45), (0.8, 0.4)), dev_size=400)
         why = stop.reason(progress)
         assert isinstance(why, Stop)

@@ -42,7 +42,10 @@ def sample_prompts(text: str = TEXT) -> PromptSet:
 
 def sample_examples(n: int = 12) -> tuple[Example, ...]:
     """Train rows."""
-    return tuple(Example(f"row-{i}", {"word": f"word {i}"}, {"answer": "animal"}) for i in range(n))
+    found: list[Example] = []
+    for i in range(n):
+        found.append(Example(f"row-{i}", {"word": f"word {i}"}, {"answer": "animal"}))
+    return tuple(found)
 
 
 def sample_rows(n: int = 12) -> tuple[Shown, ...]:
@@ -163,7 +166,10 @@ class SampleTrainBench:
         """Scores already there."""
         if candidate.id == self.parent.id:
             return self.before
-        return {i: self.means.get(candidate.id, 1.0) for i in self.asked.get(candidate.id, ())}
+        found = {}
+        for i in self.asked.get(candidate.id, ()):
+            found[i] = self.means.get(candidate.id, 1.0)
+        return found
 
     def claim(self, rows: int) -> bool:
         """Within `left` rows."""

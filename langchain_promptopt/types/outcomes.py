@@ -96,7 +96,10 @@ class Reading:
         """
         if self.paths is None:
             return dict(inputs)
-        found = {path: value for path in self.paths if (value := value_at(inputs, path)) is not ABSENT}
+        found = {}
+        for path in self.paths:
+            if (value := value_at(inputs, path)) is not ABSENT:
+                found[path] = value
         return found or dict(inputs)
 
     def reads(self, name: str) -> bool:

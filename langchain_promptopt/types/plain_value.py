@@ -106,7 +106,10 @@ def _mapping(value: Mapping[Any, Any], depth: int) -> Any:
     if not _are_messages(messages):
         return {str(name): _plain(item, depth - 1) for name, item in value.items()}
     said = _sequence(messages, depth)
-    more = {str(k): _plain(v, depth - 1) for k, v in value.items() if k != "messages"}
+    more = {}
+    for k, v in value.items():
+        if k != "messages":
+            more[str(k)] = _plain(v, depth - 1)
     more = {k: v for k, v in more.items() if v not in (None, "", [], {})}
     return {"messages": said, **more} if more else said
 
@@ -125,7 +128,10 @@ def _sequence(values: Sequence[Any], depth: int) -> Any:
 def _message(message: Any, depth: int) -> Any:
     """The text; with the calls a model wants made, where it wants some."""
     text = _text(_of(message, "content"))
-    calls = [_call(c, depth) for c in _of(message, "tool_calls") or () if _kind(message) in _AI]
+    calls = []
+    for c in _of(message, "tool_calls") or ():
+        if _kind(message) in _AI:
+            calls.append(_call(c, depth))
     parsed = (_of(message, "additional_kwargs") or {}).get("parsed") if not text else None
     if calls:
         return {"text": text, "tool_calls": calls} if text else {"tool_calls": calls}
@@ -225,5 +231,8 @@ def _printed(value: Any, depth: int) -> Any:
     kind: Any = type(value)
     if kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__:
         return _ADDRESS.sub("", str(value))
-    held = {n: v for n, v in getattr(value, "__dict__", {}).items() if not n.startswith("_")}
+    held = {}
+    for n, v in getattr(value, "__dict__", {}).items():
+        if not n.startswith("_"):
+            held[n] = v
     return {n: _plain(v, depth - 1) for n, v in held.items()} if held else kind.__qualname__

@@ -122,7 +122,10 @@ class Prompt:
     @property
     def template_format(self) -> TemplateFormat:
         """The format of the first message that is a template."""
-        formats = [m.template_format for m in self.messages if m.template_format != "literal"]
+        formats = []
+        for m in self.messages:
+            if m.template_format != "literal":
+                formats.append(m.template_format)
         return formats[0] if formats else "literal"
 
     @cached_property
