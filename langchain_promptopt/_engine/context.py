@@ -248,7 +248,11 @@ class Run:
 
     def shown_rows(self, *splits: str) -> tuple[Example, ...]:
         """All rows of these splits, as `shown`."""
-        return tuple(self.shown(e) for split in splits for e in self.data[split])
+        found: list[Example] = []
+        for split in splits:
+            for e in self.data[split]:
+                found.append(self.shown(e))
+        return tuple(found)
 
 
 Place = tuple[str | int, ...]

@@ -398,7 +398,9 @@ def _refusal_of_seed(run: Run, seed: Candidate, known: set[str]) -> Rejection | 
     if not seed.edits:
         return None
     rows = run.shown_rows("train", "dev")
-    ids = {i for e in seed.edits for i in e.example_ids}
+    ids: set[str] = set()
+    for e in seed.edits:
+        ids.update(e.example_ids)
     shown = tuple(Shown(e.id, e.inputs, e.outputs, None, 0.0) for e in rows if e.id in ids)
     piece = Workpiece(run.baseline.prompts, batch=Batch(formats=shown))
     context = GuardContext(piece, seed.scope or "global", frozenset(known), rows)

@@ -432,7 +432,10 @@ class Survey:
     def _changed(self) -> str:
         """The line to write for a text of which only parts are sent: the program changes it on the way."""
         for held in self.held:
-            lines = [line.strip() for line in held.text.splitlines() if len(line.strip()) >= _LINE]
+            lines = []
+            for line in held.text.splitlines():
+                if len(line.strip()) >= _LINE:
+                    lines.append(line.strip())
             if held.proven or not any(line in text for line in lines for text in self.sent):
                 continue
             name = held.name

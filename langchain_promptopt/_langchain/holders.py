@@ -126,12 +126,13 @@ def caches_of(things: Iterable[Any], text: str) -> list[Any]:
         things: Objects of the program.
         text: The text.
     """
-    return [
-        thing
-        for thing in things
-        if isinstance(thing, functools._lru_cache_wrapper)
-        and any(text in kept for part in _kept_by(thing) for kept in _texts_in(part))
-    ]
+    found: list[Any] = []
+    for thing in things:
+        if isinstance(thing, functools._lru_cache_wrapper) and any(
+            text in kept for part in _kept_by(thing) for kept in _texts_in(part)
+        ):
+            found.append(thing)
+    return found
 
 
 def _kept_by(cache: Any) -> Iterator[Any]:
@@ -251,7 +252,11 @@ def _with_constant(code: types.CodeType, at: tuple[int, ...], text: str) -> type
 
 def own_modules() -> list[types.ModuleType]:
     """The loaded modules of the program itself."""
-    return [module for module in list(sys.modules.values()) if _is_own_module(module)]
+    found: list[types.ModuleType] = []
+    for module in list(sys.modules.values()):
+        if _is_own_module(module):
+            found.append(module)
+    return found
 
 
 def same_in_modules(text: str, known: Sequence[Holder], modules: Iterable[types.ModuleType]) -> Iterator[Holder]:

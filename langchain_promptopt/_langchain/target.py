@@ -274,7 +274,10 @@ class ChainTarget:
         self._require_renderings()
 
     async def _tried(self, rows: Sequence[Mapping[str, Any]]) -> Proof:
-        things = [f.template for f in self.places.values() if not isinstance(f.template, HeldText)]
+        things = []
+        for f in self.places.values():
+            if not isinstance(f.template, HeldText):
+                things.append(f.template)
         models = find_models(self.chain if self._function is None else self._function)
         first_only = self._function is not None and any(isinstance(t, Tunable) for t in things)
         return await dry_run(
@@ -319,9 +322,10 @@ class ChainTarget:
         raise PromptError(msg, where=self._where(), mend=self._advice())
 
     def _where(self) -> str:
-        known = {
-            name: f for name, f in self.places.items() if not isinstance(f.template, HeldText) or f.template.proven
-        }
+        known = {}
+        for name, f in self.places.items():
+            if not isinstance(f.template, HeldText) or f.template.proven:
+                known[name] = f
         return "; ".join(f"{name}: {f.path}" for name, f in (known or self.places).items())
 
     def _advice(self) -> str:
@@ -444,12 +448,19 @@ class ChainTarget:
         if self._named or len(unseen) == len(prompts):
             msg = f"no row of the baseline renders prompt {', '.join(map(repr, unseen))}"
             raise PromptError(msg, where=self._where(), mend=self._advice())
-        kept = tuple(self._resting(p) if p.name in unseen else replace(p, idle=False) for p in prompts)
-        notes = [
-            f"prompt {name!r} ({self.places[name].path}) stays as it is: no row of the baseline renders it"
-            for name in unseen
-            if not isinstance(self.places[name].template, HeldText)
-        ]
+        found = []
+        for p in prompts:
+            if p.name in unseen:
+                found.append(self._resting(p))
+            else:
+                found.append(replace(p, idle=False))
+        kept = tuple(found)
+        notes = []
+        for name in unseen:
+            if not isinstance(self.places[name].template, HeldText):
+                notes.append(
+                    f"prompt {name!r} ({self.places[name].path}) stays as it is: no row of the baseline renders it"
+                )
         return PromptSet(kept), (*notes, *self._outside_notes())
 
     def _resting(self, prompt: Prompt) -> Prompt:

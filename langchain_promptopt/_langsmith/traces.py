@@ -100,7 +100,9 @@ class TraceFile(BaseTracer):
         """The run without what `redact=` hides."""
         if self._redaction is None:
             return shown
-        kept = {name: self._redaction.value(shown[name]) for name in ("inputs", "outputs", "error")}
+        kept = {}
+        for name in ("inputs", "outputs", "error"):
+            kept[name] = self._redaction.value(shown[name])
         return shown | kept | {"metadata": self._redaction.traced(shown["metadata"])}
 
 

@@ -217,7 +217,10 @@ class RowRedaction:
 
     def traced(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Inputs, outputs or metadata of a traced run as they may be kept; what this package says of itself stays."""
-        mine = {name: value for name, value in values.items() if str(name).startswith(_OURS)}
+        mine = {}
+        for name, value in values.items():
+            if str(name).startswith(_OURS):
+                mine[name] = value
         return {**self.value({name: value for name, value in values.items() if name not in mine}), **mine}
 
     def error(self, error: PromptOptError) -> None:

@@ -614,7 +614,10 @@ def _decided(settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptS
 def _started(
     settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptSet, decides: Mapping[str, Any]
 ) -> RunStarted:
-    hashes = {name: content_hash(decides[name]) for name in DECIDES if name in decides}
+    hashes = {}
+    for name in DECIDES:
+        if name in decides:
+            hashes[name] = content_hash(decides[name])
     return RunStarted(
         run_id=content_hash(hashes, 16),
         version=version("langchain-promptopt"),

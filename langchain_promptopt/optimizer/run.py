@@ -125,7 +125,11 @@ async def summaries_of(
 
 def examples_of(plan: Plan) -> dict[str, Example]:
     """All rows of a plan by id, as they may be kept: answers beside them come from the journal."""
-    return {e.id: e for rows in plan.shown_data.splits.values() for e in rows}
+    found: dict[str, Example] = {}
+    for rows in plan.shown_data.splits.values():
+        for e in rows:
+            found[e.id] = e
+    return found
 
 
 def _call(data: Mapping[str, Any], examples: Mapping[str, Example]) -> Call:
@@ -407,9 +411,15 @@ def _changed(plan: Plan, wanted: str) -> ResumeError:
 
 def _differences(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     before, after = known.get("decides", {}), now["decides"]
-    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    names = []
+    for name in {**before, **after}:
+        if before.get(name) != after.get(name):
+            names.append(name)
     keys = tuple(prefix for name in names for prefix in DECIDES[name][1])
-    told = [change for change in _settings_changed(known["config"], now["config"]) if change.startswith(keys)]
+    told = []
+    for change in _settings_changed(known["config"], now["config"]):
+        if change.startswith(keys):
+            told.append(change)
     explained = {name for name in names if any(change.startswith(DECIDES[name][1]) for change in told)}
     return told + [_difference(name, known, now) for name in names if name not in explained]
 

@@ -163,7 +163,11 @@ def _promptim(data: Mapping[str, Any], path: Path) -> Imported:
     if data.get("system"):
         found.left.append(f'system = {data["system"]!r}. Name the chain that it runs: [task] chain = "module:name".')
     known = {"name", "description", "dataset", "initial_prompt", "evaluators", "evaluator_descriptions", "optimizer"}
-    rest = sorted(key for key, value in data.items() if key not in {*known, "system", "$schema"} and value)
+    out = []
+    for key, value in data.items():
+        if key not in {*known, "system", "$schema"} and value:
+            out.append(key)
+    rest = sorted(out)
     found.left += [f"{key}: there is no such setting here." for key in rest]
     return found
 
@@ -205,7 +209,10 @@ def _promptim_evaluators(found: Imported, named: Any, path: Path) -> list[str]:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
         if any(isinstance(t, ast.Name) and t.id == attribute for t in targets) and isinstance(value, ast.List):
-            names = [f"{file}:{item.id}" for item in value.elts if isinstance(item, ast.Name)]
+            names = []
+            for item in value.elts:
+                if isinstance(item, ast.Name):
+                    names.append(f"{file}:{item.id}")
             if len(names) < len(value.elts):
                 found.left.append(f"{len(value.elts) - len(names)} evaluators in {named!r} have no name of their own.")
             return names
@@ -224,7 +231,9 @@ def _openai(lines: Sequence[Mapping[str, Any]], path: Path) -> Imported:
     if all("messages" in line for line in lines):
         return _chats("OpenAI chat", [_split_chat(line["messages"]) for line in lines], lines)
     if all("input" in line and "ideal" in line for line in lines):
-        chats = [(*_split_chat(_as_messages(line["input"]))[:2], line["ideal"]) for line in lines]
+        chats = []
+        for line in lines:
+            chats.append((*_split_chat(_as_messages(line["input"]))[:2], line["ideal"]))
         return _chats("OpenAI evals", chats, lines)
     msg = "the lines are neither chats (`messages`), nor samples (`input` and `ideal`), nor items (`item`)"
     raise DataError(msg, where=str(path), mend="Use `promptopt init TASK --data FILE` for tables of your own.")

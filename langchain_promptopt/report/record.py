@@ -450,18 +450,20 @@ class RunRecord:
     def messages(self) -> tuple[Message, ...]:
         """The baseline's messages with the numbered final edits."""
         numbered = list(enumerate(self.edits, start=1))
-        return tuple(
-            Message(
-                p["name"],
-                i,
-                m["role"],
-                m["template"],
-                tuple((n, e) for n, e in numbered if (e.prompt, e.message) == (p["name"], i)),
-            )
-            for p in self.started["prompts"]
-            if not p.get("idle") or any(e.prompt == p["name"] for e in self.edits)
-            for i, m in enumerate(p["messages"])
-        )
+        found: list[Message] = []
+        for p in self.started["prompts"]:
+            if not p.get("idle") or any(e.prompt == p["name"] for e in self.edits):
+                for i, m in enumerate(p["messages"]):
+                    found.append(
+                        Message(
+                            p["name"],
+                            i,
+                            m["role"],
+                            m["template"],
+                            tuple((n, e) for n, e in numbered if (e.prompt, e.message) == (p["name"], i)),
+                        )
+                    )
+        return tuple(found)
 
     @cached_property
     def effects(self) -> Mapping[int, tuple[Effect, ...]]:

@@ -197,19 +197,20 @@ class PromptSet:
     @cached_property
     def document(self) -> Document:
         """All messages laid end to end for marking and alignment; offsets map back to spans."""
-        pieces = [
-            Piece(
-                prompt=p.name,
-                message=i,
-                role=m.role,
-                text=m.template,
-                frozen=((0, len(m.template)),) if not m.editable else (*m.frozen, *m.parsed.atom_ranges),
-                template_format=m.template_format,
-            )
-            for p in self.prompts
-            if not p.idle
-            for i, m in enumerate(p.messages)
-        ]
+        pieces = []
+        for p in self.prompts:
+            if not p.idle:
+                for i, m in enumerate(p.messages):
+                    pieces.append(
+                        Piece(
+                            prompt=p.name,
+                            message=i,
+                            role=m.role,
+                            text=m.template,
+                            frozen=((0, len(m.template)),) if not m.editable else (*m.frozen, *m.parsed.atom_ranges),
+                            template_format=m.template_format,
+                        )
+                    )
         return Document(tuple(pieces))
 
     def has(self, name: str, message: int) -> bool:
