@@ -192,7 +192,8 @@ class Reader:
             if not outputs and len(found) != 1:
                 if self.use.references:
                     msg = f"which columns are inputs and which is the reference? There are {', '.join(names) or 'none'}"
-                    raise DataError(msg, mend='Name them, e.g. inputs = { ticket = "text" } and outputs = ["label"].')
+                    mend = 'Name them, e.g. inputs = { ticket = "text" } and outputs = ["label"]'
+                    raise DataError(msg, mend=f"{mend}, or with --input ticket=text --output label.")
                 found = []
             taken = {*found, *outputs.values(), *map(_head, outputs.values()), self.columns.group, self.columns.note}
             inputs = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,8 @@ class Result:
         from langchain_promptopt._data import examples_of
         from langchain_promptopt.report.record import RunRecord
 
-        return RunRecord.from_events(self.events(), None if self.data is None else examples_of(self.data))
+        record = RunRecord.from_events(self.events(), None if self.data is None else examples_of(self.data))
+        return replace(record, replayed=self.replayed)
 
     @property
     def prompts(self) -> dict[str, BasePromptTemplate[Any]]:

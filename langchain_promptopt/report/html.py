@@ -121,7 +121,8 @@ def render_summary(record: RunRecord) -> str:
     """The verdict and the edits as a piece of HTML without script, for a notebook's cell."""
     headline = wording.headline(record)
     tone = {"good": "#1a7f4b", "bad": "#b4353a"}.get(headline.tone, "#9a6a00")
-    return _template("summary.html").render(record=record, headline=headline, tone=tone, w=wording)
+    simulated = wording.simulated_note(record)
+    return _template("summary.html").render(record=record, headline=headline, tone=tone, simulated=simulated, w=wording)
 
 
 def _digest(text: str) -> str:

@@ -95,6 +95,7 @@ for cell in {codes!r}:
 """
     shown = python(source, tmp_path)
     assert ">Improved</strong>" in shown
+    assert "These scores say nothing about real models." in shown
     assert "improved 0." in shown
     assert {path.name for path in tmp_path.iterdir()} >= {"tickets.csv", "prompts", "report.html"}
 

@@ -40,6 +40,7 @@ def check(capfd, *args):
         ("import os\n\nURL = os.environ['SHOP_DB_URL']\n", "KeyError: 'SHOP_DB_URL' (NAME.py:3;"),
         ("def f(:\n", "SyntaxError: invalid syntax"),
         ("import sys\nsys.exit('no config')\n", "SystemExit: no config (NAME.py:2;"),
+        ("class Skipped(BaseException): ...\n\nraise Skipped('no shop here')\n", "Skipped: no shop here (NAME.py:3;"),
         ("import nothing_of_that_name\n", "No module named 'nothing_of_that_name' (NAME.py:1;"),
         ("import json\nchain = json.loads('{')\n", "JSONDecodeError: Expecting property name"),
         ("from pydantic import BaseModel\nclass A(BaseModel):\n    x: int\nA(x='a')\n", "(NAME.py:4;"),

@@ -42,6 +42,14 @@ def test_a_result_is_one_line_in_a_prompt_and_a_table_in_a_notebook(result):
     assert "<script" not in shown
 
 
+def test_a_result_that_was_on_record_says_so(tmp_path):
+    settings = {**SETTINGS, "runs_dir": tmp_path}
+    first, again = optimize(chain(), **settings), optimize(chain(), **settings)
+    assert (first.replayed, again.replayed) == (False, True)
+    assert "nothing was called" not in first._repr_html_()
+    assert "nothing was called" in again._repr_html_()
+
+
 def test_text_of_a_run_cannot_become_markup_in_a_notebook():
     evil = "<img src=x onerror=alert(1)>"
 
