@@ -125,7 +125,9 @@ def _default(field: Any) -> str:
 def api() -> str:
     """The public names of the package."""
     out = [MADE, "# Python\n", "Everything below is imported from `langchain_promptopt`.\n"]
-    for title, names in API.items():
+    known = {name for names in API.values() for name in names} | {"evaluators", "presets"}
+    more = tuple(name for name in langchain_promptopt.__all__ if name not in known)
+    for title, names in {**API, **({"More": more} if more else {})}.items():
         out.append(f"## {title}\n")
         for name in names:
             out.append(_entry(name, getattr(langchain_promptopt, name)))

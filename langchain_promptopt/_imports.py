@@ -132,7 +132,7 @@ def users_errors(doing: str, where: str) -> Iterator[None]:
         yield
     except (PromptOptError, KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # the user's code may raise anything, pytest's skip too, and it is raised on
+    except BaseException as error:  # not BLE001: the user's code may raise anything, and it is raised on
         raise _as_users(error, doing, where) from error
 
 
