@@ -44,6 +44,14 @@ class DataSet:
     def __getitem__(self, split: str) -> tuple[Example, ...]:
         return self.splits.get(split, ())
 
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The examples of all splits, one split after the other."""
+        found: list[Example] = []
+        for rows in self.splits.values():
+            found.extend(rows)
+        return tuple(found)
+
 
 class ExampleSource(Protocol):
     """Port 1. Where rows come from."""

@@ -121,7 +121,7 @@ def _split_by(sorting: Sorting) -> Reading | None:
 def keep_splits(data: DataSet, openings: Openings) -> None:
     """Record how rows without splits of their own were split, so that a prompt that reads others moves none of them."""
     if data.split_by is not None:
-        KeptSplits(openings).keep([e for rows in data.splits.values() for e in rows], data.split_by)
+        KeptSplits(openings).keep(data.examples, data.split_by)
 
 
 def references_needed(evaluators: Iterable[Evaluator]) -> bool:
@@ -132,9 +132,8 @@ def references_needed(evaluators: Iterable[Evaluator]) -> bool:
 def unused_columns(data: DataSet, evaluators: Iterable[Evaluator]) -> tuple[str, ...]:
     """Row columns that no setting names and no prompt or evaluator reads, in the order of the rows."""
     inputs: set[str] = set()
-    for rows in data.splits.values():
-        for e in rows:
-            inputs.update(e.inputs)
+    for e in data.examples:
+        inputs.update(e.inputs)
     looked_at = _read_by(evaluators)
     found: list[str] = []
     for name in data.spare:
@@ -188,11 +187,7 @@ def _asks(evaluator: Any, parameter: str) -> bool:
 
 def examples_of(data: DataSet) -> dict[str, dict[str, Any]]:
     """Inputs and expected outputs by example id, for showing rows beside verdicts."""
-    found: dict[str, dict[str, Any]] = {}
-    for rows in data.splits.values():
-        for e in rows:
-            found[e.id] = {"inputs": dict(e.inputs), "expected": dict(e.outputs)}
-    return found
+    return {e.id: {"inputs": dict(e.inputs), "expected": dict(e.outputs)} for e in data.examples}
 
 
 def inspect_rows(

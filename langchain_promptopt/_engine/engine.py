@@ -312,7 +312,7 @@ class Pruning:
         if child.id != self.run.baseline.id and not self.evaluations.ids(child, "dev"):
             self._report_child(child)
         await self.evaluations.settle(child, "dev", rows)
-        scores = self.evaluations.primary(child, "dev")
+        scores = self.evaluations.scores(child, "dev")
         seen = {i: scores[i] for i in rows if i in scores}
         return Attempt(child, fmean(seen.values()) if seen else 0.0, seen)
 
@@ -330,7 +330,7 @@ class Pruning:
         )
 
     def _baseline(self, rows: Sequence[str]) -> float:
-        scores = self.evaluations.primary(self.run.baseline, "dev")
+        scores = self.evaluations.scores(self.run.baseline, "dev")
         seen = [scores[i] for i in rows if i in scores]
         return fmean(seen) if seen else 0.0
 

@@ -377,9 +377,13 @@ class Evaluations:
         except BaseException as error:
             for job in jobs:  # others may wait for these cells; an error that is read here is not logged by asyncio
                 future = self._pending.pop(job.cell, None)
-                if future is not None and not future.done():
-                    future.set_exception(error) if isinstance(error, Exception) else future.cancel()
-                    future.exception() if future.done() and not future.cancelled() else None
+                if future is None or future.done():
+                    continue
+                if isinstance(error, Exception):
+                    future.set_exception(error)
+                    future.exception()
+                else:
+                    future.cancel()
             raise
         if self._held and self._streak == self._asked and not self._run.state.rendered:
             raise self._failures_end(self._held[-1])  # not one row was answered: prompts are not to blame
@@ -478,7 +482,7 @@ class Evaluations:
     def _values(self, candidate: Candidate, split: str, only: frozenset[str] | None) -> list[float]:
         """Primary scores of all outcomes, or of those of `only` these rows."""
         if self._kept.repeats(candidate.id, split) <= 1:
-            means = self.primary_view(candidate, split)
+            means = self.scores(candidate, split)
             return [v for i, v in means.items() if only is None or i in only]
         values = []
         for example_id, repeats in self._kept.scores(candidate.id, split):
@@ -486,12 +490,8 @@ class Evaluations:
                 values += [self._run.objective.value(scores) for scores in repeats]
         return [v for v in values if v is not None]
 
-    def primary(self, candidate: Candidate, split: str) -> dict[str, float]:
-        """Mean primary score by example id over repeats, dropped rows left out; a dict of its own for the caller."""
-        return dict(self.primary_view(candidate, split))
-
-    def primary_view(self, candidate: Candidate, split: str) -> Mapping[str, float]:
-        """As `primary`, read-only and without a copy; later outcomes do not change it."""
+    def scores(self, candidate: Candidate, split: str) -> Mapping[str, float]:
+        """Mean primary score by example id over repeats, dropped rows left out; read-only, later outcomes leave it."""
         count = self._kept.count(candidate.id, split)
         seen, view = self._primary.get((candidate.id, split), (0, _NO_SCORES))
         if seen != count:
@@ -532,7 +532,7 @@ class DevScores:
 
     def known(self, candidate: Candidate) -> Mapping[str, float]:
         """Primary scores already there, read-only."""
-        return self._evaluations.primary_view(candidate, "dev")
+        return self._evaluations.scores(candidate, "dev")
 
     async def evaluate(self, candidate: Candidate, example_ids: Sequence[str]) -> Mapping[str, float]:
         """Primary scores of these rows, in their order as far as the budget reaches."""

@@ -245,7 +245,7 @@ class Search:
         return found
 
     def _attempt(self, candidate: Candidate) -> Attempt:
-        scores = self.evaluations.primary(candidate, "dev")
+        scores = self.evaluations.scores(candidate, "dev")
         return Attempt(candidate, sum(scores.values()) / len(scores) if scores else 0.0, scores)
 
     async def _progress(self, t: int) -> Progress:
@@ -266,7 +266,7 @@ class Search:
 
     def _open_errors(self) -> int:
         """Train rows that the leader fails, estimated from those it was run on."""
-        scores = self.evaluations.primary_view(self.archive.leader.candidate, "train")
+        scores = self.evaluations.scores(self.archive.leader.candidate, "train")
         failed = sum(s < 1.0 for s in scores.values())
         return round(failed / len(scores) * len(self.run.data["train"])) if scores else 0
 
@@ -274,10 +274,10 @@ class Search:
         known = self.evaluations.known(attempt.candidate, "val")
         return self.spending.claim(self.run.state.step, cells=len(self.run.data["val"]) - len(known))
 
-    async def _val(self, attempt: Attempt) -> dict[str, float]:
+    async def _val(self, attempt: Attempt) -> Mapping[str, float]:
         ids = list(self.run.examples("val"))
         await self.evaluations.ensure(attempt.candidate, "val", ids)
-        return self.evaluations.primary(attempt.candidate, "val")
+        return self.evaluations.scores(attempt.candidate, "val")
 
     async def _pick(self) -> Attempt:
         final, val = self.run.recipe.final, {}

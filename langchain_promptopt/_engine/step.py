@@ -180,7 +180,7 @@ def _known_before(step: Step, candidate: Candidate) -> dict[str, tuple[float, ..
     out: dict[str, tuple[float, ...]] = {}
     at: Candidate | None = candidate
     while at is not None:
-        for i, score in step.evaluations.primary(at, "train").items():
+        for i, score in step.evaluations.scores(at, "train").items():
             out[i] = (*out.get(i, ()), score)
         at = by_id.get(at.parents[0]) if at.parents else None
     return out
@@ -413,7 +413,7 @@ class TrainScores:
 
     def known(self, candidate: Candidate) -> Mapping[str, float]:
         """Primary train scores already there."""
-        return self.step.evaluations.primary_view(candidate, "train")
+        return self.step.evaluations.scores(candidate, "train")
 
     def claim(self, rows: int) -> bool:
         """Calls for so many rows, within the budget."""

@@ -170,7 +170,7 @@ def held_of(
         values: Texts of rows, which are no prompts.
     """
     reached = ((path, thing) for path, thing in walk(task, stop=_ends_program) if not _ends_program(thing))
-    known = [m.template for p in read_set(templates) for m in p.messages if m.template.strip()]
+    known = [m.template for m in read_set(templates).messages if m.template.strip()]
     return held_texts(reached, sent, [*known, *values], templates)
 
 

@@ -136,7 +136,7 @@ def load_rows(settings: Settings, use: RowUse = RowUse(), *, write: bool = True)
 
 
 def _write_splits(remote: LangSmithRows, data: DataSet) -> str:
-    if not all(is_uuid(e.id) for rows in data.splits.values() for e in rows):
+    if not all(is_uuid(e.id) for e in data.examples):
         return "the splits were not written back: rows carry ids of their own (data.id)"
     remote.split_back(data)
     return "the splits were written to the LangSmith dataset"
@@ -276,7 +276,7 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
     data = load_rows(settings, use_of(tasks, evaluators))
     _refuse_searched(data, settings)
     _refuse_missing_files(data, evaluators)
-    evaluators = know_labels(evaluators, [e for rows in data.splits.values() for e in rows])
+    evaluators = know_labels(evaluators, data.examples)
     notes = (
         *data.notes,
         *_unused(data, evaluators),
@@ -434,7 +434,7 @@ def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) ->
     if sends_rows is not False:
         return
     columns = _columns_of(data)
-    notes = " ".join(f"{note[:1].upper()}{note[1:]}." for p in prompts for m in p.messages for note in m.parsed.notes)
+    notes = " ".join(f"{note[:1].upper()}{note[1:]}." for m in prompts.messages for note in m.parsed.notes)
     objects = " ".join(f"{note[:1].upper()}{note[1:]}." for note in _unfilled(prompts, columns))
     msg = "nothing that is sent to the model depends on the row: no prompt has a variable"
     mend = (
@@ -505,7 +505,7 @@ def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, 
 
 def _prompt_notes(prompts: PromptSet, data: DataSet) -> tuple[str, ...]:
     """What a user should know about the prompts: braces that are not filled, and that they have no variable."""
-    notes = [n for p in prompts for m in p.messages for n in m.parsed.notes] + _unfilled(prompts, _columns_of(data))
+    notes = [n for m in prompts.messages for n in m.parsed.notes] + _unfilled(prompts, _columns_of(data))
     if not prompts.variables:
         notes.append("no prompt has a variable: what differs from row to row is in other messages")
     return tuple(notes)
@@ -603,10 +603,10 @@ def _decided(settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptS
         "seed": settings.seed,
         "gate": settings.gate.as_json(),
         "data": data.as_of,
-        "notes": {e.id: e.note for rows in data.splits.values() for e in rows if e.note},
+        "notes": {e.id: e.note for e in data.examples if e.note},
         "splits": {split: [e.id for e in rows] for split, rows in data.splits.items()},
         "prompts": prompts.id,
-        "frozen": [[list(m.frozen), m.editable] for p in prompts for m in p.messages],
+        "frozen": [[list(m.frozen), m.editable] for m in prompts.messages],
         "config": None if settings.config is None else fingerprint(settings.config),
     }
 

@@ -562,7 +562,7 @@ async def _judged(plan: Plan, ended: Assembled, edits: tuple[FinalEdit, ...]) ->
     part = Candidate(prompts, origin="select", scope="spans", parents=(plan.baseline.id,), edits=made)
     again = await reopened(plan)
     try:
-        again.target.render_check(prompts, [e for rows in plan.data.splits.values() for e in rows])
+        again.target.render_check(prompts, plan.data.examples)
         ready = assemble(again, ended=ended)
         try:
             evaluations = Evaluations(ready.run, known=ended.engine.evaluations)
@@ -613,7 +613,7 @@ async def _scores(
         return None
     finally:
         spending.release(_CLAIM)
-    before, after = (evaluations.primary(side, "dev") for side in sides)
+    before, after = (evaluations.scores(side, "dev") for side in sides)
     return before, after
 
 

@@ -234,7 +234,7 @@ class LocalProposal(Proposal):
 
 def format_of(prompts: PromptSet) -> TemplateFormat | None:
     """How variables are written in all of the prompts; None where formats are mixed."""
-    formats = {m.template_format for p in prompts for m in p.messages} - {"literal"}
+    formats = {m.template_format for m in prompts.messages} - {"literal"}
     return next(iter(formats)) if len(formats) == 1 else None if formats else "literal"
 
 
@@ -269,7 +269,7 @@ def _slot_line(number: int, span: Span, piece: Workpiece) -> str:
 def _keep(prompts: PromptSet) -> str:
     """The sentence that names the user's frozen text, or nothing."""
     inside, whole = list[str](), list[str]()  # stretches of editable messages first, then whole messages
-    for message in (m for p in prompts for m in p.messages):
+    for message in prompts.messages:
         if message.editable:
             inside += [message.template[a:b] for a, b in message.frozen]
         elif message.role != "placeholder":

@@ -189,10 +189,21 @@ class PromptSet:
         """Without those that are idle."""
         return PromptSet(tuple(p for p in self.prompts if not p.idle))
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages of all prompts, one prompt after the other."""
+        found: list[Message] = []
+        for p in self.prompts:
+            found.extend(p.messages)
+        return tuple(found)
+
     @cached_property
     def variables(self) -> tuple[str, ...]:
         """Sorted names over all prompts."""
-        return tuple(sorted({v for p in self.prompts for v in p.variables}))
+        found: set[str] = set()
+        for p in self.prompts:
+            found.update(p.variables)
+        return tuple(sorted(found))
 
     @cached_property
     def document(self) -> Document:
