@@ -77,6 +77,7 @@ def chain_walk() -> Counter[str]:
                 optimizer_model="offline",
                 budget=Budget(calls=1500),
                 runs_dir=folder,
+                openings=None,
             )
     finally:
         sys.setprofile(None)
