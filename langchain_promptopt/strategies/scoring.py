@@ -112,6 +112,11 @@ def attempt_of(candidate: Candidate, scores: Mapping[str, float]) -> Attempt:
 class AsMeasured:
     """Base: scores are means of the rows an attempt has seen, as in the papers."""
 
+    @property
+    def eager(self) -> bool:
+        """Rows are dealt out while scores come in, unless an option says otherwise."""
+        return False
+
     def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:  # noqa: ARG002
         """As they are."""
         return tuple(attempts)
@@ -169,11 +174,6 @@ class Bandit(AsMeasured):
     samples: int = 32
     arms: int = 8
 
-    @property
-    def eager(self) -> bool:
-        """Rows are dealt out round by round."""
-        return False
-
     def least(self, rows: int) -> int:
         """One pull."""
         return min(self.samples, rows)
@@ -229,11 +229,6 @@ class SuccessiveRejects(AsMeasured):
     budget: int = 2048
     keep: int = 4
 
-    @property
-    def eager(self) -> bool:
-        """Rows are dealt out phase by phase."""
-        return False
-
     def least(self, rows: int) -> int:
         """The first phase."""
         return min(4, rows)
@@ -265,11 +260,6 @@ class SuccessiveHalving(AsMeasured):
 
     budget: int = 2048
     keep: int = 4
-
-    @property
-    def eager(self) -> bool:
-        """Rows are dealt out round by round."""
-        return False
 
     def least(self, rows: int) -> int:
         """The first round at its smallest."""
