@@ -57,9 +57,10 @@ lint: .venv/.dev ## Ruff, both halves
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: .venv/.dev ## Let ruff format and fix
+format: .venv/.dev ## Let ruff format and fix, and write the reference pages anew
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python docs/make_reference.py
 
 types: .venv/.dev ## mypy, strict
 	$(BIN)/mypy
