@@ -34,7 +34,7 @@ from langchain_promptopt._langchain.discover import (
 )
 from langchain_promptopt._langchain.dryrun import Proof, Survey, dry_run, sends_rows, survey
 from langchain_promptopt._langchain.fast import Quick, quick
-from langchain_promptopt._langchain.held import HeldText
+from langchain_promptopt._langchain.held import HeldText, shortened
 from langchain_promptopt._langchain.isolation import Isolation, isolation_of
 from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, rendered_outside
 from langchain_promptopt._langchain.wire import tapped
@@ -404,11 +404,13 @@ class ChainTarget:
 
         Raises:
             PromptError: Evaluations render none of the prompts, so they say nothing about them.
+            GraphInterruptError: The graph asks a person in place of an answer.
         """
         overlay = Overlay(self._templates(prompts))
         value, own = self.given(inputs, config)
         with overlaid(overlay):
             output = await self._quick.chain.ainvoke(value, own)
+        _refuse_interrupt(output)
         hits = []
         for name, f in self.places.items():
             if id(f.template) in overlay.calls:
@@ -510,6 +512,22 @@ class ChainTarget:
             else:
                 self._built.move_to_end(prompts.id)
             return found
+
+
+class GraphInterruptError(Exception):
+    """A graph stopped to ask a person, so the example has no answer."""
+
+
+def _refuse_interrupt(output: Any) -> None:
+    """Raise GraphInterruptError where a LangGraph graph returned what it asks in place of an answer."""
+    asked = output.get("__interrupt__") if isinstance(output, Mapping) else None
+    if asked:
+        said = shortened(str(getattr(asked[0], "value", asked[0])))
+        msg = (
+            f"the graph stopped at an interrupt and waits for a person, who is asked {said!r}; give the run a graph "
+            "that goes on by itself, with this answer given in its config or its state"
+        )
+        raise GraphInterruptError(msg)
 
 
 def _takes_text(chain: Runnable[Any, Any]) -> bool:

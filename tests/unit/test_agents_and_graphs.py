@@ -1,0 +1,140 @@
+"""Agents of LangChain and graphs of LangGraph as people build them; skipped where these are not installed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TypedDict
+
+import pytest
+from langchain_core.messages import HumanMessage, SystemMessage
+
+from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt.errors import DataError
+from langchain_promptopt.testing.scripted import ScriptedModel
+from langchain_promptopt.types import PromptSet
+from tests.support.chat import EchoChat
+from tests.support.runs import of_type, run
+from tests.support.tasks import PROMPT, answer, rows
+
+agents = pytest.importorskip("langchain.agents", reason="needs langchain")
+graphs = pytest.importorskip("langgraph.graph", reason="needs langgraph")
+middleware = pytest.importorskip("langchain.agents.middleware", reason="needs langchain")
+types = pytest.importorskip("langgraph.types", reason="needs langgraph")
+memory = pytest.importorskip("langgraph.checkpoint.memory", reason="needs langgraph")
+
+RULES = PROMPT.rpartition("\n")[0]
+FROM_MIDDLEWARE = RULES + " Be quick."
+task_model = ScriptedModel(fn=answer, model_name="task")
+
+
+@middleware.dynamic_prompt
+def rules_now(request):
+    return FROM_MIDDLEWARE
+
+
+AGENTS = {
+    "text": lambda: agents.create_agent(task_model, [], system_prompt=RULES),
+    "message": lambda: agents.create_agent(
+        task_model,
+        [],
+        system_prompt=SystemMessage([{"type": "text", "text": RULES, "cache_control": {"type": "ephemeral"}}]),
+    ),
+    "middleware": lambda: agents.create_agent(task_model, [], middleware=[rules_now]),
+}
+
+
+def conversations():
+    return [r | {"inputs": {"messages": [{"role": "user", "content": f"Word: {r['inputs']['word']}"}]}} for r in rows()]
+
+
+def last(outputs, reference_outputs):
+    said = outputs["messages"][-1]
+    return (said["content"] if isinstance(said, dict) else said.content) == reference_outputs["answer"]
+
+
+@pytest.mark.parametrize("shape", AGENTS)
+def test_an_agent_is_optimized_in_place_and_reverted(shape, tmp_path):
+    agent = AGENTS[shape]()
+
+    def said():
+        return agent.invoke({"messages": [HumanMessage("Word: dog-1")]})["messages"][-1].content
+
+    before = said(), RULES, FROM_MIDDLEWARE
+    result = run(target=agent, data=conversations(), evaluators=[last], openings=tmp_path / "openings.jsonl")
+    assert (result.outcome, result.applied) == ("improved", True)
+    assert said() == "animal" != before[0]
+    result.revert()
+    assert (said(), RULES, FROM_MIDDLEWARE) == before
+
+
+class State(TypedDict, total=False):
+    word: str
+    answer: str
+
+
+def graph_of(*nodes, **compiled):
+    made = graphs.StateGraph(State)
+    for at, to in zip((graphs.START, *(n.__name__ for n in nodes)), (n.__name__ for n in nodes), strict=False):
+        made.add_node(to, next(n for n in nodes if n.__name__ == to))
+        made.add_edge(at, to)
+    return made.compile(**compiled)
+
+
+def ask(state):
+    return {"answer": types.interrupt("May I send this to the customer?")}
+
+
+def sort(state):
+    return {"answer": task_model.invoke([SystemMessage(RULES), HumanMessage(f"Word: {state['word']}")]).text}
+
+
+def sort_or_ask(state):
+    done = sort(state)
+    return ask(state) if state["word"].startswith("cat") else done
+
+
+def test_an_interrupt_is_the_failure_of_its_example():
+    with pytest.raises(DataError, match=r"waits for a person, who is asked 'May I send this to the customer\?'"):
+        run(target=graph_of(sort, ask, checkpointer=memory.InMemorySaver()))
+    some = run(target=graph_of(sort_or_ask, checkpointer=memory.InMemorySaver()), evaluators=["exact_match"])
+    failed = [s["failure"] for s in of_type(some, "scored") if s.get("failure")]
+    assert failed
+    assert all("stopped at an interrupt" in f["message"] for f in failed)
+
+
+TONE = "Answer in the tone of number 00, please."
+
+
+def say(state):
+    return {"answer": EchoChat().invoke([SystemMessage(TONE), HumanMessage(state["word"])]).text}
+
+
+async def say_later(state):
+    await asyncio.sleep(0)
+    return {"answer": (await EchoChat().ainvoke([SystemMessage(TONE), HumanMessage(state["word"])])).text}
+
+
+@pytest.mark.parametrize("node", [say, say_later], ids=lambda f: f.__name__)
+def test_candidates_never_mix_in_a_graph(node):
+    inner = graph_of(node)
+
+    def inside(state):
+        return inner.invoke(state) if node is say else {"answer": state["word"]}
+
+    async def all_at_once():
+        chain = graph_of(inside) if node is say else inner
+        with await open_target(chain, dry_inputs=[{"word": "a"}, {"word": "b"}]) as target:
+
+            def with_number(i):
+                return PromptSet(tuple(
+                    replace(p, messages=tuple(
+                        replace(m, template=m.template.replace("00", f"{i:02}")) for m in p.messages
+                    )) for p in target.prompts
+                ))  # fmt: skip
+
+            runs = (target.invoke(with_number(i), {"word": f"w{i:02}"}) for i in range(64))
+            return await asyncio.gather(*runs)
+
+    outputs = asyncio.run(all_at_once())
+    assert [o["answer"] for o in outputs] == [TONE.replace("00", f"{i:02}") + f"|w{i:02}" for i in range(64)]
