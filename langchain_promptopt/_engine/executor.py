@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.limiter import Lane, Slot, Slots
     from langchain_promptopt._runtime.redact import RowRedaction
     from langchain_promptopt.ports import Job
+    from langchain_promptopt.types import Cell
 
 _FIRST_CALLS = {"task": 1, "optimizer": 1, "judge": 0, "embedding": 1}
 """Calls an attempt is known to make; a judge may be plain code."""
@@ -370,6 +371,8 @@ class LocalExecutor:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tracers: Tracers = field(default_factory=Tracers)
     redaction: RowRedaction | None = None
+    answers: dict[Cell, tuple[Any, Sequence[Any]]] | None = None
+    """Where set, what the chain returned and its steps by cell, for evaluators that are asked again."""
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Run every job; `done` gets each outcome as soon as it is known. The first error of `done` stops the rest."""
@@ -394,6 +397,8 @@ class LocalExecutor:
         async with self._traced(job) if heard else _UNHEARD as (config, end):
             output = await self._answered(job, config, tab)
             found = output if isinstance(output, Failure) else await self._judged(job, output, config, tab)
+            if self.answers is not None:
+                self.answers[job.cell] = (output, tab.steps)
             outcome = self._outcome(job, output, found, tab)
             if self.redaction is not None:
                 outcome = self.redaction.outcome(outcome)
@@ -480,10 +485,11 @@ class LocalExecutor:
         found: Scores | Failure = await self.guard.cell("judge", attempt, job)
         return found
 
-    async def judge(self, job: Job, output: Any) -> Scores | Failure:
-        """What the evaluators say about an answer that is there already: asked again, booked and limited as ever."""
+    async def judge(self, job: Job) -> Scores | Failure:
+        """What the evaluators say about an answer of `answers`: asked again, booked and limited as ever."""
+        output, steps = (self.answers or {})[job.cell]
         try:
-            return await self._judged(job, output, {}, _Tab())
+            return await self._judged(job, output, {}, _Tab(steps=tuple(steps)))
         finally:
             self.guard.over(job)
 

@@ -6,6 +6,7 @@ now: runs that are still to be reviewed give no notes.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from uuid import UUID
 from langsmith.utils import LangSmithNotFoundError
 
 from langchain_promptopt._langsmith.service import Service
-from langchain_promptopt.errors import CredentialsError, DataError, UnavailableError
+from langchain_promptopt.errors import CredentialsError, DataError, EvaluatorError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -120,6 +121,8 @@ class LangSmithRows:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     queues: Sequence[str] = ()
     service: Service | None = None
+    attachments: bool = False
+    """Whether the examples' attachments are downloaded: only for evaluators that ask for them."""
     dataset: Dataset | None = None
     """What was read last."""
     version: str | None = None
@@ -155,9 +158,14 @@ class LangSmithRows:
     def _examples(self, dataset: Dataset, when: datetime, name: str) -> list[Example]:
         assert self.service is not None  # noqa: S101 - set by the caller, for the type checker
         client = self.service.client
+        more: dict[str, Any] = {"include_attachments": True} if self.attachments else {}
+        if more and "include_attachments" not in inspect.signature(client.list_examples).parameters:
+            msg = "an evaluator asks for attachments, and the installed langsmith cannot read those of a dataset"
+            mend = "Install a newer langsmith (pip install -U langsmith), or leave the evaluator out."
+            raise EvaluatorError(msg, where=f"dataset {name!r}", mend=mend)
+        more |= {"as_of": when, "metadata": dict(self.metadata) or None}
         found = self.service.call(
-            f"reading dataset {name!r}",
-            lambda: list(client.list_examples(dataset_id=dataset.id, as_of=when, metadata=dict(self.metadata) or None)),
+            f"reading dataset {name!r}", lambda: list(client.list_examples(dataset_id=dataset.id, **more))
         )
         # The list comes in pages: an example added or deleted meanwhile moves others to another page.
         if len({e.id for e in found}) != len(found):
@@ -231,7 +239,8 @@ def _row(example: Example, note: str | None) -> dict[str, Any]:
         "outputs": dict(example.outputs) if example.outputs is not None else None,
         "metadata": dict(example.metadata or {}),
     }
-    return row | ({"note": note} if note else {})
+    files = {"attachments": dict(example.attachments)} if example.attachments else {}
+    return row | files | ({"note": note} if note else {})
 
 
 def _moment(text: str) -> datetime | None:

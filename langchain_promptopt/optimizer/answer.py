@@ -74,6 +74,8 @@ class Answer:
     reason: Mapping[str, Any] | None = None
     """Why the gate decided as it did; None where the test rows were not opened."""
     links: Mapping[str, str] = field(default_factory=dict)
+    written: Sequence[str] = ()
+    """Files that the winner was written to by this call."""
     error: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:

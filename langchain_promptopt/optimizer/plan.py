@@ -117,6 +117,8 @@ def load_rows(settings: Settings, use: RowUse = RowUse(), *, write: bool = True)
     remote = settings.remote
     if remote is None:
         remote = LangSmithRows(options.as_of, options.metadata, options.queues)
+    if isinstance(remote, LangSmithRows):
+        remote.attachments = use.attachments
     data = load_data(
         settings.data,
         columns=settings.columns,
@@ -264,7 +266,9 @@ class _Resolved:
 
 def use_of(tasks: Iterable[Any], evaluators: Iterable[Evaluator]) -> RowUse:
     """What prompts and evaluators do with the rows."""
-    return RowUse(tuple(dict.fromkeys(map(reading_of, tasks))), references_needed(evaluators))
+    known = tuple(evaluators)
+    files = any("attachments" in e.asks for e in known)
+    return RowUse(tuple(dict.fromkeys(map(reading_of, tasks))), references_needed(known), files)
 
 
 def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _Resolved:
@@ -275,7 +279,6 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
     optimizer = _optimizer_model(settings) if searches else None
     data = load_rows(settings, use_of(tasks, evaluators))
     _refuse_searched(data, settings)
-    _refuse_missing_files(data, evaluators)
     evaluators = know_labels(evaluators, data.examples)
     notes = (
         *data.notes,
@@ -284,18 +287,6 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
         *shared_model_note(evaluators, optimizer),
     )
     return _Resolved(data, evaluators, summaries, metrics, objective, optimizer, _task_model(settings), notes)
-
-
-def _refuse_missing_files(data: DataSet, evaluators: Iterable[Evaluator]) -> None:
-    """Raise where an evaluator asks for attachments of a LangSmith dataset, which are not downloaded."""
-    asking = []
-    for e in evaluators:
-        if "attachments" in e.asks and "example" not in e.asks:
-            asking.append(e.key)
-    if asking and data.as_of is not None and not data.as_of.startswith("sha256:"):
-        msg = f"evaluator {', '.join(asking)} asks for attachments, and rows of a LangSmith dataset come without them"
-        mend = "Give the examples themselves: data=list(Client().list_examples(..., include_attachments=True))."
-        raise EvaluatorError(msg, where=data.source, mend=mend)
 
 
 def _refuse_searched(data: DataSet, settings: Settings) -> None:

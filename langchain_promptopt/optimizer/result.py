@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,8 @@ class Result:
     summary: list[dict[str, Any]] = field(default_factory=list)
     """What summary evaluators say, by metric and split: baseline, best and n. It decides nothing."""
     links: Mapping[str, str] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
+    """Files that `save` wrote the winner to."""
     """Pages about this run in LangSmith, by what they show."""
     events: Callable[[], Iterable[Mapping[str, Any]]] = field(default=tuple, repr=False)
     judged: Callable[[Sequence[int]], Result] | None = field(default=None, repr=False)
@@ -238,6 +241,9 @@ class Result:
         from langchain_promptopt._files.layouts import save_prompts
 
         save_prompts(self.best.awake, Path(folder), self.baseline)
+        shown = os.path.relpath(folder) if Path(folder).is_relative_to(Path.cwd()) else str(folder)
+        files = [Path(shown, path.name).as_posix() for path in sorted(Path(folder).glob("*.json"))]
+        self.written = tuple(dict.fromkeys((*self.written, *files)))
         return Path(folder)
 
     def report(self, path: str | Path, *, show_rows: bool = False) -> Path:
@@ -313,4 +319,5 @@ def answer_of(result: Result) -> Answer:
         stopped=result.stopped.as_json() if result.stopped else None,
         reason=result.reason.as_json() if result.reason else None,
         links=dict(result.links),
+        written=result.written,
     )

@@ -271,12 +271,23 @@ async def run_plan(plan: Plan, config: RunnableConfig) -> Result:
         # A finished run is replayed from its record, so no endpoint is asked.
         if plan.settings.ask_first and not ready.journal.finished:
             probes = probes_of(plan, _ASK_FIRST_SECONDS)
-            refuse_unknown_models(await until_signal(probes, plan, ready.guarded.stopping))
+            refuse_unknown_models(await _asked_first(until_signal(probes, plan, ready.guarded.stopping), ready))
         return await concluded(
             plan, ready, until_signal(engine_work(plan, ready, config), plan, ready.guarded.stopping)
         )
     finally:
         ready.close()
+
+
+async def _asked_first(probes: Coroutine[Any, Any, T], ready: Assembled) -> T:
+    """The answers to the free question; a run that is stopped before it began has nothing to go on with."""
+    try:
+        return await probes
+    except Interrupted as stopped:
+        if ready.journal.version:
+            raise
+        msg = "stopped before the run began"
+        raise Interrupted(msg, signal=stopped.signal, mend="Nothing was paid for; run it again.") from None
 
 
 def engine_work(plan: Plan, ready: Assembled, config: RunnableConfig) -> Coroutine[Any, Any, Ended]:

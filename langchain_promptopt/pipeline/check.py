@@ -169,6 +169,7 @@ class _Twice:
 async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
     """Scores, noise by source, judge consistency, repeats advised, cost by role, and the estimate made of it."""
     ready = assemble(replace(plan, settings=replace(plan.settings, runs_dir=None, cache=None)))
+    ready.local.answers = {}  # evaluators see again what they saw first, not its plain form
     try:
         outcomes = await evaluate_here(ready, _jobs(plan, rows))
         found = await _judged_again(plan, ready, _paired(outcomes))
@@ -231,9 +232,7 @@ async def _judged_again(plan: Plan, ready: Assembled, found: Sequence[_Twice]) -
         first = twice.first
         scores = None
         if first.failure is None:
-            said = await ready.local.judge(
-                Job(first.cell, plan.baseline, examples[first.cell.example_id]), first.output
-            )
+            said = await ready.local.judge(Job(first.cell, plan.baseline, examples[first.cell.example_id]))
             scores = said.scores if isinstance(said, Scores) else None
         out.append(replace(twice, again=scores))
 

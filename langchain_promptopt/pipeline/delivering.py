@@ -67,7 +67,8 @@ def deliver_report(config: Config, result: Result, examples: Mapping[str, Mappin
     Returns:
         The run as the reports show it.
     """
-    record = replace(RunRecord.from_events(_events(result), examples), replayed=result.replayed)
+    known = RunRecord.from_events(_events(result), examples)
+    record = replace(known, replayed=result.replayed, written=result.written)
     if result.folder is not None:
         folder = RunFolder(result.folder.parent, result.run_id)
         folder.write_result(result.as_json())

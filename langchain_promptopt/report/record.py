@@ -300,6 +300,8 @@ class RunRecord:
     """Candidate -> earlier attempts that the proposer was shown with it: candidate_id, score, similarity."""
     replayed: bool = False
     """Whether this is shown in place of a run: a verdict that was there already."""
+    written: tuple[str, ...] = ()
+    """Files that the winner was written to just now."""
 
     @classmethod
     def from_events(

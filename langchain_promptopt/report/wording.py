@@ -414,6 +414,14 @@ def replayed_note(run_id: str) -> str:
     return f"This is the recorded run {run_id}; nothing was called."
 
 
+def destination_note(record: RunRecord) -> str:
+    """Where the winner went: live objects, registries, files; "" where it went nowhere."""
+    told = [f"applied to the {m['target']}" for m in record.moves if m["type"] == "applied"]
+    told += [f"pushed to {m['target']}" for m in record.moves if m["type"] == "pushed"]
+    told += [f"written to {', '.join(record.written)}"] if record.written else []
+    return f"The new prompt was {'; '.join(dict.fromkeys(told))}." if told else ""
+
+
 def simulated_note(record: RunRecord) -> str:
     """Which models were the built-in programs, so that their scores are not taken for a language model's."""
     if not record.simulated:

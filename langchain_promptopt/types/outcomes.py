@@ -136,10 +136,12 @@ class RowUse:
     Args:
         readings: What the prompts read of a row: one reading, or those of both sides of a comparison.
         references: Whether an evaluator asks for reference outputs.
+        attachments: Whether an evaluator asks for attachments of the examples.
     """
 
     readings: tuple[Reading, ...] = (Reading(),)
     references: bool = True
+    attachments: bool = False
 
     @property
     def printed(self) -> tuple[str, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import json
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,9 +13,12 @@ import pytest
 from langchain_promptopt import optimize
 from langchain_promptopt.cli.app import run
 from langchain_promptopt.config import toml_text
-from langchain_promptopt.errors import DataError
+from langchain_promptopt.errors import DataError, Interrupted
+from langchain_promptopt.optimizer.run import _asked_first
+from langchain_promptopt.report.record import RunRecord
+from langchain_promptopt.report.render import render
 from langchain_promptopt.settings import Metric
-from langchain_promptopt.store import read_events
+from langchain_promptopt.store import MemoryStore, read_events
 from langchain_promptopt.types import Outcomes
 from tests.support.pipeline_task import GOOD, rows, write_task
 from tests.support.tasks import chain, optimizer
@@ -95,3 +101,34 @@ def test_a_failed_run_of_python_is_recorded_too(tmp_path):
     assert (last["outcome"], last["exit_code"]) == ("failed", 2)
     assert last["error"]["message"] == str(raised.value)
     assert last["usage"]["calls"] == raised.value.facts["usage"]["calls"] == 16
+
+
+def test_the_answer_and_the_reports_say_where_the_winner_went(tmp_path):
+    given = {"evaluators": ["exact_match"], "optimizer_model": optimizer(), "openings": None}
+    result = optimize(chain(), data=words(), runs_dir=tmp_path, method="lpo-pe2", **given)
+    assert result.as_json()["written"] == []
+    result.save(tmp_path / "prompts")
+    (file,) = result.as_json()["written"]
+    assert file.startswith(str(tmp_path / "prompts"))
+    record = replace(RunRecord.from_events(list(result.events())), written=result.written)
+    for fmt in ("markdown", "html"):
+        text = html.unescape(render(record, fmt)).replace("\\", "")
+        assert f"written to {file}" in text, fmt
+
+
+class Probed:
+    """What a stop while the endpoints are asked looks at."""
+
+    def __init__(self, version):
+        self.journal = MemoryStore()
+        self.journal.version = version
+
+
+@pytest.mark.parametrize(("version", "said"), [("", "Nothing was paid for; run it again."), ("1", "promptopt resume")])
+def test_a_stop_before_a_run_began_names_nothing_to_resume(version, said):
+    async def stopped():
+        msg = "stopped"
+        raise Interrupted(msg, signal=2, mend="promptopt resume ab")
+
+    with pytest.raises(Interrupted, match=said):
+        asyncio.run(_asked_first(stopped(), Probed(version)))

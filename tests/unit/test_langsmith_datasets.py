@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import uuid
 from datetime import UTC, datetime
 
 import pytest
+from langchain_core.prompts import PromptTemplate
+from langsmith import Client
 
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.service import LangSmithOptions, Service, make_client
-from langchain_promptopt.errors import ConfigError, CredentialsError, DataError, UnavailableError
+from langchain_promptopt.errors import ConfigError, CredentialsError, DataError, EvaluatorError, UnavailableError
+from langchain_promptopt.evaluators import resolve_evaluators
 from langchain_promptopt.optimizer import Settings
-from langchain_promptopt.optimizer.plan import load_rows
+from langchain_promptopt.optimizer.plan import load_rows, use_of
 from tests.support.faults import PLATFORM, FaultPlan, Rule
 from tests.support.guard import SocketGuard
-from tests.support.langsmith_env import client, dataset, forget
+from tests.support.langsmith_env import KEY, client, dataset, forget
 
 NAME = "support-triage"
 
@@ -247,3 +252,50 @@ def test_a_third_of_all_requests_failing_loses_and_doubles_no_row(server, seed):
     there = client(server.url)
     written = {s: {str(e.id) for e in there.list_examples(dataset_id=made.id, splits=[s])} for s in data.splits}
     assert written == {s: {e.id for e in rows} for s, rows in data.splits.items()}
+
+
+class WithFiles(Client):
+    """LangSmith whose examples have a file each: the test server keeps none."""
+
+    def list_examples(self, *args, include_attachments=False, **more):
+        for example in super().list_examples(*args, **more):
+            if include_attachments:
+                file = {"presigned_url": "u", "mime_type": "text/plain", "reader": io.BytesIO(b"a photo")}
+                yield example.model_copy(update={"attachments": {"photo": file}})
+            else:
+                yield example
+
+
+class OldClient(Client):
+    """An SDK from before attachments."""
+
+    def list_examples(self, dataset_id=None, as_of=None, metadata=None):
+        return super().list_examples(dataset_id=dataset_id, as_of=as_of, metadata=metadata)
+
+
+def sees(attachments):
+    return attachments["photo"]["reader"].read() == b"a photo"
+
+
+def with_files(server, client, evaluators):
+    dataset(server.url, NAME, SPLITS)
+    service = Service(client(api_url=server.url, api_key=KEY), sleep=lambda _: None)
+    settings = Settings(data=NAME, evaluators=None, remote=LangSmithRows(service=service))
+    return load_rows(settings, use_of([PromptTemplate.from_template("{ticket}")], resolve_evaluators(evaluators)))
+
+
+def test_attachments_of_a_dataset_are_read_where_an_evaluator_asks_for_them(server):
+    data = with_files(server, WithFiles, [sees])
+    (judge,) = resolve_evaluators([sees])
+    for example in data["test"]:
+        assert set(asyncio.run(judge.score(example, "bug")).scores.values()) == {1.0}
+
+
+def test_attachments_that_nobody_asks_for_are_not_downloaded(server):
+    data = with_files(server, WithFiles, ["exact_match"])
+    assert not any(e.attachments for e in data["test"])
+
+
+def test_an_sdk_without_attachments_is_named(server):
+    with pytest.raises(EvaluatorError, match="the installed langsmith cannot read those of a dataset"):
+        with_files(server, OldClient, [sees])

@@ -30,6 +30,11 @@ steady = ChatPromptTemplate.from_template(PROMPT) | ScriptedModel(fn=answer, mod
 fickle = ChatPromptTemplate.from_template(PROMPT) | ScriptedModel(fn=moody, model_name="task") | StrOutputParser()
 judge = ScriptedModel(fn=lambda _: "yes" if next(judged) % 5 < 2 else "no", model_name="judge")
 
+message = ChatPromptTemplate.from_template(PROMPT) | ScriptedModel(fn=answer, model_name="task")
+
+async def looks(outputs: dict) -> bool:
+    return "response_metadata" in outputs
+
 async def tossed(outputs: dict) -> bool:
     return (await judge.ainvoke(str(outputs))).text == "yes"
 """
@@ -83,6 +88,12 @@ def test_a_judge_that_contradicts_itself_is_found_on_the_same_answer(pilot):
     assert "noise of the judge" in shown
     assert "judged alike" in shown
     assert PROMPT not in shown
+
+
+def test_a_judge_sees_the_same_object_both_times(pilot):
+    found = pilot("message", ["APP:looks"]).pilot
+    assert found["score"]["looks"] == 1
+    assert found["judge_consistency"]["looks"] == 1
 
 
 def _text(view) -> str:
