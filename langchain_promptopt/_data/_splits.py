@@ -321,7 +321,10 @@ def leaks(splits: Mapping[Split, Sequence[Placed]]) -> list[Pair]:
     for placed in splits.get("test", ()):
         for key in _shared(placed):
             tested.setdefault(key, placed)
-    others = [(name, placed) for name, rows in splits.items() if name != "test" for placed in rows]
+    others: list[tuple[Split, Placed]] = []
+    for name, rows in splits.items():
+        if name != "test":
+            others.extend((name, placed) for placed in rows)
     found: dict[tuple[int, int, str], Pair] = {}
     for name, placed in others:
         for key in _shared(placed):

@@ -110,11 +110,10 @@ def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Pat
         msg = "there is nothing to write: the prompt is as it was"
         raise UsageError(msg, where=f"run {record.run_id}")
     places = [((to, "") if to is not None else _named(old, new, record, config), old, new) for old, new in pairs]
-    before = {
-        str(path.resolve()): path.read_bytes().decode("utf-8", "surrogateescape")
-        for (path, _), _, _ in places
-        if path.exists()
-    }
+    before = {}
+    for (path, _), _, _ in places:
+        if path.exists():
+            before[str(path.resolve())] = path.read_bytes().decode("utf-8", "surrogateescape")
     for (path, part), old, new in places:
         _refuse_written(path, part, old, new, record)
         write_to_file(path, old, new, part)

@@ -43,10 +43,10 @@ def methods(*, name: Name = None, train: Train = 50, dev: Dev = 100, as_json: Js
     what = []
     for m in found:
         what.append([m["name"], *(_short(axes[m["name"]][a]) for a in _WHAT), m["source"]])
-    how = [
-        [m["name"], _writes(axes[m["name"]]), *(_short(axes[m["name"]][a]) for a in _HOW), *_calls(m["expected"])]
-        for m in found
-    ]
+    how = []
+    for m in found:
+        own = axes[m["name"]]
+        how.append([m["name"], _writes(own), *(_short(own[a]) for a in _HOW), *_calls(m["expected"])])
     print_table(("method", *_WHAT, "source"), what)
     print_table(("method", "children", *_HOW, "calls to the task model", "to the optimizer"), how, numbers=(5, 6))
     print_prose(

@@ -255,10 +255,10 @@ def _weights(
             several[whole][i] = max(several[whole].get(i, 0.0), 0.75)
     scale = math.log(1 + max(len(labels), 1))
     shared = Counter({s: len(held) for s, held in single.items()})
-    words = {
-        s: tuple((i, w * math.log(1 + len(labels) / shared[s]) / scale) for i, w in held.items())
-        for s, held in single.items()
-    }
+    words = {}
+    for s, held in single.items():
+        rarity = math.log(1 + len(labels) / shared[s])
+        words[s] = tuple((i, w * rarity / scale) for i, w in held.items())
     phrases: dict[str, list[tuple[int, tuple[str, ...], float]]] = defaultdict(list)
     for found, held in several.items():
         for i, w in held.items():

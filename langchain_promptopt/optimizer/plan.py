@@ -289,6 +289,15 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
     return _Resolved(data, evaluators, summaries, metrics, objective, optimizer, _task_model(settings), notes)
 
 
+def _searched(data: DataSet) -> list[str]:
+    """All examples but those of the test, as records keep them."""
+    found: list[RowMark] = []
+    for split, rows in data.splits.items():
+        if split != "test":
+            found.extend(RowMark.of(e.inputs, data.use.readings) for e in rows)
+    return recorded_rows(found)
+
+
 def _refuse_searched(data: DataSet, settings: Settings) -> None:
     """Raise where the test holds rows on which the earlier run found the edits that are tried again."""
     found: set[str] = set()
@@ -623,9 +632,7 @@ def _started(
             "as_of": data.as_of,
             "splits": {s: len(rows) for s, rows in data.splits.items()},
             **data.use.as_json(),
-            "searched": recorded_rows(
-                RowMark.of(e.inputs, data.use.readings) for s, rows in data.splits.items() if s != "test" for e in rows
-            ),
+            "searched": _searched(data),
         },
         seed_candidate_id=prompts.id,
         prompts=prompts.as_json(),

@@ -148,18 +148,14 @@ def _with_texts(baseline: PromptSet, given: Sequence[Mapping[str, Any]]) -> Prom
     if {p.name: len(p.messages) for p in baseline} != {name: len(found) for name, found in texts.items()}:
         msg = "a job's prompts are not those of this task"
         raise ConfigError(msg, where=", ".join(texts), mend="Give the worker the configuration and code of the run.")
-    return PromptSet(
-        tuple(
-            replace(
-                p,
-                messages=tuple(
-                    m if m.template == text else replace(m, template=text, frozen=())
-                    for m, text in zip(p.messages, texts[p.name], strict=True)
-                ),
-            )
-            for p in baseline
-        )
-    )
+    made = []
+    for prompt in baseline:
+        messages = list(prompt.messages)
+        for i, text in enumerate(texts[prompt.name]):
+            if messages[i].template != text:
+                messages[i] = replace(messages[i], template=text, frozen=())
+        made.append(replace(prompt, messages=tuple(messages)))
+    return PromptSet(tuple(made))
 
 
 def _candidate(prompts: PromptSet, cell: Cell) -> Candidate:

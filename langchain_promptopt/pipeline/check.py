@@ -183,9 +183,12 @@ async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
     for k in keys:
         whole[k] = _mean([abs(_score(t.first, k) - _score(t.second, k)) for t in found])
     judged = {k: v for k in keys if (v := _of_judge(found, k)) is not None}
+    both = []
+    for t in found:
+        both += [t.first, t.second]
     return {
         "rows": len(found),
-        "score": {k: _mean([_score(o, k) for t in found for o in (t.first, t.second)]) for k in keys},
+        "score": {k: _mean([_score(o, k) for o in both]) for k in keys},
         "answers_that_changed": _mean([float(t.first.output != t.second.output) for t in found]),
         "disagreement": whole,
         "noise": {k: {"judge": judged.get(k, 0.0), "model": max(0.0, whole[k] - judged.get(k, 0.0))} for k in keys},

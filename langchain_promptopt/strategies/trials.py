@@ -35,13 +35,15 @@ class KeepRight:
 
     async def sift(self, family: Family, bench: TrainBench) -> tuple[Candidate, ...]:
         """The inner trials' choice among the children that broke nothing."""
-        paid = [(batch, [c for c in children if bench.claim(len(batch.correct))]) for batch, children in family]
+        paid = []
+        for batch, children in family:
+            paid.append((batch, [c for c in children if bench.claim(len(batch.correct))]))
         kept = []
         for batch, children in paid:
-            after = await together(bench.evaluate(c, [s.example_id for s in batch.correct]) for c in children)
-            kept.append(
-                (batch, [c for c, scores in zip(children, after, strict=True) if not _breaks(scores, batch, bench)])
-            )
+            right = [s.example_id for s in batch.correct]
+            after = await together(bench.evaluate(c, right) for c in children)
+            whole = [c for c, scores in zip(children, after, strict=True) if not _breaks(scores, batch, bench)]
+            kept.append((batch, whole))
         return await self.inner.sift(kept, bench)
 
 

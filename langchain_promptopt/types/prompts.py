@@ -243,18 +243,14 @@ class PromptSet:
                 msg = f"the text at {edit.span.start}-{edit.span.end} is not {edit.old!r}"
                 raise PromptError(msg, where=f"prompt {edit.span.prompt!r}, message {edit.span.message}")
         by_message = replacements(edits)
-        return PromptSet(
-            tuple(
-                replace(
-                    p,
-                    messages=tuple(
-                        m.spliced(by_message[p.name, i]) if (p.name, i) in by_message else m
-                        for i, m in enumerate(p.messages)
-                    ),
-                )
-                for p in self.prompts
-            )
-        )
+        made: list[Prompt] = []
+        for p in self.prompts:
+            messages = list(p.messages)
+            for i, m in enumerate(p.messages):
+                if (p.name, i) in by_message:
+                    messages[i] = m.spliced(by_message[p.name, i])
+            made.append(replace(p, messages=tuple(messages)))
+        return PromptSet(tuple(made))
 
     def as_json(self) -> list[dict[str, Any]]:
         """All prompts as events carry them."""
