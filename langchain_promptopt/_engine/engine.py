@@ -122,11 +122,23 @@ async def _decided(
         outcomes = await evaluations.ensure_cells(cells)
     except BudgetSpent as spent:  # a decision on a part of the rows would not keep the error level
         run.emit(Incident(role="task", kind="budget", retryable=True, action="stop test", detail=str(spent)))
-        why = Reason("budget", f"the budget ended during the test ({spent})")
+        told = f"the budget ended during the test ({spent})"
+        if again := _retried(evaluations, cells):
+            told += f"; {again} of its calls were retries, which no reserve knows beforehand"
+        why = Reason("budget", told)
         return Decision(verdict="void", reason=why, opening=opening, alpha=alpha_at(run.gate.alpha, opening))
     baseline = [o for o in outcomes if o.cell.candidate_id == run.baseline.id]
     candidate = [o for o in outcomes if o.cell.candidate_id != run.baseline.id]
     return judge.decide(baseline, candidate, opening)
+
+
+def _retried(evaluations: Evaluations, cells: Sequence[tuple[Candidate, Cell]]) -> int:
+    """Calls of the test that tried again what had failed, as far as its rows came in."""
+    extra = 0
+    for candidate in {c.id: c for c, _ in cells}.values():
+        for outcomes in evaluations.known(candidate, "test").values():
+            extra += sum(outcome.tries - 1 for outcome in outcomes)
+    return extra
 
 
 def interleaved(run: Run, best: Candidate, attempt: int = 0) -> list[tuple[Candidate, Cell]]:

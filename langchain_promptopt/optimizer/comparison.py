@@ -203,6 +203,15 @@ def _shown(old: PromptSet, rival: Candidate) -> Proposed:
     )
 
 
+def _not_compared(plan: Plan, ready: Assembled) -> tuple[str, ...]:
+    """What to say of prompts that no test example rendered: a difference there plays no part in the verdict."""
+    rendered = ready.run.state.rendered
+    names = [repr(p.name) for p in plan.baseline.prompts if p.name not in rendered and not p.idle]
+    if not names or not rendered:
+        return ()
+    return (f"no test example renders prompt {', '.join(names)}, so it was not compared",)
+
+
 def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, replayed: bool) -> Result:
     verdict = ended.verdict
     outcome = verdict.outcome
@@ -219,6 +228,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, rep
         replayed=replayed,
         warnings=(
             *(note.text for note in plan.notes),
+            *_not_compared(plan, ready),
             *unjudged_notes(ready),
             *void_notes(verdict, plan.run_id),
             *verdict.warnings,

@@ -8,16 +8,19 @@ from collections import Counter
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda
+from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+from langchain_core.runnables import RunnableBranch, RunnableLambda
 from rich.console import Console
 
 from langchain_promptopt import compare
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.report.terminal import sides_view
+from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support import online
 from tests.support.openai_server import serve
+from tests.support.tasks import PROMPT, answer
+from tests.support.tasks import rows as words
 
 OLD, NEW = "Sort {word}.", "Sort this: {word}."
 
@@ -167,3 +170,22 @@ def test_two_runs_of_one_comparison_are_one_run(up, tmp_path):
     }  # fmt: skip
     first, second = (compare(OLD, chain(), **given) for _ in range(2))
     assert (first.run_id, second.replayed, up.count) == (second.run_id, True, 48)
+
+
+def test_a_prompt_that_no_test_example_renders_is_named(tmp_path):
+    def branched(text):
+        model = ScriptedModel(fn=answer, model_name="task") | StrOutputParser()
+        spare = PromptTemplate.from_template("Spare. Word: {word}") | model
+        return RunnableBranch((lambda row: row["word"] == "never", spare), PromptTemplate.from_template(text) | model)
+
+    better = PROMPT.replace("a PLANT", "an animal")
+    result = compare(
+        branched(PROMPT),
+        branched(better),
+        data=words(),
+        evaluators=["exact_match"],
+        runs_dir=tmp_path,
+        openings=None,
+    )
+    assert result.outcome == "improved"
+    assert any("no test example renders prompt" in w for w in result.warnings)

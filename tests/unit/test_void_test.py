@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from langchain_promptopt.presets import lpo_pe2
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.render import render
 from langchain_promptopt.report.terminal import run_view
+from langchain_promptopt.settings import RetryPolicy
 from langchain_promptopt.store import read_events, visible_events
 from langchain_promptopt.store.lines import unfinished_runs
 from langchain_promptopt.strategies.selection import Steps
@@ -105,6 +107,26 @@ def test_the_same_run_again_tests_anew_as_the_next_opening(void, tmp_path, monke
     last = run(tmp_path)
     assert (last.outcome, last.replayed) == ("improved", True)
     assert len((tmp_path / "openings.jsonl").read_text().splitlines()) == 2
+
+
+def test_retries_that_used_up_the_reserve_of_the_test_are_named(tmp_path):
+    plain = run(tmp_path / "plain")
+    seen = set()
+
+    def shaky(messages):
+        """Each test row cannot be reached at the first try."""
+        text = str(messages[-1].text)
+        if "-test-" in text and text not in seen:
+            seen.add(text)
+            msg = "connection refused"
+            raise ConnectionError(msg)
+        return drifting(messages)
+
+    policy = RetryPolicy(base=0.0, jitter=False)
+    budget = Budget(calls=plain.usage["calls"])
+    ended = run(tmp_path / "shaky", shaky, budget=budget, policy=policy, max_concurrency=1)
+    assert (ended.outcome, ended.reason.kind, ended.test) == ("budget", "budget", [])
+    assert re.search(r"; \d+ of its calls were retries, which no reserve knows", ended.reason.detail)
 
 
 def dear(messages):
