@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["LANGSMITH_TRACING"] = "false"
 
 from langchain_promptopt._engine.evaluations import DevScores, Evaluations
-from langchain_promptopt.optimizer.facade import settings_of
+from langchain_promptopt.optimizer.arguments import settings_of
 from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.wiring import assemble
 from langchain_promptopt.types import Candidate, Outcome, PromptSet, Usage

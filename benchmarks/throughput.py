@@ -142,7 +142,7 @@ async def ours(case: Case) -> float:
     import tempfile
 
     from langchain_promptopt._engine.evaluations import Evaluations
-    from langchain_promptopt.optimizer.facade import settings_of
+    from langchain_promptopt.optimizer.arguments import settings_of
     from langchain_promptopt.optimizer.plan import make_plan
     from langchain_promptopt.optimizer.wiring import assemble
 
