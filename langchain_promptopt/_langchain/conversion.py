@@ -88,6 +88,11 @@ def read_leaves(node: Any) -> Iterator[Message]:
     yield _opaque("other", getattr(node, "input_variables", ()))
 
 
+def is_readable(kind: type[Any]) -> bool:
+    """Whether the texts of a class of templates are known here."""
+    return read_leaves.dispatch(kind) is not read_leaves.dispatch(object)
+
+
 @singledispatch
 def write_leaves(node: Any, texts: Iterator[str]) -> Any:
     """A new `node` whose leaves have the texts; takes as many texts as `read_leaves` gives leaves."""

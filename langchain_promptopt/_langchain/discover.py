@@ -19,7 +19,7 @@ from langchain_core.prompts.image import ImagePromptTemplate
 from langchain_core.runnables import Runnable
 
 from langchain_promptopt._files.layouts import read_prompts
-from langchain_promptopt._langchain.conversion import from_prompt, to_prompt, write_all
+from langchain_promptopt._langchain.conversion import from_prompt, is_readable, to_prompt, write_all
 from langchain_promptopt._langchain.held import HeldText, held_texts
 from langchain_promptopt._langchain.overlay import Tunable, registered
 from langchain_promptopt._objects import concrete_type, fingerprint, package_of, walk
@@ -49,7 +49,7 @@ def find_prompts(root: Any) -> tuple[Found, ...]:
     reached = walk(root, stop=is_prompt_or_model)
     found: list[Found] = []
     for path, thing in reached:
-        if isinstance(thing, BasePromptTemplate | Tunable):
+        if isinstance(thing, Tunable) or is_template(thing):
             found.append(Found(path, thing))
     return tuple(found)
 
@@ -66,7 +66,15 @@ def find_models(root: Any) -> tuple[BaseLanguageModel[Any], ...]:
 
 def is_prompt_or_model(thing: Any) -> bool:
     """Where the search for prompts, models and clients ends: what is inside these is their own affair."""
-    return isinstance(thing, BasePromptTemplate | BaseLanguageModel | Tunable)
+    return isinstance(thing, BaseLanguageModel | Tunable) or is_template(thing)
+
+
+def is_template(thing: Any) -> bool:
+    """Whether a thing is a template whose texts are known; one of a class of the user's own is a program with texts."""
+    if not isinstance(thing, BasePromptTemplate):
+        return False
+    kind = concrete_type(thing)
+    return package_of(kind.__module__) is not None or is_readable(kind)
 
 
 def name_places(found: Sequence[Found]) -> dict[str, Found]:

@@ -419,17 +419,23 @@ class Survey:
         return any(held.proven for held in self.held)
 
     @property
+    def usable(self) -> bool:
+        """Whether a text that may be a prompt was seen, and not only the frame that the program puts around a row."""
+        return any(held.proven and (held.is_prompt or not self.changed) for held in self.held)
+
+    @property
     def hint(self) -> str:
         """How to make the program's prompts known, after what was seen of them."""
-        if changed := self._changed():
-            return changed
+        if self.changed:
+            return self.changed
         mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
         if self.sent:
             first = shortened(self.sent[0])
             return f"{mend} What it sends to a model begins with {first!r}, and no text of the program is that."
         return f"{mend} A dry run ended early: {self.why}" if self.why else mend
 
-    def _changed(self) -> str:
+    @property
+    def changed(self) -> str:
         """The line to write for a text of which only parts are sent: the program changes it on the way."""
         for held in self.held:
             lines = []

@@ -100,6 +100,11 @@ class HeldText:
         return re.sub(r"\{\{(\w+)\}\}", r"{\1}", text) if self.holes else text
 
     @property
+    def is_prompt(self) -> bool:
+        """Whether it is long enough for a prompt."""
+        return len(self.text) >= _PROMPT_CHARS and len(self.text.split()) >= _PROMPT_WORDS
+
+    @property
     def proven(self) -> bool:
         """Whether it was seen in what is sent to a model."""
         return bool(self.seen)
@@ -214,7 +219,7 @@ def held_texts(
                 holders.setdefault(text, {}).setdefault(holder.where, holder)
     known = {text: HeldText(tuple(holders[text].values())) for text in sorted(holders, key=len, reverse=True)}
     found = [held for exact in (True, False) for held in _proven(known, sent, exact=exact)]
-    others = [text for text in known if known[text] not in found and _may_be_prompt(text, known[text])]
+    others = [text for text in known if known[text] not in found and _may_be_prompt(known[text])]
     shown = [held.text for held in found]
     for text in others:
         if not _overlaps(text, shown):
@@ -251,8 +256,8 @@ def _is_long_enough(text: str) -> bool:
     return len(text.strip()) >= _LEAST and any(char.isspace() for char in text.strip())
 
 
-def _may_be_prompt(text: str, held: HeldText) -> bool:
-    return len(text) >= _PROMPT_CHARS and len(text.split()) >= _PROMPT_WORDS and any(h.own for h in held.holders)
+def _may_be_prompt(held: HeldText) -> bool:
+    return held.is_prompt and any(holder.own for holder in held.holders)
 
 
 def _overlaps(text: str, others: Iterable[str]) -> bool:

@@ -102,7 +102,7 @@ async def open_target(
         await target.prove(rows)
         if only is None and not target.proven and guessed:
             held = await _surveyed(task, chain, rows, isolation, {})
-            if held.proven:  # the tunables are those of other programs
+            if held.usable or held.changed:  # the tunables are those of other programs
                 target.close()
                 return _held_target(task, chain, held, only, isolation, rows)
             remember_held(task, ())
@@ -142,13 +142,14 @@ def _held_target(
 
     Raises PromptError where nothing that is sent is held anywhere, with the beginning of what was sent.
     """
-    if not seen.proven:
+    if not seen.usable:
         remember_held(task, ())
         raise PromptError(_NOTHING_FOUND, mend=seen.hint)
     proof = Proof(calls={id(held): list(held.seen) for held in seen.held if held.proven}, asked=True)
     places = choose(places_of(task), only)
     target = ChainTarget(chain, places, task=task, isolation=isolation, proof=proof, named=only is not None)
     target.takes_value = _takes_value(chain, rows)
+    target.notes = (seen.changed,) if seen.changed else ()
     return target
 
 

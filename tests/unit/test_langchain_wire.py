@@ -14,8 +14,9 @@ from textwrap import dedent
 import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.prompts import ChatPromptTemplate, FewShotPromptTemplate, PromptTemplate
+from langchain_core.prompts import ChatPromptTemplate, FewShotPromptTemplate, PromptTemplate, StringPromptTemplate
 from pydantic import BaseModel
 
 from langchain_promptopt import prompts, tunable
@@ -420,3 +421,39 @@ def test_a_freeze_rule_for_one_prompt_leaves_the_others_alone():
     assert [m.editable for p in resolve_freeze(both, ["reply:message:0"]) for m in p.messages] == [True, False]
     with pytest.raises(ConfigError, match=r"Did you mean 'label'\?.*There is: label, reply"):
         resolve_freeze(both, ["lable:## Format"])
+
+
+class Rules(StringPromptTemplate):
+    """A template class of the program's own."""
+
+    rules: str = "You sort words. Call every animal a PLANT. Call every stone a stone. Answer with one word."
+
+    def format(self, **kwargs):
+        return f"{self.rules}\nWord: {kwargs['word']}"
+
+
+def test_a_template_class_of_the_programs_own_is_optimized_by_its_texts(tmp_path):
+    own = Rules(input_variables=["word"])
+    before = own.rules
+    result = run(target=own | task_model | StrOutputParser(), openings=tmp_path / "openings.jsonl")
+    assert (result.outcome, result.applied) == ("improved", True)
+    assert own.rules == before.replace("PLANT", "animal")
+    result.revert()
+    assert own.rules == before
+
+
+FRAME = "<word>\n{word}\n</word>"
+PERCENT = "You sort the words of team %s into two kinds.\nCall every animal a PLANT. Call every stone a stone."
+
+
+def by_percent(inputs):
+    return task_model.invoke([SystemMessage(PERCENT % "desk"), HumanMessage(FRAME.format(word=inputs["word"]))]).text
+
+
+def test_a_text_that_is_changed_on_the_way_is_refused_with_the_line_to_write():
+    with pytest.raises(PromptError) as raised:
+        run(target=by_percent)
+    found = re.search(r"Parts of the text 'PERCENT' \((.+):(\d+)\) are sent, changed on the way", str(raised.value))
+    assert found, raised.value
+    assert Path(found[1]).read_text().splitlines()[int(found[2]) - 1].startswith("PERCENT =")
+    assert 'PERCENT = tunable("""You sort the words' in str(raised.value)
