@@ -80,7 +80,7 @@ async def play(folder: Path, n_rows: int, candidates: int, *, told: bool) -> tup
         evaluations = Evaluations(ready.run)
         since = time.process_time()
         for n in range(candidates):
-            ready.run.step = n
+            ready.run.state.step = n
             bench, one = DevScores(ready.run, evaluations, n), candidate(plan, n)
             for share in (n_rows // 16, n_rows // 4, n_rows):
                 await bench.evaluate(one, bench.examples[:share])
