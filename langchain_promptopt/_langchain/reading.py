@@ -10,10 +10,12 @@ from __future__ import annotations
 import dis
 import inspect
 import operator
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import (
     Runnable,
@@ -56,6 +58,18 @@ class _Value:
 _ROW = _Value(row=True)
 _MADE = _Value()
 """A value that no longer contains the row."""
+
+
+_BRACED = re.compile(r"\{([A-Za-z_]\w*)\}")
+
+
+def _meant(template: BasePromptTemplate[Any]) -> set[str]:
+    """Names in braces of message objects: LangChain never fills them, but their author meant them to be read."""
+    found: set[str] = set()
+    for message in getattr(template, "messages", ()):
+        if isinstance(message, BaseMessage):
+            found.update(_BRACED.findall(str(message.text)))
+    return found
 
 
 def reading_of(task: Any) -> Reading:
@@ -113,6 +127,7 @@ class _Flow:
         taken = [self._take(value, path) for path in paths]
         if value is _ROW:
             self.printed |= printed
+            self.names |= _meant(template)
         return self._all_made(taken)
 
     def _take(self, value: _Value, path: Any) -> _Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
 from langchain_core.runnables import (
@@ -55,6 +56,7 @@ class Bound:
     ("task", "paths"),
     [
         (PROMPT, ("shop", "ticket")),
+        (ChatPromptTemplate([("system", "{shop}"), HumanMessage("{ticket}")]) | TAIL, ("shop", "ticket")),  # as meant
         (PROMPT | TAIL, ("shop", "ticket")),
         ((PROMPT | TAIL).with_config(tags=["x"]).with_retry(), ("shop", "ticket")),
         (PROMPT.partial(shop="ours") | TAIL, ("shop", "ticket")),  # a row's own value would win
