@@ -19,6 +19,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_promptopt._runtime.tracing import Tracers
 from langchain_promptopt._text.words import whole_text
+from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.events import Called, Incident, ScoredRow
 from langchain_promptopt.types import Usage, content_hash
 
@@ -286,6 +287,7 @@ class OptimizerModel:
         self._emit = emit
         self._book = book
         self.paid = 0
+        self.takes_schema = True
         self._embed = embed
         self._vectors: dict[str, asyncio.Future[list[float]]] = {}
 
@@ -311,7 +313,7 @@ class OptimizerModel:
             reply, served, finish = str(known["reply"]), known.get("model_served"), known.get("finish_reason")
             self._book(step, usage)  # paid for before this start, and part of the budget all the same
         else:
-            message, usage = await self._transport(messages, config, kwargs, step)
+            message, usage = await self._ask(messages, config, kwargs, step)
             self.paid += 1
             meta = message.response_metadata or {}
             reply, served, finish = whole_text(str(message.text)), meta.get("model_name"), meta.get("finish_reason")
@@ -328,6 +330,30 @@ class OptimizerModel:
         return AIMessage(
             reply, response_metadata={"finish_reason": event.finish_reason, "model_name": event.model_served}
         )
+
+    async def _ask(
+        self, messages: Any, config: RunnableConfig, kwargs: dict[str, Any], step: int
+    ) -> tuple[AIMessage, Usage]:
+        """The model's reply; an endpoint that refuses JSON schemas is asked in words from then on."""
+        body = kwargs.get("extra_body")
+        if not isinstance(body, dict) or "response_format" not in body:
+            return await self._transport(messages, config, kwargs, step)
+        rest = {k: v for k, v in body.items() if k != "response_format"}
+        plain = {k: v for k, v in kwargs.items() if k != "extra_body"} | ({"extra_body": rest} if rest else {})
+        if not self.takes_schema:
+            return await self._transport(messages, config, plain, step)
+        try:
+            return await self._transport(messages, config, kwargs, step)
+        except ConfigError as refused:
+            if refused.facts.get("failure") != "bad_request":
+                raise
+            found = await self._transport(messages, config, plain, step)  # refused as well if the schema is not why
+            if self.takes_schema:
+                self.takes_schema = False
+                detail = f"the endpoint takes no response_format: {refused}"
+                action = "asked in words"
+                self._emit(Incident(role="optimizer", kind="no_schema", retryable=False, action=action, detail=detail))
+            return found
 
     async def vectors(self, embeddings: Embeddings, texts: Sequence[str], *, step: int) -> list[list[float]]:
         """Vectors of the texts, each embedded once in a run, one call a text: so their number depends on no order.
@@ -382,6 +408,11 @@ class AddressedModel(Runnable[Any, AIMessage]):
     def inner(self) -> Any:
         """The user's model, for asking what it takes."""
         return self.hub.inner
+
+    @property
+    def takes_schema(self) -> bool:
+        """Whether a JSON schema may be asked for: until the endpoint refuses one."""
+        return self.hub.takes_schema
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """Synchronous form of `ainvoke`.

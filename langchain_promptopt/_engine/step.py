@@ -256,13 +256,13 @@ async def write_children(run: Run, proposal: Proposal) -> tuple[Candidate, ...]:
             batch=proposal.batch,
             allowance=proposal.allowance,
             children=proposal.children,
+            memory=await _remember(run, proposal),  # before the first turn, which shows it
         )
         pieces = await run.recipe.feedback.reflect(start, proposal.ask.at("reflect"))
-        memory = await _remember(run, proposal)
         children: list[Candidate] = []
         for i, piece in enumerate(pieces):
             _report_feedback(run, proposal, piece)
-            children += await _refine(run, proposal, replace(piece, memory=memory), proposal.ask.at_reason(i))
+            children += await _refine(run, proposal, piece, proposal.ask.at_reason(i))
     return tuple(children)
 
 

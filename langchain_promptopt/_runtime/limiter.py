@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from langchain_promptopt._runtime.failures import classify
+from langchain_promptopt._runtime.pace import Pace
 from langchain_promptopt._runtime.prices import spellings
 from langchain_promptopt.errors import ConfigError
 
@@ -89,6 +90,7 @@ class Limiter:
         requests_per_minute: Requests in any 60 seconds, one a slot unless `slot.used` says more; None is no limit.
         tokens_per_minute: Estimated tokens, corrected by `slot.used`; None is no limit.
         tokens: Estimated tokens of a slot before the first has reported its own.
+        start: Calls in flight at first, before latencies say how many the endpoint bears; None is `max_concurrency`.
     """
 
     def __init__(
@@ -99,11 +101,14 @@ class Limiter:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         tokens: float = 0.0,
+        start: int | None = None,
     ) -> None:
         if max_concurrency < 1:
             msg = f"max_concurrency must be at least 1, got {max_concurrency}"
             raise ValueError(msg)
         self.max_concurrency = max_concurrency
+        self._start = max_concurrency if start is None else start
+        self._paces: dict[str, Pace] = {}
         self._clock = clock
         now = clock.time()
         self._requests = Bucket(requests_per_minute, now) if requests_per_minute is not None else None
@@ -116,7 +121,7 @@ class Limiter:
         self._paused_until = 0.0
         self._epoch = 0
         self._refusals = 0
-        self._waiting: deque[tuple[asyncio.Future[None], float, float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], float, float, Pace]] = deque()
         self._timer: asyncio.Task[None] | None = None
         self._wake_at = 0.0
 
@@ -135,10 +140,21 @@ class Limiter:
         """Whether there is a limit a minute, so that `slot.used` has an effect."""
         return self._timed
 
-    def slot(self, estimated_tokens: float | None = None) -> Slot:
-        """A slot to enter, which waits until it is free. Without an estimate, the average of earlier slots is used."""
+    def slot(self, estimated_tokens: float | None = None, kind: str = "") -> Slot:
+        """A slot to enter, which waits until it is free. Without an estimate, the average of earlier slots is used.
+
+        Args:
+            estimated_tokens: Tokens the call will take.
+            kind: Calls of one kind take about the same time; latencies are compared among them.
+        """
         requests, tokens = self._typical
-        return Slot(self, requests, tokens if estimated_tokens is None else estimated_tokens)
+        return Slot(self, requests, tokens if estimated_tokens is None else estimated_tokens, self.pace(kind))
+
+    def pace(self, kind: str = "") -> Pace:
+        """What was learned about calls of this kind."""
+        if kind not in self._paces:
+            self._paces[kind] = Pace(self.max_concurrency, self._start)
+        return self._paces[kind]
 
     def slow_down(self, retry_after_s: float | None = None, epoch: int | None = None) -> None:
         """Halve the concurrency and pause all starts. Calls started before the last halving do not halve again."""
@@ -160,9 +176,9 @@ class Limiter:
             tokens if self._reported == 1 else known[1] + (tokens - known[1]) * share,
         )
 
-    def _ready(self, requests: float, tokens: float) -> float | None:
+    def _ready(self, requests: float, tokens: float, pace: Pace) -> float | None:
         """0 to start now, seconds to wait, or None to wait for a slot."""
-        if self._in_flight >= max(1, int(self._allowed)):
+        if self._in_flight >= max(1, min(int(self._allowed), pace.level)):
             return None
         if not self._timed and not self._paused_until:
             return 0.0
@@ -183,12 +199,12 @@ class Limiter:
         if self._tokens is not None:
             self._tokens.draw(tokens)
 
-    async def _acquire(self, requests: float, tokens: float) -> None:
-        if not self._waiting and self._ready(requests, tokens) == 0.0:
+    async def _acquire(self, requests: float, tokens: float, pace: Pace) -> None:
+        if not self._waiting and self._ready(requests, tokens, pace) == 0.0:
             self._take(requests, tokens)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((future, requests, tokens))
+        self._waiting.append((future, requests, tokens, pace))
         self._serve()
         try:
             await future
@@ -208,11 +224,11 @@ class Limiter:
     def _serve(self) -> None:
         """Start waiters in order, as many as may; set a timer when only time is missing."""
         while self._waiting:
-            future, requests, tokens = self._waiting[0]
+            future, requests, tokens, pace = self._waiting[0]
             if future.done():
                 self._waiting.popleft()
                 continue
-            wait = self._ready(requests, tokens)
+            wait = self._ready(requests, tokens, pace)
             if wait is None:
                 return
             if wait > 0.0:
@@ -243,19 +259,22 @@ class Limiter:
 
 
 class Slot:
-    """Permission for one call. If the call ends in a rate limit the limiter slows down; on success it recovers."""
+    """Permission for one call. A rate limit or a time-out slows the limiter down; on success it recovers."""
 
-    __slots__ = ("_epoch", "_limiter", "_requests", "_tokens")
+    __slots__ = ("_began", "_epoch", "_limiter", "_pace", "_requests", "_tokens")
 
-    def __init__(self, limiter: Limiter, requests: float, tokens: float) -> None:
+    def __init__(self, limiter: Limiter, requests: float, tokens: float, pace: Pace) -> None:
         self._limiter = limiter
+        self._pace = pace
+        self._began = 0.0
         self._requests = requests
         self._tokens = tokens
         self._epoch = 0
 
     async def __aenter__(self) -> Slot:
-        await self._limiter._acquire(self._requests, self._tokens)
+        await self._limiter._acquire(self._requests, self._tokens, self._pace)
         self._epoch = self._limiter._epoch
+        self._began = self._limiter._clock.time()
         return self
 
     async def __aexit__(
@@ -264,8 +283,14 @@ class Slot:
         limiter = self._limiter
         if error is None:
             limiter._succeeded()
-        elif isinstance(error, Exception) and (failure := classify(error)).kind == "rate_limited":
-            limiter.slow_down(failure.retry_after_s, self._epoch)
+            busy = limiter._in_flight >= self._pace.level
+            self._pace.ended(limiter._clock.time() - self._began, busy=busy)
+        elif isinstance(error, Exception):
+            failure = classify(error)
+            if failure.kind == "rate_limited":
+                limiter.slow_down(failure.retry_after_s, self._epoch)
+            elif failure.kind == "timeout":  # it may have waited in the endpoint's queue behind the others
+                limiter.slow_down(0.0, self._epoch)
         limiter._release()
 
     def used(self, tokens: float, requests: float = 1.0) -> None:
@@ -322,9 +347,15 @@ class Limiters:
             self._made[key] = self._make(model, endpoint)
         return self._made[key]
 
-    def lane(self, models: Sequence[tuple[str, str]], ceiling: Limiter | None = None) -> Lane:
-        """The limiters of these models, (name, endpoint) each; every lane enters them in the same order."""
-        return Lane([(name, self.of(name, endpoint)) for name, endpoint in sorted(set(models))], ceiling)
+    def lane(self, models: Sequence[tuple[str, str]], ceiling: Limiter | None = None, kind: str = "") -> Lane:
+        """The limiters of these models; every lane enters them in the same order.
+
+        Args:
+            models: Name and endpoint of each.
+            ceiling: A limiter over all roles.
+            kind: What the calls are for, such as "task"; latencies are compared within it.
+        """
+        return Lane([(name, self.of(name, endpoint)) for name, endpoint in sorted(set(models))], ceiling, kind)
 
 
 class Lane:
@@ -333,14 +364,15 @@ class Lane:
     All lanes enter limiters in the same order, the ceiling last, so two lanes never wait for each other.
     """
 
-    def __init__(self, models: Sequence[tuple[str, Limiter]], ceiling: Limiter | None = None) -> None:
+    def __init__(self, models: Sequence[tuple[str, Limiter]], ceiling: Limiter | None = None, kind: str = "") -> None:
+        self.kind = kind
         self.models = tuple(models)
         self.ceiling = ceiling
         self._only = models[0][1] if len(models) == 1 and ceiling is None else None
 
     def slot(self) -> Slot | Slots:
         """A slot of each limiter, to enter; its `told` corrects the estimates."""
-        return Slots(self) if self._only is None else self._only.slot()
+        return Slots(self) if self._only is None else self._only.slot(kind=self.kind)
 
 
 class Slots:
@@ -355,7 +387,7 @@ class Slots:
     async def __aenter__(self) -> Self:
         async with self._stack as stack:
             for name, limiter in self._lane.models:
-                self._slots.append((name, await stack.enter_async_context(limiter.slot())))
+                self._slots.append((name, await stack.enter_async_context(limiter.slot(kind=self._lane.kind))))
             if self._lane.ceiling is not None:
                 self._top = await stack.enter_async_context(self._lane.ceiling.slot())
             self._stack = stack.pop_all()

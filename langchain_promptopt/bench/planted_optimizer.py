@@ -22,6 +22,7 @@ from langchain_promptopt.bench import world as numbers
 from langchain_promptopt.bench.world import FRAME, OLD_FRAME_WORD, VALUES, Unit, reworded, rule, topics_in, units_of
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.steps.base import load
+from langchain_promptopt.steps.lines import anchored, unlined
 from langchain_promptopt.types import content_hash
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _KINDS = {
     "gradient.apo": "reasons",
     "gradient.pe2": "reasons",
+    "identify.line-ask": "line",
     "identify.quote": "quote",
     "propose.slots": "slots",
     "global.edit": "global",
@@ -83,21 +85,22 @@ def asked(turns: Sequence[tuple[str, str]]) -> Asked:
     at, kind = next(((i, k) for i in range(len(human) - 1, -1, -1) if (k := _kind(human[i][1])) is not None), (-1, ""))
     text, told = human[at]
     opening = human[0][0]
+    prompt = section(opening, "prompt") or unlined(section(opening, "lines"))
     return Asked(
         kind=kind,
         goal=next(
             (g for g in _GOALS for room in ("propose", "global") if _print_of(f"{room}.goal-{g}") in told), "edit"
         ),
-        prompt=section(opening, "prompt"),
-        opening=f"{section(opening, 'prompt')}\n{section(opening, 'errors')}\n{section(opening, 'examples')}",
+        prompt=prompt,
+        opening=f"{prompt}\n{section(opening, 'errors')}\n{section(opening, 'examples')}",
         errors=_objects(section(opening, "errors")),
         formats=_objects(section(opening, "examples")),
         history=_objects(section(opening, "history")),
         reasoned=any(_kind(t) == "reasons" for _, t in human[:at]),
         allowance=_number(r"change at most (\d+) words", told),
         cap=_number(r"may have at most (\d+) words", told),
-        k_max=_number(r"JSON list of at most (\d+) objects", told) or 5,
-        w_max=_number(r"Each quote has at most (\d+) words", told),
+        k_max=_number(r"JSON list of at most (\d+) (?:objects|changes)", told) or 5,
+        w_max=_number(r"has at most (\d+) words", told),
         marked=section(text, "marked"),
     )
 
@@ -222,6 +225,8 @@ class Writer:
         self.changes = self._diagnosis()
         if self.request.kind == "reasons":
             return "\n".join(f"- {ch.why}" for ch in self.changes) or "- nothing in the prompt explains these errors"
+        if self.request.kind == "line":
+            return self._lines()
         if self.request.kind == "quote":
             return self._quotes()
         return self._slots() if self.request.kind == "slots" else f"<START>\n{self._rewritten()}\n<END>"
@@ -285,8 +290,7 @@ class Writer:
 
     def _quotes(self) -> str:
         text, items = self.request.prompt, list[dict[str, Any]]()
-        marks = self.changes or ([] if self.request.errors or not self.units else self._blamed())
-        for change in (*marks, *self._frame_marks()):
+        for change in self._marks():
             if change.start == change.end:
                 items.append(
                     {
@@ -303,6 +307,21 @@ class Writer:
                 {"message": 0, "quote": quote, "occurrence": text[:start].count(quote) + 1, "reason": change.why}
             )
         return json.dumps(items[: self.request.k_max])
+
+    def _lines(self) -> str:
+        """Marks and new texts in one reply: the places that `_quotes` would name, filled as `_slots` would."""
+        text, items = self.request.prompt, list[dict[str, Any]]()
+        for change in self._marks()[: self.request.k_max]:
+            place = (change.start, change.end) if change.start == change.end else self._widened(change)
+            new, why = self._slot(*place)
+            number, start, end = anchored(text, *place)
+            new = text[start : place[0]] + (f" {new}" if change.start == change.end else new) + text[place[1] : end]
+            items.append({"why": why or change.why, "line": number, "old": text[start:end], "new": new})
+        return json.dumps({"changes": items})
+
+    def _marks(self) -> list[Change]:
+        marks = self.changes or ([] if self.request.errors or not self.units else self._blamed())
+        return [*marks, *self._frame_marks()]
 
     def _widened(self, change: Change) -> tuple[int, int]:
         """Models mark whole phrases: up to the limit, inside the sentence (or beyond, without a limit)."""

@@ -19,6 +19,7 @@ from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems
 from langchain_promptopt.offline.task import judge
 from langchain_promptopt.steps.base import load
+from langchain_promptopt.steps.lines import unlined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.offline.manual import Manual, Place
 
 Kind: TypeAlias = Literal[
-    "reasons", "inspect", "quote", "echo", "index", "slots", "reply", "global", "induce", "summarise"
+    "reasons", "inspect", "line", "quote", "echo", "index", "slots", "reply", "global", "induce", "summarise"
 ]
 Goal: TypeAlias = Literal["edit", "generate", "paraphrase"]
 Turns: TypeAlias = Sequence[tuple[str, str]]
@@ -34,6 +35,7 @@ Turns: TypeAlias = Sequence[tuple[str, str]]
 _FILES: Mapping[str, Kind] = {
     "gradient.apo": "reasons",
     "gradient.pe2": "inspect",
+    "identify.line-ask": "line",
     "identify.quote": "quote",
     "identify.echo": "echo",
     "identify.index": "index",
@@ -109,7 +111,7 @@ def understand(turns: Turns) -> Request | None:
     text = turns[at][1]
     told = _folded(text)
     opening = "\n\n".join(t for role, t in turns[: at + 1] if role == "human")
-    prompt = section(opening, "prompt") or ""
+    prompt = section(opening, "prompt") or unlined(section(opening, "lines") or "")
     tag, slots = _slots(section(text, "marked") or "", prompt) if kind in {"slots", "reply"} else (_tag_of(told), ())
     limit = _after(told, "allowance")
     return Request(
@@ -122,10 +124,13 @@ def understand(turns: Turns) -> Request | None:
         feedback="\n".join((section(opening, "feedback") or "", *_said(turns[:at]))).strip(),
         goal=_goal(told),
         reasons=_number(r"Give (\d+)", told) or 1,
-        k_max=_number(r"at most (\d+) (?:objects|marks)|marks?: at most (\d+)", told) or 5,
+        k_max=_number(r"at most (\d+) (?:objects|marks|changes)|marks?: at most (\d+)", told) or 5,
         w_max=_number(r"(?:has at most|each around at most) (\d+)", told),
         whole_lines=_asks("identify.lines", told),
-        insertions=any(_asks(f"identify.{n}", told) for n in ("insertions", "echo-insertions", "index-insertions")),
+        insertions=any(
+            _asks(f"identify.{n}", told)
+            for n in ("insertions", "line-insertions", "echo-insertions", "index-insertions")
+        ),
         allowance=limit,
         cap=_after(told, "global.cap"),
         tag=tag,

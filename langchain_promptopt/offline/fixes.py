@@ -17,6 +17,7 @@ from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.manual import Place, Rule, moved
 from langchain_promptopt.offline.stems import count_words, stems
 from langchain_promptopt.offline.task import DOUBT, Judgement, judge
+from langchain_promptopt.steps.lines import anchored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -316,6 +317,21 @@ def as_quotes(text: str, marks: Sequence[Mark]) -> str:
             item["occurrence"] = _occurrence(text[low:high], start - low, text[start:end])
         items.append(item | {"reason": mark.reason})
     return json.dumps(items, ensure_ascii=False)
+
+
+def as_changes(text: str, patches: Iterable[tuple[Patch, str]]) -> str:
+    """The JSON object of the line form, from patches and the reason for each.
+
+    Args:
+        text: The prompt.
+        patches: Each patch with its reason.
+    """
+    items = []
+    for patch, reason in patches:
+        line, start, end = anchored(text, patch.start, patch.end)
+        new = patched(text[start:end], [Patch(patch.start - start, patch.end - start, patch.new)])
+        items.append({"why": reason, "line": line, "old": text[start:end], "new": new})
+    return json.dumps({"changes": items}, ensure_ascii=False)
 
 
 def _message_at(text: str, at: int) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import re
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -24,6 +25,7 @@ from langchain_promptopt.offline.fixes import (
     MarkLimits,
     Mood,
     Patch,
+    as_changes,
     as_echo,
     as_numbers,
     as_quotes,
@@ -121,7 +123,7 @@ class _Reply:
         self.mood = mood
         self.carelessness = carelessness
         self.rng = Random(mood.address)
-        pointing = request.kind in {"quote", "echo", "index"}
+        pointing = request.kind in {"line", "quote", "echo", "index"}
         self.bench = Bench(
             evidence_of(request),
             slots=_open_places(request),
@@ -137,7 +139,7 @@ class _Reply:
                 return self.reasons()
             case "inspect":
                 return self.inspection()
-            case "quote" | "echo" | "index":
+            case "line" | "quote" | "echo" | "index":
                 return self.pointed()
             case "slots":
                 return self.filled()
@@ -183,11 +185,18 @@ class _Reply:
         request = self.request
         fixes = self.fixes(Limits(places=request.k_max, words=request.allowance))
         marks = marks_of(request.prompt, fixes, request.k_max) or self._expected_lines()
+        if request.kind == "line":
+            return self._changed(fixes, marks)
         if request.kind == "quote":
             return as_quotes(request.prompt, marks)
         if request.kind == "echo":
             return as_echo(request.prompt, marks, request.tag)
         return as_numbers(request.numbered, request.prompt, marks)
+
+    def _changed(self, fixes: Sequence[Fix], marks: Sequence[Mark]) -> str:
+        """The marked places with their new texts, in one reply."""
+        self.request = replace(self.request, slots=tuple(sorted(m.place for m in marks)))
+        return as_changes(self.request.prompt, [(p, _reason(p, fixes)) for p in self.slot_patches().values()])
 
     def _expected_lines(self) -> list[Mark]:
         """Where to look when no fix was found: the last word of an expected label's line."""
@@ -228,12 +237,7 @@ class _Reply:
         fixes = self.fixes()
         out = {}
         for n, patch in self.slot_patches().items():
-            start, end = self.request.slots[n - 1]
-            why = []
-            for f in fixes:
-                if any(start <= p.start and p.end <= end for p in f.patches):
-                    why.append(f.reason)
-            out[str(n)] = {"new": patch.new, "reason": " ".join(why)}
+            out[str(n)] = {"new": patch.new, "reason": _reason(patch, fixes)}
         if not out and self.request.slots:
             out["1"] = {"new": self.request.prompt[slice(*self.request.slots[0])], "reason": "nothing better is known"}
         return json.dumps(out, ensure_ascii=False)
@@ -254,6 +258,12 @@ class _Reply:
         """A tight word allowance leaves less room for losses."""
         allowance = self.request.allowance
         return self.carelessness if allowance is None else self.carelessness * min(1.0, allowance / 100)
+
+
+def _reason(patch: Patch, fixes: Sequence[Fix]) -> str:
+    """Why the place of the patch changes: the reasons of the fixes inside it."""
+    inside = [f for f in fixes if any(patch.start <= p.start and p.end <= patch.end for p in f.patches)]
+    return " ".join(f.reason for f in inside)
 
 
 def _open_places(request: Request) -> tuple[Place, ...] | None:

@@ -24,6 +24,7 @@ from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
 from langchain_promptopt._runtime.ledger import Ledger, book
 from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
+from langchain_promptopt._runtime.pace import first_level
 from langchain_promptopt._runtime.redact import redact
 from langchain_promptopt._runtime.tracing import Tracers, span, within
 from langchain_promptopt._runtime.usage import UsageCollector
@@ -246,18 +247,20 @@ class Ways:
         out: dict[str, Lane] = {}
         for role, found in models_by_role(plan).items():
             out[role] = self._known.lane(
-                [(model_name(m), endpoint_of(m)) for m in found] or [(_UNSEEN, role)], self._ceiling
+                [(model_name(m), endpoint_of(m)) for m in found] or [(_UNSEEN, role)], self._ceiling, role
             )
         return out
 
-    def _made(self, name: str, _endpoint: str) -> Limiter:
+    def _made(self, name: str, endpoint: str) -> Limiter:
         limit = self._limits.of(name)
+        most = min(self._most, limit.concurrency or self._most)
         return Limiter(
-            min(self._most, limit.concurrency or self._most),
+            most,
             self._clock,
             requests_per_minute=limit.requests_per_minute,
             tokens_per_minute=limit.tokens_per_minute,
             tokens=self._first.get(name, 0.0),
+            start=first_level(endpoint, most),
         )
 
 

@@ -95,7 +95,7 @@ _CANDIDATES = 3
 """Candidates that must all fail a row before its label is doubted; fewer say little."""
 _SECOND_TRY = re.compile(r"/\d+r:[^/]*$")
 _MARKING = re.compile(r"/identify/\d+r?:[^/]*$")
-_BY_MODEL = frozenset({"quote", "echo", "index"})
+_BY_MODEL = frozenset({"line", "quote", "echo", "index"})
 _NOTHING_NEW = frozenset({"no_op", "unchanged"})
 _OBJECTION = re.compile(
     r"\b(?:expected|reference|gold|given|correct) (?:answers?|labels?|outputs?|values?)\b[^.\n]{0,60}?"

@@ -16,12 +16,14 @@ from functools import cache
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from langchain_core.runnables.base import RunnableSerializable
 from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict
 
 from langchain_promptopt._runtime.concurrency import run_sync
+from langchain_promptopt._runtime.pace import is_near
 from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt._text.spans import unframed
 from langchain_promptopt._text.tags import insert_tags, pick_tag, strip_wrapping
@@ -154,9 +156,26 @@ def past(piece: Workpiece) -> str:
     return "Earlier prompts and their scores (0-100):\n" + section("history", memory(piece.memory))
 
 
-def opening(piece: Workpiece) -> str:
-    """Prompt, evidence, feedback and history: what the first turn of a conversation carries."""
-    parts = [fill("task"), "The current prompt:\n" + section("prompt", piece.prompts.document.text)]
+def lined(text: str) -> str:
+    r"""The text with a number in front of each line.
+
+    >>> print(lined("Be brief.\nBe kind."))
+    1| Be brief.
+    2| Be kind.
+    """
+    return "\n".join(f"{n}| {line}".rstrip() for n, line in enumerate(text.split("\n"), 1))
+
+
+def opening(piece: Workpiece, *, numbered: bool = False) -> str:
+    """Prompt, evidence, feedback and history: what the first turn of a conversation carries.
+
+    Args:
+        piece: The proposal in the making.
+        numbered: Whether the prompt is shown with a number in front of each line.
+    """
+    text = piece.prompts.document.text
+    shown = "The current prompt with its lines numbered:\n" + section("lines", lined(text))
+    parts = [fill("task"), shown if numbered else "The current prompt:\n" + section("prompt", text)]
     parts += [p for p in (evidence(piece), past(piece)) if p]
     if piece.feedback is not None and piece.feedback.text:
         parts.append("What was found out about the errors:\n" + section("feedback", piece.feedback.text))
@@ -208,6 +227,10 @@ _TRIES = 50
 """How many opening brackets are tried before a reply counts as holding no JSON."""
 
 
+_LONGEST_REPAIR = 20_000
+"""Characters of a reply that is read a second time."""
+
+
 def find_json(reply: str, kind: type) -> Any | None:
     """The first JSON value of `kind` (list or dict) in the reply, with any text around it.
 
@@ -219,14 +242,28 @@ def find_json(reply: str, kind: type) -> Any | None:
     for _ in range(_TRIES):
         at = text.find(opener, at + 1)
         if at < 0:
-            return None
+            break
         try:
             value, _end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):  # a thousand brackets are no JSON either
             continue
         if isinstance(value, kind):
             return value
-    return None
+    return _repaired(text, opener, kind)
+
+
+def _repaired(text: str, opener: str, kind: type) -> Any | None:
+    """A second reading for JSON with small faults: single quotes, missing commas or brackets, a cut end."""
+    at = text.find(opener)
+    if at < 0 or len(text) > _LONGEST_REPAIR:
+        return None
+    import json_repair
+
+    try:
+        value = json_repair.loads(text[at:])
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, kind) and value else None
 
 
 def between_markers(reply: str, start: str = "<START>", end: str = "<END>") -> str | Rejection:
@@ -278,6 +315,50 @@ def takes_temperature(model: object) -> bool:
     """Whether a sampling temperature may be sent to `model` (sent only where it is taken)."""
     name = str(getattr(model, "model_name", getattr(model, "model", "")))
     return "temperature" in getattr(type(model), "model_fields", {}) and not _FIXED_TEMPERATURE.search(name)
+
+
+_NEAR_LIMIT, _FAR_LIMIT = 1_000, 4_000
+
+
+def reply_limit(model: Any, words: int = 0) -> dict[str, Any]:
+    """The longest reply that may be asked for, so that no call writes until it is given up (product 11.15).
+
+    Nothing for models that think in tokens of their own, for those whose owner set a limit, and for providers
+    whose setting has another name. A model on this machine or network, which writes slowly, gets the lower limit.
+
+    Args:
+        model: The optimizer model, as the engine addresses it or bare.
+        words: Words that the reply has to repeat, for rewrites of the whole prompt.
+    """
+    inner = getattr(model, "inner", model)
+    name = str(getattr(inner, "model_name", ""))
+    if getattr(inner, "_llm_type", "") not in _OPENAI or _FIXED_TEMPERATURE.search(name):
+        return {}
+    if getattr(inner, "max_tokens", None) is not None or getattr(inner, "use_responses_api", None):
+        return {}
+    host = urlsplit(str(getattr(inner, "openai_api_base", None) or "")).hostname
+    most = _NEAR_LIMIT if host and is_near(host) else _FAR_LIMIT
+    return {"max_tokens": most + 3 * words}
+
+
+_OPENAI = frozenset({"openai-chat", "azure-openai-chat"})
+
+
+def structured(model: Any, name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a call that ask an OpenAI-compatible endpoint for JSON of this schema; nothing for other models.
+
+    Args:
+        model: The optimizer model, as the engine addresses it; a bare model is asked in words alone.
+        name: Name of the schema in the request.
+        schema: A JSON schema in the strict form.
+    """
+    inner = getattr(model, "inner", None)
+    if not getattr(model, "takes_schema", False) or getattr(inner, "use_responses_api", None):
+        return {}
+    if getattr(inner, "_llm_type", "") not in _OPENAI:
+        return {}
+    form = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+    return {"extra_body": {**(getattr(inner, "extra_body", None) or {}), "response_format": form}}
 
 
 class Step(RunnableSerializable[Any, Workpiece]):
@@ -340,14 +421,29 @@ class Step(RunnableSerializable[Any, Workpiece]):
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
         return {"rejections": [{"rule": r.rule, "detail": r.detail} for r in out.rejections]}
 
-    async def _say(self, piece: Workpiece, request: str, config: RunnableConfig) -> tuple[str, Workpiece]:
+    async def _say(
+        self,
+        piece: Workpiece,
+        request: str,
+        config: RunnableConfig,
+        *,
+        first: str | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> tuple[str, Workpiece]:
         """One turn: the request (after the opening, if this is the first) and the model's reply."""
-        text = request if piece.turns else f"{opening(piece)}\n\n{request}"
+        text = request if piece.turns else f"{opening(piece) if first is None else first}\n\n{request}"
         turns = (*(piece.turns or (("system", load("system")),)), ("human", text))
-        kwargs = {"temperature": self.temperature} if self._sends_temperature() else {}
+        kwargs: dict[str, Any] = {"temperature": self.temperature} if self._sends_temperature() else {}
+        kwargs |= reply_limit(self.model, self._repeated(piece))
+        if schema is not None:
+            kwargs |= structured(self.model, type(self).__name__, schema)
         message: AIMessage = await self.model.ainvoke(list(turns), config, **kwargs)
         reply = text_of(message)
         return reply, _with(piece, turns=(*turns, ("ai", reply)))
+
+    def _repeated(self, piece: Workpiece) -> int:  # noqa: ARG002 - for steps whose reply repeats the prompt
+        """Words of the prompt that a reply has to repeat."""
+        return 0
 
     def _sends_temperature(self) -> bool:
         return self.temperature is not None and takes_temperature(getattr(self.model, "inner", self.model))

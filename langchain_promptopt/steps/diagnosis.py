@@ -6,15 +6,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from langchain_promptopt._text.document import editable_words, normal_ranges
 from langchain_promptopt._text.spans import SpanLimits, find_quote, framed, index_ranges, legalise, numbered, project
 from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
-from langchain_promptopt._text.words import is_unspaced, word_limit
+from langchain_promptopt._text.words import count_words, is_unspaced, word_limit
 from langchain_promptopt.events import spans_json
-from langchain_promptopt.steps.base import Step, fill, find_json, load, rejected, section, spans_of, tagged
+from langchain_promptopt.steps.base import (
+    Step,
+    core_range,
+    fill,
+    find_json,
+    limits_line,
+    lined,
+    load,
+    opening,
+    rejected,
+    section,
+    spans_of,
+    tagged,
+)
+from langchain_promptopt.steps.lines import SCHEMA, Mark, parse_lines, texts_of
 from langchain_promptopt.types import Feedback, PromptSet, Rejection, Workpiece
 
 if TYPE_CHECKING:
@@ -84,19 +98,10 @@ class SummariseTrajectory(Step):
 
 # ---------------------------------------------------------------- which words the errors point to
 
-Protocol: TypeAlias = Literal["quote", "echo", "index"]
+Protocol: TypeAlias = Literal["line", "quote", "echo", "index"]
 
 _TELLING = 10
 """Words a prompt must have before a share of them means anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in the flat document that the model named, and why."""
-
-    start: int
-    end: int
-    reason: str = ""
 
 
 def parse_quotes(reply: str, prompts: PromptSet) -> tuple[Mark, ...] | Rejection:
@@ -202,32 +207,48 @@ class IdentifyTokens(Step):
 
     Args:
         model: The optimizer model.
-        protocol: "quote" (JSON quotes), "echo" (the paper: the prompt again, with tags), "index" (word numbers).
+        protocol: "line" (line number, old and new words: one reply marks and rewrites), "quote" (JSON quotes),
+            "echo" (the paper: the prompt again, with tags), "index" (word numbers).
         limits: Bounds on size and number of spans.
         retries: Further tries with the fault named.
         temperature: 0.0; sent only where the model takes it.
     """
 
     run_name: ClassVar[str] = "identify_tokens"
-    protocol: Protocol = "quote"
+    protocol: Protocol = "line"
     limits: SpanLimits = SpanLimits()
     retries: int = 1
     temperature: float | None = 0.0
 
     async def _work(self, piece: Workpiece, config: RunnableConfig) -> Workpiece:
         tag = pick_tag(piece.prompts.document.text)
-        reply, out = await self._say(piece, self._request(piece, tag), config)
+        reply, out = await self._first(piece, tag, config)
         for left in range(self.retries, -1, -1):
             marks = self._parse(reply, piece.prompts, tag)
             legal, problem = ((), marks) if isinstance(marks, Rejection) else lawful(marks, piece.prompts, self.limits)
             out = self._remarked(out, marks)
             if legal:
-                return self._found(out, legal)
+                return self._found(out, legal, () if isinstance(marks, Rejection) else marks)
             problem = problem or Rejection("no_marks", "nothing was marked")
             out = rejected(out, problem)
             if left:
                 reply, out = await self._say_again(out, problem.detail, config)
         return replace(out, spans=(), span_reasons=(), tagged=piece.prompts.document.text)
+
+    async def _first(self, piece: Workpiece, tag: str, config: RunnableConfig) -> tuple[str, Workpiece]:
+        """The first turn. What is the same in every request stands in front, so that prefix caches hit."""
+        request = self._request(piece, tag)
+        if self.protocol != "line":
+            return await self._say(piece, request, config)
+        how = fill("identify.line")
+        if piece.turns:
+            shown = section("lines", lined(piece.prompts.document.text))
+            request = f"{how}\n\nThe current prompt with its lines numbered:\n{shown}\n\n{request}"
+            return await self._say(piece, request, config, schema=SCHEMA)
+        return await self._say(piece, request, config, first=f"{how}\n\n{opening(piece, numbered=True)}", schema=SCHEMA)
+
+    def _repeated(self, piece: Workpiece) -> int:
+        return count_words(piece.prompts.document.text) if self.protocol == "echo" else 0
 
     def _remarked(self, piece: Workpiece, marks: tuple[Mark, ...] | Rejection) -> Workpiece:
         """Marks over most of the prompt are local in name only (spec 1.6); trimming them is worth a remark."""
@@ -237,10 +258,19 @@ class IdentifyTokens(Step):
         detail = f"{share:.0%} of the editable words were marked, {self.limits.f_max:.0%} are allowed; trimmed"
         return replace(piece, remarks=(*piece.remarks, Rejection("effectively_global", detail)))
 
-    def _found(self, piece: Workpiece, legal: tuple[Mark, ...]) -> Workpiece:
-        spans = spans_of(piece.prompts, self._framed(piece.prompts, [(m.start, m.end) for m in legal]))
-        shown, _tag = tagged(piece.prompts, spans)
-        return replace(piece, spans=spans, span_reasons=tuple(m.reason for m in legal), tagged=shown)
+    def _found(self, piece: Workpiece, legal: tuple[Mark, ...], marks: Sequence[Mark]) -> Workpiece:
+        prompts = piece.prompts
+        spans = spans_of(prompts, self._framed(prompts, [(m.start, m.end) for m in legal]))
+        shown, _tag = tagged(prompts, spans)
+        texts = texts_of(marks, prompts.document.text, [core_range(prompts, s) for s in spans])
+        reasons = tuple(m.reason for m in legal)
+        return replace(
+            piece,
+            spans=spans,
+            span_reasons=reasons,
+            span_texts=texts if any(t is not None for t in texts) else (),
+            tagged=shown,
+        )
 
     def _framed(self, prompts: PromptSet, ranges: list[tuple[int, int]]) -> Sequence[tuple[int, int]]:
         """Whole lines with list mark and line break, so that a rule can go without leaving its mark behind."""
@@ -253,6 +283,8 @@ class IdentifyTokens(Step):
         return framed(ranges, document.text, bounds, document.frozen)
 
     def _parse(self, reply: str, prompts: PromptSet, tag: str) -> tuple[Mark, ...] | Rejection:
+        if self.protocol == "line":
+            return parse_lines(reply, prompts, self.limits)
         if self.protocol == "quote":
             return parse_quotes(reply, prompts)
         return parse_echo(reply, prompts, tag) if self.protocol == "echo" else parse_index(reply, prompts)
@@ -270,10 +302,13 @@ class IdentifyTokens(Step):
             values["tag"] = tag
         if self.protocol == "index":
             values["numbered"] = section("numbered", numbered(text, piece.prompts.document.frozen))
+        if self.protocol == "line":
+            return f"{fill('identify.line-ask', **values).rstrip()} {limits_line(piece)}".rstrip()
         return fill(f"identify.{self.protocol}", **values).rstrip()
 
     def _insertions(self, tag: str) -> str:
         name = {
+            "line": "identify.line-insertions",
             "quote": "identify.insertions",
             "echo": "identify.echo-insertions",
             "index": "identify.index-insertions",

@@ -16,7 +16,7 @@ from langchain_promptopt._text.recover import Recovered, recover
 from langchain_promptopt._text.spans import diff_edits, reframed, unframed
 from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.templates import check_new_text
-from langchain_promptopt._text.words import pad_insertion
+from langchain_promptopt._text.words import count_words, pad_insertion
 from langchain_promptopt.steps.base import (
     Step,
     between_markers,
@@ -104,7 +104,7 @@ class Proposal(Step):
     async def _work(self, piece: Workpiece, config: RunnableConfig) -> Workpiece:
         out = piece
         for _ in range(piece.children):
-            child, after = await self._child_or_hotter(piece, config)
+            child, after = await self._child_or_hotter(piece if out is piece else replace(piece, span_texts=()), config)
             out = replace(
                 out,
                 turns=after.turns,
@@ -121,6 +121,7 @@ class Proposal(Step):
         no_op = child is None and after.rejections[-1:] and after.rejections[-1].rule == "no_op"
         if not no_op or self.temperature is None or self.temperature >= _HOTTEST or not self._sends_temperature():
             return child, after
+        piece = replace(piece, span_texts=())
         hot = self.model_copy(
             update={"temperature": min(_HOTTEST, self.temperature + _HOTTER), "model": second_try(self.model)}
         )
@@ -131,6 +132,9 @@ class Proposal(Step):
     @abstractmethod
     async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
         """One child, or None with the refusals on the piece."""
+
+    def _repeated(self, piece: Workpiece) -> int:
+        return count_words(piece.prompts.document.text)
 
     def _draft(
         self, piece: Workpiece, edits: tuple[Edit, ...], refused: tuple[Rejection, ...], leak: float | None, raw: str
@@ -167,6 +171,11 @@ class LocalProposal(Proposal):
     async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
         if not piece.spans:
             return None, rejected(piece, Rejection("no_spans", "nothing is marked; run IdentifyTokens first"))
+        if self.protocol == "slots" and self.goal == "edit" and piece.span_texts:
+            child, after = self._as_marked(piece)
+            if child is not None:
+                return child, after
+            piece = replace(after, span_texts=())
         if self.protocol == "slots":
             return await self._by_slots(piece, config)
         request, tag = self._reply_request(piece)
@@ -182,6 +191,11 @@ class LocalProposal(Proposal):
             )
         texts = {i: (new, "") for i, new in enumerate(found.replacements)}
         return self._finish(out, texts, found.leak, reply)
+
+    def _as_marked(self, piece: Workpiece) -> tuple[Draft | None, Workpiece]:
+        """The child of the texts that came with the marks: no further call."""
+        texts = {i: (new, "") for i, new in enumerate(piece.span_texts) if new is not None}
+        return self._finish(piece, texts, 0.0, piece.turns[-1][1] if piece.turns else "")
 
     async def _by_slots(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
         spans = piece.spans or ()

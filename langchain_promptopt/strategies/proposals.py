@@ -225,7 +225,7 @@ class Paraphrased(PerParent):
 
 def _start(piece: Workpiece, draft: Draft | None, q: int) -> Workpiece:
     """A fresh piece for paraphrasing the parent or a draft: no evidence, no conversation, the same area."""
-    blank = replace(piece, batch=Batch(), feedback=None, turns=(), drafts=(), rejections=(), children=q)
+    blank = replace(piece, batch=Batch(), feedback=None, turns=(), drafts=(), rejections=(), children=q, span_texts=())
     if draft is None:
         return blank
     spans = None if piece.spans is None else tuple(_moved(s, draft.edits) for s in piece.spans)

@@ -43,7 +43,7 @@ class Spans:
     helped no more than chance, the next ones may be `widen` times as long (1.6); 1 never widens.
     """
 
-    protocol: Literal["quote", "echo", "index"] = "quote"
+    protocol: Literal["line", "quote", "echo", "index"] = "line"
     w_max: int | None = 5
     k_max: int = 5
     f_max: float = 0.5

@@ -81,9 +81,9 @@ class Draft:
 class Workpiece:
     """A proposal in the making. Each step Runnable takes one and returns it with something added.
 
-    `turns` is the conversation with the optimizer model so far, as (role, text) pairs; `spans`
-    None means the whole editable text. `remarks` are failure signatures that refuse nothing (spec 1.6):
-    rule and detail.
+    `turns` is the conversation with the optimizer model so far, as (role, text) pairs; `spans` None means the
+    whole editable text; `span_texts` are new texts that came with the marks, or nothing. `remarks` are failure
+    signatures that refuse nothing (spec 1.6): rule and detail.
     """
 
     prompts: PromptSet
@@ -94,6 +94,7 @@ class Workpiece:
     turns: tuple[tuple[str, str], ...] = ()
     spans: tuple[Span, ...] | None = None
     span_reasons: tuple[str, ...] = ()
+    span_texts: tuple[str | None, ...] = ()
     tagged: str = ""
     children: int = 1
     drafts: tuple[Draft, ...] = ()

@@ -1,0 +1,1 @@
+"""Real models measured on planted faults; see `run.py`."""

@@ -1,0 +1,252 @@
+"""The line protocol: one reply marks and rewrites, by line number, words to replace and new words (product 11.10).
+
+A number and words from that line say where a change belongs without counting occurrences, and a reply that repeats
+a whole line with one word changed is read as the change of that one word.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt._text.document import subtract
+from langchain_promptopt._text.spans import BULLET, diff_edits, find_quote, splice
+from langchain_promptopt._text.words import count_words, word_limit
+from langchain_promptopt.steps.base import find_json
+from langchain_promptopt.types import Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_promptopt._text.spans import SpanLimits
+    from langchain_promptopt.types import PromptSet
+
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "changes": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "why": {"type": "string"},
+                    "line": {"type": "integer"},
+                    "old": {"type": "string"},
+                    "new": {"type": "string"},
+                },
+                "required": ["why", "line", "old", "new"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["changes"],
+    "additionalProperties": False,
+}
+"""The JSON schema of a reply, in the form that every provider of structured output takes."""
+
+_NUMBER = re.compile(r"^[ \t]*\d{1,5}\|[ \t]?", re.M)
+_OLD, _NEW, _WHY = ("old", "quote", "words"), ("new", "replacement"), ("why", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in the flat document that the model named, why, and what is to stand there where it said so."""
+
+    start: int
+    end: int
+    reason: str = ""
+    new: str | None = None
+
+
+def unlined(text: str) -> str:
+    r"""The text without the numbers of `steps.base.lined`.
+
+    >>> unlined("1| Be brief.\n2|\n3| Be kind.")
+    'Be brief.\n\nBe kind.'
+    """
+    return _NUMBER.sub("", text)
+
+
+def anchored(text: str, start: int, end: int) -> tuple[int, int, int]:
+    r"""Number of the line of a range, and the shortest stretch around it that stands there once: for writing replies.
+
+    A range over several lines is anchored in the first of them; its stretch is the range itself.
+
+    Args:
+        text: The flat text.
+        start: Start of the range.
+        end: End of the range, exclusive.
+
+    >>> anchored("a b\nred or red", 11, 14)
+    (2, 8, 14)
+    """
+    low, stop = text.rfind("\n", 0, start) + 1, text.find("\n", start)
+    high = len(text) if stop < 0 else stop
+    number = text.count("\n", 0, start) + 1
+    while (end <= high and text.count(text[start:end], low, high) > 1) or start == end:
+        left = max(low, text.rfind(" ", low, max(low, start - 1)) + 1)
+        right = text.find(" ", end + 1, high)
+        if left < start:
+            start = left
+        elif end < high:
+            end = high if right < 0 else right
+        else:
+            break
+    return number, start, end
+
+
+def parse_lines(reply: str, prompts: PromptSet, limits: SpanLimits) -> tuple[Mark, ...] | Rejection:
+    """Marks of a line-protocol reply; a change whose words the prompt does not hold is left out.
+
+    Args:
+        reply: The model's reply.
+        prompts: The prompts that were shown.
+        limits: Bounds on the size of a span; a larger change is taken apart into its differences.
+
+    Returns:
+        The marks, or a rejection that names the line and the words of the first change that fits nowhere.
+    """
+    items = _items(reply)
+    if items is None:
+        return Rejection("no_json", 'the reply holds no JSON object with a list of "changes"')
+    marks, problem = list[Mark](), Rejection("no_change", 'every "new" is the same as its "old"')
+    for item in items:
+        found = _change(item, prompts, limits)
+        if isinstance(found, Rejection):
+            problem = found
+        else:
+            marks += found
+    return tuple(marks) if marks or not items else problem
+
+
+def texts_of(marks: Sequence[Mark], text: str, places: Sequence[tuple[int, int]]) -> tuple[str | None, ...]:
+    """The new text of each place, made of the changes that lie inside it; None where there is none.
+
+    Args:
+        marks: The changes of a reply.
+        text: The flat text they were made for.
+        places: Sorted, disjoint ranges of it.
+
+    >>> texts_of([Mark(3, 8, new="kind")], "Be brief now.", [(0, 8), (9, 12)])
+    ('Be kind', None)
+    """
+    out: list[str | None] = []
+    for start, end in places:
+        inside, at = list[tuple[int, int, str]](), start
+        for mark in sorted(marks, key=lambda m: (m.start, m.end)):
+            if mark.new is not None and at <= mark.start and mark.end <= end:
+                inside.append((mark.start - start, mark.end - start, mark.new))
+                at = mark.end
+        out.append(splice(text[start:end], inside) if inside else None)
+    return tuple(out)
+
+
+def _items(reply: str) -> list[dict[str, Any]] | None:
+    """The changes of a reply: a list under any name, a bare list, or a single change."""
+    whole = find_json(reply, dict)
+    if whole is not None:
+        lists = [v for v in whole.values() if isinstance(v, list)]
+        if lists:
+            return [i for i in lists[0] if isinstance(i, dict)]
+        if any(k in whole for k in (*_OLD, *_NEW)):
+            return [whole]
+    found = find_json(reply, list)
+    return None if found is None else [i for i in found if isinstance(i, dict)]
+
+
+def _field(item: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    return next((unlined(str(item[n])) for n in names if isinstance(item.get(n), str | int | float)), None)
+
+
+def _change(item: Mapping[str, Any], prompts: PromptSet, limits: SpanLimits) -> list[Mark] | Rejection:
+    text, number = prompts.document.text, _line_number(item.get("line"))
+    old, new, why = _field(item, _OLD), _field(item, _NEW), _field(item, _WHY) or ""
+    after = _field(item, ("after",)) or ""
+    if not (old or "").strip():
+        place = _insertion_place(text, number, after)
+        if place is None:
+            return Rejection("line_not_found", f"line {item.get('line')} does not exist")
+        at, line = place
+        return [Mark(at, at, why, None if new is None else _as_item(new, line) if not after else new)]
+    found = _find(text, old or "", number, item)
+    if found is None:
+        return Rejection("quote_not_found", _missing(text, old or "", number))
+    return [Mark(*found, why)] if new is None else _smallest(prompts, found, new, why, limits)
+
+
+def _line_number(value: Any) -> int | None:
+    digits = re.search(r"\d{1,5}", str(value)) if not isinstance(value, bool) else None
+    return int(digits.group()) if digits else None
+
+
+def _starts(text: str) -> list[int]:
+    return [0, *(m.end() for m in re.finditer("\n", text))]
+
+
+def _find(text: str, old: str, number: int | None, item: Mapping[str, Any]) -> tuple[int, int] | None:
+    """In the named line, else the place nearest to it, else the occurrence that the reply counts."""
+    starts = _starts(text)
+    if number is not None and 1 <= number <= len(starts):
+        low = starts[number - 1]
+        high = starts[number] if number < len(starts) else len(text)
+        if (inside := find_quote(text[low:high], old)) is not None:
+            return low + inside[0], low + inside[1]
+    places, nth = list[tuple[int, int]](), 1
+    while (place := find_quote(text, old, nth)) is not None and place not in places:
+        places.append(place)
+        nth += 1
+    if not places:
+        return None
+    if number is None:
+        asked = item.get("occurrence")
+        return places[min(max(asked, 1), len(places)) - 1] if isinstance(asked, int) else places[0]
+    return min(places, key=lambda p: abs(bisect_right(starts, p[0]) - number))
+
+
+def _missing(text: str, old: str, number: int | None) -> str:
+    lines = text.split("\n")
+    if number is None or not 1 <= number <= len(lines):
+        return f"no line of the prompt holds the words {old!r}"
+    return f"line {number} does not hold the words {old!r}; it reads {lines[number - 1]!r}"
+
+
+def _insertion_place(text: str, number: int | None, after: str) -> tuple[int, str] | None:
+    """Where something is added: behind the quoted words, or at the end of the named line."""
+    if after.strip():
+        found = find_quote(text, after)
+        return None if found is None else (found[1], "")
+    lines = text.split("\n")
+    if number is None or not 1 <= number <= len(lines):
+        return None
+    line = lines[number - 1]
+    return _starts(text)[number - 1] + len(line.rstrip()), line
+
+
+def _as_item(new: str, line: str) -> str:
+    """What is added after a list item becomes an item of its own; after any other line it goes on in that line."""
+    mark = BULLET.match(line)
+    if mark is None:
+        return new
+    own = BULLET.match(new.strip())
+    margin = re.sub(r"\d+", lambda n: str(int(n.group()) + 1), mark.group())
+    return "\n" + margin + new.strip()[own.end() if own else 0 :]
+
+
+def _smallest(
+    prompts: PromptSet, place: tuple[int, int], new: str, why: str, limits: SpanLimits
+) -> list[Mark] | Rejection:
+    """The change without what it leaves as it is: one place where that is short enough, else each difference."""
+    (start, end), document = place, prompts.document
+    old = document.text[start:end]
+    walls = [(max(a, start) - start, min(b, end) - start) for a, b in document.frozen if a < end and b > start]
+    edits = diff_edits(old, new, walls)
+    if not edits:
+        return Rejection("no_change", f"the new words are the old words {old!r}")
+    low, high = edits[0][0], edits[-1][1]
+    most = None if limits.w_max is None else word_limit(document.text, limits.w_max)
+    if subtract(low, high, walls) == [(low, high)] and (most is None or count_words(old[low:high]) <= most):
+        middle = splice(old[low:high], [(a - low, b - low, n) for a, b, n in edits])
+        edits = [(low, high, middle)]
+    return [Mark(start + a, start + b, why, n) for a, b, n in edits]

@@ -1,0 +1,145 @@
+"""The line protocol: one reply marks and rewrites."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_promptopt._text.spans import SpanLimits
+from langchain_promptopt.steps import IdentifyTokens, LocalProposal
+from langchain_promptopt.steps.base import as_workpiece, lined
+from langchain_promptopt.steps.lines import anchored, parse_lines, unlined
+from langchain_promptopt.testing.scripted import ScriptedModel
+from langchain_promptopt.types import Rejection
+
+PROMPT = """You sort mail.
+
+- sales: questions about prices
+- legal: parcels that are late
+- help: the app is broken
+
+Answer with the name alone.
+Mail: {mail}"""
+
+
+def reply(*changes, **more):
+    return json.dumps({"changes": [dict(zip(("why", "line", "old", "new"), c, strict=True)) for c in changes]} | more)
+
+
+def run(*replies, prompt=PROMPT, children=1):
+    left = list(replies)
+    model = ScriptedModel(fn=lambda _: left.pop(0))
+    piece = IdentifyTokens(model=model, protocol="line").invoke({"prompt": prompt, "errors": [{"inputs": "x"}]})
+    if piece.spans:
+        piece = LocalProposal(model=model).invoke(piece)
+    return piece, model
+
+
+def child(*replies, prompt=PROMPT):
+    piece, model = run(*replies, prompt=prompt)
+    return piece.drafts[0].prompts.document.text, model
+
+
+@pytest.mark.parametrize(
+    ("change", "old", "new"),
+    [
+        (("w", 4, "legal", "delivery"), "- legal:", "- delivery:"),
+        (("w", 4, "- legal: parcels that are late", "- delivery: parcels that are late"), "- legal:", "- delivery:"),
+        (("w", 4, "4| - legal: parcels that are late", "4| - post: parcels that are late"), "- legal:", "- post:"),
+        (("w", 5, "legal", "delivery"), "- legal:", "- delivery:"),  # a line too far down
+        (("w", "line 4", "LEGAL", "post"), "- legal:", "- post:"),
+        (("w", 8, "Mail: {mail}", "E-mail: {mail}"), "Mail: {mail}", "E-mail: {mail}"),  # the variable stays
+    ],
+)
+def test_one_reply_marks_and_rewrites(change, old, new):
+    text, model = child(reply(change))
+    assert text == PROMPT.replace(old, new)
+    assert len(model.calls) == 1
+
+
+def test_a_rule_is_added_as_an_item_of_its_own():
+    text, _ = child(reply(("w", 5, "", "billing: invoices")))
+    assert text == PROMPT.replace("is broken\n", "is broken\n- billing: invoices\n")
+
+
+def test_marks_without_texts_ask_for_the_texts():
+    marks = json.dumps([{"quote": "legal", "reason": "parcels are no matter of law"}])
+    text, model = child(marks, '{"1": {"new": "delivery", "reason": "r"}}')
+    assert text == PROMPT.replace("legal", "delivery")
+    assert len(model.calls) == 2
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"changes": [{"why": "w", "line": 4, "old": "legal", "new": "delivery"}',  # cut
+        "{'changes': [{'why': 'w', 'line': 4, 'old': 'legal', 'new': 'delivery'}]}",  # not JSON
+        '{"why": "w", "line": 4, "old": "legal", "new": "delivery"}',  # one change instead of a list
+        '```json\n[{"why": "w", "line": 4, "old": "legal", "new": "delivery"},]\n```',
+        'I think: {"changes": [{"why": "w" "line": 4, "old": "legal", "new": "delivery"}]} Done.',
+    ],
+)
+def test_small_faults_of_the_reply_are_read_over(broken):
+    text, model = child(broken)
+    assert text == PROMPT.replace("legal", "delivery")
+    assert len(model.calls) == 1
+
+
+def test_the_second_try_is_told_what_the_line_says():
+    good = reply(("w", 4, "legal", "delivery"))
+    piece, model = run(reply(("w", 4, "lawyers", "delivery")), good)
+    assert "line 4 does not hold the words 'lawyers'" in model.calls[1][-1].text
+    assert "- legal: parcels that are late" in model.calls[1][-1].text
+    assert piece.drafts
+
+
+def test_a_change_that_changes_nothing_is_asked_for_again():
+    piece, _ = run(reply(("w", 4, "legal", "legal")), reply(("w", 4, "legal", "post")))
+    assert [r.rule for r in piece.rejections] == ["no_change"]
+    assert piece.drafts
+
+
+def test_more_than_one_child_asks_for_further_texts():
+    left = [reply(("w", 4, "legal", "delivery")), '{"1": {"new": "post", "reason": "r"}}']
+    model = ScriptedModel(fn=lambda _: left.pop(0))
+    piece = as_workpiece({"prompt": PROMPT, "errors": [{"inputs": "x"}]})
+    object.__setattr__(piece, "children", 2)
+    out = LocalProposal(model=model).invoke(IdentifyTokens(model=model, protocol="line").invoke(piece))
+    assert [d.edits[0].new for d in out.drafts] == ["delivery", "post"]
+
+
+def test_what_never_changes_stands_in_front_for_prefix_caches():
+    _, model = run(reply(("w", 4, "legal", "post")))
+    told = model.calls[0][-1].text
+    assert told.index("Here is how this looks") < told.index("1| You sort mail.") < told.index("<errors>")
+    assert "<prompt>" not in told
+
+
+@given(st.text(alphabet="ab |0\n", max_size=30))
+def test_line_numbers_come_off_again(text):
+    plain = "\n".join(line.rstrip() for line in text.split("\n"))
+    assert unlined(lined(text)) == plain
+
+
+@given(st.data())
+def test_an_anchored_place_is_found_again(data):
+    text = data.draw(st.text(alphabet="ab \n", min_size=1, max_size=40).filter(str.strip))
+    start = data.draw(st.integers(0, len(text) - 1))
+    stop = text.find("\n", start)
+    end = data.draw(st.integers(start, len(text) if stop < 0 else stop))
+    number, low, high = anchored(text, start, end)
+    assert low <= start <= end <= high
+    line = text.split("\n")[number - 1]
+    assert text[low:high] in line
+    whole = text.rfind("\n", 0, start) + 1
+    assert line.count(text[low:high]) == 1 or (low, high) == (whole, whole + len(line)) or not text[low:high].strip()
+
+
+@given(st.text(max_size=80))
+def test_no_reply_breaks_the_reading(junk):
+    prompts = as_workpiece({"prompt": PROMPT}).prompts
+    found = parse_lines(junk, prompts, SpanLimits())
+    assert isinstance(found, Rejection) or all(0 <= m.start <= m.end <= len(PROMPT) for m in found)
