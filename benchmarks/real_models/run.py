@@ -50,7 +50,7 @@ class Asked(Runnable[Any, Any]):
     async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> AIMessage:  # noqa: A002
         """One call."""
         started = time.monotonic()
-        reply = await self.inner.ainvoke(input, config, max_tokens=self.most, **kwargs)
+        reply = await self.inner.ainvoke(input, config, **{**kwargs, "max_tokens": self.most})
         self.seconds += time.monotonic() - started
         used = reply.usage_metadata or {}
         self.calls += 1
@@ -80,11 +80,11 @@ def piece_of(planted: Planted, fault: Fault) -> Workpiece:
     """What the optimizer is shown: the prompt, the wrong examples of one fault, the right ones."""
     variable = planted.text[planted.text.rindex("{") + 1 : planted.text.rindex("}")]
     wrong = tuple(
-        Shown(str(n), {variable: given}, {"answer": expected}, answer, 0.0)
+        Shown(f"r{n + 203}", {variable: given}, {"answer": expected}, answer, 0.0)
         for n, (given, expected, answer) in enumerate(fault.cases, 1)
     )
     kept = tuple(
-        Shown(str(n), {variable: given}, {"answer": answer}, answer, 1.0)
+        Shown(f"r{n + 203}", {variable: given}, {"answer": answer}, answer, 1.0)
         for n, (given, answer) in enumerate(planted.kept, 1 + len(wrong))
     )
     prompts = PromptSet((Prompt("main", (Message("human", planted.text, "f-string"),)),))

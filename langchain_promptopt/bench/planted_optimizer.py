@@ -22,7 +22,7 @@ from langchain_promptopt.bench import world as numbers
 from langchain_promptopt.bench.world import FRAME, OLD_FRAME_WORD, VALUES, Unit, reworded, rule, topics_in, units_of
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.steps.base import load
-from langchain_promptopt.steps.lines import anchored, unlined
+from langchain_promptopt.steps.lines import anchored, is_example, unlined
 from langchain_promptopt.types import content_hash
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _kind(told: str) -> str | None:
 
 def asked(turns: Sequence[tuple[str, str]]) -> Asked:
     """The last request that is known by its wording; a remark about a bad reply leads back to it."""
-    human = [(text, _folded(text)) for role, text in turns if role in {"human", "user"}]
+    human = [(text, _folded(text)) for role, text in turns if role in {"human", "user"} and not is_example(text)]
     at, kind = next(((i, k) for i in range(len(human) - 1, -1, -1) if (k := _kind(human[i][1])) is not None), (-1, ""))
     text, told = human[at]
     opening = human[0][0]

@@ -19,7 +19,7 @@ from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems
 from langchain_promptopt.offline.task import judge
 from langchain_promptopt.steps.base import load
-from langchain_promptopt.steps.lines import unlined
+from langchain_promptopt.steps.lines import is_example, unlined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +110,7 @@ def understand(turns: Turns) -> Request | None:
     at, kind = asked
     text = turns[at][1]
     told = _folded(text)
-    opening = "\n\n".join(t for role, t in turns[: at + 1] if role == "human")
+    opening = "\n\n".join(t for role, t in turns[: at + 1] if role == "human" and not is_example(t))
     prompt = section(opening, "prompt") or unlined(section(opening, "lines") or "")
     tag, slots = _slots(section(text, "marked") or "", prompt) if kind in {"slots", "reply"} else (_tag_of(told), ())
     limit = _after(told, "allowance")

@@ -427,11 +427,10 @@ class Step(RunnableSerializable[Any, Workpiece]):
         request: str,
         config: RunnableConfig,
         *,
-        first: str | None = None,
         schema: Mapping[str, Any] | None = None,
     ) -> tuple[str, Workpiece]:
         """One turn: the request (after the opening, if this is the first) and the model's reply."""
-        text = request if piece.turns else f"{opening(piece) if first is None else first}\n\n{request}"
+        text = request if piece.turns else f"{opening(piece)}\n\n{request}"
         turns = (*(piece.turns or (("system", load("system")),)), ("human", text))
         kwargs: dict[str, Any] = {"temperature": self.temperature} if self._sends_temperature() else {}
         kwargs |= reply_limit(self.model, self._repeated(piece))

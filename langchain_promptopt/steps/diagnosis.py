@@ -240,12 +240,12 @@ class IdentifyTokens(Step):
         request = self._request(piece, tag)
         if self.protocol != "line":
             return await self._say(piece, request, config)
-        how = fill("identify.line")
-        if piece.turns:
-            shown = section("lines", lined(piece.prompts.document.text))
-            request = f"{how}\n\nThe current prompt with its lines numbered:\n{shown}\n\n{request}"
-            return await self._say(piece, request, config, schema=SCHEMA)
-        return await self._say(piece, request, config, first=f"{how}\n\n{opening(piece, numbered=True)}", schema=SCHEMA)
+        shown = section("lines", lined(piece.prompts.document.text))
+        text = f"The current prompt with its lines numbered:\n{shown}" if piece.turns else opening(piece, numbered=True)
+        start = piece.turns or (("system", load("system")),)
+        example = f"{fill('identify.line')}\n\n{load('identify.line-example')}\n\n{request}"
+        turns = (*start, ("human", example), ("ai", load("identify.line-reply")))
+        return await self._say(replace(piece, turns=turns), f"{text}\n\n{request}", config, schema=SCHEMA)
 
     def _repeated(self, piece: Workpiece) -> int:
         return count_words(piece.prompts.document.text) if self.protocol == "echo" else 0

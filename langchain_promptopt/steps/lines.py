@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._text.document import subtract
 from langchain_promptopt._text.spans import BULLET, diff_edits, find_quote, splice
 from langchain_promptopt._text.words import count_words, word_limit
-from langchain_promptopt.steps.base import find_json
+from langchain_promptopt.steps.base import find_json, load
 from langchain_promptopt.types import Rejection
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ SCHEMA: Mapping[str, Any] = {
 """The JSON schema of a reply, in the form that every provider of structured output takes."""
 
 _NUMBER = re.compile(r"^[ \t]*\d{1,5}\|[ \t]?", re.M)
+_NUMBERED = re.compile(r"\s*(?:line\s*)?(\d{1,5})?\s*[|:.]?\s*(.*)", re.I | re.S)
 _OLD, _NEW, _WHY = ("old", "quote", "words"), ("new", "replacement"), ("why", "reason")
 
 
@@ -58,6 +59,11 @@ class Mark:
     end: int
     reason: str = ""
     new: str | None = None
+
+
+def is_example(turn: str) -> bool:
+    """Whether a turn of a conversation shows the worked example, which is about another prompt."""
+    return load("identify.line-example") in turn
 
 
 def unlined(text: str) -> str:
@@ -161,7 +167,8 @@ def _field(item: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 
 def _change(item: Mapping[str, Any], prompts: PromptSet, limits: SpanLimits) -> list[Mark] | Rejection:
-    text, number = prompts.document.text, _line_number(item.get("line"))
+    text = prompts.document.text
+    number = _line_number(item.get("line"), text)
     old, new, why = _field(item, _OLD), _field(item, _NEW), _field(item, _WHY) or ""
     after = _field(item, ("after",)) or ""
     if not (old or "").strip():
@@ -176,9 +183,15 @@ def _change(item: Mapping[str, Any], prompts: PromptSet, limits: SpanLimits) -> 
     return [Mark(*found, why)] if new is None else _smallest(prompts, found, new, why, limits)
 
 
-def _line_number(value: Any) -> int | None:
-    digits = re.search(r"\d{1,5}", str(value)) if not isinstance(value, bool) else None
-    return int(digits.group()) if digits else None
+def _line_number(value: Any, text: str) -> int | None:
+    """The line a reply means: by its words where it copied them, else by its number, from 1."""
+    found = _NUMBERED.match(str(value))
+    copied = found.group(2).strip() if found else ""
+    numbers = [n for n, line in enumerate(text.split("\n"), 1) if copied and line.strip() == copied]
+    number = int(found.group(1)) if found and found.group(1) else None
+    if numbers:
+        return number if number in numbers else numbers[0]
+    return number
 
 
 def _starts(text: str) -> list[int]:
