@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from langchain_promptopt.errors import RecipeError, did_you_mean
 from langchain_promptopt.recipe import Recipe
@@ -290,7 +290,7 @@ DEFAULT = "robust"
 
 
 def paper(recipe: Recipe) -> Recipe:
-    """The suffix `:paper`: echo, reply and audit instead of quote, slots and strict."""
+    """The suffix `:paper`: echo, reply and audit instead of line, slots and strict."""
     if not isinstance(recipe.scope, Spans) or not isinstance(recipe.refine, Refine):
         msg = f"':paper' needs a local method, and {recipe.name!r} is not one"
         raise RecipeError(msg, mend="Use it as in 'lpo-pe2:paper'.")
@@ -302,24 +302,33 @@ def paper(recipe: Recipe) -> Recipe:
     )
 
 
-def indexed(recipe: Recipe) -> Recipe:
-    """The suffix `:index`: marks as numbers of words, which weak models handle best."""
+def _marked_by(recipe: Recipe, protocol: Literal["index", "quote"]) -> Recipe:
     scope = recipe.scope
     if isinstance(scope, Spans):
-        scope = replace(scope, protocol="index")
+        scope = replace(scope, protocol=protocol)
     elif isinstance(scope, Hedged) and isinstance(scope.inner, Spans):
-        scope = replace(scope, inner=replace(scope.inner, protocol="index"))
+        scope = replace(scope, inner=replace(scope.inner, protocol=protocol))
     else:
-        msg = f"':index' needs a local method, and {recipe.name!r} is not one"
-        raise RecipeError(msg, mend="Use it as in 'robust:index' or 'lpo-pe2:index'.")
-    return replace(recipe, name=f"{recipe.name}:index", scope=scope)
+        msg = f"':{protocol}' needs a local method, and {recipe.name!r} is not one"
+        raise RecipeError(msg, mend=f"Use it as in 'robust:{protocol}' or 'lpo-pe2:{protocol}'.")
+    return replace(recipe, name=f"{recipe.name}:{protocol}", scope=scope)
 
 
-_SUFFIXES: dict[str, Callable[[Recipe], Recipe]] = {"paper": paper, "index": indexed}
+def indexed(recipe: Recipe) -> Recipe:
+    """The suffix `:index`: marks as numbers of words, new texts in a second reply (spec 1.3)."""
+    return _marked_by(recipe, "index")
+
+
+def quoted(recipe: Recipe) -> Recipe:
+    """The suffix `:quote`: marks as quoted words, new texts in a second reply (spec 1.3)."""
+    return _marked_by(recipe, "quote")
+
+
+_SUFFIXES: dict[str, Callable[[Recipe], Recipe]] = {"paper": paper, "index": indexed, "quote": quoted}
 
 
 def recipe_of(method: str | Recipe) -> Recipe:
-    """A Recipe by preset name (with an optional `:paper` or `:index`), or the Recipe itself.
+    """A Recipe by preset name (with an optional `:paper`, `:index` or `:quote`), or the Recipe itself.
 
     Raises RecipeError for an unknown name and for strategies that do not go together.
     """

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 
 from langchain_promptopt.bench.planted_optimizer import Asked, Change, applied, asked, slots_of
 from langchain_promptopt.protocols import rng_at
+from langchain_promptopt.steps.line_protocol import anchored, is_example
 from langchain_promptopt.types import content_hash
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class WorldOptimizer:
         self._asked_before[digest] += 1
         request = asked(turns)
         # one conversation keeps its thought over its turns; replies to a first request differ when it is sent again
-        opening = next(text for role, text in turns if role in {"human", "user"})
+        opening = next(text for role, text in turns if role in {"human", "user"} and not is_example(text))
         again = k if request.kind in {"global", "induce"} else 0
         thought = rng_at(self.world.seed, "thought", content_hash(opening), again)
         hand = rng_at(self.world.seed, "hand", digest, k)
@@ -63,6 +64,9 @@ class WorldOptimizer:
         changes = self._ideas(request, request.prompt, thought)
         if request.kind == "reasons":
             return "\n".join(f"- {c.why}" for c in changes) or "- nothing in the prompt explains these errors"
+        if request.kind == "line":
+            kept = [c for c in changes[: request.k_max] if hand.random() >= LEFT_OUT]
+            return json.dumps({"changes": [_line(request.prompt, c) for c in kept]})
         if request.kind == "quote":
             return json.dumps([_mark(request.prompt, c) for c in changes][: request.k_max])
         return json.dumps(self._slots(request, changes, hand))
@@ -99,6 +103,13 @@ class WorldOptimizer:
             elif hand.random() < REWORDED:
                 changes.append(Change(start, m.end(), self.world.reworded(text[start : m.end()])))
         return applied(text, changes, 0, len(text))
+
+
+def _line(text: str, change: Change) -> dict[str, Any]:
+    """The change in the line form."""
+    number, start, end = anchored(text, change.start, change.end)
+    new = text[start : change.start] + change.new + text[change.end : end]
+    return {"why": change.why, "line": number, "old": text[start:end], "new": new}
 
 
 def _mark(text: str, change: Change) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def methods(*, name: Name = None, train: Train = 50, dev: Dev = 100, as_json: Js
     print_table(("method", "children", *_HOW, "calls to the task model", "to the optimizer"), how, numbers=(5, 6))
     print_prose(
         f"The default is {DEFAULT}. `promptopt methods {DEFAULT}` shows every axis of one method. Local methods also go"
-        " with `:index` (marks by number, for weak models), those called lpo-* with `:paper` (echo, reply, audit)."
+        " with `:index` (marks by word number) or `:quote` (marks as quotes), those called lpo-* with `:paper` (echo,"
+        " reply, audit)."
     )
     return 0
 

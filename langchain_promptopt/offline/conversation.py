@@ -19,7 +19,7 @@ from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems
 from langchain_promptopt.offline.task import judge
 from langchain_promptopt.steps.base import load
-from langchain_promptopt.steps.lines import is_example, unlined
+from langchain_promptopt.steps.line_protocol import is_example, unlined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,7 +17,7 @@ from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.manual import Place, Rule, moved
 from langchain_promptopt.offline.stems import count_words, stems
 from langchain_promptopt.offline.task import DOUBT, Judgement, judge
-from langchain_promptopt.steps.lines import anchored
+from langchain_promptopt.steps.line_protocol import anchored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -252,15 +252,35 @@ def find_json(reply: str, kind: type) -> Any | None:
     return _repaired(text, opener, kind)
 
 
+def _last_closing(text: str, start: int) -> int:
+    """The last bracket that closes outside a quoted text; -1 where there is none."""
+    found, inside, escaped = -1, False, False
+    for at in range(max(0, start), len(text)):
+        char = text[at]
+        if escaped:
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif char == '"':
+            inside = not inside
+        elif char in "]}" and not inside:
+            found = at
+    return found
+
+
 def _repaired(text: str, opener: str, kind: type) -> Any | None:
-    """A second reading for JSON with small faults: single quotes, missing commas or brackets, a cut end."""
+    """A second reading for JSON with small faults: single quotes, missing commas or closing brackets.
+
+    A text that the end of the reply cuts is not read: half a text is no text.
+    """
     at = text.find(opener)
-    if at < 0 or len(text) > _LONGEST_REPAIR:
+    end = _last_closing(text, at)
+    if at < 0 or end < 0 or len(text) > _LONGEST_REPAIR:
         return None
     import json_repair
 
     try:
-        value = json_repair.loads(text[at:])
+        value = json_repair.loads(text[at : end + 1])
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, kind) and value else None

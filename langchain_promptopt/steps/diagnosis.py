@@ -28,7 +28,7 @@ from langchain_promptopt.steps.base import (
     spans_of,
     tagged,
 )
-from langchain_promptopt.steps.lines import SCHEMA, Mark, parse_lines, texts_of
+from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, parse_lines, texts_of
 from langchain_promptopt.types import Feedback, PromptSet, Rejection, Workpiece
 
 if TYPE_CHECKING:

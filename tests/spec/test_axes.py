@@ -144,6 +144,7 @@ def test_suffixes_choose_how_marks_are_given():
     assert recipe_of("lpo-pe2:paper").scope.protocol == "echo"
     assert recipe_of("lpo-pe2:index").scope.protocol == "index"
     assert recipe_of("robust:index").scope.inner.protocol == "index"
+    assert recipe_of("robust:quote").scope.inner.protocol == "quote"
     for wrong in ("pe2:index", "gpo:paper", "robust:nothing"):
         with pytest.raises(RecipeError):
             recipe_of(wrong)

@@ -443,7 +443,7 @@ def test_a_changed_chain_is_not_resumed_and_the_difference_is_said(tmp_path):
         return Settings(data=rows(), optimizer_model=optimizer(), runs_dir=tmp_path, **given, **more)
 
     first = asyncio.run(run_task(chain(), settings()))
-    assert {*next(iter(first.events()))["data"]["decides"]} == {*DECIDES}
+    assert {*next(iter(first.events()))["data"]["decides"]} == {*DECIDES} - {"redact"}  # nothing where it is not given
     with pytest.raises(ResumeError, match="the chain: its code"):
         asyncio.run(run_task(chain() | RunnableLambda(str.upper), settings(expected_run=first.run_id)))
     with pytest.raises(ResumeError, match="seed was 0 and is 1"):

@@ -240,7 +240,7 @@ def test_a_retry_is_answered_in_the_form_of_the_first_request():
         ("human", "That reply could not be used: every mark was on fixed text. Answer again."),
     ]
     second = OfflineOptimizerModel().answer(again)
-    assert isinstance(json.loads(second), list)
+    assert json.loads(second)["changes"]
 
 
 def test_rows_are_material_and_never_requests():
@@ -302,7 +302,7 @@ def test_a_slid_patch_changes_the_text_alike(text, data):
 
 def test_requests_are_known_by_the_wording_of_the_files():
     request = understand(conversation(""))
-    assert (request.kind, request.k_max, request.w_max) == ("quote", 5, 5)
+    assert (request.kind, request.k_max, request.w_max) == ("line", 5, 5)
     assert request.insertions
     assert [r.id for r in request.errors] == ["r2"]
     assert re.match("You sort notes", request.prompt)

@@ -108,7 +108,7 @@ def test_a_misspelt_apply_names_the_word_that_was_meant(wrong, meant):
         ({"judges": {"m": 1}}, r"judges\['m'\] cannot be 1.*JudgeCost"),
         ({"requests_per_second": "2"}, "requests_per_second must be a number"),
         ({"optimizer_kwargs": "hot"}, "optimizer_kwargs cannot be 'hot'"),
-        ({"only": 3}, "only cannot be 3"),
+        ({"tune": 3}, "tune cannot be 3"),
         ({"langsmith": 3}, "langsmith cannot be 3"),
         ({"observers": 3}, "observers cannot be 3"),
     ],
@@ -164,11 +164,11 @@ def test_a_budget_that_cannot_be_meant_is_refused_when_it_is_made(wrong, said):
 
 
 def test_mappings_and_single_rules_are_taken_for_what_they_say():
-    settings = settings_of({"gate": {}, "budget": {"usd": 5}, "freeze": "## Rules", "outputs": "label", "only": "main"})
+    settings = settings_of({"gate": {}, "budget": {"usd": 5}, "freeze": "## Rules", "outputs": "label", "tune": "main"})
     assert settings.gate == Gate()
     assert settings.budget == Budget(usd=5)
     assert settings.freeze == ("## Rules",)
-    assert settings.only == ("main",)
+    assert settings.tune == ("main",)
     assert settings.columns.output_columns == {"label": "label"}
     assert settings_of({"gate": {"guards": {"m": 0.1}}}).gate == Gate(guards={"m": 0.1})
     assert settings_of({"gate": None, "budget": None}).budget == Budget()

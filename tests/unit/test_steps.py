@@ -125,7 +125,7 @@ def test_a_fault_is_named_once_more_before_it_counts():
     out = IdentifyTokens(model=script).invoke(PIECE)
     assert texts(out) == ["very terse"]
     assert [r.rule for r in out.rejections] == ["no_json"]
-    assert "no JSON list" in str(script.calls[1][-1].text)
+    assert "holds no JSON object" in str(script.calls[1][-1].text)
 
 
 @pytest.mark.parametrize(("protocol", "reply"), [("slots", slots("exact")), ("reply", MARKED.replace("very t", "t"))])
@@ -189,8 +189,8 @@ def test_steps_compose_and_keep_one_conversation():
     assert isinstance(steps, Runnable)
     out = steps.invoke(PIECE)
     assert children(out) == [PROMPT.replace("very terse", "exact")]
-    assert [len(call) for call in script.calls] == [2, 4, 6]
-    assert [role for role, _ in out.turns] == ["system", "human", "ai", "human", "ai", "human", "ai"]
+    assert [len(call) for call in script.calls] == [2, 6, 8]  # the second shows a worked example before it asks
+    assert [role for role, _ in out.turns] == ["system", *["human", "ai"] * 4]
     edit = out.drafts[0].edits[0]
     assert (edit.reason, edit.example_ids) == ("the rows want it", ("r7",))
 

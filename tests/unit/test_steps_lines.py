@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from langchain_promptopt._text.spans import SpanLimits
 from langchain_promptopt.steps import IdentifyTokens, LocalProposal
 from langchain_promptopt.steps.base import as_workpiece, lined
-from langchain_promptopt.steps.lines import anchored, parse_lines, unlined
+from langchain_promptopt.steps.line_protocol import anchored, parse_lines, unlined
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Rejection
 
@@ -113,9 +113,10 @@ def test_more_than_one_child_asks_for_further_texts():
 
 def test_what_never_changes_stands_in_front_for_prefix_caches():
     _, model = run(reply(("w", 4, "legal", "post")))
-    told = model.calls[0][-1].text
-    assert told.index("Here is how this looks") < told.index("1| You sort mail.") < told.index("<errors>")
-    assert "<prompt>" not in told
+    turns = [m.text for m in model.calls[0]]
+    assert "1| You are shown an animal." in turns[1]  # the worked example, the same in every request
+    assert turns[-1].index("1| You sort mail.") < turns[-1].index("<errors>") < turns[-1].index("Reply with JSON")
+    assert "<prompt>" not in turns[-1]
 
 
 @given(st.text(alphabet="ab |0\n", max_size=30))

@@ -133,7 +133,8 @@ def test_a_run_repeats_itself():
 
 def test_skill_decides_what_is_marked():
     clever, dull = (
-        [run_in_world(recipe_of("lpo-apo"), WorldSettings(skill=s), seed, 500) for seed in range(4)] for s in (1.0, 0.1)
+        [run_in_world(recipe_of("lpo-apo"), WorldSettings(skill=s), seed, 1000) for seed in range(6)]
+        for s in (1.0, 0.1)
     )
     precision = [sum(t.precision or 0.0 for t in runs) for runs in (clever, dull)]
     assert precision[0] > precision[1]

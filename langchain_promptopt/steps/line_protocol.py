@@ -151,7 +151,8 @@ def texts_of(marks: Sequence[Mark], text: str, places: Sequence[tuple[int, int]]
 
 def _items(reply: str) -> list[dict[str, Any]] | None:
     """The changes of a reply: a list under any name, a bare list, or a single change."""
-    whole = find_json(reply, dict)
+    bare = re.search(r"[\[{]", reply)
+    whole = find_json(reply, dict) if bare is None or bare.group() == "{" else None
     if whole is not None:
         lists = [v for v in whole.values() if isinstance(v, list)]
         if lists:
