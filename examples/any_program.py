@@ -44,7 +44,7 @@ for one in prompts(template_and_text, [row["inputs"] for row in demo_rows()[:4]]
 for program in (constant, service.answer, template_and_text):
     before = TRIAGE, Service.rules
     result = optimize(
-        program, data=demo_rows(), evaluators=["exact_match"], optimizer_model="offline", runs_dir=None, seed=1
+        program, data=demo_rows(), evaluators=["exact_match"], optimizer_model="offline", runs_dir=None, seed=3
     )
     assert (result.outcome, result.applied) == ("improved", True)
     assert (TRIAGE, Service.rules) != before
