@@ -243,7 +243,7 @@ class IdentifyTokens(Step):
         shown = section("lines", lined(piece.prompts.document.text))
         text = f"The current prompt with its lines numbered:\n{shown}" if piece.turns else opening(piece, numbered=True)
         start = piece.turns or (("system", load("system")),)
-        example = f"{fill('identify.line')}\n\n{load('identify.line-example')}\n\n{request}"
+        example = f"{load('identify.line')}\n\n{load('identify.line-example')}\n\n{request}"
         turns = (*start, ("human", example), ("ai", load("identify.line-reply")))
         return await self._say(replace(piece, turns=turns), f"{text}\n\n{request}", config, schema=SCHEMA)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from langchain_promptopt.types.edits import with_edits
@@ -187,3 +188,11 @@ def rows_of(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {
         i: {"inputs": {"ticket": f"Where is my refund? ({i})"}, "outputs": {"label": "billing"}} for i in sorted(ids)
     }
+
+
+def keep_improved_run(folder: Path, run_id: str) -> None:
+    """Write the journal of `improved_run` where a command in `folder` looks for the run."""
+    home = folder / ".promptopt" / "runs" / run_id
+    home.mkdir(parents=True)
+    lines = [{**line, "seq": i} for i, line in enumerate(improved_run(), start=1)]
+    (home / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

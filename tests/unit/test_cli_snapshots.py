@@ -5,7 +5,6 @@ After a wanted change: WRITE_SNAPSHOTS=1 python -m pytest tests/unit/test_cli_sn
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 
 from langchain_promptopt.cli.app import run
-from tests.support.journals import improved_run
+from tests.support.journals import keep_improved_run
 
 RUN = "c0ffee12ab34cd56"
 WIDTHS = (60, 80, 100, 140)
@@ -29,10 +28,7 @@ KEPT = Path(__file__).with_name("snapshots")
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    home = tmp_path / ".promptopt" / "runs" / RUN
-    home.mkdir(parents=True)
-    lines = [{**line, "seq": i} for i, line in enumerate(improved_run(), start=1)]
-    (home / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    keep_improved_run(tmp_path, RUN)
     return tmp_path
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from rich.cells import cell_len
 
 from langchain_promptopt.cli.app import run
-from tests.support.journals import improved_run
+from tests.support.journals import keep_improved_run
 from tests.support.pipeline_task import write_task
 
 RUN = "c0ffee12ab34cd56"
@@ -18,10 +16,7 @@ WIDTHS = (60, 80, 100, 140)
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    home = tmp_path / ".promptopt" / "runs" / RUN
-    home.mkdir(parents=True)
-    lines = [{**line, "seq": i} for i, line in enumerate(improved_run(), start=1)]
-    (home / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    keep_improved_run(tmp_path, RUN)
     return tmp_path
 
 

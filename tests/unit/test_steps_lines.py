@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
 
+from langchain_promptopt._engine.context import OptimizerModel
 from langchain_promptopt._text.spans import SpanLimits
+from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.steps import IdentifyTokens, LocalProposal
 from langchain_promptopt.steps.base import as_workpiece, lined
 from langchain_promptopt.steps.line_protocol import anchored, parse_lines, unlined
+from langchain_promptopt.store.journal import MemoryStore
 from langchain_promptopt.testing.scripted import ScriptedModel
-from langchain_promptopt.types import Rejection
+from langchain_promptopt.types import Rejection, Usage
 
 PROMPT = """You sort mail.
 
@@ -144,3 +149,42 @@ def test_no_reply_breaks_the_reading(junk):
     prompts = as_workpiece({"prompt": PROMPT}).prompts
     found = parse_lines(junk, prompts, SpanLimits())
     assert isinstance(found, Rejection) or all(0 <= m.start <= m.end <= len(PROMPT) for m in found)
+
+
+def asked_for_a_schema(refuses):
+    """Two calls that ask for a schema, at an endpoint that refuses what `refuses` says; what arrived and was noted."""
+    arrived, noted = [], []
+
+    async def transport(messages, config, kwargs, step):
+        arrived.append(kwargs)
+        if refuses(kwargs):
+            raise ConfigError("the request is refused", failure="bad_request")
+        return AIMessage("{}"), Usage(calls=1)
+
+    hub = OptimizerModel(None, transport, MemoryStore(), noted.append, lambda *_, **__: None)
+    body = {"top_k": 1, "response_format": {"type": "json_schema"}}
+
+    async def twice():
+        for n in (1, 2):
+            await hub.at((n,)).ainvoke([("human", "x")], extra_body=body)
+
+    asyncio.run(twice())
+    return [kwargs["extra_body"] for kwargs in arrived], [e for e in noted if e.type == "incident"]
+
+
+def test_an_endpoint_without_schemas_is_found_out_once_and_asked_in_words():
+    bodies, incidents = asked_for_a_schema(lambda kwargs: "response_format" in kwargs["extra_body"])
+    assert ["response_format" in body for body in bodies] == [True, False, False]
+    assert all(body["top_k"] == 1 for body in bodies)  # the user's own settings stay
+    assert [e.kind for e in incidents] == ["no_schema"]
+
+
+def test_an_endpoint_with_schemas_is_asked_for_them():
+    bodies, incidents = asked_for_a_schema(lambda kwargs: False)
+    assert ["response_format" in body for body in bodies] == [True, True]
+    assert incidents == []
+
+
+def test_a_request_that_is_refused_in_words_too_ends_as_it_did():
+    with pytest.raises(ConfigError, match="the request is refused"):
+        asked_for_a_schema(lambda kwargs: True)
