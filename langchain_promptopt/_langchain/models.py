@@ -146,9 +146,10 @@ def _other_provider(spec: str, role: str, base_url: str | None) -> BaseChatModel
         msg = f"the provider {provider!r} needs the package langchain"
         mend = "pip install 'langchain-promptopt[providers]' and the provider's own package."
         raise ConfigError(msg, where=f"{role} model", mend=mend) from error
+    options: dict[str, Any] = {} if base_url is None else {"base_url": base_url}
     try:
         with users_errors(f"the model {spec!r} cannot be made", f"{role} model"):
-            model: BaseChatModel = init_chat_model(spec, **({} if base_url is None else {"base_url": base_url}))
+            model: BaseChatModel = init_chat_model(spec, **options)
     except ConfigError as error:
         if isinstance(error.__cause__, ImportError):
             mend = "" if "pip install" in error.what else "Install the provider's package."
