@@ -7,7 +7,9 @@ from langchain_promptopt._data._load import (
     inspect_rows,
     keep_splits,
     load_data,
+    must_pass_of,
     references_needed,
+    tag_columns,
     unused_columns,
     version_of,
 )
@@ -23,8 +25,10 @@ __all__ = [
     "inspect_rows",
     "keep_splits",
     "load_data",
+    "must_pass_of",
     "read_file",
     "references_needed",
+    "tag_columns",
     "unused_columns",
     "version_of",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,11 @@ from langchain_promptopt._data._splits import (
     without_leaks,
 )
 from langchain_promptopt._langchain.reading import names_read
-from langchain_promptopt.errors import DataError
+from langchain_promptopt.errors import DataError, did_you_mean
 from langchain_promptopt.evaluators import is_built_in, normal_form
 from langchain_promptopt.gate import Openings
 from langchain_promptopt.ports import DataSet
-from langchain_promptopt.types import SPLITS, Example, Note, Reading, RowUse, content_hash
+from langchain_promptopt.types import SPLITS, Example, MustPass, Note, Reading, RowUse, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -234,6 +235,56 @@ def version_of(splits: Mapping[str, Sequence[Example]]) -> str:
         for e in examples:
             rows.append([name, e.id, e.inputs, e.outputs, e.group, *([e.note] if e.note else [])])
     return "sha256:" + content_hash(rows, 64)
+
+
+_TAG_LISTS = ("tags", "tag")
+_SPLIT_LISTS = ("split", "dataset_split")
+_NO = frozenset({"", "0", "false", "no", "n", "none", "null"})
+
+
+def must_pass_of(data: DataSet, tag: str) -> MustPass:
+    """The examples that carry a tag: a true metadata value or column of that name, one of their `tags`, or a split.
+
+    Raises:
+        DataError: No example carries it; the message names the nearest tag there is.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for split, rows in data.splits.items():
+        if ids := tuple(e.id for e in rows if _carries(e, tag)):
+            found[split] = ids
+    if not found:
+        known = sorted({name for e in data.examples for name in _tags_of(e)})
+        msg = f"no example carries the tag {tag!r}, which must_pass names"
+        there = f"Tags of these examples: {', '.join(known[:_SHOWN])}." if known else ""
+        mend = f'Write it into metadata, as {{"{tag}": true}} or {{"tags": ["{tag}"]}}.'
+        raise DataError(msg, where=data.source, mend=f"{did_you_mean(tag, known)}{there or mend}")
+    return MustPass(tag, found)
+
+
+def tag_columns(tag: str) -> tuple[str, ...]:
+    """Columns that `must_pass` reads."""
+    return (tag, *_TAG_LISTS)
+
+
+def _carries(example: Example, tag: str) -> bool:
+    value = example.metadata.get(tag, example.inputs.get(tag))
+    if isinstance(value, str):
+        return value.strip().lower() not in _NO
+    if isinstance(value, bool | int | float):
+        return value == value and bool(value)  # NaN, an empty cell of a table, is not itself
+    return tag in _tags_of(example)
+
+
+def _tags_of(example: Example) -> set[str]:
+    """The tags and further splits that an example lists."""
+    found: set[str] = set()
+    for name in (*_TAG_LISTS, *_SPLIT_LISTS):
+        given = example.metadata.get(name, example.inputs.get(name) if name in _TAG_LISTS else None)
+        if isinstance(given, str):
+            found.update(part.strip() for part in re.split("[,;|]", given))
+        elif isinstance(given, list | tuple | set):
+            found.update(str(part).strip() for part in given)
+    return found - {*SPLITS, ""}
 
 
 def _enough(seen: Inspected, source: Source) -> None:

@@ -95,6 +95,8 @@ class Archive:
     """Candidates that did not survive the last step, and why."""
     remembered: dict[str, dict[Candidate, float]] = field(default_factory=dict)
     """Children that trials remember, with their gains, by parent."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Candidates of this step that were not compared, and why."""
     _met: set[tuple[str, str]] = field(default_factory=set)
     """Pairs of a leader and the one before it that were measured again."""
 
@@ -169,7 +171,8 @@ class Archive:
                 leader = challenger
         self.best.append(leader)
         self._compare_with(leader)
-        self.dropped = [{"candidate_id": i, "why": why} for i, why in selection.dropped.items()]
+        left_out = {**self.refused, **selection.dropped}
+        self.dropped = [{"candidate_id": i, "why": why} for i, why in left_out.items()]
         self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=self.dropped))
 
     def _compare_with(self, leader: Attempt) -> None:

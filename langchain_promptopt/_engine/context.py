@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import DataSet, Executor, Observer
     from langchain_promptopt.recipe import Gate, Recipe
-    from langchain_promptopt.types import Candidate, Cell, Example, Outcome, PromptSet, Rejection
+    from langchain_promptopt.types import Candidate, Cell, Example, MustPass, Outcome, PromptSet, Rejection
 
 _log = logging.getLogger("langchain_promptopt")
 
@@ -203,6 +203,8 @@ class Run:
     max_failure_rate: float = 0.05
     max_edits: int | None = None
     """Edits the winner may have; None leaves it as the search found it."""
+    must_pass: MustPass | None = None
+    """Examples that no candidate may get wrong where the baseline gets them right."""
     state: RunState = field(default_factory=RunState)
     tracers: Tracers = field(default_factory=Tracers)
     redaction: RowRedaction | None = None

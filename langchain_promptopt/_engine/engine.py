@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._engine.context import Run
+    from langchain_promptopt._engine.evaluations import Demands
     from langchain_promptopt._engine.search import Found
     from langchain_promptopt.types import Outcomes
     from langchain_promptopt.types.edits import FinalEdit
@@ -212,9 +213,10 @@ class Engine:
             spending = Spending(run.ledger)
             if self.gate_possible:  # before the first call, so that the search cannot spend what the test needs
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
-            found = await Search(run, evaluations, spending).found(inner)
+            search = Search(run, evaluations, spending)
+            found = await search.found(inner)
             if run.max_edits is not None:
-                found = await Pruning(run, evaluations, spending, run.max_edits).pruned(found)
+                found = await Pruning(run, evaluations, spending, run.max_edits).pruned(found, search.demands)
             verdict = await self._verdict(evaluations, found, inner)
             outcome = self._outcome(found, verdict)
             run.emit(
@@ -267,8 +269,8 @@ class Pruning:
     spending: Spending
     most: int
 
-    async def pruned(self, found: Found) -> Found:
-        """What the search found, its best with fewer edits where fewer carry it."""
+    async def pruned(self, found: Found, demands: Demands) -> Found:
+        """What the search found, its best with fewer edits where fewer carry it and break no example of `must_pass`."""
         known = {a.candidate.id: a.candidate for a in found.trajectory}
         edits = final_edits(self.run.baseline, found.best.candidate, known)
         if len(edits) < 2:
@@ -277,6 +279,12 @@ class Pruning:
             best = await self._cut(found, edits)
         finally:
             self.spending.release(_CLAIM)
+        if best is not found.best and best is not found.baseline:
+            _, out = await demands.kept([best.candidate])
+            if out:
+                why = next(iter(out.values()))
+                self._report(f"with at most {self.most} {'edit' if self.most == 1 else 'edits'} the new prompt {why}")
+                best = found.best if len(edits) <= self.most else found.baseline
         return replace(found, best=best, trajectory=(*found.trajectory, best)) if best is not found.best else found
 
     async def _cut(self, found: Found, edits: tuple[FinalEdit, ...]) -> Attempt:

@@ -3,6 +3,7 @@
 `OutcomeTable` keeps the outcomes by candidate, split and row: whole where evidence is drawn from them,
 else as the figures that decisions need, in about a hundred bytes. `Evaluations` asks for what is missing.
 `DevScores` is what a scoring strategy may do: evaluate candidates on dev rows, cached and metered.
+`Demands` keeps out the candidates that break an example of `must_pass`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.ledger import book
 from langchain_promptopt.errors import EvaluatorError, TooManyFailures
-from langchain_promptopt.events import Evaluated, Incident, ScoredRow
+from langchain_promptopt.events import Evaluated, Incident, Rejected, ScoredRow
 from langchain_promptopt.ports import Job
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.types import Candidate, Cell, Failure, Outcome, Usage
+from langchain_promptopt.types import FULL, Candidate, Cell, Failure, Outcome, Split, Usage, broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -560,3 +562,101 @@ class DevScores:
     def rng(self, *place: str | int) -> Random:
         """Randomness of this step."""
         return rng_at(self._run.seed, "scoring", self._step, *place)
+
+
+_DEMANDED: tuple[Split, ...] = ("train", "dev")
+"""Splits on which every candidate must pass before it is compared; val follows before the test."""
+_CLAIM = "must_pass"
+"""Under this name calls for these examples are set aside on the ledger."""
+
+
+class Demands:
+    """`must_pass`: no candidate lives on that gets an example wrong which the baseline gets right.
+
+    Examples that the baseline gets wrong rule out nobody: they are named in the run's remarks.
+    """
+
+    def __init__(self, run: Run, evaluations: Evaluations, spending: Spending) -> None:
+        self._run = run
+        self._evaluations = evaluations
+        self._spending = spending
+        self._wanted: dict[str, tuple[str, ...]] = {}
+
+    async def learn(self) -> None:
+        """Run the baseline on the examples of train and dev: what it gets right must stay right."""
+        must, base = self._run.must_pass, self._run.baseline
+        if must is None:
+            return
+        cells = self._missing(base, {split: must.of(split) for split in _DEMANDED})
+        if not self._spending.claim(_CLAIM, cells=len(cells)):
+            self._remark("the budget does not reach for the examples that must pass, so the test alone looks at them")
+            return
+        await self._evaluations.ensure_cells(cells)
+        self._spending.release(_CLAIM)
+        failing = []
+        for split in _DEMANDED:
+            scores = self._evaluations.scores(base, split)
+            self._wanted[split] = tuple(i for i in must.of(split) if scores.get(i, 0.0) >= FULL)
+            failing += [i for i in must.of(split) if scores.get(i, 1.0) < FULL]
+        if failing:
+            self._remark(f"the old prompt gets {_told(failing)} wrong, which must pass; that rules out no candidate")
+
+    def _remark(self, text: str) -> None:
+        self._run.state.remarks += (text,)
+
+    async def kept(self, candidates: Iterable[Candidate]) -> tuple[list[Candidate], dict[str, str]]:
+        """Those that break no example of train and dev, in their order, and why each of the others is out.
+
+        Every refusal is journaled. A candidate for whose examples the budget does not reach is out, too.
+        """
+        listed, out = list(candidates), dict[str, str]()
+        if not any(self._wanted.values()):
+            return listed, out
+        asked = []
+        for c in listed:  # claimed in their order before anything is awaited
+            cells = self._missing(c, self._wanted)
+            if self._spending.claim(_CLAIM, cells=len(cells)):
+                asked.append(self._evaluations.ensure_cells(cells))
+            else:
+                out[c.id] = "the budget does not reach for the examples that must pass"
+        await together(asked)
+        self._spending.release(_CLAIM)
+        for c in listed:
+            lost = [i for split in self._wanted for i in self._lost(c, split, self._wanted[split])]
+            if lost and c.id not in out:
+                out[c.id] = f"gets {_told(lost)} wrong, which must pass"
+            if c.id in out:
+                self._refuse(c, out[c.id])
+        return [c for c in listed if c.id not in out], out
+
+    def passes(self, candidate: Candidate, split: str) -> bool:
+        """Whether it breaks none of the examples of a split that it and the baseline were run on; journaled if not."""
+        lost = self._lost(candidate, split, () if self._run.must_pass is None else self._run.must_pass.of(split))
+        if lost:
+            self._refuse(candidate, f"gets {_told(lost)} wrong, which must pass")
+        return not lost
+
+    def _lost(self, candidate: Candidate, split: str, wanted: Iterable[str]) -> tuple[str, ...]:
+        before = self._evaluations.scores(self._run.baseline, split)
+        return broken(wanted, before, self._evaluations.scores(candidate, split))
+
+    def _missing(self, candidate: Candidate, wanted: Mapping[str, Iterable[str]]) -> list[tuple[Candidate, Cell]]:
+        found = []
+        for split, ids in wanted.items():
+            there = set(self._evaluations.ids(candidate, split))
+            found += [(candidate, Cell(candidate.id, split, i, 0)) for i in ids if i not in there]
+        return found
+
+    def _refuse(self, candidate: Candidate, why: str) -> None:
+        parent = candidate.parents[0] if candidate.parents else self._run.baseline.id
+        detail = f"candidate {candidate.id} {why}"
+        self._run.emit(Rejected(parent_id=parent, step=self._run.state.step, rule="must_pass", detail=detail))
+
+
+_NAMED = 5
+"""Examples that a sentence names."""
+
+
+def _told(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
+    return f"example{'s' if len(ids) > 1 else ''} {shown}"

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_promptopt._engine.archive import Archive, report_stop
-from langchain_promptopt._engine.evaluations import UNJUDGED, DevScores
+from langchain_promptopt._engine.evaluations import UNJUDGED, Demands, DevScores
 from langchain_promptopt._engine.step import Plan, Proposal, Step, ask_for, plan_step, sift_families, write_children
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import span, trace_metadata
@@ -77,6 +77,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.archive = Archive(self.run)
+        self.demands = Demands(self.run, self.evaluations, self.spending)
 
     async def found(self, config: RunnableConfig) -> Found:
         """Run to the end. A spent budget ends the search early with the best so far (N7)."""
@@ -125,6 +126,7 @@ class Search:
             self.spending.release(0)
             check_baseline(self.run, outcomes)
             self._settle()
+            await self.demands.learn()
             first = self._attempt(self.run.baseline)
             self.archive.begin(first, await self._seeds(first, inner))
             first = self.archive.trajectory[0]
@@ -149,6 +151,7 @@ class Search:
         with self.run.working():
             extra = await recipe.seeding.seeds(self.run.baseline, self.run.shown_rows("train"), ask)
         fresh = _admit_seeds(self.run, self.spending, [c for c in _distinct(extra) if c.id != self.run.baseline.id])
+        fresh, _ = await self.demands.kept(fresh)
         if not recipe.scoring.eager:
             self.spending.release(0)
         bench = DevScores(self.run, self.evaluations, 0, None if recipe.scoring.eager else self.spending)
@@ -171,7 +174,7 @@ class Search:
             rival = archive.rival(idle=not plan.families)
             if not plan.families and rival is None:
                 return "idle"
-            fresh = await self._children(step, plan)
+            fresh, archive.refused = await self.demands.kept(await self._children(step, plan))
             tried = {"candidates": [c.id for c in fresh]}
             async with span(inner, "evaluate", tried, {"promptopt_split": "dev"}) as (_, done):
                 bench = DevScores(self.run, self.evaluations, t, None if plan.early else self.spending)
@@ -280,7 +283,7 @@ class Search:
         return self.evaluations.scores(attempt.candidate, "val")
 
     async def _pick(self) -> Attempt:
-        final, val = self.run.recipe.final, {}
+        final, val, out = self.run.recipe.final, {}, set()
         if self.run.data["val"] and final.top:
             measured = [a for a in self.archive.trajectory[1:] if not a.out]
             ranked = sorted(measured, key=lambda a: -a.score)[: final.top]
@@ -288,8 +291,12 @@ class Search:
             for attempt in (self.archive.trajectory[0], *ranked):
                 if self._claim_val(attempt):
                     val[attempt.candidate.id] = await self._val(attempt)
+                    if not self.demands.passes(attempt.candidate, "val"):
+                        out.add(attempt.candidate.id)
+                        del val[attempt.candidate.id]
                 self.spending.release(self.run.state.step)
-        return final.pick(tuple(self.archive.trajectory), val, self.run.baseline.id)
+        left = [replace(a, out=True) if a.candidate.id in out else a for a in self.archive.trajectory]
+        return final.pick(tuple(left), val, self.run.baseline.id)
 
 
 def _as_stop(said: object) -> Stop:

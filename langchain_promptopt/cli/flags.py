@@ -70,6 +70,7 @@ _ALL = (
     Flag("--primary", "gate.primary", "Deciding metric.", "METRIC"),
     Flag("--alpha", "gate.alpha", "One-sided error level.", "P"),
     Flag("--min-improvement", "gate.min_improvement", "Gain that must be exceeded, 0 to 1.", "GAIN"),
+    Flag("--must-pass", "optimize.must_pass", "Tag of the examples that must not get worse.", "TAG"),
     Flag("--repeats", "gate.repeats", "Evaluations per held-out example and side.", "N"),
     Flag("--usd", "budget.usd", "Money limit in US dollars.", "USD"),
     Flag("--calls", "budget.calls", "Limit of model calls.", "N"),
@@ -91,7 +92,7 @@ FLAGS = {flag.option.lstrip("-").replace("-", "_"): flag for flag in _ALL}
 
 DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines", "runs_dir")
 TASK = ("evaluator", "task_model", "template_format", "freeze", "tune", *DATA)
-GATE = ("primary", "alpha", "min_improvement", "repeats")
+GATE = ("primary", "alpha", "min_improvement", "repeats", "must_pass")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
 SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "redact", "cache", "from")
 OUTPUT = ("apply", "prompts", "push", "tag", "summary", "junit", "show_rows")

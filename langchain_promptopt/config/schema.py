@@ -147,6 +147,9 @@ class OptimizeConfig(BaseModel):
     max_edits: Count | None = Field(
         default=None, description="edits the winner may have; those that no search example needs go before the test"
     )
+    must_pass: str | None = Field(
+        default=None, description="tag of the examples that no candidate may get wrong where the old prompt is right"
+    )
     max_failure_rate: Share = Field(
         default=0.05, description="share of examples an outage may cost before the run stops"
     )

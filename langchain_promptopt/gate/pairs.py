@@ -100,6 +100,8 @@ class Pairs:
     served_baseline: tuple[str, ...] = ()
     served_candidate: tuple[str, ...] = ()
     serving: Serving = _ONE_MODEL
+    required: tuple[str, ...] = ()
+    """Examples that the candidate may not get wrong where the baseline gets them right."""
 
     @property
     def model_changed(self) -> bool:

@@ -23,6 +23,7 @@ from langchain_promptopt.gate.pairs import (
 )
 from langchain_promptopt.gate.planning import FEWEST_CLUSTERS, feasibility
 from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds, spread
+from langchain_promptopt.types import FULL, broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,8 @@ ReasonKind: TypeAlias = Literal[
     "small_against_a_failure",
     "guard_not_shown",
     "guard_broken",
+    "must_pass_broken",
+    "must_pass_not_shown",
     "below_worth",
     "only_by_dropped_rows",
     "too_few_rows",
@@ -388,6 +391,8 @@ def decide(
     verdict, reason = _conclude(primary, guards, survives=_survives(pairs, gate, level, name, of_row))
     if verdict == "improved" and (why := _too_small(found, gate, opening)):
         verdict, reason = "inconclusive", Reason("too_few_rows", why)
+    demanded = _demanded(pairs, of_row)
+    verdict, reason = demanded.over(verdict, reason)
     if pairs.one_sided:
         why = f"{pairs.one_sided}, so the rows left are not a fair sample"
         verdict, reason = "inconclusive", Reason("evaluator_raised_on_one_side", why)
@@ -397,9 +402,68 @@ def decide(
         alpha=level.at,
         entries=(primary, *guards, *watched),
         reason=reason,
-        warnings=(*_cautions(pairs, primary, tested), *_unscored(pairs, (*wanted, *gate.guards)), *warnings),
-        detail=_detail(pairs),
+        warnings=(
+            *_cautions(pairs, primary, tested),
+            *demanded.warnings,
+            *_unscored(pairs, (*wanted, *gate.guards)),
+            *warnings,
+        ),
+        detail=_detail(pairs) | demanded.as_json(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Demanded:
+    """What became of the examples that must pass, by id."""
+
+    broken: tuple[str, ...] = ()
+    """Right before, wrong now."""
+    failing: tuple[str, ...] = ()
+    """Wrong before and now."""
+    unseen: tuple[str, ...] = ()
+    """Without a score on a side."""
+
+    def over(self, verdict: GateVerdict, reason: Reason) -> tuple[GateVerdict, Reason]:
+        """The verdict with these examples considered: a broken one is no gain, an unseen one leaves a gain open."""
+        if self.broken and verdict != "no_gain":
+            what = f"{_examples(self.broken)}, which must pass and which the old prompt gets right"
+            return "no_gain", Reason("must_pass_broken", f"the new prompt gets {what}, wrong")
+        if self.unseen and verdict == "improved":
+            why = f"{_examples(self.unseen)} must pass and could not be scored"
+            return "inconclusive", Reason("must_pass_not_shown", why)
+        return verdict, reason
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader should know beside the reason."""
+        broken = (f"the new prompt breaks {_examples(self.broken)} (must_pass)",) if self.broken else ()
+        failing = (f"both prompts get {_examples(self.failing)} wrong (must_pass)",) if self.failing else ()
+        return (*broken, *failing)
+
+    def as_json(self) -> dict[str, Any]:
+        """What the journal says of them; nothing where no example must pass."""
+        found = {name: list(getattr(self, name)) for name in ("broken", "failing", "unseen")}
+        return {"must_pass": found} if any(found.values()) else {}
+
+
+def _demanded(pairs: Pairs, of_row: Callable[[PairedRow], RowMeans | None]) -> _Demanded:
+    means = {row.example_id: of_row(row) for row in pairs.rows}
+    before = {i: both[0] for i, both in means.items() if both is not None}
+    after = {i: both[1] for i, both in means.items() if both is not None}
+    return _Demanded(
+        broken=broken(pairs.required, before, after),
+        failing=tuple(i for i in pairs.required if i in before and max(before[i], after[i]) < FULL),
+        unseen=tuple(i for i in pairs.required if i not in before),
+    )
+
+
+_NAMED = 5
+"""Examples that a sentence names."""
+
+
+def _examples(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
+    return f"example{'s' if len(ids) > 1 else ''} {shown}"
 
 
 def _deciding(gate: Gate, wanted: tuple[str, ...]) -> tuple[Callable[[PairedRow], RowMeans | None], str]:

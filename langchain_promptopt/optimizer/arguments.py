@@ -109,6 +109,7 @@ class Settings:
         notes: What was noticed while the task was read, for the run's warnings.
         ask_first: Ask the endpoints for their models, which is free, before the first call that is paid.
         constant_prompt: Every row is meant to send the same text; without it that is refused.
+        must_pass: The tag of examples that no candidate may get wrong where the baseline gets them right.
         progress: Whether this process shows how far the run is; None is where a person looks.
         redact: What every text of an example passes before it is kept, shown or sent to the optimizer model.
     """
@@ -155,6 +156,7 @@ class Settings:
     notes: Sequence[str] = ()
     ask_first: bool = False
     constant_prompt: bool = False
+    must_pass: str | None = None
     progress: bool | None = False
     redact: Redact | None = None
 
@@ -198,6 +200,7 @@ _FORMS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "tune": ((*_LIST, type(None)), 'tune=["triage"]: names of prompts, as `promptopt prompts` lists them'),
     "gate": ((Gate,), 'gate=Gate(primary="exact_match")'),
     "budget": ((Budget,), "budget=Budget(usd=5)"),
+    "must_pass": ((str, type(None)), 'must_pass="critical": the tag of the examples, in their metadata'),
     "drop_leaks": _TRUTH,
     "constant_prompt": _TRUTH,
     "progress": ((bool, type(None)), "True, False, or None for a terminal or a notebook"),
@@ -243,6 +246,7 @@ class SharedArguments(TypedDict, total=False):
     tune: str | Sequence[str] | None
     config: ChainConfig
     constant_prompt: bool
+    must_pass: str | None
     redact: Redact | None
     gate: Gate | Mapping[str, Any] | None
     budget: Budget | Mapping[str, Any] | None

@@ -73,6 +73,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     config: ChainConfig = None,
     max_edits: int | None = None,
     constant_prompt: bool = False,
+    must_pass: str | None = None,
     redact: Redact | None = None,
     max_failure_rate: float = 0.05,
     skip_bad_lines: bool = False,
@@ -123,6 +124,9 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         config: A config for the chain (configurable, tags, recursion_limit ...), or a function of an example's inputs
             that gives one. Thread and session ids are made for each evaluation.
         constant_prompt: Every example is meant to send the same text; without it that is refused.
+        must_pass: The tag of examples that must not get worse, as metadata `{"critical": true}`, one of their `tags`,
+            or a further split. A candidate that gets one wrong which the old prompt gets right is out: on train and
+            dev before it is compared, on val before the test, and in the verdict on the test.
         redact: A function that gives a text as it may be kept: every text and number of an example, its answer and
             comments passes it on the way to the optimizer model, journal, cache, reports and traces. The chain and
             the evaluators get the real example.

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from langchain_core.prompts.base import BasePromptTemplate
 
-from langchain_promptopt._data import load_data, references_needed, unused_columns
+from langchain_promptopt._data import load_data, must_pass_of, references_needed, tag_columns, unused_columns
 from langchain_promptopt._engine.context import Objective
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
@@ -42,7 +42,7 @@ from langchain_promptopt.steps.base import versions
 from langchain_promptopt.store import RunFolder, opening_mark
 from langchain_promptopt.strategies.registry import dump, recipe_notes
 from langchain_promptopt.strategies.seeding import with_past
-from langchain_promptopt.types import SPLITS, Candidate, Note, NoteKind, PromptSet, RowUse, content_hash
+from langchain_promptopt.types import SPLITS, Candidate, MustPass, Note, NoteKind, PromptSet, RowUse, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,6 +184,7 @@ class Plan:
     opened: list[Quick] = field(default_factory=list)
     summaries: tuple[SummaryEvaluator, ...] = ()
     redaction: RowRedaction | None = None
+    must_pass: MustPass | None = None
 
     @property
     def shown_data(self) -> DataSet:
@@ -262,6 +263,7 @@ class _Resolved:
     optimizer: Any
     model: Any
     notes: tuple[Note, ...]
+    must_pass: MustPass | None = None
 
 
 def use_of(tasks: Iterable[Any], evaluators: Iterable[Evaluator]) -> RowUse:
@@ -280,13 +282,16 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
     data = load_rows(settings, use_of(tasks, evaluators))
     _refuse_searched(data, settings)
     evaluators = know_labels(evaluators, data.examples)
+    must = None if settings.must_pass is None else must_pass_of(data, settings.must_pass)
     notes = (
         *data.notes,
-        *_unused(data, evaluators),
+        *_must_pass_notes(must, searches=searches),
+        *_unused(data, evaluators, settings),
         *judge_notes(evaluators, settings),
         *shared_model_note(evaluators, optimizer),
     )
-    return _Resolved(data, evaluators, summaries, metrics, objective, optimizer, _task_model(settings), notes)
+    model = _task_model(settings)
+    return _Resolved(data, evaluators, summaries, metrics, objective, optimizer, model, notes, must)
 
 
 def _searched(data: DataSet) -> list[str]:
@@ -313,8 +318,22 @@ def _refuse_searched(data: DataSet, settings: Settings) -> None:
         raise DataError(msg, where=data.source, mend=mend)
 
 
-def _unused(data: DataSet, evaluators: Sequence[Evaluator]) -> Iterator[Note]:
-    if unused := unused_columns(data, evaluators):
+def _must_pass_notes(must: MustPass | None, *, searches: bool) -> Iterator[Note]:
+    """What a user should know about the examples that must pass: how many, and where none is looked at."""
+    if must is None:
+        return
+    told = ", ".join(f"{split} {len(ids)}" for split, ids in must.ids.items())
+    yield Note("data", f"examples that must pass ({must.tag}): {told}")
+    if not must.of("test"):
+        yield Note("data", f"no test example carries the tag {must.tag!r}, so must_pass plays no part in the verdict")
+    elif searches and must.ids.keys() == {"test"}:
+        text = f"only test examples carry the tag {must.tag!r}, so must_pass plays no part before the verdict"
+        yield Note("data", text)
+
+
+def _unused(data: DataSet, evaluators: Sequence[Evaluator], settings: Settings) -> Iterator[Note]:
+    read = () if settings.must_pass is None else tag_columns(settings.must_pass)
+    if unused := [name for name in unused_columns(data, evaluators) if name not in read]:
         yield Note("unused", f"not used: {', '.join(unused)} (no prompt, setting or evaluator reads them)")
 
 
@@ -343,7 +362,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
     prompts, prices = _checked(target, given, settings, watch, searches=searches)
     code = content_hash([code, prompts_beside(target.chain, tuple(target.places.values()))])
     recipe, remarks = with_past(recipe, prompts, settings.start_edits)
-    decides = _decided(settings, recipe, data, prompts) | {
+    decides = _decided(settings, recipe, given, prompts) | {
         "models": _models(target, optimizer),
         "evaluators": [[e.key, e.hash] for e in evaluators],
         "code": code,
@@ -376,6 +395,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
         notes=(*given.notes, *kept, *opening_notes(shows), *told),
         openings=openings,
         redaction=redaction,
+        must_pass=given.must_pass,
     )
 
 
@@ -590,12 +610,14 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "code": ("the chain: its code, a value that it holds, or an installed package", ("task.",)),
     "optimizer": ("the optimizer model", ("optimize.model", "optimize.temperature", "optimize.max_tokens")),
     "redact": ("what redact= hides", ("optimize.redact",)),
+    "must_pass": ("the examples that must pass", ("optimize.must_pass", "data.")),
 }
 """All that the run id is made of: what it is called, and the keys of promptopt.toml that set it."""
 
 
-def _decided(settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptSet) -> dict[str, Any]:
+def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: PromptSet) -> dict[str, Any]:
     """The value behind each name of `DECIDES` that comes from settings, rows and prompts."""
+    data, must = given.data, given.must_pass
     return {
         "method": recipe.name,
         "recipe": dump(recipe) if settings.max_edits is None else [dump(recipe), settings.max_edits],
@@ -608,7 +630,7 @@ def _decided(settings: Settings, recipe: Recipe, data: DataSet, prompts: PromptS
         "prompts": prompts.id,
         "frozen": [[list(m.frozen), m.editable] for m in prompts.messages],
         "config": None if settings.config is None else fingerprint(settings.config),
-    }
+    } | ({} if must is None else {"must_pass": must.as_json()})
 
 
 def _started(

@@ -43,7 +43,7 @@ from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.rows import latest_cells
 from langchain_promptopt.report.wording import void_sentence
 from langchain_promptopt.store import RunFolder, read_events, visible_events
-from langchain_promptopt.types import Candidate
+from langchain_promptopt.types import Candidate, broken
 from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
@@ -583,6 +583,9 @@ async def _judged(plan: Plan, ended: Assembled, edits: tuple[FinalEdit, ...]) ->
     finally:
         await again.aclose()
     table = [] if scores is None else [_entry(plan.objective.name, *scores)]
+    wanted = () if plan.must_pass is None else plan.must_pass.of("dev")
+    lost = broken(wanted, *scores) if scores is not None else ()
+    breaks = (f"this selection gets {', '.join(lost)} wrong, which must pass",) if lost else ()
     return Result(
         run_id=plan.run_id,
         outcome="inconclusive",
@@ -593,7 +596,7 @@ async def _judged(plan: Plan, ended: Assembled, edits: tuple[FinalEdit, ...]) ->
         baseline=plan.baseline.prompts,
         usage=ready.run.ledger.as_json(),
         folder=ended.folder,
-        warnings=(JUDGED if table else UNTESTED,),
+        warnings=(JUDGED if table else UNTESTED, *breaks),
         data=plan.shown_data,
         judged=lambda keep: judge_part(plan, ended, chosen(edits, keep)),
     )

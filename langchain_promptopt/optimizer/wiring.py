@@ -146,6 +146,8 @@ class GateJudge:
     persistent: bool = True
     problem: str = ""
     serving: Serving = field(default_factory=Serving)
+    required: tuple[str, ...] = ()
+    """Test examples that must pass."""
 
     def open(self, rows: Sequence[Example], candidate_id: str, nonce: str) -> int:
         """Record the opening before its first paid call.
@@ -179,6 +181,7 @@ class GateJudge:
             self.metrics.observe(outcome.scores)
         names = self.metrics.names
         pairs = pair_outcomes(baseline, candidate, self.clusters, metrics=names, serving=self.serving)
+        pairs = replace(pairs, required=self.required)
         decision = decide(pairs, self._named(), opening=opening, metrics=names)
         warnings = decision.warnings + ((self.problem,) if self.problem else ())
         return replace(decision, warnings=warnings, held_back=not self.persistent)
@@ -492,6 +495,7 @@ def assemble(
         settle=lambda rendered: plan.target.settle(plan.baseline.prompts, rendered),
         max_failure_rate=settings.max_failure_rate,
         max_edits=settings.max_edits,
+        must_pass=plan.must_pass,
         state=state,
         tracers=tracers,
         redaction=plan.redaction,
@@ -535,6 +539,7 @@ def _judge(plan: Plan, *, same_model: bool) -> GateJudge:
         plan.openings,
         plan.data.use.readings,
         serving=Serving(max(1, models), shared=same_model),
+        required=() if plan.must_pass is None else plan.must_pass.of("test"),
     )
 
 

@@ -309,6 +309,7 @@ def settings_from(config: Config) -> Settings:
         max_concurrency=opt.max_concurrency,
         max_failure_rate=opt.max_failure_rate,
         max_edits=opt.max_edits,
+        must_pass=opt.must_pass,
         langsmith=LangSmithOptions(
             as_of=data.as_of,
             metadata=dict(config.langsmith.metadata),

@@ -37,6 +37,11 @@ _HEADLINES = {
     "interrupted": ("stopped", "Interrupted", "The run was stopped; `promptopt resume` goes on without paying twice."),
     "failed": ("bad", "Failed", "The run ended with an error."),
 }
+_DEMANDS = {
+    "must_pass_broken": "The new prompt gets an example wrong that must pass; the old prompt stays.",
+    "must_pass_not_shown": "An example that must pass could not be scored; the old prompt stays.",
+}
+"""Sentences in place of the outcome's, by the kind of the gate's reason."""
 _ENDS: Mapping[StopKind, str] = {
     "steps": "its steps were used up",
     "budget": "its budget was used up",
@@ -73,6 +78,8 @@ def headline(record: RunRecord) -> Headline:
     tone, title, sentence = _HEADLINES.get(record.outcome or "", _RUNNING)
     if record.outcome in {"inconclusive", "no_gain"} and record.seed_id == record.best_id:
         sentence = "The search found nothing better than the prompt you have."
+    if record.reason is not None and record.outcome in {"inconclusive", "no_gain"}:
+        sentence = _DEMANDS.get(record.reason.kind, sentence)
     if record.error:
         again = " `promptopt resume` goes on without paying twice." if record.retryable else ""
         return Headline(tone, title, f"{sentence}{again}", record.error, search_end(record))

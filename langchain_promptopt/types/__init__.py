@@ -8,11 +8,13 @@ from langchain_promptopt._objects import canonical, content_hash
 from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt.types.outcomes import (
     ABSENT,
+    FULL,
     SPLITS,
     Attempt,
     Cell,
     Example,
     Failure,
+    MustPass,
     Note,
     NoteKind,
     Outcome,
@@ -24,6 +26,7 @@ from langchain_promptopt.types.outcomes import (
     StopKind,
     Trajectory,
     Usage,
+    broken,
     value_at,
 )
 from langchain_promptopt.types.plain_value import answer_of
@@ -32,6 +35,7 @@ from langchain_promptopt.types.proposal import Allowance, Batch, Draft, Feedback
 
 __all__ = [
     "ABSENT",
+    "FULL",
     "SPLITS",
     "Allowance",
     "Attempt",
@@ -44,6 +48,7 @@ __all__ = [
     "Failure",
     "Feedback",
     "Message",
+    "MustPass",
     "Note",
     "NoteKind",
     "Outcome",
@@ -65,6 +70,7 @@ __all__ = [
     "Usage",
     "Workpiece",
     "answer_of",
+    "broken",
     "canonical",
     "content_hash",
     "value_at",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -270,6 +270,47 @@ class Outcome:
     def dropped(self) -> bool:
         """True when infrastructure failed: no score, never a zero."""
         return self.failure is not None and not self.failure.scored_zero
+
+
+FULL = 1.0 - 1e-9
+"""A score from here on is the full one; means of floats may miss 1 by a little."""
+
+
+@dataclass(frozen=True, slots=True)
+class MustPass:
+    """The examples that no candidate may get wrong where the baseline gets them right.
+
+    Args:
+        tag: What marks them.
+        ids: Their ids by split.
+    """
+
+    tag: str
+    ids: Mapping[str, tuple[str, ...]]
+
+    def of(self, split: str) -> tuple[str, ...]:
+        """Those of one split, in its order."""
+        return self.ids.get(split, ())
+
+    def as_json(self) -> list[Any]:
+        """Plain values, for the run id."""
+        return [self.tag, {split: list(ids) for split, ids in self.ids.items()}]
+
+
+def broken(wanted: Iterable[str], before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, ...]:
+    """Of the `wanted` examples, those with the full score before and a lower one after.
+
+    An example without a score on a side is none of them.
+
+    Args:
+        wanted: Ids of the examples.
+        before: Deciding scores of the baseline by example id.
+        after: Those of the candidate.
+
+    >>> broken(["a", "b", "c"], {"a": 1.0, "b": 1.0, "c": 0.5}, {"a": 1.0, "b": 0.5, "c": 0.0})
+    ('b',)
+    """
+    return tuple(i for i in wanted if before.get(i, 0.0) >= FULL > after.get(i, 1.0))
 
 
 @dataclass(frozen=True)
