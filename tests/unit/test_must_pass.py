@@ -81,7 +81,7 @@ def test_a_column_of_flat_rows_is_a_tag_and_is_not_called_unused(tmp_path):
 
 def test_a_tag_that_no_example_carries_names_the_nearest():
     model = optimizer()
-    with pytest.raises(DataError, match="no example carries the tag 'critcal'.*Did you mean 'critical'"):
+    with pytest.raises(DataError, match=r"no example carries the tag 'critcal'.*Did you mean 'critical'"):
         optimize(
             chain(),
             data=[r | {"metadata": r["metadata"] | {"tags": ["critical"]}} for r in rows()],
