@@ -57,6 +57,19 @@ def count_words(text: str) -> int:
     return len(word_ranges(text))
 
 
+BYTES_A_TOKEN = 4
+"""UTF-8 bytes of a token: a rule of thumb that needs no tokenizer, because most come from the network."""
+
+
+def count_tokens(text: str) -> int:
+    """About how many tokens a model reads: a quarter of the UTF-8 bytes, the same for every model.
+
+    >>> count_tokens("Answer with one word."), count_tokens("")
+    (6, 0)
+    """
+    return -(-len(text.encode("utf-8", "replace")) // BYTES_A_TOKEN)
+
+
 @lru_cache(maxsize=32)
 def token_ranges(text: str) -> tuple[Range, ...]:
     """Words, white space runs and single other characters, without gaps: what alignment compares."""

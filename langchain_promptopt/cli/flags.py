@@ -65,6 +65,7 @@ _ALL = (
     Flag("--max-concurrency", "optimize.max_concurrency", "Evaluations in flight.", "N"),
     Flag("--redact", "optimize.redact", "Function that hides what is private in examples.", "MODULE:FUNCTION"),
     Flag("--max-edits", "optimize.max_edits", "Edits the winner may have.", "N"),
+    Flag("--max-tokens", "optimize.max_tokens", "Tokens that a prompt may have, about.", "N"),
     Flag("--cache", "optimize.cache", "File of evaluations that runs share.", "FILE"),
     Flag("--from", "optimize.from_run", "Try the edits of this run first.", "RUN"),
     Flag("--primary", "gate.primary", "Deciding metric.", "METRIC"),
@@ -94,7 +95,7 @@ DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines"
 TASK = ("evaluator", "task_model", "template_format", "freeze", "tune", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "repeats", "must_pass")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
-SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "redact", "cache", "from")
+SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "max_tokens", "redact", "cache", "from")
 OUTPUT = ("apply", "prompts", "push", "tag", "summary", "junit", "show_rows")
 OPTIMIZE = (*TASK, *SEARCH, *GATE, *BUDGET, *OUTPUT)
 

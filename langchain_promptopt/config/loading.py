@@ -434,7 +434,7 @@ def _refuse_idle(config: Config, origins: Origins) -> None:
     for name, section in (("task", config.task), ("optimize", config.optimize)):
         if section.model is not None:
             continue
-        for key in ("temperature", "max_tokens", "base_url"):
+        for key in ("temperature", "max_tokens" if name == "task" else "max_reply_tokens", "base_url"):
             if getattr(section, key) is not None:
                 msg = f"{name}.{key} is set, and {name}.model is not"
                 mend = f"Name the model in {name}.model; a chain of your own sets it in its code."

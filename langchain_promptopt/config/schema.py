@@ -147,6 +147,9 @@ class OptimizeConfig(BaseModel):
     max_edits: Count | None = Field(
         default=None, description="edits the winner may have; those that no search example needs go before the test"
     )
+    max_tokens: Count | None = Field(
+        default=None, description="tokens that a prompt may have, about; no candidate is longer"
+    )
     must_pass: str | None = Field(
         default=None, description="tag of the examples that no candidate may get wrong where the old prompt is right"
     )
@@ -154,7 +157,7 @@ class OptimizeConfig(BaseModel):
         default=0.05, description="share of examples an outage may cost before the run stops"
     )
     temperature: float | None = Field(default=None, ge=0, description="of the optimizer model; default is the method's")
-    max_tokens: Count | None = Field(default=None, description="longest reply of the optimizer model")
+    max_reply_tokens: Count | None = Field(default=None, description="longest reply of the optimizer model")
     base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
     requests_per_second: Positive | None = Field(default=None, description="ceiling over all roles")
     from_run: str | None = Field(default=None, description="try the edits of this run first")

@@ -89,6 +89,7 @@ class Settings:
         tune: Names of the prompts that may change; None is all that the baseline sends.
         config: A config for the chain, or a function of a row's inputs that gives one.
         max_edits: Edits the winner may have; those without which no search row is lost go first.
+        max_tokens: About how many tokens a prompt may have; no candidate is longer.
         max_failure_rate: Share of rows an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.
         prices: Prices of models by name, above the built-in ones.
@@ -129,6 +130,7 @@ class Settings:
     max_concurrency: int = 32
     max_failure_rate: float = 0.05
     max_edits: int | None = None
+    max_tokens: int | None = None
     columns: Columns = field(default_factory=Columns)
     splits: Mapping[str, str] | None = None
     drop_leaks: bool = False
@@ -188,6 +190,8 @@ class Settings:
         check_number("max_failure_rate", self.max_failure_rate, 0, 1)
         if self.max_edits is not None:
             check_number("max_edits", self.max_edits, 1, whole=True, mend="Leave it out for no limit.")
+        if self.max_tokens is not None:
+            check_number("max_tokens", self.max_tokens, 1, whole=True, mend="Leave it out for no limit.")
         if self.requests_per_second is not None:
             check_number("requests_per_second", self.requests_per_second, 0)
 
@@ -285,6 +289,7 @@ class Arguments(SharedArguments, total=False):
     freeze: str | Sequence[str]
     apply: Apply
     max_edits: int | None
+    max_tokens: int | None
     optimizer_kwargs: Mapping[str, Any]
     executor: Executor | None
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._langchain.models import endpoint_of, model_name, probe
 from langchain_promptopt._runtime.failures import Probe
 from langchain_promptopt._runtime.prices import to_usd
+from langchain_promptopt._text.words import BYTES_A_TOKEN
 from langchain_promptopt.errors import CredentialsError
 from langchain_promptopt.optimizer.judges import judge_models
 from langchain_promptopt.strategies.cost import CallCost, Sizes, estimate_calls, shape_of
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.optimizer.plan import Plan
 
-_BYTES = 4  # UTF-8 bytes a token, a common rule of thumb
 _SAMPLE = 200  # rows that typical lengths are taken from
 _ANSWER = 8  # tokens an answer has at least
 _META = 450  # tokens of a meta-prompt around prompt and rows
@@ -104,7 +104,7 @@ def _typical(rows: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _tokens(text: str) -> float:
-    return len(text.encode("utf-8", "replace")) / _BYTES
+    return len(text.encode("utf-8", "replace")) / BYTES_A_TOKEN
 
 
 def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     tune: str | Sequence[str] | None = None,
     config: ChainConfig = None,
     max_edits: int | None = None,
+    max_tokens: int | None = None,
     constant_prompt: bool = False,
     must_pass: str | None = None,
     redact: Redact | None = None,
@@ -132,6 +133,8 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
             the evaluators get the real example.
         max_edits: Edits the winner may have. Before the test, edits without which no search example is lost are taken
             out, then the least useful ones; paid from the budget, at most one evaluation of the dev examples an edit.
+        max_tokens: About how many tokens a prompt may have, variables unfilled; a token is taken as four UTF-8 bytes.
+            No candidate is longer. A prompt that is longer now is an error.
         max_failure_rate: Share of examples an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.
         langsmith: What is read from and written to LangSmith, as a mapping or `LangSmithOptions`.

@@ -518,6 +518,7 @@ def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, 
                 raise PromptError(error.what, where=place, mend=error.mend, **error.facts)
     if searches:
         _check_editable(prompts)
+        _check_length(prompts, settings)
         _check_dev(data)
     target.render_check(prompts, [e for split in SPLITS for e in data[split]])
     return prompts
@@ -586,6 +587,13 @@ def _check_dev(data: DataSet) -> None:
     raise DataError(msg, where=data.source, mend=mend)
 
 
+def _check_length(prompts: PromptSet, settings: Settings) -> None:
+    """Raise PromptError where a prompt is longer than `max_tokens` lets it be."""
+    for prompt in prompts.longer_than(settings.max_tokens):
+        msg = f"prompt {prompt.name!r} has about {prompt.tokens} tokens, and max_tokens is {settings.max_tokens}"
+        raise PromptError(msg, where=f"prompt {prompt.name!r}", mend="Raise max_tokens, or leave it out for no limit.")
+
+
 def _check_editable(prompts: PromptSet) -> None:
     if prompts.document.editable:
         return
@@ -608,8 +616,9 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "models": ("the models", ("task.", "optimize.model", "optimize.base_url", "optimize.temperature")),
     "evaluators": ("the evaluators or code that they reach", ("evaluate.evaluators",)),
     "code": ("the chain: its code, a value that it holds, or an installed package", ("task.",)),
-    "optimizer": ("the optimizer model", ("optimize.model", "optimize.temperature", "optimize.max_tokens")),
+    "optimizer": ("the optimizer model", ("optimize.model", "optimize.temperature", "optimize.max_reply_tokens")),
     "redact": ("what redact= hides", ("optimize.redact",)),
+    "max_tokens": ("the length that a prompt may have", ("optimize.max_tokens",)),
     "must_pass": ("the examples that must pass", ("optimize.must_pass", "data.")),
 }
 """All that the run id is made of: what it is called, and the keys of promptopt.toml that set it."""
@@ -630,7 +639,9 @@ def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: Prom
         "prompts": prompts.id,
         "frozen": [[list(m.frozen), m.editable] for m in prompts.messages],
         "config": None if settings.config is None else fingerprint(settings.config),
-    } | ({} if must is None else {"must_pass": must.as_json()})
+        **({} if settings.max_tokens is None else {"max_tokens": settings.max_tokens}),
+        **({} if must is None else {"must_pass": must.as_json()}),
+    }
 
 
 def _started(

@@ -594,7 +594,13 @@ def _booked(plan: Plan, guarded: Guarded, state: RunState) -> Executor | None:
 
 
 def _renders(plan: Plan, rows: Sequence[Example]) -> Any:
+    limit, first = plan.settings.max_tokens, plan.baseline.prompts
+
     def renders(prompts: PromptSet) -> Rejection | None:
+        for long in prompts.longer_than(limit):
+            if long.tokens >= first[long.name].tokens:  # a method that shortens may come down to the limit by steps
+                detail = f"prompt {long.name!r} would have about {long.tokens} tokens, {limit} allowed"
+                return Rejection("max_tokens", detail)
         try:
             plan.target.render_check(prompts, rows)
         except PromptError as error:

@@ -158,7 +158,7 @@ def _promptim(data: Mapping[str, Any], path: Path) -> Imported:
     optimizer = (data.get("optimizer") or {}).get("model") or {}
     if optimizer.get("model"):
         found.set("optimize.model", _with_provider(optimizer["model"]))
-    found.set("optimize.max_tokens", optimizer.get("max_tokens") or optimizer.get("max_tokens_to_sample"))
+    found.set("optimize.max_reply_tokens", optimizer.get("max_tokens") or optimizer.get("max_tokens_to_sample"))
     found.set("optimize.temperature", optimizer.get("temperature"))
     if data.get("system"):
         found.left.append(f'system = {data["system"]!r}. Name the chain that it runs: [task] chain = "module:name".')

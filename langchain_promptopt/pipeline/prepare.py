@@ -17,6 +17,7 @@ from langchain_promptopt._langsmith.service import LangSmithOptions
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.limiter import RateLimit
 from langchain_promptopt._runtime.prices import Price
+from langchain_promptopt.config import TaskConfig
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.evaluators import declare, resolve_evaluators
 from langchain_promptopt.gate.openings import FILE_NAME
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_promptopt._files.layouts import PromptFile
-    from langchain_promptopt.config import Config, OptimizeConfig, TaskConfig
+    from langchain_promptopt.config import Config, OptimizeConfig
     from langchain_promptopt.optimizer import Result
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import RunRecord
@@ -246,7 +247,7 @@ def configured_model(section: TaskConfig | OptimizeConfig, role: str) -> Any:
     the run's record. Raises ConfigError for an endpoint of a built-in model.
     """
     name = section.model
-    if name is None or (section.base_url is None and section.temperature is None and section.max_tokens is None):
+    if name is None or (section.base_url is None and section.temperature is None and _longest_reply(section) is None):
         return name
     if name in factories():
         if section.base_url is not None:
@@ -261,9 +262,14 @@ def _sampled(model: Any, section: TaskConfig | OptimizeConfig) -> Any:
     wanted: dict[str, Any] = {}
     if section.temperature is not None and takes_temperature(model):
         wanted["temperature"] = section.temperature
-    if section.max_tokens is not None and "max_tokens" in type(model).model_fields:
-        wanted["max_tokens"] = section.max_tokens
+    if _longest_reply(section) is not None and "max_tokens" in type(model).model_fields:
+        wanted["max_tokens"] = _longest_reply(section)
     return model.model_copy(update=wanted) if wanted else model
+
+
+def _longest_reply(section: TaskConfig | OptimizeConfig) -> int | None:
+    """Tokens of the longest reply; `[optimize] max_tokens` is of a prompt."""
+    return section.max_tokens if isinstance(section, TaskConfig) else section.max_reply_tokens
 
 
 def forced_sampling(section: OptimizeConfig, model: Any) -> dict[str, Any]:
@@ -309,6 +315,7 @@ def settings_from(config: Config) -> Settings:
         max_concurrency=opt.max_concurrency,
         max_failure_rate=opt.max_failure_rate,
         max_edits=opt.max_edits,
+        max_tokens=opt.max_tokens,
         must_pass=opt.must_pass,
         langsmith=LangSmithOptions(
             as_of=data.as_of,

@@ -10,6 +10,7 @@ from langchain_promptopt._objects import content_hash
 from langchain_promptopt._text.document import Document, Piece
 from langchain_promptopt._text.spans import shifted, splice
 from langchain_promptopt._text.templates import Template, TemplateFormat, parse_template
+from langchain_promptopt._text.words import count_tokens
 from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ class Prompt:
         """Hash of its texts; few-shot blocks, which belong to the program, do not count."""
         return content_hash([m.template for m in self.messages if m.role != "examples"])
 
+    @cached_property
+    def tokens(self) -> int:
+        """About how many tokens its messages have, variables unfilled."""
+        return sum(count_tokens(m.template) for m in self.messages)
+
     @property
     def template_format(self) -> TemplateFormat:
         """The format of the first message that is a template."""
@@ -223,6 +229,17 @@ class PromptSet:
                         )
                     )
         return Document(tuple(pieces))
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens all prompts have that are sent."""
+        return sum(p.tokens for p in self.awake)
+
+    def longer_than(self, limit: int | None) -> tuple[Prompt, ...]:
+        """The prompts with more tokens than `limit` among those whose text may change; none without a limit."""
+        if limit is None:
+            return ()
+        return tuple(p for p in self.awake if p.tokens > limit and any(m.editable for m in p.messages))
 
     def has(self, name: str, message: int) -> bool:
         """Whether there is a prompt of this name with this message."""

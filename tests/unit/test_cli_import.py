@@ -73,7 +73,7 @@ def test_promptim_becomes_settings(here, capfd):
         "task": {"prompt": "-/triage:43588ed8"},
         "evaluate": {"evaluators": ["task.py:accuracy"]},
         "gate": {"primary": "accuracy"},
-        "optimize": {"model": "anthropic:claude-3-5-sonnet-20241022", "max_tokens": 8192},
+        "optimize": {"model": "anthropic:claude-3-5-sonnet-20241022", "max_reply_tokens": 8192},
     }
     assert "upload_to: nothing is pushed unless you ask for it" in " ".join(said.split())
     assert "Write it: [task] model" in " ".join(said.split())

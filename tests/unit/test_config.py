@@ -188,7 +188,7 @@ KINDS = [
     (["a"], ["b"], ["c"]),
     *(tuple({"x": value} for value in values) for values in ((0.5, 0.25, 0.125), ("a", "b", "c"))),
 ]
-BESIDE = {"temperature": {"model": "a:b"}, "max_tokens": {"model": "a:b"}, "base_url": {"model": "a:b"}}
+BESIDE = {key: {"model": "a:b"} for key in ("temperature", "max_tokens", "max_reply_tokens", "base_url")}
 BESIDE |= {"tag": {"push": "owner/name"}}
 
 

@@ -322,7 +322,7 @@ def test_every_setting_reaches_its_place(config, tmp_path):
             config,
             task={"model": "openai:t", "base_url": server.base_url, "temperature": 0.25, "max_tokens": 77},
             optimize={
-                "model": "openai:o", "base_url": server.base_url, "temperature": 0.5, "max_tokens": 99,
+                "model": "openai:o", "base_url": server.base_url, "temperature": 0.5, "max_reply_tokens": 99,
                 "requests_per_second": 4.0, "max_failure_rate": 0.2,
             },
             data={"note": "remark"},
