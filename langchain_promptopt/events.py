@@ -1,30 +1,59 @@
-"""The journal's events: frozen, one class a type, `as_json` gives the `data` object.
+"""The journal's events: frozen, one class a type. `as_json` gives the `data` of a line, `event_of` reads it back.
 
-Field names are the contract of product section 5; readers must ignore unknown types and fields.
+Field names are the contract of product section 5. Unknown types and fields are ignored, and a field that an older
+record does not have is read as nothing: "", 0, an empty list or None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar, cast
 
-from langchain_promptopt.types import Edit, Outcome, Span, Stop, Usage
+from langchain_promptopt.types import Cell, Edit, Failure, Outcome, PromptSet, Span, Stop, Usage
+from langchain_promptopt.types.edits import FinalEdit, compose, differences, with_edits
 
 if TYPE_CHECKING:
-    from langchain_promptopt.types import Candidate, PromptSet, Rejection, Remembered, Workpiece
+    from langchain_promptopt.types import Candidate, Rejection, Remembered, Workpiece
 
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A candidate that the search did not keep, and why."""
+
+    candidate_id: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A past attempt that the proposer was shown; `similarity` to the current one where it was the reason."""
+
+    candidate_id: str
+    score: float | None = None
+    similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why the gate decided as it did: a kind, "" where an old journal has none, and a text for people."""
+
+    kind: str
+    detail: str
 
 
 def _plain(value: Any) -> Any:
     if type(value) in _SIMPLE:  # most of a journal, and far quicker than asking for abstract classes
         return value
-    if isinstance(value, Edit | Stop | Usage):
+    if isinstance(value, Edit | PromptSet | Stop | Usage):
         return value.as_json()
-    if isinstance(value, Span):
-        return {"prompt": value.prompt, "message": value.message, "start": value.start, "end": value.end}
+    if isinstance(value, Dropped | Failure | Recalled | Span):
+        kind: Any = type(value)
+        return {name: _plain(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -39,7 +68,7 @@ def spans_json(prompts: PromptSet, spans: Sequence[Span]) -> list[dict[str, Any]
 
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
-    """Field names of an event class."""
+    """Field names of a dataclass."""
     return tuple(f.name for f in fields(kind))
 
 
@@ -72,10 +101,24 @@ class RunStarted(Event):
     evaluators: Sequence[Mapping[str, Any]]
     data: Mapping[str, Any]
     seed_candidate_id: str
-    prompts: Sequence[Mapping[str, Any]]
+    prompts: PromptSet
     config: Mapping[str, Any] = field(default_factory=dict)
     decides: Mapping[str, str] = field(default_factory=dict)
     """A hash of each thing that the run id is made of; none in records of version 0.1."""
+
+    @property
+    def evaluator_names(self) -> tuple[str, ...]:
+        """Names of the evaluators; the first one decides where nothing else is said."""
+        return tuple(evaluator["name"] for evaluator in self.evaluators)
+
+    def setting(self, section: str, key: str) -> Any:
+        """What `promptopt.toml` said when the run began; None where it said nothing, or the run had no such file.
+
+        Args:
+            section: Name of the table, as "data".
+            key: Name in the table.
+        """
+        return (self.config.get(section) or {}).get(key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +148,7 @@ class ScoredRow(Event):
     repeat: int
     scores: Mapping[str, float]
     comments: Mapping[str, str]
-    failure: Mapping[str, Any] | None
+    failure: Failure | None
     cached: bool
     usage: Usage
     model_served: str | None
@@ -116,10 +159,14 @@ class ScoredRow(Event):
     rendered: Sequence[str] | None = None
     """Names of the prompts that the evaluation rendered; None is all of them."""
 
+    @property
+    def cell(self) -> Cell:
+        """Which evaluation this is."""
+        return Cell(self.candidate_id, self.split, self.example_id, self.repeat)
+
     @classmethod
     def of(cls, outcome: Outcome) -> ScoredRow:
         """The event of an outcome."""
-        f = outcome.failure
         return cls(
             candidate_id=outcome.cell.candidate_id,
             split=outcome.cell.split,
@@ -127,7 +174,7 @@ class ScoredRow(Event):
             repeat=outcome.cell.repeat,
             scores=outcome.scores,
             comments=outcome.comments,
-            failure=None if f is None else {"kind": f.kind, "message": f.message, "scored_zero": f.scored_zero},
+            failure=outcome.failure,
             cached=outcome.cached,
             usage=outcome.usage,
             model_served=outcome.model_served,
@@ -170,7 +217,7 @@ class Retrieved(Event):
     type: ClassVar[str] = "retrieved"
     candidate_id: str
     strategy: str
-    items: Sequence[Mapping[str, Any]]
+    items: tuple[Recalled, ...]
     step: int = 0
 
     @classmethod
@@ -185,8 +232,8 @@ class Retrieved(Event):
         """
         shown = []
         for r in items:
-            shown.append({"candidate_id": r.attempt.candidate.id, "score": r.attempt.score, "similarity": r.similarity})
-        return cls(candidate_id=candidate_id, strategy=strategy, items=shown, step=step)
+            shown.append(Recalled(r.attempt.candidate.id, r.attempt.score, r.similarity))
+        return cls(candidate_id=candidate_id, strategy=strategy, items=tuple(shown), step=step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +272,7 @@ class Proposed(Event):
     step: int
     scope: str
     edits: tuple[Edit, ...]
-    prompts: Sequence[Mapping[str, Any]]
+    prompts: PromptSet
     parents: tuple[str, ...] = ()
     enforce: str = "strict"
     leak: float | None = None
@@ -246,7 +293,7 @@ class Proposed(Event):
             step=child.step,
             scope=child.scope or "global",
             edits=child.edits,
-            prompts=child.prompts.as_json(),
+            prompts=child.prompts,
             enforce=enforce,
             leak=leak,
         )
@@ -281,7 +328,7 @@ class Selected(Event):
     type: ClassVar[str] = "selected"
     step: int
     kept: tuple[str, ...]
-    dropped: Sequence[Mapping[str, str]]
+    dropped: tuple[Dropped, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,11 +367,41 @@ def opening_key(candidate_id: str, attempt: int) -> str:
 class Tested(Event):
     """The gate's table. The test split is sealed before this event."""
 
+    __test__ = False  # pytest takes its name for that of a test class
+
     type: ClassVar[str] = "tested"
     metrics: Sequence[Mapping[str, Any]]
     verdict: str
     opening: int
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def void(self) -> bool:
+        """Whether the test rows were opened without a verdict."""
+        return self.verdict == "void"
+
+    @property
+    def lost(self) -> bool:
+        """Whether the test is void and cannot go on: every void one but that which a budget ended."""
+        return self.void and (self.reason is None or self.reason.kind != "budget")
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the gate decided as it did; None where the record does not say."""
+        said = self.detail.get("reason")
+        if isinstance(said, str):  # as journals of 0.1 have it
+            return Reason("", said) if said else None
+        return Reason(said["kind"], said["detail"]) if said else None
+
+    @property
+    def unenforced(self) -> bool:
+        """Whether a child on the way to the winner was not kept to its marked places."""
+        return bool(self.detail.get("unenforced"))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the gate found worth saying beside its verdict."""
+        return tuple(self.detail.get("warnings", ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,11 +458,237 @@ class RunFinished(Event):
     error: Mapping[str, Any] | None = None
     """What ended a run whose outcome is "failed"."""
 
+    @property
+    def by_role(self) -> Mapping[str, Usage]:
+        """What each role spent, as the ledger ended; empty where a record does not say."""
+        spent: Mapping[str, Usage] = {r: _usage(used) for r, used in (self.usage.get("by_role") or {}).items()}
+        return spent
 
-def is_lost_look(tested: Mapping[str, Any]) -> bool:
-    """Whether a `tested` event's test was void and cannot go on: every void one but that which a budget ended."""
-    reason = tested.get("detail", {}).get("reason")
-    return tested["verdict"] == "void" and not (isinstance(reason, Mapping) and reason.get("kind") == "budget")
+    @property
+    def failure(self) -> str:
+        """What a failed run ended with, without the texts of rows; "" for all others."""
+        return str((self.error or {}).get("public", ""))
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a failed run can go on as it is: what failed was out of reach, not wrong."""
+        return bool((self.error or {}).get("retryable"))
+
+
+# ---------------------------------------------------------------- reading events back
+
+
+def _usage(said: Mapping[str, Any] | None) -> Usage:
+    """What calls used; a price that the record does not name is unknown."""
+    if not said:
+        return Usage()
+    return Usage(
+        said.get("calls") or 0,
+        said.get("input_tokens") or 0,
+        said.get("output_tokens") or 0,
+        said.get("cache_read_tokens") or 0,
+        said.get("usd"),
+        said.get("seconds") or 0.0,
+    )
+
+
+def _stop(said: Mapping[str, Any] | str | None) -> Stop | None:
+    if isinstance(said, str):  # as journals of 0.1 have it
+        return Stop("custom", said) if said else None
+    return Stop(said["kind"], said["detail"]) if said else None
+
+
+def _failure(said: Mapping[str, Any] | None) -> Failure | None:
+    return Failure(said["kind"], said.get("message", ""), bool(said.get("scored_zero"))) if said else None
+
+
+def _dropped(said: Iterable[Mapping[str, Any]]) -> tuple[Dropped, ...]:
+    return tuple(Dropped(one["candidate_id"], one.get("why", "")) for one in said)
+
+
+def _recalled(said: Iterable[Mapping[str, Any]]) -> tuple[Recalled, ...]:
+    return tuple(Recalled(one["candidate_id"], one.get("score"), one.get("similarity")) for one in said)
+
+
+_Reader: TypeAlias = Callable[[Any], Any]
+_BY_TYPE: Mapping[str, tuple[_Reader | None, Any]] = {
+    "str": (None, ""),
+    "int": (None, 0),
+    "float": (None, 0.0),
+    "bool": (bool, False),
+    "Any": (None, None),
+    "str | None": (None, None),
+    "float | None": (None, None),
+    "Mapping[str, Any]": (None, {}),
+    "Mapping[str, float]": (None, {}),
+    "Mapping[str, str]": (None, {}),
+    "Mapping[str, Any] | None": (None, None),
+    "Sequence[Mapping[str, Any]]": (None, ()),
+    "Sequence[str] | None": (None, None),
+    "tuple[str, ...]": (tuple, ()),
+    "tuple[Edit, ...]": (lambda said: tuple(map(Edit.from_json, said)), ()),
+    "tuple[Dropped, ...]": (_dropped, ()),
+    "tuple[Recalled, ...]": (_recalled, ()),
+    "PromptSet": (PromptSet.from_json, PromptSet(())),
+    "Failure | None": (_failure, None),
+    "Usage": (_usage, Usage()),
+    "Usage | None": (_usage, None),
+    "Stop | None": (_stop, None),
+}
+"""By the declared type of a field: how its JSON becomes a value, and what stands for one that is not there."""
+
+
+@cache
+def _readers(kind: Any) -> tuple[tuple[str, _Reader | None, Any], ...]:
+    """Name, reader and stand-in of each field of an event class."""
+    found = []
+    for f in fields(kind):
+        read, nothing = _BY_TYPE[str(f.type)]
+        found.append((f.name, read, nothing))
+    return tuple(found)
+
+
+EVENTS: tuple[type[Event], ...] = (
+    RunStarted,
+    Called,
+    ScoredRow,
+    Evaluated,
+    FeedbackGiven,
+    Retrieved,
+    Identified,
+    Proposed,
+    Rejected,
+    Selected,
+    Incident,
+    Opened,
+    Tested,
+    Applied,
+    Pushed,
+    Tagged,
+    RolledBack,
+    RunFinished,
+)
+_KINDS: Mapping[str, type[Event]] = {kind.type: kind for kind in EVENTS}
+
+
+def event_of(line: Mapping[str, Any]) -> Event | None:
+    """The event of a journal's line: the inverse of `Event.as_json`. None for a type that is not known here.
+
+    >>> event_of({"type": "opened", "data": {"candidate_id": "a1b2", "rows": 40, "new": "ignored"}})
+    Opened(candidate_id='a1b2', rows=40, attempt=0)
+    >>> event_of({"type": "from.the.future", "data": {}})
+    """
+    kind: Any = _KINDS.get(line["type"])
+    if kind is None:
+        return None
+    data: Mapping[str, Any] = line["data"]
+    values = {}
+    for name, read, nothing in _readers(kind):
+        value = data.get(name)
+        if value is None:
+            values[name] = nothing
+        else:
+            values[name] = value if read is None else read(value)
+    event: Event = kind(**values)
+    return event
+
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Dated(Generic[E]):
+    """An event with the time of its line."""
+
+    time: str
+    event: E
+
+
+def dated(lines: Iterable[Mapping[str, Any]], kind: type[E]) -> list[Dated[E]]:
+    """The events of a class, those of its subclasses included, in the order of the journal.
+
+    Args:
+        lines: Lines as {"time", "type", "data"}.
+        kind: The class.
+    """
+    wanted = {name for name, known in _KINDS.items() if issubclass(known, kind)}
+    found: list[Dated[E]] = []
+    for line in lines:
+        if line["type"] in wanted:
+            found.append(Dated(line.get("time", ""), cast("E", event_of(line))))
+    return found
+
+
+class EventTable:
+    """The events of a journal by class, each kind in the order of the journal.
+
+    Args:
+        lines: Lines as {"type", "data"}; unknown types are left out.
+    """
+
+    def __init__(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        self._by_kind: dict[type[Event], list[Event]] = defaultdict(list)
+        for line in lines:
+            event = event_of(line)
+            if event is not None:
+                self._by_kind[type(event)].append(event)
+
+    def all(self, kind: type[E]) -> Sequence[E]:
+        """The events of one class; a subclass is a kind of its own."""
+        return cast("list[E]", self._by_kind.get(kind, []))
+
+    def first(self, kind: type[E]) -> E | None:
+        """The first event of a class; None where there is none."""
+        return next(iter(self.all(kind)), None)
+
+    def last(self, kind: type[E]) -> E | None:
+        """The last event of a class; None where there is none."""
+        return next(reversed(self.all(kind)), None)
+
+
+# ---------------------------------------------------------------- candidates of a journal
+
+
+def rebuild(events: EventTable) -> dict[str, PromptSet]:
+    """Candidate id -> prompts, each made by splicing the recorded edits into its parent's text.
+
+    The `prompts` of `proposed` are not read, except for candidates without a known parent (written from
+    nothing by a seeding method). Raises DataError where an edit does not fit.
+    """
+    made: dict[str, PromptSet] = {}
+    for started in events.all(RunStarted):
+        made[started.seed_candidate_id] = started.prompts
+    for child in events.all(Proposed):
+        if child.candidate_id not in made:
+            parent = made.get(child.parent_id)
+            made[child.candidate_id] = child.prompts if parent is None else with_edits(parent, child.edits)
+    return made
+
+
+def journal_edits(events: EventTable, candidate_id: str) -> tuple[FinalEdit, ...]:
+    """The edits between the baseline and a candidate, with the ids of the candidates each edit came through.
+
+    Args:
+        events: The events of the run.
+        candidate_id: The candidate whose edits are wanted.
+    """
+    texts = rebuild(events)
+    started = events.last(RunStarted)
+    seed = "" if started is None else started.seed_candidate_id
+    children: dict[str, Proposed] = {}
+    for child in events.all(Proposed):
+        children.setdefault(child.candidate_id, child)
+    path: list[str] = []
+    at = candidate_id
+    while at != seed:
+        if at not in children or at in path:  # the line breaks off
+            return differences(texts[seed], texts[candidate_id], candidate_id)
+        path.append(at)
+        at = children[at].parent_id
+    return compose(texts[seed], [(name, children[name].edits) for name in reversed(path)])
+
+
+# ---------------------------------------------------------------- what may be shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,9 +708,12 @@ class TestRows:
         """Read the marks from a journal's lines, counted from 1."""
         after = before = 0
         for number, event in enumerate(events, start=1):
-            if event["type"] == "tested" and is_lost_look(event["data"]):
+            tested = event_of(event) if event["type"] == Tested.type else None
+            if not isinstance(tested, Tested):
+                continue
+            if tested.lost:
                 after, before = number, 0
-            elif event["type"] == "tested" and event["data"]["verdict"] != "void":
+            elif not tested.void:
                 before = number
         return cls(after, before)
 
@@ -425,4 +731,4 @@ def shown_events(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]
     return list(TestRows.of(known).shown(known))
 
 
-_SEALED = frozenset({"scored", "evaluated"})
+_SEALED = frozenset({ScoredRow.type, Evaluated.type})

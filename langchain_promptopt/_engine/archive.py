@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from langchain_promptopt.events import Incident, Selected
+from langchain_promptopt.events import Dropped, Incident, Selected
 from langchain_promptopt.protocols import PartialScoring
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ class Archive:
         self._compare_with(leader)
         left_out = {**self.refused, **selection.dropped}
         self.dropped = [{"candidate_id": i, "why": why} for i, why in left_out.items()]
-        self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=self.dropped))
+        dropped = tuple(Dropped(i, why) for i, why in left_out.items())
+        self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=dropped))
 
     def _compare_with(self, leader: Attempt) -> None:
         """Bring all scores on the leader's scale: attempts may have seen different rows."""

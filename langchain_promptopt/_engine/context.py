@@ -46,7 +46,7 @@ class Journal(Protocol):
         """Add one event, or recognise it as replayed."""
 
     @property
-    def calls(self) -> Mapping[str, Mapping[str, object]]:
+    def calls(self) -> Mapping[str, Called]:
         """Journaled optimizer replies by key."""
 
     @property
@@ -311,8 +311,7 @@ class OptimizerModel:
         """
         known = self._journal.calls.get(key)
         if known is not None:
-            usage = Usage.from_json(known.get("usage"))  # type: ignore[arg-type]  # journal data is JSON
-            reply, served, finish = str(known["reply"]), known.get("model_served"), known.get("finish_reason")
+            usage, reply, served, finish = known.usage, known.reply, known.model_served, known.finish_reason
             self._book(step, usage)  # paid for before this start, and part of the budget all the same
         else:
             message, usage = await self._ask(messages, config, kwargs, step)
@@ -380,8 +379,8 @@ class OptimizerModel:
     async def _vector(self, embeddings: Embeddings, text: str, key: str, step: int) -> list[float]:
         known = self._journal.calls.get(key)
         if known is not None:
-            usage = Usage.from_json(known.get("usage"))  # type: ignore[arg-type]  # journal data is JSON
-            vector: list[float] = json.loads(str(known["reply"]))
+            usage = known.usage
+            vector: list[float] = json.loads(known.reply)
             self._book(step, usage, role="embedding")
         elif self._embed is None:
             (vector,) = await embeddings.aembed_documents([text])

@@ -362,7 +362,7 @@ class Pruning:
                 step=child.step,
                 scope="spans",
                 edits=child.edits,
-                prompts=child.prompts.as_json(),
+                prompts=child.prompts,
             )
         )
 

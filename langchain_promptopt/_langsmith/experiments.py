@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from langsmith.utils import LangSmithConflictError
 
 from langchain_promptopt._langsmith.datasets import find_dataset
-from langchain_promptopt.events import shown_events
+from langchain_promptopt.events import Dated, EventTable, ScoredRow, Selected, dated, shown_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -74,10 +74,7 @@ def publish(
     found: dict[str, str] = {}
     told = summaries or {}
     for label, tried in winners(record, known).items():
-        rows = []
-        for e in _rows(known, tried.id):
-            if e["data"]["example_id"] in examples:
-                rows.append(e)
+        rows = [row for row in _rows(known, tried.id) if row.event.example_id in examples]
         if rows:
             experiment = _Experiment(service, record, label, tried, str(dataset.id), tuple(told.get(tried.id, ())))
             found[tried.id] = experiment.publish(rows, examples)
@@ -88,10 +85,9 @@ def publish(
 def winners(record: RunRecord, events: Sequence[Mapping[str, Any]]) -> dict[str, Tried]:
     """The candidates to publish, by label: "baseline", "step N" (the best of each step), "final"."""
     best, tried = [record.seed_id], record.candidates
-    for event in events:
-        kept = event["data"].get("kept") if event["type"] == "selected" else None
-        if kept and kept[0] in tried:
-            best.append(kept[0])
+    for selected in EventTable(events).all(Selected):
+        if selected.kept and selected.kept[0] in tried:
+            best.append(selected.kept[0])
     labels = {record.seed_id: "baseline"}
     for candidate in best:
         labels.setdefault(candidate, f"step {tried[candidate].step}")
@@ -100,13 +96,13 @@ def winners(record: RunRecord, events: Sequence[Mapping[str, Any]]) -> dict[str,
     return {label: tried[candidate] for candidate, label in labels.items()}
 
 
-def _rows(events: Sequence[Mapping[str, Any]], candidate: str) -> list[Mapping[str, Any]]:
-    """The newest result of each cell of a candidate: split, example and repeat."""
+def _rows(events: Sequence[Mapping[str, Any]], candidate: str) -> list[Dated[ScoredRow]]:
+    """The newest result of each cell of a candidate, by split, example and repeat."""
     cells = {}
-    for e in events:
-        if e["type"] == "scored" and e["data"]["candidate_id"] == candidate:
-            cells[(e["data"]["split"], e["data"]["example_id"], e["data"].get("repeat", 0))] = e
-    return [cells[key] for key in sorted(cells)]
+    for row in dated(events, ScoredRow):
+        if row.event.candidate_id == candidate:
+            cells[row.event.cell] = row
+    return [cells[cell] for cell in sorted(cells)]
 
 
 @dataclass(frozen=True)
@@ -130,16 +126,16 @@ class _Experiment:
         started = self.record.started
         return {
             "promptopt_run_id": self.record.run_id,
-            "promptopt_method": started["method"],
+            "promptopt_method": started.method,
             "promptopt_candidate_id": self.tried.id,
             "promptopt_parent_id": self.tried.parent_id or "",
             "promptopt_step": self.tried.step,
             "promptopt_role": self.label,
-            "dataset_version": (started.get("data") or {}).get("as_of"),
-            "models": dict(started.get("models") or {}),
+            "dataset_version": started.data.get("as_of"),
+            "models": dict(started.models),
         }
 
-    def publish(self, rows: Sequence[Mapping[str, Any]], examples: Mapping[str, Example]) -> str:
+    def publish(self, rows: Sequence[Dated[ScoredRow]], examples: Mapping[str, Example]) -> str:
         """Send project, runs and feedback, then close the project. A closed project is complete and is not sent."""
         what = f"publishing experiment {self.label!r}"
         existing = self.service.find(what, f"/sessions/{self.id}")
@@ -148,25 +144,25 @@ class _Experiment:
         if existing is None:
             self._create(what, rows)
         # Runs and feedback have ids of ours, so after a failure everything is sent again and nothing is stored twice.
-        runs = [self._run(event, examples) for event in rows]
+        runs = [self._run(row, examples) for row in rows]
         for at in range(0, len(runs), _AT_ONCE):
             self._send(what, "/runs/batch", {"post": runs[at : at + _AT_ONCE], "patch": []})
         feedback = []
-        for event, run in zip(rows, runs, strict=True):
-            feedback.extend(self._feedback(event, run))
+        for row, run in zip(rows, runs, strict=True):
+            feedback.extend(self._feedback(row.event, run))
         feedback += self._summed(rows)
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             for _ in pool.map(lambda body: self._send(what, "/feedback", body), feedback):
                 pass
-        self.service.ask(what, "PATCH", f"/sessions/{self.id}", json={"end_time": rows[-1]["time"]})
+        self.service.ask(what, "PATCH", f"/sessions/{self.id}", json={"end_time": rows[-1].time})
         return self.id
 
-    def _create(self, what: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        splits = sorted({e["data"]["split"] for e in rows})
+    def _create(self, what: str, rows: Sequence[Dated[ScoredRow]]) -> None:
+        splits = sorted({row.event.split for row in rows})
         body = {
             "id": self.id,
             "name": f"promptopt {self.record.run_id[:8]} {self.label} {self.tried.id[:8]}",
-            "start_time": min(e["time"] for e in rows),
+            "start_time": min(row.time for row in rows),
             "reference_dataset_id": self.dataset_id,
             "description": f"{self.label} of promptopt run {self.record.run_id}; from its journal, no model was called",
             "extra": {"metadata": {**self.metadata, "dataset_splits": splits}},
@@ -180,13 +176,11 @@ class _Experiment:
         except LangSmithConflictError:
             return
 
-    def _run(self, event: Mapping[str, Any], examples: Mapping[str, Example]) -> dict[str, Any]:
-        data, failure = event["data"], event["data"].get("failure")
-        end = datetime.fromisoformat(event["time"])
-        start = end - timedelta(seconds=(data.get("usage") or {}).get("seconds") or 0.0)
-        run_id = str(uuid5(UUID(self.id), f"{data['split']}/{data['example_id']}/{data.get('repeat', 0)}"))
-        output, usage = data.get("output"), data.get("usage") or {}
-        counted = {k: usage.get(k, 0) for k in ("input_tokens", "output_tokens")}
+    def _run(self, dated_row: Dated[ScoredRow], examples: Mapping[str, Example]) -> dict[str, Any]:
+        row, end = dated_row.event, datetime.fromisoformat(dated_row.time)
+        start = end - timedelta(seconds=row.usage.seconds)
+        run_id = str(uuid5(UUID(self.id), f"{row.split}/{row.example_id}/{row.repeat}"))
+        tokens = {"input_tokens": row.usage.input_tokens, "output_tokens": row.usage.output_tokens}
         return {
             "id": run_id,
             "trace_id": run_id,
@@ -195,26 +189,25 @@ class _Experiment:
             "run_type": "chain",
             "start_time": start.isoformat(),
             "end_time": end.isoformat(),
-            "inputs": dict(examples[data["example_id"]].inputs),
-            "outputs": output if isinstance(output, dict) else {"output": output},
-            "error": None if failure is None else f"{failure['kind']}: {failure['message']}",
+            "inputs": dict(examples[row.example_id].inputs),
+            "outputs": row.output if isinstance(row.output, dict) else {"output": row.output},
+            "error": None if row.failure is None else f"{row.failure.kind}: {row.failure.message}",
             "session_id": self.id,
-            "reference_example_id": data["example_id"],
+            "reference_example_id": row.example_id,
             "extra": {
                 "metadata": {
                     **self.metadata,
-                    "promptopt_split": data["split"],
-                    "promptopt_repeat": data.get("repeat", 0),
-                    "ls_model_name": data.get("model_served"),
-                    "usage_metadata": {**counted, "total_tokens": sum(counted.values())},
+                    "promptopt_split": row.split,
+                    "promptopt_repeat": row.repeat,
+                    "ls_model_name": row.model_served,
+                    "usage_metadata": {**tokens, "total_tokens": sum(tokens.values())},
                 }
             },
         }
 
-    def _feedback(self, event: Mapping[str, Any], run: Mapping[str, Any]) -> list[dict[str, Any]]:
-        data = event["data"]
+    def _feedback(self, row: ScoredRow, run: Mapping[str, Any]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for key, score in data["scores"].items():
+        for key, score in row.scores.items():
             found.append(
                 {
                     "id": str(uuid5(UUID(run["id"]), key)),
@@ -223,21 +216,21 @@ class _Experiment:
                     "session_id": self.id,
                     "key": key,
                     "score": score,
-                    "comment": data.get("comments", {}).get(key),
+                    "comment": row.comments.get(key),
                     "feedback_source": {"type": "model", "metadata": {"promptopt_run_id": self.record.run_id}},
                 }
             )
         return found
 
-    def _summed(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _summed(self, rows: Sequence[Dated[ScoredRow]]) -> list[dict[str, Any]]:
         """Feedback on the whole experiment: each metric's mean over each split, and the summary evaluators' results.
 
         Candidates are run on different splits, so only results of one split can be compared between experiments.
         """
         parts: dict[tuple[str, str], list[float]] = {}
-        for event in rows:
-            for key, score in event["data"]["scores"].items():
-                parts.setdefault((key, event["data"]["split"]), []).append(score)
+        for row in rows:
+            for key, score in row.event.scores.items():
+                parts.setdefault((key, row.event.split), []).append(score)
         means = [
             {
                 "metric": key,

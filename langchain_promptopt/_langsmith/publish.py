@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._langchain.conversion import build_template, from_prompt, to_prompt
 from langchain_promptopt._langsmith.hub import Address, Commit, PromptHub, manifest_of, template_in
 from langchain_promptopt.errors import ConflictError, PromptError, UsageError
-from langchain_promptopt.events import Moved, Pushed, RolledBack, Tagged
+from langchain_promptopt.events import Moved, Pushed, RolledBack, RunStarted, Tagged, dated
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.store import Journal, read_events
-from langchain_promptopt.types import Message, Prompt, PromptSet
+from langchain_promptopt.types import Prompt, PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -105,7 +105,7 @@ def push_recorded(
         ConflictError: The prompt was changed in LangSmith since the run began.
     """
     record = RunRecord.from_events(read_events(folder / _JOURNAL))
-    outcome = (record.finished or {}).get("outcome", "unfinished")
+    outcome = record.outcome or "unfinished"
     if outcome != "improved" and not force:
         msg = f"the gate did not pass (outcome {outcome!r}), so nothing proves these edits"
         raise UsageError(msg, where=f"run {record.run_id}", mend="Use --force to push them anyway.")
@@ -139,11 +139,10 @@ def push_once(
         ConflictError: The prompt was changed in LangSmith since the run began.
     """
     plain = name.partition(":")[0]
-    moves = [e["data"] for e in events if e["type"] in {"pushed", "rolled_back"}]
-    known = [m for m in moves if m["target"].partition(":")[0].startswith(plain)]
-    if known:
-        commit: str | None = known[-1]["commit"]
-        return commit
+    for move in reversed(dated(events, Moved)):
+        ours = move.event.target.partition(":")[0].startswith(plain)
+        if ours and isinstance(move.event, Pushed | RolledBack):
+            return move.event.commit
     return push(winner, name, tag=tag, hub=hub)
 
 
@@ -161,7 +160,7 @@ def rollback_recorded(folder: Path, *, hub: PromptHub | None = None) -> str:
         msg = "this run has no push to take back"
         raise UsageError(msg, where=f"run {folder.name}", mend="`promptopt show` lists what a run pushed.")
     hub = hub or PromptHub()
-    baseline = next(e["data"]["seed_candidate_id"] for e in read_events(folder / _JOURNAL))
+    baseline = dated(read_events(folder / _JOURNAL), RunStarted)[0].event.seed_candidate_id
     stands = ""
     for target, push in pushes.items():
         stands = _undo(hub, hub.address(target), push, folder.name)
@@ -235,12 +234,8 @@ def _texts(prompt: Prompt) -> list[tuple[str, str]]:
 
 
 def _prompts(record: RunRecord, candidate: str) -> PromptSet:
-    def prompt(data: Mapping[str, Any]) -> Prompt:
-        form = data["template_format"]
-        messages = (Message(m["role"], m["template"], m.get("template_format", form)) for m in data["messages"])
-        return Prompt(data["name"], tuple(messages), data.get("source", ""))
-
-    return PromptSet(tuple(prompt(p) for p in record.candidates[candidate].prompts))
+    """A candidate's prompts; nothing is bound in them, because a registry keeps no values of variables."""
+    return PromptSet(tuple(replace(p, partials=()) for p in record.candidates[candidate].prompts))
 
 
 def _message(run_id: str, test: Sequence[Mapping[str, Any]], edits: Sequence[Mapping[str, Any]]) -> str:
@@ -273,15 +268,15 @@ class _Push:
 def _standing(events: Iterable[Mapping[str, Any]]) -> dict[str, _Push]:
     """Pushes by target that no rollback has undone."""
     found: dict[str, _Push] = {}
-    for event in events:
-        data = event["data"]
-        target, _, tag = str(data.get("target", "")).partition(":")
-        if event["type"] == "pushed":
+    for line in dated(events, Moved):
+        move = line.event
+        target, _, tag = move.target.partition(":")
+        if isinstance(move, Pushed):
             kept = found.get(target)
-            found[target] = _Push(data["commit"], dict(kept.tags) if kept and kept.commit == data["commit"] else {})
-        elif event["type"] == "tagged" and target in found and found[target].commit == data["commit"]:
-            found[target].tags.setdefault(tag, data.get("previous"))
-        elif event["type"] == "rolled_back":
+            found[target] = _Push(move.commit or "", dict(kept.tags) if kept and kept.commit == move.commit else {})
+        elif isinstance(move, Tagged) and target in found and found[target].commit == move.commit:
+            found[target].tags.setdefault(tag, move.previous)
+        elif isinstance(move, RolledBack):
             found.pop(target, None)
     return found
 

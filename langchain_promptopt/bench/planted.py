@@ -21,6 +21,7 @@ from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt.bench.planted_optimizer import PlantedOptimizer
 from langchain_promptopt.bench.world import Playable, World, WorldExecutor, units_of
 from langchain_promptopt.errors import BudgetSpent
+from langchain_promptopt.events import Identified, Proposed, Rejected
 from langchain_promptopt.ports import DataSet
 from langchain_promptopt.recipe import Budget, Gate, Recipe
 from langchain_promptopt.types import Attempt, Candidate, PromptSet, Stop, Usage
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt.bench.world import WorldSettings
-    from langchain_promptopt.events import Event
+    from langchain_promptopt.events import Called, Event
     from langchain_promptopt.types import Cell, Outcome
 
 _DRAWS = 2000
@@ -127,11 +128,10 @@ def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | 
         prompts[a.candidate.id] = a.candidate.prompts
     hits = marks = found = there = 0
     for event in watch.identified:
-        data: Any = event
-        if data.candidate_id not in prompts or data.protocol == "joined":
+        if event.candidate_id not in prompts or event.protocol == "joined":
             continue
-        faults = faulty_ranges(world, prompts[data.candidate_id].document.text)
-        spans = [(s["start"], s["end"]) for s in data.spans if s["end"] > s["start"]]
+        faults = faulty_ranges(world, prompts[event.candidate_id].document.text)
+        spans = [(s["start"], s["end"]) for s in event.spans if s["end"] > s["start"]]
         marks += len(spans)
         hits += sum(any(a < d and c < b for c, d in faults) for a, b in spans)
         there += len(faults)
@@ -143,11 +143,11 @@ def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | 
 class Watch:
     """The record of a run kept in memory: what the tables need, and nothing to replay."""
 
-    calls: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    calls: Mapping[str, Called] = field(default_factory=dict)
     cells: Mapping[Cell, Outcome] = field(default_factory=dict)
     opened: Mapping[str, str] = field(default_factory=dict)
     voided: int = 0
-    identified: list[Event] = field(default_factory=list)
+    identified: list[Identified] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     proposed: int = 0
     best_at: list[tuple[int, str]] = field(default_factory=list)
@@ -157,12 +157,11 @@ class Watch:
 
     def append(self, event: Event) -> None:
         """Count or keep one event."""
-        kind = event.type
-        if kind == "identified":
+        if isinstance(event, Identified):
             self.identified.append(event)
-        elif kind == "rejected":
-            self.refused[event.rule] += 1  # type: ignore[attr-defined]  # a Rejected event
-        elif kind == "proposed":
+        elif isinstance(event, Rejected):
+            self.refused[event.rule] += 1
+        elif isinstance(event, Proposed):
             self.proposed += 1
 
     def flush(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,27 +24,17 @@ if TYPE_CHECKING:
 _UNDO = "applied.json"
 
 
-def prompt_of(data: Mapping[str, Any]) -> Prompt:
-    """A prompt as the journal carries it, as a value."""
-    from langchain_promptopt.types import Message, Prompt
-
-    found = []
-    for m in data["messages"]:
-        found.append(Message(m["role"], m["template"], m.get("template_format", data["template_format"])))
-    messages = tuple(found)
-    return Prompt(data["name"], messages, data.get("source", ""))
-
-
 def changed_prompts(record: RunRecord, numbers: Sequence[int]) -> list[tuple[Prompt, Prompt]]:
     """Old and new of every prompt that the edits `numbers` (from 1) touch."""
     from langchain_promptopt.types.edits import with_edits
 
-    old = record.candidates[record.seed_id].prompts
-    new = with_edits(old, [record.edits[n - 1].as_json() for n in numbers])
+    before = record.candidates[record.seed_id].prompts
+    after = with_edits(before, [record.edits[n - 1].as_edit() for n in numbers])
     found: list[tuple[Prompt, Prompt]] = []
-    for a, b in zip(old, new, strict=True):
-        if a != b:
-            found.append((prompt_of(a), prompt_of(b)))
+    for old, new in zip(before, after, strict=True):
+        if old != new:
+            # Nothing is bound in a file: there every variable is one that the chain has to fill.
+            found.append((replace(old, partials=()), replace(new, partials=())))
     return found
 
 
@@ -187,8 +178,8 @@ def _home(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> tuple[
 
 def _configured(old: Prompt, record: RunRecord, config: Config) -> tuple[Path, str] | None:
     """File and part that `task.prompt` names, as the run had it; other files with the same text are not looked at."""
-    recorded = record.started.get("config", {}).get("task", {})
-    for name in (recorded.get("prompt") or (None if recorded.get("chain") else config.task.prompt), old.source):
+    prompt, chain = record.started.setting("task", "prompt"), record.started.setting("task", "chain")
+    for name in (prompt or (None if chain else config.task.prompt), old.source):
         if name and (found := config.prompt_file(name)) is not None:
             return found
     return None
@@ -196,8 +187,7 @@ def _configured(old: Prompt, record: RunRecord, config: Config) -> tuple[Path, s
 
 def _module(record: RunRecord, config: Config) -> str:
     """The module of the chain that was optimized, where it was named."""
-    recorded = record.started.get("config", {}).get("task", {}).get("chain")
-    return str(config.task.chain or recorded or "").partition(":")[0]
+    return str(config.task.chain or record.started.setting("task", "chain") or "").partition(":")[0]
 
 
 @verb("promptopt diff latest --patch | git apply")
@@ -239,8 +229,8 @@ def diff(
 
 def _prompts(record: RunRecord) -> dict[str, Any]:
     return {
-        "old": record.candidates[record.seed_id].prompts,
-        "new": record.candidates[record.best_id].prompts,
+        "old": record.candidates[record.seed_id].prompts.as_json(),
+        "new": record.candidates[record.best_id].prompts.as_json(),
     }
 
 
@@ -367,13 +357,14 @@ def push(
 @with_settings("runs_dir")
 def rollback(*, given: Given, run: RunName) -> int:
     """Take back what a run pushed: the tag moves to the commit it pointed to before."""
+    from langchain_promptopt.events import RolledBack, dated
     from langchain_promptopt.pipeline import rollback_run
     from langchain_promptopt.store import read_events
     from langchain_promptopt.store.lines import find_run
 
     folder = find_run(given.load().runs_dir, run)
     commit = rollback_run(folder)
-    target = [e["data"]["target"] for e in read_events(folder / "journal.jsonl") if e["type"] == "rolled_back"][-1]
+    target = dated(read_events(folder / "journal.jsonl"), RolledBack)[-1].event.target
     told = f"rolled back: {target} points to {commit}" if commit else f"rolled back: {target} is removed"
     said({"run": run, "target": target, "commit": commit}, told, as_json=given.as_json)
     return 0

@@ -87,7 +87,7 @@ def _line(folder: Path) -> dict[str, Any]:
     return {
         "run_id": record.run_id,
         "started": events[0]["time"],
-        "method": record.started["method"],
+        "method": record.started.method,
         "outcome": record.outcome,
         "difference": record.metrics[0]["difference"] if record.metrics else None,
         "edits": len(record.edits),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from langchain_promptopt.events import Event, RunFinished
+
 _EVERY = 0.3
 """Seconds between two looks at the journal."""
 
@@ -34,44 +36,50 @@ def watch(*, given: Given, run: RunName = "latest") -> int:
 
     folder = find_run(given.load().runs_dir, run)
     if given.as_json:
-        ended = _last(folder, Streamed(_print_line).take)
-        code = int(ended.get("exit_code", 130))
-        _print_line({"outcome": ended.get("outcome", "interrupted"), "exit_code": code, "run_id": folder.name})
+        ended = _last(folder, Streamed(_print_line).on_event)
+        outcome, code = ("interrupted", 130) if ended is None else (ended.outcome, ended.exit_code)
+        _print_line({"outcome": outcome, "exit_code": code, "run_id": folder.name})
         return code
     with progress_shown(True) as watchers:  # noqa: FBT003 - the argument of `optimize`
-        ended = _last(folder, watchers[0].take)
-    if not ended:
+        ended = _last(folder, watchers[0].on_event)
+    if ended is None:
         note(f"run {folder.name} stopped before its end; go on with: promptopt resume {folder.name}")
         return 130
     _show(folder)
-    return int(ended["exit_code"])
+    return ended.exit_code
 
 
-def _last(folder: Path, take: Callable[[str, dict[str, Any]], None]) -> Mapping[str, Any]:
-    """Give every event to `take`; returns how the run ended, {} where no process works on it and it has not."""
-    ended: Mapping[str, Any] = {}
+def _last(folder: Path, take: Callable[[Event], None]) -> RunFinished | None:
+    """Give every event to `take`; returns how the run ended, None where no process works on it and it has not."""
+    from langchain_promptopt.events import Called, RunFinished, ScoredRow
+
+    ended = None
     for event in _followed(folder):
-        take(event["type"], event["data"])
-        if event["type"] == "run.finished":
-            ended = event["data"]
-        elif event["type"] in {"called", "scored"}:  # a run that was resumed
-            ended = {}
+        take(event)
+        if isinstance(event, RunFinished):
+            ended = event
+        elif isinstance(event, Called | ScoredRow):  # a run that was resumed
+            ended = None
     return ended
 
 
-def _followed(folder: Path) -> Iterator[Mapping[str, Any]]:
+def _followed(folder: Path) -> Iterator[Event]:
     """Events of the journal, until no process works on the run any more."""
+    from langchain_promptopt.events import event_of
     from langchain_promptopt.store.journal import is_worked_on
     from langchain_promptopt.store.lines import Tail
 
     tail = Tail(folder / JOURNAL)
     while True:
         going = is_worked_on(folder)  # asked before reading, so that nothing written meanwhile is missed
-        events = tail.more()
-        yield from events
+        lines = tail.more()
+        for line in lines:
+            event = event_of(line)
+            if event is not None:
+                yield event
         if not going:
             return
-        if not events:
+        if not lines:
             time.sleep(_EVERY)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from langchain_promptopt._runtime.redact import message_of, redact
 from langchain_promptopt.errors import Interrupted, PromptOptError, exit_code_of
+from langchain_promptopt.events import Applied
 from langchain_promptopt.report.wording import void_sentence
 
 if TYPE_CHECKING:
@@ -89,25 +90,24 @@ def _plain(value: Any) -> Any:
 
 def of_record(record: RunRecord) -> Answer:
     """The answer about a recorded run; `outcome` is None while it has not ended."""
-    finished = record.finished or {}
+    finished = record.finished
     # What was seen of a void test is not shown, only that it was void and why.
-    detail = (record.tested or {}).get("detail", {})
     void = [void_sentence(record.reason, record.run_id)] if record.void and record.reason else []
     return Answer(
         outcome=record.outcome,
-        exit_code=finished.get("exit_code"),
+        exit_code=None if finished is None else finished.exit_code,
         run_id=record.run_id,
         replayed=record.replayed,
-        prompts=record.candidates[record.best_id].prompts,
+        prompts=record.candidates[record.best_id].prompts.as_json(),
         test=table(record.metrics),
         edits=[e.as_json() for e in record.edits],
-        usage=finished.get("usage", {}),
+        usage={} if finished is None else finished.usage,
         health=record.health.as_json(),
-        warnings=[*void, *detail.get("warnings", ())],
-        applied=any(move["type"] == "applied" for move in record.moves),
+        warnings=[*void, *(() if record.tested is None else record.tested.warnings)],
+        applied=any(isinstance(move.event, Applied) for move in record.moves),
         stopped=record.stopped.as_json() if record.stopped else None,
         reason=asdict(record.reason) if record.reason else None,
-        error=finished.get("error"),
+        error=None if finished is None else finished.error,
     )
 
 

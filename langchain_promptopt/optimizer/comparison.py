@@ -190,7 +190,7 @@ def _spent(evaluations: Evaluations, candidate: Candidate) -> dict[str, Any]:
 
 def _shown(old: PromptSet, rival: Candidate) -> Proposed:
     """The other side as the record shows it: as edits where the messages correspond, else as a text of its own."""
-    found = differences(old.as_json(), rival.prompts.as_json(), rival.id)
+    found = differences(old, rival.prompts, rival.id)
     edits = tuple(e.as_edit() for e in found)
     alike = old.apply(edits).id == rival.prompts.id
     return Proposed(
@@ -199,7 +199,7 @@ def _shown(old: PromptSet, rival: Candidate) -> Proposed:
         step=0,
         scope="global",
         edits=edits if alike else (),
-        prompts=rival.prompts.as_json(),
+        prompts=rival.prompts,
     )
 
 
@@ -220,7 +220,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, rep
         outcome=outcome,
         exit_code=EXIT[outcome],
         test=table_of(verdict),
-        edits=differences(plan.baseline.prompts.as_json(), rival.prompts.as_json(), rival.id),
+        edits=differences(plan.baseline.prompts, rival.prompts, rival.id),
         best=rival.prompts,
         baseline=plan.baseline.prompts,
         usage=ended.usage,

@@ -668,7 +668,7 @@ def _started(
             "searched": _searched(data),
         },
         seed_candidate_id=prompts.id,
-        prompts=prompts.as_json(),
+        prompts=prompts,
         config=dict(settings.config_json),
         decides=hashes,
     )

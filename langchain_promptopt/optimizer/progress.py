@@ -15,18 +15,20 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import PromptOptError
+from langchain_promptopt.events import Called, Evaluated, Incident, RunStarted, ScoredRow, Selected, Tested
 from langchain_promptopt.report.privacy import visible
 from langchain_promptopt.report.record import simulated_roles
 from langchain_promptopt.report.wording import money, number, points, signed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from langchain_core.runnables import RunnableConfig
     from rich.text import Text
 
     from langchain_promptopt._engine.context import Emitter
     from langchain_promptopt.events import Event
+    from langchain_promptopt.types import Usage
 
 
 @dataclass(frozen=True)
@@ -56,27 +58,27 @@ class Expected:
         return done / max(1, self.search + self.test)
 
 
-def expected_of(started: Mapping[str, Any]) -> Expected | None:
+def expected_of(started: RunStarted) -> Expected | None:
     """What is to be expected of a run; None for a comparison, or a method whose strategies are not ours."""
     from langchain_promptopt.strategies.cost import Sizes, estimate_calls, shape_of
     from langchain_promptopt.strategies.registry import load
 
-    if "optimizer" not in started.get("models", {}):
+    if "optimizer" not in started.models:
         return None
-    rows = started["data"].get("splits", {})
+    rows = started.data.get("splits") or {}
     sizes = Sizes(
         train=rows.get("train", 0),
         dev=rows.get("dev", 0),
         val=rows.get("val", 0),
         test=rows.get("test", 0),
-        repeats=started.get("gate", {}).get("repeats") or 1,
+        repeats=started.gate.get("repeats") or 1,
     )
     try:
-        shape = shape_of(load(started["recipe"]), sizes)
+        shape = shape_of(load(started.recipe), sizes)
     except PromptOptError:
         return None
     likely = estimate_calls(shape).likely
-    limit = (started.get("config", {}).get("budget") or {}).get("search_calls")
+    limit = started.setting("budget", "search_calls")
     search = likely.search if limit is None else min(limit, likely.search)
     return Expected(search, likely.evaluations["test"], shape.steps, shape.races)
 
@@ -112,18 +114,26 @@ class Tally:
     told: set[tuple[str, str]] = field(default_factory=set)
     """Incidents that were said once."""
 
-    def take(self, kind: str, data: dict[str, Any]) -> str | None:
+    def take(self, event: Event) -> str | None:
         """Count one event; returns a line worth saying, if it is."""
-        handlers: dict[str, Callable[[dict[str, Any]], str | None]] = {
-            "run.started": self._run_started,
-            "scored": self._scored,
-            "called": self._called,
-            "evaluated": self._evaluated,
-            "selected": self._selected,
-            "incident": self._incident,
-            "tested": self._tested,
-        }
-        return handlers[kind](data) if kind in handlers else None
+        match event:
+            case RunStarted():
+                return self._begin(event)
+            case ScoredRow():
+                self._count_row(event)
+            case Called():
+                self._count_call(event)
+            case Evaluated():
+                return self._compare(event)
+            case Selected():
+                return self._end_step(event)
+            case Incident():
+                return self._report(event)
+            case Tested():
+                return f"test decided: {event.verdict.replace('_', ' ')}"
+            case _:
+                pass
+        return None
 
     def line(self) -> str:
         """The state in one line."""
@@ -153,70 +163,68 @@ class Tally:
     def _cost(self) -> str:
         return "cost unknown" if self.usd is None else money(self.usd)
 
-    def _run_started(self, data: dict[str, Any]) -> str:
-        self.seed_id = data["seed_candidate_id"]
-        self.free = simulated_roles(data)
-        self.expected = expected_of(data)
+    def _begin(self, started: RunStarted) -> str:
+        self.seed_id = started.seed_candidate_id
+        self.free = simulated_roles(started)
+        self.expected = expected_of(started)
         self.races = self.expected is not None and self.expected.races
-        gate, names = data.get("gate") or {}, [e["name"] for e in data.get("evaluators", ())]
-        primary = gate.get("primary") or next(iter(names), "")
-        self.weights = dict(gate.get("weights") or {}) or {primary: 1.0}
-        splits = ", ".join(f"{name} {n}" for name, n in data["data"].get("splits", {}).items())
-        return f"run {data['run_id']}: {data['method']} on {data['data'].get('source', '?')} ({splits})"
+        primary = started.gate.get("primary") or next(iter(started.evaluator_names), "")
+        self.weights = dict(started.gate.get("weights") or {}) or {primary: 1.0}
+        splits = ", ".join(f"{name} {n}" for name, n in (started.data.get("splits") or {}).items())
+        return f"run {started.run_id}: {started.method} on {started.data.get('source', '?')} ({splits})"
 
-    def _spend(self, role: str, usage: dict[str, Any]) -> None:
-        self.calls += usage.get("calls", 0)
-        usd = 0.0 if role in self.free else usage.get("usd")
+    def _spend(self, role: str, usage: Usage) -> None:
+        self.calls += usage.calls
+        usd = 0.0 if role in self.free else usage.usd
         self.usd = None if usd is None or self.usd is None else self.usd + usd
 
-    def _scored(self, data: dict[str, Any]) -> str | None:
-        if not data.get("cached"):
-            self._spend("task", data.get("usage") or {"usd": 0})
-            if data["split"] == "test":
+    def _count_row(self, row: ScoredRow) -> None:
+        if not row.cached:
+            self._spend("task", row.usage)
+            if row.split == "test":
                 self.tested += 1
             else:
                 self.searched += 1
-        if data["split"] == "test":
+        if row.split == "test":
             self.phase = "test"
-        elif self.races and data["split"] == "dev" and data.get("scores"):
-            scores, total = data["scores"], sum(self.weights.values())
-            value = sum(weight * scores.get(name, 0.0) for name, weight in self.weights.items()) / total
-            self.rows.setdefault(data["candidate_id"], {})[data["example_id"]] = value
-        return None
+        elif self.races and row.split == "dev" and row.scores:
+            total = sum(self.weights.values())
+            value = sum(weight * row.scores.get(name, 0.0) for name, weight in self.weights.items()) / total
+            self.rows.setdefault(row.candidate_id, {})[row.example_id] = value
 
-    def _called(self, data: dict[str, Any]) -> str | None:
-        self._spend(data["role"], data.get("usage") or {"usd": 0})
-        self.step = max(self.step, data.get("step", 0))
+    def _count_call(self, call: Called) -> None:
+        self._spend(call.role, call.usage)
+        self.step = max(self.step, call.step)
         self.phase = self._step(self.step) if self.step else self.phase
-        return None
 
     def _step(self, step: int) -> str:
         return f"step {step}" if self.expected is None else f"step {step} of {self.expected.steps}"
 
-    def _evaluated(self, data: dict[str, Any]) -> str | None:
-        if data["split"] != "dev":
+    def _compare(self, mean: Evaluated) -> str | None:
+        """A candidate beside the baseline and the best so far."""
+        if mean.split != "dev":
             return None
-        score, n, candidate = data["score"], data["n"], data["candidate_id"]
+        score, candidate = mean.score, mean.candidate_id
         if candidate == self.seed_id:
             first = self.base is None
             self.base = score
             self.best = score if self.best is None else max(self.best, score)
-            return f"baseline {points(score)} on {n} search examples" if first else None
+            return f"baseline {points(score)} on {mean.n} search examples" if first else None
         if not self.races and (self.best is None or score > self.best):
             self.best = score
             return f"new best {points(score)} (candidate {candidate[:8]})"
         return None
 
-    def _selected(self, data: dict[str, Any]) -> str:
-        self.step = max(self.step, data["step"])
+    def _end_step(self, selected: Selected) -> str:
+        self.step = max(self.step, selected.step)
         if self.races:
             # Each candidate has seen other rows, so absolute scores cannot be compared: only gains on common rows.
             gains = []
-            for candidate in data.get("kept", ()):
+            for candidate in selected.kept:
                 if candidate != self.seed_id:
                     gains.append(self._gain(candidate))
             self.lead = max((gain for gain in gains if gain is not None), default=None)
-        line = f"step {data['step']} done: {self.line().partition('  ')[2]}"
+        line = f"step {selected.step} done: {self.line().partition('  ')[2]}"
         more = self.expected is None or self.step < self.expected.steps
         self.phase = self._step(self.step + 1) if more else "choosing"
         return line
@@ -227,22 +235,19 @@ class Tally:
         common = own.keys() & base.keys()
         return (sum(own[e] - base[e] for e in common) / len(common), len(common)) if common else None
 
-    def _incident(self, data: dict[str, Any]) -> str | None:
+    def _report(self, incident: Incident) -> str | None:
         """What went wrong outside the method, once for each kind; steps of the method are in the report."""
-        if data["role"] == "method":
+        if incident.role == "method":
             return None
-        again = bool(data["retryable"] and re.search(r"\btr(y|ied|ying)\b", data["action"]))
+        again = bool(incident.retryable and re.search(r"\btr(y|ied|ying)\b", incident.action))
         self.retries += again
-        key = (data["role"], data["kind"])
+        key = (incident.role, incident.kind)
         if key in self.told:
             return None
         self.told.add(key)
-        detail = f" ({data['detail']})" if data.get("detail") else ""
-        action = "trying again; retries are counted" if again else data["action"]
-        return f"{data['role']}: {data['kind'].replace('_', ' ')}; {action}{detail}"
-
-    def _tested(self, data: dict[str, Any]) -> str:
-        return f"test decided: {data['verdict'].replace('_', ' ')}"
+        detail = f" ({incident.detail})" if incident.detail else ""
+        action = "trying again; retries are counted" if again else incident.action
+        return f"{incident.role}: {incident.kind.replace('_', ' ')}; {action}{detail}"
 
 
 class Watcher:
@@ -264,11 +269,7 @@ class Watcher:
 
     def on_event(self, event: Event) -> None:
         """Take one event."""
-        self.take(event.type, event.as_json())
-
-    def take(self, kind: str, data: dict[str, Any]) -> None:
-        """Take one event, as a journal has it."""
-        line = self._tally.take(kind, data)
+        line = self._tally.take(event)
         if line is not None:
             self._say(visible(line))
         if self._show is not None:
@@ -402,11 +403,7 @@ class Streamed:
 
     def on_event(self, event: Event) -> None:
         """Take one event."""
-        self.take(event.type, event.as_json())
-
-    def take(self, kind: str, data: dict[str, Any]) -> None:
-        """Take one event, as a journal has it."""
-        line = self._tally.take(kind, data)
+        line = self._tally.take(event)
         share = self._tally.share
         now = self._tally.phase, None if share is None else int(100 * share)
         if line is not None or now != self._sent:

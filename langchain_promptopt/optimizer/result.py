@@ -152,9 +152,10 @@ class Result:
     @property
     def health(self) -> Health:
         """Refusals by rule, obedience of the optimizer model, rows whose label is in doubt: read from the record."""
+        from langchain_promptopt.events import EventTable
         from langchain_promptopt.report.record import health_of
 
-        return health_of(self.events())
+        return health_of(EventTable(self.events()))
 
     def select(self, keep: Sequence[int]) -> Result:
         """Only these edits, judged again on the search rows; the gate is not passed by a part of the edits.

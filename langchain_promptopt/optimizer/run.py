@@ -32,7 +32,7 @@ from langchain_promptopt._runtime.ledger import Spending
 from langchain_promptopt._runtime.stopping import Cancel, cancel_on_signals, grace
 from langchain_promptopt.errors import BudgetSpent, ConfigError, ConflictError, Interrupted, PromptOptError, ResumeError
 from langchain_promptopt.evaluators import Call, EvaluatorFailed
-from langchain_promptopt.events import Applied, Proposed, RunFinished, shown_events
+from langchain_promptopt.events import Applied, EventTable, Proposed, RunFinished, RunStarted, ScoredRow, shown_events
 from langchain_promptopt.optimizer.answer import error_json
 from langchain_promptopt.optimizer.costs import estimate_of, probes_of, refuse_unknown_models
 from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan, reopened, warn_of_earlier_looks
@@ -110,9 +110,9 @@ async def summaries_of(
     """
     wanted = set(candidates)
     rows: dict[tuple[str, str], list[Call]] = {}
-    for data in latest_cells(shown_events(events)):
-        if data["candidate_id"] in wanted and data["example_id"] in examples:
-            rows.setdefault((data["candidate_id"], data["split"]), []).append(_call(data, examples))
+    for row in latest_cells(EventTable(shown_events(events)).all(ScoredRow)):
+        if row.candidate_id in wanted and row.example_id in examples:
+            rows.setdefault((row.candidate_id, row.split), []).append(_call(row, examples))
     told: dict[str, list[dict[str, Any]]] = {}
     for (candidate, split), calls in sorted(rows.items()):
         for evaluator in evaluators:
@@ -132,10 +132,10 @@ def examples_of(plan: Plan) -> dict[str, Example]:
     return found
 
 
-def _call(data: Mapping[str, Any], examples: Mapping[str, Example]) -> Call:
-    call = Call.of(examples[data["example_id"]], data.get("output"))
-    if failure := data.get("failure"):
-        call.run.error = f"{failure['kind']}: {failure['message']}"
+def _call(row: ScoredRow, examples: Mapping[str, Example]) -> Call:
+    call = Call.of(examples[row.example_id], row.output)
+    if row.failure is not None:
+        call.run.error = f"{row.failure.kind}: {row.failure.message}"
     return call
 
 
@@ -410,7 +410,7 @@ def _changed(plan: Plan, wanted: str) -> ResumeError:
     """What decides a result and is not as the run to go on with has recorded it."""
     folder = plan.settings.runs_dir
     first = None if folder is None else next(iter(read_events(RunFolder(folder, wanted).journal)), None)
-    known = {} if first is None or first["type"] != "run.started" else first["data"]
+    known = {} if first is None or first["type"] != RunStarted.type else first["data"]
     msg = f"what decides the result has changed, so this is run {plan.run_id}, not {wanted}"
     if known and not known.get("decides"):
         msg = "the run was recorded by an earlier version, whose run ids did not contain the code of the chain"
@@ -639,7 +639,7 @@ def _proposed(part: Candidate) -> Proposed:
         step=0,
         scope="spans",
         edits=part.edits,
-        prompts=part.prompts.as_json(),
+        prompts=part.prompts,
     )
 
 

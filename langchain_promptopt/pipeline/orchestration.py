@@ -21,6 +21,7 @@ from langchain_promptopt._imports import importing_from
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.errors import ConfigError, PromptOptError
+from langchain_promptopt.events import RunStarted
 from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.session import jobs_from_json, jobs_json, outcomes_from_json, outcomes_json
 from langchain_promptopt.optimizer.wiring import assemble
@@ -132,8 +133,8 @@ class Shards:
 
     def on_event(self, event: Event) -> None:
         """Learn which run the cells belong to."""
-        if event.type == "run.started":
-            self._run_id = event.as_json()["run_id"]
+        if isinstance(event, RunStarted):
+            self._run_id = event.run_id
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
         """Submit all shards at once and report their outcomes in order."""

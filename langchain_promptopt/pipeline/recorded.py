@@ -11,6 +11,7 @@ from langchain_promptopt._imports import import_object
 from langchain_promptopt._runtime.redact import public_url
 from langchain_promptopt.config import config_from_dict, with_values
 from langchain_promptopt.errors import ConfigError, PromptOptError, ResumeError, UsageError
+from langchain_promptopt.events import RunStarted, event_of
 from langchain_promptopt.gate import OPENINGS_FILE, Openings
 from langchain_promptopt.optimizer.plan import redacted
 from langchain_promptopt.report.record import RunRecord
@@ -49,14 +50,14 @@ def _public(value: Any) -> Any:
     return public_url(value) if isinstance(value, str) else value
 
 
-def started(folder: Path) -> Mapping[str, Any]:
-    """Data of the run's `run.started`. Raises ResumeError where the journal does not begin with it."""
+def started(folder: Path) -> RunStarted:
+    """The run's `run.started`. Raises ResumeError where the journal does not begin with it."""
     first = next(islice(read_events(folder / JOURNAL), 1), None)
-    if first is None or first["type"] != "run.started":
+    event = None if first is None else event_of(first)
+    if not isinstance(event, RunStarted):
         msg = "the journal does not begin with run.started"
         raise ResumeError(msg, where=str(folder), mend="Nothing was paid for; start the run again.")
-    data: Mapping[str, Any] = first["data"]
-    return data
+    return event
 
 
 def recorded_config(config: Config, folder: Path) -> Config:
@@ -65,7 +66,7 @@ def recorded_config(config: Config, folder: Path) -> Config:
     Where that names no task the run was started from a configuration without a file: then it is the
     recorded one, under the budget and output of the present one.
     """
-    known = dict(started(folder).get("config") or {})
+    known = dict(started(folder).config)
     flags = {}
     for key, value in known.pop(_FLAGS, {}).items():
         if key not in config.flags:
@@ -81,7 +82,7 @@ def recorded_config(config: Config, folder: Path) -> Config:
 
 def recorded_version(config: Config, folder: Path) -> str | None:
     """The dataset version a run is bound to: its own, where LangSmith gave one, else what the configuration says."""
-    version = str((started(folder).get("data") or {}).get("as_of") or "")
+    version = str(started(folder).data.get("as_of") or "")
     return config.data.as_of if version.startswith("sha256:") or not version else version
 
 
@@ -95,14 +96,11 @@ def past_edits(config: Config) -> tuple[PastEdit, ...]:
     if name is None:
         return ()
     record = _record(_latest_ended(config.runs_dir) if name == "latest" else find_run(config.runs_dir, name))
-    texts = {}
-    for p in record.started["prompts"]:
-        for i, m in enumerate(p["messages"]):
-            texts[(p["name"], i)] = m["template"]
-    searched = frozenset((record.started.get("data") or {}).get("searched") or ())
+    baseline = record.started.prompts
+    searched = frozenset(record.started.data.get("searched") or ())
     found: list[PastEdit] = []
     for e in record.edits:
-        found.append(PastEdit(e.as_edit(), texts[e.prompt, e.message], searched))
+        found.append(PastEdit(e.as_edit(), baseline[e.prompt].messages[e.message].template, searched))
     return tuple(found)
 
 
@@ -135,14 +133,14 @@ def redact_of(config: Config) -> Redact | None:
     return redact
 
 
-def redacting(config: Config, started: Mapping[str, Any]) -> Config:
+def redacting(config: Config, started: RunStarted) -> Config:
     """The present configuration with the function that the run had hidden texts with, where it names none itself.
 
     Raises ConfigError where that was a function of a program, which no configuration can name.
     """
-    if config.optimize.redact is not None or "redact" not in (started.get("decides") or {}):
+    if config.optimize.redact is not None or "redact" not in started.decides:
         return config
-    named = (started.get("config", {}).get("optimize") or {}).get("redact")
+    named = started.setting("optimize", "redact")
     if named is None:
         msg = "this run had texts of its rows hidden by a function of a program (redact=)"
         mend = 'Name the function to see the others: --redact module:function, or [optimize] redact = "...".'
@@ -153,7 +151,7 @@ def redacting(config: Config, started: Mapping[str, Any]) -> Config:
 _ASK = "Name them with --data to see their texts."
 
 
-def recalled(config: Config, started: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]] | None, str]:
+def recalled(config: Config, started: RunStarted) -> tuple[dict[str, dict[str, Any]] | None, str]:
     """The rows of a run by example id, or None and why there are none.
 
     Only what lies here is read, never a service, and only rows that are exactly those of the run are shown.
@@ -162,21 +160,20 @@ def recalled(config: Config, started: Mapping[str, Any]) -> tuple[dict[str, dict
         config: Says where relative paths start.
         started: The run's `run.started`.
     """
-    wanted = started["data"].get("as_of")
-    recorded = started.get("config", {}).get("data") or {}
-    use = RowUse.from_json(started["data"])
+    source = started.setting("data", "source")
+    use = RowUse.from_json(started.data)
     try:
         redact = redact_of(redacting(config, started))
-        if recorded.get("source"):
-            found = _local(config_from_dict({"data": recorded}, root=config.root), use)
+        if source:
+            found = _local(config_from_dict({"data": started.config["data"]}, root=config.root), use)
         else:
-            found = _demo(use) if started["data"].get("source") == "rows in memory" else None
+            found = _demo(use) if started.data.get("source") == "rows in memory" else None
     except PromptOptError as error:
         return None, f"the rows cannot be read again: {error} {_ASK}"
     if found is None:
-        return None, f"the record holds no row texts ({started['data'].get('source', 'unknown source')}). {_ASK}"
-    if found.as_of != wanted:
-        where = recorded.get("source") or "in memory"
+        return None, f"the record holds no row texts ({started.data.get('source', 'unknown source')}). {_ASK}"
+    if found.as_of != started.data.get("as_of"):
+        where = source or "in memory"
         return None, f"the rows ({where}) are not those of the run any more, so their texts are left out. {_ASK}"
     return examples_of(redacted(found, redact)), ""
 

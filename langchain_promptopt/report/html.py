@@ -112,8 +112,8 @@ def render_html(record: RunRecord) -> str:
         status_words=dict(_STATUSES),
         tones=_TONES,
         w=wording,
-        gate=gate_words(record.started["gate"], tuple(e["name"] for e in record.started["evaluators"])),
-        data=data_words(record.started["data"]),
+        gate=gate_words(record.started.gate, record.started.evaluator_names),
+        data=data_words(record.started.data),
     )
 
 

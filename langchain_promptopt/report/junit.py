@@ -51,8 +51,8 @@ _NUMBERS = ("baseline", "best", "difference", "p_value", "alpha", "opening", "n"
 def _properties(record: RunRecord) -> dict[str, Any]:
     out: dict[str, Any] = {
         "run_id": record.run_id,
-        "method": record.started["method"],
-        "seed": record.started["seed"],
+        "method": record.started.method,
+        "seed": record.started.seed,
         "outcome": record.outcome or "unfinished",
         "replayed": "true" if record.replayed else "false",
         "edits": len(record.edits),

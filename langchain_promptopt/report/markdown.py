@@ -129,7 +129,7 @@ def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
         if split == "test" or "test" not in record.rows:
             blocks += [*_worse(rows, room, show_rows=show_rows), _better(rows, room, show_rows=show_rows)]
     blocks += [*_edits(record, room), _changes(record), _health(record), _commands(record)]
-    run, method = code(record.run_id), code(record.started["method"])
+    run, method = code(record.run_id), code(record.started.method)
     blocks.append(f"<sub>run {run}, method {method}; all of it: `promptopt report {_word(record.run_id)}`</sub>")
     return blocks
 

@@ -13,7 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._text.words import count_words, words_changed
 from langchain_promptopt.errors import DataError
-from langchain_promptopt.events import shown_events
+from langchain_promptopt.events import (
+    Called,
+    Dated,
+    Evaluated,
+    EventTable,
+    FeedbackGiven,
+    Identified,
+    Incident,
+    Moved,
+    Proposed,
+    Reason,
+    Recalled,
+    Rejected,
+    Retrieved,
+    RunFinished,
+    RunStarted,
+    ScoredRow,
+    Selected,
+    Tested,
+    dated,
+    journal_edits,
+    rebuild,
+    shown_events,
+)
 from langchain_promptopt.report.rows import (
     CallCost,
     Place,
@@ -25,11 +48,12 @@ from langchain_promptopt.report.rows import (
     paired_rows,
     place_of,
 )
-from langchain_promptopt.types import Stop
-from langchain_promptopt.types.edits import FinalEdit, journal_edits, rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from langchain_promptopt.types import Edit, PromptSet, Stop, Usage
+    from langchain_promptopt.types.edits import FinalEdit
 
 
 @dataclass(frozen=True)
@@ -40,8 +64,8 @@ class Tried:
     parent_id: str | None
     step: int
     scope: str
-    edits: tuple[Mapping[str, Any], ...]
-    prompts: Sequence[Mapping[str, Any]]
+    edits: tuple[Edit, ...]
+    prompts: PromptSet
     score: float | None = None
     n: int = 0
     dropped_why: str = ""
@@ -161,38 +185,33 @@ class Health:
         return asdict(self)
 
 
-def health_of(events: Iterable[Mapping[str, Any]]) -> Health:
+def health_of(events: EventTable) -> Health:
     """The health of a run, finished or not."""
-    by_type: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for event in events:
-        by_type[event["type"]].append(event["data"])
-    refused = Counter(d["rule"] for d in by_type["rejected"])
-    proposals = len(by_type["proposed"]) + refused.total()
-    leaks = [d["leak"] for d in by_type["proposed"] if d.get("leak") is not None]
-    keys = []
-    for d in by_type["called"]:
-        if d.get("role", "optimizer") == "optimizer":
-            keys.append(d["key"])
-    said = [(d["text"], tuple(d["example_ids"])) for d in by_type["feedback"]]
+    refused = Counter(r.rule for r in events.all(Rejected))
+    proposed = events.all(Proposed)
+    proposals = len(proposed) + refused.total()
+    leaks = [p.leak for p in proposed if p.leak is not None]
+    keys = [call.key for call in events.all(Called) if call.role in {"optimizer", ""}]
+    said = events.all(FeedbackGiven)
     objections = _objections(said)
-    methods = [d["kind"] for d in by_type["incident"] if d["role"] == "method"]
+    signatures = [i.kind for i in events.all(Incident) if i.role == "method"]
     return Health(
         proposals=proposals,
         rules=tuple(RuleRate(rule, n, n / proposals) for rule, n in refused.most_common()),
         leak=sum(leaks) / len(leaks) if leaks else None,
-        tag_validity=_tag_validity(keys, by_type["identified"]),
+        tag_validity=_tag_validity(keys, events.all(Identified)),
         no_ops=sum(refused[r] for r in _NOTHING_NEW) / proposals if proposals else None,
         second_tries=sum(_SECOND_TRY.search(k) is not None for k in keys),
         calls=len(keys),
-        suspects=_suspects(by_type, objections),
-        objections=sum(len(_objecting(text)) for text, _ in said),
-        signatures=tuple(dict.fromkeys(methods)),
+        suspects=_suspects(events, objections),
+        objections=sum(len(_objecting(feedback.text)) for feedback in said),
+        signatures=tuple(dict.fromkeys(signatures)),
     )
 
 
-def _tag_validity(keys: Sequence[str], identified: Sequence[Mapping[str, Any]]) -> float | None:
+def _tag_validity(keys: Sequence[str], identified: Sequence[Identified]) -> float | None:
     asked = sum(_MARKING.search(k) is not None for k in keys)
-    lawful = sum(d["protocol"] in _BY_MODEL and bool(d["spans"]) for d in identified)
+    lawful = sum(i.protocol in _BY_MODEL and bool(i.spans) for i in identified)
     return min(1.0, lawful / asked) if asked else None
 
 
@@ -200,30 +219,30 @@ def _objecting(text: str) -> list[str]:
     return [s for s in _SENTENCE.findall(text) if _OBJECTION.search(s)]
 
 
-def _objections(said: Sequence[tuple[str, tuple[str, ...]]]) -> Counter[str]:
+def _objections(said: Sequence[FeedbackGiven]) -> Counter[str]:
     """Objections by row: the rows a sentence names, else all rows the feedback is about."""
-    out: Counter[str] = Counter()
-    for text, ids in said:
-        for sentence in _objecting(text):
+    found: Counter[str] = Counter()
+    for feedback in said:
+        for sentence in _objecting(feedback.text):
             named = []
-            for i in ids:
+            for i in feedback.example_ids:
                 if re.search(rf"(?<!\w){re.escape(i)}(?!\w)", sentence):
                     named.append(i)
-            out.update(named or ids)
-    return out
+            found.update(named or feedback.example_ids)
+    return found
 
 
-def _suspects(by_type: Mapping[str, list[Mapping[str, Any]]], objections: Counter[str]) -> tuple[SuspectRow, ...]:
+def _suspects(events: EventTable, objections: Counter[str]) -> tuple[SuspectRow, ...]:
     """Search rows that three candidates or more were tried on and none got anything right, or that were objected to."""
-    started = by_type["run.started"]
-    if not started:
+    started = events.first(RunStarted)
+    if started is None:
         return ()
-    scorer = Scorer.of(started[0])
+    scorer = Scorer.of(started)
     scores: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    for data in by_type["scored"]:
-        value = cell_score(data, scorer) if data["split"] in {"train", "dev"} else None
+    for row in events.all(ScoredRow):
+        value = cell_score(row, scorer) if row.split in {"train", "dev"} else None
         if value is not None:
-            scores[data["split"], data["example_id"]][data["candidate_id"]] = value
+            scores[row.split, row.example_id][row.candidate_id] = value
     out = []
     for (split, example_id), by_candidate in sorted(scores.items()):
         failed, n = sum(v <= 0.0 for v in by_candidate.values()), len(by_candidate)
@@ -268,26 +287,18 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Reason:
-    """Why the gate decided as it did: a kind, "" where an old journal has none, and a text for people."""
-
-    kind: str
-    detail: str
-
-
-@dataclass(frozen=True)
 class RunRecord:
     """A run, finished or not. Make it with `from_events`."""
 
-    started: Mapping[str, Any]
+    started: RunStarted
     candidates: Mapping[str, Tried]
-    cells: Sequence[Mapping[str, Any]]
+    cells: Sequence[ScoredRow]
     rejections: tuple[RuleCount, ...]
-    incidents: tuple[Mapping[str, Any], ...]
+    incidents: tuple[Incident, ...]
     usage: tuple[RoleUsage, ...]
-    tested: Mapping[str, Any] | None
-    finished: Mapping[str, Any] | None
-    moves: tuple[Mapping[str, Any], ...]
+    tested: Tested | None
+    finished: RunFinished | None
+    moves: tuple[Dated[Moved], ...]
     best_id: str
     edits: tuple[FinalEdit, ...]
     examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -296,8 +307,8 @@ class RunRecord:
     """Candidates whose recorded text is not what parent and edits make."""
     leads: Mapping[int, str] = field(default_factory=dict)
     """The candidate that the search went on from after each step."""
-    retrieved: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
-    """Candidate -> earlier attempts that the proposer was shown with it: candidate_id, score, similarity."""
+    retrieved: Mapping[str, tuple[Recalled, ...]] = field(default_factory=dict)
+    """Candidate -> earlier attempts that the proposer was shown with it."""
     replayed: bool = False
     """Whether this is shown in place of a run: a verdict that was there already."""
     written: tuple[str, ...] = ()
@@ -317,97 +328,84 @@ class RunRecord:
             DataError: There is no `run.started`.
         """
         raw = list(events)
-        known = shown_events(raw)
-        by_type: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for event in known:
-            by_type[event["type"]].append(event["data"])
-        if not by_type["run.started"]:
+        shown = shown_events(raw)
+        known = EventTable(shown)
+        started = known.first(RunStarted)
+        if started is None:
             msg = "the journal has no run.started line"
             raise DataError(msg, where="journal", mend="The run ended before it began; start it again.")
-        started = by_type["run.started"][0]
-        cells = latest_cells(known)
-        candidates, damaged = _candidates(known, by_type)
-        finished = by_type["run.finished"][-1] if by_type["run.finished"] else None
+        candidates, damaged = _candidates(known, started)
+        finished = known.last(RunFinished)
         best_id = _best(candidates, started, finished)
+        spent = EventTable(raw) if len(raw) > len(shown) else known  # what is not shown was paid for all the same
         return cls(
             started=started,
             candidates=candidates,
-            cells=cells,
-            rejections=_rule_counts(by_type),
-            incidents=tuple(by_type["incident"]),
-            usage=tuple(
-                replace(u, usd=0.0) if u.role in simulated_roles(started) else u
-                for u in _usage(finished, by_type, latest_cells(raw))
-            ),
-            tested=by_type["tested"][-1] if by_type["tested"] else None,
+            cells=latest_cells(known.all(ScoredRow)),
+            rejections=_rule_counts(known),
+            incidents=tuple(known.all(Incident)),
+            usage=_usage(started, finished, spent),
+            tested=known.last(Tested),
             finished=finished,
-            moves=tuple(
-                {**e["data"], "type": e["type"], "time": e.get("time", "")} for e in known if e["type"] in _MOVES
-            ),
+            moves=tuple(dated(shown, Moved)),
             best_id=best_id,
             edits=journal_edits(known, best_id),
             examples=examples or {},
             health=health_of(known),
             damaged=damaged,
-            leads={d["step"]: d["kept"][0] for d in by_type["selected"] if d["kept"]},
-            retrieved={d["candidate_id"]: tuple(d["items"]) for d in by_type["retrieved"]},
+            leads={s.step: s.kept[0] for s in known.all(Selected) if s.kept},
+            retrieved={r.candidate_id: r.items for r in known.all(Retrieved)},
         )
 
     @property
     def run_id(self) -> str:
         """Hash of what decides the result."""
-        return str(self.started["run_id"])
+        return self.started.run_id
 
     @property
     def seed_id(self) -> str:
         """The baseline's id."""
-        return str(self.started["seed_candidate_id"])
+        return self.started.seed_candidate_id
 
     @property
     def outcome(self) -> str | None:
         """How the run ended; None while it has not."""
-        return str(self.finished["outcome"]) if self.finished else None
+        return None if self.finished is None else self.finished.outcome
 
     @property
     def stopped(self) -> Stop | None:
         """Why the search ended; None while it has not, and for a comparison."""
-        said = (self.finished or {}).get("stopped")
-        if isinstance(said, str):  # as journals of 0.1 have it
-            return Stop("custom", said) if said else None
-        return Stop(said["kind"], said["detail"]) if said else None
+        return None if self.finished is None else self.finished.stopped
 
     @property
     def error(self) -> str:
         """What a failed run ended with, without the texts of rows; "" for all others."""
-        return str(((self.finished or {}).get("error") or {}).get("public", ""))
+        return "" if self.finished is None else self.finished.failure
 
     @property
     def retryable(self) -> bool:
         """Whether a failed run can go on as it is: what failed was out of reach, not wrong."""
-        return bool(((self.finished or {}).get("error") or {}).get("retryable"))
+        return self.finished is not None and self.finished.retryable
 
     @property
     def unenforced(self) -> bool:
         """Whether a child on the way to the winner was not kept to its marked places: nothing applies by itself."""
-        return bool((self.tested or {}).get("detail", {}).get("unenforced"))
+        return self.tested is not None and self.tested.unenforced
 
     @property
     def metrics(self) -> Sequence[Mapping[str, Any]]:
         """The gate's table, the primary first; empty before the test."""
-        return self.tested["metrics"] if self.tested else ()
+        return () if self.tested is None else self.tested.metrics
 
     @property
     def void(self) -> bool:
         """Whether the test rows were opened without a verdict."""
-        return self.tested is not None and self.tested["verdict"] == "void"
+        return self.tested is not None and self.tested.void
 
     @property
     def reason(self) -> Reason | None:
         """Why the gate decided as it did; None before the test."""
-        said = self.tested["detail"].get("reason") if self.tested else None
-        if isinstance(said, str):  # as journals of 0.1 have it
-            return Reason("", said) if said else None
-        return Reason(said["kind"], said["detail"]) if said else None
+        return None if self.tested is None else self.tested.reason
 
     @property
     def simulated(self) -> tuple[str, ...]:
@@ -417,7 +415,7 @@ class RunRecord:
     @property
     def total(self) -> RoleUsage:
         """All roles together."""
-        return _role("all", [asdict(u) for u in self.usage])
+        return _role("all", self.usage)
 
     @cached_property
     def rows(self) -> Mapping[str, Rows]:
@@ -453,18 +451,12 @@ class RunRecord:
         """The baseline's messages with the numbered final edits."""
         numbered = list(enumerate(self.edits, start=1))
         found: list[Message] = []
-        for p in self.started["prompts"]:
-            if not p.get("idle") or any(e.prompt == p["name"] for e in self.edits):
-                for i, m in enumerate(p["messages"]):
-                    found.append(
-                        Message(
-                            p["name"],
-                            i,
-                            m["role"],
-                            m["template"],
-                            tuple((n, e) for n, e in numbered if (e.prompt, e.message) == (p["name"], i)),
-                        )
-                    )
+        for p in self.started.prompts:
+            if p.idle and all(e.prompt != p.name for e in self.edits):
+                continue
+            for i, m in enumerate(p.messages):
+                here = tuple((n, e) for n, e in numbered if (e.prompt, e.message) == (p.name, i))
+                found.append(Message(p.name, i, m.role, m.template, here))
         return tuple(found)
 
     @cached_property
@@ -501,8 +493,7 @@ class RunRecord:
 
     def place(self, edit: FinalEdit) -> Place:
         """The place of a final edit in the baseline."""
-        prompt = next(p for p in self.started["prompts"] if p["name"] == edit.prompt)
-        return place_of(prompt["messages"][edit.message]["template"], edit)
+        return place_of(self.started.prompts[edit.prompt].messages[edit.message].template, edit)
 
     @cached_property
     def words(self) -> tuple[int, int, int]:
@@ -516,99 +507,98 @@ class RunRecord:
 _OFFLINE = re.compile(r"(Offline\w*Model:)?offline\b")
 
 
-def simulated_roles(started: Mapping[str, Any]) -> tuple[str, ...]:
-    """Roles of `run.started` that the built-in offline programs play; they cost nothing."""
-    found: list[str] = []
-    for role, model in started.get("models", {}).items():
-        if _OFFLINE.match(str(model)):
-            found.append(role)
-    return tuple(found)
+def simulated_roles(started: RunStarted) -> tuple[str, ...]:
+    """Roles that the built-in offline programs play in a run; they cost nothing."""
+    return tuple(role for role, model in started.models.items() if _OFFLINE.match(str(model)))
 
 
-_MOVES = ("applied", "pushed", "tagged", "rolled_back")
+def _texts(prompts: PromptSet) -> list[str]:
+    return [message.template for message in prompts.messages]
 
 
-def _texts(prompts: Sequence[Mapping[str, Any]]) -> list[str]:
-    found: list[str] = []
-    for p in prompts:
-        for m in p["messages"]:
-            found.append(m["template"])
-    return found
-
-
-def _candidates(
-    events: Sequence[Mapping[str, Any]], by_type: Mapping[str, list[Mapping[str, Any]]]
-) -> tuple[dict[str, Tried], tuple[str, ...]]:
+def _candidates(events: EventTable, started: RunStarted) -> tuple[dict[str, Tried], tuple[str, ...]]:
+    """All that was tried, by id, and the ids of those whose recorded text is not what their edits make."""
     texts = rebuild(events)
-    scores = {}
-    for d in by_type["evaluated"]:
-        if d["split"] == "dev":
-            scores[d["candidate_id"]] = (d["score"], d["n"])
-    dropped = {d["candidate_id"]: d.get("why", "") for data in by_type["selected"] for d in data["dropped"]}
-    seed = by_type["run.started"][0]["seed_candidate_id"]
-    out = {seed: Tried(seed, None, 0, "seed", (), texts[seed], *scores.get(seed, (None, 0)))}
+    scores: dict[str, tuple[float, int]] = {}
+    for mean in events.all(Evaluated):
+        if mean.split == "dev":
+            scores[mean.candidate_id] = (mean.score, mean.n)
+    why: dict[str, str] = {}
+    for selected in events.all(Selected):
+        for dropped in selected.dropped:
+            why[dropped.candidate_id] = dropped.why
+    seed = started.seed_candidate_id
+    found = {seed: Tried(seed, None, 0, "seed", (), texts[seed], *scores.get(seed, (None, 0)))}
     damaged = []
-    for data in by_type["proposed"]:
-        name = data["candidate_id"]
-        if name in out:
+    for child in events.all(Proposed):
+        name = child.candidate_id
+        if name in found:
             continue
         score, n = scores.get(name, (None, 0))
-        out[name] = Tried(
+        found[name] = Tried(
             name,
-            data["parent_id"] or None,
-            data["step"],
-            data["scope"],
-            tuple(data["edits"]),
+            child.parent_id or None,
+            child.step,
+            child.scope,
+            child.edits,
             texts[name],
             score,
             n,
-            dropped.get(name, ""),
+            why.get(name, ""),
         )
-        if _texts(texts[name]) != _texts(data["prompts"]):
+        if _texts(texts[name]) != _texts(child.prompts):
             damaged.append(name)
-    return out, tuple(damaged)
+    return found, tuple(damaged)
 
 
-def _best(candidates: Mapping[str, Tried], started: Mapping[str, Any], finished: Mapping[str, Any] | None) -> str:
-    seed = str(started["seed_candidate_id"])
-    if finished and finished.get("best_candidate_id") in candidates:
-        return str(finished["best_candidate_id"])
+def _best(candidates: Mapping[str, Tried], started: RunStarted, finished: RunFinished | None) -> str:
+    if finished is not None and finished.best_candidate_id in candidates:
+        return finished.best_candidate_id
     scored = [t for t in candidates.values() if t.score is not None]
     # The baseline comes first and `max` keeps the first of equals, so a tie changes nothing.
-    return max(scored, key=lambda t: t.score or 0.0).id if scored else seed
+    return max(scored, key=lambda t: t.score or 0.0).id if scored else started.seed_candidate_id
 
 
-def _rule_counts(by_type: Mapping[str, list[Mapping[str, Any]]]) -> tuple[RuleCount, ...]:
-    counts = Counter(d["rule"] for d in by_type["rejected"])
-    total = len(by_type["rejected"]) + len(by_type["proposed"])
+def _rule_counts(events: EventTable) -> tuple[RuleCount, ...]:
+    rejected = events.all(Rejected)
+    counts = Counter(r.rule for r in rejected)
+    total = len(rejected) + len(events.all(Proposed))
     examples = {}
-    for d in reversed(by_type["rejected"]):
-        examples[d["rule"]] = str(d.get("detail", ""))
+    for r in reversed(rejected):
+        examples[r.rule] = r.detail
     found: list[RuleCount] = []
     for rule, n in counts.most_common():
         found.append(RuleCount(rule, n, n / total, examples[rule]))
     return tuple(found)
 
 
-def _usage(
-    finished: Mapping[str, Any] | None,
-    by_type: Mapping[str, list[Mapping[str, Any]]],
-    cells: Sequence[Mapping[str, Any]],
-) -> tuple[RoleUsage, ...]:
-    """By role as the ledger ended, or added up from the calls of an unfinished run."""
-    by_role = (finished or {}).get("usage", {}).get("by_role")
-    if by_role:
-        return tuple(_role(role, [usage]) for role, usage in by_role.items())
-    spent: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for data in by_type["called"]:
-        spent[data["role"]].append(data["usage"])
-    spent["task"] += [c["usage"] for c in cells if c.get("usage") and not c.get("cached")]
-    return tuple(_role(role, usages) for role, usages in spent.items() if usages)
+def _usage(started: RunStarted, finished: RunFinished | None, events: EventTable) -> tuple[RoleUsage, ...]:
+    """By role as the ledger ended, or added up from the calls of an unfinished run; what is simulated costs nothing."""
+    spent: dict[str, list[Usage]] = defaultdict(list)
+    if finished is not None and finished.by_role:
+        for role, usage in finished.by_role.items():
+            spent[role].append(usage)
+    else:
+        for call in events.all(Called):
+            spent[call.role].append(call.usage)
+        for cell in latest_cells(events.all(ScoredRow)):
+            if not cell.cached:
+                spent["task"].append(cell.usage)
+    simulated = simulated_roles(started)
+    found: list[RoleUsage] = []
+    for role, usages in spent.items():
+        used = _role(role, usages)
+        found.append(replace(used, usd=0.0) if role in simulated else used)
+    return tuple(found)
 
 
-def _role(role: str, usages: Sequence[Mapping[str, Any]]) -> RoleUsage:
-    prices = [u.get("usd") for u in usages]
-    counts = {}
-    for name in ("calls", "input_tokens", "output_tokens", "cache_read_tokens"):
-        counts[name] = sum(u.get(name) or 0 for u in usages)
-    return RoleUsage(role, **counts, usd=None if None in prices else sum(p for p in prices if p is not None))
+def _role(role: str, usages: Sequence[Usage | RoleUsage]) -> RoleUsage:
+    prices = [u.usd for u in usages if u.usd is not None]
+    return RoleUsage(
+        role,
+        calls=sum(u.calls for u in usages),
+        input_tokens=sum(u.input_tokens for u in usages),
+        output_tokens=sum(u.output_tokens for u in usages),
+        cache_read_tokens=sum(u.cache_read_tokens for u in usages),
+        usd=sum(prices) if len(prices) == len(usages) else None,
+    )

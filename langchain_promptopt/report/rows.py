@@ -9,8 +9,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from langchain_promptopt.events import RunStarted, ScoredRow
     from langchain_promptopt.types.edits import FinalEdit
 
 
@@ -39,11 +40,10 @@ class Scorer:
         return next(iter(scores.values()), None)
 
     @classmethod
-    def of(cls, started: Mapping[str, Any]) -> Scorer:
+    def of(cls, started: RunStarted) -> Scorer:
         """What `run.started` says decides."""
-        gate = started.get("gate") or {}
-        names = [e["name"] for e in started.get("evaluators") or []]
-        return cls(gate.get("primary") or (names[0] if names else None), gate.get("weights") or {})
+        first = next(iter(started.evaluator_names), None)
+        return cls(started.gate.get("primary") or first, started.gate.get("weights") or {})
 
 
 @dataclass(frozen=True)
@@ -144,18 +144,13 @@ class CallCost:
     n: int
 
 
-def latest_cells(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The data of `scored` events, one for each cell; a later line replaces an earlier one."""
-    cells = {}
-    for event in events:
-        if event["type"] == "scored":
-            data = event["data"]
-            cells[data["candidate_id"], data["split"], data["example_id"], data.get("repeat", 0)] = data
-    return list(cells.values())
+def latest_cells(rows: Iterable[ScoredRow]) -> list[ScoredRow]:
+    """One row for each cell; a later line replaces an earlier one."""
+    return list({row.cell: row for row in rows}.values())
 
 
 def paired_rows(
-    cells: Iterable[Mapping[str, Any]],
+    cells: Iterable[ScoredRow],
     pair: tuple[str, str],
     split: str,
     scorer: Scorer,
@@ -164,16 +159,16 @@ def paired_rows(
     """Rows of a split that both candidates were run on.
 
     Args:
-        cells: Data of `scored` events, as `latest_cells` gives them.
+        cells: The rows of the run, as `latest_cells` gives them.
         pair: Ids of the old and the new candidate.
         split: "train", "dev", "val" or "test".
         scorer: Makes one number of a cell's scores.
         examples: Inputs and expected outputs by example id; None leaves the texts out.
     """
-    sides: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    sides: dict[str, dict[str, list[ScoredRow]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
-        if cell["split"] == split and cell["candidate_id"] in pair:
-            sides[cell["example_id"]][cell["candidate_id"]].append(cell)
+        if cell.split == split and cell.candidate_id in pair:
+            sides[cell.example_id][cell.candidate_id].append(cell)
     known = examples or {}
     rows = []
     for example_id, found in sides.items():
@@ -196,31 +191,30 @@ def _expected(example: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return found
 
 
-def _side(cells: list[Mapping[str, Any]], scorer: Scorer) -> Side:
+def _side(cells: Sequence[ScoredRow], scorer: Scorer) -> Side:
     scores = [s for cell in cells if (s := cell_score(cell, scorer)) is not None]
     shown = cells[0]
-    failure = next((c["failure"] for c in cells if c.get("failure")), None)
+    failure = next((cell.failure for cell in cells if cell.failure is not None), None)
     return Side(
         fmean(scores) if scores else None,
-        shown.get("output"),
-        "; ".join(f"{name}: {text}" for name, text in (shown.get("comments") or {}).items() if text),
-        f"{failure['kind']}: {failure.get('message', '')}" if failure else "",
+        shown.output,
+        "; ".join(f"{name}: {text}" for name, text in shown.comments.items() if text),
+        "" if failure is None else f"{failure.kind}: {failure.message}",
     )
 
 
-def cell_score(cell: Mapping[str, Any], scorer: Scorer) -> float | None:
+def cell_score(cell: ScoredRow, scorer: Scorer) -> float | None:
     """What a cell counts: 0 where the prompt is to blame for a failure, None where the row was dropped."""
-    failure = cell.get("failure")
-    if failure:
-        return 0.0 if failure.get("scored_zero") else None
-    return scorer.score(cell["scores"])
+    if cell.failure is not None:
+        return 0.0 if cell.failure.scored_zero else None
+    return scorer.score(cell.scores)
 
 
-def call_cost(cells: Iterable[Mapping[str, Any]], candidate_id: str, split: str) -> CallCost | None:
+def call_cost(cells: Iterable[ScoredRow], candidate_id: str, split: str) -> CallCost | None:
     """Mean tokens and money of one answer, over the cells that were really run.
 
     Args:
-        cells: Data of `scored` events; failed and cached ones do not count.
+        cells: The rows of the run; failed and cached ones do not count.
         candidate_id: The candidate that answered.
         split: The split to look at.
 
@@ -228,22 +222,18 @@ def call_cost(cells: Iterable[Mapping[str, Any]], candidate_id: str, split: str)
         The means; None where no cell of these was run.
     """
     used = []
-    for c in cells:
-        if c["candidate_id"] == candidate_id and c["split"] == split and _was_run(c):
-            used.append(c["usage"])
+    for cell in cells:
+        if cell.candidate_id == candidate_id and cell.split == split and cell.usage.calls > 0 and cell.failure is None:
+            used.append(cell.usage)
     if not used:
         return None
-    prices = [u.get("usd") for u in used]
+    prices = [usage.usd for usage in used if usage.usd is not None]
     return CallCost(
-        fmean(u.get("input_tokens", 0) for u in used),
-        fmean(u.get("output_tokens", 0) for u in used),
-        None if None in prices else fmean(p for p in prices if p is not None),
+        fmean(usage.input_tokens for usage in used),
+        fmean(usage.output_tokens for usage in used),
+        fmean(prices) if len(prices) == len(used) else None,
         len(used),
     )
-
-
-def _was_run(cell: Mapping[str, Any]) -> bool:
-    return bool(cell.get("usage")) and cell["usage"].get("calls", 0) > 0 and not cell.get("failure")
 
 
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.*\S)[ \t]*$", re.MULTILINE)

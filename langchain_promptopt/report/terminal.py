@@ -297,7 +297,7 @@ def usage_view(record: RunRecord) -> RenderableType:
         rows.append(
             (
                 u.role,
-                wording.model_name(str(record.started.get("models", {}).get(u.role, ""))),
+                wording.model_name(str(record.started.models.get(u.role, ""))),
                 wording.number(u.calls),
                 wording.number(u.input_tokens),
                 wording.number(u.output_tokens),

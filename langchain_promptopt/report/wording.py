@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_promptopt.events import Applied, Pushed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -383,7 +385,7 @@ def answer_costs(record: RunRecord) -> list[tuple[str, str, str, str]]:
 
 def is_comparison(record: RunRecord) -> bool:
     """Whether the run compared two given prompts: no search, no proposals, nothing applied."""
-    return bool(record.started["method"] == "compare")
+    return record.started.method == "compare"
 
 
 def how_to(record: RunRecord) -> list[tuple[str, str]]:
@@ -404,11 +406,10 @@ def how_to(record: RunRecord) -> list[tuple[str, str]]:
 
 def _to_flag(record: RunRecord) -> str:
     """The `--to` that `apply` needs: none where the run read its prompt from a file, else the chain's module."""
-    task = record.started.get("config", {}).get("task", {})
-    name = str(task.get("prompt") or "").partition("#")[0]
+    name = str(record.started.setting("task", "prompt") or "").partition("#")[0]
     if name.endswith((".txt", ".md", ".json", ".yaml", ".yml", ".j2", ".jinja2", ".mustache", ".prompt")):
         return ""
-    module = str(task.get("chain") or "").partition(":")[0]
+    module = str(record.started.setting("task", "chain") or "").partition(":")[0]
     return f" --to {module if module.endswith('.py') else module.replace('.', '/') + '.py' if module else 'FILE'}"
 
 
@@ -423,8 +424,9 @@ def replayed_note(run_id: str) -> str:
 
 def destination_note(record: RunRecord) -> str:
     """Where the winner went: live objects, registries, files; "" where it went nowhere."""
-    told = [f"applied to the {m['target']}" for m in record.moves if m["type"] == "applied"]
-    told += [f"pushed to {m['target']}" for m in record.moves if m["type"] == "pushed"]
+    moves = [move.event for move in record.moves]
+    told = [f"applied to the {move.target}" for move in moves if isinstance(move, Applied)]
+    told += [f"pushed to {move.target}" for move in moves if isinstance(move, Pushed)]
     told += [f"written to {', '.join(record.written)}"] if record.written else []
     return f"The new prompt was {'; '.join(dict.fromkeys(told))}." if told else ""
 

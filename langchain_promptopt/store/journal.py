@@ -17,10 +17,23 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from langchain_promptopt.errors import RunBusy, UnavailableError
-from langchain_promptopt.events import is_lost_look, opening_key
+from langchain_promptopt.events import (
+    Called,
+    Incident,
+    Opened,
+    Pushed,
+    RolledBack,
+    RunFinished,
+    RunStarted,
+    ScoredRow,
+    Tagged,
+    Tested,
+    event_of,
+    opening_key,
+)
 from langchain_promptopt.store.folder import open_unlinked, private_dir
 from langchain_promptopt.store.lines import (
     VERDICTS,
@@ -47,8 +60,8 @@ class Record(Protocol):
     """A Store that also answers what a resumed run asks."""
 
     @property
-    def calls(self) -> Mapping[str, Mapping[str, Any]]:
-        """Data of `called` events by key; the first of a key counts."""
+    def calls(self) -> Mapping[str, Called]:
+        """Replies by key; the first of a key counts."""
         ...
 
     @property
@@ -109,7 +122,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
-        self._calls: dict[str, Mapping[str, Any]] = {}
+        self._calls: dict[str, Called] = {}
         self._cells: dict[Cell, Outcome] = {}
         self.opened: dict[str, str] = {}
 
@@ -120,8 +133,8 @@ class MemoryStore:
         self.close()
 
     @property
-    def calls(self) -> Mapping[str, Mapping[str, Any]]:
-        """Data of `called` events by key."""
+    def calls(self) -> Mapping[str, Called]:
+        """Replies by key."""
         return self._calls
 
     @property
@@ -134,16 +147,12 @@ class MemoryStore:
         time = now()
         line = encode(len(self._lines) + 1, time, event.type, event.as_json())
         self._lines.append(line)
-        if event.type not in {"called", "scored", "opened"}:
-            return
-        data = json.loads(line)["data"]
-        if event.type == "opened":
-            key = opening_key(data["candidate_id"], data["attempt"])
-            self.opened.setdefault(key, mark_of(time, data["candidate_id"]))
-        elif event.type == "called":
-            self._calls.setdefault(data["key"], data)
-        else:
-            self._cells[cell_of(data)] = outcome_of(data)
+        if isinstance(event, Opened):
+            _note_opening(self.opened, event, time)
+        elif isinstance(event, Called):
+            self._calls.setdefault(event.key, _read_back(line))
+        elif isinstance(event, ScoredRow):
+            self._cells[event.cell] = outcome_of(json.loads(line)["data"])
 
     def again(self, cell: Cell) -> None:
         """Nothing to do: what is here was written by this process."""
@@ -162,7 +171,7 @@ class MemoryStore:
 # ---------------------------------------------------------------- the journal on disk
 
 _LOCK = "journal.lock"
-_ALWAYS_WRITTEN = frozenset({"incident", "pushed", "tagged", "rolled_back"})
+_ALWAYS_WRITTEN = (Incident, Pushed, Tagged, RolledBack)
 """News even in the same words: an outage met again, a prompt pushed once more after a rollback."""
 _RECURRING = frozenset({"method", "journal"})
 """Roles whose incidents a resumed run meets again in the same words."""
@@ -195,7 +204,7 @@ class Journal:
         self._fd = self._open()
         self._inode = os.fstat(self._fd).st_ino
         self._known: Counter[bytes] = Counter()
-        self._calls: dict[str, Mapping[str, Any]] = {}
+        self._calls: dict[str, Called] = {}
         self._opened: dict[str, str] = {}
         self._cells = Cells(self._fd)
         self._seq = 0
@@ -219,8 +228,8 @@ class Journal:
         self.close()
 
     @property
-    def calls(self) -> Mapping[str, Mapping[str, Any]]:
-        """Data of `called` events by key; the first of a key counts, as it did in the run."""
+    def calls(self) -> Mapping[str, Called]:
+        """Replies by key; the first of a key counts, as it did in the run."""
         return self._calls
 
     @property
@@ -252,14 +261,17 @@ class Journal:
             if self._closed:
                 msg = f"journal {self.path} is closed"
                 raise ValueError(msg)
-            if self._repeats(event.type, data):
+            if self._repeats(event, data):
                 return
             self._check_place()
             time = now()
             line = encode(self._seq + 1, time, event.type, data)
             self._write(line)
-            self._note_opening(event.type, data, time)
-            self._index(event.type, data if event.type != "called" else decode(line)["data"], len(line))
+            if isinstance(event, Opened):
+                _note_opening(self._opened, event, time)
+            elif isinstance(event, Called):
+                self._calls.setdefault(event.key, _read_back(line))
+            self._index(event.cell if isinstance(event, ScoredRow) else None, len(line))
         if event.paid:
             self._syncer.soon()
 
@@ -268,12 +280,12 @@ class Journal:
         with self._mutex:
             self.replayed += self._cells.pass_by(cell)
 
-    def _repeats(self, kind: str, data: Mapping[str, Any]) -> bool:
-        if kind == "scored" and self._cells.waiting:
-            cell = cell_of(data)
-            there = self._cells.loaded(cell)
+    def _repeats(self, event: Event, data: Mapping[str, Any]) -> bool:
+        kind = event.type
+        if isinstance(event, ScoredRow) and self._cells.waiting:
+            there = self._cells.loaded(event.cell)
             if there is not None and fingerprint(kind, there) == fingerprint(kind, data):
-                self.replayed += self._cells.pass_by(cell)
+                self.replayed += self._cells.pass_by(event.cell)
                 return True
         return bool(self._known) and self._repeats_known(fingerprint(kind, data))
 
@@ -316,14 +328,13 @@ class Journal:
         mend = "The journal is whole up to here: free some space and resume."
         return UnavailableError(f"cannot write the journal: {why}", where=str(self.path), mend=mend)
 
-    def _index(self, kind: str, data: Mapping[str, Any], size: int, *, loaded: bool = False) -> None:
+    def _index(self, cell: Cell | None, size: int, *, loaded: bool = False) -> None:
+        """Count a line of `size` bytes; `cell` is that of a row."""
         self._seq += 1
-        if kind == "called":
-            self._calls.setdefault(data["key"], data)
-        elif kind == "scored":
-            older = self._cells.note(cell_of(data), self._end, size, loaded=loaded)
+        if cell is not None:
+            older = self._cells.note(cell, self._end, size, loaded=loaded)
             if older is not None:  # rare: a dropped row made good later
-                self._known[fingerprint(kind, older)] += 1
+                self._known[fingerprint(ScoredRow.type, older)] += 1
         self._end += size
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -425,40 +436,44 @@ class Journal:
                     return
                 self._take(line, number)
 
-    def _note_opening(self, kind: str, data: Mapping[str, Any], time: str) -> None:
-        if kind == "opened":
-            key = opening_key(data["candidate_id"], data.get("attempt", 0))
-            self._opened.setdefault(key, mark_of(time, data["candidate_id"]))
-
     def _take(self, line: bytes, number: int) -> None:
         """Take up the event of a line, or note that the line is damaged."""
         size = len(line) + (not line.endswith(b"\n"))
         try:
-            event = parse_line(line)
+            found = parse_line(line)
         except ValueError as error:
             self.damaged.append(f"line {number}: {error}")
             self._seq += 1
             self._end += size
             return
-        if event["seq"] != number and not self.damaged:
-            self.damaged.append(f"line {number}: it has seq {event['seq']}, so a line was lost, added or moved")
-        kind, data = event["type"], event["data"]
-        self._recall(kind, data)
-        self._note_opening(kind, data, event["time"])
-        self._index(kind, data, size, loaded=True)
+        if found["seq"] != number and not self.damaged:
+            self.damaged.append(f"line {number}: it has seq {found['seq']}, so a line was lost, added or moved")
+        if found["type"] == ScoredRow.type:  # there may be 100,000: known by their cells, and read when asked for
+            self._index(cell_of(found["data"]), size, loaded=True)
+        else:
+            self._recall(found)
+            self._index(None, size)
 
-    def _recall(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Note a loaded event, so that it is known when it comes again; rows are known by their cell."""
-        signature = kind == "incident" and data.get("role") in _RECURRING
-        if kind != "scored" and (kind not in _ALWAYS_WRITTEN or signature):
-            self._known[fingerprint(kind, data)] += 1
-        if kind == "tested":
-            self._void = data["verdict"] == "void"
-            self.voided += is_lost_look(data)
-        if kind == "run.finished":
-            self._outcome = str(data.get("outcome"))
-        if kind == "run.started":
-            self.version = self.version or str(data.get("version") or "")
+    def _recall(self, line: Mapping[str, Any]) -> None:
+        """Take up what a loaded line says, and note it, so that it is known when it comes again."""
+        event = event_of(line)
+        signature = isinstance(event, Incident) and event.role in _RECURRING
+        if not isinstance(event, _ALWAYS_WRITTEN) or signature:
+            self._known[fingerprint(line["type"], line["data"])] += 1
+        match event:
+            case Called():
+                self._calls.setdefault(event.key, event)
+            case Opened():
+                _note_opening(self._opened, event, line["time"])
+            case Tested():
+                self._void = event.void
+                self.voided += event.lost
+            case RunFinished():
+                self._outcome = event.outcome
+            case RunStarted():
+                self.version = self.version or event.version
+            case _:
+                pass
 
     def _finish(self, line: bytes) -> bool:
         """Mend a last line without its end: keep it if only the newline is missing, else cut it off."""
@@ -477,6 +492,15 @@ class Journal:
     def _let_go(self) -> None:
         os.close(self._fd)
         self._lock.release()
+
+
+def _note_opening(opened: dict[str, str], event: Opened, time: str) -> None:
+    opened.setdefault(opening_key(event.candidate_id, event.attempt), mark_of(time, event.candidate_id))
+
+
+def _read_back(line: bytes) -> Called:
+    """The reply as it stands on its line, which is what a resumed run will read: an escape may have replaced a sign."""
+    return cast("Called", event_of(decode(line)))
 
 
 def is_worked_on(folder: Path) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ResumeError, UsageError
-from langchain_promptopt.events import TestRows
+from langchain_promptopt.events import Called, Opened, RunFinished, RunStarted, ScoredRow, Tested, TestRows, event_of
 from langchain_promptopt.store.folder import open_unlinked
 from langchain_promptopt.types import Cell, Failure, Outcome, Usage
 
@@ -34,10 +34,10 @@ JOURNAL = "journal.jsonl"
 _LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
 _CANONICAL = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str, sort_keys=True)
 _READER = json.JSONDecoder()
-_FINISHED = b'"type":"run.finished"'
-_TESTED = b'"type":"tested"'
+_FINISHED = b'"type":"%s"' % RunFinished.type.encode()
+_TESTED = b'"type":"%s"' % Tested.type.encode()
 _ENDS = frozenset({"", "\n"})
-_OPENED = b'"type":"opened"'
+_OPENED = b'"type":"%s"' % Opened.type.encode()
 _HEAD = 100
 """Bytes of a line within which its type stands."""
 
@@ -59,8 +59,10 @@ def opening_mark(path: Path) -> str | None:
         with path.open("rb") as stream:
             for line in stream:
                 if _OPENED in line[:_HEAD] and line.endswith(b"\n"):
-                    event = decode(line)
-                    found = mark_of(event["time"], event["data"]["candidate_id"])
+                    data = decode(line)
+                    event = event_of(data)
+                    if isinstance(event, Opened):
+                        found = mark_of(data["time"], event.candidate_id)
     except (OSError, ValueError, KeyError):
         return None
     return found
@@ -122,7 +124,7 @@ def fingerprint(kind: str, data: Mapping[str, Any]) -> bytes:
     The start of a run is the same event under another budget, output or version of this package.
     """
     plain = _timeless(data)
-    if kind == "run.started":
+    if kind == RunStarted.type:
         plain = {k: v for k, v in plain.items() if k not in {"config", "version"}}
     try:
         text = _CANONICAL.encode(plain)
@@ -193,9 +195,9 @@ def parse_line(line: bytes) -> dict[str, Any]:
         if not isinstance(event, dict) or not _is_event(event):
             msg = f"it is not an event: {line[:80]!r}"
             raise ValueError(msg)
-        if event["type"] == "scored":
+        if event["type"] == ScoredRow.type:
             outcome_of(event["data"])
-        elif event["type"] == "called":
+        elif event["type"] == Called.type:
             _check_call(event["data"])
     except _UNREADABLE as error:
         msg = str(error)[:120] or type(error).__name__
@@ -323,29 +325,32 @@ def _over(folder: Path) -> str:
         first = next(islice(read_events(folder / JOURNAL), 1), None)
     except ResumeError:
         return "cannot be read"
-    if first is None or first["type"] != "run.started":
+    started = None if first is None else event_of(first)
+    if not isinstance(started, RunStarted):
         return "never began"
-    if first["data"].get("method") == "compare":
+    if started.method == "compare":
         return "a comparison: run `compare` again"
-    last, void = _last_end(folder)
-    error = last.get("error") or {}
-    if last.get("outcome") in VERDICTS and not void:
+    finished, void = _last_end(folder)
+    if finished is None:
+        return ""
+    if finished.outcome in VERDICTS and not void:
         return "ended with a verdict"
-    failed = last.get("outcome") == "failed" and not error.get("retryable")
+    failed = finished.outcome == "failed" and not finished.retryable
     return "failed for a reason that does not pass by itself" if failed else ""
 
 
-def _last_end(folder: Path) -> tuple[dict[str, Any], bool]:
-    """The data of the last `run.finished`, and whether the last test was void; of other lines there may be many."""
-    last: dict[str, Any] = {}
-    void = False
+def _last_end(folder: Path) -> tuple[RunFinished | None, bool]:
+    """The last `run.finished`, and whether the last test was void; of other lines there may be many."""
+    finished, void = None, False
     with (folder / JOURNAL).open("rb") as stream:
         for line in stream:
             if not line.endswith(b"\n"):
                 continue
             with suppress(ValueError):  # a damaged line is told by the run that goes on
-                if _FINISHED in line[:_HEAD]:
-                    last = parse_line(line)["data"]
-                elif _TESTED in line[:_HEAD]:
-                    void = parse_line(line)["data"].get("verdict") == "void"
-    return last, void
+                if _FINISHED in line[:_HEAD] or _TESTED in line[:_HEAD]:
+                    event = event_of(parse_line(line))
+                    if isinstance(event, RunFinished):
+                        finished = event
+                    elif isinstance(event, Tested):
+                        void = event.void
+    return finished, void

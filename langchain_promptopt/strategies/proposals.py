@@ -241,6 +241,5 @@ def _moved(span: Span, edits: Sequence[Edit]) -> Span:
 
 def _after(piece: Workpiece, draft: Draft, paraphrase: Draft) -> Draft:
     """A paraphrase of a draft, as edits of the draft's parent."""
-    first, second = ([e.as_json() for e in d.edits] for d in (draft, paraphrase))
-    composed = compose(piece.prompts.as_json(), [("rewrite", first), ("paraphrase", second)])
+    composed = compose(piece.prompts, [("rewrite", draft.edits), ("paraphrase", paraphrase.edits)])
     return replace(paraphrase, edits=tuple(e.as_edit() for e in composed))

@@ -1,84 +1,48 @@
-"""Edits as values: applying them, joining those of several steps into one, and reading them back from a journal.
+"""Edits as values: applying them, and joining those of several steps into one.
 
 A run's final edits lead from the baseline to the winner; each names the candidates (`lineage`) it came through.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from langchain_promptopt._text.align import diff_edits
-from langchain_promptopt._text.spans import splice
-from langchain_promptopt.errors import DataError
-from langchain_promptopt.types import Candidate, Edit, Span
-
-Prompts: TypeAlias = Sequence[Mapping[str, Any]]
-"""Prompts as `run.started` and `proposed` carry them."""
+from langchain_promptopt.errors import DataError, PromptError
+from langchain_promptopt.types.prompts import Candidate, Edit, PromptSet, Span
 
 
-def rebuild(events: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Candidate id -> prompts, each made by splicing the recorded edits into its parent's text.
+def with_edits(prompts: PromptSet, edits: Sequence[Edit]) -> PromptSet:
+    """The prompts with a journal's edits made; offsets count code points of the text before any of them.
 
-    The `prompts` field of `proposed` is not read, except for candidates without a known parent
-    (written from nothing by a seeding method). Raises DataError where an edit does not fit.
-    """
-    made: dict[str, list[dict[str, Any]]] = {}
-    for event in events:
-        data = event["data"]
-        if event["type"] == "run.started":
-            made[data["seed_candidate_id"]] = [dict(p) for p in data["prompts"]]
-        elif event["type"] == "proposed" and data["candidate_id"] not in made:
-            parent = made.get(data["parent_id"])
-            made[data["candidate_id"]] = (
-                [dict(p) for p in data["prompts"]] if parent is None else with_edits(parent, data["edits"])
-            )
-    return made
+    Raises DataError where an edit does not fit: the journal was changed after it was written.
 
-
-def with_edits(prompts: Prompts, edits: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`prompts` with the edits made; offsets count code points of the text before any of them.
-
-    >>> prompt = {"name": "p", "messages": [{"role": "human", "template": "Be brief. {q}"}]}
-    >>> edit = {"prompt": "p", "message": 0, "start": 3, "end": 8, "old": "brief", "new": "exact"}
-    >>> with_edits([prompt], [edit])[0]["messages"][0]["template"]
+    >>> from langchain_promptopt.types import Message, Prompt
+    >>> prompts = PromptSet((Prompt("p", (Message("human", "Be brief. {q}"),)),))
+    >>> edit = Edit(Span("p", 0, 3, 8), "brief", "exact")
+    >>> with_edits(prompts, [edit])["p"].messages[0].template
     'Be exact. {q}'
     """
-    by_message: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
-    for edit in edits:
-        by_message[edit["prompt"], edit["message"]].append(edit)
-    out = []
-    for prompt in prompts:
-        messages = []
-        for i, message in enumerate(prompt["messages"]):
-            here = by_message.pop((prompt["name"], i), [])
-            messages.append({**message, "template": _made(message["template"], here)})
-        out.append({**prompt, "messages": messages})
-    if by_message:
-        name, message = next(iter(by_message))
-        msg = f"an edit names message {message} of prompt {name!r}, which the parent does not have"
-        raise DataError(msg, where="journal")
-    return out
-
-
-def in_order(edits: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Edits of one message as they follow each other in the text."""
-    return sorted(edits, key=lambda e: (e["start"], e["end"], e["new"]))
-
-
-def _made(text: str, edits: Sequence[Mapping[str, Any]]) -> str:
-    """The text with a journal's edits made; each must still find its old text."""
     mend = "The journal was changed after it was written."
     for edit in edits:
-        if text[edit["start"] : edit["end"]] != edit["old"]:
-            msg = f"an edit does not fit the parent's text at {edit['start']}-{edit['end']}: {edit['old']!r}"
+        span = edit.span
+        if not prompts.has(span.prompt, span.message):
+            msg = f"an edit names message {span.message} of prompt {span.prompt!r}, which the parent does not have"
+            raise DataError(msg, where="journal")
+        if prompts.text_at(span) != edit.old:
+            msg = f"an edit does not fit the parent's text at {span.start}-{span.end}: {edit.old!r}"
             raise DataError(msg, where="journal", mend=mend)
     try:
-        return splice(text, [(e["start"], e["end"], e["new"]) for e in edits])
-    except ValueError as error:
-        raise DataError(str(error), where="journal", mend=mend) from None
+        return prompts.apply(edits)
+    except PromptError as error:
+        raise DataError(error.what, where="journal", mend=mend) from None
+
+
+def in_order(edits: Iterable[Edit]) -> list[Edit]:
+    """Edits of one message as they follow each other in the text."""
+    return sorted(edits, key=lambda e: (e.span.start, e.span.end, e.new))
 
 
 @dataclass(frozen=True)
@@ -147,7 +111,7 @@ class _Piece:
     lineage: tuple[str, ...] = ()
 
 
-Step: TypeAlias = tuple[str, Sequence[Mapping[str, Any]]]
+Step: TypeAlias = tuple[str, Sequence[Edit]]
 """A candidate id and the edits that made it from its parent."""
 
 
@@ -192,41 +156,27 @@ def final_edits(baseline: Candidate, best: Candidate, known: Mapping[str, Candid
     at = best
     while at.id != baseline.id:
         if not at.parents or at.parents[0] not in {*known, baseline.id} or len(chain) > len(known):
-            return differences(baseline.prompts.as_json(), best.prompts.as_json(), best.id)
-        chain.append((at.id, [e.as_json() for e in at.edits]))
+            return differences(baseline.prompts, best.prompts, best.id)
+        chain.append((at.id, at.edits))
         at = baseline if at.parents[0] == baseline.id else known[at.parents[0]]
-    return compose(baseline.prompts.as_json(), chain[::-1])
+    return compose(baseline.prompts, chain[::-1])
 
 
-def journal_edits(events: Iterable[Mapping[str, Any]], candidate_id: str) -> tuple[FinalEdit, ...]:
-    """The same from a journal, with the ids of the candidates each edit came through."""
-    lines = list(events)
-    texts = rebuild(lines)
-    seed, proposals = _proposals(lines)
-    chain = _chain(seed, candidate_id, proposals)
-    if chain is None:
-        return differences(texts[seed], texts[candidate_id], candidate_id)
-    return compose(texts[seed], [(i, proposals[i]["edits"]) for i in chain])
-
-
-def compose(base: Prompts, steps: Sequence[Step]) -> tuple[FinalEdit, ...]:
+def compose(base: PromptSet, steps: Sequence[Step]) -> tuple[FinalEdit, ...]:
     """Edits of consecutive steps as edits of `base`. Edits that touch become one; what was taken back is gone.
 
-    >>> base = [{"name": "p", "messages": [{"role": "human", "template": "a b c"}]}]
-    >>> def edit(start, end, old, new):
-    ...     return {"prompt": "p", "message": 0, "start": start, "end": end, "old": old, "new": new}
-    >>> [
-    ...     (e.start, e.old, e.new)
-    ...     for e in compose(base, [("1", [edit(0, 1, "a", "xx")]), ("2", [edit(5, 6, "c", "z")])])
-    ... ]
+    >>> from langchain_promptopt.types import Message, Prompt
+    >>> base = PromptSet((Prompt("p", (Message("human", "a b c"),)),))
+    >>> first, second = Edit(Span("p", 0, 0, 1), "a", "xx"), Edit(Span("p", 0, 5, 6), "c", "z")
+    >>> [(e.start, e.old, e.new) for e in compose(base, [("1", [first]), ("2", [second])])]
     [(0, 'a', 'xx'), (4, 'c', 'z')]
     """
     found: list[FinalEdit] = []
     for prompt in base:
-        name = prompt["name"]
-        for i, message in enumerate(prompt["messages"]):
-            for p in _pieces(message["template"], name, i, steps):
-                old = message["template"][p.start : p.end]
+        name = prompt.name
+        for i, message in enumerate(prompt.messages):
+            for p in _pieces(message.template, name, i, steps):
+                old = message.template[p.start : p.end]
                 if p.changed and old != p.text:
                     found.append(FinalEdit(name, i, p.start, p.end, old, p.text, p.reasons, p.example_ids, p.lineage))
     return tuple(found)
@@ -235,14 +185,15 @@ def compose(base: Prompts, steps: Sequence[Step]) -> tuple[FinalEdit, ...]:
 def _pieces(template: str, name: str, message: int, steps: Sequence[Step]) -> list[_Piece]:
     pieces = [_Piece(template, 0, len(template))]
     for candidate_id, edits in steps:
-        for edit in reversed(in_order(e for e in edits if e["prompt"] == name and e["message"] == message)):
+        here = [e for e in edits if (e.span.prompt, e.span.message) == (name, message)]
+        for edit in reversed(in_order(here)):
             pieces = _edited(pieces, edit, candidate_id)
     return pieces
 
 
-def _edited(pieces: list[_Piece], edit: Mapping[str, Any], candidate_id: str) -> list[_Piece]:
+def _edited(pieces: list[_Piece], edit: Edit, candidate_id: str) -> list[_Piece]:
     """The pieces after one edit of the current text. Later edits come first, so offsets still hold."""
-    start, end = edit["start"], edit["end"]
+    start, end = edit.span.start, edit.span.end
     before: list[_Piece] = []
     touched: list[_Piece] = []
     after: list[_Piece] = []
@@ -274,19 +225,19 @@ def _part(piece: _Piece, start: int, end: int) -> _Piece:
     return replace(piece, text=piece.text[start:end], start=piece.start + start, end=piece.start + end)
 
 
-def _merged(before: list[_Piece], touched: list[_Piece], edit: Mapping[str, Any], candidate_id: str) -> _Piece:
+def _merged(before: list[_Piece], touched: list[_Piece], edit: Edit, candidate_id: str) -> _Piece:
     """One changed piece for everything the edit met."""
     text = "".join(p.text for p in touched)
-    offset = edit["start"] - sum(len(p.text) for p in before)
+    offset = edit.span.start - sum(len(p.text) for p in before)
     written = [p for p in touched if p.changed]
     here = before[-1].end if before else 0
     return _Piece(
-        text=text[:offset] + edit["new"] + text[offset + edit["end"] - edit["start"] :],
+        text=text[:offset] + edit.new + text[offset + edit.span.end - edit.span.start :],
         start=touched[0].start if touched else here,
         end=touched[-1].end if touched else here,
         changed=True,
-        reasons=_union([*(p.reasons for p in written), (edit.get("reason", ""),)]),
-        example_ids=_union([*(p.example_ids for p in written), tuple(edit.get("example_ids", ()))]),
+        reasons=_union([*(p.reasons for p in written), (edit.reason,)]),
+        example_ids=_union([*(p.example_ids for p in written), edit.example_ids]),
         lineage=_union([*(p.lineage for p in written), (candidate_id,)]),
     )
 
@@ -295,44 +246,22 @@ def _union(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item for group in groups for item in group if item))
 
 
-def _proposals(events: Iterable[Mapping[str, Any]]) -> tuple[str, dict[str, Mapping[str, Any]]]:
-    seed = ""
-    proposals: dict[str, Mapping[str, Any]] = {}
-    for event in events:
-        if event["type"] == "run.started":
-            seed = event["data"]["seed_candidate_id"]
-        elif event["type"] == "proposed":
-            proposals.setdefault(event["data"]["candidate_id"], event["data"])
-    return seed, proposals
-
-
-def _chain(seed: str, candidate_id: str, proposals: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
-    """Candidate ids from the baseline's first child to `candidate_id`; None where the line breaks off."""
-    chain: list[str] = []
-    while candidate_id != seed:
-        if candidate_id not in proposals or candidate_id in chain:
-            return None
-        chain.append(candidate_id)
-        candidate_id = proposals[candidate_id]["parent_id"]
-    return chain[::-1]
-
-
-def differences(base: Prompts, final: Prompts, candidate_id: str) -> tuple[FinalEdit, ...]:
+def differences(base: PromptSet, final: PromptSet, candidate_id: str) -> tuple[FinalEdit, ...]:
     """Word-level edits between two texts of the same prompts, without a history; () where messages do not pair up.
 
     Args:
-        base: Prompts before, as journals carry them.
+        base: Prompts before.
         final: The same prompts after.
         candidate_id: Written into the `lineage` of each edit.
     """
-    if [(p["name"], len(p["messages"])) for p in base] != [(p["name"], len(p["messages"])) for p in final]:
+    if [(p.name, len(p.messages)) for p in base] != [(p.name, len(p.messages)) for p in final]:
         return ()
     found: list[FinalEdit] = []
     for old, new in zip(base, final, strict=True):
-        for i, (before, after) in enumerate(zip(old["messages"], new["messages"], strict=True)):
-            text = before["template"]
-            for start, end, put in _changes(text, after["template"]):
-                found.append(FinalEdit(old["name"], i, start, end, text[start:end], put, lineage=(candidate_id,)))
+        for i, (before, after) in enumerate(zip(old.messages, new.messages, strict=True)):
+            text = before.template
+            for start, end, put in _changes(text, after.template):
+                found.append(FinalEdit(old.name, i, start, end, text[start:end], put, lineage=(candidate_id,)))
     return tuple(found)
 
 

@@ -161,6 +161,31 @@ class Prompt:
             "variables": list(self.variables),
         } | ({"idle": True} if self.idle else {})
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Prompt:
+        """The inverse of `as_json`; what stands in a template and is no variable was bound already.
+
+        >>> prompt = Prompt("p", (Message("human", "{day}: {q}"),), partials=("day",))
+        >>> Prompt.from_json(prompt.as_json()) == prompt
+        True
+        """
+        usual = data.get("template_format", "f-string")
+        messages = []
+        for m in data["messages"]:
+            messages.append(_parsable(Message(m["role"], m["template"], m.get("template_format", usual))))
+        prompt = cls(data["name"], tuple(messages), data.get("source", ""), idle=bool(data.get("idle")))
+        bound = set(prompt.variables).difference(data.get("variables", prompt.variables))
+        return replace(prompt, partials=tuple(sorted(bound)))
+
+
+def _parsable(message: Message) -> Message:
+    """The message as it is, or as plain text where its template does not parse: a changed record can still be shown."""
+    try:
+        message.parsed  # noqa: B018 - read for the error it raises
+    except PromptError:
+        return replace(message, template_format="literal")
+    return message
+
 
 @dataclass(frozen=True)
 class PromptSet:
@@ -272,6 +297,11 @@ class PromptSet:
     def as_json(self) -> list[dict[str, Any]]:
         """All prompts as events carry them."""
         return [p.as_json() for p in self.prompts]
+
+    @classmethod
+    def from_json(cls, data: Iterable[Mapping[str, Any]]) -> PromptSet:
+        """The inverse of `as_json`: prompts without what the record leaves out, which is frozen ranges and kinds."""
+        return cls(tuple(Prompt.from_json(p) for p in data))
 
 
 @dataclass(frozen=True)

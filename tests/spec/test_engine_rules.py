@@ -250,15 +250,15 @@ def test_presets_differ_from_their_bases_in_the_axes_they_say():
 
 
 def test_each_candidate_is_rebuilt_from_its_parent_and_edits_in_the_journal():
-    from langchain_promptopt.types.edits import rebuild
+    from langchain_promptopt.events import EventTable, rebuild
 
     result = run("lpo-pe2")
     events = list(result.events())
-    built = rebuild(events)
+    built = rebuild(EventTable(events))
     proposed = of_type(result, "proposed")
     assert proposed
     for data in proposed:
-        assert [m["template"] for p in built[data["candidate_id"]] for m in p["messages"]] == [
+        assert [m.template for m in built[data["candidate_id"]].messages] == [
             m["template"] for p in data["prompts"] for m in p["messages"]
         ]
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from langchain_promptopt.types import Edit, PromptSet
 from langchain_promptopt.types.edits import with_edits
 
 SYSTEM = """You sort messages of the shop's customers.
@@ -91,7 +92,11 @@ class Journal:
         self, parent: tuple[str, list[dict[str, Any]]], step: int, *edits: dict[str, Any], scope: str = "spans"
     ) -> tuple[str, list[dict[str, Any]]]:
         """`proposed`; returns the child's id and prompts."""
-        prompts = with_edits(parent[1], edits)
+        made = with_edits(PromptSet.from_json(parent[1]), [Edit.from_json(e) for e in edits])
+        prompts = []
+        for old, new in zip(parent[1], made, strict=True):
+            texts = zip(old["messages"], new.messages, strict=True)
+            prompts.append(old | {"messages": [m | {"template": after.template} for m, after in texts]})
         child = ident(prompts)
         self.add(
             "proposed",

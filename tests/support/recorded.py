@@ -28,7 +28,7 @@ def recorded_run(folder: Path, baseline: PromptSet, change: tuple[str, str], *, 
                 step=1,
                 scope="spans",
                 edits=(edit,),
-                prompts=best.as_json(),
+                prompts=best,
             )
         )
         journal.append(Selected(step=1, kept=(best.id,), dropped=()))
@@ -41,6 +41,6 @@ def _started(run_id: str, baseline: PromptSet) -> RunStarted:
     given: dict[str, Any] = {
         "run_id": run_id, "version": "0", "method": "lpo-pe2", "recipe": {}, "seed": 0, "gate": {}, "models": {},
         "evaluators": [{"name": "exact_match", "hash": "h"}], "data": {"source": "x", "as_of": None, "splits": {}},
-        "seed_candidate_id": baseline.id, "prompts": baseline.as_json(),
+        "seed_candidate_id": baseline.id, "prompts": baseline,
     }  # fmt: skip
     return RunStarted(**given)

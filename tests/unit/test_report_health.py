@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from langchain_promptopt import optimize
+from langchain_promptopt.events import EventTable
 from langchain_promptopt.presets import lpo_pe2
 from langchain_promptopt.report.record import Health, RunRecord, SuspectRow, health_of
 from langchain_promptopt.report.render import render
@@ -17,6 +18,10 @@ from tests.support.tasks import chain, improve, optimizer, rows
 
 def said(text, ids=("train-1", "train-11")):
     return {"type": "feedback", "data": {"candidate_id": "c", "text": text, "example_ids": ids}}
+
+
+def health(*events) -> Health:
+    return health_of(EventTable(events))
 
 
 STARTED = {"type": "run.started", "data": {"gate": {}, "evaluators": [{"name": "em"}]}}
@@ -43,14 +48,14 @@ def scored(candidate, example, value, split="dev", failure=None):
     ],
 )
 def test_objections_are_sentences_that_call_a_label_wrong(text, n):
-    assert health_of([said(text)]).objections == n
+    assert health(said(text)).objections == n
 
 
 def test_an_objection_goes_to_the_row_it_names():
     events = [STARTED, *(scored("a", i, 1.0, "train") for i in ("train-1", "train-11"))]
-    named = health_of([*events, said("For row train-11 the expected answer is wrong.")])
+    named = health(*events, said("For row train-11 the expected answer is wrong."))
     assert [(s.example_id, s.objections) for s in named.suspects] == [("train-11", 1)]
-    unnamed = health_of([*events, said("One expected answer is wrong.")])
+    unnamed = health(*events, said("One expected answer is wrong."))
     assert {s.example_id for s in unnamed.suspects} == {"train-1", "train-11"}
 
 
@@ -62,7 +67,7 @@ def test_a_row_is_suspect_when_three_candidates_all_fail_it():
     events += [scored(c, "twice", 0.0) for c in "ab"]
     outage = {"kind": "timeout", "scored_zero": False}
     events += [scored(c, "dropped", 0.0, failure=outage) for c in "abc"]
-    assert [(s.split, s.example_id, s.failed) for s in health_of(events).suspects] == [("dev", "never", 3)]
+    assert [(s.split, s.example_id, s.failed) for s in health(*events).suspects] == [("dev", "never", 3)]
 
 
 def test_doubted_labels_and_hard_rows_are_told_apart():
@@ -76,7 +81,7 @@ def test_doubted_labels_and_hard_rows_are_told_apart():
 
 
 def test_nothing_asked_is_no_rate():
-    assert health_of([]) == Health()
+    assert health() == Health()
     assert health_facts(Health()) == []
 
 

@@ -163,8 +163,8 @@ def test_the_script_gets_the_prompt_in_parts_that_make_the_old_and_the_new_text(
         for side in ("old", "new")
     }
     old, new = (record.candidates[i].prompts for i in (record.seed_id, record.best_id))
-    assert texts["old"] == [m["template"] for p in old for m in p["messages"]]
-    assert texts["new"] == [m["template"] for p in new for m in p["messages"]]
+    assert texts["old"] == [m.template for m in old.messages]
+    assert texts["new"] == [m.template for m in new.messages]
     assert "fetch(" not in script
     assert "XMLHttpRequest" not in script
     assert "innerHTML" not in script

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from langchain_promptopt.errors import DataError
+from langchain_promptopt.events import event_of
 from langchain_promptopt.report import wording
 from langchain_promptopt.report.record import RunRecord, Tried, course
 from langchain_promptopt.report.rows import Scorer, paired_rows
@@ -25,7 +26,7 @@ def test_a_finished_run_is_read_whole(lines):
     assert [(r.rule, r.count) for r in record.rejections] == [("VARS", 2), ("unchanged", 1)]
     assert record.rejections[0].rate == pytest.approx(2 / 6)
     assert record.rejections[0].example == "lost {ticket}"
-    assert record.incidents[0]["kind"] == "rate_limit"
+    assert record.incidents[0].kind == "rate_limit"
     assert record.damaged == ()
     assert record.words[2] == 16
     assert record.total.calls == 73
@@ -50,7 +51,8 @@ def test_without_rows_given_there_are_ids_only(lines):
 def test_repeats_are_averaged_and_later_lines_replace_earlier_ones():
     def cell(candidate, repeat, score, **more):
         data = {"candidate_id": candidate, "split": "dev", "example_id": "r", "repeat": repeat}
-        return data | {"scores": {"m": score}, "failure": None, "output": None, "comments": {}} | more
+        data |= {"scores": {"m": score}, "failure": None, "output": None, "comments": {}}
+        return event_of({"type": "scored", "data": data | more})
 
     cells = [cell("a", 0, 1), cell("a", 1, 0), cell("b", 0, 1), cell("b", 1, 1)]
     row = paired_rows(cells, ("a", "b"), "dev", Scorer("m")).all[0]
@@ -60,10 +62,11 @@ def test_repeats_are_averaged_and_later_lines_replace_earlier_ones():
 def test_a_row_the_prompt_broke_counts_zero_and_a_dropped_row_counts_not_at_all():
     def cells(failure):
         base = {"split": "dev", "example_id": "r", "repeat": 0, "output": None, "comments": {}}
-        return [
+        data = [
             base | {"candidate_id": "a", "scores": {"m": 1}, "failure": None},
             base | {"candidate_id": "b", "scores": {}, "failure": failure},
         ]
+        return [event_of({"type": "scored", "data": one}) for one in data]
 
     broken = paired_rows(
         cells({"kind": "unparsable", "message": "", "scored_zero": True}), ("a", "b"), "dev", Scorer("m")
@@ -76,9 +79,12 @@ def test_a_row_the_prompt_broke_counts_zero_and_a_dropped_row_counts_not_at_all(
 
 
 def test_weights_decide_where_they_are_set():
-    scorer = Scorer.of({"gate": {"weights": {"a": 3, "b": 1}}, "evaluators": [{"name": "a"}]})
+    def scorer_of(gate):
+        return Scorer.of(event_of({"type": "run.started", "data": {"gate": gate, "evaluators": [{"name": "a"}]}}))
+
+    scorer = scorer_of({"weights": {"a": 3, "b": 1}})
     assert scorer.score({"a": 1.0, "b": 0.0}) == 0.75
-    assert Scorer.of({"gate": {}, "evaluators": [{"name": "a"}]}).score({"b": 0.0, "a": 1.0}) == 1.0
+    assert scorer_of({}).score({"b": 0.0, "a": 1.0}) == 1.0
 
 
 def test_an_unfinished_run_has_no_verdict_but_a_best_and_its_cost():

@@ -113,8 +113,7 @@ def test_replies_and_outcomes_come_back(tmp_path):
     dropped = Outcome(Cell("d", "dev", "e"), {}, failure=Failure("timeout", "late"))
     path = write(tmp_path / "journal.jsonl", [CALL, ScoredRow.of(failed), ScoredRow.of(dropped), scored(3)])
     with Journal(path) as journal:
-        assert journal.calls["1/p/0"]["reply"] == CALL.reply
-        assert Usage.from_json(journal.calls["1/p/0"]["usage"]) == CALL.usage
+        assert journal.calls["1/p/0"] == CALL
         assert journal.cells[failed.cell] == failed
         assert journal.cells[dropped.cell].dropped
         assert set(journal.cells) == {failed.cell, dropped.cell, Cell("c0", "dev", "e3")}
@@ -127,13 +126,13 @@ def test_both_stores_answer_alike_while_a_run_goes_on(tmp_path, make):
         for event in EVENTS:
             store.append(event)
         assert [e["type"] for e in store.events()] == [e.type for e in EVENTS]
-        assert store.calls["1/p/0"]["step"] == 1
+        assert store.calls["1/p/0"].step == 1
         assert store.cells[Cell("c0", "dev", "e4")].output == "answer 4"
         assert (store.replayed, store.recovered, store.finished) == (0, 0, False)
         store.append(scored(4, output="again"))
         assert store.cells[Cell("c0", "dev", "e4")].output == "again"
         store.append(replace(CALL, reply="other"))
-        assert store.calls["1/p/0"]["reply"] == CALL.reply
+        assert store.calls["1/p/0"] == CALL
         store.flush()
 
 
