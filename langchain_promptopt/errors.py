@@ -233,3 +233,9 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """
     near = nearest(name, known, cutoff)
     return f"Did you mean {near!r}? " if near is not None else ""
+
+
+BY_NAME: dict[str, type[PromptOptError]] = {
+    name: cls for name, cls in list(globals().items()) if isinstance(cls, type) and issubclass(cls, PromptOptError)
+}
+"""These classes by their names, for errors that come from another process."""

@@ -318,7 +318,7 @@ class Scores:
 
 
 @dataclass(slots=True)
-class _Tab:
+class Tab:
     """What one cell has cost so far, and how its last reply ended."""
 
     target: Usage = field(default_factory=Usage)
@@ -393,7 +393,7 @@ class LocalExecutor:
     async def _one(self, job: Job, *, heard: bool) -> Outcome:
         if self.shelf is not None and (kept := self.shelf.get(job)) is not None:
             return kept
-        tab = _Tab()
+        tab = Tab()
         async with self._traced(job) if heard else _UNHEARD as (config, end):
             output = await self._answered(job, config, tab)
             found = output if isinstance(output, Failure) else await self._judged(job, output, config, tab)
@@ -424,31 +424,43 @@ class LocalExecutor:
             self.tracers.traces.setdefault((cell.candidate_id, cell.split), []).append(run_id_of(inner))
             yield inner, end
 
-    async def _answered(self, job: Job, config: RunnableConfig, tab: _Tab) -> Any:
+    async def _answered(self, job: Job, config: RunnableConfig, tab: Tab) -> Any:
         """The target's answer, or the Failure it ended as."""
 
         async def attempt(flight: Flight) -> Any:
             meter, started = self.meter("task", flight), time.perf_counter()
-            heard, steps = with_handler(config, meter), Steps()
-            if self.looks_inside:
-                heard = with_handler(heard, steps)
             tab.tries += 1
             try:
-                rendered: set[str] = set()
-                with metered_by(meter):
-                    output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, rendered)
-                tab.rendered = rendered
-                tab.steps = tuple(steps.roots)
+                output = await self.ask(job, config, tab, meter)
             finally:  # failed calls are booked too, and at once: a pause before the next try hides nothing
                 tab.target += self.charge("task", job, meter, time.perf_counter() - started)
                 tab.note(meter)
             flight.check()
-            return _whole(output)
+            return output
 
         value = await self.guard.cell("task", attempt, job)
         return self._as_failure(value, tab)
 
-    def _as_failure(self, value: Any, tab: _Tab) -> Any:
+    async def ask(self, job: Job, config: RunnableConfig, tab: Tab, meter: UsageCollector) -> Any:
+        """The chain's answer to one try; the tab notes what it rendered and the runs it was made of.
+
+        Args:
+            job: The cell, with its candidate and row.
+            config: The LangChain config of the surrounding span.
+            tab: What the cell has cost so far.
+            meter: Sees the model calls of this try.
+        """
+        heard, steps = with_handler(config, meter), Steps()
+        if self.looks_inside:
+            heard = with_handler(heard, steps)
+        rendered: set[str] = set()
+        with metered_by(meter):
+            output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, rendered)
+        tab.rendered = rendered
+        tab.steps = tuple(steps.roots)
+        return _whole(output)
+
+    def _as_failure(self, value: Any, tab: Tab) -> Any:
         """An answer the model refused, or one cut short that cannot be read, by its own name."""
         found = classify_finish(tab.finish, tab.refusal)
         if found is None:
@@ -458,7 +470,7 @@ class LocalExecutor:
             return replace(value, kind="truncated") if unread else value
         return found.as_failure() if unread or not isinstance(value, Failure) else value
 
-    async def _judged(self, job: Job, output: Any, config: RunnableConfig, tab: _Tab) -> Scores | Failure:
+    async def _judged(self, job: Job, output: Any, config: RunnableConfig, tab: Tab) -> Scores | Failure:
         """The scores; the answer is kept while a judge that fails is asked again."""
         if not self.judges:
             quiet = not config.get("callbacks")
@@ -472,12 +484,9 @@ class LocalExecutor:
 
         async def attempt(flight: Flight) -> Scores:
             meter, started = self.meter("judge", flight), time.perf_counter()
-            token = var_child_runnable_config.set(with_handler(config, meter))
             try:
-                with metered_by(meter):
-                    scores = await self.score(job.example, output, tab.steps)
+                scores = await self.weigh(job, output, config, tab, meter)
             finally:
-                var_child_runnable_config.reset(token)
                 tab.judge += self.charge("judge", job, meter, time.perf_counter() - started)
             flight.check()
             return scores
@@ -485,15 +494,32 @@ class LocalExecutor:
         found: Scores | Failure = await self.guard.cell("judge", attempt, job)
         return found
 
+    async def weigh(self, job: Job, output: Any, config: RunnableConfig, tab: Tab, meter: UsageCollector) -> Scores:
+        """What evaluators that call models say about an answer, in one try.
+
+        Args:
+            job: The cell, with its candidate and row.
+            output: What the chain returned.
+            config: The LangChain config of the surrounding span.
+            tab: What the cell has cost so far.
+            meter: Sees the model calls of this try.
+        """
+        token = var_child_runnable_config.set(with_handler(config, meter))
+        try:
+            with metered_by(meter):
+                return await self.score(job.example, output, tab.steps)
+        finally:
+            var_child_runnable_config.reset(token)
+
     async def judge(self, job: Job) -> Scores | Failure:
         """What the evaluators say about an answer of `answers`: asked again, booked and limited as ever."""
         output, steps = (self.answers or {})[job.cell]
         try:
-            return await self._judged(job, output, {}, _Tab(steps=tuple(steps)))
+            return await self._judged(job, output, {}, Tab(steps=tuple(steps)))
         finally:
             self.guard.over(job)
 
-    def _outcome(self, job: Job, output: Any, found: Scores | Failure, tab: _Tab) -> Outcome:
+    def _outcome(self, job: Job, output: Any, found: Scores | Failure, tab: Tab) -> Outcome:
         usage = tab.target + tab.judge
         common: dict[str, Any] = {"rendered": _some_of(tab.rendered, job.candidate.prompts)}
         common |= {"usage": usage, "judge": tab.judge, "model_served": tab.served, "tries": tab.tries}

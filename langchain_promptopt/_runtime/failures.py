@@ -73,6 +73,7 @@ TABLE: dict[str, KindRow] = {
     ),
     "malformed_reply": KindRow("retry", UnavailableError, "Check that the base URL is a model endpoint, then resume."),
     "model_error": KindRow("retry", UnavailableError, "Call the model once by hand, then resume."),
+    "worker_lost": KindRow("retry", UnavailableError, "Look at the logs of the workers, then resume."),
     "busy": KindRow("retry", UnavailableError, "Raise the limit of open files, or lower max_concurrency, then resume."),
     "insufficient_quota": KindRow("stop", QuotaError, "Add credit to the account, then resume.", "refused"),
     "disk_full": KindRow("stop", UnavailableError, "Free some space, then resume."),
@@ -148,6 +149,14 @@ class CallError(PromptOptError):
         self.tries = tries
 
 
+class FailedElsewhere(Exception):  # noqa: N818 - stands for any error
+    """A try that failed in another process, where its error was classified."""
+
+    def __init__(self, failure: FailureKind) -> None:
+        super().__init__(f"{failure.kind}: {failure.detail}")
+        self.failure = failure
+
+
 def classify(error: BaseException, role: str = "task") -> FailureKind:
     """What `error`, raised by a call made in `role` ("task", "optimizer", "judge"), means.
 
@@ -174,7 +183,7 @@ _GRAVEST: tuple[Action, ...] = ("stop", "drop", "retry", "zero")
 
 def _known(error: BaseException, role: str) -> FailureKind | None:
     """What this error alone means, without what is behind it."""
-    if isinstance(error, CallError):
+    if isinstance(error, CallError | FailedElsewhere):
         return error.failure
     if isinstance(error, PromptOptError):
         return FailureKind(error.kind, "stop", redact(str(error)), error.retry_after_s, error)

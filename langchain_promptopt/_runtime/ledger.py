@@ -459,7 +459,8 @@ class Flight:
             return self._begun, 0
         uses = self.meter.collected.by_model
         chosen = list(uses.values()) if model is None else [uses[model]] if model in uses else []
-        calls = self._begun if model is None else sum(use.calls for use in chosen)
+        begun = max(self._begun, self.meter.collected.started)  # calls of other processes are known when they end
+        calls = begun if model is None else sum(use.calls for use in chosen)
         return calls, sum(use.input_tokens + use.output_tokens for use in chosen)
 
     def __enter__(self) -> Flight:

@@ -203,6 +203,11 @@ class UsageCollector(BaseCallbackHandler):
         self._open: dict[UUID, _Call] = {}
         self._late: Callable[[Collected], None] | None = None
 
+    def admit(self) -> None:
+        """A call begins where this collector cannot see it. Raises BudgetSpent where the budget is used up."""
+        if self._before_call is not None:
+            self._before_call()
+
     def settle(self, late: Callable[[Collected], None]) -> None:
         """The cell's sums are booked. A call of a thread that goes on is handed to `late` as it ends, never refused."""
         with self._lock:

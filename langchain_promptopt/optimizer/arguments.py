@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._langchain.isolation import Given as ChainConfig
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.redact import Redact
+    from langchain_promptopt.optimizer.remote import Workers
     from langchain_promptopt.ports import Executor, Observer
     from langchain_promptopt.strategies.seeding import PastEdit
 
@@ -142,7 +143,7 @@ class Settings:
     openings: Path | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
     observers: Sequence[Observer] = ()
-    executor: Executor | None = None
+    executor: Executor | Workers | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock | None = None
     config_json: Mapping[str, Any] = field(default_factory=dict)

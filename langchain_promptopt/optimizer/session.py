@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.ledger import book
 from langchain_promptopt.errors import ConfigError
-from langchain_promptopt.events import ScoredRow
 from langchain_promptopt.optimizer.plan import Plan, make_plan
+from langchain_promptopt.optimizer.remote import jobs_json, outcomes_from_json
 from langchain_promptopt.optimizer.run import concluded, engine_work
 from langchain_promptopt.optimizer.wiring import Assembled, assemble
-from langchain_promptopt.ports import Job
-from langchain_promptopt.store.lines import cell_of, outcome_of
-from langchain_promptopt.types import Candidate, Example, PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
     from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.optimizer.result import Result
+    from langchain_promptopt.ports import Job
     from langchain_promptopt.types import Cell, Outcome
 
 _SETTLE = 25
@@ -99,82 +97,6 @@ async def settled(executor: ParkedExecutor, busy: Callable[[], int], over: Calla
 
 
 # ---------------------------------------------------------------- the session
-
-
-def jobs_json(jobs: Iterable[Job], run_id: str) -> list[dict[str, Any]]:
-    """Jobs as plain JSON values: the cell, all prompts of the candidate, and the row.
-
-    Templates travel as text; roles, formats and partials are those of the worker's own task, which
-    must be the same (its run id is compared).
-    """
-    found: list[dict[str, Any]] = []
-    for job in jobs:
-        found.append(
-            {
-                "run_id": run_id,
-                "cell": {
-                    "candidate_id": job.cell.candidate_id,
-                    "split": job.cell.split,
-                    "example_id": job.cell.example_id,
-                    "repeat": job.cell.repeat,
-                },
-                "prompts": job.candidate.prompts.as_json(),
-                "inputs": dict(job.example.inputs),
-                "outputs": dict(job.example.outputs),
-                "metadata": dict(job.example.metadata),
-            }
-        )
-    return found
-
-
-def jobs_from_json(data: Iterable[Mapping[str, Any]], baseline: PromptSet) -> list[Job]:
-    """The inverse of `jobs_json` beside the worker's own task.
-
-    Raises ConfigError where the prompts do not belong to this task.
-    """
-    out = []
-    for item in data:
-        cell = cell_of(item["cell"])
-        prompts = _with_texts(baseline, item["prompts"])
-        example = Example(cell.example_id, item["inputs"], item["outputs"], item["metadata"])
-        out.append(Job(cell, _candidate(prompts, cell), example))
-    return out
-
-
-def _with_texts(baseline: PromptSet, given: Sequence[Mapping[str, Any]]) -> PromptSet:
-    texts = {}
-    for p in given:
-        texts[p["name"]] = [m["template"] for m in p["messages"]]
-    if {p.name: len(p.messages) for p in baseline} != {name: len(found) for name, found in texts.items()}:
-        msg = "a job's prompts are not those of this task"
-        raise ConfigError(msg, where=", ".join(texts), mend="Give the worker the configuration and code of the run.")
-    made = []
-    for prompt in baseline:
-        messages = list(prompt.messages)
-        for i, text in enumerate(texts[prompt.name]):
-            if messages[i].template != text:
-                messages[i] = replace(messages[i], template=text, frozen=())
-        made.append(replace(prompt, messages=tuple(messages)))
-    return PromptSet(tuple(made))
-
-
-def _candidate(prompts: PromptSet, cell: Cell) -> Candidate:
-    # The id is a hash of the prompts: another id means that the texts did not arrive as they were sent.
-    made = Candidate(prompts, origin="elsewhere")
-    if made.id != cell.candidate_id:
-        msg = f"the prompts of candidate {cell.candidate_id} arrive as candidate {made.id}"
-        raise ConfigError(msg, mend="Worker and run must use the same version of this package and of the task.")
-    return made
-
-
-def outcomes_json(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
-    """Outcomes as plain JSON values, shaped like the journal's `scored`."""
-    return [ScoredRow.of(outcome).as_json() for outcome in outcomes]
-
-
-def outcomes_from_json(data: Iterable[Mapping[str, Any]]) -> list[Outcome]:
-    """The inverse of `outcomes_json`."""
-    return [outcome_of(item) for item in data]
 
 
 T = TypeVar("T")

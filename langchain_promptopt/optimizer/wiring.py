@@ -35,6 +35,7 @@ from langchain_promptopt.gate.openings import Openings, RowMark
 from langchain_promptopt.gate.pairs import Serving, pair_outcomes
 from langchain_promptopt.gate.verdict import Decision, decide
 from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
+from langchain_promptopt.optimizer.remote import RemoteExecutor, Workers
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Reading, Rejection, Usage
 
@@ -488,7 +489,7 @@ def assemble(
         baseline=plan.baseline,
         objective=plan.objective,
         emitter=emitter,
-        executor=executor or _booked(plan, guarded, state) or here,
+        executor=executor or _elsewhere(plan, guarded, local, state) or here,
         optimizer=_optimizer(plan, guarded, emitter),
         ledger=ledger,
         renders=_renders(plan, _rows(plan)),
@@ -582,10 +583,13 @@ def _optimizer(plan: Plan, guarded: Guarded, emitter: Emitter) -> OptimizerModel
     )
 
 
-def _booked(plan: Plan, guarded: Guarded, state: RunState) -> Executor | None:
+def _elsewhere(plan: Plan, guarded: Guarded, local: LocalExecutor, state: RunState) -> Executor | None:
+    """The executor that the user gave, under the run's own account; None where cells run here."""
     foreign = plan.settings.executor
     if foreign is None:
         return None
+    if isinstance(foreign, Workers):
+        return RemoteExecutor.of(local, guarded, foreign, plan.run_id)
 
     def pay(outcome: Outcome) -> None:
         book(guarded.ledger, state.step, outcome)

@@ -2,12 +2,16 @@
 
 from langchain_promptopt._langsmith.publish import push_recorded as push_run
 from langchain_promptopt._langsmith.publish import rollback_recorded as rollback_run
-from langchain_promptopt.pipeline.orchestration import Shards, compare_step, evaluate_cells, run_step
+from langchain_promptopt.optimizer.remote import WorkerLost, Workers
+from langchain_promptopt.pipeline.orchestration import CellWorker, Shards, compare_step, evaluate_cells, run_step
 from langchain_promptopt.pipeline.prepare import Prepared, demo_task, prepare
 
 __all__ = [
+    "CellWorker",
     "Prepared",
     "Shards",
+    "WorkerLost",
+    "Workers",
     "compare_step",
     "demo_task",
     "evaluate_cells",

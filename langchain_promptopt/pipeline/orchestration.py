@@ -3,6 +3,9 @@
 `run_step` and `compare_step` take a configuration as a dict and give the machine output as a dict. They never raise
 (product 10.8).
 
+A `CellWorker` makes single tries for a run in another process, which keeps limits, retries, budget and journal to
+itself; `Workers` of a distributed engine hold one in each of their processes.
+
 With `Shards` a run hands out shards of cells as JSON, and workers bring JSON back. What a worker has an answer for is
 written to `cells.jsonl` in the run's folder before the shard is done. A shard that was killed in the middle is paid
 for from there on only, wherever it runs again, as long as run and workers share `PROMPTOPT_RUNS_DIR`.
@@ -14,16 +17,26 @@ import asyncio
 import json
 import logging
 import os
+import socket
+import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._imports import importing_from
 from langchain_promptopt._runtime.concurrency import run_sync
+from langchain_promptopt._runtime.usage import followed_threads
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.errors import ConfigError, PromptOptError
 from langchain_promptopt.events import RunStarted
 from langchain_promptopt.optimizer.plan import make_plan
-from langchain_promptopt.optimizer.session import jobs_from_json, jobs_json, outcomes_from_json, outcomes_json
+from langchain_promptopt.optimizer.remote import (
+    Attempts,
+    failure_told,
+    jobs_from_json,
+    jobs_json,
+    outcomes_from_json,
+    outcomes_json,
+)
 from langchain_promptopt.optimizer.wiring import assemble
 from langchain_promptopt.pipeline.delivering import failure_json, failures_told, unusable_told
 from langchain_promptopt.pipeline.prepare import code_folder, names_code, prepare, start
@@ -38,6 +51,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.config import Config
     from langchain_promptopt.events import Event
     from langchain_promptopt.optimizer import Result
+    from langchain_promptopt.optimizer.remote import Workers
     from langchain_promptopt.pipeline.prepare import Elsewhere, Prepared
     from langchain_promptopt.ports import Job, Observer
 
@@ -48,7 +62,7 @@ def run_step(
     config: Mapping[str, Any],
     *,
     root: str | Path | None = None,
-    shards: Elsewhere | None = None,
+    shards: Elsewhere | Workers | None = None,
     observers: Sequence[Observer] = (),
 ) -> dict[str, Any]:
     """Run, resume or replay the run that `config` describes; the same as `promptopt optimize --json`.
@@ -59,7 +73,7 @@ def run_step(
     Args:
         config: Shaped like `promptopt.toml`; JSON values only.
         root: Where relative paths and imports start; None is the working directory.
-        shards: Evaluates cells elsewhere; None is this process.
+        shards: Evaluates cells elsewhere: `Shards`, or `Workers` of a distributed engine; None is this process.
         observers: Watchers of the run's events.
 
     Returns:
@@ -263,3 +277,83 @@ class Spool:
             os.write(fd, b"\n" + line + b"\n")
         finally:
             os.close(fd)
+
+
+# ---------------------------------------------------------------- single tries
+
+
+class CellWorker:
+    """Answers the requests of a run's `Workers` in this process, with asyncio on a thread of its own.
+
+    The run is prepared once, at the first request. What is wrong with the configuration, the data or the code here is
+    told in the answer, and ends the run.
+
+    Args:
+        config: The configuration of the run.
+        root: Where relative paths and imports start; None is the working directory.
+    """
+
+    def __init__(self, config: Mapping[str, Any], root: str | Path | None = None) -> None:
+        self._config = config
+        self._root = root
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Event | None = None
+        self._attempts: Attempts | None = None
+        self._wrong: dict[str, Any] | None = None
+        self._prepared = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="promptopt-cells", daemon=True)
+        self._thread.start()
+
+    async def call(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to one request, from any event loop.
+
+        Args:
+            request: "do" is "hello", or what `Attempts.made` takes.
+        """
+        if not self._prepared.is_set():
+            await asyncio.to_thread(self._prepared.wait)
+        if self._attempts is None or self._loop is None:
+            return {"failure": self._wrong}
+        made = asyncio.run_coroutine_threadsafe(self._answer(self._attempts, request), self._loop)
+        return await asyncio.wrap_future(made)
+
+    def close(self) -> None:
+        """End the thread; what it was asked is cancelled."""
+        self._prepared.wait()
+        if self._loop is not None and self._closing is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
+
+    async def _answer(self, attempts: Attempts, request: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            if request["do"] != "hello":
+                return await attempts.made(request)
+            attempts.require(request["run_id"])
+        except ConfigError as error:
+            return {"failure": failure_told(error)}
+        return {"failure": None, "pid": os.getpid(), "host": socket.gethostname()}
+
+    def _serve(self) -> None:
+        try:
+            settings = config_from_dict(self._config, root=self._root, env=os.environ)
+            with importing_from(code_folder(settings)), followed_threads:
+                run_sync(lambda: self._open(settings))
+        except Exception as error:  # noqa: BLE001 - told to the run, which ends with it
+            self._wrong, self._attempts = failure_told(error), None
+        finally:
+            self._prepared.set()
+
+    async def _open(self, settings: Config) -> None:
+        prepared = prepare(settings)
+        plan = await make_plan(prepared.task, replace(prepared.settings, runs_dir=None, executor=None))
+        ready = None
+        try:
+            ready = assemble(plan)
+            self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+            self._attempts = Attempts(ready.local, plan.run_id, plan.baseline.prompts)
+            self._prepared.set()
+            await self._closing.wait()
+        finally:
+            if ready is not None:
+                ready.close()
+            await plan.aclose()

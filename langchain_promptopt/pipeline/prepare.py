@@ -25,6 +25,7 @@ from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer import Settings
 from langchain_promptopt.optimizer.arguments import JudgeCost
 from langchain_promptopt.optimizer.plan import load_rows, redacted, use_of, with_stored
+from langchain_promptopt.optimizer.remote import Workers
 from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.delivering import deliver_report, deliver_result
 from langchain_promptopt.pipeline.recorded import (
@@ -68,9 +69,11 @@ class Prepared:
     record: RunRecord | None = None
     """What was reported, once something ran."""
 
-    def optimize(self, observers: Sequence[Observer] = (), *, shards: Elsewhere | None = None) -> Result:
+    def optimize(self, observers: Sequence[Observer] = (), *, shards: Elsewhere | Workers | None = None) -> Result:
         """Run (or replay, or resume) and write what was proven where the config says."""
-        watching = (*observers, shards) if shards is not None else tuple(observers)
+        watching = tuple(observers)
+        if shards is not None and not isinstance(shards, Workers):
+            watching = (*watching, shards)
         settings = replace(self.settings, observers=watching, executor=shards or self.settings.executor)
         with importing_from(code_folder(self.config)):
             result = run_sync(lambda: run_task(self.task, settings))

@@ -21,8 +21,8 @@ import pytest
 
 from langchain_promptopt.errors import ConflictError
 from langchain_promptopt.events import Called, Evaluated, FeedbackGiven, Incident, Rejected, RunFinished, ScoredRow
-from langchain_promptopt.ports import Executor, Job
 from langchain_promptopt.protocols import GuardContext, PartialScoring, Progress
+from langchain_promptopt.testing.executors import ExecutorTests as ExecutorTests
 from langchain_promptopt.testing.samples import (
     SampleBench,
     SampleTrainBench,
@@ -53,8 +53,6 @@ from langchain_promptopt.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import ExampleSource, Observer, PromptSink, Store
     from langchain_promptopt.protocols import (
@@ -117,54 +115,6 @@ class ExampleSourceTests:
             s: [e.id for e in rows] for s, rows in data.splits.items()
         }
         assert data["no such split"] == ()
-
-
-class ExecutorTests:
-    """Laws of port 2."""
-
-    @pytest.fixture
-    def executor(self) -> Executor:
-        """The port under test, able to answer `jobs`."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def jobs(self) -> Sequence[Job]:
-        """Cells to run; override where the port needs others."""
-        candidate = sample_candidate(0)
-        found = []
-        for e in sample_examples(5):
-            found.append(Job(Cell(candidate.id, "train", e.id), candidate, e))
-        return found
-
-    def test_each_job_is_done_once(self, executor: Executor, jobs: Sequence[Job]) -> None:
-        """In any order; every outcome is for the cell it was asked for."""
-        seen: list[Outcome] = []
-
-        async def done(outcome: Outcome) -> None:
-            seen.append(outcome)
-
-        asyncio.run(executor.evaluate(jobs, done))
-        assert sorted(o.cell for o in seen) == sorted(j.cell for j in jobs)
-        assert all(o.scores or o.failure for o in seen)
-        assert isinstance(executor, Executor)
-
-    def test_nothing_to_do_is_nothing_done(self, executor: Executor) -> None:
-        """No job, no call."""
-
-        async def done(outcome: Outcome) -> None:
-            pytest.fail(f"this outcome was not asked for: {outcome}")
-
-        asyncio.run(executor.evaluate([], done))
-
-    def test_what_done_raises_ends_it(self, executor: Executor, jobs: Sequence[Job]) -> None:
-        """The engine stops a run this way; the error must come through."""
-
-        async def done(outcome: Outcome) -> None:  # noqa: ARG001
-            msg = "enough"
-            raise ArithmeticError(msg)
-
-        with pytest.raises(ArithmeticError, match="enough"):
-            asyncio.run(executor.evaluate(jobs, done))
 
 
 class StoreTests:
