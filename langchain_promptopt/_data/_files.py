@@ -1,6 +1,6 @@
 """What `data=` means (product 10.4), and the raw rows it gives: files, folders, the hub, memory, LangSmith.
 
-A path, a URL or uuid, "hf:owner/name", a LangSmith name or rows in memory: which of them is decided once. Files are
+A path, a URL or uuid, "hf:owner/name", "langsmith-project:NAME", a LangSmith name or rows in memory: which of them is decided once. Files are
 read strictly: wrong bytes and broken lines are errors with their place, never repaired quietly.
 """
 
@@ -25,8 +25,10 @@ from langchain_promptopt.types import SPLITS, Note
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Kind: TypeAlias = Literal["folder", "file", "url", "uuid", "hf", "name", "splits", "rows"]
-REMOTE: frozenset[Kind] = frozenset({"url", "uuid", "name"})
+PROJECT = "langsmith-project:"
+"""How the name of a LangSmith project begins."""
+Kind: TypeAlias = Literal["folder", "file", "url", "uuid", "hf", "name", "project", "splits", "rows"]
+REMOTE: frozenset[Kind] = frozenset({"url", "uuid", "name", "project"})
 """Kinds that only LangSmith can read."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\Z")
 _URL = re.compile(r"https?://\S+\Z")
@@ -73,8 +75,8 @@ def describe_source(data: Any) -> Source:
         return Source("rows", "rows in memory")
     msg = f"`data` cannot be read: it is of type {type(data).__name__}"
     mend = (
-        "Give a LangSmith dataset name, id or URL, a file or folder, 'hf:owner/name', a datasets.Dataset or"
-        " DatasetDict, a list of rows, or a mapping from split name to rows."
+        "Give a LangSmith dataset name, id or URL, 'langsmith-project:NAME', a file or folder, 'hf:owner/name', a"
+        " datasets.Dataset or DatasetDict, a list of rows, or a mapping from split name to rows."
     )
     raise DataError(msg, mend=mend)
 
@@ -112,6 +114,8 @@ def _of_text(text: str) -> Source:
         return Source("url", name)
     if _UUID.match(name):
         return Source("uuid", name)
+    if name.startswith(PROJECT):
+        return Source("project", name)
     if name.startswith("hf:"):
         found = _HF.match(name)
         if found is None:

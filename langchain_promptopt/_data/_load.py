@@ -20,6 +20,7 @@ from langchain_promptopt._data._splits import (
     repeat_notes,
     with_ids,
     without_leaks,
+    without_repeats,
 )
 from langchain_promptopt._langchain.reading import names_read
 from langchain_promptopt.errors import DataError, did_you_mean
@@ -91,13 +92,16 @@ def load_data(  # noqa: PLR0913 - the facade of this package; each is a setting 
     kept_splits = KeptSplits(openings or Openings(None))
     sorting = kept_splits.sorting([placed.row.example for placed in seen.rows], use.readings)
     rows = [Placed(placed.row, sorting) for placed in seen.rows]
+    told_once: list[str] = []
+    if source.kind == "project":  # traffic repeats itself: what is asked a hundred times is one example
+        rows, told_once = without_repeats(rows)
     named, notes = as_named(rows, splits, drop_leaks=drop_leaks)
     kept, dropped = without_leaks(named, drop_leaks=drop_leaks)
     final = with_ids(kept)
     repeated = repeat_notes(final)
     carved = carve_val(final)
     by_hash = any(note.kind == "split_by_hash" for note in notes)
-    told = (*dropped, *repeated, *_blurred(final, sorting), *_size_notes(final, carved, by_hash=by_hash))
+    told = (*told_once, *dropped, *repeated, *_blurred(final, sorting), *_size_notes(final, carved, by_hash=by_hash))
     ordered: dict[str, tuple[Example, ...]] = {}
     for name in SPLITS:
         if name in final:

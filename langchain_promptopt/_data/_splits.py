@@ -411,6 +411,26 @@ def repeat_notes(splits: Mapping[Split, Sequence[Placed]]) -> list[str]:
     return notes
 
 
+def without_repeats(rows: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
+    """Each input once, with what to know of those left out; of repeats, the first with a reference is kept."""
+    kept: dict[str, Placed] = {}
+    chosen: set[int] = set()
+    torn = 0
+    for placed in sorted(rows, key=lambda p: not p.row.example.outputs):
+        before = next((kept[key] for key in placed.keys if key in kept), None)
+        for key in placed.keys:
+            kept.setdefault(key, placed)
+        if before is None:
+            chosen.add(id(placed))
+        elif placed.row.example.outputs:
+            torn += _disagree(Pair(before, placed, ("train", "train")))
+    gone = len(rows) - len(chosen)
+    notes = [f"{gone} of {len(rows)} runs repeat the input of another and are left out"] if gone else []
+    if torn:
+        notes.append(f"{torn} of them had another reference than the one kept, which is the latest")
+    return [placed for placed in rows if id(placed) in chosen], notes
+
+
 def with_ids(splits: Splits) -> Splits:
     """Rows with ids of their own, repeated inputs joined to one cluster. Raises DataError for given ids used twice."""
     used: dict[str, str] = {}

@@ -57,19 +57,19 @@ def notes_on(service: Service, examples: Sequence[Example], queues: Sequence[str
             by_run[str(e.source_run_id)] = e.id
     by_id = {str(e.id): e.id for e in examples}
     for queue in queues:
-        for run in _queued(service, queue):
+        for run in queued_runs(service, queue):
             example = by_id.get(str(run.get("reference_example_id")))
             if example is not None:
                 by_run[str(run["id"])] = example
     notes: dict[UUID, list[str]] = defaultdict(list)
-    for feedback in _feedback(service, list(by_run)):
-        if text := _text(feedback):
+    for feedback in feedback_on(service, list(by_run)):
+        if text := words_of(feedback):
             notes[by_run[str(feedback["run_id"])]].append(text)
     return {example: "; ".join(dict.fromkeys(texts)) for example, texts in notes.items()}
 
 
-def _queued(service: Service, queue: str) -> list[Mapping[str, Any]]:
-    """The runs put into an annotation queue, reviewed or not."""
+def queued_runs(service: Service, queue: str) -> list[Mapping[str, Any]]:
+    """The runs put into an annotation queue, reviewed or not. Raises CredentialsError where there is no such queue."""
     what = f"reading annotation queue {queue!r}"
     if not _UUID.fullmatch(queue):
         found = service.ask(what, "GET", "/annotation-queues", params={"name": queue, "limit": 2})
@@ -80,10 +80,17 @@ def _queued(service: Service, queue: str) -> list[Mapping[str, Any]]:
     return _pages(service, what, f"/annotation-queues/{queue}/runs", {})
 
 
-def _feedback(service: Service, runs: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+def feedback_on(service: Service, runs: Sequence[str], *, people: bool = True) -> Iterable[Mapping[str, Any]]:
+    """Feedback on runs, a run's own oldest first.
+
+    Args:
+        service: The API.
+        runs: Ids of the runs.
+        people: Whether feedback of evaluators is left out.
+    """
     for at in range(0, len(runs), _RUNS_AT_ONCE):
         rows = _pages(service, "reading feedback", "/feedback", {"run": list(runs[at : at + _RUNS_AT_ONCE])})
-        ours = [row for row in rows if (row.get("feedback_source") or {}).get("type", "app") in _BY_PEOPLE]
+        ours = [row for row in rows if not people or is_of_people(row)]
         yield from sorted(ours, key=lambda row: (str(row["created_at"]), str(row["id"])))
 
 
@@ -96,7 +103,12 @@ def _pages(service: Service, what: str, path: str, params: Mapping[str, Any]) ->
             return rows
 
 
-def _text(feedback: Mapping[str, Any]) -> str:
+def is_of_people(feedback: Mapping[str, Any]) -> bool:
+    """Whether a person gave it, in LangSmith's pages or through an application."""
+    return (feedback.get("feedback_source") or {}).get("type", "app") in _BY_PEOPLE
+
+
+def words_of(feedback: Mapping[str, Any]) -> str:
     """A feedback's comment and correction. A score alone is no help to a proposer."""
     parts = [str(feedback.get("comment") or "").strip()]
     correction = feedback.get("correction")

@@ -38,11 +38,21 @@ class LangSmithOptions:
     Attributes:
         as_of: Version of the dataset: a tag, or a time in ISO form; None fixes the latest.
         metadata: Only examples whose metadata holds all of this.
-        queues: Annotation queues whose reviewed runs give notes to their examples.
+        queues: Annotation queues whose reviewed runs give notes to their examples; of a project, only runs in one of
+            these queues are read.
         write_splits: Write the splits made here back, when the dataset has none.
         experiments: Publish baseline, step winners and final as experiments of the dataset.
         judge_model: Model of judges named "langsmith:..."; None is the one stored with them.
         project: Project of the traces, where tracing is on; None is LANGSMITH_PROJECT.
+        window: Of `data="langsmith-project:NAME"`: when runs began, as "24h", "7d" or "START/END". A window without
+            an end ends at the last full hour or day; `as_of` is another end.
+        filter: The runs' condition in LangSmith's filter language.
+        sample: Share of the runs that is taken, 0 to 1; the same seed takes the same runs.
+        limit: How many runs become examples at most.
+        reference: Where references come from: "correction", "feedback:KEY", "feedback:KEY>=4", "evaluator:KEY" or
+            "preference:KEY".
+        issues: Whether the project's issues become notes of the runs they name.
+        insights: Id of an insights report whose clusters become notes of their runs.
     """
 
     as_of: str | None = None
@@ -52,6 +62,19 @@ class LangSmithOptions:
     experiments: bool = False
     judge_model: Any = None
     project: str | None = None
+    window: str | None = None
+    filter: str | None = None
+    sample: float | None = None
+    limit: int | None = None
+    reference: str | None = None
+    issues: bool = False
+    insights: str | None = None
+
+    @property
+    def of_projects(self) -> tuple[str, ...]:
+        """The options given that only a project's runs can follow."""
+        names = ("window", "filter", "sample", "limit", "reference", "issues", "insights")
+        return tuple(name for name in names if getattr(self, name) not in (None, False))
 
     @classmethod
     def of(cls, given: LangSmithOptions | Mapping[str, Any] | None) -> LangSmithOptions:

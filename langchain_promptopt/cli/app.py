@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_promptopt.cli import changes, methods, optimize, runs, watch
+from langchain_promptopt.cli import changes, methods, nights, optimize, runs, watch
 from langchain_promptopt.cli.flags import EXAMPLES, help_of
 from langchain_promptopt.cli.output import answer_alone, ensure_text, log_is_public, print_json
 from langchain_promptopt.errors import Interrupted, PromptOptError, UsageError, exit_code_of
@@ -33,7 +33,7 @@ for _verb in (
     *(optimize.demo, optimize.init, optimize.import_, optimize.prompts, optimize.check),
     *(optimize.optimize, optimize.compare, optimize.resume, watch.watch),
     *(runs.runs, runs.show, changes.diff, runs.report, runs.export, changes.apply, changes.push, changes.rollback),
-    *(methods.methods, methods.bench),
+    *(nights.harvest, methods.methods, methods.bench),
 ):
     app.command(name=_verb.__name__.rstrip("_"), help=help_of(_verb), epilog=EXAMPLES[_verb])(_verb)
 

@@ -39,6 +39,11 @@ class Flag:
 
 _ALL = (
     Flag("--data", "data.source", "Examples: a file or folder, hf:owner/name, or a LangSmith dataset.", "SOURCE"),
+    Flag("--window", "data.window", 'Runs that began then: "24h", "7d" or "START/END".', "WINDOW"),
+    Flag("--reference", "data.reference", '"correction", "feedback:KEY", "evaluator:KEY" or "preference:KEY".', "FROM"),
+    Flag("--filter", "data.filter", "Condition on the runs, in LangSmith's language.", "FILTER"),
+    Flag("--sample", "data.sample", "Share of the runs, 0 to 1.", "SHARE"),
+    Flag("--limit", "data.limit", "How many runs become examples at most.", "N"),
     Flag("--input", "data.inputs", "Prompt variable and its column, as email=Body; repeatable.", "VAR=COLUMN", dict),
     Flag("--output", "data.outputs", "Column with the reference answer; repeatable.", "COLUMN", list),
     Flag("--id", "data.id", "Column with the example's id.", "COLUMN"),
@@ -92,6 +97,7 @@ _ALL = (
 FLAGS = {flag.option.lstrip("-").replace("-", "_"): flag for flag in _ALL}
 
 DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines", "runs_dir")
+PROJECT = ("window", "reference", "filter", "sample", "limit")
 TASK = ("evaluator", "task_model", "template_format", "freeze", "tune", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "repeats", "must_pass")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")

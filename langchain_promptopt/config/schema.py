@@ -68,7 +68,9 @@ class DataConfig(BaseModel):
 
     model_config = _STRICT
 
-    source: str | None = Field(default=None, description="a file, a folder, hf:owner/name, or a LangSmith dataset")
+    source: str | None = Field(
+        default=None, description="a file, a folder, hf:owner/name, a LangSmith dataset, or langsmith-project:NAME"
+    )
     splits: dict[Literal["train", "dev", "val", "test"], str] = Field(
         default={}, description="our split = the source's split"
     )
@@ -77,7 +79,21 @@ class DataConfig(BaseModel):
     id: str | None = Field(default=None, description="column with the example's id")
     group: str | None = Field(default=None, description="column whose equal values stay in one split")
     note: str | None = Field(default=None, description="column with a human remark for the optimizer")
-    as_of: str | None = Field(default=None, description="version or tag of a LangSmith dataset")
+    as_of: str | None = Field(
+        default=None, description="version or tag of a LangSmith dataset; of a project, the end of the window"
+    )
+    window: str | None = Field(
+        default=None, description='runs of a LangSmith project that began then: "24h", "7d" (default) or "START/END"'
+    )
+    filter: str | None = Field(default=None, description="condition on a project's runs, in LangSmith's language")
+    sample: float | None = Field(
+        default=None, gt=0, le=1, description="share of a project's runs; optimize.seed says which"
+    )
+    limit: Count | None = Field(default=None, description="how many of a project's runs become examples at most")
+    reference: str | None = Field(
+        default=None,
+        description='a run\'s reference: "correction", "feedback:KEY", "feedback:KEY>=4", "evaluator:KEY" or "preference:KEY"',
+    )
     drop_leaks: bool = Field(default=False, description="drop examples of train and dev whose input is in test")
     skip_bad_lines: bool = Field(default=False, description="leave unreadable lines out, counted, instead of stopping")
 
@@ -211,7 +227,14 @@ class LangSmithConfig(BaseModel):
     record_openings: bool = Field(default=False, description="count test openings in the dataset's metadata too")
     project: str | None = Field(default=None, description="project of the traces, where tracing is on")
     write_splits: bool = Field(default=False, description="write splits made here back to a dataset that has none")
-    queues: Names = Field(default=(), description="annotation queues whose reviews become notes on their examples")
+    queues: Names = Field(
+        default=(),
+        description="annotation queues whose reviews become notes on their examples; of a project, only their runs count",
+    )
+    issues: bool = Field(default=False, description="a project's issues become notes on the runs they name")
+    insights: str | None = Field(
+        default=None, description="id of a project's insights report; its clusters become notes on their runs"
+    )
     metadata: dict[str, str | int | float | bool] = Field(
         default={}, description="only examples whose metadata holds all of this"
     )

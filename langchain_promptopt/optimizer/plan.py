@@ -15,7 +15,14 @@ from uuid import UUID
 
 from langchain_core.prompts.base import BasePromptTemplate
 
-from langchain_promptopt._data import load_data, must_pass_of, references_needed, tag_columns, unused_columns
+from langchain_promptopt._data import (
+    describe_source,
+    load_data,
+    must_pass_of,
+    references_needed,
+    tag_columns,
+    unused_columns,
+)
 from langchain_promptopt._engine.context import Objective
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
@@ -25,6 +32,7 @@ from langchain_promptopt._langchain.reading import reading_of
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.hub import PREFIX, PromptHub, stored
+from langchain_promptopt._langsmith.production import ProjectRows
 from langchain_promptopt._langsmith.traces import untraced
 from langchain_promptopt._objects import MAX_VISITED, Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
@@ -115,8 +123,15 @@ def load_rows(settings: Settings, use: RowUse = RowUse(), *, write: bool = True)
     """
     options = settings.langsmith
     remote = settings.remote
+    is_project = describe_source(settings.data).kind == "project"
+    if options.of_projects and not is_project:
+        named = ", ".join(options.of_projects)
+        msg = f"{named} is for runs of a LangSmith project, and the data is {describe_source(settings.data).name!r}"
+        raise ConfigError(msg, where="[data]", mend='Name a project ("langsmith-project:NAME"), or remove the setting.')
     if remote is None:
         remote = LangSmithRows(options.as_of, options.metadata, options.queues)
+        if is_project:
+            remote = ProjectRows(options, settings.seed, use.references)
     if isinstance(remote, LangSmithRows):
         remote.attachments = use.attachments
     data = load_data(
@@ -129,12 +144,20 @@ def load_rows(settings: Settings, use: RowUse = RowUse(), *, write: bool = True)
         use=use,
         openings=Openings(settings.openings),
     )
+    if isinstance(remote, ProjectRows):
+        told = tuple(Note("data", text) for text in remote.notes)
+        version = f"{remote.version} {(data.as_of or '')[:_SHORT_VERSION]}"
+        return replace(data, as_of=version, notes=(*told, *data.notes))
     if not isinstance(remote, LangSmithRows) or remote.version is None:
         return data
     notes = list(data.notes)
     if write and options.write_splits and any(note.kind == "split_by_hash" for note in notes):
         notes.append(Note("data", _write_splits(remote, data)))
     return replace(data, as_of=remote.version, notes=tuple(notes))
+
+
+_SHORT_VERSION = len("sha256:") + 16
+"""Of a project's rows, the version is the end of the window and as much of their hash."""
 
 
 def _write_splits(remote: LangSmithRows, data: DataSet) -> str:

@@ -164,8 +164,8 @@ async def publish_experiments(plan: Plan, result: Result) -> None:
 
 
 def is_remote(as_of: str | None) -> bool:
-    """Whether a data version is one of LangSmith's: a time, where ours are hashes."""
-    return as_of is not None and not as_of.startswith("sha256:")
+    """Whether a data version is one of a LangSmith dataset: a time alone, where ours hold hashes."""
+    return as_of is not None and "sha256:" not in as_of
 
 
 T = TypeVar("T")

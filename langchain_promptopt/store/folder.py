@@ -77,17 +77,22 @@ class RunFolder:
 
     def _write(self, path: Path, text: str) -> None:
         self.create()
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with open(open_unlinked(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), "wb") as stream:
-                stream.write(text.encode("utf-8", "backslashreplace"))
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(beside, path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            msg = f"cannot write: {error.strerror}"
-            raise UnavailableError(msg, where=str(path), mend="Free some space or fix the rights.") from error
+        write_whole(path, text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file for this user only, whole or not at all; its folder must be there."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(open_unlinked(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), "wb") as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        msg = f"cannot write: {error.strerror}"
+        raise UnavailableError(msg, where=str(path), mend="Free some space or fix the rights.") from error
 
 
 def list_runs(base: Path) -> list[RunFolder]:

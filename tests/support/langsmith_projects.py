@@ -20,6 +20,8 @@ class Projects:
     def __init__(self, state: State, datasets: Datasets, runs: Runs) -> None:
         self.state, self.datasets, self.runs = state, datasets, runs
         self.comparisons: dict[str, Row] = {}
+        self.insights: dict[str, Row] = {}
+        self.issues: list[Row] = []
         state.session("default")  # the SDK learns its tenant from the first project of the list
 
     def shown(self, row: Row) -> Row:
@@ -71,6 +73,30 @@ class Projects:
         row = found(self.state.sessions, session, "Session")
         row.update({key: value for key, value in request.json().items() if value is not None})
         return self.shown(row)
+
+    def report(self, project: str, clusters: dict[str, list[str]]) -> str:
+        """For tests: an insights report whose clusters hold these runs; returns its id."""
+        uid = str(uuid4())
+        rows = [
+            {"id": str(uuid4()), "name": name, "description": f"about {name}", "level": 0, "num_runs": len(runs)}
+            for name, runs in clusters.items()
+        ]
+        members = {row["id"]: clusters[row["name"]] for row in rows}
+        self.insights[uid] = {"id": uid, "name": project, "status": "success", "clusters": rows, "members": members}
+        return uid
+
+    @route("GET /sessions/{session}/insights/{report}")
+    def insight(self, request: Request, session: str, report: str) -> Row:
+        return {key: value for key, value in found(self.insights, report, "Report").items() if key != "members"}
+
+    @route("GET /sessions/{session}/insights/{report}/runs")
+    def insight_runs(self, request: Request, session: str, report: str) -> Row:
+        members = found(self.insights, report, "Report")["members"]
+        return {"runs": [{"id": uid} for uid in members[request.one("cluster_id")]], "offset": None}
+
+    @route("GET /platform/issues")
+    def issues_listed(self, request: Request) -> list[Row]:
+        return [row for row in self.issues if row["project"] == request.one("session_name")]
 
     @route("DELETE /sessions/{session}")
     def delete(self, request: Request, session: str) -> Row:

@@ -50,6 +50,8 @@ class Runs:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.v1_only = False
+        """Whether this is a LangSmith before 0.16, which has no v2 query."""
         self.posts: Counter[str] = Counter()
         self.feedback_posts: Counter[str] = Counter()
 
@@ -157,7 +159,9 @@ class Runs:
             "trace_id": body.get("trace") and [body["trace"]],
             "parent_run_id": body.get("parent_run") and [body["parent_run"]],
         }
+        until = moment(body.get("end_time"))
         rows = [run for run in self._filtered(wanted, body) if since is None or _start(run) >= since]
+        rows = [run for run in rows if until is None or _start(run) <= until]
         at = int(body.get("cursor") or 0)
         size = min(_PAGE, body.get("limit") or _PAGE)
         after = str(at + size) if at + size < len(rows) else None
@@ -166,6 +170,8 @@ class Runs:
     @route("POST /v2/runs/query")
     def query_v2(self, request: Request) -> Row:
         body = request.json()
+        if self.v1_only:
+            raise HttpError(404, "Not Found")
         projects, dataset = body.get("project_ids"), body.get("reference_dataset_id")
         if (projects is None) == (dataset is None):
             raise HttpError(400, "exactly one of project_ids and reference_dataset_id must be set")

@@ -123,7 +123,8 @@ def named(request: Request, rows: Iterable[Row]) -> list[Row]:
 def filtered(text: str | None) -> Callable[[Row], bool]:
     """A LangSmith filter, `and(eq(run_type, "llm"), has(tags, "x"))`, as a test of one run.
 
-    `eq(metadata_key, k)` and `eq(metadata_value, v)` hold when any entry has that key or value.
+    `eq(metadata_key, k)` and `eq(metadata_value, v)` hold when any entry has that key or value, `eq(feedback_key, k)`
+    when the run has feedback of that key.
     """
     if not text:
         return lambda _: True
@@ -171,6 +172,8 @@ def _value(node: ast.expr, row: Row) -> Any:
 
 def _attribute(row: Row, name: str) -> Any:
     metadata = row.get("metadata") or (row.get("extra") or {}).get("metadata") or {}
+    if name == "feedback_key":
+        return list(row.get("feedback_stats") or {})
     if name in ("metadata_key", "metadata_value"):
         return list(metadata if name == "metadata_key" else metadata.values())
     return metadata if name == "metadata" else row.get(name)
