@@ -1,7 +1,8 @@
 """What `data=` means (product 10.4), and the raw rows it gives: files, folders, the hub, memory, LangSmith.
 
-A path, a URL or uuid, "hf:owner/name", "langsmith-project:NAME", a LangSmith name or rows in memory: which of them is decided once. Files are
-read strictly: wrong bytes and broken lines are errors with their place, never repaired quietly.
+A path, a URL or uuid, "hf:owner/name", "langsmith-project:NAME", a LangSmith name or rows in memory: which of them
+is decided once. Files are read strictly: wrong bytes and broken lines are errors with their place, never repaired
+quietly.
 """
 
 from __future__ import annotations

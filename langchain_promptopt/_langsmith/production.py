@@ -155,22 +155,22 @@ class Reference:
                 if one.get("correction"):
                     return as_reference(one["correction"])
                 continue
-            if one.get("key") == self.key and (found := self._told(run, one)) is not _SILENT:
+            if one.get("key") == self.key and not isinstance(found := self._told(run, one), _Silent):
                 return found
         return None
 
-    def _told(self, run: Json, one: Json) -> Any:
+    def _told(self, run: Json, one: Json) -> dict[str, Any] | None | _Silent:
         if one.get("correction"):
             return as_reference(one["correction"])
         if (score := one.get("score")) is not None:
             return answer_of(run) if float(score) >= self.least else None
         if one.get("value") not in (None, ""):
             return as_reference(one["value"])
-        return _SILENT
+        return _Silent()
 
 
-_SILENT = object()
-"""A feedback that holds a comment only."""
+class _Silent:
+    """What a feedback says that holds a comment only."""
 
 
 def as_reference(value: Any) -> dict[str, Any]:
@@ -492,7 +492,7 @@ def preferences(
 def _issues(service: Service, project: str) -> list[Json]:
     ask = getattr(service.client, "list_project_issues", None)
     if ask is None:
-        raise _too_old("issues")
+        raise _too_old(what="issues")
     found = service.call(f"reading issues of project {project!r}", lambda: ask(project))
     rows: list[Json] = found["issues"] if isinstance(found, Mapping) else found
     return rows
@@ -502,7 +502,7 @@ def _clusters(service: Service, project: str, report: str) -> list[tuple[str, li
     """Name and description of each cluster of an insights report, with its runs and traces."""
     ask = getattr(service.client, "get_insights_report", None)
     if ask is None:
-        raise _too_old("insights")
+        raise _too_old(what="insights")
     what = f"reading insights report {report!r}"
 
     def act() -> Any:
@@ -591,7 +591,8 @@ def change_examples(service: Service, dataset: str, rows: Sequence[Json]) -> Non
 
     client = service.client
     for at in range(0, len(rows), _WRITTEN_AT_ONCE):
-        updates = [ExampleUpdate(id=row["id"], outputs=row["outputs"]) for row in rows[at : at + _WRITTEN_AT_ONCE]]
+        part = [{"id": row["id"], "outputs": row["outputs"]} for row in rows[at : at + _WRITTEN_AT_ONCE]]
+        updates = [ExampleUpdate.model_validate(row) for row in part]
         what = "writing references of examples"
         service.call(what, lambda updates=updates: client.update_examples(dataset_id=dataset, updates=updates))  # type: ignore[misc]  # bound early
 

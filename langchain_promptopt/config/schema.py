@@ -92,7 +92,8 @@ class DataConfig(BaseModel):
     limit: Count | None = Field(default=None, description="how many of a project's runs become examples at most")
     reference: str | None = Field(
         default=None,
-        description='a run\'s reference: "correction", "feedback:KEY", "feedback:KEY>=4", "evaluator:KEY" or "preference:KEY"',
+        description="where a run's reference comes from: correction, feedback:KEY, feedback:KEY>=4, evaluator:KEY or"
+        " preference:KEY",
     )
     drop_leaks: bool = Field(default=False, description="drop examples of train and dev whose input is in test")
     skip_bad_lines: bool = Field(default=False, description="leave unreadable lines out, counted, instead of stopping")
@@ -229,7 +230,8 @@ class LangSmithConfig(BaseModel):
     write_splits: bool = Field(default=False, description="write splits made here back to a dataset that has none")
     queues: Names = Field(
         default=(),
-        description="annotation queues whose reviews become notes on their examples; of a project, only their runs count",
+        description="annotation queues whose reviews become notes on their examples; of a project, only runs in them"
+        " are read",
     )
     issues: bool = Field(default=False, description="a project's issues become notes on the runs they name")
     insights: str | None = Field(

@@ -320,21 +320,7 @@ def settings_from(config: Config) -> Settings:
         max_edits=opt.max_edits,
         max_tokens=opt.max_tokens,
         must_pass=opt.must_pass,
-        langsmith=LangSmithOptions(
-            as_of=data.as_of,
-            metadata=dict(config.langsmith.metadata),
-            queues=config.langsmith.queues,
-            write_splits=config.langsmith.write_splits,
-            experiments=config.langsmith.experiments,
-            project=config.langsmith.project,
-            window=data.window,
-            filter=data.filter,
-            sample=data.sample,
-            limit=data.limit,
-            reference=data.reference,
-            issues=config.langsmith.issues,
-            insights=config.langsmith.insights,
-        ),
+        langsmith=_langsmith(config),
         trace_file=None if out.trace is None else config.path(out.trace),
         runs_dir=config.runs_dir,
         openings=config.root / FILE_NAME,
@@ -344,6 +330,25 @@ def settings_from(config: Config) -> Settings:
         ask_first=True,
         constant_prompt=config.task.constant_prompt,
         redact=redact_of(config),
+    )
+
+
+def _langsmith(config: Config) -> LangSmithOptions:
+    data = config.data
+    return LangSmithOptions(
+        as_of=data.as_of,
+        metadata=dict(config.langsmith.metadata),
+        queues=config.langsmith.queues,
+        write_splits=config.langsmith.write_splits,
+        experiments=config.langsmith.experiments,
+        project=config.langsmith.project,
+        window=data.window,
+        filter=data.filter,
+        sample=data.sample,
+        limit=data.limit,
+        reference=data.reference,
+        issues=config.langsmith.issues,
+        insights=config.langsmith.insights,
     )
 
 
