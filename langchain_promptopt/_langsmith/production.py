@@ -159,7 +159,7 @@ class Reference:
                 return found
         return None
 
-    def _told(self, run: Json, one: Json) -> dict[str, Any] | None | _Silent:
+    def _told(self, run: Json, one: Json) -> dict[str, Any] | _Silent | None:
         if one.get("correction"):
             return as_reference(one["correction"])
         if (score := one.get("score")) is not None:
