@@ -110,7 +110,8 @@ def test_the_usual_file_holds_a_whole_noun():
 
 
 def test_the_package_stays_small_in_files():
-    assert len(FILES) <= 185
+    # 185, and the rooms of issue 22: a project's runs, their harvest, its verbs, agreement with people, the loop.
+    assert len(FILES) <= 190
 
 
 def test_a_file_name_stands_once():
