@@ -1,4 +1,4 @@
-"""Verbs for what production brings: harvest."""
+"""Verbs for what production brings: harvest, agree."""
 
 from __future__ import annotations
 
@@ -45,3 +45,29 @@ def harvest(
         note(f"note: {text}")
     said(found.as_json(), str(found), as_json=given.as_json)
     return 0
+
+
+@verb("promptopt agree correct --data rows.jsonl --evaluator my_app.evals:helpful")
+@with_settings(*PROJECT, "evaluator", "max_concurrency", *DATA)
+def agree(
+    *,
+    given: Given,
+    people: Annotated[str, typer.Argument(metavar="KEY", help='People\'s feedback, as "correct" or "stars>=4".')],
+    least: Annotated[float, typer.Option("--least", help="Kappa that every metric must reach.")] = -1.0,
+) -> int:
+    """Measure how far evaluators agree with people, on answers of production that people have scored.
+
+    Args:
+        given: Flags and settings.
+        people: The feedback key of people.
+        least: The kappa that every metric must reach.
+
+    Returns:
+        0; 3 where a metric does not reach `least`.
+    """
+    from langchain_promptopt.pipeline.agreement import agreement
+
+    found = agreement(given.load(), people)
+    told = {"agreement": [a.as_json() for a in found]}
+    said(told, "\n".join(map(str, found)), as_json=given.as_json)
+    return 3 if least > -1.0 and not all(a.reaches(least) for a in found) else 0
