@@ -12,12 +12,14 @@ from langchain_promptopt.errors import ConflictError, PromptError, UsageError
 from langchain_promptopt.events import Moved, Pushed, RolledBack, RunStarted, Tagged, dated
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.store import Journal, read_events
-from langchain_promptopt.types import Prompt, PromptSet
+from langchain_promptopt.types import MetricEntry, Prompt, PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_core.prompts.base import BasePromptTemplate
+
+    from langchain_promptopt.types.edits import FinalEdit
 
 _JOURNAL = "journal.jsonl"
 _EDITS_QUOTED = 8
@@ -50,7 +52,7 @@ def winner_of(
     run_id: str,
     prompts: tuple[PromptSet, PromptSet],
     test: Sequence[Mapping[str, Any]],
-    edits: Sequence[Mapping[str, Any]],
+    edits: Sequence[FinalEdit],
     folder: Path | None,
 ) -> Winner:
     """What a finished run publishes.
@@ -59,11 +61,10 @@ def winner_of(
         run_id: The run's id, for the commit's message.
         prompts: The prompts before and after.
         test: Results by metric on the test split; the primary one is quoted in the message.
-        edits: The winner's edits: {old, new, reason}; the first 8 are quoted in the message.
+        edits: The winner's edits; the first 8 are quoted in the message.
         folder: The run's folder; None for a run kept in memory.
     """
-    primary = [m for m in test if m.get("role") == "primary"] or test
-    return Winner(run_id, *prompts, _message(run_id, primary, edits), folder)
+    return Winner(run_id, *prompts, _message(run_id, tuple(map(MetricEntry.of, test)), edits), folder)
 
 
 def push(winner: Winner, name: str, *, tag: str | None = None, hub: PromptHub | None = None) -> str:
@@ -110,7 +111,7 @@ def push_recorded(
         msg = f"the gate did not pass (outcome {outcome!r}), so nothing proves these edits"
         raise UsageError(msg, where=f"run {record.run_id}", mend="Use --force to push them anyway.")
     baseline, best = (_prompts(record, i) for i in (record.seed_id, record.best_id))
-    message = _message(record.run_id, record.metrics, [e.as_json() for e in record.edits])
+    message = _message(record.run_id, record.metrics, record.edits)
     return _push(Winner(record.run_id, baseline, best, message, folder), target, tag, hub)
 
 
@@ -238,15 +239,15 @@ def _prompts(record: RunRecord, candidate: str) -> PromptSet:
     return PromptSet(tuple(replace(p, partials=()) for p in record.candidates[candidate].prompts))
 
 
-def _message(run_id: str, test: Sequence[Mapping[str, Any]], edits: Sequence[Mapping[str, Any]]) -> str:
-    """The commit's message: the test result, then each edit with its reason."""
+def _message(run_id: str, test: Sequence[MetricEntry], edits: Sequence[FinalEdit]) -> str:
+    """The commit's message: the result of the primary metric, then each edit with its reason."""
     lines = [f"promptopt run {run_id}"]
-    lines += [
-        f"{m['metric']}: {m['baseline']:.3f} -> {m['best']:.3f} ({m['difference']:+.3f}, n={m['n']})"
-        for m in test[:1]
-        if isinstance(m.get("baseline"), float) and isinstance(m.get("best"), float)
-    ]
-    lines += [f"- {_quoted(e['old'])} -> {_quoted(e['new'])}: {e['reason']}" for e in edits[:_EDITS_QUOTED]]
+    primary = next((entry for entry in test if entry.role == "primary"), next(iter(test), MetricEntry()))
+    if isinstance(primary.baseline, float) and isinstance(primary.best, float):
+        change = f"{primary.difference or 0.0:+.3f}, n={primary.n}"
+        lines.append(f"{primary.metric}: {primary.baseline:.3f} -> {primary.best:.3f} ({change})")
+    for edit in edits[:_EDITS_QUOTED]:
+        lines.append(f"- {_quoted(edit.old)} -> {_quoted(edit.new)}: {edit.reason}")
     if len(edits) > _EDITS_QUOTED:
         lines.append(f"- and {len(edits) - _EDITS_QUOTED} more")
     return "\n".join(lines)

@@ -368,6 +368,7 @@ def compare(
     from langchain_promptopt.pipeline import prepare
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.report.terminal import safe_text, sides_view, test_view
+    from langchain_promptopt.types import MetricEntry
     from langchain_promptopt.report.wording import replayed_note, void_sentence
 
     given.target(old)
@@ -379,7 +380,8 @@ def compare(
             result = prepared.compare(old, new, observers=observers)
     said = [safe_text(replayed_note(result.run_id), "yellow")] if result.replayed else []
     void = void_sentence(result.reason, result.run_id) if result.reason and not result.test else ""
-    view = Group(*said, test_view(result.outcome, result.test, void), sides_view(result.usage["by_side"]))
+    table = test_view(result.outcome, tuple(map(MetricEntry.of, result.test)), void)
+    view = Group(*said, table, sides_view(result.usage["by_side"]))
     return tell(result, view, ok=ok, as_json=given.as_json)
 
 

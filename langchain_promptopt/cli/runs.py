@@ -89,7 +89,7 @@ def _line(folder: Path) -> dict[str, Any]:
         "started": events[0]["time"],
         "method": record.started.method,
         "outcome": record.outcome,
-        "difference": record.metrics[0]["difference"] if record.metrics else None,
+        "difference": record.metrics[0].difference if record.metrics else None,
         "edits": len(record.edits),
         "calls": record.total.calls,
         "usd": record.total.usd,

@@ -99,7 +99,7 @@ def of_record(record: RunRecord) -> Answer:
         run_id=record.run_id,
         replayed=record.replayed,
         prompts=record.candidates[record.best_id].prompts.as_json(),
-        test=table(record.metrics),
+        test=table(() if record.tested is None else record.tested.metrics),
         edits=[e.as_json() for e in record.edits],
         usage={} if finished is None else finished.usage,
         health=record.health.as_json(),

@@ -284,7 +284,7 @@ class Result:
         from langchain_promptopt._langsmith.publish import winner_of
 
         prompts = self.baseline, self.best
-        return winner_of(self.run_id, prompts, self.test, [e.as_json() for e in self.edits], self.folder)
+        return winner_of(self.run_id, prompts, self.test, self.edits, self.folder)
 
 
 def _named(names: Iterable[str]) -> str:

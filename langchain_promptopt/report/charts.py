@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from langchain_promptopt.report.record import StepScore
+    from langchain_promptopt.types import MetricEntry
 
     Place: TypeAlias = Callable[[float], float]
 
@@ -23,14 +24,11 @@ _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
 """Distances between the lines of a scale, as shares of 1: the round ones."""
 
 
-def interval_chart(difference: float, low: float, high: float) -> str:
-    """The difference of two prompts with its interval on a scale in points, zero in the middle.
-
-    Args:
-        difference: New minus old, on the scale 0 to 1.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-    """
+def interval_chart(primary: MetricEntry) -> str:
+    """The difference of two prompts with its interval on a scale in points, zero in the middle; "" without one."""
+    if primary.interval is None or primary.difference is None:
+        return ""
+    difference, (low, high) = primary.difference, primary.interval
     width, middle = 420, 26
     reach = max(abs(low), abs(high), abs(difference), 0.01) * 1.15
 

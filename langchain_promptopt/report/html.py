@@ -22,6 +22,7 @@ from langchain_promptopt.report import wording
 from langchain_promptopt.report.charts import interval_chart, steps_chart
 from langchain_promptopt.report.privacy import parts, visible
 from langchain_promptopt.report.wording import as_text, points
+from langchain_promptopt.types import MetricEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,8 +93,7 @@ class Segment:
 def render_html(record: RunRecord) -> str:
     """The report of a run as a complete HTML document."""
     style, script = _resource("report.css"), _resource("report.js")
-    metric = record.metrics[0] if record.metrics else {}
-    interval = wording.interval_of(metric)
+    primary = record.metrics[0] if record.metrics else MetricEntry()
     messages = [(m, segments(m)) for m in record.messages]
     return _template().render(
         record=record,
@@ -103,7 +103,7 @@ def render_html(record: RunRecord) -> str:
         script_hash=_digest(script),
         headline=wording.headline(record),
         simulated=wording.simulated_note(record),
-        interval=Markup(interval_chart(metric["difference"], *interval)) if interval else "",  # noqa: S704 - numbers only
+        interval=Markup(interval_chart(primary)),  # noqa: S704 - numbers only
         chart=Markup(steps_chart(record.steps)) if len(record.steps) > 1 else "",  # noqa: S704 - numbers only
         messages=messages,
         parts=_parts_json(record.messages),

@@ -10,9 +10,8 @@ from langchain_promptopt.report import wording
 from langchain_promptopt.report.privacy import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from langchain_promptopt.report.record import RunRecord
+    from langchain_promptopt.types import MetricEntry
 
 # XML 1.0 has no way to write these, not even as references (section 2.2 of the recommendation).
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -60,33 +59,21 @@ def _properties(record: RunRecord) -> dict[str, Any]:
         "calls": record.total.calls,
         "usd": "unknown" if record.total.usd is None else record.total.usd,
     }
-    for metric in record.metrics:
-        for name in (
-            "baseline",
-            "best",
-            "difference",
-            "p_value",
-            "alpha",
-            "opening",
-            "n",
-            "clusters",
-            "wins",
-            "losses",
-        ):
-            if metric.get(name) is not None:
-                out[f"{clean(wording.name_of(metric))}.{name}"] = metric[name]
+    for entry in record.metrics:
+        for name in _NUMBERS:
+            if (value := getattr(entry, name)) is not None:
+                out[f"{clean(entry.metric)}.{name}"] = value
     return out
 
 
-def _case(suite: ET.Element, record: RunRecord, metric: Mapping[str, Any]) -> str:
+def _case(suite: ET.Element, record: RunRecord, entry: MetricEntry) -> str:
     """A case; returns "failure" or "pass"."""
-    case = ET.SubElement(suite, "testcase", classname=_SUITE, name=clean(wording.name_of(metric)), time="0")
-    verdict = str(metric.get("verdict") or "")
-    primary = metric is record.metrics[0]
-    failed = record.outcome != "improved" if primary else verdict == "broken"
+    case = ET.SubElement(suite, "testcase", classname=_SUITE, name=clean(entry.metric), time="0")
+    primary = entry is record.metrics[0]
+    failed = record.outcome != "improved" if primary else entry.verdict == "broken"
     if failed:
-        kind = clean(record.outcome or verdict) if primary else clean(verdict)
-        failure = ET.SubElement(case, "failure", type=kind, message=clean(wording.proof(metric)))
+        kind = clean(record.outcome or entry.verdict) if primary else clean(entry.verdict)
+        failure = ET.SubElement(case, "failure", type=kind, message=clean(wording.proof(entry)))
         failure.text = clean(_worse_rows(record))
     return "failure" if failed else "pass"
 

@@ -48,6 +48,7 @@ from langchain_promptopt.report.rows import (
     paired_rows,
     place_of,
 )
+from langchain_promptopt.types import MetricEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -392,10 +393,10 @@ class RunRecord:
         """Whether a child on the way to the winner was not kept to its marked places: nothing applies by itself."""
         return self.tested is not None and self.tested.unenforced
 
-    @property
-    def metrics(self) -> Sequence[Mapping[str, Any]]:
+    @cached_property
+    def metrics(self) -> tuple[MetricEntry, ...]:
         """The gate's table, the primary first; empty before the test."""
-        return () if self.tested is None else self.tested.metrics
+        return () if self.tested is None else tuple(map(MetricEntry.of, self.tested.metrics))
 
     @property
     def void(self) -> bool:

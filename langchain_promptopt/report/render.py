@@ -172,8 +172,7 @@ def deliver(
 
 def step_outputs(record: RunRecord) -> dict[str, str]:
     """What later steps of a workflow can read."""
-    metric = record.metrics[0] if record.metrics else {}
-    difference = metric.get("difference")
+    difference = record.metrics[0].difference if record.metrics else None
     return {
         "outcome": record.outcome or "unfinished",
         "run_id": record.run_id,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.report.rows import Place, Row, Rows
+    from langchain_promptopt.types import MetricEntry
 
 
 def console_for(stream: TextIO) -> Console:
@@ -404,7 +405,7 @@ def diff_view(record: RunRecord) -> RenderableType:
     return Group(*parts) if parts else Text("Nothing changed.", style="dim")
 
 
-def test_view(outcome: str, metrics: Sequence[Mapping[str, Any]], void: str) -> RenderableType:
+def test_view(outcome: str, metrics: Sequence[MetricEntry], void: str) -> RenderableType:
     """The gate's table under its verdict.
 
     Args:

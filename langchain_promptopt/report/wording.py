@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt.events import Applied, Pushed
+from langchain_promptopt.types import MetricEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from langchain_promptopt.report.record import Health, RunRecord, SuspectRow
     from langchain_promptopt.types import StopKind
@@ -104,9 +105,9 @@ def brief(outcome: str, test: Sequence[Mapping[str, Any]], edits: int) -> str:
     """
     said = outcome.replace("_", " ")
     if test:
-        m = test[0]
-        scores = f"{points(m.get('baseline'))} -> {points(m.get('best'))} ({signed(m.get('difference'))})"
-        said += f": {name_of(m)} {scores} on {m.get('n')} examples"
+        primary = MetricEntry.of(test[0])
+        scores = f"{points(primary.baseline)} -> {points(primary.best)} ({signed(primary.difference)})"
+        said += f": {primary.metric} {scores} on {primary.n} examples"
     return f"{said}; {edits} {'edit' if edits == 1 else 'edits'}"
 
 
@@ -155,60 +156,55 @@ def edits_title(record: RunRecord) -> str:
     return "What changed" if record.outcome == "improved" else "What the best candidate would change"
 
 
-def proof(metric: Mapping[str, Any]) -> str:
+def proof(entry: MetricEntry) -> str:
     """The evidence in one sentence: from, to, interval, p and what it had to be, and on how many examples or groups.
 
-    >>> table = {"metric": "em", "baseline": 0.5, "best": 0.6, "difference": 0.1, "p_value": 0.0123, "n": 100}
-    >>> proof(table)
+    >>> entry = MetricEntry(metric="em", baseline=0.5, best=0.6, difference=0.1, p_value=0.0123, n=100)
+    >>> proof(entry)
     'em went from 50.0 to 60.0 on 100 held-out examples: +10.0 points, p = 0.012.'
     """
-    by_example = metric.get("by_example") or metric
-    old, new = points(by_example.get("baseline")), points(by_example.get("best"))
-    unit, where = "examples", f"{metric.get('n', '?')} held-out examples"
-    parts = [f"{signed(metric.get('difference'))} points"]
-    if in_groups(metric):
-        unit, where = "groups", f"{metric['n']} held-out examples in {metric['clusters']} groups"
-        mean = f"{points(metric.get('baseline'))} to {points(metric.get('best'))}"
-        parts = [f"{signed(metric.get('difference'))} points as a mean over groups ({mean})"]
-    if interval := interval_of(metric):
-        parts.append(f"{level_of(metric)}interval {signed(interval[0])} to {signed(interval[1])}")
-    if metric.get("p_value") is not None:
-        parts.append(f"p {p_value(metric['p_value'])}{bar_of(metric)}")
-    out = f"{name_of(metric)} went from {old} to {new} on {where}: {', '.join(parts)}"
-    if metric.get("wins") is not None and metric.get("losses") is not None:
-        out += f"; {metric['wins']} {unit} better, {metric['losses']} worse"
-    if in_groups(metric) and metric.get("by_example"):
-        out += f" ({by_example['wins']} examples better, {by_example['losses']} worse)"
-    if needed := metric.get("rows_needed"):
-        out += f"; about {needed} more examples would decide"
+    single = entry.by_example or entry
+    unit, where = "examples", f"{'?' if entry.n is None else entry.n} held-out examples"
+    parts = [f"{signed(entry.difference)} points"]
+    if entry.in_groups:
+        unit, where = "groups", f"{entry.n} held-out examples in {entry.clusters} groups"
+        mean = f"{points(entry.baseline)} to {points(entry.best)}"
+        parts = [f"{signed(entry.difference)} points as a mean over groups ({mean})"]
+    if entry.interval is not None:
+        low, high = entry.interval
+        parts.append(f"{level_of(entry)}interval {signed(low)} to {signed(high)}")
+    if entry.p_value is not None:
+        parts.append(f"p {p_value(entry.p_value)}{bar_of(entry)}")
+    out = f"{entry.metric} went from {points(single.baseline)} to {points(single.best)} on {where}: {', '.join(parts)}"
+    if entry.wins is not None and entry.losses is not None:
+        out += f"; {entry.wins} {unit} better, {entry.losses} worse"
+    if entry.in_groups and entry.by_example is not None:
+        out += f" ({single.wins} examples better, {single.losses} worse)"
+    if entry.rows_needed:
+        out += f"; about {entry.rows_needed} more examples would decide"
     return out + "."
 
 
-def in_groups(metric: Mapping[str, Any]) -> bool:
-    """Whether the test counted groups of examples and not single ones."""
-    return metric.get("clusters") is not None and metric["clusters"] != metric.get("n")
-
-
-def level_of(metric: Mapping[str, Any]) -> str:
+def level_of(entry: MetricEntry) -> str:
     """The confidence of the interval, before its name; "" where an old record has none.
 
-    >>> level_of({"alpha": 0.025}), level_of({"alpha": 0.05 / 6})
+    >>> level_of(MetricEntry(alpha=0.025)), level_of(MetricEntry(alpha=0.05 / 6))
     ('95 % ', '98.3 % ')
     """
-    return f"{(1 - 2 * metric['alpha']) * 100:.3g} % " if metric.get("alpha") else ""
+    return f"{(1 - 2 * entry.alpha) * 100:.3g} % " if entry.alpha else ""
 
 
-def bar_of(metric: Mapping[str, Any]) -> str:
+def bar_of(entry: MetricEntry) -> str:
     """What p had to be, after it; why, where these examples were opened before.
 
-    >>> bar_of({"alpha": 0.05 / 6, "opening": 2}), bar_of({"alpha": 0.025, "opening": 1})
+    >>> bar_of(MetricEntry(alpha=0.05 / 6, opening=2)), bar_of(MetricEntry(alpha=0.025, opening=1))
     (' (needed: below 0.0083, the 2nd look at these examples)', ' (needed: below 0.025)')
     """
-    if not metric.get("alpha"):
+    if not entry.alpha:
         return ""
-    look = metric.get("opening") or 1
+    look = entry.opening or 1
     why = f", the {ordinal(look)} look at these examples" if look > 1 else ""
-    return f" (needed: below {metric['alpha']:.2g}{why})"
+    return f" (needed: below {entry.alpha:.2g}{why})"
 
 
 def ordinal(number: int) -> str:
@@ -241,40 +237,56 @@ class MetricCells:
         return _TONES.get(self.verdict, "")
 
 
-def metric_cells(metric: Mapping[str, Any]) -> MetricCells:
+def metric_cells(entry: MetricEntry) -> MetricCells:
     """The line of a metric. Scores are in points; lengths and cost, which are only watched, in their own unit."""
-    old, new = metric.get("baseline"), metric.get("best")
-    name = name_of(metric)
-    unit = {"output_length": number, "cost": money}.get(name) if metric.get("role") == "warning" else None
+    if entry.role == "warning" and entry.metric in _UNITS:
+        return _watched_cells(entry, _UNITS[entry.metric])
     return MetricCells(
-        name=name.replace("_", " ") if metric.get("role") == "warning" else name,
-        old=unit(old or 0) if unit else points(old),
-        new=unit(new or 0) if unit else points(new),
-        difference=percent_change(old or 0, new or 0) if unit else signed(metric.get("difference")),
-        interval="–" if unit else _interval_cell(metric),
-        p=p_value(metric["p_value"]).removeprefix("= ") if metric.get("p_value") is not None and not unit else "–",
-        rows=str(metric.get("n", "–")),
-        moves=f"{metric.get('wins', '–')} / {metric.get('losses', '–')}{' groups' if in_groups(metric) else ''}",
-        verdict=str(metric.get("verdict") or "").replace("_", " "),
+        name=_cell_name(entry),
+        old=points(entry.baseline),
+        new=points(entry.best),
+        difference=signed(entry.difference),
+        interval=_interval_cell(entry),
+        p="–" if entry.p_value is None else p_value(entry.p_value).removeprefix("= "),
+        rows=_count(entry.n),
+        moves=_moves_cell(entry),
+        verdict=entry.verdict.replace("_", " "),
     )
 
 
-def _interval_cell(metric: Mapping[str, Any]) -> str:
-    interval, level = interval_of(metric), level_of(metric).strip()
-    if interval is None:
+def _watched_cells(entry: MetricEntry, unit: Callable[[float], str]) -> MetricCells:
+    old, new = entry.baseline or 0, entry.best or 0
+    return MetricCells(
+        name=_cell_name(entry),
+        old=unit(old),
+        new=unit(new),
+        difference=percent_change(old, new),
+        interval="–",
+        p="–",
+        rows=_count(entry.n),
+        moves=_moves_cell(entry),
+        verdict=entry.verdict.replace("_", " "),
+    )
+
+
+def _cell_name(entry: MetricEntry) -> str:
+    return entry.metric.replace("_", " ") if entry.role == "warning" else entry.metric
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else str(value)
+
+
+def _moves_cell(entry: MetricEntry) -> str:
+    return f"{_count(entry.wins)} / {_count(entry.losses)}{' groups' if entry.in_groups else ''}"
+
+
+def _interval_cell(entry: MetricEntry) -> str:
+    if entry.interval is None:
         return "–"
-    return f"{signed(interval[0])} to {signed(interval[1])}" + (f" ({level})" if level else "")
-
-
-def name_of(metric: Mapping[str, Any]) -> str:
-    """What a metric is called."""
-    return str(metric.get("metric") or metric.get("name") or metric.get("key") or "score")
-
-
-def interval_of(metric: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Lower and upper bound of the difference, where there is one."""
-    found = metric.get("interval")
-    return (found[0], found[1]) if found and None not in found else None
+    low, high = entry.interval
+    level = level_of(entry).strip()
+    return f"{signed(low)} to {signed(high)}" + (f" ({level})" if level else "")
 
 
 def points(value: float | None) -> str:
@@ -329,6 +341,10 @@ def number(value: float) -> str:
     '1\u202f234\u202f567'
     """
     return f"{value:,.0f}".replace(",", "\u202f")
+
+
+_UNITS: Mapping[str, Callable[[float], str]] = {"output_length": number, "cost": money}
+"""How the numbers are written that are no scores."""
 
 
 def percent_change(old: float, new: float) -> str:

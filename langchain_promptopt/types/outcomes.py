@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -311,6 +311,53 @@ def broken(wanted: Iterable[str], before: Mapping[str, float], after: Mapping[st
     ('b',)
     """
     return tuple(i for i in wanted if before.get(i, 0.0) >= FULL > after.get(i, 1.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricEntry:
+    """One metric of a test as records and answers carry it; what an older record does not say is None.
+
+    The gate's own `TestEntry` says what each number means.
+    """
+
+    metric: str = "score"
+    role: str = ""
+    baseline: float | None = None
+    best: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+    n: int | None = None
+    clusters: int | None = None
+    wins: int | None = None
+    losses: int | None = None
+    verdict: str = ""
+    opening: int | None = None
+    alpha: float | None = None
+    rows_needed: int | None = None
+    by_example: MetricEntry | None = None
+    """Means and wins over single examples, where these come in groups."""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> MetricEntry:
+        """The entry of a table, as JSON.
+
+        >>> MetricEntry.of({"metric": "em", "interval": [0.1, None], "moon": "full"})
+        MetricEntry(metric='em', ...)
+        """
+        said = {f.name: data[f.name] for f in fields(cls) if data.get(f.name) is not None}
+        said["metric"] = str(data.get("metric") or data.get("name") or data.get("key") or "score")
+        if "interval" in said:
+            low, high = said["interval"][:2]
+            said["interval"] = None if low is None or high is None else (low, high)
+        if "by_example" in said:
+            said["by_example"] = cls.of(said["by_example"])
+        return cls(**said)
+
+    @property
+    def in_groups(self) -> bool:
+        """Whether the test counted groups of examples and not single ones."""
+        return self.clusters is not None and self.clusters != self.n
 
 
 @dataclass(frozen=True)

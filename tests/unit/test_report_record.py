@@ -144,7 +144,8 @@ def test_every_outcome_has_words_of_its_own(lines, outcome):
 
 def test_watched_numbers_are_shown_in_their_own_unit():
     metric = {"metric": "output_length", "role": "warning", "baseline": 200.0, "best": 260.0, "difference": 60.0}
-    cells = wording.metric_cells(metric | {"interval": [10.0, 90.0], "p_value": 0.01, "n": 5, "verdict": "warning"})
+    metric |= {"interval": [10.0, 90.0], "p_value": 0.01, "n": 5, "verdict": "warning"}
+    cells = wording.metric_cells(MetricEntry.of(metric))
     assert (cells.old, cells.new, cells.difference, cells.interval) == ("200", "260", "+30 %", "–")
 
 
