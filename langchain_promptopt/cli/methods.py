@@ -1,18 +1,29 @@
 """The methods: which there are, what each does on its axes, what it is expected to call, and how they compare."""
 
+from __future__ import annotations
+
 import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langchain_promptopt.cli.flags import verb
 from langchain_promptopt.cli.output import Json, print_json, print_prose, print_table
 
+if TYPE_CHECKING:
+    from langchain_promptopt.recipe import Recipe
+    from langchain_promptopt.strategies.cost import Estimate
+
 _WHAT = ("evidence", "feedback", "memory", "scope", "control")
 _HOW = ("scoring", "search", "stop")
 Train = Annotated[int, typer.Option("--train", min=1, help="Train examples that calls are estimated for.")]
 Dev = Annotated[int, typer.Option("--dev", min=1, help="Dev examples that calls are estimated for.")]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", help="Folder with <task>/train.jsonl, dev.jsonl, test.jsonl.")
+]
 Name = Annotated[str | None, typer.Argument(metavar="[METHOD]", help="Show every axis of this one.")]
 
 
@@ -32,21 +43,18 @@ def methods(*, name: Name = None, train: Train = 50, dev: Dev = 100, as_json: Js
     from langchain_promptopt.presets import DEFAULT, PRESETS, recipe_of
 
     recipes = {n: make() for n, make in PRESETS.items()} if name is None else {name: recipe_of(name)}
-    found = [_method(n, recipe, train, dev) for n, recipe in recipes.items()]
+    found = [_Method(n, recipe, train, dev) for n, recipe in recipes.items()]
     if as_json:
-        print_json([m | {"default": m["name"] == DEFAULT} for m in found])
+        print_json([method.as_json() | {"default": method.name == DEFAULT} for method in found])
         return 0
     if name is not None:
-        _show_one(found[0], recipes[name])
+        _show_one(found[0])
         return 0
-    axes = {n: recipe.axes() for n, recipe in recipes.items()}
-    what = []
-    for m in found:
-        what.append([m["name"], *(_short(axes[m["name"]][a]) for a in _WHAT), m["source"]])
-    how = []
-    for m in found:
-        own = axes[m["name"]]
-        how.append([m["name"], _writes(own), *(_short(own[a]) for a in _HOW), *_calls(m["expected"])])
+    what, how = [], []
+    for method in found:
+        axes = method.recipe.axes()
+        what.append([method.name, *(_short(axes[axis]) for axis in _WHAT), method.recipe.source])
+        how.append([method.name, _writes(method.recipe), *(_short(axes[axis]) for axis in _HOW), *method.calls])
     print_table(("method", *_WHAT, "source"), what)
     print_table(("method", "children", *_HOW, "calls to the task model", "to the optimizer"), how, numbers=(5, 6))
     print_prose(
@@ -57,24 +65,61 @@ def methods(*, name: Name = None, train: Train = 50, dev: Dev = 100, as_json: Js
     return 0
 
 
-def _show_one(method: dict[str, Any], recipe: Any) -> None:
+@dataclass(frozen=True)
+class _Method:
+    """A method, and the numbers of examples that its calls are estimated for."""
+
+    name: str
+    recipe: Recipe
+    train: int
+    dev: int
+
+    @cached_property
+    def expected(self) -> Estimate:
+        """Calls by role, low to high."""
+        from langchain_promptopt.strategies.cost import Sizes, estimate_calls, shape_of
+
+        return estimate_calls(shape_of(self.recipe, Sizes(train=self.train, dev=self.dev)))
+
+    @property
+    def calls(self) -> tuple[str, str]:
+        """Likely calls to the task model and to the optimizer model, and at most how many where that is more."""
+        return _likely_to_most(self.expected, "task"), _likely_to_most(self.expected, "optimizer")
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        from langchain_promptopt.strategies.registry import dump
+
+        levels = {"low": self.expected.low, "likely": self.expected.likely, "high": self.expected.high}
+        return {
+            "name": self.name,
+            "source": self.recipe.source,
+            "axes": {axis: repr(strategy) for axis, strategy in self.recipe.axes().items()},
+            "recipe": dump(self.recipe),
+            "rows": {"train": self.train, "dev": self.dev},
+            "expected": {name: dict(level.calls) for name, level in levels.items()},
+        }
+
+
+def _likely_to_most(expected: Estimate, role: str) -> str:
+    likely, most = expected.likely.calls[role], expected.high.calls[role]
+    return f"{likely:,}" if likely == most else f"{likely:,} to {most:,}"
+
+
+def _show_one(method: _Method) -> None:
     """One method with all its axes, what each strategy does, and its settings."""
     from langchain_promptopt.presets import PRESETS
 
-    made = PRESETS.get(method["name"].partition(":")[0])
+    made = PRESETS.get(method.name.partition(":")[0])
     said = (made.__doc__ or "").strip().splitlines()[0] if made is not None else ""
-    task, optimizer = _calls(method["expected"])
-    rows = method["rows"]
-    print_prose(f"{method['name']}: {said}\nSource: {method['source']}.")
-    print_table(
-        ("", "axis", "strategy", "what it does", "settings"),
-        [
-            [f"A{i}", axis, type(s).__name__, _said(s), _settings(s)]
-            for i, (axis, s) in enumerate(recipe.axes().items(), 1)
-        ],
-    )
+    task, optimizer = method.calls
+    print_prose(f"{method.name}: {said}\nSource: {method.recipe.source}.")
+    rows = []
+    for i, (axis, strategy) in enumerate(method.recipe.axes().items(), 1):
+        rows.append([f"A{i}", axis, type(strategy).__name__, _said(strategy), _settings(strategy)])
+    print_table(("", "axis", "strategy", "what it does", "settings"), rows)
     print_prose(
-        f"Expected for {rows['train']} train and {rows['dev']} dev examples, the test not counted: {task} calls to the"
+        f"Expected for {method.train} train and {method.dev} dev examples, the test not counted: {task} calls to the"
         f" task model, {optimizer} to the optimizer."
     )
 
@@ -103,39 +148,10 @@ def _plain(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _method(name: str, recipe: Any, train: int, dev: int) -> dict[str, Any]:
-    from langchain_promptopt.strategies.cost import Sizes, estimate_calls, shape_of
-    from langchain_promptopt.strategies.registry import dump
-
-    levels = estimate_calls(shape_of(recipe, Sizes(train=train, dev=dev)))
-    return {
-        "name": name,
-        "source": recipe.source,
-        "axes": {axis: repr(strategy) for axis, strategy in recipe.axes().items()},
-        "recipe": dump(recipe),
-        "rows": {"train": train, "dev": dev},
-        "expected": {level: dict(getattr(levels, level).calls) for level in ("low", "likely", "high")},
-    }
-
-
-def _calls(expected: dict[str, dict[str, int]]) -> list[str]:
-    """Likely calls, and at most how many where that is more."""
-    levels = []
-    for role in ("task", "optimizer"):
-        levels.append([expected[level][role] for level in ("likely", "high")])
-    found: list[str] = []
-    for likely, high in levels:
-        if likely == high:
-            found.append(f"{likely:,}")
-        else:
-            found.append(f"{likely:,} to {high:,}")
-    return found
-
-
-def _writes(axes: dict[str, Any]) -> str:
+def _writes(recipe: Recipe) -> str:
     """How children are written, and batches a parent times children a batch."""
-    proposals = axes["proposals"]
-    return f"{getattr(axes['refine'], 'goal', 'custom')} {proposals.per_parent}x{proposals.per_call}"
+    proposals = recipe.proposals
+    return f"{getattr(recipe.refine, 'goal', 'custom')} {proposals.per_parent}x{proposals.per_call}"
 
 
 def _short(strategy: Any) -> str:
@@ -145,11 +161,11 @@ def _short(strategy: Any) -> str:
         return "–"
     if (inner := getattr(strategy, "inner", None)) is not None:
         return f"{name.lower()} {_short(inner)}"
-    values = [getattr(strategy, f.name) for f in dataclasses.fields(strategy)]
     numbers = []
-    for v in values:
-        if isinstance(v, int) and not isinstance(v, bool):
-            numbers.append(str(v))
+    for f in dataclasses.fields(strategy):
+        value = getattr(strategy, f.name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            numbers.append(str(value))
     return " ".join([name.lower(), *numbers[:1]])
 
 
@@ -166,9 +182,7 @@ def bench(  # noqa: PLR0913
         str | None, typer.Option("--model", help='Task model of benchmark tasks: "offline" or "provider:name".')
     ] = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="Optimizer model; --model unless given.")] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--folder", help="Folder with <task>/train.jsonl, dev.jsonl, test.jsonl.")
-    ] = None,
+    folder: Folder = None,
     as_json: Json = False,
 ) -> int:
     """Run methods with the same seeds and search calls, and compare their held-out scores.

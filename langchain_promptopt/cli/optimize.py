@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_promptopt._langchain.target import Listed
+    from langchain_promptopt.types import Prompt
 
 
 @verb("promptopt demo")
@@ -77,18 +78,14 @@ def init(
     for section, keys in found.values.items():
         values[section] = {k: relative_to(v, out.parent) if isinstance(v, str) else v for k, v in keys.items()}
     out.write_text(toml_text(values, found.remarks), encoding="utf-8")
-    data: dict[str, Any] = {
-        "file": str(out),
-        "prompts": found.prompts.as_json(),
-        "splits": {name: len(rows) for name, rows in found.data.splits.items()},
-        "notes": list(found.notes),
-    }
+    splits = {name: len(rows) for name, rows in found.data.splits.items()}
     if given.as_json:
-        print_json(data)
+        prompts = found.prompts.as_json()
+        print_json({"file": str(out), "prompts": prompts, "splits": splits, "notes": list(found.notes)})
         return 0
-    print_table(("prompt", "messages", "variables"), [_line(p) for p in data["prompts"]])
+    print_table(("prompt", "messages", "variables"), [_line(p) for p in found.prompts])
     print_view("")
-    print_table(("split", "examples"), list(data["splits"].items()), numbers=[1])
+    print_table(("split", "examples"), list(splits.items()), numbers=[1])
     for text in found.notes:
         print_prose(f"- {text}")
     print_prose(f"\nwrote {out}; next: promptopt check" + ("" if out.name == "promptopt.toml" else f" {out}"))
@@ -141,9 +138,9 @@ def import_(
     return 0
 
 
-def _line(prompt: Mapping[str, Any]) -> list[str]:
-    roles = ", ".join(m["role"] for m in prompt["messages"])
-    return [prompt["name"], roles, ", ".join(prompt["variables"])]
+def _line(prompt: Prompt) -> list[str]:
+    roles = ", ".join(message.role for message in prompt.messages)
+    return [prompt.name, roles, ", ".join(prompt.variables)]
 
 
 @verb("promptopt prompts my_app.agent:app --data tickets.jsonl")
@@ -368,8 +365,8 @@ def compare(
     from langchain_promptopt.pipeline import prepare
     from langchain_promptopt.pipeline.delivering import failures_told
     from langchain_promptopt.report.terminal import safe_text, sides_view, test_view
-    from langchain_promptopt.types import MetricEntry
     from langchain_promptopt.report.wording import replayed_note, void_sentence
+    from langchain_promptopt.types import MetricEntry
 
     given.target(old)
     config = given.load_step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ import typer
 
 from langchain_promptopt.cli.flags import DATA, Given, verb, with_settings
 from langchain_promptopt.cli.output import RunName, answer_stream, note, print_json, print_table, print_view, said
-from langchain_promptopt.errors import UsageError
+from langchain_promptopt.errors import PromptOptError, UsageError
 from langchain_promptopt.store.lines import JOURNAL, find_run, run_folders
 
 if TYPE_CHECKING:
@@ -64,53 +64,84 @@ def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
 def runs(*, given: Given) -> int:
     """List runs with their outcome, gain and cost."""
     config = given.load()
-    found = [_line(folder) for folder in run_folders(config.runs_dir)]
+    found = [_listed(folder) for folder in run_folders(config.runs_dir)]
     if given.as_json:
-        print_json(found)
+        print_json([run.as_json() for run in found])
     elif not found:
         note(f"No runs in {config.runs_dir}.")
     else:
         columns = ("run", "started", "method", "outcome", "difference", "edits", "calls", "cost")
-        print_table(columns, [_cells(line) for line in found], numbers=range(4, 8))
+        print_table(columns, [run.cells() for run in found], numbers=range(4, 8))
     return 0
 
 
-def _line(folder: Path) -> dict[str, Any]:
-    from langchain_promptopt.errors import PromptOptError
+@dataclass(frozen=True)
+class _Listed:
+    """A run as the list shows it."""
+
+    run_id: str
+    started: str
+    method: str
+    outcome: str | None
+    difference: float | None
+    edits: int
+    calls: int
+    usd: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def cells(self) -> list[str]:
+        """The cells of its row in the table."""
+        from langchain_promptopt.report import wording
+
+        return [
+            self.run_id,
+            self.started[:16].replace("T", " "),
+            self.method,
+            self.outcome or "not finished",
+            wording.signed(self.difference),
+            str(self.edits),
+            wording.number(self.calls),
+            wording.money(self.usd),
+        ]
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """A run whose journal cannot be read, and why."""
+
+    run_id: str
+    error: PromptOptError
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"run_id": self.run_id, "outcome": "unreadable", "error": self.error.as_json()}
+
+    def cells(self) -> list[str]:
+        """The cells of its row in the table."""
+        return [self.run_id, "", "", "unreadable", "", "", "", ""]
+
+
+def _listed(folder: Path) -> _Listed | _Unreadable:
     from langchain_promptopt.report.record import RunRecord
 
     try:
         events = events_of(folder)
         record = RunRecord.from_events(events)
     except PromptOptError as error:  # one broken journal must not hide the others
-        return {"run_id": folder.name, "outcome": "unreadable", "error": error.as_json()}
-    return {
-        "run_id": record.run_id,
-        "started": events[0]["time"],
-        "method": record.started.method,
-        "outcome": record.outcome,
-        "difference": record.metrics[0].difference if record.metrics else None,
-        "edits": len(record.edits),
-        "calls": record.total.calls,
-        "usd": record.total.usd,
-    }
-
-
-def _cells(line: dict[str, Any]) -> list[Any]:
-    from langchain_promptopt.report import wording
-
-    if line["outcome"] == "unreadable":
-        return [line["run_id"], "", "", "unreadable", "", "", "", ""]
-    return [
-        line["run_id"],
-        line["started"][:16].replace("T", " "),
-        line["method"],
-        line["outcome"] or "not finished",
-        wording.signed(line["difference"]),
-        str(line["edits"]),
-        wording.number(line["calls"]),
-        wording.money(line["usd"]),
-    ]
+        return _Unreadable(folder.name, error)
+    return _Listed(
+        run_id=record.run_id,
+        started=events[0]["time"],
+        method=record.started.method,
+        outcome=record.outcome,
+        difference=record.metrics[0].difference if record.metrics else None,
+        edits=len(record.edits),
+        calls=record.total.calls,
+        usd=record.total.usd,
+    )
 
 
 @verb("promptopt show latest")

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._runtime.redact import redact
 from langchain_promptopt.config import config_for_failures
 from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.optimizer.answer import of_error
-from langchain_promptopt.report.markdown import failure_junit, failure_markdown
+from langchain_promptopt.report.markdown import Failed, failure_junit, failure_markdown
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.render import deliver, render, step_outputs, write_outputs, write_summary, write_text
 from langchain_promptopt.store import RunFolder, visible_events
@@ -95,7 +96,7 @@ def failures_told(config: Config) -> Iterator[None]:
     try:
         yield
     except PromptOptError as error:
-        deliver_failure(config, failure_json(error))
+        deliver_failure(config, error)
         raise
 
 
@@ -122,26 +123,33 @@ def unusable_told(
         yield
     except PromptOptError as error:
         config = config_for_failures(given, root=root, env=os.environ, overrides=overrides)
-        deliver_failure(config, failure_json(error))
+        deliver_failure(config, error)
         raise
 
 
-def deliver_failure(config: Config, answer: Mapping[str, Any]) -> None:
+def deliver_failure(config: Config, error: PromptOptError) -> None:
     """Summary, JUnit and GitHub's files of a step that failed."""
     out, env = config.output, os.environ
     if not (out.summary or out.junit or env.get("GITHUB_OUTPUT") or env.get("GITHUB_STEP_SUMMARY")):
         return
-    record = _record(config, answer["run_id"])
-    text = failure_markdown(answer, record, show_rows=out.show_rows)
+    answer = of_error(error)
+    failed = Failed(
+        outcome=answer.outcome or "failed",
+        run_id=answer.run_id,
+        kind=error.kind,
+        message=redact(str(error)),
+        public=redact(error.public),
+        retryable=error.retryable,
+    )
+    record = _record(config, failed.run_id)
+    text = failure_markdown(failed, record, show_rows=out.show_rows)
     if out.summary:
         write_text(config.path(out.summary), text)
     if out.junit:
-        write_text(config.path(out.junit), failure_junit(answer, show_rows=out.show_rows))
+        write_text(config.path(out.junit), failure_junit(failed, show_rows=out.show_rows))
     write_summary(text, env)
     known = step_outputs(record) if record else {"difference": "", "edits": "0"}
-    write_outputs(
-        known | {"outcome": answer["outcome"], "run_id": str(answer["run_id"] or ""), "improved": "false"}, env
-    )
+    write_outputs(known | {"outcome": failed.outcome, "run_id": failed.run_id or "", "improved": "false"}, env)
 
 
 def _record(config: Config, run_id: str | None) -> RunRecord | None:

@@ -18,8 +18,6 @@ from langchain_promptopt.report.privacy import discreet, reserved, shortened, vi
 from langchain_promptopt.report.wording import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.report.rows import Place, Row, Rows
     from langchain_promptopt.types.edits import FinalEdit
@@ -29,18 +27,42 @@ _ROOM = 3_000
 """Characters of an error's message that are shown."""
 
 
-def failure_markdown(answer: Mapping[str, Any], record: RunRecord | None = None, *, show_rows: bool = False) -> str:
+@dataclass(frozen=True)
+class Failed:
+    """A step that failed, without any key or header in its texts.
+
+    Args:
+        outcome: "failed", "interrupted" or "budget".
+        run_id: The run, if it began.
+        kind: The kind of the error.
+        message: What is wrong.
+        public: The same without the texts of rows.
+        retryable: Whether the same step can go on as it is.
+    """
+
+    outcome: str
+    run_id: str | None
+    kind: str
+    message: str
+    public: str
+    retryable: bool
+
+    def told(self, *, show_rows: bool) -> str:
+        """The message that these readers may see."""
+        return self.message if show_rows else self.public
+
+
+def failure_markdown(failed: Failed, record: RunRecord | None = None, *, show_rows: bool = False) -> str:
     """The error first, then the report of the run as far as it came.
 
     Args:
-        answer: The machine answer about the failure (product section 4).
+        failed: The failure.
         record: The run, if it began.
         show_rows: Show row text, in the error's message too.
     """
-    title = _TITLES.get(answer["outcome"], "❌ Prompt optimization: failed")
-    error = answer["error"]
-    lines = [MARKER, f"## {title}", f"**{prose(_message(error, show_rows=show_rows))[:_ROOM]}**"]
-    if error["retryable"]:
+    title = _TITLES.get(failed.outcome, "❌ Prompt optimization: failed")
+    lines = [MARKER, f"## {title}", f"**{prose(failed.told(show_rows=show_rows))[:_ROOM]}**"]
+    if failed.retryable:
         lines.append("Run the same step again: it goes on where it stopped, and pays for nothing twice.")
     head = "\n\n".join(lines) + "\n"
     if record is None:
@@ -50,18 +72,13 @@ def failure_markdown(answer: Mapping[str, Any], record: RunRecord | None = None,
     return head + rest.replace("\n## ", "\n### ", 1)
 
 
-def _message(error: Mapping[str, Any], *, show_rows: bool) -> str:
-    return str(error["message"] if show_rows else error.get("public", error["message"]))
-
-
-def failure_junit(answer: Mapping[str, Any], *, show_rows: bool = False) -> str:
+def failure_junit(failed: Failed, *, show_rows: bool = False) -> str:
     """One test case with an error, so that no CI takes a step without a verdict for a passed one."""
     counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0", "time": "0"}
     suites = ET.Element("testsuites", {"name": "promptopt", **counts})
-    suite = ET.SubElement(suites, "testsuite", {"name": clean(f"promptopt {answer['run_id'] or ''}".strip()), **counts})
+    suite = ET.SubElement(suites, "testsuite", {"name": clean(f"promptopt {failed.run_id or ''}".strip()), **counts})
     case = ET.SubElement(suite, "testcase", classname="promptopt", name="verdict", time="0")
-    error = answer["error"]
-    ET.SubElement(case, "error", type=clean(str(error["kind"])), message=clean(_message(error, show_rows=show_rows)))
+    ET.SubElement(case, "error", type=clean(failed.kind), message=clean(failed.told(show_rows=show_rows)))
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 

@@ -14,7 +14,16 @@ from rich.console import Console
 
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.report.junit import render_junit
-from langchain_promptopt.report.markdown import LIMIT, MARKER, block, code, failure_markdown, prose, render_markdown
+from langchain_promptopt.report.markdown import (
+    LIMIT,
+    MARKER,
+    Failed,
+    block,
+    code,
+    failure_markdown,
+    prose,
+    render_markdown,
+)
 from langchain_promptopt.report.privacy import parts, shortened, visible, without_quotes
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.render import (
@@ -153,8 +162,8 @@ def test_a_reason_does_not_carry_row_text_either(record):
     assert "should be billing, as in dev-1" in text
     assert "Where is my refund" not in drawn(run_view(record, show_rows=False))
     assert "Where is my refund" in drawn(run_view(record))
-    answer = {"outcome": "budget", "error": {"message": "spent", "retryable": True}}
-    blind = failure_markdown(answer, replace(record, examples={}))
+    failed = Failed("budget", record.run_id, "budget", "spent", "spent", retryable=True)
+    blind = failure_markdown(failed, replace(record, examples={}))
     assert "Where is my refund" not in blind
     assert "The reason is in the full report" in blind
 
