@@ -21,9 +21,7 @@ _WHAT = ("evidence", "feedback", "memory", "scope", "control")
 _HOW = ("scoring", "search", "stop")
 Train = Annotated[int, typer.Option("--train", min=1, help="Train examples that calls are estimated for.")]
 Dev = Annotated[int, typer.Option("--dev", min=1, help="Dev examples that calls are estimated for.")]
-Folder = Annotated[
-    Path | None, typer.Option("--folder", help="Folder with <task>/train.jsonl, dev.jsonl, test.jsonl.")
-]
+Folder = Annotated[Path | None, typer.Option("--folder", help="Folder with <task>/train.jsonl, dev.jsonl, test.jsonl.")]
 Name = Annotated[str | None, typer.Argument(metavar="[METHOD]", help="Show every axis of this one.")]
 
 
