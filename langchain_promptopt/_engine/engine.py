@@ -1,9 +1,10 @@
 """A whole run: record, search, the held-out decision, result. Interruptions leave a journal that can be resumed.
 
-Where `max_edits` is set, the winner is pruned before it is tested. Each edit is taken out by turns and the rest run
-on the search rows the winner was run on; an edit without which no score is lost goes. What is left is cut to the
-limit, the most useful first. All of it is paid from the budget's search part; where that does not reach, the edits
-made for the most rows stay, and that is said.
+The winner is pruned before it is tested. Each edit is taken out by turns
+and the rest run on the search rows the winner was run on; an edit without which no score is lost goes. With
+`max_edits`, what is left is cut to the limit, the most useful first. All of it is paid from what the search left of
+its part of the budget; where that does not reach, no edit goes that is within the limit, past it the edits made for
+the most rows stay, and that is said.
 """
 
 from __future__ import annotations
@@ -215,8 +216,7 @@ class Engine:
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
             search = Search(run, evaluations, spending)
             found = await search.found(inner)
-            if run.max_edits is not None:
-                found = await Pruning(run, evaluations, spending, run.max_edits).pruned(found, search.demands)
+            found = await Pruning(run, evaluations, spending).pruned(found, search.demands)
             verdict = await self._verdict(evaluations, found, inner)
             outcome = self._outcome(found, verdict)
             run.emit(
@@ -254,26 +254,35 @@ def _outputs(outcome: str, baseline: Candidate, found: Found, verdict: Decision 
     }
 
 
-# ---------------------------------------------------------------- `max_edits`: the winner keeps the edits that carry it
+# ---------------------------------------------------------------- pruning: the winner keeps the edits that carry it
 
-_CLAIM = "max_edits"
+_CLAIM = "pruning"
 """Under this name calls for pruning are set aside on the ledger."""
+
+
+def _local(best: Candidate, known: Mapping[str, Candidate]) -> bool:
+    """Whether local edits alone made it: pieces of a text that was written anew mean nothing one by one."""
+    at: Candidate | None = best
+    while at is not None and at.parents:
+        if at.scope == "global":
+            return False
+        at = known.get(at.parents[0])
+    return True
 
 
 @dataclass
 class Pruning:
-    """Cuts the winner of one search to at most `most` edits."""
+    """Takes edits that add nothing out of the winner of one search, and cuts it to the run's `max_edits`."""
 
     run: Run
     evaluations: Evaluations
     spending: Spending
-    most: int
 
     async def pruned(self, found: Found, demands: Demands) -> Found:
         """What the search found, its best with fewer edits where fewer carry it and break no example of `must_pass`."""
         known = {a.candidate.id: a.candidate for a in found.trajectory}
         edits = final_edits(self.run.baseline, found.best.candidate, known)
-        if len(edits) < 2:
+        if len(edits) < 2 or (self.run.max_edits is None and not _local(found.best.candidate, known)):
             return found
         try:
             best = await self._cut(found, edits)
@@ -288,30 +297,36 @@ class Pruning:
         return replace(found, best=best, trajectory=(*found.trajectory, best)) if best is not found.best else found
 
     async def _cut(self, found: Found, edits: tuple[FinalEdit, ...]) -> Attempt:
-        best, rows = found.best, list(found.best.by_example)
-        worth = [await self._lost(found, edits, i, rows) for i in range(len(edits))]
-        judged = [w for w in worth if w is not None]
-        if len(judged) < len(edits):  # to rank some edits by score and others not would favour the unscored
+        best, rows, most = found.best, list(found.best.by_example), self.run.max_edits or len(edits)
+        worth = await self._worth(found, edits, rows)
+        if worth is None:  # to rank some edits by score and others not would favour the unscored
+            if len(edits) <= most:
+                return best
             self._report("the budget did not cover a run without each edit; the edits made for the most rows are kept")
             ranked = sorted(range(len(edits)), key=lambda i: -len(edits[i].example_ids))
         else:
-            ranked = sorted((i for i, lost in enumerate(judged) if lost > 0), key=lambda i: -judged[i])
-        kept = tuple(edits[i] for i in sorted(ranked[: self.most]))
+            ranked = sorted((i for i, lost in enumerate(worth) if lost > 0), key=lambda i: -worth[i])
+        kept = tuple(edits[i] for i in sorted(ranked[:most]))
         if len(kept) == len(edits):
             return best
         lean = await self._attempt(found, kept, rows)
         # within the limit all edits stay; past it, edits that gain nothing together are no improvement
         if lean is not None and lean.n and lean.score <= self._baseline(rows):
-            return best if len(edits) <= self.most else found.baseline
-        if len(edits) > self.most:
+            return best if len(edits) <= most else found.baseline
+        if len(edits) > most:
             return lean or self._unscored(found, kept)
         # each edit alone could go, but perhaps not all of them together
         return lean if lean is not None and lean.score >= best.score else best
 
-    async def _lost(self, found: Found, edits: Sequence[FinalEdit], i: int, rows: Sequence[str]) -> float | None:
-        """How much score goes with this edit; None where the budget does not reach or the rest is no prompt."""
-        rest = await self._attempt(found, (*edits[:i], *edits[i + 1 :]), rows)
-        return None if rest is None else found.best.score - rest.score
+    async def _worth(self, found: Found, edits: Sequence[FinalEdit], rows: Sequence[str]) -> list[float] | None:
+        """How much score goes with each edit; None where the budget does not reach or one's rest is no prompt."""
+        rests = [self._child(found, (*edits[:i], *edits[i + 1 :])) for i in range(len(edits))]
+        if any(self.run.renders(rest.prompts) is not None for rest in rests):
+            return None
+        missing = sum(self._missing(rest, rows) for rest in rests)
+        if missing and not self.spending.claim(_CLAIM, cells=missing):
+            return None
+        return [found.best.score - (await self._scored(rest, rows)).score for rest in rests]
 
     def _unscored(self, found: Found, edits: Sequence[FinalEdit]) -> Attempt:
         """The child of these edits where no budget is left to run it on search rows: the test decides about it."""
@@ -324,11 +339,17 @@ class Pruning:
     async def _attempt(self, found: Found, edits: Sequence[FinalEdit], rows: Sequence[str]) -> Attempt | None:
         """The child these edits make, scored on the rows; None where it does not render or the budget is used up."""
         child = self._child(found, edits)
-        missing = len(set(rows) - set(self.evaluations.ids(child, "dev")))
+        missing = self._missing(child, rows)
         if self.run.renders(child.prompts) is not None:
             return None
         if missing and not self.spending.claim(_CLAIM, cells=missing):
             return None
+        return await self._scored(child, rows)
+
+    def _missing(self, child: Candidate, rows: Sequence[str]) -> int:
+        return len(set(rows) - set(self.evaluations.ids(child, "dev")))
+
+    async def _scored(self, child: Candidate, rows: Sequence[str]) -> Attempt:
         if child.id != self.run.baseline.id and not self.evaluations.ids(child, "dev"):
             self._report_child(child)
         await self.evaluations.settle(child, "dev", rows)
@@ -342,7 +363,7 @@ class Pruning:
         return Candidate(
             base.prompts.apply(made),
             step=self.run.state.step,
-            origin="max_edits",
+            origin="pruning",
             scope="spans",
             parents=(base.id,),
             edits=made,

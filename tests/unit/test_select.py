@@ -50,9 +50,20 @@ def improve(messages) -> str:
     return "- two words mislead"
 
 
-def run(task, tmp_path, **more):
+def idle_too(messages) -> str:
+    """As `improve`, with a third edit that does nothing."""
+    request = str(messages[-1].text)
+    words = [("Sort", "Order"), ("PLANT", "animal"), ("FRUIT", "stone")]
+    if "JSON list" in request:
+        return json.dumps([{"message": 0, "quote": old, "occurrence": 1, "reason": "meant"} for old, _ in words])
+    if "JSON object" in request:
+        return json.dumps({str(i): {"new": new, "reason": "meant"} for i, (_, new) in enumerate(words, 1)})
+    return "- two words mislead"
+
+
+def run(task, tmp_path, model=improve, **more):
     given = {"evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "data": rows(), "apply": "never"}
-    return optimize(task.chain, optimizer_model=optimizer(improve), openings=tmp_path / "o.jsonl", **(given | more))
+    return optimize(task.chain, optimizer_model=optimizer(model), openings=tmp_path / "o.jsonl", **(given | more))
 
 
 def test_edits_are_numbered_from_1(tmp_path):
@@ -68,8 +79,8 @@ def test_edits_are_numbered_from_1(tmp_path):
 @pytest.mark.parametrize("kept", [True, False], ids=["journal", "memory"])
 def test_a_selection_is_paid_from_the_run_and_asks_only_for_what_is_missing(tmp_path, kept):
     task = Task()
-    result = run(task, tmp_path, runs_dir=tmp_path / "runs" if kept else None, budget=Budget(calls=400))
-    before, used = task.calls, result.usage["calls"]
+    result = run(task, tmp_path, idle_too, runs_dir=tmp_path / "runs" if kept else None, budget=Budget(calls=400))
+    before, used = task.calls, result.usage["calls"]  # the run itself scored the prompt without the idle edit only
     part = result.select([1])
     assert task.calls - before == 16  # the dev rows of the part; those of the baseline are known
     assert part.usage["calls"] == used + 16
@@ -90,8 +101,9 @@ def test_a_selection_beyond_the_budget_is_untested_and_says_so(tmp_path):
     task = Task()
     one = replace(recipe_of("lpo-pe2"), stop=Steps(limit=1), proposals=PerParent(m=1))
     whole = run(Task(), tmp_path, method=one)
-    result = run(task, tmp_path, method=one, budget=Budget(calls=whole.usage["calls"] + 15))
-    assert result.usage["calls"] == whole.usage["calls"]
+    search = whole.usage["calls"] - 2 * 16  # less the 16 dev rows that tell what each of the two edits is worth
+    result = run(task, tmp_path, method=one, budget=Budget(calls=search + 15))
+    assert result.usage["calls"] == search
     before = task.calls
     part = result.select([1])
     assert task.calls == before
@@ -116,17 +128,6 @@ def test_a_selection_of_an_applied_result_is_judged_against_the_baseline(tmp_pat
 # ------------------------------------------------------------------ max_edits
 
 
-def idle_too(messages) -> str:
-    """As `improve`, with a third edit that does nothing."""
-    request = str(messages[-1].text)
-    words = [("Sort", "Order"), ("PLANT", "animal"), ("FRUIT", "stone")]
-    if "JSON list" in request:
-        return json.dumps([{"message": 0, "quote": old, "occurrence": 1, "reason": "meant"} for old, _ in words])
-    if "JSON object" in request:
-        return json.dumps({str(i): {"new": new, "reason": "meant"} for i, (_, new) in enumerate(words, 1)})
-    return "- two words mislead"
-
-
 def pruned(task, tmp_path, **more):
     one = replace(recipe_of("lpo-pe2"), stop=Steps(limit=1), proposals=PerParent(m=1))
     given = {"evaluators": ["exact_match"], "method": one, "runs_dir": None, "data": rows(), "apply": "never"}
@@ -135,9 +136,9 @@ def pruned(task, tmp_path, **more):
 
 
 def test_edits_that_add_nothing_go_before_the_test(tmp_path):
-    assert [e.new for e in pruned(Task(), tmp_path).edits] == ["Order", "animal", "stone"]
-    result = pruned(Task(), tmp_path, max_edits=5)
+    result = pruned(Task(), tmp_path)
     assert [e.new for e in result.edits] == ["animal", "stone"]
+    assert [e.new for e in pruned(Task(), tmp_path, max_edits=5).edits] == ["animal", "stone"]
     assert result.outcome == "improved"
     tested = {
         e["data"]["candidate_id"] for e in result.events() if e["type"] == "scored" and e["data"]["split"] == "test"
@@ -155,11 +156,21 @@ def test_a_limit_keeps_the_edits_that_do_most(tmp_path):
     assert result.best["main"].messages[0].template == PROMPT.replace(edit.old, edit.new)
 
 
+def without_pruning(tmp_path) -> int:
+    """Calls of the same run less those that tell which of the three edits carry it: 16 dev rows without each."""
+    return pruned(Task(), tmp_path).usage["calls"] - 3 * 16
+
+
+def test_where_the_budget_ends_all_edits_within_the_limit_stay(tmp_path):
+    result = pruned(Task(), tmp_path, budget=Budget(calls=without_pruning(tmp_path) + 20))
+    assert [e.new for e in result.edits] == ["Order", "animal", "stone"]
+
+
 def test_where_the_budget_ends_the_evidence_decides_and_that_is_said(tmp_path):
-    whole = pruned(Task(), tmp_path)
-    result = pruned(Task(), tmp_path, max_edits=2, budget=Budget(calls=whole.usage["calls"] + 20))
+    most = without_pruning(tmp_path) + 20
+    result = pruned(Task(), tmp_path, max_edits=2, budget=Budget(calls=most))
     assert len(result.edits) == 2
     assert result.test[0]["n"] == 40  # the share of the test is kept for it
     (said,) = [e["data"] for e in result.events() if e["type"] == "incident" and e["data"]["kind"] == "max_edits"][:1]
     assert "the budget did not cover" in said["detail"]
-    assert result.usage["calls"] <= whole.usage["calls"] + 20
+    assert result.usage["calls"] <= most
