@@ -5,7 +5,8 @@
 
 Every candidate is made again from its parent and its edits. Then:
   rebuilt    the text is the one the journal says it is, and each `old` stands where its edit says
-  spans      with a local scope, each edit replaces exactly one span that one identification of its parent marked
+  spans      with a local scope, each edit replaces exactly one span that one identification of its parent marked,
+             or is, word for word, an edit of the winner of which the candidate keeps a part
   frozen     every stretch that `--frozen` (a regular expression, repeatable) finds in the baseline is still there
   variables  the same variables, as often as before, counted here by another reader than the package's
   reasons    each edit names a reason and rows of split train that were scored
@@ -103,7 +104,9 @@ class Check:
         self.texts[name] = told
         if made != {key: text for key, (text, _, _) in told.items()}:
             self.wrong.append(f"rebuilt: candidate {name} is not its parent {data['parent_id']} with its edits")
-        if data["scope"] != "global":
+        if data.get("part_of"):
+            self._part(name, data)
+        elif data["scope"] != "global":
             self._local(name, data)
         self._kept(name, parent, told)
         for edit in data["edits"]:
@@ -117,6 +120,16 @@ class Check:
         places = {place(e) for e in data["edits"]}
         if not any(places <= marked for marked in self.marked[data["parent_id"]]):
             self.wrong.append(f"spans: candidate {name} changes a place that no identification of its parent marked")
+
+    def _part(self, name: str, data: dict) -> None:
+        """Each edit's new words stand in the whole, where its old ones stood but for shifts by other edits."""
+        self.seen["parts of a winner"] += 1
+        whole = self.texts.get(data["part_of"], {})
+        for edit in data["edits"]:
+            text = whole.get((edit["prompt"], edit["message"]), ("",))[0]
+            before = self.texts[data["parent_id"]][edit["prompt"], edit["message"]][0][: edit["start"]][-12:]
+            if edit["new"] not in text or before[-1:] + edit["new"][:1] not in text:
+                self.wrong.append(f"spans: an edit of {name} is none of {data['part_of']}: {edit['new']!r}")
 
     def _kept(self, name: str, parent: dict, told: dict) -> None:
         for key, (text, template_format, role) in parent.items():

@@ -25,11 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("langchain_promptopt", "tests", "benchmarks", "pyproject.toml", "README.md")
 RULES = "tests/spec/test_guarantees.py::"
 UNIT = "tests/unit/"
-ASKED = (
-    "known = self._journal.calls.get(key)\n        if known is not None:\n"
-    '            usage = Usage.from_json(known.get("usage"))  # type: ignore[arg-type]  # journal data is JSON\n'
-    "            reply"
-)
+ASKED = "known = self._journal.calls.get(key)\n        if known is not None:\n            usage, reply"
 PUSHED = 'if not force:\n            self._require_proof("push")'
 
 

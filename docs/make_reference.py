@@ -22,6 +22,7 @@ from langchain_promptopt.cli.methods import _method
 from langchain_promptopt.config import Config
 from langchain_promptopt.evaluators import _resolve as built_in
 from langchain_promptopt.presets import DEFAULT, PRESETS
+from langchain_promptopt.steps import metaprompts as texts
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 MADE = "<!-- Written by docs/make_reference.py; do not edit. -->\n"
@@ -38,7 +39,30 @@ _INTERNAL = re.compile(
 
 def pages() -> dict[str, str]:
     """Every page by its file name."""
-    return {"cli.md": cli(), "settings.md": settings(), "api.md": api(), "methods.md": methods()}
+    return {
+        "cli.md": cli(),
+        "settings.md": settings(),
+        "api.md": api(),
+        "methods.md": methods(),
+        "metaprompts.md": metaprompts(),
+    }
+
+
+def metaprompts() -> str:
+    """Every meta-prompt with its text."""
+    out = [
+        MADE,
+        "# Meta-prompts\n",
+        "This is what the optimizer model is told, one text for each part of a request. Replace a text by its name:",
+        '`optimize(..., metaprompts={"identify.line-ask": "..."})`, or `[optimize.metaprompts]` in `promptopt.toml`.',
+        "A replacement must hold the same `$places`; they are filled for each request. The texts belong to the run id,",
+        "so a run with other texts is another run.\n",
+    ]
+    for name in texts.names():
+        text = texts.load(name)
+        fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+        out += [f"## {name}\n", f"{fence}text\n{text}\n{fence}\n"]
+    return "\n".join(out)
 
 
 def cli() -> str:

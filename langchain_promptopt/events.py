@@ -276,6 +276,8 @@ class Proposed(Event):
     parents: tuple[str, ...] = ()
     enforce: str = "strict"
     leak: float | None = None
+    part_of: str = ""
+    """The candidate of whose edits these are a part: it was made to see which of them are needed."""
 
     @classmethod
     def of(cls, child: Candidate, *, parent_id: str, enforce: str = "strict", leak: float | None = None) -> Proposed:

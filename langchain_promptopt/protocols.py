@@ -78,7 +78,8 @@ class Ask:
 
     `model` is a Runnable from messages to an AIMessage: metered, journaled and retried. `refused`
     takes refused replies where a strategy cannot return them. `embed` gives vectors of texts:
-    in a run each text is embedded once, and its cost is booked.
+    in a run each text is embedded once, and its cost is booked. `metaprompts` holds the user's texts by
+    the name of the meta-prompt that each replaces.
     """
 
     model: Callable[[tuple[str | int, ...]], Runnable[Any, Any]]
@@ -88,6 +89,7 @@ class Ask:
     refused: Callable[[Iterable[Rejection]], None] = _unheard
     turn: Turn = Turn()
     embed: Callable[[Embeddings, Sequence[str]], Awaitable[list[list[float]]]] = _embed_directly
+    metaprompts: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, *place: str | int) -> Ask:
         """The same right at a narrower address."""

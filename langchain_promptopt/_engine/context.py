@@ -205,6 +205,8 @@ class Run:
     """Edits the winner may have; None leaves it as the search found it."""
     must_pass: MustPass | None = None
     """Examples that no candidate may get wrong where the baseline gets them right."""
+    metaprompts: Mapping[str, str] = field(default_factory=dict)
+    """What the user says in place of the package's own meta-prompts, by name."""
     state: RunState = field(default_factory=RunState)
     tracers: Tracers = field(default_factory=Tracers)
     redaction: RowRedaction | None = None

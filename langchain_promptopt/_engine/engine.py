@@ -291,9 +291,10 @@ class Pruning:
         if best is not found.best and best is not found.baseline:
             _, out = await demands.kept([best.candidate])
             if out:
-                why = next(iter(out.values()))
-                self._report(f"with at most {self.most} {'edit' if self.most == 1 else 'edits'} the new prompt {why}")
-                best = found.best if len(edits) <= self.most else found.baseline
+                most = self.run.max_edits or len(edits)
+                limit = f"at most {most} {'edit' if most == 1 else 'edits'}"
+                self._report(f"with {limit} the new prompt {next(iter(out.values()))}")
+                best = found.best if len(edits) <= most else found.baseline
         return replace(found, best=best, trajectory=(*found.trajectory, best)) if best is not found.best else found
 
     async def _cut(self, found: Found, edits: tuple[FinalEdit, ...]) -> Attempt:
@@ -326,14 +327,14 @@ class Pruning:
         missing = sum(self._missing(rest, rows) for rest in rests)
         if missing and not self.spending.claim(_CLAIM, cells=missing):
             return None
-        return [found.best.score - (await self._scored(rest, rows)).score for rest in rests]
+        return [found.best.score - (await self._scored(found, rest, rows)).score for rest in rests]
 
     def _unscored(self, found: Found, edits: Sequence[FinalEdit]) -> Attempt:
         """The child of these edits where no budget is left to run it on search rows: the test decides about it."""
         child = self._child(found, edits)
         if self.run.renders(child.prompts) is not None:
             return found.baseline
-        self._report_child(child)
+        self._report_child(child, found.best.candidate)
         return Attempt(child, found.best.score)
 
     async def _attempt(self, found: Found, edits: Sequence[FinalEdit], rows: Sequence[str]) -> Attempt | None:
@@ -344,14 +345,14 @@ class Pruning:
             return None
         if missing and not self.spending.claim(_CLAIM, cells=missing):
             return None
-        return await self._scored(child, rows)
+        return await self._scored(found, child, rows)
 
     def _missing(self, child: Candidate, rows: Sequence[str]) -> int:
         return len(set(rows) - set(self.evaluations.ids(child, "dev")))
 
-    async def _scored(self, child: Candidate, rows: Sequence[str]) -> Attempt:
+    async def _scored(self, found: Found, child: Candidate, rows: Sequence[str]) -> Attempt:
         if child.id != self.run.baseline.id and not self.evaluations.ids(child, "dev"):
-            self._report_child(child)
+            self._report_child(child, found.best.candidate)
         await self.evaluations.settle(child, "dev", rows)
         scores = self.evaluations.scores(child, "dev")
         seen = {i: scores[i] for i in rows if i in scores}
@@ -375,17 +376,9 @@ class Pruning:
         seen = [scores[i] for i in rows if i in scores]
         return fmean(seen) if seen else 0.0
 
-    def _report_child(self, child: Candidate) -> None:
-        self.run.emit(
-            Proposed(
-                parent_id=child.parents[0],
-                candidate_id=child.id,
-                step=child.step,
-                scope="spans",
-                edits=child.edits,
-                prompts=child.prompts,
-            )
-        )
+    def _report_child(self, child: Candidate, whole: Candidate) -> None:
+        made = Proposed.of(child, parent_id=child.parents[0], enforce="strict" if child.enforced else "audit")
+        self.run.emit(replace(made, part_of=whole.id))
 
     def _report(self, detail: str) -> None:
         self.run.emit(Incident(role="method", kind="max_edits", retryable=False, action="kept fewer", detail=detail))

@@ -245,7 +245,7 @@ def ask_for(run: Run, config: RunnableConfig, *place: str | int, turn: Turn | No
     def embed(embeddings: Embeddings, texts: Sequence[str]) -> Awaitable[list[list[float]]]:
         return run.optimizer.vectors(embeddings, texts, step=paid_by)
 
-    return Ask(model, config, run.seed, place, turn=turn or Turn(), embed=embed)
+    return Ask(model, config, run.seed, place, turn=turn or Turn(), embed=embed, metaprompts=run.metaprompts)
 
 
 async def write_children(run: Run, proposal: Proposal) -> tuple[Candidate, ...]:

@@ -2,7 +2,8 @@
 
 Graphs with a checkpointer and runnables with a message history are found by their class names, so their packages
 are not imported. Each evaluation, repeats and retries included, gets its own thread and session ids, even where
-an id was bound to the chain. Memory that takes no id is refused.
+an id was bound to the chain. Memory that takes no id is refused. So is code that makes ids of its own: where reading
+it shows that, before the run, else at the first id that two evaluations use.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ import ast
 import inspect
 import re
 import textwrap
+import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from langchain_core.runnables.config import CONFIG_KEYS, merge_configs
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_child_runnable_config
 
 from langchain_promptopt._langchain.discover import is_prompt_or_model
 from langchain_promptopt._objects import walk
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from langchain_core.runnables import RunnableConfig
 
@@ -55,6 +59,78 @@ class Isolation:
         # An id that the caller's config gives would be the same for every candidate and repeat of the example.
         fresh: dict[str, Any] = {name: _fresh(kind) for name, kind in {**_named_ids(own), **self.ids}.items()}
         return merge_configs(own, config, {"configurable": fresh} if fresh else None)
+
+
+class Sessions:
+    """Ids that the evaluations of one target have used, as its models saw them.
+
+    Args:
+        ids: Names in `configurable` that keep conversations apart.
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._ids = tuple(ids)
+        self._users: dict[tuple[str, str], _Evaluation] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def evaluation(self, config: RunnableConfig | None) -> Iterator[RunnableConfig | None]:
+        """One evaluation, with the config that lets its ids be seen.
+
+        Raises:
+            ConfigError: It uses an id that another evaluation has used.
+        """
+        if not self._ids:
+            yield config
+            return
+        one = _Evaluation(self)
+        try:
+            yield merge_configs(config, {"callbacks": [one]})
+        except Exception:
+            one.check()
+            raise
+        one.check()
+
+    def shared(self, configurable: Mapping[str, Any], user: _Evaluation) -> tuple[str, str] | None:
+        """The first id that another evaluation has used, with its name."""
+        with self._lock:
+            for name in self._ids:
+                value = str(configurable.get(name, ""))
+                if value and self._users.setdefault((name, value), user) is not user:
+                    return name, value
+        return None
+
+
+class _Evaluation(BaseCallbackHandler):
+    """Stops an evaluation before it asks a model within another one's conversation."""
+
+    run_inline = raise_error = True
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._shared: tuple[str, str] | None = None
+
+    def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+        """A chat model is about to be called; the config in force around it holds the ids."""
+        around = (var_child_runnable_config.get() or {}).get("configurable") or {}
+        self._shared = self._shared or self._sessions.shared(around, self)
+        self.check()
+
+    def on_llm_start(self, *_: Any, **__: Any) -> None:
+        """A completion model is about to be called."""
+        self.on_chat_model_start()
+
+    def check(self) -> None:
+        """Raise ConfigError where a call was made, or tried, within another evaluation's conversation."""
+        if self._shared is None:
+            return
+        name, value = self._shared
+        msg = f"two evaluations use the same conversation: {name!r} is {value!r} in both, set by the chain's own code"
+        mend = (
+            f"Leave {name!r} out of that code, or take it from the config that the code is given: each evaluation"
+            " gets an id of its own."
+        )
+        raise ConfigError(msg, where="config", mend=mend)
 
 
 def replaced_ids(given: Given, inputs: Mapping[str, Any]) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ from langchain_promptopt._langchain.discover import (
 from langchain_promptopt._langchain.dryrun import Proof, Survey, dry_run, sends_rows, survey
 from langchain_promptopt._langchain.fast import Quick, quick
 from langchain_promptopt._langchain.held import HeldText, shortened
-from langchain_promptopt._langchain.isolation import Isolation, isolation_of
+from langchain_promptopt._langchain.isolation import Isolation, Sessions, isolation_of
 from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, rendered_outside
 from langchain_promptopt._langchain.wire import tapped
 from langchain_promptopt.errors import ConfigError, PromptError
@@ -209,6 +209,7 @@ class ChainTarget:
         """Whether the chain takes the one input of a row itself, and no dict of inputs."""
         self._function = task if task is not None and not isinstance(task, Runnable) else None
         self._isolation = isolation or Isolation()
+        self._sessions = Sessions(self._isolation.ids)
         self._proof = proof or Proof()
         self._named = named
         self._missed = 0
@@ -405,12 +406,13 @@ class ChainTarget:
 
         Raises:
             PromptError: Evaluations render none of the prompts, so they say nothing about them.
+            ConfigError: The chain's own code put two evaluations into one conversation.
             GraphInterruptError: The graph asks a person in place of an answer.
         """
         overlay = Overlay(self._templates(prompts))
         value, own = self.given(inputs, config)
-        with overlaid(overlay):
-            output = await self._quick.chain.ainvoke(value, own)
+        with overlaid(overlay), self._sessions.evaluation(own) as watched:
+            output = await self._quick.chain.ainvoke(value, watched)
         _refuse_interrupt(output)
         hits = []
         for name, f in self.places.items():

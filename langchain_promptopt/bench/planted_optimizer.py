@@ -21,8 +21,8 @@ from pydantic import PrivateAttr
 from langchain_promptopt.bench import world as numbers
 from langchain_promptopt.bench.world import FRAME, OLD_FRAME_WORD, VALUES, Unit, reworded, rule, topics_in, units_of
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.steps.base import load
 from langchain_promptopt.steps.line_protocol import anchored, is_example, unlined
+from langchain_promptopt.steps.metaprompts import load
 from langchain_promptopt.types import content_hash
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from langchain_promptopt.errors import ConfigError
 
@@ -161,8 +161,9 @@ class OptimizeConfig(BaseModel):
     )
     seed: int = Field(default=0, description="of all randomness")
     max_concurrency: Count = Field(default=32, description="evaluations in flight")
-    max_edits: Count | None = Field(
-        default=None, description="edits the winner may have; those that no search example needs go before the test"
+    max_edits: Count | None = Field(default=None, description="edits the winner may have, the most useful first")
+    metaprompts: dict[str, str] = Field(
+        default={}, description="your text, or a file that ends in .txt, by the name of the meta-prompt it replaces"
     )
     max_tokens: Count | None = Field(
         default=None, description="tokens that a prompt may have, about; no candidate is longer"
@@ -187,6 +188,19 @@ class OptimizeConfig(BaseModel):
     )
     cache: str | None = Field(default=None, description="file of evaluations that runs share; the test is always fresh")
     progress: bool | None = Field(default=None, description="false: no progress on stderr")
+
+    @field_validator("metaprompts", mode="before")
+    @classmethod
+    def _dotted(cls, given: Any) -> Any:
+        """TOML reads `identify.line = "..."` as a table in a table; the names have dots."""
+        if not isinstance(given, dict):
+            return given
+        flat: dict[str, Any] = {}
+        for name, value in given.items():
+            inner = value.items() if isinstance(value, dict) else [("", value)]
+            for rest, text in inner:
+                flat[f"{name}.{rest}" if rest else name] = text
+        return flat
 
 
 class BudgetConfig(BaseModel):

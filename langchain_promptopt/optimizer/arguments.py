@@ -20,6 +20,7 @@ from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt.errors import ConfigError, UsageError, did_you_mean
 from langchain_promptopt.evaluators import Declared
 from langchain_promptopt.recipe import Budget, Gate, Recipe, check_number
+from langchain_promptopt.steps.metaprompts import DEFAULT, MetaPrompts
 from langchain_promptopt.types import Example
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Settings:
         must_pass: The tag of examples that no candidate may get wrong where the baseline gets them right.
         progress: Whether this process shows how far the run is; None is where a person looks.
         redact: What every text of an example passes before it is kept, shown or sent to the optimizer model.
+        metaprompts: Texts in place of the package's own meta-prompts, by name.
     """
 
     data: Data | None
@@ -162,6 +164,7 @@ class Settings:
     must_pass: str | None = None
     progress: bool | None = False
     redact: Redact | None = None
+    metaprompts: MetaPrompts = DEFAULT
 
     def __post_init__(self) -> None:
         check_apply(self.apply)
@@ -291,6 +294,7 @@ class Arguments(SharedArguments, total=False):
     apply: Apply
     max_edits: int | None
     max_tokens: int | None
+    metaprompts: Mapping[str, str | Path] | None
     optimizer_kwargs: Mapping[str, Any]
     executor: Executor | None
 
@@ -325,6 +329,7 @@ def settings_of(arguments: Mapping[str, Any], *, where: str = "optimize()") -> S
         columns=columns if isinstance(columns, Columns) else _columns(mapped),
         runs_dir=default_runs_dir(Path.cwd()) if folder == HERE else _path("runs_dir", folder),
         openings=Path.cwd() / FILE_NAME if openings == HERE else _path("openings", openings),
+        metaprompts=MetaPrompts.of(given.pop("metaprompts", None)),
         **given,
     )
 

@@ -73,6 +73,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     config: ChainConfig = None,
     max_edits: int | None = None,
     max_tokens: int | None = None,
+    metaprompts: Mapping[str, str | Path] | None = None,
     constant_prompt: bool = False,
     must_pass: str | None = None,
     redact: Redact | None = None,
@@ -135,6 +136,10 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
             out, then the least useful ones; paid from the budget, at most one evaluation of the dev examples an edit.
         max_tokens: About how many tokens a prompt may have, variables unfilled; a token is taken as four UTF-8 bytes.
             No candidate is longer. A prompt that is longer now is an error.
+        max_edits: Edits the winner may have, the most useful first. With or without it, edits without which no dev
+            example is lost are taken out before the test, where the budget can pay for a run without each edit.
+        metaprompts: Your text by the name of the meta-prompt that it replaces. `get_prompts()` of a step shows names
+            and texts; a text must hold the same `$places`. A Path names a file.
         max_failure_rate: Share of examples an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.
         langsmith: What is read from and written to LangSmith, as a mapping or `LangSmithOptions`.

@@ -46,7 +46,6 @@ from langchain_promptopt.gate.planning import feasibility
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shared_model_note
 from langchain_promptopt.presets import recipe_of
-from langchain_promptopt.steps.base import versions
 from langchain_promptopt.store import RunFolder, opening_mark
 from langchain_promptopt.strategies.registry import dump, recipe_notes
 from langchain_promptopt.strategies.seeding import with_past
@@ -627,7 +626,7 @@ def _check_editable(prompts: PromptSet) -> None:
 DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "method": ("the method", ("optimize.method",)),
     "recipe": ("the method's settings", ("optimize.method", "optimize.from_run")),
-    "metaprompts": ("the meta-prompts of this version", ()),
+    "metaprompts": ("the meta-prompts", ("optimize.metaprompts",)),
     "seed": ("the seed", ("optimize.seed",)),
     "gate": ("the gate", ("gate.",)),
     "data": ("the rows", ("data.",)),
@@ -653,7 +652,7 @@ def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: Prom
     return {
         "method": recipe.name,
         "recipe": dump(recipe) if settings.max_edits is None else [dump(recipe), settings.max_edits],
-        "metaprompts": versions(),
+        "metaprompts": settings.metaprompts.versions(),
         "seed": settings.seed,
         "gate": settings.gate.as_json(),
         "data": data.as_of,

@@ -497,6 +497,7 @@ def assemble(
         max_failure_rate=settings.max_failure_rate,
         max_edits=settings.max_edits,
         must_pass=plan.must_pass,
+        metaprompts=settings.metaprompts.own,
         state=state,
         tracers=tracers,
         redaction=plan.redaction,

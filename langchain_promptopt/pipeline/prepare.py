@@ -39,6 +39,7 @@ from langchain_promptopt.pipeline.recorded import (
 from langchain_promptopt.ports import Executor, Observer
 from langchain_promptopt.recipe import Budget, Gate
 from langchain_promptopt.steps.base import takes_temperature
+from langchain_promptopt.steps.metaprompts import MetaPrompts
 from langchain_promptopt.types import RowUse
 
 if TYPE_CHECKING:
@@ -289,8 +290,7 @@ def data_of(settings: Settings, use: RowUse = RowUse()) -> DataSet:  # noqa: B00
 
 def settings_from(config: Config) -> Settings:
     """A configuration as the optimizer's own settings."""
-    data, opt, out = config.data, config.optimize, config.output
-    optimizer = optimizer_of(config)
+    data, opt, out, optimizer = config.data, config.optimize, config.output, optimizer_of(config)
     return Settings(
         data=None if data.source is None else config.located(data.source),
         columns=columns_of(data),
@@ -330,6 +330,7 @@ def settings_from(config: Config) -> Settings:
         ask_first=True,
         constant_prompt=config.task.constant_prompt,
         redact=redact_of(config),
+        metaprompts=_metaprompts(config),
     )
 
 
@@ -350,6 +351,15 @@ def _langsmith(config: Config) -> LangSmithOptions:
         issues=config.langsmith.issues,
         insights=config.langsmith.insights,
     )
+
+
+def _metaprompts(config: Config) -> MetaPrompts:
+    """`[optimize.metaprompts]`; a value that ends in .txt names a file beside the settings."""
+    given: dict[str, str | Path] = {}
+    for name, text in config.optimize.metaprompts.items():
+        is_file = text.endswith(".txt") and "\n" not in text
+        given[name] = Path(config.path(text)) if is_file else text
+    return MetaPrompts.of(given)
 
 
 def _gate(config: Config) -> Gate:

@@ -1,8 +1,6 @@
-"""What the steps share: meta-prompts, how a workpiece is shown, how a reply is read, and the `Step` itself.
+"""What the steps share: how a workpiece is shown, how a reply is read, and the `Step` itself.
 
-A meta-prompt is one text file, versioned by its hash. Its `$name` places are filled with values that are never
-parsed again, so rows and replies with braces, dollars or tags arrive as they are. A reply is read without
-guessing: what does not fit is a `Rejection`, never an exception.
+A reply is read without guessing: what does not fit is a `Rejection`, never an exception.
 """
 
 from __future__ import annotations
@@ -12,15 +10,12 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
-from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from langchain_core.runnables.base import RunnableSerializable
 from langchain_core.runnables.config import ensure_config
-from pydantic import ConfigDict
+from pydantic import ConfigDict, field_validator
 
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.pace import is_near
@@ -29,6 +24,7 @@ from langchain_promptopt._text.spans import unframed
 from langchain_promptopt._text.tags import insert_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.words import shorten
 from langchain_promptopt.errors import PromptError
+from langchain_promptopt.steps.metaprompts import DEFAULT, MetaPrompts
 from langchain_promptopt.types import (
     Batch,
     Feedback,
@@ -44,18 +40,8 @@ from langchain_promptopt.types import (
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
+    from langchain_core.prompts import BasePromptTemplate
     from langchain_core.runnables import Runnable, RunnableConfig
-
-
-@cache
-def load(name: str) -> str:
-    """The text of `metaprompts/<name>.txt`."""
-    return (resources.files("langchain_promptopt") / "metaprompts" / f"{name}.txt").read_text("utf-8").strip()
-
-
-def fill(name: str, **values: object) -> str:
-    """The meta-prompt with its `$places` filled once; a missing value is a KeyError."""
-    return Template(load(name)).substitute({k: str(v) for k, v in values.items()})
 
 
 def section(name: str, body: str) -> str:
@@ -68,18 +54,6 @@ def section(name: str, body: str) -> str:
     while f"</{tag}>" in body.lower():
         tag = f"{name}-{hashlib.sha256((tag + body).encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
     return f"<{tag}>\n{body}\n</{tag}>"
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Content hash of every meta-prompt, for the run record."""
-    folder = resources.files("langchain_promptopt") / "metaprompts"
-    found = []
-    for f in folder.iterdir():
-        if f.name.endswith(".txt"):
-            found.append(f.name.removesuffix(".txt"))
-    names = sorted(found)
-    return {n: hashlib.sha256(load(n).encode()).hexdigest()[:12] for n in names}
 
 
 _LONGEST_VALUE = 2_000
@@ -166,16 +140,17 @@ def lined(text: str) -> str:
     return "\n".join(f"{n}| {line}".rstrip() for n, line in enumerate(text.split("\n"), 1))
 
 
-def opening(piece: Workpiece, *, numbered: bool = False) -> str:
+def opening(piece: Workpiece, texts: MetaPrompts = DEFAULT, *, numbered: bool = False) -> str:
     """Prompt, evidence, feedback and history: what the first turn of a conversation carries.
 
     Args:
         piece: The proposal in the making.
+        texts: The meta-prompts in force.
         numbered: Whether the prompt is shown with a number in front of each line.
     """
     text = piece.prompts.document.text
     shown = "The current prompt with its lines numbered:\n" + section("lines", lined(text))
-    parts = [fill("task"), shown if numbered else "The current prompt:\n" + section("prompt", text)]
+    parts = [texts.fill("task"), shown if numbered else "The current prompt:\n" + section("prompt", text)]
     parts += [p for p in (evidence(piece), past(piece)) if p]
     if piece.feedback is not None and piece.feedback.text:
         parts.append("What was found out about the errors:\n" + section("feedback", piece.feedback.text))
@@ -215,12 +190,12 @@ def tagged(prompts: PromptSet, spans: Sequence[Span]) -> tuple[str, str]:
     return insert_tags(text, [core_range(prompts, s) for s in spans], tag), tag
 
 
-def limits_line(piece: Workpiece) -> str:
+def limits_line(piece: Workpiece, texts: MetaPrompts) -> str:
     """The sentence that states the word allowance, or nothing."""
     allowance = piece.allowance
     if allowance.words is None or not allowance.stated:
         return ""
-    return fill("allowance", words=allowance.words)
+    return texts.fill("allowance", words=allowance.words)
 
 
 _TRIES = 50
@@ -393,6 +368,25 @@ class Step(RunnableSerializable[Any, Workpiece]):
 
     model: Any
     temperature: float | None = None
+    metaprompts: MetaPrompts = DEFAULT
+
+    @field_validator("metaprompts", mode="before")
+    @classmethod
+    def _own_metaprompts(cls, given: Any) -> MetaPrompts:
+        return MetaPrompts.of(given)
+
+    def get_prompts(self, config: RunnableConfig | None = None) -> list[BasePromptTemplate[Any]]:  # noqa: ARG002
+        """The meta-prompts that this step may send, as LangChain prompts; `metadata["name"]` is what replaces one.
+
+        Args:
+            config: Not used; part of the Runnable interface.
+        """
+        names = ("system", "task", "allowance", "identify.retry", *self._metaprompt_names())
+        return [self.metaprompts.template(name) for name in dict.fromkeys(names)]
+
+    def _metaprompt_names(self) -> tuple[str, ...]:
+        """Names of the meta-prompts that this step adds to those of every step."""
+        return ()
 
     @property
     def name_in_traces(self) -> str:
@@ -450,8 +444,8 @@ class Step(RunnableSerializable[Any, Workpiece]):
         schema: Mapping[str, Any] | None = None,
     ) -> tuple[str, Workpiece]:
         """One turn: the request (after the opening, if this is the first) and the model's reply."""
-        text = request if piece.turns else f"{opening(piece)}\n\n{request}"
-        turns = (*(piece.turns or (("system", load("system")),)), ("human", text))
+        text = request if piece.turns else f"{opening(piece, self.metaprompts)}\n\n{request}"
+        turns = (*(piece.turns or (("system", self.metaprompts.text("system")),)), ("human", text))
         kwargs: dict[str, Any] = {"temperature": self.temperature} if self._sends_temperature() else {}
         kwargs |= reply_limit(self.model, self._repeated(piece))
         if schema is not None:
@@ -470,7 +464,7 @@ class Step(RunnableSerializable[Any, Workpiece]):
     async def _say_again(self, piece: Workpiece, problem: str, config: RunnableConfig) -> tuple[str, Workpiece]:
         """A second try in the same conversation, with the concrete fault named."""
         again = self.model_copy(update={"model": second_try(self.model)})
-        return await again._say(piece, fill("identify.retry", problem=problem), config)
+        return await again._say(piece, self.metaprompts.fill("identify.retry", problem=problem), config)
 
 
 def second_try(model: Any) -> Any:

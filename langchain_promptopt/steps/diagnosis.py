@@ -17,11 +17,9 @@ from langchain_promptopt.events import spans_json
 from langchain_promptopt.steps.base import (
     Step,
     core_range,
-    fill,
     find_json,
     limits_line,
     lined,
-    load,
     opening,
     rejected,
     section,
@@ -29,10 +27,11 @@ from langchain_promptopt.steps.base import (
     tagged,
 )
 from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, parse_lines, texts_of
+from langchain_promptopt.steps.metaprompts import names
 from langchain_promptopt.types import Feedback, PromptSet, Rejection, Workpiece
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -73,9 +72,13 @@ class TextualGradient(Step):
 
     def _request(self, piece: Workpiece) -> str:
         if self.variant == "apo":
-            return fill("gradient.apo", n=self.reasons)
+            return self.metaprompts.fill("gradient.apo", n=self.reasons)
         rows = piece.batch.errors or piece.batch.formats
-        return fill("gradient.pe2", questions="\n".join(fill("gradient.pe2-row", id=s.example_id) for s in rows))
+        asked = [self.metaprompts.fill("gradient.pe2-row", id=s.example_id) for s in rows]
+        return self.metaprompts.fill("gradient.pe2", questions="\n".join(asked))
+
+    def _metaprompt_names(self) -> tuple[str, ...]:
+        return ("gradient.apo",) if self.variant == "apo" else ("gradient.pe2", "gradient.pe2-row")
 
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
         feedback = out.feedback or Feedback("")
@@ -89,8 +92,11 @@ class SummariseTrajectory(Step):
     temperature: float | None = 0.0
 
     async def _work(self, piece: Workpiece, config: RunnableConfig) -> Workpiece:
-        reply, out = await self._say(piece, fill("summarise"), config)
+        reply, out = await self._say(piece, self.metaprompts.fill("summarise"), config)
         return replace(out, feedback=Feedback(reply.strip()))
+
+    def _metaprompt_names(self) -> tuple[str, ...]:
+        return ("summarise",)
 
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
         return {"summary": out.feedback.text if out.feedback else ""}
@@ -99,6 +105,13 @@ class SummariseTrajectory(Step):
 # ---------------------------------------------------------------- which words the errors point to
 
 Protocol: TypeAlias = Literal["line", "quote", "echo", "index"]
+
+_INSERTIONS: Mapping[Protocol, str] = {
+    "line": "identify.line-insertions",
+    "quote": "identify.insertions",
+    "echo": "identify.echo-insertions",
+    "index": "identify.index-insertions",
+}
 
 _TELLING = 10
 """Words a prompt must have before a share of them means anything."""
@@ -212,6 +225,7 @@ class IdentifyTokens(Step):
         limits: Bounds on size and number of spans.
         retries: Further tries with the fault named.
         temperature: 0.0; sent only where the model takes it.
+        metaprompts: Texts of yours by the name of the meta-prompt that each replaces; see `get_prompts`.
     """
 
     run_name: ClassVar[str] = "identify_tokens"
@@ -240,11 +254,14 @@ class IdentifyTokens(Step):
         request = self._request(piece, tag)
         if self.protocol != "line":
             return await self._say(piece, request, config)
-        shown = section("lines", lined(piece.prompts.document.text))
-        text = f"The current prompt with its lines numbered:\n{shown}" if piece.turns else opening(piece, numbered=True)
-        start = piece.turns or (("system", load("system")),)
-        example = f"{load('identify.line')}\n\n{load('identify.line-example')}\n\n{request}"
-        turns = (*start, ("human", example), ("ai", load("identify.line-reply")))
+        texts, shown = self.metaprompts, section("lines", lined(piece.prompts.document.text))
+        if piece.turns:
+            text = f"The current prompt with its lines numbered:\n{shown}"
+        else:
+            text = opening(piece, texts, numbered=True)
+        start = piece.turns or (("system", texts.text("system")),)
+        example = f"{texts.text('identify.line')}\n\n{texts.text('identify.line-example')}\n\n{request}"
+        turns = (*start, ("human", example), ("ai", texts.text("identify.line-reply")))
         return await self._say(replace(piece, turns=turns), f"{text}\n\n{request}", config, schema=SCHEMA)
 
     def _repeated(self, piece: Workpiece) -> int:
@@ -295,7 +312,7 @@ class IdentifyTokens(Step):
         values: dict[str, Any] = {
             "k_max": limits.k_max,
             "w_max": "any number of words" if limits.w_max is None else f"{word_limit(text, limits.w_max)} {unit}",
-            "whole_lines": load("identify.lines") + " " if limits.allows_lines(text) else "",
+            "whole_lines": self.metaprompts.text("identify.lines") + " " if limits.allows_lines(text) else "",
             "insertions": self._insertions(tag) if limits.insertions else "",
         }
         if self.protocol == "echo":
@@ -303,17 +320,16 @@ class IdentifyTokens(Step):
         if self.protocol == "index":
             values["numbered"] = section("numbered", numbered(text, piece.prompts.document.frozen))
         if self.protocol == "line":
-            return f"{fill('identify.line-ask', **values).rstrip()} {limits_line(piece)}".rstrip()
-        return fill(f"identify.{self.protocol}", **values).rstrip()
+            asked = self.metaprompts.fill("identify.line-ask", **values).rstrip()
+            return f"{asked} {limits_line(piece, self.metaprompts)}".rstrip()
+        return self.metaprompts.fill(f"identify.{self.protocol}", **values).rstrip()
 
     def _insertions(self, tag: str) -> str:
-        name = {
-            "line": "identify.line-insertions",
-            "quote": "identify.insertions",
-            "echo": "identify.echo-insertions",
-            "index": "identify.index-insertions",
-        }
-        return fill(name[self.protocol], tag=tag)
+        return self.metaprompts.fill(_INSERTIONS[self.protocol], tag=tag)
+
+    def _metaprompt_names(self) -> tuple[str, ...]:
+        own = [name for name in names() if name.startswith(f"identify.{self.protocol}")]
+        return (*own, "identify.lines", _INSERTIONS[self.protocol])
 
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
         spans = spans_json(out.prompts, out.spans or ())

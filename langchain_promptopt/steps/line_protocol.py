@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._text.document import subtract
 from langchain_promptopt._text.spans import BULLET, diff_edits, find_quote, splice
 from langchain_promptopt._text.words import count_words, word_limit
-from langchain_promptopt.steps.base import find_json, load
+from langchain_promptopt.steps.base import find_json
+from langchain_promptopt.steps.metaprompts import load
 from langchain_promptopt.types import Rejection
 
 if TYPE_CHECKING:

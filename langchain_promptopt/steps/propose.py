@@ -21,9 +21,7 @@ from langchain_promptopt.steps.base import (
     Step,
     between_markers,
     core_range,
-    fill,
     limits_line,
-    load,
     rejected,
     rows,
     second_try,
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._text.templates import TemplateFormat
+    from langchain_promptopt.steps.metaprompts import MetaPrompts
 
 Goal: TypeAlias = Literal["edit", "generate", "paraphrase"]
 Enforce: TypeAlias = Literal["strict", "audit", "off"]
@@ -230,20 +229,25 @@ class LocalProposal(Proposal):
         leak = 1.0 if isinstance(found, Rejection) else found.leak
         return self._draft(piece, edits, (), leak, reply)
 
+    def _metaprompt_names(self) -> tuple[str, ...]:
+        return (f"propose.{self.protocol}", "propose.slots", f"propose.goal-{self.goal}")
+
     def _slots_request(self, piece: Workpiece) -> str:
         marked, _tag = tagged(piece.prompts, piece.spans or ())
-        return fill(
+        return self.metaprompts.fill(
             "propose.slots",
             marked=section("marked", marked),
             slots="\n".join(_slot_line(i, s, piece) for i, s in enumerate(piece.spans or (), 1)),
-            goal=fill(f"propose.goal-{self.goal}"),
-            allowance=limits_line(piece),
+            goal=self.metaprompts.fill(f"propose.goal-{self.goal}"),
+            allowance=limits_line(piece, self.metaprompts),
         )
 
     def _reply_request(self, piece: Workpiece) -> tuple[str, str]:
         marked, tag = tagged(piece.prompts, piece.spans or ())
-        goal, allowance = fill(f"propose.goal-{self.goal}"), limits_line(piece)
-        return fill("propose.reply", tag=tag, marked=section("marked", marked), goal=goal, allowance=allowance), tag
+        goal, allowance = self.metaprompts.fill(f"propose.goal-{self.goal}"), limits_line(piece, self.metaprompts)
+        return self.metaprompts.fill(
+            "propose.reply", tag=tag, marked=section("marked", marked), goal=goal, allowance=allowance
+        ), tag
 
 
 def format_of(prompts: PromptSet) -> TemplateFormat | None:
@@ -280,7 +284,7 @@ def _slot_line(number: int, span: Span, piece: Workpiece) -> str:
     return f"{number} (message {span.message}), empty place after {json.dumps(before, ensure_ascii=False)}"
 
 
-def _keep(prompts: PromptSet) -> str:
+def _keep(prompts: PromptSet, texts: MetaPrompts) -> str:
     """The sentence that names the user's frozen text, or nothing."""
     inside, whole = list[str](), list[str]()  # stretches of editable messages first, then whole messages
     for message in prompts.messages:
@@ -288,8 +292,8 @@ def _keep(prompts: PromptSet) -> str:
             inside += [message.template[a:b] for a, b in message.frozen]
         elif message.role != "placeholder":
             whole.append(message.template)
-    texts = [t for t in (*inside, *whole) if t.strip()]
-    return fill("global.keep", frozen="\n".join(section("frozen", t) for t in texts)) if texts else ""
+    fixed = [section("frozen", t) for t in (*inside, *whole) if t.strip()]
+    return texts.fill("global.keep", frozen="\n".join(fixed)) if fixed else ""
 
 
 def whole_text_edits(piece: Workpiece, text: str) -> tuple[Edit, ...] | Rejection:
@@ -336,13 +340,16 @@ class GlobalProposal(Proposal):
         return self._draft(out, edits, (), None, reply)
 
     def _request(self, piece: Workpiece) -> str:
-        return fill(
+        return self.metaprompts.fill(
             "global.edit",
-            goal=fill(f"global.goal-{self.goal}"),
-            allowance=limits_line(piece),
-            cap=fill("global.cap", cap=self.cap) if self.cap is not None else "",
-            keep=_keep(piece.prompts),
+            goal=self.metaprompts.fill(f"global.goal-{self.goal}"),
+            allowance=limits_line(piece, self.metaprompts),
+            cap=self.metaprompts.fill("global.cap", cap=self.cap) if self.cap is not None else "",
+            keep=_keep(piece.prompts, self.metaprompts),
         )
+
+    def _metaprompt_names(self) -> tuple[str, ...]:
+        return ("global.edit", f"global.goal-{self.goal}", "global.cap", "global.keep")
 
 
 class InduceInstruction(Proposal):
@@ -354,8 +361,9 @@ class InduceInstruction(Proposal):
     async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
         ranges = piece.prompts.document.editable
         target = _instruction(piece.prompts, max(ranges, key=lambda r: r[1] - r[0]))
-        start = Workpiece(piece.prompts, turns=(("system", load("system")),))
-        request = fill("induce", examples=section("examples", rows(piece.batch.formats, answered=False)))
+        start = Workpiece(piece.prompts, turns=(("system", self.metaprompts.text("system")),))
+        examples = section("examples", rows(piece.batch.formats, answered=False))
+        request = self.metaprompts.fill("induce", examples=examples)
         reply, out = await self._say(start, request, config)
         text = between_markers(reply)
         if isinstance(text, Rejection):
@@ -366,6 +374,9 @@ class InduceInstruction(Proposal):
         ids = piece.batch.example_ids
         edits, refused = edits_from_texts(piece.prompts, spans, {0: (new, "induced from examples")}, ids, bounded=False)
         return self._draft(out, edits, refused, None, reply)
+
+    def _metaprompt_names(self) -> tuple[str, ...]:
+        return ("induce",)
 
 
 def _instruction(prompts: PromptSet, stretch: tuple[int, int]) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from langchain_promptopt._text.words import word_ranges
 from langchain_promptopt.errors import RecipeError
 from langchain_promptopt.recipe import at_least
 from langchain_promptopt.steps.diagnosis import SummariseTrajectory
+from langchain_promptopt.steps.metaprompts import MetaPrompts
 from langchain_promptopt.types import Attempt, Remembered, Trajectory, Workpiece
 
 if TYPE_CHECKING:
@@ -258,7 +259,9 @@ class Summary:
         past = pool_of(trajectory, "chosen")[-self.k :]
         if len(past) < 2:
             return ()
-        step = SummariseTrajectory(model=ask.runnable(), temperature=self.temperature)
+        step = SummariseTrajectory(
+            model=ask.runnable(), temperature=self.temperature, metaprompts=MetaPrompts(ask.metaprompts)
+        )
         piece = Workpiece(around.candidate.prompts, memory=tuple(Remembered(a) for a in past))
         out = await step.ainvoke(piece, ask.config)
         return (Remembered(around, None, out.feedback.text),) if out.feedback is not None else ()

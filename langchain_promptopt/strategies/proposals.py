@@ -12,6 +12,7 @@ from langchain_promptopt._text.spans import shifted
 from langchain_promptopt._text.words import count_words, word_limit
 from langchain_promptopt.recipe import at_least
 from langchain_promptopt.steps.diagnosis import TextualGradient, reasons_of
+from langchain_promptopt.steps.metaprompts import MetaPrompts
 from langchain_promptopt.steps.propose import GlobalProposal, LocalProposal
 from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Feedback, Span, Workpiece
 from langchain_promptopt.types.edits import compose
@@ -50,7 +51,13 @@ class Gradient:
         """One piece per reason, all after the same turn; none when there are no errors to explain (A5)."""
         if not piece.batch.errors:
             return ()
-        step = TextualGradient(model=ask.runnable(), variant="apo", reasons=self.reasons, temperature=self.temperature)
+        step = TextualGradient(
+            model=ask.runnable(),
+            variant="apo",
+            reasons=self.reasons,
+            temperature=self.temperature,
+            metaprompts=MetaPrompts(ask.metaprompts),
+        )
         out = await step.ainvoke(piece, ask.config)
         if self.reasons == 1 or out.feedback is None:
             return (out,)
@@ -69,7 +76,9 @@ class Reasoning:
 
     async def reflect(self, piece: Workpiece, ask: Ask) -> tuple[Workpiece, ...]:
         """The piece with feedback and the turn that gave it."""
-        step = TextualGradient(model=ask.runnable(), variant="pe2", temperature=self.temperature)
+        step = TextualGradient(
+            model=ask.runnable(), variant="pe2", temperature=self.temperature, metaprompts=MetaPrompts(ask.metaprompts)
+        )
         return (await step.ainvoke(piece, ask.config),)
 
 
@@ -107,7 +116,13 @@ class Refine:
         temperature = piece.allowance.temperature if piece.allowance.temperature is not None else self.temperature
         if piece.spans is None:
             cap = None if self.cap is None else effective_cap(piece.prompts.document.text, self.cap)
-            whole = GlobalProposal(model=ask.runnable(), goal=self.goal, cap=cap, temperature=temperature)
+            whole = GlobalProposal(
+                model=ask.runnable(),
+                goal=self.goal,
+                cap=cap,
+                temperature=temperature,
+                metaprompts=MetaPrompts(ask.metaprompts),
+            )
             return await whole.ainvoke(piece, ask.config)
         local = LocalProposal(
             model=ask.runnable(),
@@ -116,6 +131,7 @@ class Refine:
             enforce=self.enforce,
             temperature=temperature,
             leak_max=self.leak_max,
+            metaprompts=MetaPrompts(ask.metaprompts),
         )
         return await local.ainvoke(piece, ask.config)
 

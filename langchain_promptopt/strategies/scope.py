@@ -12,6 +12,7 @@ from langchain_promptopt._text.words import word_limit, word_ranges
 from langchain_promptopt.recipe import at_least, within
 from langchain_promptopt.steps.base import spans_of, tagged
 from langchain_promptopt.steps.diagnosis import IdentifyTokens
+from langchain_promptopt.steps.metaprompts import MetaPrompts
 from langchain_promptopt.types import Allowance, PromptSet, Rejection, ScopeName, Workpiece
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Spans:
             limits=self.limits(piece.allowance.spans, astray=ask.turn.astray),
             retries=self.retries,
             temperature=self.temperature,
+            metaprompts=MetaPrompts(ask.metaprompts),
         )
         return await step.ainvoke(piece, ask.config)
 

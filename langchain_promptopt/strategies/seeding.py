@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.errors import PromptError
+from langchain_promptopt.steps.metaprompts import MetaPrompts
 from langchain_promptopt.steps.propose import InduceInstruction
 from langchain_promptopt.types import Batch, Candidate, Edit, Example, Shown, Span, Workpiece
 from langchain_promptopt.types.edits import overlap
@@ -62,7 +63,9 @@ class Induction:
         for i in range(self.subsets):
             rows = ask.rng("demos", i).sample(list(train), min(self.demos, len(train)))
             formats = tuple(Shown(e.id, e.inputs, e.outputs, None, 0.0) for e in rows)
-            step = InduceInstruction(model=ask.at(i).runnable(), temperature=self.temperature)
+            step = InduceInstruction(
+                model=ask.at(i).runnable(), temperature=self.temperature, metaprompts=MetaPrompts(ask.metaprompts)
+            )
             piece = Workpiece(seed.prompts, batch=Batch(formats=formats), children=self.each)
             out = await step.ainvoke(piece, ask.config)
             ask.refused(out.rejections)

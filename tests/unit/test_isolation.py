@@ -300,3 +300,45 @@ def test_the_winner_of_a_function_with_two_templates_is_applied():
     assert "animal" in first.messages[0].prompt.template
     result.revert(program)
     assert first.messages[0].prompt.template == PROMPT
+
+
+# ids that code makes where reading it does not show them
+
+
+def case_of(row) -> str:
+    return "user-" + row.get("user", row["case"])
+
+
+def helped(row):
+    return talker.invoke({"q": row["case"]}, conversation_of(row))
+
+
+talker = None
+
+
+def conversation_of(row):
+    return {"configurable": {"session_id": case_of(row)}}
+
+
+def test_an_id_made_by_a_helper_stops_the_second_evaluation_that_uses_it(monkeypatch):
+    monkeypatch.setitem(globals(), "talker", bot(store := {}))
+
+    async def several(*cases):
+        with await open_target(helped, dry_inputs=[{"case": "dry"}]) as target:
+            MODEL.calls.clear()
+            for case in cases:
+                await target.invoke(target.prompts, {"case": case})
+
+    asyncio.run(several("a", "b"))
+    assert len(MODEL.calls) == 2
+    store.clear()
+    with pytest.raises(ConfigError, match="'session_id' is 'user-a' in both"):
+        asyncio.run(several("a", "b", "a"))
+    assert len(MODEL.calls) == 2  # the third was stopped before its model was asked
+
+
+def test_a_run_over_shared_conversations_ends_with_the_reason(monkeypatch):
+    monkeypatch.setitem(globals(), "talker", bot({}))
+    data = [{"inputs": {"case": f"{n}", "user": f"{n % 3}"}, "outputs": {"answer": "x"}} for n in range(40)]
+    with pytest.raises(ConfigError, match="two evaluations use the same conversation"):
+        run(target=helped, data=data)

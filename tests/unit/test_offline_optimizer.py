@@ -15,7 +15,8 @@ from langchain_promptopt.offline.conversation import evidence_of, understand
 from langchain_promptopt.offline.fixes import Patch, fitted, patched
 from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.steps import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient
-from langchain_promptopt.steps.base import as_workpiece, load
+from langchain_promptopt.steps.base import as_workpiece
+from langchain_promptopt.steps.metaprompts import load
 from langchain_promptopt.steps.propose import InduceInstruction
 from langchain_promptopt.types import Allowance, Batch, Shown, Span, Workpiece
 

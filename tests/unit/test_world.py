@@ -157,8 +157,9 @@ def test_rewrites_lose_sentences_at_the_drop_rate():
 
 
 def _rewrite_request(text):
-    from langchain_promptopt.steps.base import fill
+    from langchain_promptopt.steps.metaprompts import DEFAULT
 
+    fill = DEFAULT.fill
     goal = fill("global.edit", goal=fill("global.goal-edit"), allowance="", cap="", keep="")
     return f"The current prompt:\n<prompt>\n{text}\n</prompt>\n\n{goal}"
 
