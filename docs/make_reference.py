@@ -18,7 +18,7 @@ import typer
 import langchain_promptopt
 from langchain_promptopt.cli.app import app
 from langchain_promptopt.cli.flags import EXAMPLES
-from langchain_promptopt.cli.methods import _method
+from langchain_promptopt.cli.methods import _Method
 from langchain_promptopt.config import Config
 from langchain_promptopt.evaluators import _resolve as built_in
 from langchain_promptopt.presets import DEFAULT, PRESETS
@@ -210,7 +210,7 @@ def docstring(text: str) -> str:
 
 def methods() -> str:
     """The presets with their sources."""
-    found = {name: _method(name, make(), 50, 100) for name, make in PRESETS.items()}
+    found = {name: _Method(name, make(), 50, 100).as_json() for name, make in PRESETS.items()}
     rows = [
         (f"`{name}`{' (default)' if name == DEFAULT else ''}", _first(PRESETS[name]), plain(found[name]["source"]))
         for name in found
