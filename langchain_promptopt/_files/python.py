@@ -2,7 +2,8 @@
 
 The literal is found by its value, wherever it is; its tokens are taken apart so that prefix,
 quotes, line breaks and the spelling of untouched characters stay. The result is checked by
-evaluating it. Literals inside `dedent(...)` and `cleandoc(...)` keep their margin.
+evaluating it. Literals inside `dedent(...)` and `cleandoc(...)` keep their margin. Descriptions of tools and schemas
+are also found as parts of docstrings, and by what they stand at: the function or class, the argument or field.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from langchain_promptopt._files.yaml import respell
 from langchain_promptopt.errors import PromptError
+from langchain_promptopt.types.prompts import DESCRIPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 UNINDENT: Mapping[str, Callable[[str], str]] = {"dedent": textwrap.dedent, "cleandoc": inspect.cleandoc}
 """Functions that take a margin off, by the name they are called by."""
@@ -88,9 +90,15 @@ class _Literal:
     line: int
     margin: str = ""
     """The function that takes a margin off it: dedent or cleandoc."""
+    part: tuple[int, int] | None = None
+    """Where in a docstring the text stands."""
 
     def wanted(self, old: str, new: str) -> str | None:
         """What the literal must mean so that the prompt becomes `new`."""
+        if self.part is not None:
+            start, end = self.part
+            made = _relaid(self.value, start, end, old=old, new=new)
+            return None if made is None else self.value[:start] + made + self.value[end:]
         if self.margin:
             return indented(self.value, old, new, self.margin)
         at = self.value.index(old)
@@ -113,7 +121,7 @@ class _Token:
         return "r" in self.prefix.lower()
 
 
-def rewrite_python(source: str, old: str, new: str, where: str) -> str:
+def rewrite_python(source: str, old: str, new: str, where: str, name: str = "") -> str:
     """The source with the one literal that means `old` meaning `new`.
 
     White space around the prompt in the literal is allowed, as in `\"\"\"...\"\"\".strip()`, and so is
@@ -124,11 +132,12 @@ def rewrite_python(source: str, old: str, new: str, where: str) -> str:
         old: The template as it is live.
         new: The template it shall become.
         where: The file, for errors.
+        name: The prompt's name, which says of a description what it stands at.
 
     Raises:
         PromptError: No literal or several have the value, or it is an f-string.
     """
-    literal = _the_literal(source, old, where)
+    literal = _the_literal(source, old, where, name)
     wanted = literal.wanted(old, new)
     text = source[literal.start : literal.end]
     newline = "\r\n" if "\r\n" in source else "\n"
@@ -146,12 +155,14 @@ def _spelled(text: str, old: str, new: str, *, newline: str) -> Iterator[str]:
     yield _afresh(text, new, newline=newline)
 
 
-def _the_literal(source: str, old: str, where: str) -> _Literal:
+def _the_literal(source: str, old: str, where: str, name: str) -> _Literal:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
         msg = f"the file is no Python: {error}"
         raise PromptError(msg, where=where) from error
+    if name.startswith(DESCRIPTIONS):
+        return _the_description(source, tree, old, where, name)
     formatted = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     inside = {id(part) for node in formatted for part in ast.walk(node)}
     strings = []
@@ -300,3 +311,139 @@ def _spell(text: str, token: _Token, *, newline: str, careful: bool) -> str:
     if triple:
         special["\t"] = "\t"
     return "".join(special.get(c) or (c if c.isprintable() else repr(c)[1:-1]) for c in text)
+
+
+# Descriptions of tools and schemas: literals and parts of docstrings at a function, class, argument, field or key.
+
+
+def _the_description(source: str, tree: ast.AST, old: str, where: str, name: str) -> _Literal:
+    """The literal that holds a description, or the docstring that holds it as a part. Raises PromptError.
+
+    Args:
+        source: Python source text.
+        tree: The source, parsed.
+        old: The description as it is live.
+        where: The file, for errors.
+        name: The prompt's name.
+    """
+    owner, _, path = name.partition(":")[2].partition(".")
+    field = path.rpartition(".")[2]
+    found: list[tuple[int, _Literal]] = []
+    for node, words, is_docstring in _at_names(tree, ()):
+        value = str(node.value)
+        part = _told_in(value, old, field) if is_docstring else None
+        if part is None and (is_docstring or old.strip() not in {value.strip(), inspect.cleandoc(value).strip()}):
+            continue
+        whole = "" if old in value else "cleandoc"
+        literal = replace(_place(source, node), margin="" if part else whole, part=part)
+        near = 2 * (owner in words) + (bool(field) and (field in words or part is not None))
+        found.append((near, literal))
+    nearest = max((near for near, _ in found), default=0)
+    best = [literal for near, literal in found if near == nearest]
+    if len(best) == 1:
+        return best[0]
+    if best:
+        lines = ", ".join(str(literal.line) for literal in best)
+        msg = f"{len(best)} string literals in the file are the description (lines {lines})"
+        raise PromptError(msg, where=where, mend="Keep one, and refer to it by name.", seen=True)
+    msg = f"no string literal and no docstring in the file holds the description {name!r}"
+    mend = "Where it is made at run time, save the prompts and load them at start: load_prompts(chain, folder)."
+    raise PromptError(msg, where=where, mend=mend)
+
+
+_DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _at_names(node: ast.AST, words: tuple[str, ...]) -> Iterator[tuple[ast.Constant, tuple[str, ...], bool]]:
+    """Every string literal, the names that it stands at, and whether it is a docstring; parts of f-strings are none.
+
+    Args:
+        node: Where to look.
+        words: Names of what is around it.
+    """
+    docstring = None
+    if isinstance(node, _DEFINITION):
+        words = (*words, node.name, *_strings(call for call in node.decorator_list if isinstance(call, ast.Call)))
+        first = node.body[0]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            docstring = first
+            yield first.value, words, True
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node, words, False
+    else:
+        words = (*words, *_own_words(node))
+    for child in ast.iter_child_nodes(node):
+        if child is not docstring and not isinstance(child, ast.JoinedStr):
+            key = _key_of(node, child)
+            yield from _at_names(child, (*words, key) if key else words)
+
+
+def _strings(calls: Iterable[ast.Call]) -> Iterator[str]:
+    """Strings that calls are given: `@tool("price")`."""
+    for call in calls:
+        for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                yield argument.value
+
+
+def _own_words(node: ast.AST) -> Iterator[str]:
+    """The names that a node gives to what is inside it."""
+    if isinstance(node, ast.arg):
+        yield node.arg
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from (target.id for target in targets if isinstance(target, ast.Name))
+    elif isinstance(node, ast.Call):
+        named = [keyword.value for keyword in node.keywords if keyword.arg == "name"]
+        yield from (value.value for value in named if isinstance(value, ast.Constant) and isinstance(value.value, str))
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value in {"name", "title"} and isinstance(value, ast.Constant):
+                yield str(value.value)
+
+
+def _key_of(node: ast.AST, child: ast.AST) -> str:
+    """The key under which a value stands in a dictionary."""
+    if isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if value is child and isinstance(key, ast.Constant):
+                return str(key.value)
+    return ""
+
+
+def _told_in(docstring: str, old: str, field: str) -> tuple[int, int] | None:
+    r"""Where a docstring holds a description: at its beginning, or behind the name of an argument or field.
+
+    >>> _told_in("Look it up.\n\nArgs:\n    item: What\n        to find.\n", "What to find.", "item")
+    (29, 50)
+    """
+    words = r"\s+".join(map(re.escape, old.split()))
+    start = rf"^[ \t]*\*{{0,2}}{re.escape(field)}[ \t]*(?:\([^)\n]*\))?:\s*" if field else r"\A\s*"
+    found = re.search(rf"{start}({words})(?!\S)", docstring, re.MULTILINE) if words else None
+    return None if found is None else found.span(1)
+
+
+def _relaid(value: str, start: int, end: int, *, old: str, new: str) -> str | None:
+    """A stretch of a docstring in which `old` stands, with `new` in its place; lines that stay keep their breaks.
+
+    Args:
+        value: The docstring.
+        start: Where the stretch begins.
+        end: Where it ends.
+        old: Its text, without the docstring's margin.
+        new: The text it shall become.
+    """
+    raw, old, new = value[start:end], old.strip(), new.strip()
+    line = value[value.rfind("\n", 0, start) + 1 : start]
+    margins = [text[: len(text) - len(text.lstrip())] for text in value.split("\n")[1:] if text.strip()]
+    margin = min(margins, key=len, default="")
+    if line.strip():  # behind an argument's name: one step to the right of it
+        margin = f"{line[: len(line) - len(line.lstrip())]}    "
+    pieces: list[str] = []
+    for mine, there in zip(re.findall(r"\s+|\S+", old), re.findall(r"\s+|\S+", raw), strict=False):
+        each = [f"\n{margin}" if char == "\n" else char for char in mine]
+        pieces += each if "".join(each) == there else [there, *[""] * (len(mine) - 1)]
+    if len(pieces) != len(old):
+        return None
+    made = "".join(respell(pieces, old, new, lambda added, _: added.replace("\n", f"\n{margin}")))
+    return made if made.split() == new.split() else None

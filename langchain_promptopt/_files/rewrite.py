@@ -297,7 +297,7 @@ def rewritten(path: Path, old: Prompt, new: Prompt, part: str = "") -> str:
     rewrite = _REWRITERS.get(path.suffix.lower(), _rewrite_text)
     for was, now in zip(old.messages, new.messages, strict=True):
         if was.template != now.template:
-            text = rewrite(text, was.template, now.template, str(path), part)
+            text = rewrite(text, was.template, now.template, str(path), old.name if path.suffix == ".py" else part)
     return mark + text
 
 
@@ -312,8 +312,8 @@ def _rewrite_text(source: str, old: str, new: str, where: str, part: str) -> str
     return source[: found[0]] + new + source[found[0] + len(old) :]
 
 
-def _rewrite_python(source: str, old: str, new: str, where: str, part: str) -> str:  # noqa: ARG001 - literals have no names
-    return rewrite_python(source, old, new, where)
+def _rewrite_python(source: str, old: str, new: str, where: str, name: str) -> str:
+    return rewrite_python(source, old, new, where, name)
 
 
 _REWRITERS: dict[str, Callable[[str, str, str, str, str], str]] = {

@@ -6,6 +6,7 @@ of `_objects`. It may find prompts that never run: what is edited is decided by 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,11 +21,13 @@ from langchain_core.runnables import Runnable
 
 from langchain_promptopt._files.layouts import read_prompts
 from langchain_promptopt._langchain.conversion import from_prompt, is_readable, to_prompt, write_all
+from langchain_promptopt._langchain.descriptions import Description, find_descriptions
 from langchain_promptopt._langchain.held import HeldText, held_texts
 from langchain_promptopt._langchain.overlay import Tunable, registered
 from langchain_promptopt._objects import concrete_type, fingerprint, package_of, walk
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
 from langchain_promptopt.types import Prompt, PromptSet
+from langchain_promptopt.types.prompts import DESCRIPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.conversion import Snapshot
 
-Live: TypeAlias = "BasePromptTemplate[Any] | Tunable | HeldText"
+Live: TypeAlias = "BasePromptTemplate[Any] | Tunable | HeldText | Description"
 """What holds the text of a prompt in a running program."""
 
 
@@ -130,7 +133,7 @@ def _beside_text(inner: Any) -> Iterator[Any]:
 
 
 def _own_name(template: Live) -> str:
-    if isinstance(template, Tunable | HeldText):
+    if isinstance(template, Tunable | HeldText | Description):
         return template.name
     repo = (template.metadata or {}).get("lc_hub_repo")
     return template.name or (repo if isinstance(repo, str) else "")
@@ -161,6 +164,29 @@ def remember_held(task: Any, found: Sequence[HeldText]) -> None:
         _HELD.pop(_key(task), None)
 
 
+_DESCRIBED: dict[tuple[int, ...], tuple[Any, tuple[Description, ...]]] = {}
+"""Descriptions of a task's tools and schemas that a run may change, as `_HELD`."""
+
+
+def remember_descriptions(task: Any, found: Sequence[Description]) -> None:
+    """Keep the descriptions of a task that a run may change, so that `places_of` knows them; without any, forget."""
+    if found:
+        _DESCRIBED[_key(task)] = (task, tuple(found))
+    else:
+        _DESCRIBED.pop(_key(task), None)
+
+
+def descriptions_of(task: Any, sent: Sequence[Mapping[str, Any]] = ()) -> dict[str, Found]:
+    """The descriptions of the tools and schemas that a task gives to its models, by name.
+
+    Args:
+        task: What the user gave.
+        sent: The arguments of model calls that a dry run would have made.
+    """
+    reached = ((path, thing) for path, thing in walk(task, stop=_ends_program) if not _ends_program(thing))
+    return {one.name: Found(one.where, one) for one in find_descriptions(reached, sent)}
+
+
 def _key(task: Any) -> tuple[int, ...]:
     """What a task is known by: Python makes a bound method anew each time that it is named."""
     return (id(task.__self__), id(task.__func__)) if isinstance(task, MethodType) else (id(task),)
@@ -189,7 +215,7 @@ def _ends_program(thing: Any) -> bool:
 
 def template_of(thing: Live) -> BasePromptTemplate[Any]:
     """The LangChain template that holds the text."""
-    return thing.template if isinstance(thing, Tunable | HeldText) else thing
+    return thing.template if isinstance(thing, Tunable | HeldText | Description) else thing
 
 
 def read_set(places: Mapping[str, Found]) -> PromptSet:
@@ -200,7 +226,7 @@ def read_set(places: Mapping[str, Found]) -> PromptSet:
 def _read(name: str, place: Found) -> Prompt:
     thing = place.template
     prompt = to_prompt(template_of(thing), name=name, source=place.path)
-    return replace(prompt, idle=isinstance(thing, HeldText) and not thing.proven)
+    return replace(prompt, idle=isinstance(thing, HeldText | Description) and not thing.proven)
 
 
 def build(places: Mapping[str, Found], prompts: PromptSet) -> dict[str, BasePromptTemplate[Any]]:
@@ -230,11 +256,18 @@ def write(places: Mapping[str, Found], prompts: PromptSet) -> Snapshot:
     now = read_set(places)
     changed = PromptSet(tuple(p for p in prompts if p.name not in places or _texts(p) != _texts(now[p.name])))
     built = build(places, changed)
-    held = {name: places[name].template for name in built if isinstance(places[name].template, HeldText)}
-    pairs = [(template_of(places[name].template), new) for name, new in built.items() if name not in held]
+    live = {name: places[name].template for name in built}
+    pairs = []
+    for name, thing in live.items():
+        if not isinstance(thing, HeldText | Description):
+            pairs.append((template_of(thing), built[name]))
     before = write_all(pairs)
-    for name, thing in held.items():
-        before.also(thing.write(built[name].template))  # type: ignore[union-attr,attr-defined]  # a held text
+    for name, thing in live.items():
+        new: Any = built[name]
+        if isinstance(thing, HeldText):
+            before.also(thing.write(new.template))
+        elif isinstance(thing, Description):
+            before.also(thing.write(new))
     return before
 
 
@@ -262,7 +295,7 @@ def load_prompts(chain: Any, folder: str | Path, *, force: bool = False) -> Snap
 
 def all_places_of(task: Any) -> dict[str, Found]:
     """As `places_of`, with every text that may be sent where no run has looked at the task."""
-    known = places_of(task)
+    known = descriptions_of(task) | places_of(task)
     if _key(task) in _HELD:
         return known
     found = known if find_prompts(task) else {}
@@ -338,7 +371,9 @@ def places_of(task: Any) -> dict[str, Found]:
     held = _HELD.get(_key(task), (task, ()))[1]
     # where held texts alone are remembered, tunables of other programs were left for them
     found = {} if held and not find_prompts(task) else templates_of(task)
-    return found | {one.name: Found(one.where, one) for one in held}
+    described = _DESCRIBED.get(_key(task), (task, ()))[1]
+    found = found | {one.name: Found(one.where, one) for one in held}
+    return found | {one.name: Found(one.where, one) for one in described}
 
 
 def templates_of(task: Any) -> dict[str, Found]:
@@ -353,18 +388,27 @@ def templates_of(task: Any) -> dict[str, Found]:
 
 
 def choose(places: Mapping[str, Found], only: Sequence[str] | None) -> dict[str, Found]:
-    """The places whose name or path is in `only`; all without it. Raises ConfigError for an unknown one."""
-    if only is None:
-        return dict(places)
-    for wanted in only:
-        if wanted not in places and wanted not in {f.path for f in places.values()}:
+    """The places whose name or path is in `only`, where `*` stands for any text; without it the prompts of messages.
+
+    Descriptions of tools and schemas are chosen by a name that begins with `tool:` or `schema:` alone. Raises
+    ConfigError for a name that nothing has.
+    """
+    found: dict[str, Found] = {}
+    for wanted in ("*",) if only is None else only:
+        fitting = {name: place for name, place in places.items() if _is_meant(wanted, name, place)}
+        if not fitting and only is not None:
             msg = f"the chain has no prompt named {wanted!r}"
             raise ConfigError(msg, mend=f"{did_you_mean(wanted, places)}It has: {', '.join(places) or 'none'}.")
-    found: dict[str, Found] = {}
-    for name, f in places.items():
-        if name in only or f.path in only:
-            found[name] = f
-    return found
+        found |= fitting
+    return {name: place for name, place in places.items() if name in found}
+
+
+def _is_meant(wanted: str, name: str, place: Found) -> bool:
+    if wanted in {name, place.path}:
+        return True
+    if "*" not in wanted or (isinstance(place.template, Description) and not wanted.startswith(DESCRIPTIONS)):
+        return False
+    return re.fullmatch(".*".join(map(re.escape, wanted.split("*"))), name, re.DOTALL) is not None
 
 
 def _with_examples_of(live: Prompt | None, prompt: Prompt) -> Prompt:

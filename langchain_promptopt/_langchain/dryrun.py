@@ -45,6 +45,8 @@ class _Canned:
     asked: int = 0
 
 
+_MOST_ASKED = 32
+"""Calls of models in one dry run."""
 _REPLY: ContextVar[_Canned | None] = ContextVar("promptopt_canned_reply", default=None)
 _SENT: ContextVar[list[Any] | None] = ContextVar("promptopt_sent", default=None)
 _CANNED: dict[int, list[Any]] = {}
@@ -61,14 +63,28 @@ def replying(reply: _Canned) -> Iterator[None]:
         _REPLY.reset(token)
 
 
-def _reply_to(sent: tuple[Any, ...]) -> str | None:
-    """The canned reply, None outside of a dry run; what was sent is noted where that is asked for."""
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of a model's call beside its messages: tools and schemas among them."""
+
+    arguments: dict[str, Any]
+
+
+def _reply_to(sent: tuple[Any, ...], arguments: dict[str, Any]) -> str | None:
+    """The canned reply, None outside of a dry run; what was sent is noted where that is asked for.
+
+    Args:
+        sent: The messages.
+        arguments: What else the model was called with.
+    """
     reply = _REPLY.get()
     if reply is None:
         return None
     reply.asked += 1
+    if reply.asked > _MOST_ASKED:  # an agent that goes on until the model answers in a form of its own
+        raise DryStop
     if (noted := _SENT.get()) is not None:
-        noted.append(sent)
+        noted += [_Call(arguments), sent]
     return reply.text
 
 
@@ -134,15 +150,15 @@ def _result(model: Any, count: int, text: str) -> LLMResult:
 
 def _plain(base: Any) -> tuple[Callable[..., Any], ...]:
     def invoke(self: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _reply_to(args[:1])
+        text = _reply_to(args[:1], kwargs)
         return base.invoke(self, *args, **kwargs) if text is None else _value(self, text)
 
     def generate(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _reply_to((batch,))
+        text = _reply_to((batch,), kwargs)
         return base.generate(self, batch, *args, **kwargs) if text is None else _result(self, len(batch), text)
 
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        text = _reply_to(args[:1])
+        text = _reply_to(args[:1], kwargs)
         yield from base.stream(self, *args, **kwargs) if text is None else [_chunk(self, text)]
 
     return invoke, generate, stream
@@ -150,15 +166,15 @@ def _plain(base: Any) -> tuple[Callable[..., Any], ...]:
 
 def _async(base: Any) -> tuple[Callable[..., Any], ...]:
     async def ainvoke(self: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _reply_to(args[:1])
+        text = _reply_to(args[:1], kwargs)
         return await base.ainvoke(self, *args, **kwargs) if text is None else _value(self, text)
 
     async def agenerate(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _reply_to((batch,))
+        text = _reply_to((batch,), kwargs)
         return await base.agenerate(self, batch, *args, **kwargs) if text is None else _result(self, len(batch), text)
 
     async def astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        text = _reply_to(args[:1])
+        text = _reply_to(args[:1], kwargs)
         if text is not None:
             yield _chunk(self, text)
             return
@@ -264,7 +280,7 @@ async def sends_rows(
     with canned(models):
         for row in rows[:_COMPARED]:
             sent, _ = await _noted(chain, given(row, _CONFIG), REPLIES[0])
-            found.append(tuple(map(str, sent)))
+            found.append(tuple(str(one) for one in sent if not isinstance(one, _Call)))
     return len(set(found)) > 1 if any(found) else None
 
 
@@ -283,13 +299,35 @@ async def sent_texts(
         models: Models that answer with canned replies meanwhile; others end a run, and what they were sent counts.
         given: What the chain is called with for a row.
     """
-    found: list[str] = []
+    sent, failed = await _all_sent(chain, rows, models, given)
+    return texts_of(sent), failed
+
+
+async def sent_calls(
+    chain: Runnable[Any, Any],
+    rows: Sequence[Mapping[str, Any]],
+    models: Sequence[BaseLanguageModel[Any]],
+    *,
+    given: Calling,
+) -> list[Mapping[str, Any]]:
+    """As `sent_texts`: the arguments of the calls beside their messages."""
+    sent, _ = await _all_sent(chain, rows, models, given)
+    return [one.arguments for one in sent if isinstance(one, _Call)]
+
+
+async def _all_sent(
+    chain: Runnable[Any, Any],
+    rows: Sequence[Mapping[str, Any]],
+    models: Sequence[BaseLanguageModel[Any]],
+    given: Calling,
+) -> tuple[list[Any], str]:
+    found: list[Any] = []
     failed = ""
-    with canned(models), tapped(_note_request):
+    with canned(models), tapped(_note_request, _note_call):
         for reply in REPLIES:
             for row in rows[: MAX_ROWS // 3]:
                 sent, error = await _noted(chain, given(row, _CONFIG), reply)
-                found += texts_of(sent)
+                found += sent
                 failed = failed or error
     return found, failed
 
@@ -307,6 +345,13 @@ async def _noted(
     finally:
         _SENT.reset(token)
     return sent, proof.error
+
+
+def _note_call(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call that has no canned reply: noted."""
+    if (noted := _SENT.get()) is not None:
+        noted.append(_Call(arguments))
+    return arguments
 
 
 def _note_request(text: str) -> str:
@@ -412,6 +457,11 @@ class Survey:
     """Texts that a dry run would have sent to models; none where there was no dry run."""
     why: str = ""
     """Why the first dry run that failed did so."""
+
+    @property
+    def proof(self) -> Proof:
+        """What was seen, as a dry run tells it."""
+        return Proof(calls={id(held): list(held.seen) for held in self.held if held.proven}, asked=True)
 
     @property
     def proven(self) -> bool:

@@ -257,7 +257,8 @@ def _is_long_enough(text: str) -> bool:
 
 
 def _may_be_prompt(held: HeldText) -> bool:
-    return held.is_prompt and any(holder.own for holder in held.holders)
+    """A text that was not seen yet; what is called a description is of a tool or a schema, unless a message has it."""
+    return held.is_prompt and any(holder.own and holder.name != "description" for holder in held.holders)
 
 
 def _overlaps(text: str, others: Iterable[str]) -> bool:

@@ -33,6 +33,8 @@ class Holder:
     """The function whose code it is a literal of."""
     file: str = ""
     """The source file, where that is known."""
+    thing: int = 0
+    """The id of the object that is set, where several holders may set the same one."""
 
 
 def held_by(path: str, thing: Any) -> Iterator[tuple[str, Holder]]:

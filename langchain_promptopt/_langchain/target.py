@@ -19,20 +19,31 @@ from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_promptopt._langchain.conversion import chooses_examples, template_errors
+from langchain_promptopt._langchain.descriptions import Description
 from langchain_promptopt._langchain.discover import (
     Found,
     build,
     choose,
+    descriptions_of,
     find_models,
     find_prompts,
     name_places,
     places_of,
     read_set,
+    remember_descriptions,
     remember_held,
     templates_of,
     write,
 )
-from langchain_promptopt._langchain.dryrun import Proof, Survey, dry_run, sends_rows, survey
+from langchain_promptopt._langchain.dryrun import (
+    Proof,
+    Survey,
+    dry_run,
+    reaches_model,
+    sends_rows,
+    sent_calls,
+    survey,
+)
 from langchain_promptopt._langchain.fast import Quick, quick
 from langchain_promptopt._langchain.held import HeldText, shortened
 from langchain_promptopt._langchain.isolation import Isolation, Sessions, isolation_of
@@ -40,6 +51,7 @@ from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, ov
 from langchain_promptopt._langchain.wire import tapped
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.types import PromptSet
+from langchain_promptopt.types.prompts import DESCRIPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +66,8 @@ Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 KEPT = 512
 """Candidates whose built templates are kept; a search rarely looks back further."""
+_SHOWN = 4
+"""Names of descriptions in a note."""
 PATIENCE = 8
 """Evaluations that may render no prompt before the run ends, where no evaluation has rendered one."""
 
@@ -65,6 +79,7 @@ async def open_target(
     model: Runnable[Any, Any] | None = None,
     only: Sequence[str] | None = None,
     config: Given = None,
+    lists: bool = False,
 ) -> ChainTarget:
     """The target for whatever a user hands over: chain, prompt template with a model, or callable.
 
@@ -72,8 +87,9 @@ async def open_target(
         task: Any Runnable, a prompt template, or a function whose prompts are `tunable`.
         dry_inputs: One row of inputs, or several: branches chosen by the input need several.
         model: What answers a bare prompt template.
-        only: Names (or paths) of the prompts to edit.
+        only: Names (or paths) of the prompts to edit; `*` stands for any text.
         config: A config for the chain, or a function of a row's inputs that gives one.
+        lists: Whether it is opened to list what there is, and a program that has descriptions alone is none to refuse.
 
     Raises:
         PromptError: There is no prompt, or a dry run shows that the chain cannot run on these rows.
@@ -87,74 +103,116 @@ async def open_target(
         msg = f"a {type(task).__name__} cannot be optimized"
         raise ConfigError(msg, mend="Give a Runnable, a prompt template, or a function whose prompts are tunable(...).")
     chain = task if isinstance(task, Runnable) else RunnableLambda(task)
-    isolation, rows = isolation_of(task, config), _rows(dry_inputs)
+    ask = _Request(task, chain, _rows(dry_inputs), isolation_of(task, config), only)
     remember_held(task, ())  # the program may have changed since it was looked at
+    remember_descriptions(task, ())
     found = templates_of(task)
+    described = await _described(ask, looks=lists or ask.names_descriptions)
     held = Survey((), ())
     guessed = bool(found) and not find_prompts(task)  # every registered tunable, for want of anything else
     if not guessed:
-        held = await _surveyed(task, chain, rows, isolation, found)
-    if not found:
-        return _held_target(task, chain, held, only, isolation, rows)
-    places = choose(places_of(task), only)
-    target = ChainTarget(chain, places, task=task, isolation=isolation, named=only is not None)
+        held = await _surveyed(ask, found)
+    if ask.names_descriptions or (lists and described and not found and not held.usable):
+        return await _described_target(ask, held, described)
+    target = await _template_target(ask, guessed=guessed) if found else _held_target(ask, held)
+    target.leave(described)
+    return target
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What `open_target` was asked for."""
+
+    task: Any
+    chain: Runnable[Any, Any]
+    rows: Sequence[Mapping[str, Any]]
+    isolation: Isolation
+    only: Sequence[str] | None
+
+    @property
+    def names_descriptions(self) -> bool:
+        """Whether descriptions of tools or schemas are asked for."""
+        return any(name.startswith(DESCRIPTIONS) for name in self.only or ())
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether the chain takes the one input of a row itself, as far as its type tells."""
+        return all(len(row) == 1 for row in self.rows) and _takes_text(self.chain)
+
+    def given(self, row: Mapping[str, Any], base: RunnableConfig | None) -> tuple[Any, RunnableConfig | None]:
+        """What the chain is called with for a row."""
+        return next(iter(row.values())) if self.takes_value else dict(row), self.isolation.config(row, base)
+
+    def target(self, places: Mapping[str, Found], proof: Proof | None = None) -> ChainTarget:
+        """The program with these prompts. Each that was named in full must be sent."""
+        wanted = set(self.only or ())
+        named = [name for name, f in places.items() if name in wanted or f.path in wanted]
+        return ChainTarget(
+            self.chain, places, task=self.task, isolation=self.isolation, proof=proof, named=frozenset(named)
+        )
+
+
+async def _template_target(ask: _Request, *, guessed: bool) -> ChainTarget:
+    """A target with templates, proven by a dry run; `guessed` ones may be those of other programs."""
+    target = ask.target(choose(places_of(ask.task), ask.only))
     try:
-        await target.prove(rows)
-        if only is None and not target.proven and guessed:
-            held = await _surveyed(task, chain, rows, isolation, {})
-            if held.usable or held.changed:  # the tunables are those of other programs
+        await target.prove(ask.rows)
+        if ask.only is None and not target.proven and guessed:
+            held = await _surveyed(ask, {})
+            if held.usable or held.changed:
                 target.close()
-                return _held_target(task, chain, held, only, isolation, rows)
-            remember_held(task, ())
+                return _held_target(ask, held)
+            remember_held(ask.task, ())
     except BaseException:
         target.close()
         raise
     return target
 
 
-async def _surveyed(
-    task: Any,
-    chain: Runnable[Any, Any],
-    rows: Sequence[Mapping[str, Any]],
-    isolation: Isolation,
-    templates: Mapping[str, Found],
-) -> Survey:
+async def _surveyed(ask: _Request, templates: Mapping[str, Found]) -> Survey:
     """The held texts of a task, remembered for it, so that a run, `apply` and `revert` name the same ones."""
-
-    def given(row: Mapping[str, Any], base: RunnableConfig | None) -> tuple[Any, RunnableConfig | None]:
-        value = next(iter(row.values())) if _takes_value(chain, rows) else dict(row)
-        return value, isolation.config(row, base)
-
-    seen = await survey(task, chain, rows, given, templates=templates)
-    remember_held(task, seen.held)
+    seen = await survey(ask.task, ask.chain, ask.rows, ask.given, templates=templates)
+    remember_held(ask.task, seen.held)
     return seen
 
 
-def _held_target(
-    task: Any,
-    chain: Runnable[Any, Any],
-    seen: Survey,
-    only: Sequence[str] | None,
-    isolation: Isolation,
-    rows: Sequence[Mapping[str, Any]],
-) -> ChainTarget:
+def _held_target(ask: _Request, seen: Survey) -> ChainTarget:
     """A target whose prompts are texts that the program holds: those that it really sends to models.
 
     Raises PromptError where nothing that is sent is held anywhere, with the beginning of what was sent.
     """
     if not seen.usable:
-        remember_held(task, ())
+        remember_held(ask.task, ())
         raise PromptError(_NOTHING_FOUND, mend=seen.hint)
-    proof = Proof(calls={id(held): list(held.seen) for held in seen.held if held.proven}, asked=True)
-    places = choose(places_of(task), only)
-    target = ChainTarget(chain, places, task=task, isolation=isolation, proof=proof, named=only is not None)
-    target.takes_value = _takes_value(chain, rows)
+    target = ask.target(choose(places_of(ask.task), ask.only), seen.proof)
+    target.takes_value = ask.takes_value
     target.notes = (seen.changed,) if seen.changed else ()
     return target
 
 
-def _takes_value(chain: Runnable[Any, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
-    return all(len(row) == 1 for row in rows) and _takes_text(chain)
+async def _described(ask: _Request, *, looks: bool) -> dict[str, Found]:
+    """The descriptions of a task's tools and schemas; `looks` runs it without a model, to see which are sent."""
+    if not looks or not reaches_model(ask.task):
+        return descriptions_of(ask.task)
+    return descriptions_of(ask.task, await sent_calls(ask.chain, ask.rows, find_models(ask.task), given=ask.given))
+
+
+async def _described_target(ask: _Request, seen: Survey, described: dict[str, Found]) -> ChainTarget:
+    """A target with descriptions of tools and schemas, and with other prompts where these are named too."""
+    whole = places_of(ask.task)
+    places = choose(whole | described, [*described] if ask.only is None else ask.only)
+    proof, takes_value = seen.proof, ask.takes_value
+    if find_prompts(ask.task):
+        with ChainTarget(ask.chain, whole, task=ask.task, isolation=ask.isolation) as other:
+            await other.prove(ask.rows)
+        proof, takes_value = other.proof, other.takes_value
+    chosen = [f.template for f in places.values() if isinstance(f.template, Description)]
+    proof.calls |= {id(one): [{}] for one in chosen if one.proven}
+    remember_descriptions(ask.task, chosen)
+    target = ask.target(places, proof)
+    target.takes_value = takes_value
+    target.leave(described)
+    return target
 
 
 _NOTHING_FOUND = "no prompt template was found in the chain"
@@ -186,7 +244,7 @@ class ChainTarget:
         task: What the user gave, where that is a function and `chain` only wraps it.
         isolation: The config of each evaluation.
         proof: What is known without a dry run.
-        named: Whether the user named these prompts: each must then be rendered.
+        named: Prompts that the user named: each of them must be rendered.
     """
 
     def __init__(
@@ -197,12 +255,14 @@ class ChainTarget:
         task: Any = None,
         isolation: Isolation | None = None,
         proof: Proof | None = None,
-        named: bool = False,
+        named: Collection[str] = (),
     ) -> None:
         self.chain = chain
         self.places: dict[str, Found] = dict(places)
         self.notes: tuple[str, ...] = ()
         """Things the user should know."""
+        self.beside: dict[str, Found] = {}
+        """Descriptions of tools and schemas that the run leaves as they are."""
         self.rendered: Counter[str] = Counter()
         """How many evaluations rendered each prompt so far."""
         self.takes_value = False
@@ -220,11 +280,21 @@ class ChainTarget:
             raise PromptError(_NOTHING_FOUND, mend=Survey((), ()).hint)
         self._uninstall: Callable[[], None] = install([(f.path, f.template) for f in places.values()])
         self._open = ExitStack()
-        if any(isinstance(f.template, HeldText) for f in places.values()):
+        if any(isinstance(f.template, HeldText | Description) for f in places.values()):
             self._open.enter_context(tapped())
             self._quick = Quick(chain)  # as it is: shortcuts would pass by the taps
         else:
             self._quick = quick(chain)
+
+    def leave(self, described: Mapping[str, Found]) -> None:
+        """Note the descriptions of tools and schemas that are there, and are none of these prompts."""
+        self.beside = {name: f for name, f in described.items() if name not in self.places}
+        if self.beside and not any(isinstance(f.template, Description) for f in self.places.values()):
+            named = ", ".join([*self.beside][:_SHOWN]) + (" ..." if len(self.beside) > _SHOWN else "")
+            there = [prefix for prefix in DESCRIPTIONS if any(name.startswith(prefix) for name in self.beside)]
+            kinds = ", ".join(f'"{prefix}*"' for prefix in there)
+            text = f"descriptions of tools and schemas stay as they are unless tune names them ({kinds}): {named}"
+            self.notes = (*self.notes, text)
 
     # life
 
@@ -245,6 +315,11 @@ class ChainTarget:
         self.close()
 
     # before anything is paid for
+
+    @property
+    def proof(self) -> Proof:
+        """What the dry run saw."""
+        return self._proof
 
     @property
     def proven(self) -> bool:
@@ -278,7 +353,7 @@ class ChainTarget:
     async def _tried(self, rows: Sequence[Mapping[str, Any]]) -> Proof:
         things = []
         for f in self.places.values():
-            if not isinstance(f.template, HeldText):
+            if not isinstance(f.template, HeldText | Description):
                 things.append(f.template)
         models = find_models(self.chain if self._function is None else self._function)
         first_only = self._function is not None and any(isinstance(t, Tunable) for t in things)
@@ -326,7 +401,7 @@ class ChainTarget:
     def _where(self) -> str:
         known = {}
         for name, f in self.places.items():
-            if not isinstance(f.template, HeldText) or f.template.proven:
+            if not isinstance(f.template, HeldText | Description) or f.template.proven:
                 known[name] = f
         return "; ".join(f"{name}: {f.path}" for name, f in (known or self.places).items())
 
@@ -377,7 +452,12 @@ class ChainTarget:
     def prompts(self) -> PromptSet:
         """The prompts as they stand in the live objects now."""
         found = read_set(self.places)
-        return PromptSet(tuple(replace(p, idle=False) for p in found)) if self._named else found
+        return PromptSet(tuple(replace(p, idle=p.idle and p.name not in self._named) for p in found))
+
+    @property
+    def found(self) -> PromptSet:
+        """`prompts`, and the descriptions that the run leaves as they are."""
+        return PromptSet((*self.prompts, *read_set(self.beside)))
 
     def has_rendered(self, name: str) -> bool:
         """Whether the dry run came to the prompt of this name."""
@@ -450,8 +530,9 @@ class ChainTarget:
         unseen = [p.name for p in prompts if p.name not in rendered]
         if not unseen and not any(p.idle for p in prompts):
             return prompts, self._outside_notes()
-        if self._named or len(unseen) == len(prompts):
-            msg = f"no row of the baseline renders prompt {', '.join(map(repr, unseen))}"
+        missed = unseen if len(unseen) == len(prompts) else [name for name in unseen if name in self._named]
+        if missed:
+            msg = f"no row of the baseline renders prompt {', '.join(map(repr, missed))}"
             raise PromptError(msg, where=self._where(), mend=self._advice())
         found = []
         for p in prompts:
@@ -595,7 +676,7 @@ class Listed:
 
     name: str
     kind: str
-    """"template", "tunable" or "text" (a text that no template holds)."""
+    """"template", "tunable", "text" (a text that no template holds), "tool" or "schema" (descriptions of these)."""
     where: str
     sent: bool
     """Whether a dry run came to it. What stands behind a model's answer is seen by the baseline only."""
@@ -608,36 +689,55 @@ class Listed:
         return asdict(self)
 
 
-def listed(target: ChainTarget, prompts: PromptSet, tune: Collection[str] | None) -> tuple[Listed, ...]:
-    """What was found in a program, in the order of a run.
+def listed(target: ChainTarget, prompts: PromptSet, tune: Sequence[str] | None) -> tuple[Listed, ...]:
+    """What was found in a program, in the order of a run; then the descriptions of its tools and schemas.
 
     Args:
         target: The program, opened.
-        prompts: Its prompts, with frozen text resolved.
-        tune: Names of those that may change; None is all.
+        prompts: What was found in it, with frozen text resolved.
+        tune: Names of those that may change; None is all prompts of messages.
+
+    Raises:
+        ConfigError: Nothing has one of the names.
     """
-    return tuple(_listed(target, prompt, tune) for prompt in prompts)
+    everything = target.places | target.beside
+    chosen = choose(everything, tune)
+    return tuple(_listed(target, prompt, everything[prompt.name], chosen) for prompt in prompts)
 
 
-def _listed(target: ChainTarget, prompt: Prompt, tune: Collection[str] | None) -> Listed:
-    place = target.places[prompt.name]
+def _listed(target: ChainTarget, prompt: Prompt, place: Found, chosen: Collection[str]) -> Listed:
+    """One prompt as it is listed.
+
+    Args:
+        target: The program, opened.
+        prompt: The prompt.
+        place: Where it is.
+        chosen: Names of the prompts that may change.
+    """
     thing = place.template
     held = isinstance(thing, HeldText)
-    sent = target.has_rendered(prompt.name)
-    stays = [f"message {i} ({_kind_of(m)})" for i, m in enumerate(prompt.messages) if not m.editable]
+    described = isinstance(thing, Description)
+    sent = thing.proven if isinstance(thing, Description) else target.has_rendered(prompt.name)
+    stays = [f"message {i} ({_role_of(m)})" for i, m in enumerate(prompt.messages) if not m.editable]
     why = f"stays as it is: {', '.join(stays)}" if stays else ""
     if len(stays) == len(prompt.messages):
         why = "all of it is frozen"
-    elif tune is not None and prompt.name not in tune and place.path not in tune:
-        why = "tune does not name it"
+    elif prompt.name not in chosen:
+        why = f'off; tune="{prompt.name}" lets it change' if described else "tune does not name it"
     elif not sent and held:
         why = "the baseline shows whether it is sent"
     may = why == "" or why.startswith("stays")
-    kind = "text" if held else "tunable" if isinstance(thing, Tunable) else "template"
-    return Listed(prompt.name, kind, thing.place if isinstance(thing, HeldText) else place.path, sent, may, why)
+    where = thing.place if isinstance(thing, HeldText | Description) else place.path
+    return Listed(prompt.name, _kind_of(thing), where, sent, may, why)
 
 
-def _kind_of(message: Message) -> str:
+def _kind_of(thing: Any) -> str:
+    if isinstance(thing, Description):
+        return thing.kind
+    return "text" if isinstance(thing, HeldText) else "tunable" if isinstance(thing, Tunable) else "template"
+
+
+def _role_of(message: Message) -> str:
     return {"examples": "few-shot examples", "placeholder": "messages of the row", "other": "no text"}.get(
         message.role, "frozen"
     )

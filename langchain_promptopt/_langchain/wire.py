@@ -19,6 +19,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.prompt_values import PromptValue
 
+from langchain_promptopt._langchain.descriptions import overlaid_call
 from langchain_promptopt._langchain.held import HeldText
 from langchain_promptopt._langchain.overlay import active, current, installed
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 Pass: TypeAlias = Callable[[str], str]
 """From a text that is about to be sent to the text to send."""
+Told: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""From the keyword arguments of a call, tools and schemas among them, to those to call with."""
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 Change: TypeAlias = Callable[[Pass, tuple[Any, ...], dict[str, Any]], Arguments]
 
@@ -61,14 +64,16 @@ def _replaced(text: str) -> str:
 
 
 @contextmanager
-def tapped(passed: Pass = overlaid_text) -> Iterator[None]:
+def tapped(passed: Pass = overlaid_text, told: Told = overlaid_call) -> Iterator[None]:
     """Let the calls of models pass their texts through a function; may be entered several times at once.
 
     Args:
         passed: What each text goes through. It may raise, and then nothing is sent.
+        told: What the other arguments go through, before the texts; the same one for the same `passed`.
     """
     with _CHANGING:
-        undo = [] if any(known is passed for known, _ in _TAPS) else [*_tap_langchain(passed), *_tap_openai(passed)]
+        known = any(other is passed for other, _ in _TAPS)
+        undo = [] if known else [*_tap_langchain(passed, told), *_tap_openai(passed, told)]
         entry = (passed, undo)
         _TAPS.append(entry)
     try:
@@ -107,12 +112,12 @@ def texts_of(sent: Any) -> list[str]:
     return found
 
 
-def _tap_langchain(passed: Pass) -> Iterator[Callable[[], None]]:
+def _tap_langchain(passed: Pass, told: Told) -> Iterator[Callable[[], None]]:
     for name in ("generate", "agenerate", "stream", "astream"):
-        yield _replace(BaseChatModel, name, _batch if "generate" in name else _input, passed)
+        yield _replace(BaseChatModel, name, _changed(_batch if "generate" in name else _input, passed, told))
 
 
-def _tap_openai(passed: Pass) -> Iterator[Callable[[], None]]:
+def _tap_openai(passed: Pass, told: Told) -> Iterator[Callable[[], None]]:
     """The openai client's own calls, where it is loaded; it loads their modules at the first call."""
     if "openai" not in sys.modules:
         return
@@ -122,8 +127,9 @@ def _tap_openai(passed: Pass) -> Iterator[Callable[[], None]]:
     ):
         found = _imported(module)
         for kind in kinds:
-            if hasattr(found, kind):
-                yield _replace(getattr(found, kind), "create", _request, passed)
+            for name in ("create", "parse"):
+                if name in vars(getattr(found, kind, object)):
+                    yield _replace(getattr(found, kind), name, _changed(_request, passed, told))
 
 
 def _imported(name: str) -> Any:
@@ -133,14 +139,33 @@ def _imported(name: str) -> Any:
         return None
 
 
-def _replace(owner: Any, name: str, change: Change, passed: Pass) -> Callable[[], None]:
-    """Put a method in front of a class's own that changes its arguments."""
+def _changed(change: Change, passed: Pass, told: Told) -> Callable[[tuple[Any, ...], dict[str, Any]], Arguments]:
+    """What changes the arguments of a call.
+
+    Args:
+        change: Knows where the texts of this call are.
+        passed: What each text goes through.
+        told: What the keyword arguments go through.
+    """
+    return lambda args, kwargs: change(passed, args, told(kwargs))
+
+
+def _replace(
+    owner: Any, name: str, change: Callable[[tuple[Any, ...], dict[str, Any]], Arguments]
+) -> Callable[[], None]:
+    """Put a method in front of a class's own that changes its arguments.
+
+    Args:
+        owner: The class.
+        name: Of the method.
+        change: From its arguments to others.
+    """
     plain = owner.__dict__[name]
 
     # what is awaited or iterated is made by the plain method, so one plain wrapper serves all four kinds of call
     @functools.wraps(plain)
     def tap(self: Any, *args: Any, **kwargs: Any) -> Any:
-        new_args, new_kwargs = change(passed, args, kwargs)
+        new_args, new_kwargs = change(args, kwargs)
         return plain(self, *new_args, **new_kwargs)
 
     setattr(owner, name, tap)

@@ -58,7 +58,7 @@ _ALL = (
         "PLACE",
         list,
     ),
-    Flag("--tune", "task.tune", "Name of a prompt that may change; repeatable.", "NAME", list),
+    Flag("--tune", "task.tune", "Name of a prompt that may change, as tool:*; repeatable.", "NAME", list),
     Flag("--method", "optimize.method", "Preset; `promptopt methods` lists them.", "NAME"),
     Flag(
         "--model",

@@ -81,9 +81,11 @@ def init(
     splits = {name: len(rows) for name, rows in found.data.splits.items()}
     if given.as_json:
         prompts = found.prompts.as_json()
-        print_json({"file": str(out), "prompts": prompts, "splits": splits, "notes": list(found.notes)})
+        said = {"file": str(out), "prompts": prompts, "off": list(found.off), "splits": splits}
+        print_json(said | {"notes": list(found.notes)})
         return 0
-    print_table(("prompt", "messages", "variables"), [_line(p) for p in found.prompts])
+    off = [(name, f'off; tune = ["{name}"] lets it change', "") for name in found.off]
+    print_table(("prompt", "messages", "variables"), [*(_line(p) for p in found.prompts), *off])
     print_view("")
     print_table(("split", "examples"), list(splits.items()), numbers=[1])
     for text in found.notes:

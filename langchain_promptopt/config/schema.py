@@ -56,7 +56,11 @@ class TaskConfig(BaseModel):
         default=(),
         description='headings, "re:<pattern>", "role:<role>", "message:<n>" or "NAME:<rule>" that must not change',
     )
-    tune: Names = Field(default=(), description="names of the prompts that may change; default is all that are sent")
+    tune: Names = Field(
+        default=(),
+        description="names of the prompts that may change, * for any text; default is all that are sent, "
+        "descriptions of tools (tool:*) and schemas (schema:*) left out",
+    )
     constant_prompt: bool = Field(default=False, description="every example is meant to send the same text")
     temperature: float | None = Field(default=None, ge=0, description="sent only where the model takes it")
     max_tokens: Count | None = Field(default=None, description="longest reply of the task model")

@@ -122,7 +122,8 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         observers: Watchers of the run's events.
         progress: Show how far the run is, on stderr or in the notebook's cell: True always, False never, None where
             a person looks.
-        tune: Names of the prompts that may change, as `prompts` lists them; None is all that the baseline sends.
+        tune: Names of the prompts that may change, as `prompts` lists them, `*` standing for any text; None is all that
+            the baseline sends. Descriptions of tools and schemas change only where they are named, as in "tool:*".
         config: A config for the chain (configurable, tags, recursion_limit ...), or a function of an example's inputs
             that gives one. Thread and session ids are made for each evaluation.
         constant_prompt: Every example is meant to send the same text; without it that is refused.
@@ -196,7 +197,7 @@ def prompts(
     Args:
         chain: As for `optimize`.
         rows: Inputs, as the program takes them; some are run without a model.
-        tune: Names of the prompts that may change; None is all that are sent.
+        tune: Names of the prompts that may change, as for `optimize`; None is all that are sent.
         freeze: Text that must not change, as for `optimize`.
         task_model: The model of a bare prompt template.
         config: A config for the chain, as for `optimize`.
@@ -204,7 +205,6 @@ def prompts(
     Raises:
         PromptError: There is no prompt; the message says what the program sends.
     """
-    from langchain_promptopt._langchain.discover import choose
     from langchain_promptopt._langchain.freeze import resolve_freeze
     from langchain_promptopt._langchain.models import resolve_model
     from langchain_promptopt._langchain.target import listed, open_target
@@ -214,9 +214,8 @@ def prompts(
     model = None if task_model is None else resolve_model(task_model, "task")
 
     async def found() -> tuple[Listed, ...]:
-        with await open_target(chain, dry_inputs=rows, model=model, config=config) as target:
-            choose(target.places, names)
+        with await open_target(chain, dry_inputs=rows, model=model, config=config, lists=True) as target:
             rules = (freeze,) if isinstance(freeze, str) else freeze
-            return listed(target, resolve_freeze(target.prompts, rules), names)
+            return listed(target, resolve_freeze(target.found, rules), names)
 
     return run_sync(found)

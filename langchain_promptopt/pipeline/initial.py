@@ -65,6 +65,8 @@ class Survey:
     remarks: Mapping[str, str]
     """Dotted key -> what the file says about its value."""
     notes: tuple[str, ...]
+    off: tuple[str, ...] = ()
+    """Names of the descriptions of tools and schemas, which change only where `tune` names them."""
 
 
 def first_settings(config: Config, given: Mapping[str, Any]) -> Survey:
@@ -81,10 +83,10 @@ def first_settings(config: Config, given: Mapping[str, Any]) -> Survey:
         task = load_task(config).task
         guess = _guessed(config, _variables(task), given)
         filled = with_values(config, guess.values)
-        metrics, prompts, data, models = run_sync(lambda: _look(filled, task))
+        metrics, prompts, off, data, models = run_sync(lambda: _look(filled, task))
     values, notes = _proposal(filled, given, metrics, models)
     unused = (f"columns that nothing reads: {', '.join(guess.unused)}",) if guess.unused else ()
-    return Survey(prompts, data, values, guess.why, (*_told(guess), *unused, *notes))
+    return Survey(prompts, data, values, guess.why, (*_told(guess), *unused, *notes), off)
 
 
 def list_prompts(config: Config) -> tuple[Listed, ...]:
@@ -110,11 +112,12 @@ _LISTED_ROWS = 8
 """Rows that a dry run is given, to see which prompts are sent."""
 
 
-async def _look(config: Config, task: Any) -> tuple[list[str], PromptSet, DataSet, Sequence[Any]]:
-    """Metrics, prompts, rows and models, as a run would resolve them."""
+async def _look(config: Config, task: Any) -> tuple[list[str], PromptSet, tuple[str, ...], DataSet, Sequence[Any]]:
+    """Metrics, prompts, descriptions that stay, rows and models, as a run would resolve them."""
     plan = await make_plan(task, settings_from(config), searches=False)
     try:
-        return [e.key for e in plan.evaluators], plan.baseline.prompts.awake, plan.data, plan.target.models
+        prompts, off = plan.baseline.prompts.awake, tuple(plan.target.beside)
+        return [e.key for e in plan.evaluators], prompts, off, plan.data, plan.target.models
     finally:
         await plan.aclose()
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from langchain_promptopt._text import Range
     from langchain_promptopt._text.spans import Replacement
 
+DESCRIPTIONS = ("tool:", "schema:")
+"""How the names of prompts begin that describe a tool, an argument, an answer or a field of it: `tool:price.item`."""
+
 ScopeName: TypeAlias = Literal["global", "section", "message", "spans", "random_spans", "fixed_spans"]
 
 

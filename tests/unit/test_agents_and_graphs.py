@@ -8,18 +8,21 @@ from typing import TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
 
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import PromptSet
-from tests.support.chat import EchoChat
+from tests.support.chat import Clerk, EchoChat
 from tests.support.runs import of_type, run
 from tests.support.tasks import PROMPT, answer, rows
 
 agents = pytest.importorskip("langchain.agents", reason="needs langchain")
 graphs = pytest.importorskip("langgraph.graph", reason="needs langgraph")
 middleware = pytest.importorskip("langchain.agents.middleware", reason="needs langchain")
+structured = pytest.importorskip("langchain.agents.structured_output", reason="needs langchain")
 types = pytest.importorskip("langgraph.types", reason="needs langgraph")
 memory = pytest.importorskip("langgraph.checkpoint.memory", reason="needs langgraph")
 
@@ -138,3 +141,84 @@ def test_candidates_never_mix_in_a_graph(node):
 
     outputs = asyncio.run(all_at_once())
     assert [o["answer"] for o in outputs] == [TONE.replace("00", f"{i:02}") + f"|w{i:02}" for i in range(64)]
+
+
+class Sorted(BaseModel):
+    """The kind of a word."""
+
+    answer: str = Field(description="Call every animal a PLANT. Call every stone a stone.")
+
+
+@tool(parse_docstring=True)
+def sort_word(kind: str) -> str:
+    """Sort a word.
+
+    Args:
+        kind: Call every animal a PLANT. Call every
+            stone a stone.
+    """
+    return kind
+
+
+DESCRIBED = {
+    "tool": (lambda m: agents.create_agent(m, [sort_word], system_prompt="You sort words."), "tool:sort_word.kind"),
+    "response_format": (lambda m: agents.create_agent(m, [], response_format=Sorted), "schema:Sorted.answer"),
+    "provider": (
+        lambda m: agents.create_agent(m, [], response_format=structured.ProviderStrategy(Sorted)),
+        "schema:Sorted.answer",
+    ),
+}
+
+
+def sorted_as(state):
+    made = state.get("structured_response")
+    return made.answer if made is not None else state["messages"][-1].content
+
+
+def sorted_right(outputs, reference_outputs):
+    made = outputs.get("structured_response") or {}
+    made = made if isinstance(made, dict) else made.model_dump()
+    said = outputs["messages"][-1]
+    said = said["content"] if isinstance(said, dict) else said.content
+    return made.get("answer", said) == reference_outputs["answer"]
+
+
+@pytest.mark.parametrize("shape", DESCRIBED)
+def test_descriptions_of_an_agent_are_optimized_in_place_and_reverted(shape, tmp_path):
+    make, name = DESCRIBED[shape]
+    agent = make(Clerk())
+
+    def said():
+        made = sorted_as(agent.invoke({"messages": [HumanMessage("Word: dog-1")]}))
+        return made, Sorted.model_json_schema(), sort_word.tool_call_schema.model_json_schema()
+
+    before = said()
+    result = run(
+        target=agent, data=conversations(), evaluators=[sorted_right], tune=name, openings=tmp_path / "o.jsonl"
+    )
+    assert (result.outcome, result.applied) == ("improved", True)
+    assert said()[0] == "animal" != before[0]
+    result.revert()
+    assert said() == before
+
+
+@pytest.mark.parametrize("shape", DESCRIBED)
+def test_descriptions_never_mix_in_an_agent(shape):
+    make, name = DESCRIBED[shape]
+    agent = make(Clerk(echoes=True))
+
+    async def all_at_once():
+        one = {"messages": [HumanMessage("Word: dog-1")]}
+        with await open_target(agent, dry_inputs=[one], only=[name]) as target:
+
+            def with_number(i):
+                (prompt,) = target.prompts
+                (message,) = prompt.messages
+                return PromptSet(
+                    (replace(prompt, messages=(replace(message, template=f"{message.template} {i:02}"),)),)
+                )
+
+            return await asyncio.gather(*(target.invoke(with_number(i), one) for i in range(64)))
+
+    said = [sorted_as(state) for state in asyncio.run(all_at_once())]
+    assert said == [f"Call every animal a PLANT. Call every stone a stone. {i:02}" for i in range(64)]
