@@ -2,8 +2,9 @@
 
 `[[wrong=>right]]` stands where a fault is: the prompt that is shown holds `wrong`, a good edit puts `right` there.
 The cases of a fault are examples that the wrong words get wrong; `kept` are examples that are right. The prompts of
-`TUNING` were looked at while the meta-prompts were written; those of `HELD_OUT` were written before the first
-measurement and not changed after it.
+`TUNING`, below, and the replies to them were read while the meta-prompts were written. The first four were read from
+the start; the thirteen after `anrufe` were held out in the first measurement. `held_out.py` has those that are held
+out now.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from langchain_promptopt._text.words import count_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +68,8 @@ class Planted:
 
     @property
     def words(self) -> int:
-        """Length of the prompt in words."""
-        return len(self.text.split())
+        """Length of the prompt in words; each character is one in a script without spaces."""
+        return count_words(self.text)
 
 
 _BORDER = re.compile(r"(?<=[.!?])\s+|\n(?=\s*(?:[-*#(]|\d+\.|\w+:|$))|\n\n")
@@ -209,9 +212,6 @@ Anruf: {anruf}""",
         ),
         (("Ich brauche einen neuen Pass.", "Bürgeramt"), ("Wir möchten heiraten.", "Standesamt")),
     ),
-)
-
-HELD_OUT = (
     Planted(
         "bank-desk",
         "routing",
@@ -670,4 +670,4 @@ Answer:""",
         (("In a loading zone.", "short"), ("On the old bridge.", "no")),
     ),
 )
-"""Thirteen prompts, 41 faults."""
+"""Seventeen prompts, 49 faults."""

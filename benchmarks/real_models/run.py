@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable
 
-from benchmarks.real_models.prompts import HELD_OUT, TUNING, Fault, Planted, repaired
+from benchmarks.real_models.held_out import HELD_OUT
+from benchmarks.real_models.prompts import TUNING, Fault, Planted, repaired
 from langchain_promptopt._text.words import count_words
 from langchain_promptopt.steps.base import flat_range
 from langchain_promptopt.steps.diagnosis import IdentifyTokens

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from benchmarks.real_models.prompts import HELD_OUT, TUNING
+from benchmarks.real_models.held_out import HELD_OUT
+from benchmarks.real_models.prompts import TUNING
 from benchmarks.real_models.run import Cell, measure
 
 STORED = [
