@@ -1,8 +1,8 @@
 """The shape of the package in numbers: `python benchmarks/structure.py`.
 
-Files and their median length, import circles, file names that stand twice, comprehensions for 1,000 statements, and
-how far the chain travels: the files with a function that is handed the very object that `optimize()` got, in a small
-offline run. `--each` names the files.
+Files and their median length, import circles, file names that stand twice, comprehensions for 1,000 statements, reads
+of values by string key, and how far the chain travels: the files with a function that is handed the very object that
+`optimize()` got, in a small offline run. `--each` names the files.
 """
 
 from __future__ import annotations
@@ -36,6 +36,20 @@ def density(trees: list[ast.Module]) -> float:
     """Comprehensions for 1,000 statements."""
     nodes = [node for tree in trees for node in ast.walk(tree)]
     return 1000 * sum(isinstance(n, COMPREHENSIONS) for n in nodes) / sum(isinstance(n, ast.stmt) for n in nodes)
+
+
+def key_reads(trees: list[ast.Module]) -> int:
+    """Reads of a value by a string key: `value["key"]` and `value.get("key")`."""
+    found = 0
+    for tree in trees:
+        for node in ast.walk(tree):
+            key: ast.expr | None = None
+            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+                key = node.slice
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+                key = next(iter(node.args), None)
+            found += isinstance(key, ast.Constant) and isinstance(key.value, str)
+    return found
 
 
 class Walk:
@@ -97,6 +111,7 @@ def main() -> None:
     print(f"import circles                 {len(circles(IMPORTS))}")
     print(f"file names that stand twice    {sum(n > 1 for n in names.values())}")
     print(f"comprehensions, 1,000 stmts    {density(list(trees.values())):.1f}")
+    print(f"reads by string key            {key_reads(list(trees.values()))}")
     walked = chain_walk()
     print(f"files that the chain passes    {len(walked)}")
     if "--each" in sys.argv:

@@ -64,7 +64,7 @@ def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
 def runs(*, given: Given) -> int:
     """List runs with their outcome, gain and cost."""
     config = given.load()
-    found = [_listed(folder) for folder in run_folders(config.runs_dir)]
+    found = [_run_line(folder) for folder in run_folders(config.runs_dir)]
     if given.as_json:
         print_json([run.as_json() for run in found])
     elif not found:
@@ -76,7 +76,7 @@ def runs(*, given: Given) -> int:
 
 
 @dataclass(frozen=True)
-class _Listed:
+class _RunLine:
     """A run as the list shows it."""
 
     run_id: str
@@ -124,7 +124,7 @@ class _Unreadable:
         return [self.run_id, "", "", "unreadable", "", "", "", ""]
 
 
-def _listed(folder: Path) -> _Listed | _Unreadable:
+def _run_line(folder: Path) -> _RunLine | _Unreadable:
     from langchain_promptopt.report.record import RunRecord
 
     try:
@@ -132,7 +132,7 @@ def _listed(folder: Path) -> _Listed | _Unreadable:
         record = RunRecord.from_events(events)
     except PromptOptError as error:  # one broken journal must not hide the others
         return _Unreadable(folder.name, error)
-    return _Listed(
+    return _RunLine(
         run_id=record.run_id,
         started=events[0]["time"],
         method=record.started.method,

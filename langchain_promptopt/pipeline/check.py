@@ -165,6 +165,15 @@ class _Twice:
     second: Outcome
     again: Mapping[str, float] | None = None
 
+    def scores(self, metric: str) -> tuple[float, float]:
+        """The scores of both answers."""
+        return _score(self.first, metric), _score(self.second, metric)
+
+    def change(self, metric: str) -> float:
+        """How far the scores of the two answers are apart."""
+        first, second = self.scores(metric)
+        return abs(first - second)
+
 
 async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
     """Scores, noise by source, judge consistency, repeats advised, cost by role, and the estimate made of it."""
@@ -175,26 +184,26 @@ async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
         found = await _judged_again(plan, ready, _paired(outcomes))
     finally:
         ready.close()
-    out: set[str] = set()
-    for o in outcomes:
-        out.update(o.scores)
-    keys = sorted(out)
-    whole = {}
-    for k in keys:
-        whole[k] = _mean([abs(_score(t.first, k) - _score(t.second, k)) for t in found])
-    judged = {k: v for k in keys if (v := _of_judge(found, k)) is not None}
-    both = []
-    for t in found:
-        both += [t.first, t.second]
+    metrics: set[str] = set()
+    for outcome in outcomes:
+        metrics.update(outcome.scores)
+    score, whole, noise, consistency = {}, {}, {}, {}
+    for metric in sorted(metrics):
+        score[metric] = _mean([s for row in found for s in row.scores(metric)])
+        whole[metric] = _mean([row.change(metric) for row in found])
+        judged = _of_judge(found, metric)
+        noise[metric] = {"judge": judged or 0.0, "model": max(0.0, whole[metric] - (judged or 0.0))}
+        if judged is not None:
+            consistency[metric] = _mean([float(_same(row, metric)) for row in found if row.again])
     return {
         "rows": len(found),
-        "score": {k: _mean([_score(o, k) for o in both]) for k in keys},
-        "answers_that_changed": _mean([float(t.first.output != t.second.output) for t in found]),
+        "score": score,
+        "answers_that_changed": _mean([float(row.first.output != row.second.output) for row in found]),
         "disagreement": whole,
-        "noise": {k: {"judge": judged.get(k, 0.0), "model": max(0.0, whole[k] - judged.get(k, 0.0))} for k in keys},
-        "judge_consistency": {k: _mean([float(_same(t, k)) for t in found if t.again]) for k in judged},
+        "noise": noise,
+        "judge_consistency": consistency,
         "repeats_advised": _advised(max(whole.values(), default=0.0)),
-        "dropped": sum(o.dropped for o in outcomes),
+        "dropped": sum(outcome.dropped for outcome in outcomes),
         "usage": ready.run.ledger.as_json(),
         "estimate": estimate_of(plan, _seen(ready.run.ledger.by_role)),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,9 +197,8 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -
     >>> dict(guess_columns(rows, ["email"]).values)
     {'data.inputs': {'email': 'Body'}, 'data.outputs': ['Team'], 'data.id': 'Mail ID'}
     """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
     left = []
-    for name in columns:
+    for name in dict.fromkeys(chain.from_iterable(rows)):
         if _plain(name) not in {"split", "dataset_split"}:
             left.append(name)
     values: dict[str, Any] = {}
@@ -208,14 +207,9 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -
     if inputs:
         values["data.inputs"] = inputs
         why["data.inputs"] = "guessed by name or as the longest text"
-        left = [name for name in left if name not in inputs.values()]
-    every = []
-    for n in left:
-        if len(_texts(rows, n)) == len(rows) and _plain(n) not in _ANSWERS:
-            every.append(n)
-    unique = [n for n in every if len(set(_texts(rows, n))) == len(rows)]
-    row_id = next((n for n in unique if _words(n) & {*_IDS}), next((n for n in unique if _is_short(rows, n)), None))
-    answer = _answer(rows, [n for n in left if n != row_id])
+        left = _without(left, *inputs.values())
+    row_id = _row_id(rows, left)
+    answer = _answer(rows, _without(left, row_id))
     if answer is not None:
         values["data.outputs"] = [answer]
         few = "guessed: it has few different values"
@@ -223,24 +217,56 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -
     if row_id is not None:
         values["data.id"] = row_id
         why["data.id"] = "guessed: every row has another value"
-    rest = [n for n in left if n not in {answer, row_id}]
-    group = next((n for n in rest if _words(n) & {*_GROUPS} and len(set(_texts(rows, n))) < len(rows)), None)
-    if group is not None and len(_texts(rows, group)) == len(rows):
+    rest = _without(left, answer, row_id)
+    group = _group(rows, rest)
+    if group is not None:
         values["data.group"] = group
         why["data.group"] = "guessed by name: rows that share it stay in one split and count once"
-    return Guess(values, why, tuple(n for n in rest if n != values.get("data.group")))
+    return Guess(values, why, tuple(_without(rest, group)))
+
+
+def _without(names: Sequence[str], *taken: str | None) -> list[str]:
+    return [name for name in names if name not in taken]
+
+
+def _row_id(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | None:
+    """The column that tells the rows apart: one named so, else the first of short texts."""
+    short = None
+    for name in columns:
+        texts = _texts(rows, name)
+        if len(texts) < len(rows) or len(set(texts)) < len(rows) or _plain(name) in _ANSWERS:
+            continue
+        if _words(name) & {*_IDS}:
+            return name
+        if short is None and _is_short(rows, name):
+            short = name
+    return short
+
+
+def _group(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | None:
+    """The first column that is named as one of groups and has a value on several rows; None where some have none."""
+    for name in columns:
+        texts = _texts(rows, name)
+        if _words(name) & {*_GROUPS} and len(set(texts)) < len(rows):
+            return name if len(texts) == len(rows) else None
+    return None
 
 
 def _inputs(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], variables: Sequence[str]) -> dict[str, str]:
     """Variable -> column, by name; the longest text for the one variable that is left."""
     by_name = {_plain(name): name for name in columns}
-    found = {v: by_name[_plain(v)] for v in variables if _plain(v) in by_name}
+    found: dict[str, str] = {}
     for variable in variables:
-        close = get_close_matches(_plain(variable), [p for p, n in by_name.items() if n not in found.values()], 1, 0.75)
+        if _plain(variable) in by_name:
+            found[variable] = by_name[_plain(variable)]
+    for variable in variables:
+        free = _without(columns, *found.values())
+        offered = [plain for plain, name in by_name.items() if name in free]
+        close = get_close_matches(_plain(variable), offered, 1, 0.75)
         if variable not in found and close:
             found[variable] = by_name[close[0]]
-    left = [v for v in variables if v not in found]
-    free = [name for name in columns if name not in found.values()]
+    left = _without(variables, *found)
+    free = _without(columns, *found.values())
     if len(left) == 1 and free:
         found[left[0]] = max(free, key=lambda name: sum(map(len, _texts(rows, name))))
     return found
@@ -253,11 +279,11 @@ def _answer(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | 
             if _plain(name) == wanted:
                 named.append(name)
     few = []
-    for n in columns:
-        if 1 < len(set(_texts(rows, n))) <= min(_KINDS, len(rows) // 2) and _is_short(rows, n):
-            few.append(n)
-    grouped = [n for n in few if not _words(n) & {*_GROUPS}]
-    return next(iter([*named, *grouped]), None)
+    for name in columns:
+        kinds = len(set(_texts(rows, name)))
+        if 1 < kinds <= min(_KINDS, len(rows) // 2) and _is_short(rows, name) and not _words(name) & {*_GROUPS}:
+            few.append(name)
+    return next(iter([*named, *few]), None)
 
 
 def _texts(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
@@ -337,17 +363,15 @@ def _optimizer(config: Config, models: Sequence[Any]) -> dict[str, Any]:
 def _unpriced(models: Sequence[Any]) -> list[str]:
     """Models whose price is not known: those on an endpoint of one's own, and unknown names."""
     table = PriceTable({})
-    names = []
-    for m in models:
-        if m is not None:
-            if isinstance(m, str):
-                names.append(m)
-            else:
-                names.append(model_name(m))
-    local = {model_name(m) for m in models if not isinstance(m, str | None) and endpoint_of(m)}
-    if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE"):
-        local |= {name for name in names if name.startswith("openai:")}
-    return sorted({name for name in names if name in local or table.price(name) is None})
+    elsewhere = bool(os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE"))
+    found = set()
+    for model in models:
+        if model is None:
+            continue
+        name, endpoint = (model, None) if isinstance(model, str) else (model_name(model), endpoint_of(model))
+        if endpoint or (elsewhere and name.startswith("openai:")) or table.price(name) is None:
+            found.add(name)
+    return sorted(found)
 
 
 def _is_free(model: Any) -> bool:

@@ -27,7 +27,7 @@ from langchain_promptopt.types import MetricEntry
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from langchain_promptopt.report.record import Message, RunRecord
+    from langchain_promptopt.report.record import EditedMessage, RunRecord
     from langchain_promptopt.types.edits import FinalEdit
 
 _HASH = 12
@@ -130,7 +130,7 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _parts_json(messages: Sequence[Message]) -> Markup:
+def _parts_json(messages: Sequence[EditedMessage]) -> Markup:
     """The messages cut at their edits, for the script that puts them together again.
 
     JSON in ASCII with `<`, `>` and `&` spelled out, so that no text can end the element it stands in.
@@ -159,7 +159,7 @@ def _apply_command(record: RunRecord) -> tuple[str, str] | None:
     return None
 
 
-def segments(message: Message) -> list[Segment]:
+def segments(message: EditedMessage) -> list[Segment]:
     """A message's text cut at its edits, long unchanged stretches folded."""
     out: list[Segment] = []
     at = 0

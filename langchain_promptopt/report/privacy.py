@@ -74,13 +74,21 @@ _ELSEWHERE = "The reason is in the full report."
 def discreet(record: RunRecord) -> RunRecord:
     """The record with whatever the reasons of its edits quote from its rows left out."""
     quotes = [*_values(record, "inputs", 2), *_values(record, "expected", _RUN), *_values(record, "outputs", _RUN)]
-    edits = (replace(e, reasons=tuple(without_quotes(r, quotes) for r in e.reasons)) for e in record.edits)
-    return replace(record, edits=tuple(edits)) if quotes else record
+    if not quotes:
+        return record
+    edits = []
+    for edit in record.edits:
+        reasons = tuple(without_quotes(reason, quotes) for reason in edit.reasons)
+        edits.append(replace(edit, reasons=reasons))
+    return replace(record, edits=tuple(edits))
 
 
 def reserved(record: RunRecord) -> RunRecord:
     """The record without reasons, for where its rows are not at hand."""
-    return replace(record, edits=tuple(replace(e, reasons=(_ELSEWHERE,) if e.reasons else ()) for e in record.edits))
+    edits = []
+    for edit in record.edits:
+        edits.append(replace(edit, reasons=(_ELSEWHERE,) if edit.reasons else ()))
+    return replace(record, edits=tuple(edits))
 
 
 def without_quotes(text: str, quotes: Iterable[tuple[str, int]]) -> str:
@@ -128,5 +136,6 @@ def _values(record: RunRecord, part: str, least: int) -> list[tuple[str, int]]:
     for example in record.examples.values():
         value: Any = example.get(part)
         held = value.values() if isinstance(value, Mapping) else [value]
-        found += [(text, least) for v in held if (text := as_text(v))]
+        for text in filter(None, map(as_text, held)):
+            found.append((text, least))
     return found

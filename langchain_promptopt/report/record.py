@@ -38,11 +38,11 @@ from langchain_promptopt.events import (
     shown_events,
 )
 from langchain_promptopt.report.rows import (
-    CallCost,
+    AnswerCost,
     Place,
     Rows,
     Scorer,
-    call_cost,
+    answer_cost,
     cell_score,
     latest_cells,
     paired_rows,
@@ -191,33 +191,44 @@ def health_of(events: EventTable) -> Health:
     refused = Counter(r.rule for r in events.all(Rejected))
     proposed = events.all(Proposed)
     proposals = len(proposed) + refused.total()
+    rules = []
+    for rule, n in refused.most_common():
+        rules.append(RuleRate(rule, n, n / proposals))
     leaks = [p.leak for p in proposed if p.leak is not None]
-    keys = [call.key for call in events.all(Called) if call.role in {"optimizer", ""}]
+    keys = []
+    for call in events.all(Called):
+        if call.role in {"optimizer", ""}:  # a record of before there were embeddings names no role
+            keys.append(call.key)
     said = events.all(FeedbackGiven)
     objections = _objections(said)
-    signatures = [i.kind for i in events.all(Incident) if i.role == "method"]
+    signatures = []
+    for incident in events.all(Incident):
+        if incident.role == "method" and incident.kind not in signatures:
+            signatures.append(incident.kind)
     return Health(
         proposals=proposals,
-        rules=tuple(RuleRate(rule, n, n / proposals) for rule, n in refused.most_common()),
+        rules=tuple(rules),
         leak=sum(leaks) / len(leaks) if leaks else None,
         tag_validity=_tag_validity(keys, events.all(Identified)),
         no_ops=sum(refused[r] for r in _NOTHING_NEW) / proposals if proposals else None,
-        second_tries=sum(_SECOND_TRY.search(k) is not None for k in keys),
+        second_tries=len(list(filter(_SECOND_TRY.search, keys))),
         calls=len(keys),
         suspects=_suspects(events, objections),
         objections=sum(len(_objecting(feedback.text)) for feedback in said),
-        signatures=tuple(dict.fromkeys(signatures)),
+        signatures=tuple(signatures),
     )
 
 
 def _tag_validity(keys: Sequence[str], identified: Sequence[Identified]) -> float | None:
-    asked = sum(_MARKING.search(k) is not None for k in keys)
-    lawful = sum(i.protocol in _BY_MODEL and bool(i.spans) for i in identified)
+    asked = len(list(filter(_MARKING.search, keys)))
+    lawful = 0
+    for marked in identified:
+        lawful += marked.protocol in _BY_MODEL and bool(marked.spans)
     return min(1.0, lawful / asked) if asked else None
 
 
 def _objecting(text: str) -> list[str]:
-    return [s for s in _SENTENCE.findall(text) if _OBJECTION.search(s)]
+    return list(filter(_OBJECTION.search, _SENTENCE.findall(text)))
 
 
 def _objections(said: Sequence[FeedbackGiven]) -> Counter[str]:
@@ -276,7 +287,7 @@ class RoleUsage:
 
 
 @dataclass(frozen=True)
-class Message:
+class EditedMessage:
     """One message of the baseline with the final edits in it, in order."""
 
     prompt: str
@@ -425,8 +436,10 @@ class RunRecord:
         splits = ("test", "val", "dev") if self.seed_id != self.best_id else ()
         found = {}
         for split in splits:
-            found[split] = paired_rows(self.cells, pair, split, scorer, self.examples)
-        return {split: rows for split, rows in found.items() if rows.all}
+            rows = paired_rows(self.cells, pair, split, scorer, self.examples)
+            if rows.all:
+                found[split] = rows
+        return found
 
     @cached_property
     def steps(self) -> tuple[StepScore, ...]:
@@ -439,25 +452,29 @@ class RunRecord:
         return uneven(self.candidates)
 
     @cached_property
-    def costs(self) -> tuple[CallCost, CallCost] | None:
+    def costs(self) -> tuple[AnswerCost, AnswerCost] | None:
         """Cost of one answer before and after, on the held-out examples where there are some."""
         for split in ("test", "val", "dev"):
-            old, new = (call_cost(self.cells, i, split) for i in (self.seed_id, self.best_id))
+            old = answer_cost(self.cells, self.seed_id, split)
+            new = answer_cost(self.cells, self.best_id, split)
             if old and new:
                 return old, new
         return None
 
     @cached_property
-    def messages(self) -> tuple[Message, ...]:
+    def messages(self) -> tuple[EditedMessage, ...]:
         """The baseline's messages with the numbered final edits."""
-        numbered = list(enumerate(self.edits, start=1))
-        found: list[Message] = []
-        for p in self.started.prompts:
-            if p.idle and all(e.prompt != p.name for e in self.edits):
+        changes: dict[tuple[str, int], list[tuple[int, FinalEdit]]] = defaultdict(list)
+        for number, edit in enumerate(self.edits, start=1):
+            changes[edit.prompt, edit.message].append((number, edit))
+        changed = {name for name, _ in changes}
+        found: list[EditedMessage] = []
+        for prompt in self.started.prompts:
+            if prompt.idle and prompt.name not in changed:
                 continue
-            for i, m in enumerate(p.messages):
-                here = tuple((n, e) for n, e in numbered if (e.prompt, e.message) == (p.name, i))
-                found.append(Message(p.name, i, m.role, m.template, here))
+            for i, message in enumerate(prompt.messages):
+                here = tuple(changes[prompt.name, i])
+                found.append(EditedMessage(prompt.name, i, message.role, message.template, here))
         return tuple(found)
 
     @cached_property
@@ -499,9 +516,12 @@ class RunRecord:
     @cached_property
     def words(self) -> tuple[int, int, int]:
         """Words of the baseline, words of the best, words changed (product 10.14)."""
-        old, new = (_texts(self.candidates[i].prompts) for i in (self.seed_id, self.best_id))
-        pairs = zip(old, new, strict=True) if len(old) == len(new) else [("\n".join(old), "\n".join(new))]
-        changed = sum(words_changed(a, b) for a, b in pairs)
+        old = _texts(self.candidates[self.seed_id].prompts)
+        new = _texts(self.candidates[self.best_id].prompts)
+        if len(old) == len(new):
+            changed = sum(map(words_changed, old, new))
+        else:
+            changed = words_changed("\n".join(old), "\n".join(new))
         return sum(map(count_words, old)), sum(map(count_words, new)), changed
 
 
@@ -555,9 +575,12 @@ def _candidates(events: EventTable, started: RunStarted) -> tuple[dict[str, Trie
 def _best(candidates: Mapping[str, Tried], started: RunStarted, finished: RunFinished | None) -> str:
     if finished is not None and finished.best_candidate_id in candidates:
         return finished.best_candidate_id
-    scored = [t for t in candidates.values() if t.score is not None]
-    # The baseline comes first and `max` keeps the first of equals, so a tie changes nothing.
-    return max(scored, key=lambda t: t.score or 0.0).id if scored else started.seed_candidate_id
+    best, highest = started.seed_candidate_id, None
+    for tried in candidates.values():
+        # The baseline comes first and only a higher score takes its place, so a tie changes nothing.
+        if tried.score is not None and (highest is None or tried.score > highest):
+            best, highest = tried.id, tried.score
+    return best
 
 
 def _rule_counts(events: EventTable) -> tuple[RuleCount, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -121,12 +122,14 @@ class Rows:
     @property
     def better(self) -> tuple[Row, ...]:
         """Largest gain first."""
-        return tuple(sorted((r for r in self.all if r.change > 0), key=lambda r: (-r.change, r.example_id)))
+        ranked = sorted(self.all, key=lambda row: (-row.change, row.example_id))
+        return tuple(takewhile(lambda row: row.change > 0, ranked))
 
     @property
     def worse(self) -> tuple[Row, ...]:
         """Largest loss first."""
-        return tuple(sorted((r for r in self.all if r.change < 0), key=lambda r: (r.change, r.example_id)))
+        ranked = sorted(self.all, key=lambda row: (row.change, row.example_id))
+        return tuple(takewhile(lambda row: row.change < 0, ranked))
 
     @property
     def same(self) -> int:
@@ -135,7 +138,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class CallCost:
+class AnswerCost:
     """What one answer costs on average under a prompt."""
 
     input_tokens: float
@@ -192,15 +195,17 @@ def _expected(example: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _side(cells: Sequence[ScoredRow], scorer: Scorer) -> Side:
-    scores = [s for cell in cells if (s := cell_score(cell, scorer)) is not None]
+    scores = []
+    failure = ""
+    for cell in cells:
+        score = cell_score(cell, scorer)
+        if score is not None:
+            scores.append(score)
+        if cell.failure is not None and not failure:
+            failure = f"{cell.failure.kind}: {cell.failure.message}"
     shown = cells[0]
-    failure = next((cell.failure for cell in cells if cell.failure is not None), None)
-    return Side(
-        fmean(scores) if scores else None,
-        shown.output,
-        "; ".join(f"{name}: {text}" for name, text in shown.comments.items() if text),
-        "" if failure is None else f"{failure.kind}: {failure.message}",
-    )
+    comments = "; ".join(f"{name}: {text}" for name, text in shown.comments.items() if text)
+    return Side(fmean(scores) if scores else None, shown.output, comments, failure)
 
 
 def cell_score(cell: ScoredRow, scorer: Scorer) -> float | None:
@@ -210,7 +215,7 @@ def cell_score(cell: ScoredRow, scorer: Scorer) -> float | None:
     return scorer.score(cell.scores)
 
 
-def call_cost(cells: Iterable[ScoredRow], candidate_id: str, split: str) -> CallCost | None:
+def answer_cost(cells: Iterable[ScoredRow], candidate_id: str, split: str) -> AnswerCost | None:
     """Mean tokens and money of one answer, over the cells that were really run.
 
     Args:
@@ -228,7 +233,7 @@ def call_cost(cells: Iterable[ScoredRow], candidate_id: str, split: str) -> Call
     if not used:
         return None
     prices = [usage.usd for usage in used if usage.usd is not None]
-    return CallCost(
+    return AnswerCost(
         fmean(usage.input_tokens for usage in used),
         fmean(usage.output_tokens for usage in used),
         fmean(prices) if len(prices) == len(used) else None,

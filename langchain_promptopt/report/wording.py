@@ -440,9 +440,13 @@ def replayed_note(run_id: str) -> str:
 
 def destination_note(record: RunRecord) -> str:
     """Where the winner went: live objects, registries, files; "" where it went nowhere."""
-    moves = [move.event for move in record.moves]
-    told = [f"applied to the {move.target}" for move in moves if isinstance(move, Applied)]
-    told += [f"pushed to {move.target}" for move in moves if isinstance(move, Pushed)]
+    applied, pushed = [], []
+    for move in record.moves:
+        if isinstance(move.event, Applied):
+            applied.append(f"applied to the {move.event.target}")
+        elif isinstance(move.event, Pushed):
+            pushed.append(f"pushed to {move.event.target}")
+    told = applied + pushed
     told += [f"written to {', '.join(record.written)}"] if record.written else []
     return f"The new prompt was {'; '.join(dict.fromkeys(told))}." if told else ""
 

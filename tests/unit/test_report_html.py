@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from langchain_promptopt.report.html import render_html, segments, shown
 from langchain_promptopt.report.privacy import visible
-from langchain_promptopt.report.record import Message, RunRecord
+from langchain_promptopt.report.record import EditedMessage, RunRecord
 from tests.support.hostile import ALL, HOSTILE
 from tests.support.journals import SYSTEM, Journal, edit, improved_run, rows_of, usage
 
@@ -241,7 +241,7 @@ def test_segments_hold_every_character(template, start, length):
     from langchain_promptopt.types.edits import FinalEdit
 
     final = FinalEdit("main", 0, found["start"], found["end"], template[start:end], "new")
-    parts = segments(Message("main", 0, "system", template, ((1, final),)))
+    parts = segments(EditedMessage("main", 0, "system", template, ((1, final),)))
     assert "".join(p.edit.old if p.edit else p.text for p in parts) == template
 
 
