@@ -88,10 +88,10 @@ def rows(shown: Sequence[Shown], *, answered: bool = True) -> str:
 def evidence(piece: Workpiece) -> str:
     """The sections about rows that went wrong, right, or show the format."""
     parts = []
-    if piece.batch.errors:
-        parts.append("Rows the prompt got wrong:\n" + section("errors", rows(piece.batch.errors)))
     if piece.batch.correct:
         parts.append("Rows it got right, which must stay right:\n" + section("correct", rows(piece.batch.correct)))
+    if piece.batch.errors:  # last: small models answer to what stands nearest to the request
+        parts.append("Rows the prompt got wrong:\n" + section("errors", rows(piece.batch.errors)))
     if piece.batch.formats:
         parts.append("Rows that show the task:\n" + section("examples", rows(piece.batch.formats, answered=False)))
     return "\n\n".join(parts)

@@ -238,7 +238,7 @@ class IdentifyTokens(Step):
         tag = pick_tag(piece.prompts.document.text)
         reply, out = await self._first(piece, tag, config)
         for left in range(self.retries, -1, -1):
-            marks = self._parse(reply, piece.prompts, tag)
+            marks = self._parse(reply, piece, tag)
             legal, problem = ((), marks) if isinstance(marks, Rejection) else lawful(marks, piece.prompts, self.limits)
             out = self._remarked(out, marks)
             if legal:
@@ -299,9 +299,10 @@ class IdentifyTokens(Step):
             bounds.append((at, at + len(p.text)))
         return framed(ranges, document.text, bounds, document.frozen)
 
-    def _parse(self, reply: str, prompts: PromptSet, tag: str) -> tuple[Mark, ...] | Rejection:
+    def _parse(self, reply: str, piece: Workpiece, tag: str) -> tuple[Mark, ...] | Rejection:
+        prompts = piece.prompts
         if self.protocol == "line":
-            return parse_lines(reply, prompts, self.limits)
+            return parse_lines(reply, prompts, self.limits, piece.batch.errors)
         if self.protocol == "quote":
             return parse_quotes(reply, prompts)
         return parse_echo(reply, prompts, tag) if self.protocol == "echo" else parse_index(reply, prompts)

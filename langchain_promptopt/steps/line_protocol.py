@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_promptopt._text.spans import SpanLimits
-    from langchain_promptopt.types import PromptSet
+    from langchain_promptopt.types import PromptSet, Shown
 
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -104,13 +104,16 @@ def anchored(text: str, start: int, end: int) -> tuple[int, int, int]:
     return number, start, end
 
 
-def parse_lines(reply: str, prompts: PromptSet, limits: SpanLimits) -> tuple[Mark, ...] | Rejection:
+def parse_lines(
+    reply: str, prompts: PromptSet, limits: SpanLimits, errors: Sequence[Shown] = ()
+) -> tuple[Mark, ...] | Rejection:
     """Marks of a line-protocol reply; a change whose words the prompt does not hold is left out.
 
     Args:
         reply: The model's reply.
         prompts: The prompts that were shown.
         limits: Bounds on the size of a span; a larger change is taken apart into its differences.
+        errors: The examples that the reply is about; they tell whether "old" and "new" stand the wrong way round.
 
     Returns:
         The marks, or a rejection that names the line and the words of the first change that fits nowhere.
@@ -120,7 +123,7 @@ def parse_lines(reply: str, prompts: PromptSet, limits: SpanLimits) -> tuple[Mar
         return Rejection("no_json", 'the reply holds no JSON object with a list of "changes"')
     marks, problem = list[Mark](), Rejection("no_change", 'every "new" is the same as its "old"')
     for item in items:
-        found = _change(item, prompts, limits)
+        found = _change(_forwards(item, prompts.document.text, errors), prompts, limits)
         if isinstance(found, Rejection):
             problem = found
         else:
@@ -168,6 +171,30 @@ def _field(item: Mapping[str, Any], names: Sequence[str]) -> str | None:
     return next((unlined(str(item[n])) for n in names if isinstance(item.get(n), str | int | float)), None)
 
 
+def _forwards(item: Mapping[str, Any], text: str, errors: Sequence[Shown]) -> Mapping[str, Any]:
+    """The change with "old" and "new" the right way round.
+
+    Small models turn them: they would replace the expected answer by the wrong one that was given, or name words that
+    stand in the prompt as the new ones and words that stand nowhere as the old ones.
+    """
+    old, new = _field(item, _OLD) or "", _field(item, _NEW) or ""
+    if not old.strip() or not new.strip():
+        return item
+    expected, given = set[str](), set[str]()
+    for shown in errors:
+        expected |= {_folded(value) for value in shown.expected.values()}
+        given.add(_folded(shown.output))
+    backwards = _folded(old) in expected - given and _folded(new) in given - expected
+    absent = find_quote(text, old) is None and find_quote(text, new) is not None
+    if not backwards and not absent:
+        return item
+    return {**item, "old": new, "new": old}
+
+
+def _folded(value: Any) -> str:
+    return str(value).strip().casefold()
+
+
 def _change(item: Mapping[str, Any], prompts: PromptSet, limits: SpanLimits) -> list[Mark] | Rejection:
     text = prompts.document.text
     number = _line_number(item.get("line"), text)
@@ -201,7 +228,7 @@ def _starts(text: str) -> list[int]:
 
 
 def _find(text: str, old: str, number: int | None, item: Mapping[str, Any]) -> tuple[int, int] | None:
-    """In the named line, else the place nearest to it, else the occurrence that the reply counts."""
+    """In the named line, else where the line is most like the reason given and near, else as the reply counts."""
     starts = _starts(text)
     if number is not None and 1 <= number <= len(starts):
         low = starts[number - 1]
@@ -217,7 +244,18 @@ def _find(text: str, old: str, number: int | None, item: Mapping[str, Any]) -> t
     if number is None:
         asked = item.get("occurrence")
         return places[min(max(asked, 1), len(places)) - 1] if isinstance(asked, int) else places[0]
-    return min(places, key=lambda p: abs(bisect_right(starts, p[0]) - number))
+    told, lines = _words(_field(item, _WHY) or ""), text.split("\n")
+
+    def distance(place: tuple[int, int]) -> tuple[int, int]:
+        at = bisect_right(starts, place[0])
+        return -len(told & _words(lines[at - 1])), abs(at - number)
+
+    return min(places, key=distance)
+
+
+def _words(text: str) -> set[str]:
+    """Words that tell one line from another: those of four letters and more."""
+    return {word for word in re.findall(r"\w+", text.casefold()) if len(word) > 3}
 
 
 def _missing(text: str, old: str, number: int | None) -> str:

@@ -188,3 +188,37 @@ def test_an_endpoint_with_schemas_is_asked_for_them():
 def test_a_request_that_is_refused_in_words_too_ends_as_it_did():
     with pytest.raises(ConfigError, match="the request is refused"):
         asked_for_a_schema(lambda kwargs: True)
+
+
+def marks_of(change, prompt=PROMPT, errors=()):
+    given = {"prompt": prompt, "errors": [{"inputs": "x", "expected": e, "answer": a} for e, a in errors]}
+    piece = as_workpiece(given)
+    found = parse_lines(reply(change), piece.prompts, SpanLimits(), piece.batch.errors)
+    text = piece.prompts.document.text
+    return [(text[: m.start].count("\n") + 1, text[m.start : m.end], m.new) for m in found]
+
+
+TURNED = "Name the class.\nA late parcel: legal, not delivery.\nMail: {mail}"
+
+
+@pytest.mark.parametrize(
+    ("errors", "marked"),
+    [
+        ([("delivery", "legal")], [(2, "legal", "delivery")]),  # the expected answer would have gone
+        ([("delivery", "legal"), ("legal", "sales")], [(2, "delivery", "legal")]),  # both are expected of some row
+        ([], [(2, "delivery", "legal")]),
+    ],
+)
+def test_a_change_that_would_replace_the_expected_answer_by_the_given_one_is_turned(errors, marked):
+    assert marks_of(("w", 2, "delivery", "legal"), TURNED, errors) == marked
+
+
+def test_new_words_that_stand_in_the_prompt_and_old_ones_that_do_not_are_turned():
+    assert marks_of(("w", 4, "delivery", "legal")) == [(4, "legal", "delivery")]
+
+
+def test_words_that_the_named_line_lacks_are_looked_for_where_the_reason_points():
+    prompt = "New, unopened: full refund.\nOld: none.\n\nSale items: full refund.\nCase: {mail}"
+    assert marks_of(("a sale item was refunded", 2, "full", "no"), prompt) == [(4, "full", "no")]
+    assert marks_of(("an unopened one was refunded", 2, "full", "no"), prompt) == [(1, "full", "no")]
+    assert marks_of(("w", 3, "full", "no"), prompt) == [(4, "full", "no")]
