@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from langchain_promptopt._engine.executor import LocalExecutor, Scores, Tab
 from langchain_promptopt._runtime.failures import CallError, FailedElsewhere, FailureKind, classify
+from langchain_promptopt._runtime.redact import message_of
 from langchain_promptopt._runtime.usage import Collected, ModelUse, UsageCollector
-from langchain_promptopt.errors import BY_NAME, ConfigError, PromptOptError
+from langchain_promptopt.errors import BY_NAME, ConfigError, PromptOptError, UnavailableError
 from langchain_promptopt.events import ScoredRow
 from langchain_promptopt.ports import Job
 from langchain_promptopt.store.lines import cell_of, outcome_of
@@ -224,6 +225,9 @@ class Attempts:
 
 # ---------------------------------------------------------------- the workers of an engine
 
+_MISSES = 2
+"""Beyond one for each worker, starts in a row that may fail before no worker counts as possible."""
+
 
 class WorkerLost(Exception):  # noqa: N818 - names what happened
     """A worker ended, or cannot be reached any more. What it was asked is asked of another one.
@@ -260,12 +264,22 @@ class Workers:
         start: Starts a worker.
         count: Workers at a time.
         replacements: Workers started in the place of others, at most.
+        patience: Seconds that a worker may take to start and to prepare the run.
     """
 
-    def __init__(self, start: Callable[[], Awaitable[Worker]], count: int, *, replacements: int = 100) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Awaitable[Worker]],
+        count: int,
+        *,
+        replacements: int = 100,
+        patience: float = 300.0,
+    ) -> None:
         self._start = start
         self.count = count
+        self._patience = patience
         self._left = count + replacements
+        self._misses = 0
         self._names = 0
         self._ready: dict[str, Worker] = {}
         self._busy: Counter[str] = Counter()
@@ -281,8 +295,9 @@ class Workers:
             worker: The name of the worker that must answer; None is any.
 
         Raises:
-            WorkerLost: The worker ended before it answered, or none can be started.
-            PromptOptError: A worker cannot take part in this run.
+            WorkerLost: The worker ended before it answered.
+            UnavailableError: No worker can be started.
+            ConfigError: A worker cannot take part in this run; other errors that its configuration has.
         """
         name = await self._chosen(request["run_id"], worker)
         self._busy[name] += 1
@@ -295,7 +310,7 @@ class Workers:
             self._busy[name] -= 1
 
     async def hello(self, run_id: str = "") -> list[dict[str, Any]]:
-        """Wait until all workers have prepared the run; gives process id and host of each."""
+        """Wait until all workers have prepared the run; gives process id, host and CPU seconds so far of each."""
         self._fill(run_id)
         while self._starting:
             await asyncio.wait(set(self._starting))
@@ -321,43 +336,51 @@ class Workers:
                 raise WorkerLost(msg, sent=False)
             return wanted
         self._fill(run_id)
-        while not self._ready and self._starting:
+        while not self._ready and self._failed is None:
             await asyncio.wait(set(self._starting), return_when=asyncio.FIRST_COMPLETED)
+            self._fill(run_id)
         if self._failed is not None:
             raise self._failed
-        if not self._ready:
-            msg = "no worker can be started"
-            raise WorkerLost(msg, sent=False)
         return min(self._ready, key=lambda name: self._busy[name])
 
     def _fill(self, run_id: str) -> None:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # tasks of a loop that has ended are gone with it
             self._loop, self._starting = loop, set()
-        while len(self._ready) + len(self._starting) < self.count and self._left > 0:
+        while len(self._ready) + len(self._starting) < self.count and self._left > 0 and self._failed is None:
             self._left -= 1
             task = loop.create_task(self._begin(run_id))
             self._starting.add(task)
             task.add_done_callback(self._begun)
+        if not self._ready and not self._starting:
+            self._give_up("all workers and their replacements have ended")
 
     async def _begin(self, run_id: str) -> None:
-        worker = await self._start()
-        try:
-            hello = await worker.call({"do": "hello", "run_id": run_id})
-        except BaseException:
-            worker.stop()
-            raise
-        if hello["failure"] is not None:
-            worker.stop()
-            raise failure_heard(hello["failure"])
+        async with asyncio.timeout(self._patience):
+            worker = await self._start()
+            try:
+                hello = await worker.call({"do": "hello", "run_id": run_id})
+                if hello["failure"] is not None:
+                    raise failure_heard(hello["failure"])
+            except BaseException:
+                worker.stop()
+                raise
         self._names += 1
         self._ready[f"worker-{self._names}"] = worker
 
     def _begun(self, task: asyncio.Task[None]) -> None:
         self._starting.discard(task)
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and not isinstance(error, WorkerLost):
+        self._misses = 0 if error is None else self._misses + 1
+        if isinstance(error, PromptOptError):
             self._failed = error
+        elif error is not None and not self._ready and self._misses > self.count + _MISSES:
+            slow = f"a worker was not ready within {self._patience:g} s"
+            self._give_up(slow if isinstance(error, TimeoutError) else str(error))
+
+    def _give_up(self, why: str) -> None:
+        mend = "Look at the cluster's free resources and at the logs of its workers, then resume."
+        self._failed = self._failed or UnavailableError(f"no worker can be started: {why}", mend=mend)
 
 
 # ---------------------------------------------------------------- the run's side
@@ -453,6 +476,11 @@ class RemoteExecutor(LocalExecutor):
             if lost.sent:  # it may have been paid for: it counts as much as the last one that came back
                 meter.collected = self._usual.get(role) or Collected(started=1)
             raise FailedElsewhere(FailureKind.of("worker_lost", str(lost))) from lost
+        except Exception as error:
+            if isinstance(error, PromptOptError):
+                raise
+            # The engine's own errors say nothing about the prompt: without this, the row would score 0.
+            raise FailedElsewhere(FailureKind.of("worker_lost", message_of(error))) from error
         used = reply.get("used")
         if used is not None:
             meter.collected = _collected(used)

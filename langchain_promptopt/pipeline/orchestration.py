@@ -19,6 +19,8 @@ import logging
 import os
 import socket
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -300,6 +302,7 @@ class CellWorker:
         self._closing: asyncio.Event | None = None
         self._attempts: Attempts | None = None
         self._wrong: dict[str, Any] | None = None
+        self._closed = False
         self._prepared = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="promptopt-cells", daemon=True)
         self._thread.start()
@@ -317,12 +320,14 @@ class CellWorker:
         made = asyncio.run_coroutine_threadsafe(self._answer(self._attempts, request), self._loop)
         return await asyncio.wrap_future(made)
 
-    def close(self) -> None:
-        """End the thread; what it was asked is cancelled."""
-        self._prepared.wait()
-        if self._loop is not None and self._closing is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._closing.set)
-        self._thread.join()
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread; what it was asked is cancelled. Without `wait`, it ends by itself soon."""
+        self._closed = True
+        if self._loop is not None and self._closing is not None:
+            with suppress(RuntimeError):  # the loop has ended already
+                self._loop.call_soon_threadsafe(self._closing.set)
+        if wait:
+            self._thread.join()
 
     async def _answer(self, attempts: Attempts, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -331,7 +336,8 @@ class CellWorker:
             attempts.require(request["run_id"])
         except ConfigError as error:
             return {"failure": failure_told(error)}
-        return {"failure": None, "pid": os.getpid(), "host": socket.gethostname()}
+        there = {"pid": os.getpid(), "host": socket.gethostname(), "cpu_seconds": time.process_time()}
+        return {"failure": None, **there}
 
     def _serve(self) -> None:
         try:
@@ -352,7 +358,8 @@ class CellWorker:
             self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
             self._attempts = Attempts(ready.local, plan.run_id, plan.baseline.prompts)
             self._prepared.set()
-            await self._closing.wait()
+            if not self._closed:
+                await self._closing.wait()
         finally:
             if ready is not None:
                 ready.close()

@@ -227,16 +227,46 @@ def test_a_service_that_asks_for_an_hour_ends_the_run(tmp_path):
     assert answer["error"]["retry_after_s"] == 3600
 
 
-def test_no_worker_at_all_is_out_of_reach(tmp_path, monkeypatch):
+def nowhere(tmp_path, start, **more):
+    config = write_task(tmp_path)
+    answer = run_step(config, root=tmp_path, shards=Workers(start, 2, **more))
+    assert answer["exit_code"] == 5
+    assert answer["usage"]["calls"] == 0
+    return answer["error"]["message"]
+
+
+def test_workers_that_cannot_be_started_end_the_run_with_the_reason(tmp_path):
+    async def start():
+        raise WorkerLost("the node has no such package")
+
+    assert "the node has no such package" in nowhere(tmp_path, start)
+
+
+def test_a_cluster_without_room_does_not_hang_the_run(tmp_path):
+    async def start():
+        await asyncio.Event().wait()
+
+    assert "not ready within 0.01 s" in nowhere(tmp_path, start, patience=0.01)
+
+
+def test_an_error_of_the_engine_is_no_score(tmp_path, monkeypatch):
     from langchain_promptopt._runtime.retry import RetryPolicy
 
     monkeypatch.setattr(RetryPolicy, "pause", lambda *_: 0.0)
+    config = write_task(tmp_path)
+
+    class Broken(ThreadWorker):
+        async def call(self, request):
+            if request["do"] != "hello":
+                raise KeyError("the engine's serializer")
+            return await super().call(request)
 
     async def start():
-        raise WorkerLost("nothing can be started here")
+        return Broken(config, tmp_path)
 
-    config = write_task(tmp_path)
-    answer = run_step(config, root=tmp_path, shards=Workers(start, 2, replacements=0))
+    with Workers(start, 2) as workers:
+        answer = run_step(config, root=tmp_path, shards=workers)
     assert answer["exit_code"] == 5
-    assert answer["usage"]["calls"] == 0
-    assert "worker_lost" in json.dumps(answer["error"]) or "no worker" in answer["error"]["message"]
+    assert scored(tmp_path, answer) == [] or all(
+        o["failure"]["kind"] == "worker_lost" for o in scored(tmp_path, answer)
+    )
