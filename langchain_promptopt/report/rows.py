@@ -149,7 +149,11 @@ class AnswerCost:
 
 def latest_cells(rows: Iterable[ScoredRow]) -> list[ScoredRow]:
     """One row for each cell; a later line replaces an earlier one."""
-    return list({row.cell: row for row in rows}.values())
+    latest = {}
+    for row in rows:
+        # A tuple, as `row.cell` would be slower to make: there may be 100,000 rows.
+        latest[row.candidate_id, row.split, row.example_id, row.repeat] = row
+    return list(latest.values())
 
 
 def paired_rows(
