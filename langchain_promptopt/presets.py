@@ -32,6 +32,8 @@ from langchain_promptopt.strategies import (
     NoEvidence,
     NoFeedback,
     NoMemory,
+    NotWorse,
+    OnlyShorter,
     OwnEvidence,
     PairedGate,
     Paraphrased,
@@ -44,12 +46,15 @@ from langchain_promptopt.strategies import (
     Refine,
     Relevance,
     Sections,
+    Shorten,
+    Shortest,
     Spans,
     Standard,
     Steps,
     Summary,
     TopByScore,
     TopEdits,
+    Trim,
 )
 from langchain_promptopt.strategies.registry import METHODS, check_recipe
 
@@ -267,6 +272,28 @@ def robust() -> Recipe:
     )
 
 
+def shorten() -> Recipe:
+    """A shorter prompt: said in fewer words, or with text left out; the test must show that it is not worse."""
+    return Recipe(
+        name="shorten",
+        seeding=Manual(),
+        evidence=NoEvidence(),
+        feedback=NoFeedback(),
+        memory=NoMemory(),
+        scope=Global(),
+        control=NoControl(),
+        refine=Shorten(),
+        proposals=PerParent(m=6, k=1),
+        guards=OnlyShorter(),
+        scoring=NotWorse(),
+        search=Trim(width=1),
+        incumbent=Elitist(),
+        stop=Steps(limit=24, patience=8, least_errors=0, rounds=0),
+        final=Shortest(),
+        source="ours",
+    )
+
+
 PRESETS: dict[str, Callable[[], Recipe]] = {
     "robust": robust,
     "lpo-apo": lpo_apo,
@@ -285,6 +312,7 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "lpo-ape": lpo_ape,
     "lpo-ape-blind": lpo_ape_blind,
     "lpo-opro": lpo_opro,
+    "shorten": shorten,
 }
 DEFAULT = "robust"
 

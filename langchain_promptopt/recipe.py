@@ -114,6 +114,11 @@ class Recipe:
     trials: Trials = field(default_factory=NoTrials)
     source: str = ""
 
+    @property
+    def shortens(self) -> bool:
+        """Whether it looks for a shorter prompt: then the test asks whether the winner is not worse."""
+        return bool(getattr(self.scoring, "shortens", False))
+
     def axes(self) -> dict[str, Any]:
         """The strategies by axis name, in the order A1..A14; the trials (A8b) come last."""
         found: dict[str, Any] = {}
@@ -135,6 +140,8 @@ class Gate:
         min_improvement: The gain that must be exceeded, 0-1 scale.
         repeats: Evaluations per row and side.
         worth: Below this upper bound there is "no gain" rather than "inconclusive".
+        margin: How much the deciding metric may fall, 0-1 scale: the winner must then be shown not to be worse, and
+            no gain is asked for. None asks for a gain; with `method="shorten"` it is 0.05.
     """
 
     primary: str | None = None
@@ -144,6 +151,7 @@ class Gate:
     min_improvement: float = 0.0
     repeats: int = 1
     worth: float = 0.02
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         primary: object = self.primary
@@ -154,9 +162,29 @@ class Gate:
             check_number(f"gate.{name}", getattr(self, name), 0, 1)
         check_number("gate.repeats", self.repeats, 1, whole=True)
         self._check_metrics()
+        self._check_margin()
         if self.primary is not None and self.weights:
             msg = "gate.primary and gate.weights are both set"
             raise ConfigError(msg, mend="Name one deciding metric, or give weights; not both.")
+
+    @property
+    def floor(self) -> float:
+        """What the difference must be shown to exceed: a gain, or a fall that is allowed."""
+        return self.min_improvement if self.margin is None else -self.margin
+
+    def _check_margin(self) -> None:
+        if self.margin is None:
+            return
+        given: Any = self.margin
+        points = isinstance(given, int | float) and 1 < given <= 100
+        mend = f"Scores are 0 to 1: {given:g} points are {given / 100:g}." if points else ""
+        check_number("gate.margin", given, 0, 1, mend=mend)
+        if not self.margin:
+            msg = "gate.margin must be above 0"
+            raise ConfigError(msg, mend="Leave it out to ask for a gain.")
+        if self.min_improvement:
+            msg = "gate.margin, which allows a fall, and gate.min_improvement, which asks for a gain, are both set"
+            raise ConfigError(msg, mend="Leave one of them out.")
 
     def _check_metrics(self) -> None:
         for name, form in (("guards", 'Gate(guards={"policy": 0.05})'), ("weights", 'Gate(weights={"a": 2, "b": 1})')):
@@ -184,8 +212,13 @@ class Gate:
         """Plain values for journal and run id."""
         found: dict[str, Any] = {}
         for f in dataclasses.fields(self):
-            found[f.name] = _plain(getattr(self, f.name))
+            if f.name != "margin" or self.margin is not None:  # the run ids of other gates stay as they are
+                found[f.name] = _plain(getattr(self, f.name))
         return found
+
+
+MARGIN = 0.05
+"""How much the deciding metric may fall where `shorten` is not told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

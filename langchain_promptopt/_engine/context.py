@@ -203,6 +203,8 @@ class Run:
     max_failure_rate: float = 0.05
     max_edits: int | None = None
     """Edits the winner may have; None leaves it as the search found it."""
+    fits: Callable[[PromptSet], bool] | None = None
+    """Whether prompts are short enough for the test; None lets all pass."""
     must_pass: MustPass | None = None
     """Examples that no candidate may get wrong where the baseline gets them right."""
     metaprompts: Mapping[str, str] = field(default_factory=dict)

@@ -216,7 +216,8 @@ class Engine:
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
             search = Search(run, evaluations, spending)
             found = await search.found(inner)
-            found = await Pruning(run, evaluations, spending).pruned(found, search.demands)
+            if not run.recipe.shortens:  # each of its edits makes the prompt shorter, and none has to gain anything
+                found = await Pruning(run, evaluations, spending).pruned(found, search.demands)
             verdict = await self._verdict(evaluations, found, inner)
             outcome = self._outcome(found, verdict)
             run.emit(

@@ -155,7 +155,8 @@ class Search:
         if not recipe.scoring.eager:
             self.spending.release(0)
         bench = DevScores(self.run, self.evaluations, 0, None if recipe.scoring.eager else self.spending)
-        beside = [first] if isinstance(recipe.scoring, PartialScoring) and first.n < len(bench.examples) else []
+        behind = isinstance(recipe.scoring, PartialScoring) and first.n < len(bench.examples)
+        beside = [first] if behind or recipe.shortens else []
         scored = list(await recipe.scoring.score(fresh, beside, bench)) if fresh else []
         self.spending.release(0)
         return scored
@@ -295,6 +296,8 @@ class Search:
                         out.add(attempt.candidate.id)
                         del val[attempt.candidate.id]
                 self.spending.release(self.run.state.step)
+        if self.run.fits is not None:  # a method that shortens passes through prompts that are still too long
+            out |= {a.candidate.id for a in self.archive.trajectory[1:] if not self.run.fits(a.candidate.prompts)}
         left = [replace(a, out=True) if a.candidate.id in out else a for a in self.archive.trajectory]
         return final.pick(tuple(left), val, self.run.baseline.id)
 
@@ -342,6 +345,8 @@ def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | 
     if len(outcomes) < 2 or len(scores) != 1 or next(iter(scores)) not in {0.0, 1.0}:
         return None
     value = next(iter(scores))
+    if value and run.recipe.shortens:  # a prompt that gets everything right can still be too long
+        return None
     msg = f"the baseline scores {value:g} on all {len(outcomes)} dev rows"
     mend = (
         "Look at this row: is the evaluator reading the right field, and does the chain answer at all?"

@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import regex
@@ -485,3 +486,39 @@ def _stripped(text: str, start: int, end: int) -> Range:
     if not inner.strip():
         return (start, start)
     return (start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip()))
+
+
+_SENTENCE_END = regex.compile(r"(?<=[.!?]['\")\]]?)\s+(?=\S)|(?<=[。！？])")
+_TITLE = regex.compile(r"\s*(?:#{1,6}\s|[-=*_]{3,}\s*$|</?[\w-]+[^>]*>\s*$)")
+
+
+def removable(text: str, frozen: Sequence[Range]) -> tuple[Range, ...]:
+    r"""Sentences, and whole lines that hold one, that may be left out: nothing of them is frozen, and none is a title.
+
+    A line that goes takes its line break along.
+
+    Args:
+        text: The flat text.
+        frozen: Sorted, disjoint ranges that may not change.
+
+    >>> text = "# Rules\nBe brief. Be kind.\nNever guess.\n{q}"
+    >>> [text[a:b] for a, b in removable(text, [(40, 43)])]
+    ['Be brief. ', ' Be kind.', 'Never guess.\n']
+    """
+    out: list[Range] = []
+    for line in _LINE.finditer(text):
+        if _TITLE.match(line.group()):
+            continue
+        start, end = line.span()
+        cuts = [start, *(start + m.end() for m in _SENTENCE_END.finditer(line.group())), end]
+        parts = [(a, b) for a, b in pairwise(cuts) if count_words(text[a:b])]
+        if len(parts) > 1 and parts[-1][1] == end:  # the last sentence takes the blanks before it along
+            last = parts.pop()
+            parts.append((start + len(text[start : last[0]].rstrip()), end))
+        if len(parts) == 1:
+            low, high = start, end
+            if text[end : end + 1] == "\n":
+                high = end + 1
+            parts = [(low, high)] if subtract(low, high, frozen) == [(low, high)] else [(start, end)]
+        out += [(a, b) for a, b in parts if subtract(a, b, frozen) == [(a, b)]]
+    return tuple(out)

@@ -76,6 +76,7 @@ _ALL = (
     Flag("--primary", "gate.primary", "Deciding metric.", "METRIC"),
     Flag("--alpha", "gate.alpha", "One-sided error level.", "P"),
     Flag("--min-improvement", "gate.min_improvement", "Gain that must be exceeded, 0 to 1.", "GAIN"),
+    Flag("--margin", "gate.margin", "How much the score may fall; then no gain is asked for.", "FALL"),
     Flag("--must-pass", "optimize.must_pass", "Tag of the examples that must not get worse.", "TAG"),
     Flag("--repeats", "gate.repeats", "Evaluations per held-out example and side.", "N"),
     Flag("--usd", "budget.usd", "Money limit in US dollars.", "USD"),
@@ -99,7 +100,7 @@ FLAGS = {flag.option.lstrip("-").replace("-", "_"): flag for flag in _ALL}
 DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines", "runs_dir")
 PROJECT = ("window", "reference", "filter", "sample", "limit")
 TASK = ("evaluator", "task_model", "template_format", "freeze", "tune", *DATA)
-GATE = ("primary", "alpha", "min_improvement", "repeats", "must_pass")
+GATE = ("primary", "alpha", "min_improvement", "margin", "repeats", "must_pass")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
 SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "max_tokens", "redact", "cache", "from")
 OUTPUT = ("apply", "prompts", "push", "tag", "summary", "junit", "show_rows")

@@ -151,6 +151,10 @@ class GateConfig(BaseModel):
     )
     min_improvement: Share = Field(default=0.0, description="gain that must be exceeded, on the 0-1 scale")
     repeats: Count = Field(default=1, description="evaluations per example and side")
+    margin: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description='how much the deciding metric may fall: then "not worse" is tested, no gain; 0.05 with shorten',
+    )
     worth: Share = Field(default=0.02, description='an upper bound below this is "no gain", above it "inconclusive"')
 
 

@@ -264,7 +264,7 @@ def feasibility(
         discordance: Share of rows on which the sides will differ.
     """
     alpha = alpha_at(gate.alpha, opening)
-    margin = gate.min_improvement
+    margin = gate.floor
     reason = _obstacle(n_clusters, gate, alpha, baseline_rate, opening)
     return Feasibility(
         possible=not reason,
@@ -284,7 +284,9 @@ def feasibility(
 def _obstacle(n: int, gate: Gate, alpha: float, baseline_rate: float | None, opening: int) -> str:
     if n < FEWEST_CLUSTERS:
         return f"at least {FEWEST_CLUSTERS} independent test rows are needed, and the test split has {n}"
-    if clean_sweep_possible(n, alpha, baseline_rate, margin=gate.min_improvement):
+    if clean_sweep_possible(n, alpha, baseline_rate, margin=gate.floor):
+        return ""
+    if gate.margin is not None and (1 - gate.margin) ** n < alpha:  # as `unseen_p` of rows on which nothing changed
         return ""
     winnable = n if baseline_rate is None else round(n * (1 - baseline_rate))
     look = f" at opening {opening} of these rows" if opening > 1 else ""
@@ -295,6 +297,10 @@ def _obstacle(n: int, gate: Gate, alpha: float, baseline_rate: float | None, ope
 def _guard_warnings(n: int, gate: Gate, alpha: float) -> list[str]:
     """Guards that so few rows cannot show to have held, even if nothing changed on any of them."""
     out = []
+    if gate.margin is not None and (1 - gate.margin) ** max(n, 1) >= alpha:
+        needed = rows_needed(0.0, 0.0, alpha, power=0.5, margin=-gate.margin)
+        told = f"to show that the score falls by no more than {gate.margin * 100:g} points where nothing changes"
+        out.append(f"{told} takes about {needed} rows, there are {n}")
     for metric, margin in gate.guards.items():
         if (1 - margin) ** max(n, 1) < alpha:  # as `unseen_p` of rows on which nothing changed
             continue

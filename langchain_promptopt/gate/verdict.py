@@ -37,6 +37,8 @@ EntryVerdict: TypeAlias = Literal["improved", "inconclusive", "no_gain", "held",
 GateVerdict: TypeAlias = Literal["improved", "inconclusive", "no_gain", "void"]
 ReasonKind: TypeAlias = Literal[
     "shown",
+    "not_worse",
+    "worse",
     "not_shown",
     "small_against_a_failure",
     "guard_not_shown",
@@ -91,7 +93,7 @@ class TestEntry:
         p_value: One-sided, of "the difference is at most `margin`"; of a warning, of "it did not rise".
         wins: Clusters on which the candidate scored higher; `losses` lower; the rest are the same.
         verdict: improved, inconclusive or no_gain for the primary; held, inconclusive or broken for a
-            guard; ok or warning for what is only watched.
+            guard, and for a primary that may fall by a margin; ok or warning for what is only watched.
         minimum_detectable_effect: The least true gain this many clusters would find 4 times in 5.
         rows_needed: How many more rows an inconclusive metric asks for; None when not known or not needed.
         method: The test behind the p-value.
@@ -383,7 +385,7 @@ def decide(
         return Decision(verdict="void", reason=void, opening=opening, alpha=level.at, detail=_detail(pairs))
     of_row, name = _deciding(gate, wanted)
     found = contrast(pairs.rows, name, of_row)
-    primary, tested = primary_entry(found, level, margin=gate.min_improvement, worth=gate.worth)
+    primary, tested = _primary(found, level, gate)
     guards = []
     for m, g in gate.guards.items():
         guards.append(guard_entry(contrast(pairs.rows, m, by_metric(m)), level, margin=g))
@@ -466,6 +468,14 @@ def _examples(ids: Sequence[str]) -> str:
     return f"example{'s' if len(ids) > 1 else ''} {shown}"
 
 
+def _primary(found: Contrast, level: Level, gate: Gate) -> tuple[TestEntry, Comparison]:
+    """The line of the deciding metric: whether it rose, or with a margin whether it fell by no more than that."""
+    if gate.margin is None:
+        return primary_entry(found, level, margin=gate.min_improvement, worth=gate.worth)
+    held = guard_entry(found, level, margin=gate.margin)
+    return replace(held, role="primary"), level.compare(found, -gate.margin)
+
+
 def _deciding(gate: Gate, wanted: tuple[str, ...]) -> tuple[Callable[[PairedRow], RowMeans | None], str]:
     if gate.weights:
         return by_weights(gate.weights), "weighted"
@@ -497,18 +507,26 @@ def _conclude(primary: TestEntry, guards: Sequence[TestEntry], *, survives: bool
     name = primary.metric
     if broken:
         return "no_gain", Reason("guard_broken", f"{_listed(broken)} fell by more than allowed")
+    if primary.verdict == "broken":
+        fell = f"{name} fell by at least {-primary.interval[1] * 100:.1f} points"
+        return "no_gain", Reason("worse", f"{fell}, and {-primary.margin * 100:g} are allowed")
     if primary.verdict == "no_gain":
         return "no_gain", Reason("below_worth", f"{name} rose by {primary.interval[1] * 100:.1f} points at most")
-    if primary.verdict != "improved":
+    if primary.verdict not in {"improved", "held"}:
         return "inconclusive", _unshown(primary)
+    passed = "rose" if primary.verdict == "improved" else "held"
     if not survives:
-        why = f"{name} rose only because rows were dropped on which the candidate failed"
+        why = f"{name} {passed} only because rows were dropped on which the candidate failed"
         return "inconclusive", Reason("only_by_dropped_rows", why)
     if unshown:
-        fallen = f"{name} rose, but {_listed([g.metric for g in unshown])} may have fallen too far"
+        fallen = f"{name} {passed}, but {_listed([g.metric for g in unshown])} may have fallen too far"
         told = f"{_unseen(unshown)}{_needed(max(unshown, key=lambda g: g.rows_needed or 0))}"
         return "inconclusive", Reason("guard_not_shown", fallen + told)
     held = f", and {_listed([g.metric for g in guards])} held" if guards else ""
+    if primary.verdict == "held":
+        most = max(0.0, -primary.interval[0]) * 100
+        told = f"{name} fell by {most:.1f} points at most, and {-primary.margin * 100:g} are allowed{held}"
+        return "improved", Reason("not_worse", told)
     return "improved", Reason("shown", f"{name} rose{held}")
 
 
@@ -516,6 +534,9 @@ def _unshown(primary: TestEntry) -> Reason:
     if primary.undone_by is not None:
         why = f"{primary.metric} rose by {primary.difference * 100:.2g} points on average{_unseen([primary])}"
         return Reason("small_against_a_failure", why + _needed(primary))
+    if primary.margin < 0:
+        fall = f"that {primary.metric} falls by no more than {-primary.margin * 100:g} points"
+        return Reason("not_shown", f"{fall} is neither shown nor ruled out{_needed(primary)}")
     gain = f"a gain of more than {primary.margin * 100:g} points" if primary.margin else "a gain"
     return Reason("not_shown", f"{gain} in {primary.metric} is neither shown nor ruled out{_needed(primary)}")
 
@@ -547,7 +568,7 @@ def _survives(
     if not pairs.lost:
         return True
     worst = contrast((*pairs.rows, *pairs.lost), name, of_row)
-    return level.compare(worst, gate.min_improvement).p_value < level.at
+    return level.compare(worst, gate.floor).p_value < level.at
 
 
 def _too_small(found: Contrast, gate: Gate, opening: int) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal[
     "reasons", "inspect", "line", "quote", "echo", "index", "slots", "reply", "global", "induce", "summarise"
 ]
-Goal: TypeAlias = Literal["edit", "generate", "paraphrase"]
+Goal: TypeAlias = Literal["edit", "generate", "paraphrase", "shorten"]
 Turns: TypeAlias = Sequence[tuple[str, str]]
 
 _FILES: Mapping[str, Kind] = {
@@ -45,7 +45,7 @@ _FILES: Mapping[str, Kind] = {
     "induce": "induce",
     "summarise": "summarise",
 }
-_GOALS: tuple[Goal, ...] = ("edit", "generate", "paraphrase")
+_GOALS: tuple[Goal, ...] = ("edit", "generate", "paraphrase", "shorten")
 _TAG = re.compile(r"<(edit[\w-]*)>", re.I)
 
 

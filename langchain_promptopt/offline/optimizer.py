@@ -249,7 +249,7 @@ class _Reply:
         keeps_meaning = request.goal == "paraphrase"
         frozen = "\n".join(request.prompt[a:b] for a, b in request.frozen)
         told = mended
-        if not (keeps_meaning and frozen):
+        if not (keeps_meaning and frozen) and request.goal != "shorten":
             rate = self._loss()
             told = reworded(mended, self.rng, 0.5) if keeps_meaning else careless(mended, self.rng, rate, frozen)
         return told if request.cap is None else condensed(told, request.cap, frozen)

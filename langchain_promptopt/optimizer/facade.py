@@ -136,7 +136,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         max_edits: Edits the winner may have. Before the test, edits without which no search example is lost are taken
             out, then the least useful ones; paid from the budget, at most one evaluation of the dev examples an edit.
         max_tokens: About how many tokens a prompt may have, variables unfilled; a token is taken as four UTF-8 bytes.
-            No candidate is longer. A prompt that is longer now is an error.
+            No candidate is longer. A prompt that is longer now is an error, except with `method="shorten"`.
         max_edits: Edits the winner may have, the most useful first. With or without it, edits without which no dev
             example is lost are taken out before the test, where the budget can pay for a run without each edit.
         metaprompts: Your text by the name of the meta-prompt that it replaces. `get_prompts()` of a step shows names

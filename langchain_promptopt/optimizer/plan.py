@@ -46,6 +46,7 @@ from langchain_promptopt.gate.planning import feasibility
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shared_model_note
 from langchain_promptopt.presets import recipe_of
+from langchain_promptopt.recipe import MARGIN
 from langchain_promptopt.store import RunFolder, opening_mark
 from langchain_promptopt.strategies.registry import dump, recipe_notes
 from langchain_promptopt.strategies.seeding import with_past
@@ -264,6 +265,12 @@ def warn_of_earlier_looks(plan: Plan, *, replayed: bool) -> None:
             _log.warning("%s", note)
 
 
+def _margin_notes(settings: Settings, data: DataSet) -> tuple[str, ...]:
+    """What the test rows cannot show even where nothing changes, where a fall by a margin is allowed."""
+    gate = settings.gate
+    return () if gate.margin is None else feasibility(len({e.cluster for e in data["test"]}), gate).warnings
+
+
 def opening_notes(shows: Feasibility) -> tuple[Note, ...]:
     """Notes for test rows that were opened before; none for rows that were not."""
     if shows.opening == 1:
@@ -372,13 +379,13 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
         UsageError: With place and mend.
     """
     recipe = recipe_of(settings.method)
+    settings = _asked_of(recipe, settings) if searches else settings
     given = _resolved(sides or (task,), settings, searches=searches)
     data, optimizer, evaluators = given.data, given.optimizer, given.evaluators
     # What the run itself changes in the chain (counters, caches) must not change its run id.
     watch = Watch(task, given.model, optimizer, [e.origin for e in evaluators], settings.redact)
     code = code_of((task, given.model))  # before the dry run, which fills counters and caches
-    proposes = fingerprint((optimizer, settings.optimizer_kwargs))
-    hides = {} if settings.redact is None else {"redact": fingerprint(settings.redact)}
+    hashes = _hashes(settings, optimizer)
     redaction, kept = _redaction(settings, data)
     target = await _opened(task, given.model, data, settings, searches=searches)
     prompts, prices = _checked(target, given, settings, watch, searches=searches)
@@ -388,13 +395,15 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
         "models": _models(target, optimizer),
         "evaluators": [[e.key, e.hash] for e in evaluators],
         "code": code,
-        "optimizer": proposes,
-        **hides,
+        **hashes,
     }
     started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
-    remarks = (*remarks, *(_method_notes(recipe, data) if searches else ()))
+    remarks = (*remarks, *_margin_notes(settings, data), *(_method_notes(recipe, data) if searches else ()))
     told = [*_notes("prompt", (*settings.notes, *target.notes, *_prompt_notes(prompts, data)))]
-    told += (*_notes("method", remarks), *_without_effect(task, settings, data, target, watch))
+    told += (
+        *_notes("method", (*remarks, *_margin_notes(settings, data))),
+        *_without_effect(task, settings, data, target, watch),
+    )
     shows = what_the_split_shows(data, settings, openings, started.run_id)
     return Plan(
         task=task,
@@ -419,6 +428,29 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
         redaction=redaction,
         must_pass=given.must_pass,
     )
+
+
+def _hashes(settings: Settings, optimizer: Any) -> dict[str, str]:
+    """What code of the user, beside the chain, decides the result; taken before anything runs."""
+    found = {"optimizer": fingerprint((optimizer, settings.optimizer_kwargs))}
+    return found if settings.redact is None else found | {"redact": fingerprint(settings.redact)}
+
+
+def _asked_of(recipe: Recipe, settings: Settings) -> Settings:
+    """The settings, with what a method that shortens asks of the test. Raises ConfigError where they ask otherwise."""
+    if not recipe.shortens:
+        return settings
+    mend = f"Leave it out, or use another method than {recipe.name!r}."
+    if settings.max_edits is not None:
+        msg = f"max_edits is {settings.max_edits}, and {recipe.name!r} makes as many edits as shorten the prompt"
+        raise ConfigError(msg, mend=mend)
+    gate = settings.gate
+    if gate.min_improvement:
+        msg = (
+            f"gate.min_improvement is {gate.min_improvement:g}, and {recipe.name!r} asks for a prompt that is not worse"
+        )
+        raise ConfigError(msg, mend=f"{mend} gate.margin says how much the score may fall.")
+    return settings if gate.margin is not None else replace(settings, gate=replace(gate, margin=MARGIN))
 
 
 def _checked(
@@ -611,9 +643,13 @@ def _check_dev(data: DataSet) -> None:
 
 def _check_length(prompts: PromptSet, settings: Settings) -> None:
     """Raise PromptError where a prompt is longer than `max_tokens` lets it be."""
+    if recipe_of(settings.method).shortens:
+        return
     for prompt in prompts.longer_than(settings.max_tokens):
         msg = f"prompt {prompt.name!r} has about {prompt.tokens} tokens, and max_tokens is {settings.max_tokens}"
-        raise PromptError(msg, where=f"prompt {prompt.name!r}", mend="Raise max_tokens, or leave it out for no limit.")
+        raise PromptError(
+            msg, where=f"prompt {prompt.name!r}", mend='Raise max_tokens, or make it shorter first: method="shorten".'
+        )
 
 
 def _check_editable(prompts: PromptSet) -> None:

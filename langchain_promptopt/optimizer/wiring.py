@@ -496,6 +496,7 @@ def assemble(
         settle=lambda rendered: plan.target.settle(plan.baseline.prompts, rendered),
         max_failure_rate=settings.max_failure_rate,
         max_edits=settings.max_edits,
+        fits=None if settings.max_tokens is None else lambda prompts: not prompts.longer_than(settings.max_tokens),
         must_pass=plan.must_pass,
         metaprompts=settings.metaprompts.own,
         state=state,

@@ -372,6 +372,7 @@ def _gate(config: Config) -> Gate:
         min_improvement=gate.min_improvement,
         repeats=gate.repeats,
         worth=gate.worth,
+        margin=gate.margin,
     )
 
 

@@ -524,6 +524,11 @@ class RunRecord:
             changed = words_changed("\n".join(old), "\n".join(new))
         return sum(map(count_words, old)), sum(map(count_words, new)), changed
 
+    @cached_property
+    def tokens(self) -> tuple[int, int]:
+        """About how many tokens the prompts of the baseline and of the best have."""
+        return self.candidates[self.seed_id].prompts.tokens, self.candidates[self.best_id].prompts.tokens
+
 
 _OFFLINE = re.compile(r"(Offline\w*Model:)?offline\b")
 

@@ -41,6 +41,7 @@ _HEADLINES = {
     "failed": ("bad", "Failed", "The run ended with an error."),
 }
 _DEMANDS = {
+    "worse": "The new prompt is worse by more than is allowed; the old prompt stays.",
     "must_pass_broken": "The new prompt gets an example wrong that must pass; the old prompt stays.",
     "must_pass_not_shown": "An example that must pass could not be scored; the old prompt stays.",
 }
@@ -79,14 +80,29 @@ class Headline:
 def headline(record: RunRecord) -> Headline:
     """The first thing every report says."""
     tone, title, sentence = _HEADLINES.get(record.outcome or "", _RUNNING)
+    margin = record.started.gate.get("margin")
+    if margin is not None and record.outcome == "improved":
+        title, sentence = _not_worse(record, margin)
     if record.outcome in {"inconclusive", "no_gain"} and record.seed_id == record.best_id:
         sentence = "The search found nothing better than the prompt you have."
+        if (record.started.recipe.get("scoring") or {}).get("kind") == "NotWorse":
+            sentence = "The search found no shorter prompt that is as good as the one you have."
     if record.reason is not None and record.outcome in {"inconclusive", "no_gain"}:
         sentence = _DEMANDS.get(record.reason.kind, sentence)
     if record.error:
         again = " `promptopt resume` goes on without paying twice." if record.retryable else ""
         return Headline(tone, title, f"{sentence}{again}", record.error, search_end(record))
     return Headline(tone, title, sentence, evidence(record), search_end(record))
+
+
+def _not_worse(record: RunRecord, margin: float) -> tuple[str, str]:
+    """Title and sentence of a prompt that was shown not to be worse, with how much shorter it is."""
+    old, new = record.tokens
+    held = f"on held-out examples it is not worse by more than {margin * 100:g} points"
+    if new >= old:
+        return "Not worse", f"The new prompt passes: {held}."
+    change = f"{(1 - new / old) * 100:.0f} % shorter (about {old} → {new} tokens)"
+    return "Shorter, not worse", f"The new prompt is {change}, and {held}."
 
 
 def brief(outcome: str, test: Sequence[Mapping[str, Any]], edits: int) -> str:
@@ -104,6 +120,8 @@ def brief(outcome: str, test: Sequence[Mapping[str, Any]], edits: int) -> str:
     'no gain; 0 edits'
     """
     said = outcome.replace("_", " ")
+    if test and outcome == "improved" and test[0].get("verdict") == "held":
+        said = "not worse"
     if test:
         primary = MetricEntry.of(test[0])
         scores = f"{points(primary.baseline)} -> {points(primary.best)} ({signed(primary.difference)})"
@@ -175,6 +193,8 @@ def proof(entry: MetricEntry) -> str:
         parts.append(f"{level_of(entry)}interval {signed(low)} to {signed(high)}")
     if entry.p_value is not None:
         parts.append(f"p {p_value(entry.p_value)}{bar_of(entry)}")
+    if (entry.margin or 0) < 0:
+        parts.append(f"a fall of up to {-(entry.margin or 0) * 100:g} points is allowed")
     out = f"{entry.metric} went from {points(single.baseline)} to {points(single.best)} on {where}: {', '.join(parts)}"
     if entry.wins is not None and entry.losses is not None:
         out += f"; {entry.wins} {unit} better, {entry.losses} worse"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._text.templates import TemplateFormat
     from langchain_promptopt.steps.metaprompts import MetaPrompts
 
-Goal: TypeAlias = Literal["edit", "generate", "paraphrase"]
+Goal: TypeAlias = Literal["edit", "generate", "paraphrase", "shorten"]
 Enforce: TypeAlias = Literal["strict", "audit", "off"]
 
 _HOTTER = 0.3
@@ -157,7 +157,8 @@ class LocalProposal(Proposal):
     Args:
         model: The optimizer model.
         protocol: "slots" (JSON, invariant by construction) or "reply" (the paper: the whole prompt again).
-        goal: "edit" answers the errors, "generate" aims past the history, "paraphrase" keeps the meaning.
+        goal: "edit" answers the errors, "generate" aims past the history, "paraphrase" keeps the meaning,
+            "shorten" says it in fewer words.
         enforce: "strict" splices into the original; "audit" and "off" take a reply as it is.
         leak_max: Above this share of lost fixed text a reply is asked for again as slots.
     """
@@ -321,7 +322,7 @@ class GlobalProposal(Proposal):
 
     Args:
         model: The optimizer model.
-        goal: "edit", "generate" or "paraphrase".
+        goal: "edit", "generate", "paraphrase" or "shorten".
         cap: Most words the new prompt may have; stated to the model, checked by the guards.
     """
 

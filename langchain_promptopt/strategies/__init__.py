@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         NoEvidence,
         RandomBatches,
     )
-    from langchain_promptopt.strategies.guards import Standard
+    from langchain_promptopt.strategies.guards import OnlyShorter, Standard
     from langchain_promptopt.strategies.memory import (
         HashedEmbeddings,
         Importance,
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
         TopByScore,
         TopEdits,
     )
-    from langchain_promptopt.strategies.proposals import Gradient, NoFeedback, Paraphrased, PerParent, Reasoning, Refine
+    from langchain_promptopt.strategies.proposals import (
+        Gradient,
+        NoFeedback,
+        Paraphrased,
+        PerParent,
+        Reasoning,
+        Refine,
+        Shorten,
+    )
     from langchain_promptopt.strategies.scope import (
         Alternating,
         FixedSpans,
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
         Bandit,
         FullDev,
         Lazy,
+        NotWorse,
         Race,
         SuccessiveHalving,
         SuccessiveRejects,
@@ -58,7 +67,9 @@ if TYPE_CHECKING:
         Greedy,
         PairedGate,
         Pool,
+        Shortest,
         Steps,
+        Trim,
     )
     from langchain_promptopt.strategies.trials import KeepRight, NoTrials, OwnEvidence
 
@@ -96,6 +107,8 @@ _HOMES = {
     "NoFeedback": "proposals",
     "NoMemory": "memory",
     "NoTrials": "trials",
+    "NotWorse": "scoring",
+    "OnlyShorter": "guards",
     "OwnEvidence": "trials",
     "PairedGate": "selection",
     "Paraphrased": "proposals",
@@ -109,6 +122,8 @@ _HOMES = {
     "Refine": "proposals",
     "Relevance": "memory",
     "Sections": "scope",
+    "Shorten": "proposals",
+    "Shortest": "selection",
     "Spans": "scope",
     "Standard": "guards",
     "Steps": "selection",
@@ -117,6 +132,7 @@ _HOMES = {
     "Summary": "memory",
     "TopByScore": "memory",
     "TopEdits": "memory",
+    "Trim": "selection",
 }
 
 __all__ = [
@@ -153,6 +169,8 @@ __all__ = [
     "NoFeedback",
     "NoMemory",
     "NoTrials",
+    "NotWorse",
+    "OnlyShorter",
     "OwnEvidence",
     "PairedGate",
     "Paraphrased",
@@ -166,6 +184,8 @@ __all__ = [
     "Refine",
     "Relevance",
     "Sections",
+    "Shorten",
+    "Shortest",
     "Spans",
     "Standard",
     "Steps",
@@ -174,6 +194,7 @@ __all__ = [
     "Summary",
     "TopByScore",
     "TopEdits",
+    "Trim",
 ]
 
 

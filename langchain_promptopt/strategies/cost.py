@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.protocols import PartialScoring
 from langchain_promptopt.strategies.memory import Summary
-from langchain_promptopt.strategies.proposals import Gradient, NoFeedback, Paraphrased
+from langchain_promptopt.strategies.proposals import Gradient, NoFeedback, Paraphrased, Shorten
 from langchain_promptopt.strategies.seeding import Induction
 from langchain_promptopt.types import Batch, Shown
 
@@ -269,7 +269,8 @@ def _optimizer_calls(recipe: Recipe) -> float:
     batches = recipe.proposals.per_parent
     marks = recipe.scope.name == "spans"
     each = (not isinstance(recipe.feedback, NoFeedback)) + isinstance(recipe.memory, Summary)
-    return float(batches * (each + marks * _branches(recipe)) + _made(recipe))
+    written = 1 if isinstance(recipe.refine, Shorten) else _made(recipe)  # the others leave text out by themselves
+    return float(batches * (each + marks * _branches(recipe)) + written)
 
 
 def _train_rows(recipe: Recipe, n: int) -> int:

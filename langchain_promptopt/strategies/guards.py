@@ -109,6 +109,24 @@ class Standard:
         return found[0] if found else lint_answers(new_texts, text, _answers(context.examples))
 
 
+@dataclass(frozen=True)
+class OnlyShorter(Standard):
+    """As Standard, and a child must have fewer tokens than its parent."""
+
+    def check(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
+        """The first rule that refuses, or None.
+
+        Args:
+            parent: The prompts that the draft was made from.
+            draft: The child's prompts and the edits that make it.
+            context: What else a rule may look at: scope, allowance, known candidates, rows.
+        """
+        before, after = parent.tokens, draft.prompts.tokens
+        if after >= before:
+            return Rejection("not_shorter", f"about {after} tokens, the parent has {before}")
+        return super().check(parent, draft, context)
+
+
 def _frame(prompt: Prompt) -> tuple[object, ...]:
     """What of a prompt no edit reaches: everything but the text of its messages."""
     return prompt.name, prompt.kind, prompt.partials, [(m.role, m.template_format) for m in prompt.messages]

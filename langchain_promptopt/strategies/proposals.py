@@ -8,13 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
-from langchain_promptopt._text.spans import shifted
+from langchain_promptopt._text.document import normal_ranges
+from langchain_promptopt._text.spans import removable, shifted
 from langchain_promptopt._text.words import count_words, word_limit
-from langchain_promptopt.recipe import at_least
+from langchain_promptopt.protocols import rng_at
+from langchain_promptopt.recipe import at_least, within
+from langchain_promptopt.steps.base import spans_of
 from langchain_promptopt.steps.diagnosis import TextualGradient, reasons_of
 from langchain_promptopt.steps.metaprompts import MetaPrompts
 from langchain_promptopt.steps.propose import GlobalProposal, LocalProposal
-from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Feedback, Span, Workpiece
+from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Edit, Feedback, Rejection, Span, Workpiece
 from langchain_promptopt.types.edits import compose
 from langchain_promptopt.types.prompts import replacements
 
@@ -23,9 +26,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from langchain_promptopt.protocols import Ask, Refinement
-    from langchain_promptopt.types import Workpiece
-
-    pass
+    from langchain_promptopt.types import PromptSet, Workpiece
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,72 @@ class Refine:
             metaprompts=MetaPrompts(ask.metaprompts),
         )
         return await local.ainvoke(piece, ask.config)
+
+
+_LEFT_OUT = "left out to see whether any answer needs it"
+"""The reason of an edit that takes text out without a model."""
+
+
+_FEWER_WORDS = "said in fewer words"
+"""The reason of an edit that a rewrite makes."""
+
+
+@dataclass(frozen=True)
+class Shorten:
+    """A shorter prompt: the first proposal of a parent is a rewrite in fewer words, the others leave text out.
+
+    The optimizer model writes the rewrite, with at most `share` of the words. What is left out is a run of lines
+    and sentences, drawn at random: of `largest` of all of them in the first two steps, then of half as many after
+    every two steps, down to one. It asks no model, and no message is left empty.
+    """
+
+    share: float = 0.8
+    largest: float = 0.25
+    temperature: float = 0.7
+
+    def __post_init__(self) -> None:
+        within("refine.share", self.share, 0.0, 1.0)
+        within("refine.largest", self.largest, 0.0, 1.0)
+
+    async def propose(self, piece: Workpiece, ask: Ask) -> Workpiece:
+        """The piece with one draft, or with the reason why there is none."""
+        if ask.turn.batch == 0:
+            cap = max(1, int(count_words(piece.prompts.document.text) * self.share))
+            model = ask.runnable()
+            whole = GlobalProposal(model=model, goal="shorten", cap=cap, temperature=self.temperature)
+            made = await whole.ainvoke(piece, ask.config)
+            return replace(made, drafts=tuple(_with_reason(d, _FEWER_WORDS) for d in made.drafts))
+        return self._without(piece, ask)
+
+    def _without(self, piece: Workpiece, ask: Ask) -> Workpiece:
+        document = piece.prompts.document
+        units = removable(document.text, document.frozen)
+        step = int(ask.place[0]) if ask.place else 1
+        size = max(1, int(len(units) * self.largest) >> ((step - 1) // 2))
+        blocks = [units[i : i + size] for i in range(0, len(units), size)]
+        # the proposals of one parent take different blocks, so their order may not depend on the proposal
+        order = rng_at(ask.seed, "shorten", *ask.place[:2]).sample(range(len(blocks)), len(blocks))
+        for number in order[(ask.turn.batch - 1) :: max(1, len(blocks))]:
+            draft = _left_out(piece.prompts, blocks[number])
+            if draft is not None:
+                return replace(piece, drafts=(*piece.drafts, draft))
+        refused = Rejection("nothing_to_leave_out", "no sentence is left that could be taken out")
+        return replace(piece, rejections=(*piece.rejections, refused))
+
+
+def _with_reason(draft: Draft, reason: str) -> Draft:
+    return replace(draft, edits=tuple(replace(e, reason=e.reason or reason) for e in draft.edits))
+
+
+def _left_out(prompts: PromptSet, units: Sequence[tuple[int, int]]) -> Draft | None:
+    """The draft without these stretches; None where a message would have no words left."""
+    spans = spans_of(prompts, normal_ranges(units, len(prompts.document.text)))
+    edits = tuple(Edit(s, prompts.text_at(s), "", _LEFT_OUT) for s in spans)
+    child = prompts.apply(edits)
+    for before, after in zip(prompts.messages, child.messages, strict=True):
+        if before.template.strip() and not after.template.strip():
+            return None
+    return Draft(child, edits, None)
 
 
 # ---------------------------------------------------------------- A8. How many children, and which are kept

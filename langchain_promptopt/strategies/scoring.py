@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from langchain_promptopt.recipe import at_least
 from langchain_promptopt.types import Attempt, Candidate
 
 if TYPE_CHECKING:
@@ -563,3 +564,88 @@ class _Beside:
         along = [self._bench.evaluate(c, missing) for c, missing in wanted if missing]
         *_, scores = await asyncio.gather(*along, self._bench.evaluate(candidate, example_ids))
         return scores
+
+
+def first_of(attempts: Iterable[Attempt]) -> Attempt | None:
+    """The user's own prompt among attempts; None where it is not there."""
+    return next((a for a in attempts if a.candidate.origin == "seed" and not a.candidate.parents), None)
+
+
+def fall(attempt: Attempt, first: Attempt) -> float | None:
+    """How much an attempt scores less than the user's own prompt on the rows both have seen; None without such rows."""
+    differences = shared_differences(first.by_example, attempt.by_example)
+    return sum(differences) / len(differences) if differences else None
+
+
+@dataclass(frozen=True)
+class NotWorse:
+    """`shorten`: a score is the share of the tokens saved; a candidate that loses more than `margin` is out.
+
+    All fresh candidates see the first `first` rows of the shared order, then twice as many and so on; one whose paired
+    difference to the user's own prompt is clearly below `-margin` (`z` standard errors) sees no further rows.
+    """
+
+    margin: float = 0.0
+    first: int = 16
+    z: float = 1.2816
+    shortens: ClassVar[bool] = True
+    """The test then asks whether the winner is not worse, in place of whether it is better."""
+
+    def __post_init__(self) -> None:
+        at_least("scoring.margin", self.margin, 0.0)
+        at_least("scoring.first", self.first, 1)
+
+    @property
+    def eager(self) -> bool:
+        """Rows are dealt out in rungs."""
+        return False
+
+    def least(self, rows: int) -> int:
+        """The first rung."""
+        return min(self.first, rows)
+
+    async def score(
+        self, fresh: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench
+    ) -> tuple[Attempt, ...]:
+        """Attempts of `fresh`, those that are worse marked as out.
+
+        Args:
+            fresh: New candidates, not yet scored on dev.
+            incumbents: Attempts kept from the step before, the user's own prompt among them.
+            bench: Runs candidates on dev rows, within the budget.
+        """
+        alive, first, total = list(fresh), first_of(incumbents), len(bench.examples)
+        rung, dropped = self.first, list[Candidate]()
+        while alive:
+            await up_to(alive, min(rung, total), bench)
+            if rung >= total or any(bench.withheld(c) for c in alive):
+                break
+            behind = [c for c in alive if first is not None and self._behind(c, first, bench)]
+            dropped += behind
+            alive = [c for c in alive if c not in behind]
+            rung *= 2
+        found = {a.candidate.id: a for a in attempts_of(alive, dropped, bench)}
+        for c in fresh:
+            if bench.withheld(c):
+                found[c.id] = replace(found[c.id], out=True)
+        return tuple(found[c.id] if first is None else self._saving(found[c.id], first) for c in fresh)
+
+    def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:  # noqa: ARG002
+        """Each with the share of tokens that it saves; the user's own prompt saves 0.
+
+        Args:
+            attempts: All attempts, the user's own prompt among them.
+            leader: Not used.
+        """
+        first = first_of(attempts)
+        return tuple(attempts) if first is None else tuple(self._saving(a, first) for a in attempts)
+
+    def _behind(self, candidate: Candidate, first: Attempt, bench: Bench) -> bool:
+        differences = shared_differences(bench.known(candidate), first.by_example)
+        return bool(differences) and normal_upper(differences, self.z) < -self.margin
+
+    def _saving(self, attempt: Attempt, first: Attempt) -> Attempt:
+        lost = fall(attempt, first)
+        worse = lost is None or lost > self.margin + 1e-9
+        saved = 1.0 - attempt.candidate.prompts.tokens / max(1, first.candidate.prompts.tokens)
+        return replace(attempt, score=saved, out=attempt.out or worse)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from langchain_promptopt._text.words import count_words
 from langchain_promptopt.protocols import Incumbent, Selection
 from langchain_promptopt.recipe import at_least
+from langchain_promptopt.strategies.scoring import fall, first_of
 from langchain_promptopt.types import Stop
 
 if TYPE_CHECKING:
@@ -138,6 +139,37 @@ class Pool:
         order = ranked([*kept, *fresh])
         raced = [a for a in (*kept, *fresh) if a.out]
         return Selection(tuple(order[: self.size]), _reasons(order[: self.size], [*order[self.size :], *raced]))
+
+
+@dataclass(frozen=True)
+class Trim(Beam):
+    """`shorten`: the beam of those that save most, with the user's own prompt always kept for comparison."""
+
+    width: int = 1
+
+    def admit(self, kept: Sequence[Attempt], fresh: Sequence[Attempt], t: int, incumbent: Incumbent) -> Selection:
+        """The shortest of old and new that are not worse, then the user's own prompt.
+
+        Args:
+            kept: Attempts kept from the step before, the one to go on from first.
+            fresh: Attempts scored in this step.
+            t: Number of the step, from 1.
+            incumbent: The rule by which a new attempt may replace an old one (A12).
+        """
+        chosen, first = super().admit(kept, fresh, t, incumbent), first_of(kept)
+        if first is None:
+            return chosen
+        left = tuple(a for a in chosen.kept if a.candidate.id != first.candidate.id)
+        why = {a.candidate.id: _why_trimmed(a, first) for a in (*kept, *fresh)}
+        here = {a.candidate.id for a in left} | {first.candidate.id}
+        return Selection((*left, first), {i: said for i, said in why.items() if i not in here})
+
+
+def _why_trimmed(attempt: Attempt, first: Attempt) -> str:
+    lost = fall(attempt, first)
+    if attempt.out and lost is not None and lost > 0:
+        return f"scores {lost * 100:.1f} points less than the prompt of the start on {attempt.n} examples"
+    return "not enough examples were run" if attempt.out else f"saves {attempt.score:.0%} of the tokens, another more"
 
 
 # ---------------------------------------------------------------- A12. When a challenger may replace the best so far
@@ -349,3 +381,36 @@ class BestDev:
             seed_id: Not used.
         """
         return ranked(trajectory)[0]
+
+
+@dataclass(frozen=True)
+class Shortest:
+    """`shorten`: of the `top` attempts that save most, the shortest that loses no more than `margin` on val.
+
+    Without val it is the one that saves most.
+    """
+
+    top: int = 4
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("final.top", self.top, 1)
+        at_least("final.margin", self.margin, 0.0)
+
+    def pick(self, trajectory: Trajectory, val: Mapping[str, Mapping[str, float]], seed_id: str) -> Attempt:
+        """The winner; the user's own prompt where nothing shorter is as good.
+
+        Args:
+            trajectory: All attempts so far, in the order in which they were made. The first is the user's own prompt.
+            val: Val scores by candidate id, then by row id; empty without a val split.
+            seed_id: Candidate id of the user's own prompt.
+        """
+        order, before = ranked(trajectory), val.get(seed_id, {})
+        if len(val) < 2 or not before:
+            return order[0]
+        for attempt in order:
+            after = val.get(attempt.candidate.id, {})
+            shared = [before[i] - after[i] for i in before if i in after]
+            if shared and sum(shared) / len(shared) <= self.margin + 1e-9:
+                return attempt
+        return trajectory[0]

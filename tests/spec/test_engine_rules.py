@@ -47,7 +47,8 @@ def test_N1_every_preset_runs_offline(name):
     if recipe.stop.total(12) > 8:
         recipe = replace(recipe, stop=Steps(limit=3))
     result = run(recipe, optimizer(helpful))
-    assert result.outcome == "improved", name
+    # 40 test examples cannot show that nothing was lost, however short the prompt
+    assert result.outcome == ("inconclusive" if recipe.shortens else "improved"), name
     assert result.best["main"].variables == ("word",)
 
 

@@ -71,7 +71,12 @@ MADE = {
         scope.Hedged(),
     ],
     "control": [control.NoControl(), control.Fixed(), control.Linear(warmup=2), control.Cosine(unit="spans")],
-    "refine": [proposals.Refine(), proposals.Refine(goal="generate"), proposals.Refine(goal="paraphrase")],
+    "refine": [
+        proposals.Refine(),
+        proposals.Refine(goal="generate"),
+        proposals.Refine(goal="paraphrase"),
+        proposals.Shorten(),
+    ],
     "proposals": [proposals.PerParent(), proposals.Paraphrased()],
     "trials": [
         trials.NoTrials(),
@@ -80,7 +85,7 @@ MADE = {
         trials.OwnEvidence(most=2, singles=1, each=False),
         trials.KeepRight(trials.OwnEvidence()),
     ],
-    "guards": [guards.Standard(), guards.Standard(cap=50)],
+    "guards": [guards.Standard(), guards.Standard(cap=50), guards.OnlyShorter()],
     "scoring": [
         scoring.FullDev(),
         scoring.Bandit(rounds=3, samples=8, arms=4),
@@ -92,11 +97,18 @@ MADE = {
         scoring.Lazy(),
         scoring.Lazy(scoring.Race(first=8, z_ahead=1.6449)),
         scoring.Lazy(scoring.FullDev()),
+        scoring.NotWorse(),
     ],
-    "search": [selection.Beam(), selection.Beam(back_track=False), selection.Greedy(), selection.Pool()],
+    "search": [
+        selection.Beam(),
+        selection.Beam(back_track=False),
+        selection.Greedy(),
+        selection.Pool(),
+        selection.Trim(),
+    ],
     "incumbent": [selection.Elitist(), selection.FreeWalk(), selection.PairedGate()],
     "stop": [selection.Steps(), selection.Steps(patience=2), selection.Epochs(), selection.Epochs(patience=2)],
-    "final": [selection.BestVal(), selection.BestDev()],
+    "final": [selection.BestVal(), selection.BestDev(), selection.Shortest()],
 }
 
 
@@ -152,6 +164,10 @@ class TestProposals(base.ProposalsTests):
 
 class TestGuards(base.GuardsTests):
     guards = over("guards")
+
+    def draft(self, old, new):
+        """The harmless edit is one that shortens, because a guard may want that."""
+        return super().draft(old, new.replace("animal", "x"))
 
 
 class TestScoring(base.ScoringTests):
