@@ -334,6 +334,8 @@ class MetricEntry:
     verdict: str = ""
     opening: int | None = None
     alpha: float | None = None
+    margin: float | None = None
+    """What the difference had to exceed; below 0 where a fall was allowed."""
     rows_needed: int | None = None
     by_example: MetricEntry | None = None
     """Means and wins over single examples, where these come in groups."""
