@@ -167,7 +167,10 @@ class Shorten:
         if ask.turn.batch == 0:
             cap = max(1, int(count_words(piece.prompts.document.text) * self.share))
             model = ask.runnable()
-            whole = GlobalProposal(model=model, goal="shorten", cap=cap, temperature=self.temperature)
+            texts = MetaPrompts(ask.metaprompts)
+            whole = GlobalProposal(
+                model=model, goal="shorten", cap=cap, temperature=self.temperature, metaprompts=texts
+            )
             made = await whole.ainvoke(piece, ask.config)
             return replace(made, drafts=tuple(_with_reason(d, _FEWER_WORDS) for d in made.drafts))
         return self._without(piece, ask)
