@@ -472,8 +472,7 @@ def assemble(
     # A finished run is read from its record: nothing happens, so there is nothing to watch.
     watchers = () if journal.finished and ended is None else settings.observers
     emitter = Emitter(journal, watchers, plan.redaction)
-    state, tracers = RunState(), Tracers()
-    ways = Ways(settings, clock)
+    state, tracers, ways = RunState(), Tracers(), Ways(settings, clock)
     guarded, shelf = _guarded(plan, ledger, clock, emitter, ways), _shelf(plan, emitter)
     local = local_executor(plan, guarded, state, tracers, shelf)
     here: Executor = local
