@@ -21,7 +21,7 @@ from langchain_promptopt.errors import EvaluatorError, TooManyFailures
 from langchain_promptopt.events import Evaluated, Incident, Rejected, ScoredRow
 from langchain_promptopt.ports import Job
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.types import FULL, Candidate, Cell, Failure, Outcome, Split, Usage, broken
+from langchain_promptopt.types import BREAKS, FULL, Candidate, Cell, Failure, Outcome, Split, Usage, broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -624,7 +624,7 @@ class Demands:
         for c in listed:
             lost = [i for split in self._wanted for i in self._lost(c, split, self._wanted[split])]
             if lost and c.id not in out:
-                out[c.id] = f"gets {_told(lost)} wrong, which must pass"
+                out[c.id] = f"gets {_told(lost)} {BREAKS}"
             if c.id in out:
                 self._refuse(c, out[c.id])
         return [c for c in listed if c.id not in out], out
@@ -633,7 +633,7 @@ class Demands:
         """Whether it breaks none of the examples of a split that it and the baseline were run on; journaled if not."""
         lost = self._lost(candidate, split, () if self._run.must_pass is None else self._run.must_pass.of(split))
         if lost:
-            self._refuse(candidate, f"gets {_told(lost)} wrong, which must pass")
+            self._refuse(candidate, f"gets {_told(lost)} {BREAKS}")
         return not lost
 
     def _lost(self, candidate: Candidate, split: str, wanted: Iterable[str]) -> tuple[str, ...]:

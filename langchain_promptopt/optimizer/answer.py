@@ -69,6 +69,8 @@ class Answer:
     edits: Sequence[Mapping[str, Any]] = ()
     usage: Mapping[str, Any] = field(default_factory=dict)
     health: Mapping[str, Any] = field(default_factory=dict)
+    pareto: Sequence[Mapping[str, Any]] = ()
+    """Score against length and cost, on the dev examples."""
     warnings: Sequence[str] = ()
     applied: bool = False
     stopped: Mapping[str, Any] | None = None
@@ -103,6 +105,7 @@ def of_record(record: RunRecord) -> Answer:
         edits=[e.as_json() for e in record.edits],
         usage={} if finished is None else finished.usage,
         health=record.health.as_json(),
+        pareto=[t.as_json() for t in record.pareto],
         warnings=[*void, *(() if record.tested is None else record.tested.warnings)],
         applied=any(isinstance(move.event, Applied) for move in record.moves),
         stopped=record.stopped.as_json() if record.stopped else None,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.gate import Decision, Reason
     from langchain_promptopt.optimizer.answer import Answer, Metric
     from langchain_promptopt.ports import DataSet
-    from langchain_promptopt.report.record import Health, RunRecord
+    from langchain_promptopt.report.record import Health, RunRecord, Tradeoff
     from langchain_promptopt.types import Outcomes, PromptSet, Stop
     from langchain_promptopt.types.edits import FinalEdit
 
@@ -144,6 +144,19 @@ class Result:
         except ImportError:
             return rows
         return pd.DataFrame(rows)
+
+    @property
+    def pareto(self) -> tuple[Tradeoff, ...]:
+        """Score against length and cost: the candidates that none beats in all three, on the dev examples.
+
+        Each has `score`, `tokens`, `usd`, and its `prompts`. Only the chosen one has been tested.
+        """
+        events = tuple(self.events())
+        if not events:
+            return ()
+        from langchain_promptopt.report.record import RunRecord
+
+        return RunRecord.from_events(events).pareto
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints about this run."""
@@ -315,6 +328,7 @@ def answer_of(result: Result) -> Answer:
         edits=[e.as_json() for e in result.edits],
         usage=dict(result.usage),
         health=result.health.as_json(),
+        pareto=[t.as_json() for t in result.pareto],
         warnings=result.warnings,
         applied=result.applied,
         stopped=result.stopped.as_json() if result.stopped else None,

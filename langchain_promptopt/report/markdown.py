@@ -145,7 +145,7 @@ def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
     for split, rows in record.rows.items():
         if split == "test" or "test" not in record.rows:
             blocks += [*_worse(rows, room, show_rows=show_rows), _better(rows, room, show_rows=show_rows)]
-    blocks += [*_edits(record, room), _changes(record), _health(record), _commands(record)]
+    blocks += [*_edits(record, room), _changes(record), _tradeoffs(record), _health(record), _commands(record)]
     run, method = code(record.run_id), code(record.started.method)
     blocks.append(f"<sub>run {run}, method {method}; all of it: `promptopt report {_word(record.run_id)}`</sub>")
     return blocks
@@ -236,6 +236,15 @@ def _changes(record: RunRecord) -> str:
     lines = [f"- {what}: {old} → {new} ({by})" for what, old, new, by in costs]
     total = f"- this run: {wording.number(record.total.calls)} calls, {wording.money(record.total.usd)}"
     return "\n".join(["### Length and cost of an answer", "", *lines, total])
+
+
+def _tradeoffs(record: RunRecord) -> str:
+    rows = wording.tradeoff_rows(record)
+    if not rows:
+        return ""
+    lines = [f"| {' | '.join(wording.TRADEOFFS)} |", "|---|--:|--:|--:|--:|---|"]
+    lines += [f"| {' | '.join(prose(cell) for cell in row)} |" for row in rows]
+    return "\n".join(["### Score against length and cost", "", *lines, "", wording.TRADEOFFS_NOTE])
 
 
 def _health(record: RunRecord) -> str:

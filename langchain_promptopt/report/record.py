@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ from langchain_promptopt.report.rows import (
     paired_rows,
     place_of,
 )
-from langchain_promptopt.types import MetricEntry
+from langchain_promptopt.types import BREAKS, MetricEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -299,6 +299,49 @@ class EditedMessage:
 
 
 @dataclass(frozen=True)
+class Tradeoff:
+    """A candidate by what it scores and what it costs.
+
+    Attributes:
+        candidate_id: The candidate.
+        step: The step that made it; 0 is the prompt of the start.
+        score: On the dev examples that the prompt of the start was run on as well: its mean, plus the mean difference.
+        n: How many examples these are.
+        tokens: About how many tokens the prompts have.
+        usd: What an answer on a dev example costs; None where a price is unknown.
+        front: Whether no other candidate is at least as good in all three and better in one.
+        baseline: Whether it is the prompt of the start.
+        best: Whether it is the prompt that was chosen.
+        prompts: The texts.
+    """
+
+    candidate_id: str
+    step: int
+    score: float
+    n: int
+    tokens: int
+    usd: float | None
+    front: bool = True
+    baseline: bool = False
+    best: bool = False
+    prompts: PromptSet | None = field(default=None, repr=False)
+
+    def beats(self, other: Tradeoff) -> bool:
+        """Whether it is at least as good as another one in score, length and cost, and better in one of them."""
+        mine, theirs = [-self.score, float(self.tokens)], [-other.score, float(other.tokens)]
+        if self.usd is not None and other.usd is not None:
+            mine.append(self.usd)
+            theirs.append(other.usd)
+        return all(a <= b + 1e-9 for a, b in zip(mine, theirs, strict=True)) and any(
+            a < b - 1e-9 for a, b in zip(mine, theirs, strict=True)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, without the texts."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "prompts"}
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run, finished or not. Make it with `from_events`."""
 
@@ -523,6 +566,47 @@ class RunRecord:
         else:
             changed = words_changed("\n".join(old), "\n".join(new))
         return sum(map(count_words, old)), sum(map(count_words, new)), changed
+
+    @cached_property
+    def pareto(self) -> tuple[Tradeoff, ...]:
+        """Score against length and cost: candidates that none beats in all of them, the best score first.
+
+        The prompt of the start and the chosen one are always there. Candidates that broke an example of `must_pass`,
+        and those that no dev example was scored on, are not. Empty where there was no search.
+        """
+        found = self._tradeoffs()
+        kept = [replace(t, front=not any(o.beats(t) for o in found)) for t in found]
+        shown = [t for t in kept if t.front or t.baseline or t.best]
+        return tuple(sorted(shown, key=lambda t: (-t.score, t.tokens, t.step)))
+
+    def _tradeoffs(self) -> list[Tradeoff]:
+        scorer, scores = Scorer.of(self.started), defaultdict[str, dict[str, float]](dict)
+        for cell in self.cells:
+            value = cell_score(cell, scorer) if cell.split == "dev" else None
+            if value is not None:
+                scores[cell.candidate_id][cell.example_id] = value
+        before = scores[self.seed_id]
+        found: list[Tradeoff] = []
+        for tried in self.candidates.values():
+            # examples differ in difficulty, and a race shows each candidate other ones: only differences compare
+            gains = [s - before[i] for i, s in scores[tried.id].items() if i in before]
+            if tried.score is None or not gains or tried.dropped_why.endswith(BREAKS):
+                continue
+            cost = call_cost(self.cells, tried.id, "dev")
+            found.append(
+                Tradeoff(
+                    tried.id,
+                    tried.step,
+                    sum(before.values()) / len(before) + sum(gains) / len(gains),
+                    len(gains),
+                    tried.prompts.tokens,
+                    None if cost is None else cost.usd,
+                    baseline=tried.id == self.seed_id,
+                    best=tried.id == self.best_id,
+                    prompts=tried.prompts,
+                )
+            )
+        return found
 
     @cached_property
     def tokens(self) -> tuple[int, int]:

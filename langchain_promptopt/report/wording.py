@@ -419,6 +419,22 @@ def answer_costs(record: RunRecord) -> list[tuple[str, str, str, str]]:
     return out
 
 
+TRADEOFFS = ("prompt", "score", "examples", "tokens", "cost of an answer", "")
+"""Heads of the table of score against length and cost."""
+TRADEOFFS_NOTE = "Scores of dev examples, on which the search chose; only the new prompt was tested."
+
+
+def tradeoff_rows(record: RunRecord) -> list[tuple[str, ...]]:
+    """Score against length and cost, a line a candidate; empty where there is nothing to choose between."""
+    rows = []
+    for t in record.pareto:
+        name = "old prompt" if t.baseline else "new prompt" if t.best else f"step {t.step}, {t.candidate_id[:8]}"
+        rows.append(
+            (name, points(t.score), str(t.n), str(t.tokens), money(t.usd), "" if t.front else "another is better")
+        )
+    return rows if len(rows) > 1 else []
+
+
 def is_comparison(record: RunRecord) -> bool:
     """Whether the run compared two given prompts: no search, no proposals, nothing applied."""
     return record.started.method == "compare"

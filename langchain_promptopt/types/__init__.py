@@ -8,6 +8,7 @@ from langchain_promptopt._objects import canonical, content_hash
 from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt.types.outcomes import (
     ABSENT,
+    BREAKS,
     FULL,
     SPLITS,
     Attempt,
@@ -36,6 +37,7 @@ from langchain_promptopt.types.proposal import Allowance, Batch, Draft, Feedback
 
 __all__ = [
     "ABSENT",
+    "BREAKS",
     "FULL",
     "SPLITS",
     "Allowance",

@@ -297,6 +297,10 @@ class MustPass:
         return [self.tag, {split: list(ids) for split, ids in self.ids.items()}]
 
 
+BREAKS = "wrong, which must pass"
+"""How the reason ends for which a candidate that breaks one of them is dropped."""
+
+
 def broken(wanted: Iterable[str], before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, ...]:
     """Of the `wanted` examples, those with the full score before and a lower one after.
 
