@@ -592,7 +592,7 @@ class RunRecord:
             gains = [s - before[i] for i, s in scores[tried.id].items() if i in before]
             if tried.score is None or not gains or tried.dropped_why.endswith(BREAKS):
                 continue
-            cost = call_cost(self.cells, tried.id, "dev")
+            cost = answer_cost(self.cells, tried.id, "dev")
             found.append(
                 Tradeoff(
                     tried.id,
