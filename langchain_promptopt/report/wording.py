@@ -426,7 +426,7 @@ TRADEOFFS_NOTE = "Scores of dev examples, on which the search chose; only the ne
 
 def tradeoff_rows(record: RunRecord) -> list[tuple[str, ...]]:
     """Score against length and cost, a line a candidate; empty where there is nothing to choose between."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for t in record.pareto:
         name = "old prompt" if t.baseline else "new prompt" if t.best else f"step {t.step}, {t.candidate_id[:8]}"
         rows.append(
