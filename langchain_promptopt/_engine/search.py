@@ -316,6 +316,10 @@ def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     return list({c.id: c for c in candidates}.values())
 
 
+NOTHING_TO_IMPROVE = "nothing to improve"
+"""The reason of the error where the baseline is right on all rows."""
+
+
 def check_baseline(run: Run, outcomes: Sequence[Outcome]) -> None:
     """Raise where the set-up is broken: evaluators that fail, or scores that are all 0 or all 1.
 
@@ -353,7 +357,8 @@ def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | 
         if not value
         else "There is nothing to improve on these rows; use harder ones."
     )
-    return DataError(msg, **_shown(run, outcomes[0]), mend=mend)
+    why = {"reason": NOTHING_TO_IMPROVE} if value else {}
+    return DataError(msg, **_shown(run, outcomes[0]), mend=mend, **why)
 
 
 def _unscored(run: Run, judged: Sequence[Outcome], scores: set[float]) -> EvaluatorError | None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = Mapping[str, Any]
 
+NO_ROWS = "no rows"
+"""The reason of the error where a window holds nothing that can be an example."""
 _PAGE = 100
 MOST_RUNS = 10_000
 """Runs that one reading looks at; a longer window is cut at its old end, and that is said."""
@@ -264,7 +266,9 @@ class ProjectRows:
         if not kept:
             msg = f"no run of project {name!r} from {window} became an example: {len(runs)} runs were read"
             msg += f", none of them with a reference ({options.reference})" if runs else ""
-            raise DataError(msg, where=service.client.api_url, mend="Check window, filter and reference in [data].")
+            raise DataError(
+                msg, where=service.client.api_url, mend="Check window, filter and reference in [data].", reason=NO_ROWS
+            )
         if options.limit is not None and len(kept) > options.limit:
             chosen = {row["id"] for row in sorted(kept, key=lambda row: self._unit(row["id"]))[: options.limit]}
             kept = [row for row in kept if row["id"] in chosen]

@@ -170,6 +170,102 @@ def rollback_recorded(folder: Path, *, hub: PromptHub | None = None) -> str:
     return stands
 
 
+def tags_before(folder: Path, tag: str, *, hub: PromptHub | None = None) -> dict[str, str | None]:
+    """The commit that `tag` is on now, for each prompt that the run pushed; None where the tag is not there."""
+    hub = hub or PromptHub()
+    found: dict[str, str | None] = {}
+    for target in _standing(read_events(folder / _JOURNAL)):
+        found[target] = hub.tags(hub.address(target)).get(tag)
+    return found
+
+
+def is_tagged(folder: Path, tag: str, *, hub: PromptHub | None = None) -> bool:
+    """Whether `tag` is on every commit that the run pushed, whoever put it there."""
+    pushes = _standing(read_events(folder / _JOURNAL))
+    now = tags_before(folder, tag, hub=hub)
+    return bool(pushes) and all(now[target] == push.commit for target, push in pushes.items())
+
+
+def promote_recorded(
+    folder: Path, tag: str, before: Mapping[str, str | None], *, hub: PromptHub | None = None
+) -> dict[str, str]:
+    """Move a further tag to what a run pushed. Repeating it is safe.
+
+    Args:
+        folder: The run's folder.
+        tag: The tag, as "production".
+        before: Where the tag was for each prompt, as `tags_before` gave it: a rollback goes back there.
+        hub: The workspace's prompts; None connects with the LANGSMITH_* settings.
+
+    Returns:
+        The commit by prompt.
+
+    Raises:
+        UsageError: The run pushed nothing, or was rolled back.
+        ConflictError: The tag was moved meanwhile.
+    """
+    hub, pushes = hub or PromptHub(), _standing(read_events(folder / _JOURNAL))
+    if not pushes:
+        msg = "there is no push of this run to promote"
+        raise UsageError(msg, where=f"run {folder.name}", mend="It was rolled back, or never pushed.")
+    best = RunRecord.from_events(read_events(folder / _JOURNAL)).best_id
+    for target, push in pushes.items():
+        place = hub.address(target)
+        now = hub.tags(place).get(tag)
+        if now not in {before.get(target), push.commit}:
+            msg = f"the tag {tag!r} of {place.name!r} was moved by somebody else meanwhile"
+            raise ConflictError(msg, mend="Nothing was changed. Move the tag in LangSmith if you still want to.")
+        if (commit := hub.commit_at(Address(place.owner, place.name, push.commit))) is None:
+            raise hub.conflict(place, None)
+        hub.move_tag(place, tag, commit)
+        if tag not in push.tags:
+            previous = before.get(target)
+            moved = Tagged(
+                actor="loop", target=f"{target}:{tag}", commit=push.commit, candidate_id=best, previous=previous
+            )
+            _journal(folder, [moved])
+    return {target: push.commit for target, push in pushes.items()}
+
+
+def withdraw_recorded(folder: Path, *, hub: PromptHub | None = None) -> None:
+    """Take back a push with all its tags, and put the former prompt on top, so that a later run can push again.
+
+    Repeating it is safe.
+
+    Raises:
+        ConflictError: A tag was moved by somebody else meanwhile.
+    """
+    hub, events = hub or PromptHub(), read_events(folder / _JOURNAL)
+    if _standing(events):
+        rollback_recorded(folder, hub=hub)
+    for line in dated(read_events(folder / _JOURNAL), Pushed):
+        place = hub.address(line.event.target)
+        head, ours = hub.commit_at(place), hub.commit_at(Address(place.owner, place.name, line.event.commit or ""))
+        if ours is None or head is None or head.hash != ours.hash or ours.parent is None:
+            continue
+        former = hub.commit_at(Address(place.owner, place.name, ours.parent))
+        if former is not None:
+            message = f"promptopt run {folder.name}: rolled back"
+            hub.commit(place, former.manifest, parent=head, message=message)
+
+
+def commits_of(folder: Path, *, hub: PromptHub | None = None) -> dict[str, tuple[str | None, str]]:
+    """The parent and the commit of what a run pushed, by prompt, also after a rollback."""
+    hub = hub or PromptHub()
+    found: dict[str, tuple[str | None, str]] = {}
+    for line in dated(read_events(folder / _JOURNAL), Pushed):
+        place = hub.address(line.event.target)
+        ours = hub.commit_at(Address(place.owner, place.name, line.event.commit or ""))
+        found[line.event.target] = (ours.parent if ours else None, line.event.commit or "")
+    return found
+
+
+def prompts_of(folder: Path) -> tuple[PromptSet, PromptSet]:
+    """The prompts a recorded run began with, and its winner."""
+    record = RunRecord.from_events(read_events(folder / _JOURNAL))
+    return _prompts(record, record.seed_id), _prompts(record, record.best_id)
+
+
 def _push(winner: Winner, name: str, tag: str | None, hub: PromptHub | None) -> str:
     hub = hub or PromptHub()
     pairs = winner.changed()

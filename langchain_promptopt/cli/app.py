@@ -33,7 +33,7 @@ for _verb in (
     *(optimize.demo, optimize.init, optimize.import_, optimize.prompts, optimize.check),
     *(optimize.optimize, optimize.compare, optimize.resume, watch.watch),
     *(runs.runs, runs.show, changes.diff, runs.report, runs.export, changes.apply, changes.push, changes.rollback),
-    *(nights.harvest, nights.agree, methods.methods, methods.bench),
+    *(nights.harvest, nights.agree, nights.loop, methods.methods, methods.bench),
 ):
     app.command(name=_verb.__name__.rstrip("_"), help=help_of(_verb), epilog=EXAMPLES[_verb])(_verb)
 

@@ -264,6 +264,22 @@ class LangSmithConfig(BaseModel):
     )
 
 
+class LoopConfig(BaseModel):
+    """`[loop]`: from runs of production to a prompt that a person approves; see `promptopt loop`."""
+
+    model_config = _STRICT
+
+    promote: str = Field(default="production", description="commit tag that is moved when a person approves")
+    watch: str = Field(default="24h", description="how long a promoted prompt is watched before it is kept")
+    people: str | None = Field(
+        default=None, description='feedback of people that a judge is measured against, as "correct" or "stars>=4"'
+    )
+    min_agreement: float = Field(
+        default=0.6, ge=-1, le=1, description="kappa that a judge must reach before it may decide"
+    )
+    retire: bool = Field(default=True, description="test examples that a gate has looked at leave later tests")
+
+
 class PriceConfig(BaseModel):
     """`[prices."provider:name"]`: US dollars per million tokens."""
 
@@ -308,6 +324,7 @@ class Config(BaseModel):
     budget: BudgetConfig = BudgetConfig()
     output: OutputConfig = OutputConfig()
     langsmith: LangSmithConfig = LangSmithConfig()
+    loop: LoopConfig = LoopConfig()
     prices: dict[str, PriceConfig] = {}
     limits: dict[str, LimitConfig] = {}
 

@@ -130,6 +130,10 @@ async def _decide(left: Plan, right: Plan, config: RunnableConfig) -> Result:
         ready.close()
 
 
+TOO_FEW = "too few rows"
+"""The reason of the error where the test rows cannot give a verdict, whatever the answers."""
+
+
 def _check(left: Plan, rival: Candidate) -> None:
     """Raise where there is nothing to decide, or nothing to decide it on or with."""
     if left.settings.executor is not None:
@@ -139,7 +143,7 @@ def _check(left: Plan, rival: Candidate) -> None:
         msg = "old and new are the same prompts on the same model"
         raise DataError(msg, where=f"candidate {rival.id}", mend="Compare two different prompts, chains or models.")
     if not left.shows.possible:
-        raise DataError(left.shows.reason, mend="Add test rows; the gate cannot decide on these.")
+        raise DataError(left.shows.reason, mend="Add test rows; the gate cannot decide on these.", reason=TOO_FEW)
 
 
 def _named(left: Plan, rival: Candidate) -> Plan:

@@ -88,13 +88,21 @@ class Harvested:
         return f"{', '.join(parts)}; {self.to} holds {told['total']}: {splits}"
 
 
-def harvest(config: Config, to: str | Path, *, retire: bool = False, reader: ProjectRows | None = None) -> Harvested:
+def harvest(
+    config: Config,
+    to: str | Path,
+    *,
+    retire: bool = False,
+    split: str | None = None,
+    reader: ProjectRows | None = None,
+) -> Harvested:
     """Write the runs that `[data]` names to a file or a dataset, which is made where there is none.
 
     Args:
         config: Names the project; its task and evaluators say what of a run counts, its `redact` what is hidden.
         to: A .jsonl file, or "langsmith:NAME" for a dataset.
         retire: Take test examples that a gate has looked at out of later tests. Only in a file.
+        split: The split of all new examples; None splits them by hash.
         reader: Reads the project; None is made of the settings.
 
     Raises:
@@ -111,6 +119,8 @@ def harvest(config: Config, to: str | Path, *, retire: bool = False, reader: Pro
     use = what_counts(config, settings)
     reader = reader or ProjectRows(settings.langsmith, settings.seed, use.references)
     data = redacted(load_rows(replace(settings, remote=reader), use, write=False), settings.redact)
+    if split is not None:
+        data = replace(data, splits={split: data.examples})
     opened = Openings(settings.openings) if retire else None
     if isinstance(target, Path):
         growth = grown(read_kept(target), data, opened=opened)
@@ -204,7 +214,8 @@ def _keys(inputs: Mapping[str, Any], readings: Sequence[Reading]) -> list[str]:
 
 def _row(e: Example, split: str) -> dict[str, Any]:
     outputs = dict(e.outputs) or None
-    row = {"id": e.id, "inputs": dict(e.inputs), "outputs": outputs, "metadata": {**e.metadata, "split": split}}
+    metadata = {**e.metadata, "split": split} | ({} if e.group is None else {"group": e.group})
+    row = {"id": e.id, "inputs": dict(e.inputs), "outputs": outputs, "metadata": metadata}
     return row | ({"note": e.note} if e.note else {})
 
 
