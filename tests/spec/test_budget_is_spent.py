@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from random import Random
-
-import pytest
+from statistics import fmean
 
 from langchain_promptopt import Budget, optimize
 from langchain_promptopt.bench.planted import play
@@ -117,15 +116,17 @@ def test_trials_remember_what_won_rows_for_the_next_step_from_the_same_parent():
     assert bench.remembered == {good: 1.0}
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_more_budget_gains_more_where_rules_are_added_one_at_a_time(seed):
+def test_more_budget_gains_more_where_rules_are_added_one_at_a_time():
+    """Over several seeds: the luck of one draw is larger than the difference that is looked for."""
     from benchmarks.worlds.optimizer import WorldOptimizer
     from benchmarks.worlds.rules import Rules
 
-    world = Rules(seed)
-    scores = []
-    for budget in (500, 2000):
-        played = asyncio.run(play(recipe_of("robust"), world, WorldOptimizer(world), budget))
-        scores.append(world.held_out(played.best.candidate.prompts))
-        assert played.search.run.ledger.search_calls > 0.9 * budget
-    assert scores[1] > max(scores[0], world.held_out(world.prompts)) + 0.05
+    scores: dict[int, list[float]] = {0: [], 500: [], 2000: []}
+    for seed in range(4):
+        world = Rules(seed)
+        scores[0].append(world.held_out(world.prompts))
+        for budget in (500, 2000):
+            played = asyncio.run(play(recipe_of("robust"), world, WorldOptimizer(world), budget))
+            scores[budget].append(world.held_out(played.best.candidate.prompts))
+            assert played.search.run.ledger.search_calls > 0.9 * budget
+    assert fmean(scores[2000]) > max(fmean(scores[500]), fmean(scores[0])) + 0.05
