@@ -7,7 +7,7 @@ The executor runs many cells at once, each through the chain and the evaluators.
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +27,7 @@ from langchain_promptopt.types import Example, Failure, Outcome, PromptSet, Usag
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from langchain_core.embeddings import Embeddings
     from langchain_core.messages import AIMessage
@@ -60,6 +61,8 @@ class Guarded:
         models: Model id by role, as prices know it.
         deadline: Moment of `clock` at which budget.seconds ends.
         stopping: Says what may still begin once a stop was asked for.
+        batched: Whether the task model's replies come in batches: they take hours, and failed ones are asked again
+            at once, so that all of them are in the next batch.
     """
 
     lanes: Mapping[str, Lane]
@@ -71,6 +74,7 @@ class Guarded:
     models: Mapping[str, str]
     deadline: float | None = None
     stopping: Stopping = field(default_factory=Stopping)
+    batched: bool = False
     _patient: RetryPolicy = field(init=False)
     _told: set[tuple[str, str]] = field(default_factory=set)
     _heard: bool = False
@@ -227,6 +231,8 @@ class Guarded:
         place: tuple[str | int, ...],
         work: Hashable,
     ) -> Any:
+        waits = self.batched and role == "task"
+
         async def limited() -> Any:
             async with self.lanes[
                 role if role in self.lanes else "optimizer"
@@ -239,7 +245,7 @@ class Guarded:
             self.stopping.begin(work)
             with self.ledger.flight(role, split, calls=_FIRST_CALLS[role]) as flight:
                 try:
-                    async with self.clock.timeout(self.policy.timeout):
+                    async with self.clock.timeout(None if waits else self.policy.timeout):
                         return await attempt(flight)
                 finally:
                     slot.told(flight.used)
@@ -253,7 +259,7 @@ class Guarded:
 
         return await with_retries(
             limited,
-            policy=self._patient,
+            policy=replace(self._patient, base=0.0) if waits else self._patient,
             clock=self.clock,
             rng=lambda: rng_at(self.seed, "retry", role, *place),
             on_retry=retried,
@@ -356,6 +362,7 @@ class LocalExecutor:
         metadata: On every evaluation trace.
         tracers: What watches the evaluations, and where the ids of their traces are noted.
         redaction: What the user gave as `redact=`: outcomes and traces pass it; chain and evaluators see the real row.
+        asked_for: A block around each call of the chain, by cell; batches know by it who asks.
     """
 
     target: Target
@@ -371,6 +378,7 @@ class LocalExecutor:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tracers: Tracers = field(default_factory=Tracers)
     redaction: RowRedaction | None = None
+    asked_for: Callable[[Cell], AbstractContextManager[None]] = lambda _: nullcontext()
     answers: dict[Cell, tuple[Any, Sequence[Any]]] | None = None
     """Where set, what the chain returned and its steps by cell, for evaluators that are asked again."""
 
@@ -454,7 +462,7 @@ class LocalExecutor:
         if self.looks_inside:
             heard = with_handler(heard, steps)
         rendered: set[str] = set()
-        with metered_by(meter):
+        with metered_by(meter), self.asked_for(job.cell):
             output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, rendered)
         tab.rendered = rendered
         tab.steps = tuple(steps.roots)

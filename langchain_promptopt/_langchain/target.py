@@ -18,6 +18,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
+from langchain_promptopt._langchain.batch_api import route
 from langchain_promptopt._langchain.conversion import chooses_examples, template_errors
 from langchain_promptopt._langchain.descriptions import Description
 from langchain_promptopt._langchain.discover import (
@@ -302,6 +303,12 @@ class ChainTarget:
         """Take the slots off; the live objects have their own classes again. May be called again."""
         self._uninstall()
         self._open.close()
+
+    def route(self) -> None:
+        """From now on until `close`, requests that a batch is asked for go into batches."""
+        clients = self._quick.clients
+        self._quick = Quick(self.chain, clients)  # as it is: shortcuts would pass by the batches
+        self._open.callback(route(self.models, clients))
 
     async def aclose(self) -> None:
         """`close`, and end the connections that were opened for evaluations."""

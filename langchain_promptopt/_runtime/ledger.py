@@ -23,7 +23,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_promptopt._runtime.prices import PriceTable, to_pico, to_usd
+from langchain_promptopt._runtime.prices import PriceTable, to_pico, to_usd, without_tier
 from langchain_promptopt.errors import BudgetSpent, ConfigError, PriceError
 from langchain_promptopt.types import Usage
 
@@ -458,7 +458,7 @@ class Flight:
         if self.meter is None:
             return self._begun, 0
         uses = self.meter.collected.by_model
-        chosen = list(uses.values()) if model is None else [uses[model]] if model in uses else []
+        chosen = [use for name, use in uses.items() if model is None or without_tier(name) == model]
         begun = max(self._begun, self.meter.collected.started)  # calls of other processes are known when they end
         calls = begun if model is None else sum(use.calls for use in chosen)
         return calls, sum(use.input_tokens + use.output_tokens for use in chosen)

@@ -44,6 +44,11 @@ class Price:
         parts = ((plain, self.input), (cache_read, read), (cache_write, write), (output_tokens, self.output))
         return sum(tokens * round(price * _PICO) for tokens, price in parts)
 
+    def times(self, share: float) -> Price:
+        """Each of these prices times `share`."""
+        cached = [None if price is None else price * share for price in (self.cache_read, self.cache_write)]
+        return Price(self.input * share, self.output * share, *cached)
+
 
 @dataclass(frozen=True, slots=True)
 class TieredPrice:
@@ -69,6 +74,10 @@ class TieredPrice:
             if input_tokens > start or start == 0:
                 holds.append(price)
         return holds[-1].cost(input_tokens, output_tokens, cache_read, cache_write)
+
+    def times(self, share: float) -> TieredPrice:
+        """Each of these prices times `share`."""
+        return TieredPrice(tuple((start, price.times(share)) for start, price in self.steps))
 
 
 def to_usd(pico: int) -> float:
@@ -109,11 +118,31 @@ _SNAPSHOT = re.compile(r"(?:-latest|[-@]\d{4}-?\d{2}-?\d{2}|-00[0-9])$")
 _OTHER_UNITS = re.compile(r"(?i)audio|realtime|search|image|tts|transcribe|sonar")
 
 
+SERVICE_TIERS = {"batch": 0.5, "flex": 0.5}
+"""Share of its list price that a model costs in a slower tier of its provider; OpenAI halves both."""
+
+
+def at_tier(model_id: str, tier: str | None) -> str:
+    """The name under which `PriceTable` knows a model in a service tier.
+
+    >>> at_tier("gpt-5-mini", "flex"), at_tier("gpt-5-mini", "default")
+    ('gpt-5-mini@flex', 'gpt-5-mini')
+    """
+    return f"{model_id}@{tier}" if tier in SERVICE_TIERS else model_id
+
+
+def without_tier(name: str) -> str:
+    """The model of a name that `at_tier` made."""
+    model, _, tier = name.rpartition("@")
+    return model if model and tier in SERVICE_TIERS else name
+
+
 class PriceTable:
     """Prices by model id: the user's table first, then the list prices of genai-prices; else there is none.
 
     `offline` models cost nothing. A dated snapshot has the price of its model unless it has one of its
-    own: "openai:gpt-4o-2024-08-06" is "gpt-4o".
+    own: "openai:gpt-4o-2024-08-06" is "gpt-4o". "gpt-4o@batch" and "gpt-4o@flex" are half of "gpt-4o" unless
+    the user's table has them.
 
     Args:
         own: The user's prices: model id -> Price, or a mapping with its fields.
@@ -129,9 +158,14 @@ class PriceTable:
 
     def price(self, model_id: str) -> Price | TieredPrice | None:
         """The price of this model, or None where it is unknown."""
-        found = next((self._own[name] for name in spellings(model_id) if name in self._own), None)
+        model = without_tier(model_id)
+        tier = model_id[len(model) :]
+        found = next((self._own[name + tier] for name in spellings(model) if name + tier in self._own), None)
         if found is not None:
             return found
+        if tier:
+            whole = self.price(model)
+            return None if whole is None else whole.times(SERVICE_TIERS[tier[1:]])
         if re.split(r"[:_/-]", model_id, maxsplit=1)[0] == "offline":
             return FREE
         return _listed(model_id)

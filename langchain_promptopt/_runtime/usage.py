@@ -22,6 +22,7 @@ from langchain_core.callbacks.base import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
 from langchain_promptopt._runtime.failures import never_sent
+from langchain_promptopt._runtime.prices import at_tier
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.types import Usage
 
@@ -70,7 +71,7 @@ class ModelUse:
         if not tokens_in + tokens_out:
             msg = "0 tokens"
             raise ValueError(msg)
-        read, written = _count(details.get("cache_read")), _count(details.get("cache_creation"))
+        read, written = _cached(details, "cache_read"), _cached(details, "cache_creation")
         self.input_tokens += tokens_in
         self.output_tokens += tokens_out
         self.cache_read += read
@@ -92,6 +93,11 @@ class ModelUse:
             "total_tokens": self.input_tokens + self.output_tokens,
             "input_token_details": details,
         }
+
+
+def _cached(details: Mapping[str, Any], name: str) -> int:
+    """Tokens of a kind; langchain-openai counts those of another service tier under a name of their own."""
+    return sum(_count(details.get(prefix + name)) for prefix in ("", "flex_", "priority_"))
 
 
 def _count(value: object) -> int:
@@ -313,10 +319,12 @@ class UsageCollector(BaseCallbackHandler):
 
     def _model(self, call: _Call, replies: Sequence[_Reply], response: LLMResult) -> str:
         """The name that the call's price goes by."""
+        told = response.llm_output or {}
+        tier = next((r.tier for r in replies if r.tier), None) or told.get("service_tier")
         if self.requested or call.asked != _UNKNOWN:
-            return self.requested or call.asked
+            return at_tier(self.requested or call.asked, tier)
         served = next((r.served for r in replies if r.served), None)
-        return served or str((response.llm_output or {}).get("model_name") or _UNKNOWN)
+        return at_tier(served or str(told.get("model_name") or _UNKNOWN), tier)
 
 
 @dataclass(slots=True, eq=False)
@@ -472,6 +480,8 @@ class _Reply:
     served: str | None
     finish_reason: str | None
     refusal: str | None
+    tier: str | None = None
+    """The provider's service tier, where the reply names one."""
 
     @property
     def hit(self) -> bool:
@@ -490,6 +500,7 @@ class _Reply:
             meta.get("model_name") or meta.get("model"),
             None if reason is None else str(reason),
             None if extra.get("refusal") is None else str(extra["refusal"]),
+            info.get("service_tier") or meta.get("service_tier"),
         )
 
 

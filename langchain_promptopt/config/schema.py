@@ -186,6 +186,10 @@ class OptimizeConfig(BaseModel):
     max_reply_tokens: Count | None = Field(default=None, description="longest reply of the optimizer model")
     base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
     requests_per_second: Positive | None = Field(default=None, description="ceiling over all roles")
+    executor: Literal["batch"] | None = Field(
+        default=None,
+        description='"batch" asks the task model through OpenAI\'s Batch API: half price, replies within 24 hours',
+    )
     from_run: str | None = Field(default=None, description="try the edits of this run first")
     config: dict[str, Any] | None = Field(
         default=None, description="config of the chain: { configurable = {...}, tags = [...], recursion_limit = 50 }"

@@ -100,7 +100,7 @@ class Settings:
         openings: File that counts openings of test rows; None beside `runs_dir`, else not recorded.
         langsmith: What is read from and written to LangSmith; `optimize` takes a mapping as well.
         trace_file: File to which every traced run is appended as one JSON line.
-        executor: Runs cells elsewhere; None is this process.
+        executor: Runs cells elsewhere; "batch" asks the task model through OpenAI's Batch API; None is this process.
         policy: How failed calls are tried again.
         start_edits: What an earlier run found; edits that still fit are tried first, each alone and all together.
         optimizer_kwargs: Sent with every optimizer call, in place of what the method would send.
@@ -145,7 +145,7 @@ class Settings:
     openings: Path | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
     observers: Sequence[Observer] = ()
-    executor: Executor | Workers | None = None
+    executor: Executor | Workers | Literal["batch"] | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock | None = None
     config_json: Mapping[str, Any] = field(default_factory=dict)
@@ -172,6 +172,7 @@ class Settings:
         if given is not None and not callable(given):
             msg = f"redact cannot be {given!r}"
             raise ConfigError(msg, mend="Write redact=hide: a function that takes a text and gives the text to keep.")
+        self._check_executor()
         self._check_numbers()
         for name, (kinds, form) in _FORMS.items():
             if not isinstance(getattr(self, name), kinds):
@@ -187,6 +188,13 @@ class Settings:
                 if not isinstance(value, kind):
                     msg = f"{name}[{key!r}] cannot be {value!r}"
                     raise ConfigError(msg, mend=f"Write {form}.")
+
+    def _check_executor(self) -> None:
+        given: Any = self.executor
+        if given is None or given == "batch" or hasattr(given, "evaluate") or hasattr(given, "ask"):
+            return
+        msg = f"executor cannot be {given!r}"
+        raise ConfigError(msg, mend='Write executor="batch", or give an object with `evaluate`.')
 
     def _check_numbers(self) -> None:
         check_number("seed", self.seed, -math.inf, whole=True)
@@ -296,7 +304,7 @@ class Arguments(SharedArguments, total=False):
     max_tokens: int | None
     metaprompts: Mapping[str, str | Path] | None
     optimizer_kwargs: Mapping[str, Any]
-    executor: Executor | None
+    executor: Executor | Literal["batch"] | None
 
 
 HERE = "here"

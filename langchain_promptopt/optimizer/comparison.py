@@ -136,7 +136,7 @@ TOO_FEW = "too few rows"
 
 def _check(left: Plan, rival: Candidate) -> None:
     """Raise where there is nothing to decide, or nothing to decide it on or with."""
-    if left.settings.executor is not None:
+    if left.settings.executor not in (None, "batch"):
         msg = "a comparison runs both sides in this process"
         raise ConfigError(msg, mend="Leave `executor` out.")
     if rival.id == left.baseline.id:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._langchain.models import endpoint_of, model_name, probe
 from langchain_promptopt._runtime.failures import Probe
-from langchain_promptopt._runtime.prices import to_usd
+from langchain_promptopt._runtime.prices import at_tier, to_usd
 from langchain_promptopt._text.words import BYTES_A_TOKEN
 from langchain_promptopt.errors import CredentialsError
 from langchain_promptopt.optimizer.judges import judge_models
@@ -56,7 +56,8 @@ def call_costs(plan: Plan) -> dict[str, CallCost]:
         "judge": (_RUBRIC + row + 2 * answer, _OPINION),
     }
     models = models_by_role(plan)
-    found = {role: _cost(plan, models[role], *takes[role]) for role in takes}
+    tiers = {"task": "batch"} if plan.settings.executor == "batch" else {}
+    found = {role: _cost(plan, models[role], *takes[role], tiers.get(role)) for role in takes}
     return found | ({"judge": _told(plan)} if plan.settings.judges else {})
 
 
@@ -75,9 +76,17 @@ def first_tokens(plan: Plan) -> dict[str, float]:
     return found
 
 
-def _cost(plan: Plan, models: Sequence[Any], tokens_in: float, tokens_out: float) -> CallCost:
-    """The dearest of the models; unknown as soon as one has no price."""
-    prices = [plan.prices.price(model_name(m)) for m in models]
+def _cost(plan: Plan, models: Sequence[Any], tokens_in: float, tokens_out: float, tier: str | None = None) -> CallCost:
+    """The dearest of the models; unknown as soon as one has no price.
+
+    Args:
+        plan: Has the prices.
+        models: The models that a role calls.
+        tokens_in: Input tokens of a call.
+        tokens_out: Its output tokens.
+        tier: The service tier that answers.
+    """
+    prices = [plan.prices.price(at_tier(model_name(m), tier)) for m in models]
     known = []
     for p in prices:
         if p is not None:

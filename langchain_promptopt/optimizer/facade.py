@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 if TYPE_CHECKING:  # what a call needs is loaded by the call
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Any, Unpack
+    from typing import Any, Literal, Unpack
 
     from langchain_promptopt._data import Columns
     from langchain_promptopt._langchain.isolation import Given as ChainConfig
@@ -89,7 +89,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     optimizer_kwargs: Mapping[str, Any] | None = None,
     cache: str | Path | None = None,
     summary_evaluators: Evaluators = (),
-    executor: Executor | None = None,
+    executor: Executor | Literal["batch"] | None = None,
     clock: Clock | None = None,
     columns: Columns | None = None,
 ) -> Result:
@@ -153,7 +153,8 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         optimizer_kwargs: Sent with every optimizer call, in place of what the method would send.
         cache: File of evaluations shared between runs; None asks always. The test is always asked.
         summary_evaluators: LangSmith's functions over all examples at once; they decide nothing.
-        executor: Evaluates examples elsewhere; None is this process.
+        executor: Evaluates examples elsewhere; None is this process. "batch" asks the task model through OpenAI's Batch
+            API: half the price, replies within 24 hours, and an interrupted run goes on with batches already paid for.
         clock: The time, for tests.
         columns: Which column is what, as one value in place of `inputs`, `outputs`, `id` and `group`.
 

@@ -24,6 +24,7 @@ from langchain_promptopt._data import (
     unused_columns,
 )
 from langchain_promptopt._engine.context import Objective
+from langchain_promptopt._langchain.batch_api import refuse_unbatchable
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.isolation import replaced_ids
@@ -458,6 +459,8 @@ def _checked(
 ) -> tuple[PromptSet, PriceTable]:
     """The target's prompts and the models' prices; where one cannot be used, the chain is as it was again."""
     try:
+        if settings.executor == "batch":
+            refuse_unbatchable(target.models)
         prompts = _checked_prompts(target, given.data, settings, searches=searches)
         return prompts, _prices([*target.models, given.optimizer, *judge_models(given.evaluators)], settings)
     except BaseException:
@@ -554,6 +557,9 @@ def _without_effect(task: Any, settings: Settings, data: DataSet, target: ChainT
     if settings.cache is not None and not target.models:
         why = "no model can be seen in the chain, so nothing would tell two endpoints apart"
         yield Note("unused", f"cache is not used: {why}")
+    if settings.executor == "batch":
+        text = "the task model is asked through the Batch API, at half the price; a round of examples may take 24 hours"
+        yield Note("method", text)
     row = next((dict(e.inputs) for split in SPLITS for e in data[split]), {})
     if ids := replaced_ids(settings.config, row):
         yield Note("unused", f"config: {', '.join(ids)} is not used as given: each evaluation gets one of its own")

@@ -402,7 +402,8 @@ def _interrupted(plan: Plan, number: int, lost: int) -> Interrupted:
     mend = f"The journal is whole; go on with: {again}"
     if plan.settings.runs_dir is None:
         mend = "Set runs_dir to be able to resume a run."
-    given_up = f"; {lost} in flight did not come in and will be asked again" if lost else ""
+    then = "whose batches go on" if plan.settings.executor == "batch" else "did not come in and will be asked again"
+    given_up = f"; {lost} in flight {then}" if lost else ""
     return Interrupted(f"run {plan.run_id} was interrupted{given_up}", signal=number, mend=mend, run_id=plan.run_id)
 
 

@@ -16,6 +16,7 @@ from langchain_promptopt._engine.context import Emitter, OptimizerModel, Run, Ru
 from langchain_promptopt._engine.engine import Engine
 from langchain_promptopt._engine.evaluations import UNJUDGED
 from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Scores
+from langchain_promptopt._langchain.batch_api import Batches
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name
 from langchain_promptopt._runtime.cache import Address, EvaluationCache
@@ -226,6 +227,8 @@ class Booked:
                 self.stopping.end(job.cell)
 
 
+_ROUND = 50_000
+"""Evaluations in flight where replies come in batches: a whole round waits at once."""
 _UNSEEN = "unseen"
 """Stands for models that cannot be found in a chain or an evaluator."""
 
@@ -253,6 +256,8 @@ class Ways:
             out[role] = self._known.lane(
                 [(model_name(m), endpoint_of(m)) for m in found] or [(_UNSEEN, role)], self._ceiling, role
             )
+        if plan.settings.executor == "batch":  # the Batch API has limits of its own
+            out["task"] = Lane([("batch", Limiter(_ROUND, self._clock))], kind="task")
         return out
 
     def _made(self, name: str, endpoint: str) -> Limiter:
@@ -269,7 +274,12 @@ class Ways:
 
 
 def local_executor(
-    plan: Plan, guarded: Guarded, state: RunState, tracers: Tracers, shelf: Shelf | None = None
+    plan: Plan,
+    guarded: Guarded,
+    state: RunState,
+    tracers: Tracers,
+    shelf: Shelf | None = None,
+    batches: Batches | None = None,
 ) -> LocalExecutor:
     """The executor that runs the plan's own target in this process.
 
@@ -279,7 +289,12 @@ def local_executor(
         state: The state of the run; calls are booked on its current step.
         tracers: The tracers that watch the evaluations.
         shelf: Outcomes kept between runs; None asks for every cell.
+        batches: Where the task models' requests wait; None sends each as it comes.
     """
+    waiting: dict[str, Any] = {}
+    if batches is not None:
+        plan.target.route()
+        waiting["asked_for"] = batches.asked_for
     return LocalExecutor(
         target=plan.target,
         score=_scorer(plan),
@@ -287,13 +302,14 @@ def local_executor(
         guard=guarded,
         charge=_charge(plan, guarded, state),
         keys=lambda: plan.metrics.names,
-        max_concurrency=plan.settings.max_concurrency,
+        max_concurrency=plan.settings.max_concurrency if batches is None else _ROUND,
         judges=any(not e.inline for e in plan.evaluators),
         looks_inside=any("run" in e.asks for e in plan.evaluators),
         shelf=shelf,
         metadata={"promptopt_run_id": plan.run_id, "promptopt_method": plan.recipe.name},
         tracers=tracers,
         redaction=plan.redaction,
+        **waiting,
     )
 
 
@@ -408,10 +424,13 @@ class Assembled:
     guarded: Guarded
     ways: Ways
     shelf: CacheShelf | None = None
+    batches: Batches | None = None
 
     def close(self) -> None:
         """Flush and release journal and cache; the budget's clock is paused."""
         self.run.ledger.pause()
+        if self.batches is not None:
+            self.batches.close()
         if self.shelf is not None:
             self.shelf.close()
         self.journal.close()
@@ -466,19 +485,17 @@ def assemble(
     keep_splits(plan.data, plan.openings)
     folder = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id)
     clock: Clock = settings.clock or RealClock()
-    ledger = Ledger(settings.budget, plan.prices, clock) if ended is None else ended.run.ledger
-    ledger.go_on()  # a selection of edits continues a run whose clock was paused
-    journal = _journal(folder, ended)
-    # A finished run is read from its record: nothing happens, so there is nothing to watch.
-    watchers = () if journal.finished and ended is None else settings.observers
-    emitter = Emitter(journal, watchers, plan.redaction)
+    ledger, journal = _ledger(plan, clock, ended), _journal(folder, ended)
+    emitter = _emitter(plan, journal, ended)
     state, tracers, ways = RunState(), Tracers(), Ways(settings, clock)
     guarded, shelf = _guarded(plan, ledger, clock, emitter, ways), _shelf(plan, emitter)
-    local = local_executor(plan, guarded, state, tracers, shelf)
+    batches = None if executor is not None else _batches(plan, folder, clock, emitter)
+    local = local_executor(plan, guarded, state, tracers, shelf, batches)
     here: Executor = local
     if rival is not None:
-        theirs = local_executor(rival.plan, replace(guarded, lanes=ways.lanes(rival.plan)), state, tracers)
-        here = TwoSides({plan.baseline.id: local, rival.candidate_id: theirs}, settings.max_concurrency)
+        other = replace(guarded, lanes=ways.lanes(rival.plan))
+        theirs = local_executor(rival.plan, other, state, tracers, batches=batches)
+        here = TwoSides({plan.baseline.id: local, rival.candidate_id: theirs}, local.max_concurrency)
     run = Run(
         run_id=plan.run_id,
         recipe=plan.recipe,
@@ -503,9 +520,22 @@ def assemble(
         redaction=plan.redaction,
     )
     _tell_journal(emitter, journal, plan.started.version)
+    place = None if folder is None else folder.path
     judge = _judge(plan, same_model=rival is None or plan.models == rival.plan.models)
     engine = Engine(run, judge, plan.shows.possible)
-    return Assembled(run, engine, judge, journal, folder.path if folder else None, local, guarded, ways, shelf)
+    return Assembled(run, engine, judge, journal, place, local, guarded, ways, shelf, batches)
+
+
+def _ledger(plan: Plan, clock: Clock, ended: Assembled | None) -> Ledger:
+    ledger = Ledger(plan.settings.budget, plan.prices, clock) if ended is None else ended.run.ledger
+    ledger.go_on()  # a selection of edits continues a run whose clock was paused
+    return ledger
+
+
+def _emitter(plan: Plan, journal: Journal | MemoryStore, ended: Assembled | None) -> Emitter:
+    # A finished run is read from its record: nothing happens, so there is nothing to watch.
+    watchers = () if journal.finished and ended is None else plan.settings.observers
+    return Emitter(journal, watchers, plan.redaction)
 
 
 def _journal(folder: RunFolder | None, ended: Assembled | None) -> Journal | MemoryStore:
@@ -563,8 +593,17 @@ def _guarded(plan: Plan, ledger: Ledger, clock: Clock, emitter: Emitter, ways: W
         seed=settings.seed,
         emit=emitter.emit,
         models={"optimizer": model_name(plan.optimizer)},
+        batched=settings.executor == "batch",
         deadline=None if settings.budget.seconds is None else clock.time() + settings.budget.seconds - ledger.seconds,
     )
+
+
+def _batches(plan: Plan, folder: RunFolder | None, clock: Clock, emitter: Emitter) -> Batches | None:
+    """The queue of requests where replies come in batches."""
+    if plan.settings.executor != "batch":
+        return None
+    record = None if folder is None else folder.batches
+    return Batches(record, plan.run_id, clock, plan.settings.policy, emitter.emit)
 
 
 def _optimizer(plan: Plan, guarded: Guarded, emitter: Emitter) -> OptimizerModel:
@@ -587,7 +626,7 @@ def _optimizer(plan: Plan, guarded: Guarded, emitter: Emitter) -> OptimizerModel
 def _elsewhere(plan: Plan, guarded: Guarded, local: LocalExecutor, state: RunState) -> Executor | None:
     """The executor that the user gave, under the run's own account; None where cells run here."""
     foreign = plan.settings.executor
-    if foreign is None:
+    if foreign is None or isinstance(foreign, str):
         return None
     if isinstance(foreign, Workers):
         return RemoteExecutor.of(local, guarded, foreign, plan.run_id)

@@ -19,6 +19,7 @@ from langchain_promptopt._langsmith.service import probe_langsmith
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.concurrency import run_sync, together
 from langchain_promptopt._runtime.ledger import Ledger, Spending
+from langchain_promptopt._runtime.prices import SERVICE_TIERS
 from langchain_promptopt.errors import CredentialsError
 from langchain_promptopt.optimizer.costs import estimate_of, probes_of, retries_seen
 from langchain_promptopt.optimizer.plan import make_plan
@@ -177,7 +178,8 @@ class _Twice:
 
 async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
     """Scores, noise by source, judge consistency, repeats advised, cost by role, and the estimate made of it."""
-    ready = assemble(replace(plan, settings=replace(plan.settings, runs_dir=None, cache=None)))
+    directly = replace(plan.settings, runs_dir=None, cache=None, executor=None)  # a batch would take hours
+    ready = assemble(replace(plan, settings=directly))
     ready.local.answers = {}  # evaluators see again what they saw first, not its plain form
     try:
         outcomes = await evaluate_here(ready, _jobs(plan, rows))
@@ -205,7 +207,7 @@ async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
         "repeats_advised": _advised(max(whole.values(), default=0.0)),
         "dropped": sum(outcome.dropped for outcome in outcomes),
         "usage": ready.run.ledger.as_json(),
-        "estimate": estimate_of(plan, _seen(ready.run.ledger.by_role)),
+        "estimate": estimate_of(plan, _seen(plan, ready.run.ledger.by_role)),
     }
 
 
@@ -273,13 +275,14 @@ def _advised(noise: float) -> int:
     return 1 if noise <= _LITTLE else 2 if noise <= _SOME else 3
 
 
-def _seen(by_role: Mapping[str, Usage]) -> dict[str, CallCost]:
-    """What a call of a role took here."""
+def _seen(plan: Plan, by_role: Mapping[str, Usage]) -> dict[str, CallCost]:
+    """What a call of a role took here, at the price that it has in the run."""
     found: dict[str, CallCost] = {}
     for role, u in by_role.items():
+        share = SERVICE_TIERS["batch"] if role == "task" and plan.settings.executor == "batch" else 1.0
         if u.calls:
             found[role] = CallCost(
-                u.input_tokens / u.calls, u.output_tokens / u.calls, None if u.usd is None else u.usd / u.calls
+                u.input_tokens / u.calls, u.output_tokens / u.calls, None if u.usd is None else share * u.usd / u.calls
             )
     return found
 

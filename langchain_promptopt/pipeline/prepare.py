@@ -316,6 +316,7 @@ def settings_from(config: Config) -> Settings:
         seed=opt.seed,
         config=opt.config,
         max_concurrency=opt.max_concurrency,
+        executor=opt.executor,
         max_failure_rate=opt.max_failure_rate,
         max_edits=opt.max_edits,
         max_tokens=opt.max_tokens,

@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "journal.jsonl"
 
     @property
+    def batches(self) -> Path:
+        """What was submitted to the Batch API."""
+        return self.path / "batches.jsonl"
+
+    @property
     def result(self) -> Path:
         """The outcome as JSON."""
         return self.path / "result.json"

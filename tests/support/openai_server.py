@@ -22,6 +22,7 @@ from tests.support.faults import TRANSIENT, FaultPlan
 from tests.support.http_kit import LoopbackServer
 from tests.support.http_messages import HttpError, Request, Response
 from tests.support.http_process import run_until_signal
+from tests.support.openai_batches import Desk
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -104,6 +105,8 @@ class OpenAIServer(LoopbackServer):
         self.brain, self.key, self.limit, self.fingerprint = brain, key, limit, fingerprint
         self.served: dict[str, str] = {}
         self.base_url = f"{self.url}/v1"
+        self.desk: Desk | None = Desk(lambda body: self.chat(body))
+        """Files and batches; None is a server that has none."""
 
     async def route(self, request: Request) -> Response:
         if self.key is not None and request.headers.get("authorization") != f"Bearer {self.key}":
@@ -117,6 +120,8 @@ class OpenAIServer(LoopbackServer):
                 return Response.of({"object": "list", "data": [_model(name) for name in self.models]})
             case "GET", path if (name := path.removeprefix("/v1/models/")) in self.models:
                 return Response.of(_model(name))
+        if self.desk is not None and (answered := await self.desk.answer(request)) is not None:
+            return answered
         raise HttpError(404, f"Unknown request URL: {request.method} {request.path}.", code="unknown_url")
 
     @property
