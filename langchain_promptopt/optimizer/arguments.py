@@ -54,6 +54,8 @@ Model: TypeAlias = "str | Runnable[Any, Any] | tuple[object, str]"
 """A model: "provider:name", a chat model, or (openai client, "model")."""
 EvaluatorLike: TypeAlias = str | Callable[..., Any] | Declared | Mapping[str, Any] | RunEvaluatorLike
 """One evaluator: a built-in's name, a LangSmith evaluator, or one with declared values."""
+ExecutorLike: TypeAlias = 'Executor | Literal["batch"]'
+"""Where examples are evaluated: an object of yours, or OpenAI's Batch API."""
 Evaluators: TypeAlias = EvaluatorLike | Iterable[EvaluatorLike] | Mapping[str, EvaluatorLike]
 """Evaluators as `optimize` takes them: one, several, or name -> evaluator."""
 
@@ -145,7 +147,7 @@ class Settings:
     openings: Path | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
     observers: Sequence[Observer] = ()
-    executor: Executor | Workers | Literal["batch"] | None = None
+    executor: ExecutorLike | Workers | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock | None = None
     config_json: Mapping[str, Any] = field(default_factory=dict)
@@ -304,7 +306,7 @@ class Arguments(SharedArguments, total=False):
     max_tokens: int | None
     metaprompts: Mapping[str, str | Path] | None
     optimizer_kwargs: Mapping[str, Any]
-    executor: Executor | Literal["batch"] | None
+    executor: ExecutorLike | None
 
 
 HERE = "here"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 if TYPE_CHECKING:  # what a call needs is loaded by the call
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Any, Literal, Unpack
+    from typing import Any, Unpack
 
     from langchain_promptopt._data import Columns
     from langchain_promptopt._langchain.isolation import Given as ChainConfig
@@ -20,9 +20,18 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
     from langchain_promptopt._runtime.prices import Price
     from langchain_promptopt._runtime.redact import Redact
     from langchain_promptopt._runtime.retry import RetryPolicy
-    from langchain_promptopt.optimizer.arguments import Apply, Arguments, Data, Evaluators, JudgeCost, Model, Task
+    from langchain_promptopt.optimizer.arguments import (
+        Apply,
+        Arguments,
+        Data,
+        Evaluators,
+        ExecutorLike,
+        JudgeCost,
+        Model,
+        Task,
+    )
     from langchain_promptopt.optimizer.result import Result
-    from langchain_promptopt.ports import Executor, Observer
+    from langchain_promptopt.ports import Observer
     from langchain_promptopt.recipe import Budget, Gate, Recipe
 
 P = ParamSpec("P")
@@ -89,7 +98,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     optimizer_kwargs: Mapping[str, Any] | None = None,
     cache: str | Path | None = None,
     summary_evaluators: Evaluators = (),
-    executor: Executor | Literal["batch"] | None = None,
+    executor: ExecutorLike | None = None,
     clock: Clock | None = None,
     columns: Columns | None = None,
 ) -> Result:

@@ -170,6 +170,7 @@ KEYS = [
 ]
 CLOSED = {
     "task.template_format": ("f-string", "mustache", "jinja2"),
+    "optimize.executor": ("batch", "batch", "batch"),
     "output.apply": ("if_improved", "never", "always"),
     "task.chain": ("a:a", "b:b", "c:c"),
     "data.inputs": tuple({"x": name} for name in "abc"),

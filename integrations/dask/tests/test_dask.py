@@ -119,11 +119,12 @@ def test_a_cluster_without_workers_ends_the_run(tmp_path):
 def test_nothing_is_left_in_the_cluster(tmp_path, cluster):
     """A cluster outlives many runs: their threads and what they prepared must not pile up in its workers."""
     config = write_task(tmp_path)
+    before = sum(cluster.run(threads_of_runs).values())  # of tests before, whose ends are not waited for here
     with dask_workers(cluster, config, root=tmp_path) as workers:
         assert run_step(config, root=tmp_path, shards=workers)["exit_code"] == 0
-        assert min(cluster.run(threads_of_runs).values()) >= 1  # a thread of an earlier run may just be ending
+        assert min(cluster.run(threads_of_runs).values()) >= 1
     end = time.monotonic() + 60
-    while sum(cluster.run(threads_of_runs).values()):
+    while sum(cluster.run(threads_of_runs).values()) > before:
         assert time.monotonic() < end
         time.sleep(0.2)
 
