@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,3 +226,15 @@ def test_inheritance_is_flat():
         and not grand & {"Protocol", "Event"}  # kinds of journal events share their fields
     }
     assert len(deep) <= 3, deep
+
+
+def test_a_docstring_names_each_argument_once():
+    double = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            told = (ast.get_docstring(node) or "").partition("Args:\n")[2].partition("\n\n")[0]
+            counts = Counter(re.findall(r"^    (\*{0,2}\w+):", told, re.M))
+            double += [f"{named(path)}: {node.name}: {name}" for name, n in counts.items() if n > 1]
+    assert double == []

@@ -1,10 +1,9 @@
 """A whole run: record, search, the held-out decision, result. Interruptions leave a journal that can be resumed.
 
-The winner is pruned before it is tested. Each edit is taken out by turns
-and the rest run on the search rows the winner was run on; an edit without which no score is lost goes. With
-`max_edits`, what is left is cut to the limit, the most useful first. All of it is paid from what the search left of
-its part of the budget; where that does not reach, no edit goes that is within the limit, past it the edits made for
-the most rows stay, and that is said.
+The winner is pruned before it is tested. Each edit is taken out by turns and the rest run on the search rows the
+winner was run on; an edit without which no score is lost goes. With `max_edits`, what is left is cut to the limit, the
+most useful first. All of it is paid from what the search left of its part of the budget; where that does not reach, no
+edit goes that is within the limit, past it the edits made for the most rows stay, and that is said.
 """
 
 from __future__ import annotations

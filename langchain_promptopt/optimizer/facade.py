@@ -142,8 +142,6 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         redact: A function that gives a text as it may be kept: every text and number of an example, its answer and
             comments passes it on the way to the optimizer model, journal, cache, reports and traces. The chain and
             the evaluators get the real example.
-        max_edits: Edits the winner may have. Before the test, edits without which no search example is lost are taken
-            out, then the least useful ones; paid from the budget, at most one evaluation of the dev examples an edit.
         max_tokens: About how many tokens a prompt may have, variables unfilled; a token is taken as four UTF-8 bytes.
             No candidate is longer. A prompt that is longer now is an error, except with `method="shorten"`.
         max_edits: Edits the winner may have, the most useful first. With or without it, edits without which no dev

@@ -402,7 +402,7 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
     remarks = (*remarks, *_margin_notes(settings, data), *(_method_notes(recipe, data) if searches else ()))
     told = [*_notes("prompt", (*settings.notes, *target.notes, *_prompt_notes(prompts, data)))]
     told += (
-        *_notes("method", (*remarks, *_margin_notes(settings, data))),
+        *_notes("method", remarks),
         *_without_effect(task, settings, data, target, watch),
     )
     shows = what_the_split_shows(data, settings, openings, started.run_id)

@@ -174,3 +174,20 @@ def test_where_the_budget_ends_the_evidence_decides_and_that_is_said(tmp_path):
     (said,) = [e["data"] for e in result.events() if e["type"] == "incident" and e["data"]["kind"] == "max_edits"][:1]
     assert "the budget did not cover" in said["detail"]
     assert result.usage["calls"] <= most
+
+
+def test_a_prompt_that_was_written_anew_is_not_taken_apart(tmp_path):
+    """Its differences to the old text mean nothing one by one; with `max_edits` that is asked for."""
+
+    def anew(messages) -> str:
+        if "<START>" not in str(messages[-1].text):
+            return "- two words mislead"
+        return f"<START>{PROMPT.replace('Sort', 'Order').replace('PLANT', 'animal').replace('FRUIT', 'stone')}<END>"
+
+    def parts(**more):
+        result = run(Task(), tmp_path, anew, method="pe2", **more)
+        assert result.outcome == "improved"
+        return [e for e in result.events() if e["type"] == "proposed" and e["data"]["part_of"]]
+
+    assert parts() == []
+    assert parts(max_edits=3)

@@ -215,6 +215,12 @@ def test_how_many_examples_it_takes_is_said_before_anything_is_paid_for():
     assert feasibility(100, Gate(margin=0.05), baseline_rate=1.0).possible
 
 
+def test_that_is_said_once():
+    given = {"evaluators": ["exact_match"], "method": "shorten", "runs_dir": None, "openings": None}
+    result = optimize(chain(), data=rows(test=40), optimizer_model=optimizer(lambda _: "no"), **given)
+    assert sum("falls by no more than 5 points" in warning for warning in result.warnings) == 1
+
+
 def test_compare_asks_whether_the_new_prompt_is_not_worse():
     model = ScriptedModel(fn=answer, model_name="task")
     given = {"evaluators": ["exact_match"], "task_model": model, "runs_dir": None, "openings": None}
