@@ -24,6 +24,39 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer import Result
 
 
+TEST_COLUMNS = (
+    "metric",
+    "role",
+    "baseline",
+    "best",
+    "difference",
+    "interval",
+    "p_value",
+    "n",
+    "wins",
+    "losses",
+    "verdict",
+)
+"""What orchestrators show of an entry of the gate's table."""
+
+
+def run_reference(answer: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """What an orchestrator may store of a run: where it is, how it ended, the figures of the test. No prompt, no row.
+
+    Args:
+        answer: The machine answer of `run_step`.
+        run: The run's folder.
+    """
+    return {
+        "run_id": answer["run_id"],
+        "run": str(run.resolve()),
+        "outcome": answer["outcome"],
+        "exit_code": answer["exit_code"],
+        "replayed": answer["replayed"],
+        "test": [{name: entry.get(name) for name in TEST_COLUMNS} for entry in answer["test"]],
+    }
+
+
 def deliver_result(config: Config, result: Result, examples: Mapping[str, Mapping[str, Any]]) -> RunRecord:
     """Write everything the config names, as far as the gate allows.
 

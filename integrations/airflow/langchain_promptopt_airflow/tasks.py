@@ -31,7 +31,6 @@ AGAIN = (5, 130, 143)
 """Models or platform were out of reach, or the worker was stopped; the next try goes on where this one stopped."""
 RETRIES = 3
 RETRY_DELAY = timedelta(minutes=5)
-_SHOWN = ("metric", "role", "baseline", "best", "difference", "interval", "p_value", "n", "wins", "losses", "verdict")
 
 
 class PromptOptimizeOperator(BaseOperator):
@@ -119,6 +118,7 @@ def optimized(
     """
     from langchain_promptopt import run_step
     from langchain_promptopt.config import config_from_dict
+    from langchain_promptopt.pipeline import run_reference
 
     settings = _settings(file, config, overrides)
     root = root or (str(Path(file).resolve().parent) if file else str(Path.cwd()))
@@ -130,19 +130,7 @@ def optimized(
             _log.info("%s", summary.read_text(encoding="utf-8"))
     raise_without_verdict(answer)
     run = config_from_dict(settings, root=root, env=os.environ).runs_dir / answer["run_id"]
-    return reference(answer, run)
-
-
-def reference(answer: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """What other tasks are told: where the run is, how it ended, the figures of the test. No prompt, no row."""
-    return {
-        "run_id": answer["run_id"],
-        "run": str(run.resolve()),
-        "outcome": answer["outcome"],
-        "exit_code": answer["exit_code"],
-        "replayed": answer["replayed"],
-        "test": [{name: entry.get(name) for name in _SHOWN} for entry in answer["test"]],
-    }
+    return run_reference(answer, run)
 
 
 def _settings(

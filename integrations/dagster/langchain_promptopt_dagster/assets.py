@@ -20,7 +20,6 @@ DONE = (0, 3)
 AGAIN = (5, 130, 143)
 """Models or platform were out of reach, or the process was stopped; the next try goes on where this one stopped."""
 RETRIES = dg.RetryPolicy(max_retries=3, delay=60, backoff=dg.Backoff.EXPONENTIAL)
-_SHOWN = ("metric", "role", "baseline", "best", "difference", "interval", "p_value", "n", "wins", "losses", "verdict")
 _COLUMNS = ("metric", "baseline", "best", "difference", "p_value", "n", "verdict")
 
 
@@ -53,13 +52,15 @@ def optimized_prompt(
 
     @dg.asset(name=name, retry_policy=retry_policy, **kwargs)
     def materialized(context: dg.AssetExecutionContext, config: Optimization) -> dg.MaterializeResult:
+        from langchain_promptopt.pipeline import run_reference
+
         given = _settings(settings, config.overrides)
         folder = root or (Path(settings).resolve().parent if isinstance(settings, str | Path) else Path.cwd())
         answer, report = _answered(given, Path(folder))
         _raise_without_verdict(answer)
         run = _runs_dir(given, folder) / answer["run_id"]
         context.log.info(f"{answer['outcome']}, run {answer['run_id']}")
-        return dg.MaterializeResult(value=reference(answer, run), metadata=_metadata(answer, run, report))
+        return dg.MaterializeResult(value=run_reference(answer, run), metadata=_metadata(answer, run, report))
 
     return materialized
 
@@ -105,18 +106,6 @@ def nightly(asset: dg.AssetsDefinition, *, cron: str = "0 3 * * *", timezone: st
         execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
-
-
-def reference(answer: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """What other assets are told: where the run is, how it ended, the figures of the test. No prompt, no row."""
-    return {
-        "run_id": answer["run_id"],
-        "run": str(run.resolve()),
-        "outcome": answer["outcome"],
-        "exit_code": answer["exit_code"],
-        "replayed": answer["replayed"],
-        "test": [{name: entry.get(name) for name in _SHOWN} for entry in answer["test"]],
-    }
 
 
 def _answered(given: Mapping[str, Any], root: Path) -> tuple[dict[str, Any], str]:

@@ -11,15 +11,16 @@ if TYPE_CHECKING:
 
 REPORT = "promptopt-report"
 TABLE = "promptopt-test"
-_SHOWN = ("metric", "role", "baseline", "best", "difference", "interval", "p_value", "n", "wins", "losses", "verdict")
 
 
 def publish(answer: Mapping[str, Any], markdown: str) -> None:
     """Keep report and test table of a step; the report holds no row text unless the configuration asks for it."""
+    from langchain_promptopt.pipeline import TEST_COLUMNS
+
     told = f"{answer['outcome']}, run {answer['run_id'] or 'not begun'}"
     create_markdown_artifact(key=REPORT, markdown=markdown, description=told)
     if answer["test"]:
-        rows = [{name: _cell(entry.get(name)) for name in _SHOWN} for entry in answer["test"]]
+        rows = [{name: _cell(entry.get(name)) for name in TEST_COLUMNS} for entry in answer["test"]]
         create_table_artifact(key=TABLE, table=rows, description=told)
 
 
