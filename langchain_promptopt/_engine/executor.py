@@ -362,7 +362,7 @@ class LocalExecutor:
         metadata: On every evaluation trace.
         tracers: What watches the evaluations, and where the ids of their traces are noted.
         redaction: What the user gave as `redact=`: outcomes and traces pass it; chain and evaluators see the real row.
-        asked_for: A block around each call of the chain, by cell; batches know by it who asks.
+        asked_for: A block around all tries of a cell; batches know by it who asks.
     """
 
     target: Target
@@ -446,7 +446,8 @@ class LocalExecutor:
             flight.check()
             return output
 
-        value = await self.guard.cell("task", attempt, job)
+        with self.asked_for(job.cell):
+            value = await self.guard.cell("task", attempt, job)
         return self._as_failure(value, tab)
 
     async def ask(self, job: Job, config: RunnableConfig, tab: Tab, meter: UsageCollector) -> Any:
@@ -462,7 +463,7 @@ class LocalExecutor:
         if self.looks_inside:
             heard = with_handler(heard, steps)
         rendered: set[str] = set()
-        with metered_by(meter), self.asked_for(job.cell):
+        with metered_by(meter):
             output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, rendered)
         tab.rendered = rendered
         tab.steps = tuple(steps.roots)

@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 _PATHS = {"/chat/completions": "/v1/chat/completions", "/responses": "/v1/responses"}
 """Ends of the addresses that go into batches, and what the Batch API calls them."""
 _QUIET = 2.0
-"""Seconds without a further request after which the queue is sent."""
+"""Seconds without a further request after which the queue is sent, once all evaluations wait for a reply."""
 _LONGEST_QUEUE = 60.0
-"""Seconds after which it is sent although requests still come."""
+"""Seconds after which it is sent although some evaluations are still on their way to a request."""
 _FIRST_LOOK, _LAST_LOOK, _SLOWER = 5.0, 120.0, 1.5
 """Seconds between two questions whether a batch has ended: at first, at most, and how they grow."""
 _REFUSED_PAUSE, _LONGEST_REFUSED_PAUSE = 30.0, 1800.0
@@ -58,7 +58,7 @@ _NEVER = {
 
 @dataclass
 class _Asking:
-    """One try of an evaluation, whose requests wait for a batch."""
+    """An evaluation, whose requests wait for a batch."""
 
     batches: Batches
     cell: Cell
@@ -156,9 +156,11 @@ class Batches:
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _flushing: bool = False
     _active: int = 0
-    """Evaluations under way."""
+    """Evaluations under way, those that pause before their next try included."""
     _waiting: int = 0
     """Requests of theirs that wait for a reply."""
+    _all_wait: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while no evaluation is on its way to a request."""
     _refusals: int = 0
 
     def __post_init__(self) -> None:
@@ -179,13 +181,13 @@ class Batches:
 
     @contextmanager
     def asked_for(self, cell: Cell) -> Iterator[None]:
-        """A try of this cell: in the block, requests of routed models go into batches.
+        """All tries of this cell: in the block, requests of routed models go into batches.
 
         Raises what ends the run, in place of what the chain made of it.
         """
         asking = _Asking(self, cell)
         token = _asking.set(asking)
-        self._active += 1
+        self._count(active=1)
         try:
             yield
         except Exception as error:
@@ -193,7 +195,7 @@ class Batches:
                 raise asking.refused from error
             raise
         finally:
-            self._active -= 1
+            self._count(active=-1)
             _asking.reset(token)
         if asking.refused is not None:
             raise asking.refused
@@ -201,11 +203,19 @@ class Batches:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """An evaluation waits for a reply, so that the queue need not wait for its next request."""
-        self._waiting += 1
+        self._count(waiting=1)
         try:
             yield
         finally:
-            self._waiting -= 1
+            self._count(waiting=-1)
+
+    def _count(self, *, active: int = 0, waiting: int = 0) -> None:
+        self._active += active
+        self._waiting += waiting
+        if self._waiting >= self._active:
+            self._all_wait.set()
+        else:
+            self._all_wait.clear()
 
     async def reply(self, client: Any, endpoint: str, cell: Cell, body: dict[str, Any]) -> Line:
         """The reply to a request of a cell, from a batch of an earlier process or from the next one.
@@ -242,11 +252,15 @@ class Batches:
         return task
 
     async def _flush(self) -> None:
-        """Send the queue once it has not grown for a moment and no evaluation is on its way to a request."""
+        """Send the queue once every evaluation waits for a reply and no request has come for a moment."""
         began, seen = self.clock.time(), -1
-        while seen != self._arrived or self._waiting < self._active:
-            if self.clock.time() - began >= _LONGEST_QUEUE:
+        while seen != self._arrived or not self._all_wait.is_set():
+            left = _LONGEST_QUEUE - (self.clock.time() - began)
+            if left <= 0:
                 break
+            with suppress(TimeoutError):
+                async with self.clock.timeout(left):
+                    await self._all_wait.wait()
             seen = self._arrived
             await self.clock.sleep(_QUIET)
         calls, self._queue, self._flushing = self._queue, [], False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -70,6 +71,18 @@ def test_the_run_is_the_direct_one_at_half_the_price(plain, up):
 
 def test_a_round_waits_in_one_batch_whatever_the_concurrency(up):
     run(up, max_concurrency=2, limits={"task": {"requests_per_minute": 1}})
+    assert len(up.desk.submitted[0]) == 16, "all dev examples of the baseline"
+
+
+def test_a_batch_waits_for_an_evaluation_that_is_on_its_way(up):
+    """One example's first step takes real time while virtual time runs; its request is in the same batch."""
+
+    async def step(given):
+        if given["word"].endswith("-dev-7"):
+            await asyncio.sleep(0.3)
+        return given
+
+    run(up, target=RunnableLambda(step) | online.chain(up.base_url))
     assert len(up.desk.submitted[0]) == 16, "all dev examples of the baseline"
 
 
