@@ -445,7 +445,11 @@ def _as_error(error: Exception, client: Any) -> PromptOptError:
 
 def refuse_unbatchable(models: Sequence[Any]) -> None:
     """Raise ConfigError, naming the reason, unless all these models can be asked through the Batch API."""
-    problems = [f"{model_name(m)}: {why}" for m in models if (why := _why_not(unbound(m)))]
+    problems = []
+    for model in models:
+        why = _why_not(unbound(model))
+        if why:
+            problems.append(f"{model_name(model)}: {why}")
     if not models:
         problems = ["no model can be seen in the chain"]
     if problems:
@@ -542,8 +546,10 @@ class _SyncRoute:
 
 def _endpoint(request: Any) -> str | None:
     """What the Batch API calls the place of a request; None where it takes none from there."""
+    if request.method != "POST":
+        return None
     path = str(request.url.path)
-    return next((name for end, name in _PATHS.items() if request.method == "POST" and path.endswith(end)), None)
+    return next((name for end, name in _PATHS.items() if path.endswith(end)), None)
 
 
 def _refused(request: Any, asking: _Asking, why: str) -> Any:

@@ -328,14 +328,13 @@ def from_prompt(prompt: Prompt, *, like: BasePromptTemplate[Any]) -> BasePromptT
         new = sorted(set(prompt.variables) - set(now.variables))
         msg = f"the variables differ from the live template: lost {lost}, new {new}"
         raise PromptError(msg, where=f"prompt {prompt.name!r}", lost=lost, new=new)
-    texts = iter([m.template for m in prompt.messages])
     try:
-        built = cast("BasePromptTemplate[Any]", write_leaves(like, texts))
+        built = cast("BasePromptTemplate[Any]", write_leaves(like, iter(prompt.texts)))
     except template_errors() as error:
         msg = f"LangChain refuses the template: {error}"
         raise PromptError(msg, where=f"prompt {prompt.name!r}") from error
     # The hub's commit hash is kept only with the text of that commit: traces would link to the wrong prompt.
-    changed = [m.template for m in prompt.messages] != [m.template for m in now.messages]
+    changed = prompt.texts != now.texts
     if changed and built.metadata and HUB_COMMIT in built.metadata:
         built.metadata = {k: v for k, v in built.metadata.items() if k != HUB_COMMIT}
     return built
@@ -375,9 +374,8 @@ def template_errors() -> tuple[type[Exception], ...]:
 
 
 def _check_same_shape(prompt: Prompt, now: Prompt) -> None:
-    if [m.role for m in prompt.messages] != [m.role for m in now.messages]:
-        have, want = [m.role for m in prompt.messages], [m.role for m in now.messages]
-        msg = f"the messages are {have}, the live template has {want}"
+    if prompt.roles != now.roles:
+        msg = f"the messages are {prompt.roles}, the live template has {now.roles}"
         raise PromptError(msg, where=f"prompt {prompt.name!r}")
     for i, (message, live) in enumerate(zip(prompt.messages, now.messages, strict=True)):
         where = f"prompt {prompt.name!r}, message {i}"

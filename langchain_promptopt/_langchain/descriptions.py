@@ -84,9 +84,10 @@ class Description:
     @property
     def where(self) -> str:
         """A place that holds it, for messages to people: one with a name of its own, where there is one."""
-        return next(
-            (holder.where for holder in self.holders if not holder.where.startswith("$")), self.holders[0].where
-        )
+        for holder in self.holders:
+            if not holder.where.startswith("$"):
+                return holder.where
+        return self.holders[0].where
 
     @property
     def place(self) -> str:
@@ -97,8 +98,7 @@ class Description:
                 file, (lines, first) = inspect.getsourcefile(home), inspect.getsourcelines(home)
             except (OSError, TypeError):
                 continue
-            at = next((i for i, line in enumerate(lines) if start in " ".join(line.split())), 0)
-            return f"{shown_path(file or '')}:{first + at}"
+            return f"{shown_path(file or '')}:{first + _index_of(start, lines)}"
         for holder in self.holders:
             if (line := line_of(holder.file, self.text)) is not None:
                 return f"{shown_path(holder.file)}:{line}"
@@ -141,6 +141,14 @@ def text_in(template: Any) -> str:
     return str(template.messages[0].content)
 
 
+def _index_of(words: str, lines: Sequence[str]) -> int:
+    """The first line that holds these words; 0 where none does."""
+    for i, line in enumerate(lines):
+        if words in " ".join(line.split()):
+            return i
+    return 0
+
+
 def _read(holder: Holder) -> str:
     text = str(holder.read())
     return inspect.cleandoc(text) if holder.within == _DOCSTRING else text
@@ -161,9 +169,11 @@ def overlaid_call(call: dict[str, Any]) -> dict[str, Any]:
 
 def _overlaid(entry: Any, known: Sequence[Description]) -> Any:
     form = json_form(entry)
+    if form is None:
+        return entry
     texts: dict[str, str] = {}
-    for path, text in form.texts.items() if form is not None else ():
-        live = next((one for one in known if form is not None and one.fits(form.name, path, text)), None)
+    for path, text in form.texts.items():
+        live = next((one for one in known if one.fits(form.name, path, text)), None)
         other = None if live is None else current(live, {})
         if other is not None and text_in(other) != text:
             texts[path] = text_in(other)
@@ -199,12 +209,12 @@ def find_descriptions(things: Iterable[tuple[str, Any]], sent: Sequence[Mapping[
     for source in _sources(visited, bound):
         sources.append(replace(source, kind="schema") if source.name in answers else source)
     taken = {source.name for source in sources}
-    seen: list[tuple[Kind, Form]] = []
+    seen: list[Form] = []
     for call in sent:
         for kind, entry in entries_of(call):
             form = json_form(entry)
             if form is not None:
-                seen.append((kind, form))
+                seen.append(form)
                 if form.name not in taken:
                     sources.append(_Source(kind, form.name, form.texts, []))
     if not sources:
@@ -215,9 +225,14 @@ def find_descriptions(things: Iterable[tuple[str, Any]], sent: Sequence[Mapping[
             sources.extend(replace(source, kind=None) for source in _of_any(None, thing, path))
     found = [one for one in _merged(sources, [*_in_modules(names)]) if one.holders]
     for one in found:
-        one.proven = any(one.fits(form.name, path, text) for _, form in seen for path, text in form.texts.items())
+        one.proven = any(_has(form, one) for form in seen)
     _name(found)
     return found
+
+
+def _has(form: Form, one: Description) -> bool:
+    """Whether a form that is sent has this text."""
+    return any(one.fits(form.name, path, text) for path, text in form.texts.items())
 
 
 def _merged(sources: Sequence[_Source], beside: Sequence[_Source]) -> list[Description]:
@@ -269,8 +284,7 @@ def _joined(found: Sequence[Description]) -> list[Description]:
     """Texts that the same object holds are one: a class may be used for several fields."""
     joined: list[Description] = []
     for one in found:
-        things = {holder.thing for holder in one.holders}
-        same = next((other for other in joined if any(holder.thing in things for holder in other.holders)), None)
+        same = _held_with(one, joined)
         if same is None:
             joined.append(one)
             continue
@@ -278,6 +292,15 @@ def _joined(found: Sequence[Description]) -> list[Description]:
         same.paths = (*same.paths, *one.paths)
         same.holders = (*same.holders, *(holder for holder in one.holders if holder.thing not in known))
     return joined
+
+
+def _held_with(one: Description, others: Iterable[Description]) -> Description | None:
+    """The first of the others of which a text is held by the same object."""
+    things = {holder.thing for holder in one.holders}
+    for other in others:
+        if any(holder.thing in things for holder in other.holders):
+            return other
+    return None
 
 
 def _key(name: str, path: str, text: str) -> tuple[str, str, str]:
@@ -401,7 +424,8 @@ def _of_tool(path: str, tool: BaseTool) -> Iterator[_Source]:
             holders.append((at, _then(holder, forget, f"{path}.args.{at}" if made else holder.where)))
     home = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or type(tool)
     home = home if package_of(getattr(home, "__module__", None) or "") is None else None
-    texts = {at: text for at, text in form.texts.items() if not at or any(at == known for known, _ in holders)}
+    held = {at for at, _ in holders}
+    texts = {at: text for at, text in form.texts.items() if at in held}
     yield _Source("schema" if silent else "tool", tool.name, texts, holders, home)
 
 

@@ -115,8 +115,10 @@ def _without_texts(thing: Any) -> Any:
     """What stands for a prompt: values it binds, examples it chooses, parts that are no text, code of the user's."""
     if not isinstance(thing, BasePromptTemplate | Tunable):
         return None
-    beside = (part for _, inner in walk(thing) for part in _beside_text(inner))
-    return {"prompt": [part for part in beside if part]}
+    beside: list[Any] = []
+    for _, inner in walk(thing):
+        beside.extend(part for part in _beside_text(inner) if part)
+    return {"prompt": beside}
 
 
 def _beside_text(inner: Any) -> Iterator[Any]:
@@ -254,7 +256,7 @@ def write(places: Mapping[str, Found], prompts: PromptSet) -> Snapshot:
         PromptError: As `build`; then nothing was written.
     """
     now = read_set(places)
-    changed = PromptSet(tuple(p for p in prompts if p.name not in places or _texts(p) != _texts(now[p.name])))
+    changed = PromptSet(tuple(p for p in prompts if p.name not in places or p.texts != now[p.name].texts))
     built = build(places, changed)
     live = {name: places[name].template for name in built}
     pairs = []
@@ -357,7 +359,7 @@ def differing(chain: Any, prompts: PromptSet) -> tuple[str, ...]:
     pairs = [(p, now[p.name]) for p in prompts if p.name in now]
     found: list[str] = []
     for p, live in pairs:
-        if _texts(_with_examples_of(live, p)) != _texts(live):
+        if _with_examples_of(live, p).texts != live.texts:
             found.append(p.name)
     return tuple(found)
 
@@ -417,7 +419,3 @@ def _with_examples_of(live: Prompt | None, prompt: Prompt) -> Prompt:
         return prompt
     pairs = zip(live.messages, prompt.messages, strict=True)
     return replace(prompt, messages=tuple(a if a.role == b.role == "examples" else b for a, b in pairs))
-
-
-def _texts(prompt: Prompt) -> list[str]:
-    return [m.template for m in prompt.messages]

@@ -484,15 +484,19 @@ class Survey:
             return f"{mend} What it sends to a model begins with {first!r}, and no text of the program is that."
         return f"{mend} A dry run ended early: {self.why}" if self.why else mend
 
+    def _sends_a_line_of(self, text: str) -> bool:
+        """Whether a line of the text, long enough to be no chance, stands in what is sent."""
+        for line in text.splitlines():
+            told = line.strip()
+            if len(told) >= _LINE and any(told in sent for sent in self.sent):
+                return True
+        return False
+
     @property
     def changed(self) -> str:
         """The line to write for a text of which only parts are sent: the program changes it on the way."""
         for held in self.held:
-            lines = []
-            for line in held.text.splitlines():
-                if len(line.strip()) >= _LINE:
-                    lines.append(line.strip())
-            if held.proven or not any(line in text for line in lines for text in self.sent):
+            if held.proven or not self._sends_a_line_of(held.text):
                 continue
             name = held.name
             return (
@@ -527,7 +531,9 @@ async def survey(
     why = ""
     if not templates and reaches_model(task):
         sent, why = await sent_texts(chain, rows, find_models(task), given=given)
-    values = [text for row in rows for text in texts_of(list(row.values()))]
+    values = []
+    for row in rows:
+        values += texts_of(list(row.values()))
     return Survey(held_of(task, templates, sent, values), sent, why)
 
 

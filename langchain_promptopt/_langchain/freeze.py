@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
-from langchain_promptopt._text.document import normal_ranges
+from langchain_promptopt._text.document import gaps, normal_ranges
+from langchain_promptopt._text.words import slices
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean, nearest
 from langchain_promptopt.types import Message, Prompt, PromptSet, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from markdown_it.token import Token
 
@@ -69,8 +70,8 @@ def resolve_freeze(prompts: PromptSet, rules: Sequence[str]) -> PromptSet:
 def editable_text(prompts: PromptSet) -> str:
     """All text that may change, white space left out."""
     document = prompts.document
-    edges = [0, *(edge for start, end in document.frozen for edge in (start, end)), len(document.text)]
-    return "".join("".join(document.text[a:b].split()) for a, b in zip(edges[::2], edges[1::2], strict=True))
+    free = gaps(document.frozen, len(document.text))
+    return "".join("".join(slices(document.text, free)).split())
 
 
 def headings(text: str) -> tuple[Heading, ...]:
@@ -169,20 +170,33 @@ def _freeze_section(prompts: PromptSet, rule: str) -> PromptSet:
     if len(wanted) != 1:
         msg = f"the freeze rule {rule!r} is not a Markdown heading"
         raise ConfigError(msg, where="freeze", mend=FORMS)
-    found = [(p, i, headings(m.template)) for p, i, m in _messages(prompts)]
-    if not any(h.key == wanted[0].key for _, _, seen in found for h in seen):
+    ranges = _under_heading(prompts, wanted[0].key, headings)
+    if not any(sections for _, _, sections in ranges):
         # Only then: a heading that Markdown sees wins over one of the same name inside a tag.
-        found = [(p, i, headings_in_tags(m.template)) for p, i, m in _messages(prompts)]
+        ranges = _under_heading(prompts, wanted[0].key, headings_in_tags)
     known = []
     for _, _, m in _messages(prompts):
         for h in (*headings(m.template), *headings_in_tags(m.template)):
             known.append(h.text)
     near = nearest(rule, known, cutoff=0.0)
     mend = f"The nearest heading is {near!r}." if near else "The prompts have no headings."
-    ranges = []
-    for p, i, seen in found:
-        ranges.append((p, i, [(h.start, h.end) for h in seen if h.key == wanted[0].key]))
     return _with_ranges(prompts, ranges, rule, mend)
+
+
+def _under_heading(
+    prompts: PromptSet, key: tuple[int, str], read: Callable[[str], Sequence[Heading]]
+) -> list[tuple[Prompt, int, list[Range]]]:
+    """Where each message has sections of a heading.
+
+    Args:
+        prompts: The prompts.
+        key: The heading's key.
+        read: Finds the headings of a text.
+    """
+    found = []
+    for prompt, i, message in _messages(prompts):
+        found.append((prompt, i, [(h.start, h.end) for h in read(message.template) if h.key == key]))
+    return found
 
 
 def _freeze_matches(prompts: PromptSet, rule: str, source: str) -> PromptSet:
@@ -200,7 +214,9 @@ def _freeze_matches(prompts: PromptSet, rule: str, source: str) -> PromptSet:
 def _with_ranges(
     prompts: PromptSet, found: Sequence[tuple[Prompt, int, Sequence[Range]]], rule: str, mend: str
 ) -> PromptSet:
-    ranges = {(p.name, i): [r for r in spans if r[1] > r[0]] for p, i, spans in found}
+    ranges = {}
+    for prompt, i, spans in found:
+        ranges[prompt.name, i] = [(start, end) for start, end in spans if end > start]
     if not any(ranges.values()):
         msg = f"the freeze rule {rule!r} matches nothing"
         raise ConfigError(msg, where="freeze", mend=mend)
@@ -233,11 +249,9 @@ def _freeze_messages(prompts: PromptSet, rule: str, kind: str, value: str) -> Pr
         }[kind]
 
     if not any(chosen(*place) for place in _messages(prompts)):
-        known = {
-            "role": sorted({m.role for _, _, m in _messages(prompts)}),
-            "message": [str(i) for i in range(max((len(p.messages) for p in prompts), default=0))],
-            "prompt": [p.name for p in prompts],
-        }[kind]
+        roles = sorted({m.role for _, _, m in _messages(prompts)})
+        most = max((len(p.messages) for p in prompts), default=0)
+        known = {"role": roles, "message": [*map(str, range(most))], "prompt": [p.name for p in prompts]}[kind]
         msg = f"the freeze rule {rule!r} matches nothing"
         raise ConfigError(msg, where="freeze", mend=f"There is: {', '.join(known)}.")
     made = []

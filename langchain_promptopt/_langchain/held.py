@@ -218,7 +218,7 @@ def held_texts(
             if _is_long_enough(text) and not _overlaps(text, beside):
                 holders.setdefault(text, {}).setdefault(holder.where, holder)
     known = {text: HeldText(tuple(holders[text].values())) for text in sorted(holders, key=len, reverse=True)}
-    found = [held for exact in (True, False) for held in _proven(known, sent, exact=exact)]
+    found = [*_proven(known, sent, exact=True), *_proven(known, sent, exact=False)]
     others = [text for text in known if known[text] not in found and _may_be_prompt(known[text])]
     shown = [held.text for held in found]
     for text in others:

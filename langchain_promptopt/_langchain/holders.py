@@ -130,11 +130,13 @@ def caches_of(things: Iterable[Any], text: str) -> list[Any]:
     """
     found: list[Any] = []
     for thing in things:
-        if isinstance(thing, functools._lru_cache_wrapper) and any(
-            text in kept for part in _kept_by(thing) for kept in _texts_in(part)
-        ):
+        if isinstance(thing, functools._lru_cache_wrapper) and any(_holds(part, text) for part in _kept_by(thing)):
             found.append(thing)
     return found
+
+
+def _holds(part: Any, text: str) -> bool:
+    return any(text in kept for kept in _texts_in(part))
 
 
 def _kept_by(cache: Any) -> Iterator[Any]:
@@ -153,7 +155,8 @@ def _texts_in(thing: Any) -> Iterator[str]:
     for _, inner in walk(thing):
         stored = inner if isinstance(inner, Mapping) else getattr(inner, "__dict__", {})
         yield from (value for value in list(stored.values()) if isinstance(value, str))
-        yield from (value for value in inner if isinstance(value, str)) if isinstance(inner, list | tuple) else ()
+        if isinstance(inner, list | tuple):
+            yield from (value for value in inner if isinstance(value, str))
 
 
 def _in_function(path: str, function: types.FunctionType) -> Iterator[tuple[str, Holder]]:
@@ -229,7 +232,9 @@ def _constants(code: types.CodeType) -> Iterator[tuple[tuple[int, ...], object]]
     """Constants of code and of the code inside it, each with its address."""
     for i, value in enumerate(code.co_consts):
         if isinstance(value, types.CodeType):
-            yield from (((i, *at), inner) for at, inner in _constants(value) if at != (0,) or not _is_function(value))
+            for at, inner in _constants(value):
+                if at != (0,) or not _is_function(value):
+                    yield (i, *at), inner
         else:
             yield (i,), value
 

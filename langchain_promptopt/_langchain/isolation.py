@@ -57,7 +57,7 @@ class Isolation:
             return config
         own = checked(self.given(inputs) if callable(self.given) else self.given or {})
         # An id that the caller's config gives would be the same for every candidate and repeat of the example.
-        fresh: dict[str, Any] = {name: _fresh(kind) for name, kind in {**_named_ids(own), **self.ids}.items()}
+        fresh = _fresh_ids({**_named_ids(own), **self.ids})
         return merge_configs(own, config, {"configurable": fresh} if fresh else None)
 
 
@@ -144,6 +144,10 @@ def _named_ids(config: Mapping[str, Any]) -> dict[str, type]:
     return {name: type(value) for name, value in given.items() if _ID_NAME.fullmatch(name) and type(value) in _ID_TYPES}
 
 
+def _fresh_ids(kinds: Mapping[str, type]) -> dict[str, Any]:
+    return {name: _fresh(kind) for name, kind in kinds.items()}
+
+
 def _fresh(kind: type) -> Any:
     made = uuid.uuid4()
     if kind is int:
@@ -209,7 +213,8 @@ def _history_ids(path: str, bot: Any) -> dict[str, type]:
             conversations[n] = kind
     if not inspect.signature(bot.get_session_history).parameters:
         raise _shared(path, bot, "its get_session_history takes no id, so all examples share one history")
-    first, second = (_history(bot, {name: _fresh(kind) for name, kind in named.items()}) for _ in range(2))
+    first = _history(bot, _fresh_ids(named))
+    second = _history(bot, _fresh_ids(named))
     if first is second:
         raise _shared(path, bot, "its get_session_history gives two sessions the same history")
     return conversations or named

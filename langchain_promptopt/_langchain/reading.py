@@ -309,12 +309,12 @@ def _may_return_a_runnable(function: Any, code: CodeType) -> bool:
     for step in dis.get_instructions(code):
         if step.opname not in _SKIPPED:
             steps.append(step)
-    return any(
-        isinstance(known.get(step.argval) if isinstance(step.argval, str) else None, Runnable)
-        and step.opname.startswith(("LOAD_GLOBAL", "LOAD_DEREF"))
-        and after.opname in _HANDS_ON
-        for step, after in pairwise(steps)
-    )
+    for step, after in pairwise(steps):
+        value = known.get(step.argval) if isinstance(step.argval, str) else None
+        loads = isinstance(value, Runnable) and step.opname.startswith(("LOAD_GLOBAL", "LOAD_DEREF"))
+        if loads and after.opname in _HANDS_ON:
+            return True
+    return False
 
 
 def _holds_runnables(value: object) -> bool:

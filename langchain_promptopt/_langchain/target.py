@@ -292,8 +292,11 @@ class ChainTarget:
         self.beside = {name: f for name, f in described.items() if name not in self.places}
         if self.beside and not any(isinstance(f.template, Description) for f in self.places.values()):
             named = ", ".join([*self.beside][:_SHOWN]) + (" ..." if len(self.beside) > _SHOWN else "")
-            there = [prefix for prefix in DESCRIPTIONS if any(name.startswith(prefix) for name in self.beside)]
-            kinds = ", ".join(f'"{prefix}*"' for prefix in there)
+            there = []
+            for prefix in DESCRIPTIONS:
+                if any(name.startswith(prefix) for name in self.beside):
+                    there.append(f'"{prefix}*"')
+            kinds = ", ".join(there)
             text = f"descriptions of tools and schemas stay as they are unless tune names them ({kinds}): {named}"
             self.notes = (*self.notes, text)
 
@@ -574,7 +577,12 @@ class ChainTarget:
 
     def steps_of(self, runs: Sequence[Any]) -> list[Any]:
         """The runs that LangSmith shows as the children of a call's own run: a function is that run itself."""
-        return list(runs) if self._function is None else [child for run in runs for child in run.child_runs]
+        if self._function is None:
+            return list(runs)
+        children: list[Any] = []
+        for run in runs:
+            children += run.child_runs
+        return children
 
     def write(self, prompts: PromptSet) -> None:
         """Put the prompts into the live objects for good: all or none.

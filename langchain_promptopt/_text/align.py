@@ -14,7 +14,7 @@ from rapidfuzz.distance import Indel, Levenshtein, Opcodes
 
 from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt._text.document import normal_ranges
-from langchain_promptopt._text.words import solid_tokens, token_ranges
+from langchain_promptopt._text.words import slices, solid_tokens, token_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -52,7 +52,7 @@ def project(tagged: Tagged, text: str) -> tuple[Range, ...] | Rejection:
     if tagged.text == text:
         return tagged.ranges
     theirs, ours = solid_tokens(tagged.text), solid_tokens(text)
-    partner = match([tagged.text[a:b] for a, b in theirs], [text[a:b] for a, b in ours])
+    partner = match(slices(tagged.text, theirs), slices(text, ours))
     hits = [i for i, p in enumerate(partner) if p >= 0]
     spoken = hits[-1] - hits[0] + 1 if hits else 0
     similarity = 2 * len(hits) / max(1, len(ours) + spoken)
@@ -130,7 +130,7 @@ def _stretches(old: str, new: str, frozen: tuple[Range, ...]) -> list[tuple[Rang
 def _diff(old: str, new: str) -> list[tuple[int, int, str]]:
     ours, theirs = token_ranges(old), token_ranges(new)
     out: list[tuple[int, int, str]] = []
-    for op in _opcodes([old[a:b] for a, b in ours], [new[a:b] for a, b in theirs]):
+    for op in _opcodes(slices(old, ours), slices(new, theirs)):
         if op.tag == "equal":
             continue
         start, end = _extent(ours, op.src_start, op.src_end, len(old))

@@ -201,7 +201,7 @@ def lint(  # noqa: PLR0913
         _leaked("leaked_marker", _MARKERS, said, parent_text),
         _leaked("meta_talk", _META, said, parent_text),
         None if "score" in parent_text.lower() else _leaked("meta_talk", _META_SCORE, said, parent_text),
-        next((r for t in new_texts if (r := _leaked("reasoning", _REASONING, t, parent_text))), None),
+        _reasoned(new_texts, parent_text),
         _leaked("placeholder", _TO_FILL, said, parent_text),
         _budget_echo(said, parent_text, budget_words),
         _copied_example(said, parent_text, examples, others),
@@ -256,6 +256,14 @@ def _budget_echo(said: str, parent: str, budget: int | None) -> Rejection | None
     return None
 
 
+def _reasoned(new_texts: Iterable[str], parent: str) -> Rejection | None:
+    for text in new_texts:
+        refused = _leaked("reasoning", _REASONING, text, parent)
+        if refused is not None:
+            return refused
+    return None
+
+
 def _copied_example(said: str, parent: str, examples: Sequence[str], others: Iterable[str]) -> Rejection | None:
     mine = _words(said)
     if not mine:
@@ -265,11 +273,16 @@ def _copied_example(said: str, parent: str, examples: Sequence[str], others: Ite
     for example in examples:
         content = _content_of(example)
         both = fresh & content
-        if (refused := _shared_run(runs, example)) is not None:
+        refused = _shared_run(runs, example)
+        if refused is not None:
             return refused
         if len(both) >= _FEWEST_SHARED and len(both) > _SHARED_PART * len(content):
             return Rejection("example_copied", f"{len(both)} of {len(content)} content words of one example")
-    return next((r for example in others if (r := _shared_run(runs, example)) is not None), None) if runs else None
+    for example in others if runs else ():
+        refused = _shared_run(runs, example)
+        if refused is not None:
+            return refused
+    return None
 
 
 def _shared_run(runs: frozenset[tuple[str, ...]], example: str) -> Rejection | None:

@@ -22,7 +22,7 @@ from langchain_promptopt._text.templates import placeholders
 from langchain_promptopt._text.words import count_words, fit, solid_tokens, strip_talk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from langchain_promptopt._text.templates import TemplateFormat
 
@@ -72,8 +72,7 @@ class Frame:
     @cached_property
     def fixed(self) -> tuple[str, ...]:
         """The stretches f_0 .. f_n between the spans."""
-        cuts = [0, *(at for span in self.spans for at in span), len(self.text)]
-        return tuple(self.text[a:b] for a, b in zip(cuts[::2], cuts[1::2], strict=True))
+        return tuple(_around(self.text, self.spans))
 
     @cached_property
     def open_ends(self) -> tuple[bool, bool]:
@@ -344,17 +343,24 @@ def _unwrap_json(body: str, frame: Frame, tag: str) -> Recovered | Rejection | N
 # Tags that came back
 
 
-def _around(tagged: Tagged) -> list[str]:
-    """The reply's text before, between and after its tags."""
-    cuts = [0, *(at for r in tagged.ranges for at in r), len(tagged.text)]
-    return [tagged.text[a:b] for a, b in zip(cuts[::2], cuts[1::2], strict=True)]
+def _around(text: str, ranges: Iterable[Range]) -> list[str]:
+    """What stands before, between and after these places, empty stretches included."""
+    stretches, at = [], 0
+    for start, end in ranges:
+        stretches.append(text[at:start])
+        at = end
+    return [*stretches, text[at:]]
+
+
+def _squeezed(texts: Iterable[str]) -> list[str]:
+    return [" ".join(text.split()) for text in texts]
 
 
 def _by_tags(tagged: Tagged, frame: Frame) -> Recovered | None:
     """What stands in the tags, when they are as many as the spans and the text around them is the parent's."""
     if not frame.spans or tagged.unclosed or len(tagged.ranges) != len(frame.spans):
         return None
-    ours, theirs = ([" ".join(part.split()) for part in parts] for parts in (frame.fixed, _around(tagged)))
+    ours, theirs = _squeezed(frame.fixed), _squeezed(_around(tagged.text, tagged.ranges))
     if not (theirs[0].endswith(ours[0]) and theirs[-1].startswith(ours[-1]) and theirs[1:-1] == ours[1:-1]):
         return None
     pairs = zip(frame.spans, tagged.ranges, strict=True)
@@ -365,7 +371,7 @@ def _moved(tagged: Tagged, frame: Frame) -> Rejection | None:
     """Refuse tags whose surroundings came back in another order: it is unclear which span is which."""
     if len(tagged.ranges) != len(frame.spans) or not 2 <= len(frame.spans) <= _MANY:
         return None
-    theirs = [_bag(part) for part in _around(tagged)]
+    theirs = [_bag(part) for part in _around(tagged.text, tagged.ranges)]
     for i, ours in enumerate(_bag(f) for f in frame.fixed):
         if not ours or _share(ours, theirs[i]) >= 0.5:
             continue
@@ -392,7 +398,7 @@ def _share(ours: Counter[str], theirs: Counter[str]) -> float:
 def _exactly(said: str, frame: Frame) -> Recovered | None:
     """Anchors found one after the other, by plain search; None where one is missing or stands twice."""
     reply = Squeezed(said)
-    anchors = [" ".join(f.split()) for f in frame.fixed]
+    anchors = _squeezed(frame.fixed)
     edges = _first_and_last(reply.text, anchors)
     if edges is None:
         return None
@@ -440,5 +446,7 @@ def _by_alignment(reading: Reading, *, unclosed: bool) -> Recovered | Rejection:
         return Rejection("no_slot", "no span stands between fixed text that came back")
     if reading.leak > LEAK_MAX:
         return Rejection("leak", f"{reading.leak:.0%} of the fixed text did not come back")
-    texts = (frame.text[s[0] : s[1]] if new is None else fit(new, frame.text, s) for s, new in taken)
+    texts = []
+    for (start, end), new in taken:
+        texts.append(frame.text[start:end] if new is None else fit(new, frame.text, (start, end)))
     return Recovered(tuple(texts), reading.leak, kept)

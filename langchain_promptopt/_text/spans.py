@@ -335,8 +335,11 @@ def legalise_premerge(
         limits: Most words, spans and share of the text (spec 1.3).
     """
     ground = _Ground(text, normal_ranges(frozen, len(text)), limits)
+    pieces: set[Range] = set()
+    for start, end in ranges:
+        pieces.update(ground.pieces(start, end))
     kept: list[Range] = []
-    for start, end in sorted({piece for r in ranges for piece in ground.pieces(*r)}):
+    for start, end in sorted(pieces):
         if not kept or start >= kept[-1][1]:
             kept.append((start, end))
     return ground.within_share(kept[: limits.k_max])
@@ -397,7 +400,8 @@ class _Ground:
         if first == last:
             return self._point(start)
         inner = subtract(*snap_range(first, last, self.tokens), self.frozen)
-        pieces = [p for p in (_stripped(self.text, *r) for r in inner) if p[0] < p[1]]
+        stripped = [_stripped(self.text, *r) for r in inner]
+        pieces = [(a, b) for a, b in stripped if a < b]
         worded = [p for p in pieces if self._count(*p)]
         # between a variable and a word a mark leaves crumbs such as ": "; they are not worth a span
         found: list[Range] = []

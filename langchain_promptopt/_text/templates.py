@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_promptopt._text import Range, Rejection
@@ -386,8 +387,8 @@ def parse_template(source: str, template_format: TemplateFormat) -> Template:
     if template_format == "literal":
         return Template(source, "literal")
     atoms = tuple(scanners[template_format](source))
-    names = {n for a in atoms for n in a.names} if template_format != "jinja2" else jinja_names(source)
-    variables = tuple(sorted(names))
+    names = jinja_names(source) if template_format == "jinja2" else chain.from_iterable(a.names for a in atoms)
+    variables = tuple(sorted(set(names)))
     return Template(source, template_format, atoms, variables, _notes(source, template_format, atoms, variables))
 
 
@@ -404,13 +405,13 @@ def _notes(source: str, template_format: str, atoms: tuple[Atom, ...], variables
             notes.append(
                 f"no variable as f-string; as mustache this would have the {plural} {listed}; check template_format"
             )
-    if template_format == "mustache" and any(a.kind == "variable" and _escapes_html(source, a) for a in atoms):
+    if template_format == "mustache" and any(_escapes_html(source, a) for a in atoms):
         notes.append("mustache '{{x}}' HTML-escapes values ('<' becomes '&lt;'); '{{{x}}}' and '{{&x}}' do not")
     return tuple(notes)
 
 
 def _escapes_html(source: str, atom: Atom) -> bool:
-    return not source.startswith(("{{{", "{{&"), atom.start)
+    return atom.kind == "variable" and not source.startswith(("{{{", "{{&"), atom.start)
 
 
 # Text written by a model

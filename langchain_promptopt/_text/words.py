@@ -16,7 +16,7 @@ import regex
 from rapidfuzz.distance import Levenshtein
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from langchain_promptopt._text import Range
 
@@ -39,6 +39,15 @@ def word_ranges(text: str) -> tuple[Range, ...]:
     ["Don't", 're-read', '3.5', '日', '本', 'pages']
     """
     return tuple(m.span() for m in _WORDS.finditer(text))
+
+
+def slices(text: str, ranges: Iterable[Range]) -> list[str]:
+    """What stands at each of these places of a text.
+
+    >>> slices("Be brief.", word_ranges("Be brief."))
+    ['Be', 'brief']
+    """
+    return [text[start:end] for start, end in ranges]
 
 
 def words_between(text: str, start: int, end: int) -> tuple[Range, ...]:
@@ -99,7 +108,7 @@ def words_changed(old: str, new: str) -> int:
     >>> words_changed("Be brief and kind.", "Be very brief, kind.")
     2
     """
-    distance: int = Levenshtein.distance(*(tuple(t[a:b] for a, b in word_ranges(t)) for t in (old, new)))
+    distance: int = Levenshtein.distance(slices(old, word_ranges(old)), slices(new, word_ranges(new)))
     return distance or int("".join(old.split()) != "".join(new.split()))
 
 

@@ -129,6 +129,16 @@ class Prompt:
         return sum(count_tokens(m.template) for m in self.messages)
 
     @property
+    def roles(self) -> list[str]:
+        """The role of each message."""
+        return [m.role for m in self.messages]
+
+    @property
+    def texts(self) -> list[str]:
+        """The template text of each message."""
+        return [m.template for m in self.messages]
+
+    @property
     def template_format(self) -> TemplateFormat:
         """The format of the first message that is a template."""
         formats = []
