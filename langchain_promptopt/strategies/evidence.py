@@ -97,7 +97,8 @@ class ErrorBatches:
             m: How many batches are asked for.
             rng: Randomness of this step and this parent.
         """
-        errors, right = [s for s in rows if failed(s)], [s for s in rows if not failed(s)]
+        errors = [s for s in rows if failed(s)]
+        right = [s for s in rows if not failed(s)]
         if not errors:
             return ()
         deck: list[Shown] = []

@@ -61,7 +61,7 @@ class Standard:
         prove nothing: an error of `apply` would be on both sides.
         """
         changed = replacements(draft.edits)
-        same = [_frame(p) for p in parent] == [_frame(p) for p in draft.prompts]
+        same = list(map(_frame, parent)) == list(map(_frame, draft.prompts))
         if not same or not all(parent.has(*place) for place in changed):
             return Rejection("local", "the child has other prompts or messages than its parent")
         for old, new in zip(parent, draft.prompts, strict=True):
@@ -98,13 +98,15 @@ class Standard:
     def _lint(self, parent: PromptSet, draft: Draft, context: GuardContext) -> Rejection | None:
         shown = frozenset(context.piece.batch.example_ids)
         text, new_texts = parent.document.text, [e.new for e in draft.edits]
+        allowance = context.piece.allowance
+        unseen = (_said(e) for e in context.examples if e.id not in shown)
         found = lint(
             text,
             draft.prompts.document.text,
             new_texts,
             examples=[_said(e) for e in context.examples if e.id in shown],
-            others=(_said(e) for e in context.examples if e.id not in shown),
-            budget_words=context.piece.allowance.words if context.piece.allowance.stated else None,
+            others=unseen,
+            budget_words=allowance.words if allowance.stated else None,
         )
         return found[0] if found else lint_answers(new_texts, text, _answers(context.examples))
 

@@ -62,8 +62,14 @@ def _vector(text: str) -> tuple[float, ...]:
 
 def cosine(a: Sequence[float], b: Sequence[float]) -> float:
     """Cosine similarity as a plain float, whatever numbers the embedding gives; 0 for a zero vector."""
-    norm = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(x * x for x in b))
-    return float(sum(x * y for x, y in zip(a, b, strict=True)) / norm) if norm else 0.0
+    norm = _length(a) * _length(b)
+    if not norm:
+        return 0.0
+    return float(sum(x * y for x, y in zip(a, b, strict=True)) / norm)
+
+
+def _length(vector: Sequence[float]) -> float:
+    return math.sqrt(sum(x * x for x in vector))
 
 
 Pool = Literal["chosen", "all"]

@@ -149,8 +149,17 @@ def _plain(value: Any) -> Any:
 
 def _named(value: Any) -> str:
     """A foreign object by its class, and by its model where it has one: two embedding models are two recipes."""
-    model = next((m for n in _MODEL_NAMES if isinstance(m := getattr(value, n, None), str)), "")
-    return f"{type(value).__module__}:{type(value).__qualname__}" + (f"({model})" if model else "")
+    name = f"{type(value).__module__}:{type(value).__qualname__}"
+    model = _model_of(value)
+    return f"{name}({model})" if model else name
+
+
+def _model_of(value: Any) -> str:
+    for name in _MODEL_NAMES:
+        model = getattr(value, name, None)
+        if isinstance(model, str):
+            return model
+    return ""
 
 
 def load(data: Mapping[str, Any]) -> Recipe:

@@ -129,7 +129,11 @@ class FixedSpans:
     async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:  # noqa: ARG002
         """The places of the quotes in the current text."""
         text = piece.prompts.document.text
-        ranges = [(at, at + len(q)) for q in self.quotes if (at := text.find(q)) >= 0]
+        ranges = []
+        for quote in self.quotes:
+            at = text.find(quote)
+            if at >= 0:
+                ranges.append((at, at + len(quote)))
         return _marked(piece, ranges, SpanLimits(None, max(1, len(ranges)), 1.0))
 
 
@@ -153,8 +157,12 @@ class Sections:
         found = sections_of(piece.prompts.document.text)
         if not found:
             return piece
-        wanted = [body for title, body in found if any(h in title.casefold() for h in self.headers)] or [found[0][1]]
-        return _marked(piece, wanted, SpanLimits(None, 50, 1.0))
+        wanted = [body for title, body in found if self._chosen(title)]
+        first = found[0][1]
+        return _marked(piece, wanted or [first], SpanLimits(None, 50, 1.0))
+
+    def _chosen(self, title: str) -> bool:
+        return any(h in title.casefold() for h in self.headers)
 
 
 _HEADER = re.compile(r"(?m)^#{1,6}[ \t]+(\S.*)$")

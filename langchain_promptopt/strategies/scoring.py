@@ -420,7 +420,8 @@ class Race:
         now = [_further(a, bench) for a in incumbents]
         found = {a.candidate.id: a for a in attempts_of((), dropped, bench)}
         found |= {c.id: self._measured(c, now, bench, early=early) for c in alive}
-        return (*(found[c.id] for c in fresh), *(a for a, old in zip(now, incumbents, strict=True) if a.n > old.n))
+        further = (a for a, old in zip(now, incumbents, strict=True) if a.n > old.n)
+        return (*(found[c.id] for c in fresh), *further)
 
     def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:
         """Attempts that saw fewer rows than the leader: its score plus the cautious difference to it."""
@@ -439,12 +440,13 @@ class Race:
     def _bar(self, alive: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench) -> Scores | None:
         """Row scores of the beam's last by the rows seen so far, incumbents included."""
         shown = set(bench.known(alive[0]))
-        entrants = [bench.known(c) for c in alive] + [
-            {i: s for i, s in _rows(a, bench).items() if i in shown} for a in incumbents
-        ]
-        entrants = [e for e in entrants if e]
-        order = sorted(entrants, key=lambda e: -sum(e.values()) / len(e))
-        return order[self.beam - 1] if len(order) >= self.beam else (order[-1] if incumbents else None)
+        entrants = [bench.known(c) for c in alive]
+        for a in incumbents:
+            entrants.append({i: s for i, s in _rows(a, bench).items() if i in shown})
+        order = sorted(filter(None, entrants), key=lambda e: -sum(e.values()) / len(e))
+        if len(order) >= self.beam:
+            return order[self.beam - 1]
+        return order[-1] if incumbents else None
 
     def _behind(self, candidate: Candidate, bar: Scores, bench: Bench) -> bool:
         differences = shared_differences(bench.known(candidate), bar)

@@ -149,7 +149,8 @@ def _allowed(edit: Edit, prompts: PromptSet) -> bool:
     span = edit.span
     message = prompts[span.prompt].messages[span.message]
     held = (*message.frozen, *message.parsed.atom_ranges)
-    if not message.editable or any(span.start < b and a < max(span.end, span.start + 1) for a, b in held):
+    end = max(span.end, span.start + 1)  # an insertion counts as one character
+    if not message.editable or any(span.start < b and a < end for a, b in held):
         return False
     try:
         made = prompts.apply([edit])
@@ -172,8 +173,9 @@ def with_past(recipe: Recipe, prompts: PromptSet, past: Sequence[PastEdit]) -> t
     if not past:
         return recipe, ()
     chosen: list[Edit] = []
-    for edit in (e for p in past if (e := p.placed(prompts)) is not None):
-        if not any(overlap(edit.span, other.span) for other in chosen):
+    for earlier in past:
+        edit = earlier.placed(prompts)
+        if edit is not None and not any(overlap(edit.span, other.span) for other in chosen):
             chosen.append(edit)
     remark = f"{len(chosen)} of {len(past)} edits of the earlier run still fit this prompt and are tried first"
     if not chosen:

@@ -208,7 +208,8 @@ class PairedGate:
             return False
         shared = [i for i in challenger.by_example if i in incumbent.by_example]
         gains = [challenger.by_example[i] - incumbent.by_example[i] for i in shared]
-        wins, losses = sum(g > 0 for g in gains), sum(g < 0 for g in gains)
+        wins = sum(g > 0 for g in gains)
+        losses = sum(g < 0 for g in gains)
         return sum(gains) > 0 and sign_test(wins, losses) < self.alpha
 
 
@@ -233,7 +234,8 @@ def gap_reason(progress: Progress) -> Stop | None:
         return None
     dev, val = pairs[-1]
     spread = 2 * math.sqrt(max(val * (1 - val), 0.0) / progress.dev_size)
-    stuck = max(v for _, v in pairs[-2:]) <= max(v for _, v in pairs[:-2])
+    vals = [v for _, v in pairs]
+    stuck = max(vals[-2:]) <= max(vals[:-2])
     if dev - val > max(0.05, spread) and stuck:
         return Stop("overfitting", f"dev is at {dev:.3f} and val at {val:.3f}, with no gain on val for two steps")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._runtime.concurrency import together
@@ -148,15 +149,11 @@ class OwnEvidence:
 
     def _own(self, child: Candidate, batches: Sequence[Batch]) -> list[str]:
         """The errors a child was made from, then the rows shown beside them that must stay right."""
-        errors = list(dict.fromkeys(i for e in child.edits for i in e.example_ids))
-        mine = []
-        for b in batches:
-            if {*errors} & {s.example_id for s in b.errors}:
-                mine.append(b)
+        errors = list(dict.fromkeys(chain.from_iterable(e.example_ids for e in child.edits)))
         beside = []
-        for batch in mine:
-            for s in batch.correct:
-                beside.append(s.example_id)
+        for batch in batches:
+            if {*errors} & {s.example_id for s in batch.errors}:
+                beside += [s.example_id for s in batch.correct]
         return list(dict.fromkeys((*errors, *beside)))[: self.most]
 
     async def _without_idle_edits(self, trial: Trial, bench: TrainBench) -> Trial:
@@ -196,7 +193,7 @@ class OwnEvidence:
         local = [c for c in sorted(gains, key=lambda c: -gains[c]) if c.scope != "global"]
         best = max((gains[c] for c in local), default=0.0)
         whole = [t.candidate for t in good if t.candidate.scope == "global" and t.gain > best]
-        joined = kept_apart(_with_joint_insertions(e for c in local for e in c.edits))
+        joined = kept_apart(_with_joint_insertions(chain.from_iterable(c.edits for c in local)))
         if len(local) < 2 or joined == local[0].edits:
             return (*local[: 1 + self.singles], *whole[:1]), ()
         return (*local[: self.singles], *whole[:1]), joined
