@@ -46,6 +46,12 @@ _FILES: Mapping[str, Kind] = {
     "summarise": "summarise",
 }
 _GOALS: tuple[Goal, ...] = ("edit", "generate", "paraphrase", "shorten")
+_INSERTIONS = (
+    "identify.insertions",
+    "identify.line-insertions",
+    "identify.echo-insertions",
+    "identify.index-insertions",
+)
 _TAG = re.compile(r"<(edit[\w-]*)>", re.I)
 
 
@@ -104,7 +110,7 @@ def _asks(name: str, text: str) -> bool:
 
 def understand(turns: Turns) -> Request | None:
     """The request of a conversation of (role, text) pairs; None when it is none of the known ones."""
-    asked = next(((i, kind) for i in range(len(turns) - 1, -1, -1) if (kind := _kind(turns[i])) is not None), None)
+    asked = _last_request(turns)
     if asked is None:
         return None
     at, kind = asked
@@ -114,6 +120,7 @@ def understand(turns: Turns) -> Request | None:
     prompt = section(opening, "prompt") or unlined(section(opening, "lines") or "")
     tag, slots = _slots(section(text, "marked") or "", prompt) if kind in {"slots", "reply"} else (_tag_of(told), ())
     limit = _after(told, "allowance")
+    tries = tuple(t for role, t in turns[at + 1 :] if role == "ai")
     return Request(
         kind=kind,
         prompt=prompt,
@@ -127,29 +134,40 @@ def understand(turns: Turns) -> Request | None:
         k_max=_number(r"at most (\d+) (?:objects|marks|changes)|marks?: at most (\d+)", told) or 5,
         w_max=_number(r"(?:has at most|each around at most) (\d+)", told),
         whole_lines=_asks("identify.lines", told),
-        insertions=any(
-            _asks(f"identify.{n}", told)
-            for n in ("insertions", "line-insertions", "echo-insertions", "index-insertions")
-        ),
+        insertions=any(_asks(name, told) for name in _INSERTIONS),
         allowance=limit,
         cap=_after(told, "global.cap"),
         tag=tag,
         slots=slots,
         numbered=section(text, "numbered") or "",
         frozen=_places_of(sections(text, "frozen"), prompt),
-        tries=tuple(t for role, t in turns[at + 1 :] if role == "ai"),
+        tries=tries,
     )
+
+
+def _last_request(turns: Turns) -> tuple[int, Kind] | None:
+    for at in reversed(range(len(turns))):
+        kind = _kind(turns[at])
+        if kind is not None:
+            return at, kind
+    return None
 
 
 def _kind(turn: tuple[str, str]) -> Kind | None:
     if turn[0] != "human":
         return None
     told = _folded(turn[1])
-    return next((kind for name, kind in _FILES.items() if _asks(name, told)), None)
+    for name, kind in _FILES.items():
+        if _asks(name, told):
+            return kind
+    return None
 
 
 def _goal(told: str) -> Goal:
-    return next((g for g in _GOALS for room in ("propose", "global") if _asks(f"{room}.goal-{g}", told)), "edit")
+    for goal in _GOALS:
+        if _asks(f"propose.goal-{goal}", told) or _asks(f"global.goal-{goal}", told):
+            return goal
+    return "edit"
 
 
 def _said(turns: Turns) -> list[str]:
@@ -285,16 +303,18 @@ class Evidence:
 def evidence_of(request: Request) -> Evidence:
     """The request's rows as cases. Format examples count as errors where a reader of the prompt would err."""
     manual = read(request.prompt)
-    errors = []
-    for c in (_case(r, request.prompt, manual) for r in request.errors):
-        if c.expected >= 0:
-            errors.append(c)
-    kept = [c for c in (_case(r, request.prompt, manual) for r in request.correct) if c.expected >= 0]
-    for row in request.examples:
-        case = _case(row, request.prompt, manual)
-        if case.expected >= 0:
-            (kept if answered(manual, case.text) == case.expected else errors).append(case)
+    errors = _labelled(request.errors, request.prompt, manual)
+    kept = _labelled(request.correct, request.prompt, manual)
+    for case in _labelled(request.examples, request.prompt, manual):
+        right = answered(manual, case.text) == case.expected
+        (kept if right else errors).append(case)
     return Evidence(request.prompt, manual, tuple(errors), tuple(kept))
+
+
+def _labelled(rows: Sequence[Row], prompt: str, manual: Manual) -> list[Case]:
+    """Cases of the rows whose expected answer is a label of the manual."""
+    cases = [_case(row, prompt, manual) for row in rows]
+    return [c for c in cases if c.expected >= 0]
 
 
 def answered(manual: Manual, text: str) -> int:
@@ -329,12 +349,12 @@ def _plain(value: Any) -> str:
 def leaves(value: Any) -> list[str]:
     """All leaves of a value as texts."""
     if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
         found: list[str] = []
-        for v in value.values():
+        for v in value:
             found.extend(leaves(v))
         return found
-    if isinstance(value, list | tuple):
-        return [t for v in value for t in leaves(v)]
     return [] if value is None else [str(value)]
 
 
@@ -359,8 +379,9 @@ def _bare(text: str) -> str:
 _ENOUGH = 6
 _PLAIN = 0.8
 _COMMON = frozenset(
-    stem(w)
-    for w in """
+    map(
+        stem,
+        """
     time times day days week weeks month months year years today yesterday tomorrow morning evening night hour hours
     minute minutes ago monday tuesday wednesday thursday friday saturday sunday january february march april may june
     july august september october november december last first second third next one two three four five ten many much
@@ -370,7 +391,8 @@ _COMMON = frozenset(
     come comes came take takes took give gives gave see saw seen know knew think thought say says said tell told ask
     asked try tried look looked find found keep kept put let start started use used using work works worked show shows
     back away way thing place part end happen happened please help understand able become seem seems mean believe
-    """.split()  # noqa: SIM905 - a readable word list
+    """.split(),  # noqa: SIM905 - a readable word list
+    )
 )
 """Words so common in any text that they rarely tell labels apart; they are a second choice, not forbidden."""
 
@@ -390,13 +412,12 @@ def telling_words(case: Case, evidence: Evidence, spent: frozenset[str]) -> list
         At most `_ENOUGH` words, in lower case.
     """
     manual = evidence.manual
-    own = manual.names[case.expected] | {s for c in manual.labels[case.expected].cues for s in c.stems}
+    own = manual.names[case.expected].union(*(cue.stems for cue in manual.labels[case.expected].cues))
     elsewhere = _stems_of(c for c in evidence.all if c.expected != case.expected)
-    alike = []
+    fellows: Counter[str] = Counter()
     for c in evidence.all:
         if c.expected == case.expected and c.id != case.id:
-            alike.append(c)
-    fellows = Counter(s for c in alike for s in set(stems(c.text)))
+            fellows.update(set(stems(c.text)))
     general = _spoken_outside_labels(evidence)
     scored: dict[str, tuple[float, str]] = {}
     for at, found in enumerate(TOKEN.finditer(case.text)):

@@ -80,12 +80,18 @@ def fitted(text: str, patches: Sequence[Patch], slots: Sequence[Place] | None) -
         return tuple(patches)
     out: list[Patch] = []
     for patch in patches:
-        inside = (same for same in _equals(text, patch) if any(a <= same.start and same.end <= b for a, b in slots))
-        found = next(inside, None)
+        found = _slide_into(slots, text, patch)
         if found is None:
             return None
         out.append(found)
     return tuple(out)
+
+
+def _slide_into(slots: Sequence[Place], text: str, patch: Patch) -> Patch | None:
+    for same in _equals(text, patch):
+        if any(a <= same.start and same.end <= b for a, b in slots):
+            return same
+    return None
 
 
 def _equals(text: str, patch: Patch) -> Iterator[Patch]:
@@ -298,8 +304,9 @@ def marks_of(text: str, fixes: Sequence[Fix], k_max: int) -> list[Mark]:
     for fix in fixes:
         for patch in sorted(fix.patches):
             place = place_of(text, patch)
-            free = all(place[1] <= m.place[0] or m.place[1] <= place[0] for m in out)
-            if free and len(out) < k_max and place not in [m.place for m in out]:
+            taken = [m.place for m in out]
+            free = all(place[1] <= start or end <= place[0] for start, end in taken)
+            if free and len(out) < k_max and place not in taken:
                 out.append(Mark(place, fix.reason))
     return out
 
@@ -664,7 +671,9 @@ def explorations(bench: Bench, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
         One fix, or none.
     """
     before = _right(bench, (), bench.evidence.all)
-    found = [f for case in bench.evidence.kept for f in ranked_fixes(case, bench, mood) if f.kind in _HARMLESS]
+    found = []
+    for case in bench.evidence.kept:
+        found += [f for f in ranked_fixes(case, bench, mood) if f.kind in _HARMLESS]
     for fix in sorted(found, key=lambda f: -mood.sway(f)):
         if not _too_much(bench.prompt, fix.patches, limits) and before <= _right(
             bench, fix.patches, bench.evidence.all

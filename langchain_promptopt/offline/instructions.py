@@ -100,11 +100,12 @@ def _traits(line: str) -> tuple[tuple[str, int, int, bool, str], ...]:
     for name, pattern in _TRAITS:
         for m in pattern.finditer(line):
             found.append((m.start(), name, m))
-    hits = sorted(found)
-    return tuple(
-        (name, at, m.end(), not _NEGATED.search(line[:at]), m["prefix"] if name == "prefix" else "")
-        for at, name, m in hits
-    )
+    traits = []
+    for at, name, m in sorted(found):
+        asked = not _NEGATED.search(line[:at])
+        prefix = m["prefix"] if name == "prefix" else ""
+        traits.append((name, at, m.end(), asked, prefix))
+    return tuple(traits)
 
 
 def put(answer: str, form: Form, because: Callable[[], str]) -> str:
@@ -300,9 +301,11 @@ def separate(messages: Sequence[tuple[str, str]]) -> tuple[str, str]:
     if not messages:
         return "", ""
     at = max((i for i, (role, _) in enumerate(messages) if role in {"human", "user"}), default=len(messages) - 1)
-    before = "\n".join(
-        text for i, (role, text) in enumerate(messages) if i != at and role not in {"ai", "assistant", "tool"}
-    )
+    others = []
+    for i, (role, text) in enumerate(messages):
+        if i != at and role not in {"ai", "assistant", "tool"}:
+            others.append(text)
+    before = "\n".join(others)
     instructions, data = split(messages[at][1], before)
     return (f"{before}\n{instructions}" if before else instructions), data
 
@@ -330,11 +333,20 @@ def _opening(text: str) -> int | None:
     markers = _markers(text)
     floor = _after_shots(text, markers)
     found = [end for start, end in markers if start >= floor][:1]
-    if "</" in text:
-        found += [m.start() for m in _BLOCK.finditer(text, floor) if f"</{m.group(1)}>" in text[m.end() :]][:1]
+    block = _closed_block(text, floor)
+    if block is not None:
+        found.append(block)
     if not found:
         found = [m.end() for m in _HEADING.finditer(text, floor)][-1:] or _fences(text, floor)
     return min(found, default=None)
+
+
+def _closed_block(text: str, floor: int) -> int | None:
+    if "</" in text:
+        for m in _BLOCK.finditer(text, floor):
+            if f"</{m.group(1)}>" in text[m.end() :]:
+                return m.start()
+    return None
 
 
 def _fences(text: str, floor: int) -> list[int]:

@@ -73,13 +73,14 @@ class Rule:
 
     def moved(self, by: int) -> Rule:
         """The rule as it stands `by` characters further on."""
+        exceptions = tuple(t.moved(by) for t in self.exceptions)
         return replace(
             self,
             target=moved(self.target, by),
             line=moved(self.line, by),
             sentence=moved(self.sentence, by),
             triggers=tuple(t.moved(by) for t in self.triggers),
-            exceptions=tuple(t.moved(by) for t in self.exceptions),
+            exceptions=exceptions,
         )
 
 
@@ -207,11 +208,10 @@ def lines_of(text: str) -> list[Line]:
 def label_pairs(text: str, lines: list[Line]) -> list[Pair]:
     """The lines that define labels: under a heading that says so, else listed in a sentence, else a run of pairs."""
     candidates = [p for p in map(_pair, lines) if p is not None]
-    titled = []
-    for p in candidates:
-        if _LABEL_TITLE.search(p.line.section) and p.line.item:
-            titled.append(p)
-    titled = titled or [p for p in candidates if _LABEL_TITLE.search(p.line.section) and p.body[1] > p.body[0]]
+    below_title = [p for p in candidates if _LABEL_TITLE.search(p.line.section)]
+    titled = [p for p in below_title if p.line.item]
+    if not titled:
+        titled = [p for p in below_title if p.body[1] > p.body[0]]
     if len(titled) > 1:
         return _distinct(titled)
     inline = _inline(text, lines)

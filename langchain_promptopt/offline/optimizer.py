@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from itertools import chain
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -245,7 +246,7 @@ class _Reply:
     def rewritten(self) -> str:
         """The whole prompt with the fixes made, in somewhat other words."""
         request = self.request
-        mended = patched(request.prompt, [p for f in self.fixes() for p in f.patches])
+        mended = patched(request.prompt, list(chain.from_iterable(f.patches for f in self.fixes())))
         keeps_meaning = request.goal == "paraphrase"
         frozen = "\n".join(request.prompt[a:b] for a, b in request.frozen)
         told = mended
@@ -262,8 +263,11 @@ class _Reply:
 
 def _reason(patch: Patch, fixes: Sequence[Fix]) -> str:
     """Why the place of the patch changes: the reasons of the fixes inside it."""
-    inside = [f for f in fixes if any(patch.start <= p.start and p.end <= patch.end for p in f.patches)]
-    return " ".join(f.reason for f in inside)
+    reasons = []
+    for fix in fixes:
+        if any(patch.start <= p.start and p.end <= patch.end for p in fix.patches):
+            reasons.append(fix.reason)
+    return " ".join(reasons)
 
 
 def _open_places(request: Request) -> tuple[Place, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.offline.conversation import leaves
@@ -147,8 +148,11 @@ def _worth(manual: Manual, lines: list[str], starts: list[int]) -> list[int]:
 
     def rank(i: int) -> tuple[int, int]:
         start, end = starts[i], starts[i] + len(lines[i])
-        about_form = any(start <= at <= end for at in form)
-        return (0 if about_form else 1 if any(start <= at <= end for at in rules) else 2), i
+        if any(start <= at <= end for at in form):
+            return 0, i
+        if any(start <= at <= end for at in rules):
+            return 1, i
+        return 2, i
 
     return sorted((i for i in range(len(lines)) if lines[i].strip() and not lines[i].startswith("#")), key=rank)
 
@@ -170,7 +174,7 @@ def induced(rows: Sequence[Row]) -> str:
             words[expected[0].strip()].update(_spoken(" ".join(leaves(row.inputs))))
     if not words:
         return "Answer the input."
-    shared = Counter(w for counted in words.values() for w in counted)
+    shared = Counter(chain.from_iterable(words.values()))
     lines = []
     for label, counted in words.items():
         best = sorted(counted, key=lambda w: (shared[w], -counted[w], -len(w), w))[:_CUES]

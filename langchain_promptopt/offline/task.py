@@ -75,9 +75,11 @@ def _fired(manual: Manual, sequence: list[str]) -> tuple[tuple[int, tuple[int, .
         for r, t in manual.triggers.get(s, ()):
             if _meets(manual.rules[r].triggers[t], sequence, at, present):
                 met.setdefault(r, set()).add(t)
-    return tuple(
-        (r, tuple(sorted(ts))) for r, ts in sorted(met.items()) if _holds(manual.rules[r], ts, sequence, present)
-    )
+    fired = []
+    for r, ts in sorted(met.items()):
+        if _holds(manual.rules[r], ts, sequence, present):
+            fired.append((r, tuple(sorted(ts))))
+    return tuple(fired)
 
 
 def _meets(trigger: Trigger, sequence: list[str], at: int, present: set[str]) -> bool:
@@ -89,9 +91,11 @@ def _meets(trigger: Trigger, sequence: list[str], at: int, present: set[str]) ->
 def _holds(rule: Rule, met: set[int], sequence: list[str], present: set[str]) -> bool:
     if rule.needs_all and len(met) < len(rule.triggers):
         return False
-    return not any(
-        _meets(e, sequence, at, present) for e in rule.exceptions for at, s in enumerate(sequence) if s == e.stems[0]
-    )
+    for exception in rule.exceptions:
+        for at, s in enumerate(sequence):
+            if s == exception.stems[0] and _meets(exception, sequence, at, present):
+                return False
+    return True
 
 
 def _points(manual: Manual, fired: tuple[tuple[int, tuple[int, ...]], ...]) -> dict[int, float]:
@@ -113,7 +117,10 @@ def _overlap(manual: Manual, sequence: list[str]) -> dict[int, float]:
     for s in dict.fromkeys(lively):
         for i, weight in words.get(s, ()):
             totals[i] = totals.get(i, 0.0) + weight
-    met = {(i, phrase): w for source in (sequence, lively) for i, phrase, w in _phrases_in(source, phrases)}
+    met: dict[tuple[int, tuple[str, ...]], float] = {}
+    for source in (sequence, lively):
+        for i, phrase, weight in _phrases_in(source, phrases):
+            met[i, phrase] = weight
     for (i, _), weight in met.items():
         totals[i] = totals.get(i, 0.0) + weight
     for i in totals:
@@ -234,6 +241,8 @@ def _because(manual: Manual, judgement: Judgement, data: str) -> str:
         rule = manual.rules[r]
         if rule.label == label:
             known.update(*(trigger.stems for trigger in rule.triggers))
-    known |= {s for s, held in manual.words.items() if any(i == label and w > 0 for i, w in held)}
+    for s, held in manual.words.items():
+        if any(i == label and w > 0 for i, w in held):
+            known.add(s)
     words = list(dict.fromkeys(w for w in TOKEN.findall(data) if stem(w) in known))[:4]
     return "Reason: the text says " + ", ".join(words) + "." if words else "Reason: nothing in the text decides."
