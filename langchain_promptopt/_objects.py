@@ -19,12 +19,14 @@ import re
 import sys
 import threading
 import types
+import weakref
 from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import date, time, timedelta
+from datetime import date, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, EnumType
 from fractions import Fraction
@@ -38,12 +40,17 @@ MAX_VISITED = 50_000
 _MOST_MOVED = 2000
 _LONGEST_SECRET = 4096
 
-_TEXTUAL = (date, time, timedelta, Decimal, Fraction, UUID, PurePath)
+_LARGE = 256
+"""Members from which on nested plain data counts as one value, and is not entered member by member."""
+
+_TEXTUAL = (date, time, timedelta, timezone, Decimal, Fraction, UUID, PurePath)
 """Types whose text is their value."""
 _VALUES = (
     str, bytes, bytearray, bool, int, float, complex, type(None), type(Ellipsis), range, Enum, re.Pattern, *_TEXTUAL,
 )  # fmt: skip
-_BY_REDUCTION = frozenset({"operator", "zoneinfo", "ipaddress"})
+_SUBCLASSED = (str, bytes, bytearray, int, float, complex, *_TEXTUAL)
+_SCALARS = frozenset({str, bytes, bool, int, float, complex, type(None)})
+_BY_REDUCTION = frozenset({"operator", "zoneinfo", "ipaddress", "array", "itertools", "random", "_io"})
 """Modules whose objects have no attributes to read, and say how they were made."""
 
 _OPAQUE = frozenset(
@@ -54,7 +61,8 @@ _OPAQUE = frozenset(
 )  # fmt: skip
 """Packages whose instances hold neither prompts nor parameters of ours, but huge object graphs."""
 _OPEN = (types.SimpleNamespace, Mapping, deque)
-"""Classes of the standard library that hold what users put into them."""
+_OPEN_MODULES = frozenset({"argparse", "collections", "difflib", "json", "statistics", "string", "textwrap"})
+"""Classes and modules of the standard library whose objects hold what users put into them."""
 _FAMILY = frozenset({"agentevals", "langsmith", "openevals", "types"})
 """Packages whose private attributes hold what the user gave, as those of LangChain and LangGraph do."""
 _IDLE = frozenset(
@@ -70,8 +78,9 @@ _CLASS_NOISE = frozenset(
     {
         "__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__",
         "__class_vars__", "__classcell__", "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__",
-        "__firstlineno__", "__hash__", "__match_args__", "__module__", "__parameters__", "__private_attributes__",
-        "__qualname__", "__signature__", "__static_attributes__", "__type_params__", "__weakref__",
+        "__firstlineno__", "__hash__", "__match_args__", "__module__", "__parameters__", "__qualname__",
+        "__signature__", "__static_attributes__",
+        "__type_params__", "__weakref__",
     }
 )  # fmt: skip
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
@@ -80,12 +89,17 @@ _HOLDERS: tuple[type[Any], ...] = (
     type(lru_cache(len)),
 )  # fmt: skip
 """Classes of Python's that stand around a function."""
-_BY_NAME = frozenset({"getattr", "globals", "import_module", "__import__"})
+_BY_NAME = frozenset({"getattr", "globals", "import_module", "__import__", "eval", "exec"})
+_READ_DOCS = frozenset({"__doc__", "getdoc"})
 _JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
 _NAMING = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree})
 
 _STDLIB = str(Path(dis.__file__).parent)
 
+_KEY_RUN = re.compile(r"[A-Za-z0-9]{16,}")
+"""The random part of a key. Names such as `hf_summarize_v2` have none."""
+_WORDS = re.compile(r"[A-Za-z]?[a-z]*(?:[-_][a-z]+)*|[A-Z]+(?:[-_][A-Z]+)*")
+_SECRET_VALUE = re.compile(r"(?i)(?:(?:basic|bearer|digest|token)\s+)?\S+|[\w.-]+=[^\s;]*(?:;\s*[\w.-]+=[^\s;]*)*;?")
 _SECRET_NAME = re.compile(
     r"(?i)passw(?:or)?d|secret|credential|authorization|cookie|(?:api|access|private|signing|subscription)[_-]?key"
     r"|(?:access|api|auth|bearer|hf|hub|refresh)[_-]?token"
@@ -177,7 +191,7 @@ def _special(value: Any) -> Any:
 def _stated(value: Any) -> Any:
     """The state of an object without attributes: its printed form, unless that is an address."""
     text = repr(value)
-    return "" if " at 0x" in text else text
+    return "" if "0x" in text else text
 
 
 def _is_array(value: Any) -> bool:
@@ -248,17 +262,25 @@ def parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
     elif get_origin(thing) is not None:  # list[Answer], Answer | None
         yield from ((f"[{i}]", part) for i, part in enumerate((get_origin(thing), *get_args(thing))))
     elif isinstance(thing, _HOLDERS):
-        names = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__")
+        names = ("func", "args", "keywords", "fget", "fset", "dispatcher", "__func__", "__wrapped__")
         yield from ((f".{name}", getattr(thing, name)) for name in names if hasattr(thing, name))
+        yield from () if package_of(type(thing).__module__) else _attributes(thing)
     elif not isinstance(thing, types.ModuleType):
         yield from _content(thing)
         yield from _attributes(thing)
 
 
 def _content(thing: Any) -> Iterator[tuple[str, Any]]:
-    """Members of a container."""
+    """Members of a container; what a reference refers to."""
+    if isinstance(thing, weakref.ReferenceType):
+        yield "()", thing()
+    elif isinstance(thing, ContextVar):
+        with suppress(LookupError):
+            yield ".get()", thing.get()
     if type(thing).__module__ in {"os", "weakref"}:  # the environment, and caches
         return
+    if isinstance(thing, _SUBCLASSED):  # a class of the user's that is a text or a number too
+        yield "=", _json(thing)
     if isinstance(thing, Mapping):
         yield from ((f"[{_key(key)}]", value) for key, value in list(thing.items()))
     elif isinstance(thing, list | tuple | deque):
@@ -282,7 +304,10 @@ def _key(key: Any) -> str:
 def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
     """Stored attributes, never properties: instance dict, slots, pydantic's private ones; and the user's class."""
     kind = concrete_type(thing)
-    if _is_opaque(kind):
+    if _is_opaque(kind):  # but the user's own functions in it count: numpy.vectorize(score)
+        for name, value in list(getattr(thing, "__dict__", {}).items()):
+            if isinstance(value, types.FunctionType) and package_of(value.__module__) is None:
+                yield f".{name}", value
         return
     for owner in kind.__mro__:
         slots = owner.__dict__.get("__slots__", ())
@@ -303,7 +328,9 @@ def _is_opaque(kind: type[Any]) -> bool:
     package = package_of(kind.__module__)
     if package == "langsmith":  # its evaluators hold the user's functions, its client threads and queues
         return not kind.__module__.startswith("langsmith.evaluation")
-    return package in _OPAQUE or (package in sys.stdlib_module_names and not issubclass(kind, _OPEN))
+    if package in sys.stdlib_module_names:
+        return package not in _OPEN_MODULES and not issubclass(kind, _OPEN)
+    return package in _OPAQUE
 
 
 def _is_idle(kind: type[Any], name: str) -> bool:
@@ -318,7 +345,7 @@ def _is_idle(kind: type[Any], name: str) -> bool:
 
 def _class_parts(kind: type[Any]) -> Iterator[tuple[str, Any]]:
     """Bases, attributes and methods of a class of the user's, and the fields of its schema."""
-    yield from ((f"({i})", base) for i, base in enumerate(kind.__bases__) if base is not object)
+    yield from ((f"({i})", base) for i, base in enumerate((*kind.__bases__, type(kind))) if base not in {object, type})
     fields_of = kind.__dict__.get("__pydantic_fields__")
     if isinstance(fields_of, Mapping):
         yield from ((f".{name}", field) for name, field in fields_of.items())
@@ -348,6 +375,8 @@ def _named(scope: Mapping[str, Any], code: Code) -> Iterator[tuple[str, Any]]:
     for name in code.names:
         if name in scope and not _is_dunder(name):
             yield from _global(name, scope[name], code, entered)
+            if _READ_DOCS.intersection(code.names):
+                yield f"<{name}>.__doc__", getattr(scope[name], "__doc__", None)
     for level, name in code.imports:
         module = _imported("." * level + name, scope.get("__package__") or "")
         if module is not None:
@@ -428,8 +457,10 @@ def read_code(code: types.CodeType) -> Code:
         if isinstance(constant, types.CodeType):
             inner.append(read_code(constant))
     names = [*code.co_names, *(name for one in inner for name in one.names)]
-    if _BY_NAME.intersection(names):  # getattr(helper, "clean")
-        names += [c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]
+    if _BY_NAME.intersection(names):  # getattr(helper, "clean"), import_module("app.helper"), eval("clean(x)")
+        texts = [c for c in code.co_consts if isinstance(c, str)]
+        names += [name for text in texts for name in re.findall(r"[^\W\d]\w*", text)]
+        imports += [(0, text) for text in texts if text in sys.modules]
     arguments = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags]
     variables = [code.co_varnames, code.co_cellvars, code.co_freevars]
     digest = content_hash([steps, arguments, variables, code.co_exceptiontable.hex()], 32)
@@ -518,13 +549,32 @@ def _node(thing: Any) -> _Node:
     if _is_value(thing):
         return _Node(["value", _value(thing)], values, ())
     for step, child in sorted(parts_of(thing), key=lambda part: part[0]):
-        if _SECRET_NAME.search(step) or (_PRIVATE.match(step) and not _keeps_private(concrete_type(thing))):
+        if _is_kept_secret(step, child) or (_PRIVATE.match(step) and not _keeps_private(concrete_type(thing))):
             continue
         if _is_value(child):
             values[step] = _value(child)
         else:
             parts.append((step, child))
+    if isinstance(thing, dict):
+        values["order"] = [_key(key) for key in thing]
+    elif not values and all(part is type(thing) for _, part in parts) and _is_compiled(thing):
+        values["says"] = _stated(thing)  # regex.compile("a+")
     return _Node(_label(thing), values, tuple(parts))
+
+
+def _is_kept_secret(name: str, value: Any) -> bool:
+    """Whether a value is a password or a key by its name and its look: words, sentences and code are none."""
+    if not _SECRET_NAME.search(name):
+        return False
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    return isinstance(text, str) and bool(_SECRET_VALUE.fullmatch(text)) and not _WORDS.fullmatch(text)
+
+
+def _is_compiled(thing: Any) -> bool:
+    """Whether an object of a compiled module keeps its state where Python code cannot read it."""
+    kind = type(thing)
+    python = hasattr(thing, "__dict__") or isinstance(kind.__repr__, types.FunctionType)
+    return not python and not _is_opaque(kind)
 
 
 def _keeps_private(kind: type[Any]) -> bool:
@@ -559,11 +609,26 @@ def _library(module: Any, name: str) -> list[str] | None:
 def _is_value(thing: Any) -> bool:
     """Whether it counts by what it says, and holds nothing that must be walked."""
     kind = type(thing)
+    if kind in _SCALARS:
+        return True
     if kind in {tuple, frozenset}:
         return all(map(_is_value, thing))
+    if kind in {list, dict, set}:
+        return len(thing) >= _LARGE and _is_data(thing)
     if isinstance(thing, type):
         return False
-    return isinstance(thing, _VALUES) or kind.__module__ in _BY_REDUCTION or _is_array(thing) or _is_secret(thing)
+    if _is_secret(thing):
+        return True
+    known = isinstance(thing, _VALUES) or kind.__module__ in _BY_REDUCTION or _is_array(thing)
+    return known and package_of(kind.__module__) is not None
+
+
+def _is_data(thing: Any) -> bool:
+    """Whether a container holds nothing but texts, numbers and other such containers."""
+    kind = type(thing)
+    if kind is dict:
+        return all(type(key) in _SCALARS for key in thing) and all(map(_is_data, thing.values()))
+    return kind in _SCALARS or (kind in {list, tuple, set, frozenset} and all(map(_is_data, thing)))
 
 
 def _is_secret(thing: Any) -> bool:
@@ -582,13 +647,22 @@ def _value(thing: Any) -> Any:
     if isinstance(thing, tuple):
         return [_value(member) for member in thing]
     if type(thing).__module__ in _BY_REDUCTION:  # operator.itemgetter("x")
-        return {"made": type_name(type(thing)), "of": canonical(thing.__reduce__()[1])}
-    return canonical(thing)
+        return {"made": type_name(type(thing)), "of": canonical(_reduced(thing))}
+    return [canonical(thing), list(map(canonical, thing))] if type(thing) is dict else canonical(thing)
+
+
+def _reduced(thing: Any) -> Any:
+    with suppress(TypeError):  # an open file says nothing
+        return thing.__reduce_ex__(2)[1:3]
 
 
 def _clean(text: str) -> str:
     """Text without what looks like a key, and without the password of an address."""
-    return _USERINFO.sub("://", TOKEN.sub("", text)) if len(text) < _LONGEST_SECRET else text
+    return _USERINFO.sub("://", TOKEN.sub(_without_key, text)) if len(text) < _LONGEST_SECRET else text
+
+
+def _without_key(found: re.Match[str]) -> str:
+    return "" if _KEY_RUN.search(found[0]) else found[0]
 
 
 def _place(path: PurePath) -> str:

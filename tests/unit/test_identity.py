@@ -113,6 +113,103 @@ def test_code_in_a_try_block_is_not_code_after_it():
     assert of(one) != of(two)
 
 
+# Objects of many shapes: (a program with a mark in it, the mark, what it becomes in the edited program).
+SHAPES = [
+    ("from enum import Enum\nclass M(Enum):\n    A = 0.5\ndef post(x): return M.A.value", "0.5", "0.7"),
+    (
+        "from enum import Enum\nclass M(Enum):\n    A = 'refund'\nIT = M.A\ndef post(x): return IT.value",
+        "refund",
+        "return",
+    ),
+    (
+        "from enum import IntEnum\nclass M(IntEnum):\n    A = 1\n    def label(self): return 'one'\n"
+        "IT = M.A\ndef post(x): return IT.label()",
+        "'one'",
+        "'two'",
+    ),
+    ("def is_password_reset(x): return 'pin' in x\ndef post(x): return is_password_reset(x)", "pin", "code"),
+    ("WORDS = {'password': ['login']}\ndef post(x): return WORDS['password']", "login", "pin"),
+    ("LABEL_OF = {'cookie': 'tracking'}\ndef post(x): return LABEL_OF", "tracking", "consent"),
+    ("PASSWORD_HELP = 'Open the page.'\ndef post(x): return PASSWORD_HELP", "Open", "Close"),
+    ("def post(x): return 'hf_summarize_v2'", "v2", "v3"),
+    ("from string import Template\nT = Template('hello $x')\ndef post(x): return T.substitute(x=x)", "hello", "bye"),
+    ("from argparse import Namespace\nA = Namespace(limit=3)\ndef post(x): return x[: A.limit]", "3", "4"),
+    ("from textwrap import TextWrapper\nW = TextWrapper(width=30)\ndef post(x): return W.fill(x)", "30", "40"),
+    ("from array import array\nA = array('d', [1, 2])\ndef post(x): return A", "2]", "3]"),
+    ("from contextvars import ContextVar\nV = ContextVar('v', default=3)\ndef post(x): return V.get()", "3", "4"),
+    ("from random import Random\nR = Random(5)\ndef post(x): return R.random()", "5", "6"),
+    ("from itertools import count\nC = count(3)\ndef post(x): return next(C)", "3", "4"),
+    ("from io import StringIO\nS = StringIO('abc')\ndef post(x): return S.getvalue()", "abc", "abd"),
+    (
+        "from datetime import timedelta, timezone\nTZ = timezone(timedelta(hours=1))\ndef post(x): return TZ",
+        "hours=1",
+        "hours=2",
+    ),
+    ("import numpy\ndef f(x): return x + 1\nV = numpy.vectorize(f)\ndef post(x): return V(x)", "x + 1", "x + 2"),
+    ("import regex\nP = regex.compile('a+')\ndef post(x): return P.match(x)", "a+", "b+"),
+    (
+        "from pydantic import BaseModel, PrivateAttr\nclass S(BaseModel):\n    _p: int = PrivateAttr(default=7)\n"
+        "def post(x): return S()._p",
+        "7",
+        "8",
+    ),
+    ("class M(type):\n    limit = 3\nclass C(metaclass=M): pass\ndef post(x): return C.limit", "3", "4"),
+    ("def rules():\n    'Sort it.'\ndef post(x): return rules.__doc__", "Sort", "Order"),
+    ("def clean(x): return x.strip()\ndef post(x): return eval('clean(x)')", "strip", "upper"),
+    (
+        "class L(str):\n    def loud(self): return self.upper()\nT = L('hey')\ndef post(x): return T.loud()",
+        "upper",
+        "lower",
+    ),
+    ("class L(str): pass\nT = L('hey')\ndef post(x): return T", "hey", "hoy"),
+    ("class N(int):\n    def tax(self): return self * 2\nT = N(3)\ndef post(x): return T.tax()", "* 2", "* 3"),
+    (
+        "from functools import partial\nclass P(partial):\n    more = 5\nT = P(len)\ndef post(x): return T.more",
+        "5",
+        "6",
+    ),
+    (
+        "import weakref\nclass C:\n    n = 3\nc = C()\nR = weakref.ref(c)\ndef post(x): return R().n",
+        "n = 3",
+        "n = 4",
+    ),
+    ("D = dict(b=1, a=2)\ndef post(x): return list(D)", "b=1, a=2", "a=2, b=1"),
+    ("BIG = {i: [i] for i in range(60_000)}\nBIG[59_999] = [5]\ndef post(x): return BIG[1]", "[5]", "[6]"),
+    (
+        "from functools import singledispatchmethod\nclass C:\n    @singledispatchmethod\n"
+        "    def go(self, x): return x\n"
+        "    @go.register\n    def _(self, x: int): return x + 1\n"
+        "    @go.register\n    def _(self, x: list): return x\n"
+        "c = C()\ndef post(x): return c.go(x)",
+        "x + 1",
+        "x + 2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "old", "new"), SHAPES)
+def test_what_decides_counts_in_whatever_object_it_is_held(source, old, new):
+    if "import regex" in source:
+        pytest.importorskip("regex")
+    assert source.count(old) == 1
+    assert of(source) == of(source)
+    assert of(source) != of(source.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("DB_PASSWORD", "hunter2!", "hunter3!"),
+        ("authorization", "Bearer abc.def123", "Bearer abc.def456"),
+        ("cookie", "session=1f2e; theme=dark", "session=9a8b; theme=dark"),
+        ("ANY", "hf_AbCdEfGhIjKlMnOpQr12", "hf_ZbCdEfGhIjKlMnOpQr34"),
+    ],
+)
+def test_another_key_is_no_other_program(name, old, new):
+    source = f"HELD = {{{name!r}: {old!r}}}\ndef post(x): return HELD"
+    assert of(source) == of(source.replace(old, new))
+
+
 class Scorer:
     weight = 1.0
 
