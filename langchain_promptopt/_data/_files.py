@@ -332,12 +332,15 @@ def _separator(text: str) -> str:
 
     `csv.Sniffer` is not asked: it takes a letter for the separator where texts are long.
     """
+    widths: dict[str, int] = {}
     for sign in _SEPARATORS:
         records = _first_records(text, sign)
-        if records and len(records[0]) > 1 and all(len(r) == len(records[0]) for r in records):
-            return sign
-    found = {sign: len(records[0]) for sign in _SEPARATORS if (records := _first_records(text, sign))}
-    return max(found, key=lambda sign: found[sign]) if found else ","
+        if records:
+            width = len(records[0])
+            if width > 1 and all(len(record) == width for record in records):
+                return sign
+            widths[sign] = width
+    return max(widths, key=lambda sign: widths[sign]) if widths else ","
 
 
 def _first_records(text: str, sign: str) -> list[list[str]]:
@@ -423,8 +426,8 @@ class Gathered:
         if found.note:
             self.notes.append(Note("data", found.note))
         self.rows += [Raw(r.row, r.value, r.line, split) for r in found.rows]
-        if found.splits:
-            self.rows += [Raw(i, v, None, name) for name, rows in found.splits.items() for i, v in enumerate(rows)]
+        for name, rows in (found.splits or {}).items():
+            self.rows += [Raw(i, value, None, name) for i, value in enumerate(rows)]
 
 
 def gather(

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._data._files import describe_source, gather
@@ -106,12 +107,13 @@ def load_data(  # noqa: PLR0913 - the facade of this package; each is a setting 
     for name in SPLITS:
         if name in final:
             ordered[name] = tuple(p.row.example for p in final[name])
+    more = [Note("data", text) for text in told]
     return DataSet(
         ordered,
         source.name,
         version_of(ordered),
         seen.problems,
-        (*gathered.notes, *seen.notes, *notes, *(Note("data", text) for text in told)),
+        (*gathered.notes, *seen.notes, *notes, *more),
         use=use,
         split_by=_split_by(sorting) if by_hash or carved else None,
         spare=seen.spare,
@@ -140,13 +142,12 @@ def unused_columns(data: DataSet, evaluators: Iterable[Evaluator]) -> tuple[str,
     for e in data.examples:
         inputs.update(e.inputs)
     looked_at = _read_by(evaluators)
+    if looked_at is None:
+        return ()
     found: list[str] = []
     for name in data.spare:
-        if (
-            looked_at is not None
-            and name not in looked_at
-            and not (name in inputs and any(reading.reads(name) for reading in data.use.readings))
-        ):
+        in_prompts = name in inputs and any(reading.reads(name) for reading in data.use.readings)
+        if name not in looked_at and not in_prompts:
             found.append(name)
     return tuple(found)
 
@@ -257,7 +258,7 @@ def must_pass_of(data: DataSet, tag: str) -> MustPass:
         if ids := tuple(e.id for e in rows if _carries(e, tag)):
             found[split] = ids
     if not found:
-        known = sorted({name for e in data.examples for name in _tags_of(e)})
+        known = sorted(set(chain.from_iterable(map(_tags_of, data.examples))))
         msg = f"no example carries the tag {tag!r}, which must_pass names"
         there = f"Tags of these examples: {', '.join(known[:_SHOWN])}." if known else ""
         mend = f'Write it into metadata, as {{"{tag}": true}} or {{"tags": ["{tag}"]}}.'
@@ -325,22 +326,29 @@ def _blurred(splits: Splits, sorting: Sorting) -> list[str]:
     """Notes for rows of which it is not known what is read: columns that make repeated rows look different."""
     if sorting.readings[0].paths is not None:
         return []
-    examples = [placed.row.example for rows in splits.values() for placed in rows]
     rows = []
-    for e in examples:
-        rows.append({name: content_hash(normal_form(value)) for name, value in e.inputs.items()})
-    names = Counter(name for row in rows for name in row)
+    for placed in chain.from_iterable(splits.values()):
+        inputs = placed.row.example.inputs
+        rows.append({name: content_hash(normal_form(value)) for name, value in inputs.items()})
     said = []
-    for name in names:
+    for name in dict.fromkeys(chain.from_iterable(rows)):
         values = {row.get(name) for row in rows}
-        rest = Counter(frozenset((k, v) for k, v in row.items() if k != name) for row in rows if len(row) > 1)
-        alike = sum(n for n in rest.values() if n > 1)
+        alike = _alike_without(name, rows)
         if len(values) >= _NEARLY_ALL * len(rows) and alike:
             said.append(
                 f"{alike} rows differ from others only in {name!r} and count as independent, because it is not known"
                 f" what the chain reads of a row; if it is not {name!r}, name the inputs it reads with `inputs`"
             )
     return said
+
+
+def _alike_without(name: str, rows: Iterable[Mapping[str, str]]) -> int:
+    """How many rows of several columns are like another one when this column is left out."""
+    rest: Counter[frozenset[tuple[str, str]]] = Counter()
+    for row in rows:
+        if len(row) > 1:
+            rest[frozenset((k, v) for k, v in row.items() if k != name)] += 1
+    return sum(n for n in rest.values() if n > 1)
 
 
 def _size_notes(splits: Splits, carved: int, *, by_hash: bool) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import DataError
@@ -178,7 +179,7 @@ class Reader:
     def _used(self) -> set[str]:
         """Columns that serve as inputs or references."""
         named = [*(self.columns.inputs or {}).values(), *(self.columns.output_columns or {}).values()]
-        return {*named, *(name for side in self.guessed.values() for name in side)}
+        return {*named, *chain.from_iterable(self.guessed.values())}
 
     def _guess(self, value: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         """Inputs and outputs of flat rows, decided by the first one and used for all."""
@@ -281,8 +282,12 @@ def _reference(value: Mapping[str, Any]) -> Any:
 
 def _lookup(value: Mapping[str, Any], path: str) -> Any:
     """The value at `path`: in the row, else in its inputs, outputs or metadata."""
-    places = [value, *(value[n] for n in ("inputs", "outputs", "metadata") if isinstance(value.get(n), Mapping))]
-    return next((found for place in places if (found := value_at(place, path)) is not ABSENT), ABSENT)
+    inner = [value[n] for n in ("inputs", "outputs", "metadata") if isinstance(value.get(n), Mapping)]
+    for place in (value, *inner):
+        found = value_at(place, path)
+        if found is not ABSENT:
+            return found
+    return ABSENT
 
 
 def _head(path: str) -> str:
@@ -322,11 +327,11 @@ def _nearest(column: str, value: Mapping[str, Any]) -> str:
 
 def _is_chat(value: Mapping[str, Any]) -> bool:
     messages = value.get("messages")
-    return (
-        isinstance(messages, list | tuple)
-        and bool(messages)
-        and all(isinstance(m, Mapping) and "role" in m and ("content" in m or "tool_calls" in m) for m in messages)
-    )
+    return isinstance(messages, list | tuple) and bool(messages) and all(_is_message(m) for m in messages)
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, Mapping) and "role" in value and ("content" in value or "tool_calls" in value)
 
 
 def _said(message: Mapping[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.errors import DataError
@@ -122,7 +123,7 @@ def as_named(
     Raises:
         DataError: A row is in two splits, or names none of ours.
     """
-    seen = Counter(name for placed in rows for name in placed.row.wanted)
+    seen = Counter(chain.from_iterable(placed.row.wanted for placed in rows))
     if splits is None and not seen.keys() - UNSPLIT:
         return by_hash(rows), [Note("split_by_hash", "unsplit data: split by hash of input and group")]
     names = name_map(splits, seen)
@@ -137,7 +138,8 @@ def as_named(
     if not found:
         msg = f"no row is in a split of ours; the data has {', '.join(seen)}"
         raise DataError(msg, mend='Name them, e.g. splits = { train = "train", dev = "validation", test = "test" }.')
-    return {name: found[name] for name in SPLITS if name in found}, [_left_out(s, n) for s, n in left_out.items()]
+    notes = [_left_out(split, n) for split, n in left_out.items()]
+    return {name: found[name] for name in SPLITS if name in found}, notes
 
 
 def _left_out(split: str, n: int) -> Note:
@@ -299,8 +301,8 @@ class Pair:
     reason: str = "input"
 
     def __str__(self) -> str:
-        one, two = (f"{s} row {p.row.position}" for s, p in zip(self.splits, (self.first, self.second), strict=True))
-        return f"{one} and {two}"
+        one, other = self.splits
+        return f"{one} row {self.first.row.position} and {other} row {self.second.row.position}"
 
     @property
     def facts(self) -> dict[str, object]:
@@ -345,23 +347,23 @@ def without_leaks(splits: Splits, *, drop_leaks: bool) -> tuple[Splits, list[str
         raise DataError(msg, mend=mend, leaks=[p.facts for p in pairs])
     gone = {id(p.first) for p in pairs}
     kept: Splits = {}
+    notes = []
     for name, rows in splits.items():
         kept[name] = [r for r in rows if id(r) not in gone]
-    counts = {name: (len(rows), len(kept[name])) for name, rows in splits.items()}
-    notes = [
-        f"removed {before - after} row(s) of {name} that share input or group with test ({before} -> {after})"
-        for name, (before, after) in counts.items()
-        if after < before
-    ]
+        before, after = len(rows), len(kept[name])
+        if after < before:
+            lost = f"removed {before - after} row(s) of {name} that share input or group with test"
+            notes.append(f"{lost} ({before} -> {after})")
     return kept, notes
 
 
 def _compared(pairs: Sequence[Pair]) -> str:
     """What of the inputs was compared, where that is not all of them."""
     readings = pairs[0].first.sorting.readings
-    if all(p.reason != "input" for p in pairs) or any(r.paths is None for r in readings):
+    same_input = any(p.reason == "input" for p in pairs)
+    if not same_input or any(r.paths is None for r in readings):
         return ""
-    paths = dict.fromkeys(path for r in readings for path in r.paths or ())
+    paths = dict.fromkeys(chain.from_iterable(r.paths or () for r in readings))
     return f" (the prompts read {', '.join(paths)})"
 
 
@@ -434,7 +436,7 @@ def without_repeats(rows: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
 def with_ids(splits: Splits) -> Splits:
     """Rows with ids of their own, repeated inputs joined to one cluster. Raises DataError for given ids used twice."""
     used: dict[str, str] = {}
-    groups = _cluster_names(placed for rows in splits.values() for placed in rows)
+    groups = _cluster_names(chain.from_iterable(splits.values()))
     found: Splits = {}
     for name, rows in splits.items():
         found[name] = []

@@ -146,7 +146,9 @@ def prompt_in_code(value: Any, name: str) -> PromptFile:
         PromptError: It is neither.
     """
     place = _Place(Path(name), "", "f-string")
-    data = [list(item) if isinstance(item, tuple) else item for item in value] if isinstance(value, list) else value
+    data = value
+    if isinstance(value, list):
+        data = [list(item) if isinstance(item, tuple) else item for item in value]
     found = _read(data, name.rpartition(":")[2].rpartition(".")[2].lower(), place)
     return _checked(PromptFile(replace(found.prompt, source=name), found.values, found.notes))
 
@@ -319,7 +321,7 @@ def _from_mapping(data: Mapping[str, Any], name: str, place: _Place) -> PromptFi
     if isinstance(data.get("role"), str):
         return PromptFile(Prompt(name, (_message(data, 0, place),), str(place.path)))
     _refuse_type(data, place)
-    roles = {key: role for key in data if (role := _role_of(key))}
+    roles = _roles_in(data)
     main = next((key for key in ("messages", *_MAIN) if key in data), None)
     used = {*roles, *({main} if main else ()), "partial_variables"}
     if not roles and main is None:
@@ -336,12 +338,10 @@ def _from_mapping(data: Mapping[str, Any], name: str, place: _Place) -> PromptFi
     last = []
     if main is not None and main != "messages":
         last = [Message("human", _only_text(data[main], main, place), place.template_format)]
-    messages = (
-        *(m for m in own if m.role == "system"),  # providers take it first, wherever the file has it
-        *(_messages(data["messages"] or [], place) if main == "messages" else ()),
-        *(m for m in own if m.role != "system"),
-        *last,
-    )
+    listed = _messages(data["messages"] or [], place) if main == "messages" else ()
+    system = [m for m in own if m.role == "system"]  # providers take it first, wherever the file has it
+    others = [m for m in own if m.role != "system"]
+    messages = (*system, *listed, *others, *last)
     return _with(PromptFile(Prompt(name, messages, str(place.path))), values, notes)
 
 
@@ -353,6 +353,16 @@ def _role_of(key: Any) -> str:
     """The role that a key names, "" for none: `system`, `systemPrompt`, `user_prompt_template`."""
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(key)).lower().replace("-", "_").replace(" ", "_")
     return _ROLES.get(_ROLE_ENDS.sub("", snake), "")
+
+
+def _roles_in(data: Mapping[str, Any]) -> dict[str, str]:
+    """The keys that hold the text of one message, each with the role that it names."""
+    found = {}
+    for key in data:
+        role = _role_of(key)
+        if role:
+            found[key] = role
+    return found
 
 
 def _refuse_type(data: Mapping[str, Any], place: _Place) -> None:
@@ -444,7 +454,13 @@ def _only_text(value: Any, key: str, place: _Place) -> str:
 
 def _text(value: Any) -> Any:
     """A template, given as a text or as a list of lines."""
-    return "".join(value) if isinstance(value, list) and value and all(isinstance(v, str) for v in value) else value
+    has_lines = isinstance(value, list) and bool(value) and all(isinstance(line, str) for line in value)
+    return "".join(value) if has_lines else value
+
+
+def _saved_message(data: Mapping[str, Any]) -> Message:
+    editable = not data.get("frozen", False)
+    return Message(data["role"], _text(data["template"]), data["template_format"], editable=editable)
 
 
 def from_saved(data: Mapping[str, Any], where: str) -> Prompt:
@@ -453,13 +469,10 @@ def from_saved(data: Mapping[str, Any], where: str) -> Prompt:
         msg = f"the file has version {data.get('promptopt')!r}, this program reads {VERSION}"
         raise PromptError(msg, where=where)
     try:
-        messages = tuple(
-            Message(m["role"], _text(m["template"]), m["template_format"], editable=not m.get("frozen", False))
-            for m in data["messages"]
-        )
+        messages = [_saved_message(m) for m in data["messages"]]
         prompt = Prompt(
             name=data["name"],
-            messages=messages,
+            messages=tuple(messages),
             source=data.get("source", ""),
             partials=tuple(data["partials"]),
             kind=data["kind"],

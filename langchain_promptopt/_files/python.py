@@ -155,6 +155,18 @@ def _spelled(text: str, old: str, new: str, *, newline: str) -> Iterator[str]:
     yield _afresh(text, new, newline=newline)
 
 
+def _literals_outside(tree: ast.AST, formatted: Iterable[ast.JoinedStr]) -> list[ast.Constant]:
+    """The string literals that are no part of an f-string."""
+    parts: set[int] = set()
+    for one in formatted:
+        parts.update(map(id, ast.walk(one)))
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            found.append(node)
+    return found
+
+
 def _the_literal(source: str, old: str, where: str, name: str) -> _Literal:
     try:
         tree = ast.parse(source)
@@ -164,13 +176,10 @@ def _the_literal(source: str, old: str, where: str, name: str) -> _Literal:
     if name.startswith(DESCRIPTIONS):
         return _the_description(source, tree, old, where, name)
     formatted = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
-    inside = {id(part) for node in formatted for part in ast.walk(node)}
-    strings = []
-    for n in ast.walk(tree):
-        if isinstance(n, ast.Constant) and isinstance(n.value, str):
-            strings.append(n)
-    strings = [n for n in strings if id(n) not in inside]
-    found = [n for n in strings if n.value == old] or [n for n in strings if old and str(n.value).strip() == old]
+    strings = _literals_outside(tree, formatted)
+    found = [n for n in strings if n.value == old]
+    if old and not found:
+        found = [n for n in strings if str(n.value).strip() == old]
     margins = {} if found else unindented(tree)
     found = found or [n for n in strings if _without_margin(n, margins) == old.strip() != ""]
     found.sort(key=lambda node: (node.lineno, node.col_offset))
@@ -276,14 +285,15 @@ def _value(text: str) -> str | None:
 
 def _respelled(text: str, old: str, new: str, *, newline: str, careful: bool) -> str:
     tokens = _tokens(text)
-    owners = [token for token in tokens for _ in token.spellings]
+    spellings: list[str] = []
+    owners: list[_Token] = []
+    for token in tokens:
+        spellings += token.spellings
+        owners += [token] * len(token.spellings)
     if not owners or "".join(token.value for token in tokens) != old:
         return ""
     spelled = respell(
-        [spelling for token in tokens for spelling in token.spellings],
-        old,
-        new,
-        lambda added, at: _spell(added, owners[at], newline=newline, careful=careful),
+        spellings, old, new, lambda added, at: _spell(added, owners[at], newline=newline, careful=careful)
     )
     out, at = "", 0
     for token in tokens:

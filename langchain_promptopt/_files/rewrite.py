@@ -178,12 +178,12 @@ def module_file(root: Path, module: str) -> Path | None:
 
 
 def _candidates(old: Prompt, new: Prompt, root: Path) -> list[Path]:
-    changed = []
-    for a, b in zip(old.messages, new.messages, strict=True):
-        if a.template != b.template:
-            changed.append(a.template)
-    words = sorted({w for text in changed for w in _WORD.findall(text)}, key=lambda w: (-len(w), w))[:_TELLING]
-    return [path for path in _project_files(root) if _mentions(path, words)]
+    words: set[str] = set()
+    for was, now in zip(old.texts, new.texts, strict=True):
+        if was != now:
+            words.update(_WORD.findall(was))
+    telling = sorted(words, key=lambda w: (-len(w), w))[:_TELLING]
+    return [path for path in _project_files(root) if _mentions(path, telling)]
 
 
 def _project_files(root: Path) -> Iterator[Path]:
@@ -288,7 +288,7 @@ def rewritten(path: Path, old: Prompt, new: Prompt, part: str = "") -> str:
     Raises:
         PromptError: A text is not found exactly once, or the file is not what its name says.
     """
-    if [m.role for m in old.messages] != [m.role for m in new.messages]:
+    if old.roles != new.roles:
         msg = "the two prompts have different messages"
         raise PromptError(msg, where=str(path))
     text = read_text(path)
@@ -379,8 +379,12 @@ def _header(name: str) -> str:
 def _quoted(name: str) -> str:
     if not re.search(r'["\\\x00-\x1f\x7f]', name):
         return name
-    body = "".join(
-        f"\\{c}" if c in '"\\' else f"\\{ord(c):03o}" if ord(c) < 32 or ord(c) == 127 else c  # control characters
-        for c in name
-    )
+    body = "".join(map(_escaped, name))
     return f'"{body}"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    is_control = ord(character) < 32 or ord(character) == 127
+    return f"\\{ord(character):03o}" if is_control else character
