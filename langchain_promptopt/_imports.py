@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _OURS = str(Path(__file__).parent)
-_INSTALLED = tuple(
-    dict.fromkeys(
-        str(Path(path)) for key in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(key))
-    )
-)
+_PLACES = ("stdlib", "platstdlib", "purelib", "platlib")
+_INSTALLED = tuple(dict.fromkeys(str(Path(path)) for path in map(sysconfig.get_path, _PLACES) if path))
 _SHOWN = 300
 """Characters of an error or a list of names that a message shows."""
 

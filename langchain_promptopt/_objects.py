@@ -452,19 +452,21 @@ class Code:
 def read_code(code: types.CodeType) -> Code:
     """What a code object does: instructions, constants and names. Lines, comments and docstrings do not count."""
     steps, imports = _instructions(code)
-    inner = []
+    names, imported = [*code.co_names], list[tuple[int, str]]()
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            inner.append(read_code(constant))
-    names = [*code.co_names, *(name for one in inner for name in one.names)]
+            inner = read_code(constant)
+            names += inner.names
+            imported += inner.imports
     if _BY_NAME.intersection(names):  # getattr(helper, "clean"), import_module("app.helper"), eval("clean(x)")
         texts = [c for c in code.co_consts if isinstance(c, str)]
-        names += [name for text in texts for name in re.findall(r"[^\W\d]\w*", text)]
+        for text in texts:
+            names += re.findall(r"[^\W\d]\w*", text)
         imports += [(0, text) for text in texts if text in sys.modules]
     arguments = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags]
     variables = [code.co_varnames, code.co_cellvars, code.co_freevars]
     digest = content_hash([steps, arguments, variables, code.co_exceptiontable.hex()], 32)
-    return Code(digest, tuple(dict.fromkeys(names)), (*imports, *(i for one in inner for i in one.imports)))
+    return Code(digest, tuple(dict.fromkeys(names)), (*imports, *imported))
 
 
 def _instructions(code: types.CodeType) -> tuple[list[Any], list[tuple[int, str]]]:
@@ -538,9 +540,12 @@ class _Node:
 
     def is_like(self, other: _Node) -> bool:
         """Whether both hold the same values and the very same parts."""
-        same = [step for step, _ in self.parts] == [step for step, _ in other.parts]
-        same = same and all(a is b for (_, a), (_, b) in zip(self.parts, other.parts, strict=True))
-        return same and self.label == other.label and self.values == other.values
+        if len(self.parts) != len(other.parts):
+            return False
+        for (step, part), (other_step, other_part) in zip(self.parts, other.parts, strict=True):
+            if step != other_step or part is not other_part:
+                return False
+        return self.label == other.label and self.values == other.values
 
 
 def _node(thing: Any) -> _Node:

@@ -216,7 +216,10 @@ class LangSmithRows:
 
     def split_back(self, data: DataSet) -> str:
         """Write the splits of `data` to the dataset; returns the version that has them."""
-        return self.write_splits({name: [e.id for e in rows] for name, rows in data.splits.items()})
+        ids = {}
+        for name, rows in data.splits.items():
+            ids[name] = [e.id for e in rows]
+        return self.write_splits(ids)
 
 
 def find_dataset(service: Service, name: str) -> Dataset:

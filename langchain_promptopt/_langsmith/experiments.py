@@ -231,15 +231,10 @@ class _Experiment:
         for row in rows:
             for key, score in row.event.scores.items():
                 parts.setdefault((key, row.event.split), []).append(score)
-        means = [
-            {
-                "metric": key,
-                "split": split,
-                "value": sum(scores) / len(scores),
-                "comment": f"mean of {len(scores)} examples",
-            }
-            for (key, split), scores in sorted(parts.items())
-        ]
+        means: list[Mapping[str, Any]] = []
+        for (key, split), scores in sorted(parts.items()):
+            mean, told = sum(scores) / len(scores), f"mean of {len(scores)} examples"
+            means.append({"metric": key, "split": split, "value": mean, "comment": told})
         return [self._on_all(entry) for entry in (*means, *self.summaries)]
 
     def _on_all(self, entry: Mapping[str, Any]) -> dict[str, Any]:

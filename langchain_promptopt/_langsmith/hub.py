@@ -362,10 +362,11 @@ def stored(name: str, hub: PromptHub, model_of: Callable[[str | None], tuple[str
         raise EvaluatorError(msg, mend="Open the evaluator in LangSmith and save it again.", key=name)
     model_name, model = model_of(_model(hub, place))
     keys = row.get("feedback_keys") or [name]
+    mapping = judge.get("variable_mapping") or {}
     return StoredJudge(
         key=str(keys[0]) if len(keys) == 1 else name,
         commit=commit.hash,
-        mapping={str(k): str(v) for k, v in (judge.get("variable_mapping") or {}).items()},
+        mapping={str(k): str(v) for k, v in mapping.items()},
         model_name=model_name,
         chain=prompt | model,
         variables=tuple(prompt.input_variables),

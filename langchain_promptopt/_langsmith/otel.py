@@ -193,16 +193,13 @@ def mapped(inner: SpanExporter) -> SpanExporter:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
 
+    def translated(span: ReadableSpan) -> ReadableSpan:
+        attributes = openinference(span.attributes or {})
+        return ReadableSpan(attributes=attributes, **{name: getattr(span, name) for name in _KEPT})
+
     class Mapped(SpanExporter):
         def export(self, spans: Sequence[ReadableSpan]) -> Any:
-            return inner.export(
-                [
-                    ReadableSpan(
-                        attributes=openinference(s.attributes or {}), **{name: getattr(s, name) for name in _KEPT}
-                    )
-                    for s in spans
-                ]
-            )
+            return inner.export([translated(span) for span in spans])
 
         def shutdown(self) -> None:
             inner.shutdown()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -518,7 +518,9 @@ def _clusters(service: Service, project: str, report: str) -> list[tuple[str, li
     out = []
     for one in found.clusters:
         runs = service.call(what, one.load_traces)
-        ids = Counter(str(run[k]) for run in runs for k in ("id", "run_id", "trace_id") if run.get(k))
+        ids: dict[str, None] = {}
+        for run in runs:
+            ids |= dict.fromkeys(str(run[k]) for k in ("id", "run_id", "trace_id") if run.get(k))
         out.append((f"{one.name}: {one.description}", list(ids)))
     return out
 
@@ -570,7 +572,8 @@ def add_examples(service: Service, dataset: str, rows: Sequence[Json]) -> None:
         part = rows[at : at + _WRITTEN_AT_ONCE]
 
         def act(part: Sequence[Json] = part) -> Any:
-            there = {str(e.id) for e in client.list_examples(example_ids=[row["id"] for row in part])}
+            wanted = [row["id"] for row in part]
+            there = {str(e.id) for e in client.list_examples(example_ids=wanted)}
             new: list[Any] = []
             for row in part:
                 if row["id"] not in there:

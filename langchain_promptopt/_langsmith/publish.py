@@ -314,7 +314,7 @@ def _template(prompt: Prompt, head: Commit | None) -> BasePromptTemplate[Any]:
     if like is None:
         return build_template(prompt)
     now = to_prompt(like, name=prompt.name)
-    if [m.role for m in now.messages] != [m.role for m in prompt.messages]:
+    if now.roles != prompt.roles:
         return build_template(prompt)
     found = []
     for a, b in zip(now.messages, prompt.messages, strict=True):

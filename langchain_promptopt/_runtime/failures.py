@@ -189,8 +189,11 @@ def _known(error: BaseException, role: str) -> FailureKind | None:
         return FailureKind(error.kind, "stop", redact(str(error)), error.retry_after_s, error)
     if isinstance(error, BaseExceptionGroup):
         return min((classify(e, role) for e in error.exceptions), key=lambda v: _GRAVEST.index(v.action))
-    kind = next((kind for detect in _DETECTORS if (kind := detect(error)) is not None), None)
-    return None if kind is None else FailureKind.of(kind, _detail(error, kind), retry_after(error))
+    for detect in _DETECTORS:
+        kind = detect(error)
+        if kind is not None:
+            return FailureKind.of(kind, _detail(error, kind), retry_after(error))
+    return None
 
 
 def _detail(error: BaseException, kind: str) -> str:
@@ -207,7 +210,7 @@ def never_sent(error: BaseException) -> bool:
 
     A proxy that cannot reach the next server was itself reached, so the call counts as sent.
     """
-    addresses = {url for source in _all_inner(error) if (url := _address(source)) is not None}
+    addresses = {_address(source) for source in _all_inner(error)} - {None}
     if len(addresses) > 1:
         return False
     for source in _all_inner(error):
@@ -583,10 +586,19 @@ def _is_api_answer(error: BaseException) -> bool:
         except (ValueError, RecursionError):
             return False
     else:  # SDKs that keep the object, or a text of it, and not the response
-        said = next((v for name in ("body", "details", "error", "message") if (v := getattr(error, name, None))), None)
+        said = _kept_answer(error)
     if isinstance(said, str):
         return not said.lstrip().startswith("<")
     return isinstance(said, Mapping) and any(said.get(name) for name in _ERROR_KEYS)
+
+
+def _kept_answer(error: BaseException) -> Any:
+    """What an error has of the reply in its fields; None where they are empty."""
+    for name in ("body", "details", "error", "message"):
+        found = getattr(error, name, None)
+        if found:
+            return found
+    return None
 
 
 def _modules(error: BaseException) -> list[str]:
@@ -621,8 +633,10 @@ def _in_model(error: BaseException) -> bool:
 def _in_implementation(error: BaseException) -> bool:
     """Whether a LangChain model was at work on a request, which its base class had accepted."""
     frames = _frames(error)
-    called = next((n for n, (module, _) in enumerate(frames) if module.startswith(_MODEL_CALL)), len(frames))
-    return any(function in _IMPLEMENTATIONS for _, function in frames[called:])
+    for n, (module, _) in enumerate(frames):
+        if module.startswith(_MODEL_CALL):
+            return any(function in _IMPLEMENTATIONS for _, function in frames[n:])
+    return False
 
 
 State = Literal["answers", "unlisted", "refused", "unreachable", "not asked", "no key"]

@@ -303,11 +303,13 @@ class Ledger:
     def as_json(self) -> dict[str, Any]:
         """`usage` of `run.finished` and of machine output."""
         total = self.total
+        by_role = {role: usage.as_json() for role, usage in self.by_role.items()}
+        by_step = {str(step): usage.as_json() for step, usage in self.by_step.items()}
         return total.as_json() | {
             "tokens": total.input_tokens + total.output_tokens,
             "search_calls": self._search_calls,
-            "by_role": {role: usage.as_json() for role, usage in self.by_role.items()},
-            "by_step": {str(step): usage.as_json() for step, usage in self.by_step.items()},
+            "by_role": by_role,
+            "by_step": by_step,
         }
 
     def reserve(self, n_calls: int, est_tokens: int, est_usd: float, what: str | int, *, search_calls: int = 0) -> bool:
@@ -565,7 +567,10 @@ class Spending:
 
     def claim_part(self, step: int, *, cells: int) -> int:
         """Set as many of `cells` target calls aside as the budget can bear; how many that is."""
-        return next((n for n in range(cells, 0, -1) if self.claim(step, cells=n)), 0)
+        for n in range(cells, 0, -1):
+            if self.claim(step, cells=n):
+                return n
+        return 0
 
     def _optimizer_cost(self, calls: int) -> tuple[int, float]:
         """Expected tokens and money of optimizer calls, from those already settled."""

@@ -216,8 +216,11 @@ def _read_price(listed: Any) -> Price | TieredPrice | None:
     for tiers in parts.values():
         found.update(tiers)
     starts = sorted(found)
-    steps = tuple((start, Price(**{name: _at(tiers, start) for name, tiers in parts.items()})) for start in starts)  # type: ignore[arg-type]  # input and output are there
-    return steps[0][1] if len(steps) == 1 else TieredPrice(steps)
+    steps = []
+    for start in starts:
+        prices = {name: _at(tiers, start) for name, tiers in parts.items()}
+        steps.append((start, Price(**prices)))  # type: ignore[arg-type]  # input and output are there
+    return steps[0][1] if len(steps) == 1 else TieredPrice(tuple(steps))
 
 
 def _read_tiers(value: Any) -> dict[int, float]:
@@ -240,7 +243,12 @@ def spellings(model_id: str) -> list[str]:
         head, found, tail = names[-1].partition(separator)
         if found and head in _PROVIDERS:
             names.append(tail)
-    return [*names, *(bare for name in names if (bare := _SNAPSHOT.sub("", name)) != name)]
+    undated = []
+    for name in names:
+        bare = _SNAPSHOT.sub("", name)
+        if bare != name:
+            undated.append(bare)
+    return names + undated
 
 
 def _checked(name: str, given: Price | Mapping[str, Any]) -> Price:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from langchain_core.callbacks.base import BaseCallbackHandler
@@ -301,7 +302,7 @@ class UsageCollector(BaseCallbackHandler):
         with self._lock:
             call = self._open.pop(run_id, None) or _Call(_UNKNOWN, booked=True)
             into = self.collected if self._late is None else Collected(started=not call.booked)
-            replies = [_Reply.of(g) for group in response.generations for g in group]
+            replies = [_Reply.of(generation) for generation in chain.from_iterable(response.generations)]
             for reply in replies:
                 into.note(reply)
             if any(reply.hit for reply in replies):

@@ -382,7 +382,7 @@ class Config(BaseModel):
 
         Raises ConfigError that names all missing keys at once.
         """
-        missing = [shown for key in keys if (shown := self._missing(key))]
+        missing = [shown for shown in map(self._missing, keys) if shown]
         if missing:
             msg = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
             mend = "Write it into promptopt.toml or give the flag; `promptopt init` writes the file."

@@ -11,6 +11,7 @@ import math
 import numbers
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -355,10 +356,9 @@ async def score_all(
     categories: dict[str, str] = {}
     for evaluator in evaluators:
         found = await evaluator.score(example, output, run=run, inputs=inputs, steps=steps)
-        given: set[str] = set()
-        for known in keys.values():
-            given.update(known)
-        if twice := given & {k for known in found.keys.values() for k in known}:
+        given = set(chain.from_iterable(keys.values()))
+        twice = given.intersection(chain.from_iterable(found.keys.values()))
+        if twice:
             msg = f"two evaluators gave the key `{min(twice)}`, the second is `{evaluator.key}`"
             mend = "Name them: evaluators={'first': ..., 'second': ...}."
             raise EvaluatorFailed(msg, key=evaluator.key, example_id=example.id, mend=mend)

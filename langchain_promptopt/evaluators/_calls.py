@@ -158,13 +158,12 @@ class Calls:
     @classmethod
     def of(cls, calls: Sequence[Call]) -> Calls:
         """The rows' calls, name by name."""
-        return cls(
-            [c.run for c in calls],
-            [c.example for c in calls],
-            [c.inputs for c in calls],
-            [c.outputs for c in calls],
-            [c.reference_outputs for c in calls],
-        )
+        runs = [c.run for c in calls]
+        examples = [c.example for c in calls]
+        inputs = [c.inputs for c in calls]
+        outputs = [c.outputs for c in calls]
+        references = [c.reference_outputs for c in calls]
+        return cls(runs, examples, inputs, outputs, references)
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,8 @@ class Plan:
 
     def __call__(self, call: Any) -> tuple[list[Any], dict[str, Any]]:
         """Its arguments."""
-        return [getattr(call, n) for n in self.by_position], {n: getattr(call, n) for n in self.by_name}
+        given = [getattr(call, name) for name in self.by_position]
+        return given, {name: getattr(call, name) for name in self.by_name}
 
     @property
     def asks(self) -> frozenset[str]:
@@ -210,7 +210,8 @@ def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPP
         alone = tuple(p.name for p in wanted if p.kind is p.POSITIONAL_ONLY)
         return Plan(alone, tuple(p.name for p in wanted if p.kind is not p.POSITIONAL_ONLY))
     plural = names is SUPPORTED and {p.name for p in required} & set(OF_ALL_ROWS[:2])
-    if len(required) == 2 and not plural and all(p.kind is not p.KEYWORD_ONLY for p in required):  # (run, example)
+    by_position = all(p.kind is not p.KEYWORD_ONLY for p in required)
+    if len(required) == 2 and not plural and by_position:  # (run, example)
         return Plan(tuple(names[:2]))
     if not named and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return Plan((), _BY_KEYWORD)

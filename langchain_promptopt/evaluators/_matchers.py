@@ -124,12 +124,8 @@ def _of_pair(key: str, pair: Pair, rule: _Rule, *, exact: bool) -> dict[str, Any
         return _verdict(key, right=right, parsed=as_text(pair.reply), expected="nothing", reply=pair.reply)
     if isinstance(pair.reply, Mapping | list) and _is_same(pair):
         return _verdict(key, right=True, parsed=as_text(pair.reply), expected=_expected(pair), reply=pair.reply)
-    if (
-        exact
-        and pair.typed
-        and isinstance(pair.reply, str)
-        and all(isinstance(r, int | float) for r in pair.references)
-    ):
+    wants_number = all(isinstance(r, int | float) for r in pair.references)
+    if exact and pair.typed and wants_number and isinstance(pair.reply, str):
         return _verdict(key, right=False, parsed=repr(pair.reply), expected=_expected(pair), reply=pair.reply)
     return rule(pair.reply, pair.references)
 
@@ -324,7 +320,8 @@ def make_label_match(labels: Iterable[str], *, key: str = "label_match") -> Labe
     0.0
     """
     found = tuple(labels)
-    if len({folded(label) for label in found}) < len(found) or not all(label.strip() for label in found):
+    distinct = {folded(label) for label in found}
+    if len(distinct) < len(found) or not all(label.strip() for label in found):
         msg = "labels must differ in more than case and must not be blank"
         raise EvaluatorError(msg, where=f"make_label_match, {len(found)} labels")
     return LabelMatch(found, key)

@@ -109,8 +109,9 @@ def _literal_keys(tree: ast.AST) -> Iterator[str]:
 def _key_in(node: ast.AST) -> ast.expr | None:
     """What stands under "key" in a dict or a call such as EvaluationResult(key=...)."""
     if isinstance(node, ast.Dict):
-        pairs = zip(node.keys, node.values, strict=True)
-        return next((v for k, v in pairs if isinstance(k, ast.Constant) and k.value == "key"), None)
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value == "key":
+                return value
     if isinstance(node, ast.Call):
         return next((word.value for word in node.keywords if word.arg == "key"), None)
     return None
@@ -201,6 +202,13 @@ class Metrics:
             self.learn({owner: [key]})
             waiting = [k for k in waiting if k != owner]
 
+    def _has_given(self, evaluator: str, key: str) -> bool:
+        """Whether an evaluator of this name has given this score key."""
+        for name, one in self._evaluators.items():
+            if evaluator in {name, _name_of(one)} and key in self._keys[name]:
+                return True
+        return False
+
     def find(self, name: str) -> str | None:
         """The metric that a gate means by `name`, or None where none is known by it."""
         if name in self.names:
@@ -208,7 +216,7 @@ class Metrics:
         if (alone := self._keys.get(name)) is not None:
             return alone[0] if len(alone) == 1 else None
         evaluator, _, own = name.partition(".")
-        if own and any(own in self._keys[k] for k, e in self._evaluators.items() if evaluator in {k, _name_of(e)}):
+        if own and self._has_given(evaluator, own):
             return own
         ending = [n for n in self.names if n.endswith(f".{name}")]
         own_name = []

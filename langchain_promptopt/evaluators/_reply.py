@@ -117,10 +117,14 @@ def references_of(reference_outputs: Any) -> tuple[Any, ...]:
         elif (name := _only(value, ANSWER_NAMES)) is not None:
             value = value[name]
     found = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if not found or any(v is None or (isinstance(v, str) and not v.strip()) for v in found) or value == {}:
+    if not found or any(_says_nothing(v) for v in found) or value == {}:
         msg = f"the reference {reference_outputs!r} holds no answer"
         raise EvaluatorError(msg, mend="Leave rows without a reference out.")
     return found
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _only(mapping: Mapping[str, Any], names: Sequence[str]) -> str | None:

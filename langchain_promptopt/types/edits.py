@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, TypeAlias
 
 from langchain_promptopt._text.align import diff_edits
@@ -231,19 +232,23 @@ def _merged(before: list[_Piece], touched: list[_Piece], edit: Edit, candidate_i
     offset = edit.span.start - sum(len(p.text) for p in before)
     written = [p for p in touched if p.changed]
     here = before[-1].end if before else 0
+    reasons = _union(*(p.reasons for p in written), (edit.reason,))
+    example_ids = _union(*(p.example_ids for p in written), edit.example_ids)
+    lineage = _union(*(p.lineage for p in written), (candidate_id,))
     return _Piece(
         text=text[:offset] + edit.new + text[offset + edit.span.end - edit.span.start :],
         start=touched[0].start if touched else here,
         end=touched[-1].end if touched else here,
         changed=True,
-        reasons=_union([*(p.reasons for p in written), (edit.reason,)]),
-        example_ids=_union([*(p.example_ids for p in written), edit.example_ids]),
-        lineage=_union([*(p.lineage for p in written), (candidate_id,)]),
+        reasons=reasons,
+        example_ids=example_ids,
+        lineage=lineage,
     )
 
 
-def _union(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(item for group in groups for item in group if item))
+def _union(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    """The items of all groups, each once, without empty ones."""
+    return tuple(dict.fromkeys(filter(None, chain.from_iterable(groups))))
 
 
 def differences(base: PromptSet, final: PromptSet, candidate_id: str) -> tuple[FinalEdit, ...]:
@@ -254,7 +259,7 @@ def differences(base: PromptSet, final: PromptSet, candidate_id: str) -> tuple[F
         final: The same prompts after.
         candidate_id: Written into the `lineage` of each edit.
     """
-    if [(p.name, len(p.messages)) for p in base] != [(p.name, len(p.messages)) for p in final]:
+    if _shape(base) != _shape(final):
         return ()
     found: list[FinalEdit] = []
     for old, new in zip(base, final, strict=True):
@@ -263,6 +268,10 @@ def differences(base: PromptSet, final: PromptSet, candidate_id: str) -> tuple[F
             for start, end, put in _changes(text, after.template):
                 found.append(FinalEdit(old.name, i, start, end, text[start:end], put, lineage=(candidate_id,)))
     return tuple(found)
+
+
+def _shape(prompts: PromptSet) -> list[tuple[str, int]]:
+    return [(p.name, len(p.messages)) for p in prompts]
 
 
 def _changes(old: str, new: str) -> list[tuple[int, int, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class RowUse:
     @property
     def printed(self) -> tuple[str, ...]:
         """Nested fields that a prompt shows, and would show as nothing where they are missing."""
-        return tuple(dict.fromkeys(path for reading in self.readings for path in reading.printed))
+        return tuple(dict.fromkeys(chain.from_iterable(reading.printed for reading in self.readings)))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for the record of a run."""
@@ -161,8 +162,8 @@ class RowUse:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RowUse:
         """The inverse of `as_json`, as far as rows are told apart by it; an older record has the defaults."""
-        readings = tuple(Reading(None if p is None else tuple(p)) for p in data.get("reads") or ()) or (Reading(),)
-        return cls(readings, bool(data.get("references", True)))
+        readings = tuple(Reading(None if p is None else tuple(p)) for p in data.get("reads") or ())
+        return cls(readings or (Reading(),), bool(data.get("references", True)))
 
 
 @dataclass(frozen=True, slots=True)

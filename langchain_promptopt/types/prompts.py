@@ -162,15 +162,16 @@ class Prompt:
 
     def as_json(self) -> dict[str, Any]:
         """The prompt as `run.started` and `proposed` carry it."""
+        usual = self.template_format
+        messages = []
+        for m in self.messages:
+            own = {} if m.template_format == usual else {"template_format": m.template_format}
+            messages.append({"role": m.role, "template": m.template, **own})
         return {
             "name": self.name,
             "source": self.source,
-            "template_format": self.template_format,
-            "messages": [
-                {"role": m.role, "template": m.template}
-                | ({} if m.template_format == self.template_format else {"template_format": m.template_format})
-                for m in self.messages
-            ],
+            "template_format": usual,
+            "messages": messages,
             "variables": list(self.variables),
         } | ({"idle": True} if self.idle else {})
 
@@ -221,12 +222,11 @@ class PromptSet:
     @cached_property
     def id(self) -> str:
         """Hash of names, formats, roles, templates and partial names (product contract 10.5)."""
-        return content_hash(
-            [
-                [p.name, [[m.role, m.template_format, m.template] for m in p.messages], sorted(p.partials)]
-                for p in self.prompts
-            ]
-        )
+        parts = []
+        for p in self.prompts:
+            messages = [[m.role, m.template_format, m.template] for m in p.messages]
+            parts.append([p.name, messages, sorted(p.partials)])
+        return content_hash(parts)
 
     @property
     def awake(self) -> PromptSet:
@@ -277,7 +277,11 @@ class PromptSet:
         """The prompts with more tokens than `limit` among those whose text may change; none without a limit."""
         if limit is None:
             return ()
-        return tuple(p for p in self.awake if p.tokens > limit and any(m.editable for m in p.messages))
+        found = []
+        for p in self.awake:
+            if p.tokens > limit and any(m.editable for m in p.messages):
+                found.append(p)
+        return tuple(found)
 
     def has(self, name: str, message: int) -> bool:
         """Whether there is a prompt of this name with this message."""
