@@ -161,6 +161,64 @@ def test_most_functions_are_small():
     assert quantiles(sizes, n=10)[-1] <= 25
 
 
+ONE_IDEA = {
+    "_data",
+    "_files",
+    "_imports.py",
+    "_langchain",
+    "_langsmith",
+    "_objects.py",
+    "_runtime",
+    "_text",
+    "config",
+    "evaluators",
+    "events.py",
+    "store",
+    "types",
+}
+"""Packages and files in which `test_an_expression_is_one_idea` holds."""
+
+COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+
+
+def comprehensions_of(statement: ast.stmt) -> list[ast.expr]:
+    """The comprehensions of a simple statement, or of the head of a compound one."""
+    found, todo = [], list(ast.iter_child_nodes(statement))
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.stmt):
+            continue
+        if isinstance(node, COMPREHENSIONS):
+            found.append(node)
+        todo += ast.iter_child_nodes(node)
+    return found
+
+
+def crowded(statement: ast.stmt) -> list[str]:
+    """What in a statement's comprehensions a reader has to untangle."""
+    found = comprehensions_of(statement)
+    why = ["several comprehensions"] if len(found) > 1 else []
+    for one in found:
+        if len(one.generators) > 1:
+            why.append("a second for")
+        if one.end_lineno > one.lineno:
+            why.append("several lines")
+        if any(isinstance(node, ast.NamedExpr) for node in ast.walk(one)):
+            why.append(":=")
+    return why
+
+
+def test_an_expression_is_one_idea():
+    """One comprehension a statement, on one line, with one `for` and no `:=`; loops and names say the rest."""
+    found = {}
+    for path in FILES:
+        if path.relative_to(PACKAGE).parts[0] in ONE_IDEA:
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.stmt) and crowded(node):
+                    found[f"{named(path)}:{node.lineno}"] = crowded(node)
+    assert found == {}
+
+
 def test_functions_take_few_parameters():
     wide = [f for f in ALL if f.parameters > 6 and f.name not in FACADES | {"__init__"}]
     assert len(wide) <= len(ALL) // 100, wide
