@@ -31,7 +31,7 @@ from langchain_promptopt.ports import DataSet
 from langchain_promptopt.types import SPLITS, Example, MustPass, Note, Reading, RowUse, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from langchain_promptopt._data._files import Source
     from langchain_promptopt.evaluators import Evaluator
@@ -194,6 +194,12 @@ def _asks(evaluator: Any, parameter: str) -> bool:
 def examples_of(data: DataSet) -> dict[str, dict[str, Any]]:
     """Inputs and expected outputs by example id, for showing rows beside verdicts."""
     return {e.id: {"inputs": dict(e.inputs), "expected": dict(e.outputs)} for e in data.examples}
+
+
+def rows_in_order(data: DataSet, splits: Sequence[str] = SPLITS) -> Iterator[Example]:
+    """The examples of these splits, one split after the other; a split that the data lacks has none."""
+    for split in splits:
+        yield from data[split]
 
 
 def inspect_rows(

@@ -12,6 +12,7 @@ import asyncio
 import math
 import struct
 from functools import cached_property
+from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -202,7 +203,7 @@ class OutcomeTable:
     def ids(self, candidate_id: str, split: str) -> list[str]:
         """Rows with an outcome, in the split's order, whatever the order of replies."""
         repeats = self._parts.get((candidate_id, split), ())
-        found = repeats[0].keys() if len(repeats) == 1 else {i for rows in repeats for i in rows}
+        found = repeats[0].keys() if len(repeats) == 1 else set[str]().union(*repeats)
         placed = self._placed(split)
         if len(found) == len(placed):
             return list(placed)
@@ -248,7 +249,9 @@ class OutcomeTable:
                     spent.append(self._spent(rows[i]))
         calls, tokens_in, tokens_out, read, usd, seconds = zip(*(s[2] for s in spent), strict=True) if spent else _NONE
         usage = usage_of((sum(calls), sum(tokens_in), sum(tokens_out), sum(read), sum(usd), sum(seconds)))
-        return Totals(sum(s[0] for s in spent), sum(s[1] for s in spent), usage)
+        failures = sum(s[0] for s in spent)
+        cached = sum(s[1] for s in spent)
+        return Totals(failures, cached, usage)
 
     def _placed(self, split: str) -> dict[str, tuple[int, str]]:
         """Rows by id, with their place and the one string object used for the id everywhere."""
@@ -346,7 +349,7 @@ class Evaluations:
             TooManyFailures: As `ensure`.
         """
         ids = list(example_ids)
-        await self._settle([(candidate, Cell(candidate.id, split, i, r)) for i in ids for r in range(repeats)])
+        await self._settle([(candidate, Cell(candidate.id, split, i, r)) for i, r in product(ids, range(repeats))])
         self._report(candidate, split, frozenset(ids) if alone else None)
 
     async def ensure_cells(self, wanted: Sequence[tuple[Candidate, Cell]]) -> list[Outcome]:
@@ -500,7 +503,8 @@ class Evaluations:
             value = self._run.objective.value
             means = {}
             for i, found in self._kept.scores(candidate.id, split):
-                if known := [v for scores in found if (v := value(scores)) is not None]:
+                known = [v for v in map(value, found) if v is not None]
+                if known:
                     means[i] = _mean(known)
             view = MappingProxyType(means)
             self._primary[candidate.id, split] = (count, view)
@@ -622,7 +626,9 @@ class Demands:
         await together(asked)
         self._spending.release(_CLAIM)
         for c in listed:
-            lost = [i for split in self._wanted for i in self._lost(c, split, self._wanted[split])]
+            lost: list[str] = []
+            for split, wanted in self._wanted.items():
+                lost += self._lost(c, split, wanted)
             if lost and c.id not in out:
                 out[c.id] = f"gets {_told(lost)} {BREAKS}"
             if c.id in out:

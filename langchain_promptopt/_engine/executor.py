@@ -554,7 +554,9 @@ def _whole(output: Any) -> Any:
 def _some_of(rendered: set[str] | None, prompts: PromptSet) -> tuple[str, ...] | None:
     """The names rendered, or None where they are all there are."""
     names = [p.name for p in prompts]
-    return None if rendered is None or rendered >= {*names} else tuple(n for n in names if n in rendered)
+    if rendered is None or rendered.issuperset(names):
+        return None
+    return tuple(n for n in names if n in rendered)
 
 
 class _Unheard:

@@ -343,7 +343,8 @@ def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | 
         mend = "Run the evaluator on this row by hand. If a row has nothing to judge, return a score of None."
         return EvaluatorError(msg, **_shown(run, broken[0]), mend=mend)
     judged = [o for o in outcomes if not o.dropped]
-    scores = {v for o in judged if (v := run.objective.value(o.scores)) is not None}
+    values = map(run.objective.value, (o.scores for o in judged))
+    scores = {v for v in values if v is not None}
     if (unknown := _unscored(run, judged, scores)) is not None:
         return unknown
     if len(outcomes) < 2 or len(scores) != 1 or next(iter(scores)) not in {0.0, 1.0}:

@@ -98,7 +98,10 @@ class Plan:
     @property
     def shown(self) -> int:
         """Errors that its proposals show, each time counted; a proposal that shows none counts once."""
-        return sum(max(1, len(p.batch.errors)) for _, proposals in self.families for p in proposals)
+        total = 0
+        for _, proposals in self.families:
+            total += sum(max(1, len(p.batch.errors)) for p in proposals)
+        return total
 
 
 async def plan_step(step: Step, parents: Sequence[Attempt]) -> Plan:
@@ -213,18 +216,14 @@ def _proposals(step: Step, parent: Attempt, rows: list[Shown]) -> list[Proposal]
     batches = recipe.evidence.batches(rows, bare, recipe.proposals.per_parent, rng)
     astray = report_astray(run, marks_astray(trajectory))
     config = merge_configs(step.config, {"metadata": trace_metadata(parent.candidate, step=t, split="train")})
-    return [
-        Proposal(
-            step=t,
-            parent=parent,
-            batch=batch,
-            trajectory=trajectory,
-            # under a budget a search may pass its step limit; the schedule then stays at its end
-            allowance=recipe.control.allowance(min(t, step.total), step.total),
-            ask=ask_for(run, config, t, parent.candidate.id, i, turn=Turn(batch=i, stalled=stalled, astray=astray)),
-        )
-        for i, batch in enumerate(batches)
-    ]
+    proposals = []
+    for i, batch in enumerate(batches):
+        # under a budget a search may pass its step limit; the schedule then stays at its end
+        allowance = recipe.control.allowance(min(t, step.total), step.total)
+        turn = Turn(batch=i, stalled=stalled, astray=astray)
+        ask = ask_for(run, config, t, parent.candidate.id, i, turn=turn)
+        proposals.append(Proposal(t, parent, batch, trajectory, allowance, ask))
+    return proposals
 
 
 def ask_for(run: Run, config: RunnableConfig, *place: str | int, turn: Turn | None = None) -> Ask:
@@ -309,7 +308,10 @@ async def _refine(run: Run, proposal: Proposal, piece: Workpiece, ask: Ask) -> l
 
 
 def _draft_inputs(piece: Workpiece) -> dict[str, Any]:
-    return {"drafts": [{"edits": [e.as_json() for e in d.edits], "leak": d.leak} for d in piece.drafts]}
+    drafts = []
+    for draft in piece.drafts:
+        drafts.append({"edits": [e.as_json() for e in draft.edits], "leak": draft.leak})
+    return {"drafts": drafts}
 
 
 def _splice_outputs(children: Sequence[Candidate], refused: Sequence[Rejection]) -> dict[str, Any]:

@@ -92,7 +92,9 @@ def _plain(value: Any) -> Any:
 
 def of_record(record: RunRecord) -> Answer:
     """The answer about a recorded run; `outcome` is None while it has not ended."""
-    finished = record.finished
+    finished, tested = record.finished, record.tested
+    pareto = [t.as_json() for t in record.pareto]
+    applied = any(isinstance(move.event, Applied) for move in record.moves)
     # What was seen of a void test is not shown, only that it was void and why.
     void = [void_sentence(record.reason, record.run_id)] if record.void and record.reason else []
     return Answer(
@@ -101,13 +103,13 @@ def of_record(record: RunRecord) -> Answer:
         run_id=record.run_id,
         replayed=record.replayed,
         prompts=record.candidates[record.best_id].prompts.as_json(),
-        test=table(() if record.tested is None else record.tested.metrics),
+        test=table(() if tested is None else tested.metrics),
         edits=[e.as_json() for e in record.edits],
         usage={} if finished is None else finished.usage,
         health=record.health.as_json(),
-        pareto=[t.as_json() for t in record.pareto],
-        warnings=[*void, *(() if record.tested is None else record.tested.warnings)],
-        applied=any(isinstance(move.event, Applied) for move in record.moves),
+        pareto=pareto,
+        warnings=[*void, *(() if tested is None else tested.warnings)],
+        applied=applied,
         stopped=record.stopped.as_json() if record.stopped else None,
         reason=asdict(record.reason) if record.reason else None,
         error=None if finished is None else finished.error,

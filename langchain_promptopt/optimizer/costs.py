@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._data import rows_in_order
 from langchain_promptopt._langchain.models import endpoint_of, model_name, probe
 from langchain_promptopt._runtime.failures import Probe
 from langchain_promptopt._runtime.prices import at_tier, to_usd
@@ -18,7 +20,6 @@ from langchain_promptopt._text.words import BYTES_A_TOKEN
 from langchain_promptopt.errors import CredentialsError
 from langchain_promptopt.optimizer.judges import judge_models
 from langchain_promptopt.strategies.cost import CallCost, Sizes, estimate_calls, shape_of
-from langchain_promptopt.types import SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +46,7 @@ def models_by_role(plan: Plan) -> dict[str, list[Any]]:
 
 def call_costs(plan: Plan) -> dict[str, CallCost]:
     """About what one call of a role takes, from the lengths of prompts, rows and expected answers."""
-    rows = [e for split in SPLITS for e in plan.data[split]][:_SAMPLE]
+    rows = list(islice(rows_in_order(plan.data), _SAMPLE))
     row = _typical([e.inputs for e in rows])
     answer = max(_ANSWER, _typical([e.outputs for e in rows]))
     prompts = _tokens(plan.baseline.prompts.document.text)
@@ -105,11 +106,17 @@ def _told(plan: Plan) -> CallCost:
         if p is not None:
             spent.append(p.cost(c.input_tokens, c.output_tokens))
     usd = to_usd(sum(spent)) / calls if len(spent) == len(costs) else None
-    return CallCost(sum(c.input_tokens for c in costs) / calls, sum(c.output_tokens for c in costs) / calls, usd)
+    tokens_in = sum(c.input_tokens for c in costs)
+    tokens_out = sum(c.output_tokens for c in costs)
+    return CallCost(tokens_in / calls, tokens_out / calls, usd)
 
 
 def _typical(rows: Sequence[Mapping[str, Any]]) -> float:
-    return fmean(sum(_tokens(str(v)) for v in row.values()) for row in rows) if rows else 0.0
+    return fmean(map(_tokens_of_row, rows)) if rows else 0.0
+
+
+def _tokens_of_row(row: Mapping[str, Any]) -> float:
+    return sum(_tokens(str(value)) for value in row.values())
 
 
 def _tokens(text: str) -> float:

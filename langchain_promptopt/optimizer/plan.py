@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from langchain_promptopt._data import (
     load_data,
     must_pass_of,
     references_needed,
+    rows_in_order,
     tag_columns,
     unused_columns,
 )
@@ -51,7 +53,7 @@ from langchain_promptopt.recipe import MARGIN
 from langchain_promptopt.store import RunFolder, opening_mark
 from langchain_promptopt.strategies.registry import dump, recipe_notes
 from langchain_promptopt.strategies.seeding import with_past
-from langchain_promptopt.types import SPLITS, Candidate, MustPass, Note, NoteKind, PromptSet, RowUse, content_hash
+from langchain_promptopt.types import Candidate, MustPass, Note, NoteKind, PromptSet, RowUse, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -474,7 +476,7 @@ def _redaction(settings: Settings, data: DataSet) -> tuple[RowRedaction | None, 
     if settings.redact is None:
         return None, ()
     redaction = RowRedaction(settings.redact)
-    changed = redaction.check(e for split in SPLITS for e in data[split])
+    changed = redaction.check(rows_in_order(data))
     named = settings.columns.id is not None or settings.columns.group is not None
     if not changed or not named:
         return redaction, ()
@@ -494,7 +496,7 @@ async def _opened(
 ) -> ChainTarget:
     """The target, found and proven by a dry run."""
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
-    rows = [dict(e.inputs) for split in splits for e in data[split]][:_DRY_ROWS]
+    rows = [dict(e.inputs) for e in islice(rows_in_order(data, splits), _DRY_ROWS)]
     with untraced():  # no evaluation: the model is not asked, so there is nothing to look at
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.tune, config=settings.config)
         try:
@@ -511,8 +513,8 @@ def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) ->
     if sends_rows is not False:
         return
     columns = _columns_of(data)
-    notes = " ".join(f"{note[:1].upper()}{note[1:]}." for m in prompts.messages for note in m.parsed.notes)
-    objects = " ".join(f"{note[:1].upper()}{note[1:]}." for note in _unfilled(prompts, columns))
+    notes = _as_sentences(_template_notes(prompts))
+    objects = _as_sentences(_unfilled(prompts, columns))
     msg = "nothing that is sent to the model depends on the row: no prompt has a variable"
     mend = (
         f"{notes} {objects} Write the column where it belongs, as {{{next(iter(columns), 'input')}}}; if every row is"
@@ -521,8 +523,17 @@ def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) ->
     raise PromptError(msg, where=", ".join(p.name for p in prompts), mend=mend.strip())
 
 
+def _as_sentences(notes: Iterable[str]) -> str:
+    return " ".join(f"{note[:1].upper()}{note[1:]}." for note in notes)
+
+
+def _template_notes(prompts: PromptSet) -> list[str]:
+    """What was noticed in the templates: braces that are not filled."""
+    return list(chain.from_iterable(m.parsed.notes for m in prompts.messages))
+
+
 def _columns_of(data: DataSet) -> list[str]:
-    return list(dict.fromkeys(name for split in SPLITS for e in data[split] for name in e.inputs))
+    return list(dict.fromkeys(chain.from_iterable(e.inputs for e in rows_in_order(data))))
 
 
 def _unfilled(prompts: PromptSet, columns: Sequence[str]) -> list[str]:
@@ -560,7 +571,7 @@ def _without_effect(task: Any, settings: Settings, data: DataSet, target: ChainT
     if settings.executor == "batch":
         text = "the task model is asked through the Batch API, at half the price; a round of examples may take 24 hours"
         yield Note("method", text)
-    row = next((dict(e.inputs) for split in SPLITS for e in data[split]), {})
+    row = next((dict(e.inputs) for e in rows_in_order(data)), {})
     if ids := replaced_ids(settings.config, row):
         yield Note("unused", f"config: {', '.join(ids)} is not used as given: each evaluation gets one of its own")
     if not watch.whole:
@@ -580,13 +591,13 @@ def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, 
         _check_editable(prompts)
         _check_length(prompts, settings)
         _check_dev(data)
-    target.render_check(prompts, [e for split in SPLITS for e in data[split]])
+    target.render_check(prompts, list(rows_in_order(data)))
     return prompts
 
 
 def _prompt_notes(prompts: PromptSet, data: DataSet) -> tuple[str, ...]:
     """What a user should know about the prompts: braces that are not filled, and that they have no variable."""
-    notes = [n for m in prompts.messages for n in m.parsed.notes] + _unfilled(prompts, _columns_of(data))
+    notes = _template_notes(prompts) + _unfilled(prompts, _columns_of(data))
     if not prompts.variables:
         notes.append("no prompt has a variable: what differs from row to row is in other messages")
     return tuple(notes)
@@ -609,7 +620,7 @@ def _prices(given: Sequence[Any], settings: Settings) -> PriceTable:
     Raises PriceError under a money budget when a model of any role is not in it.
     """
     models = [model for model in given if model is not None]
-    keep_secret(secret for model in models for secret in secrets_of(model))
+    keep_secret(chain.from_iterable(map(secrets_of, models)))
     prices = PriceTable(settings.prices)
     # Without a price for every model a money budget could not stop the run in time.
     if settings.budget.usd is not None:
@@ -691,6 +702,10 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: PromptSet) -> dict[str, Any]:
     """The value behind each name of `DECIDES` that comes from settings, rows and prompts."""
     data, must = given.data, given.must_pass
+    splits = {}
+    for split, rows in data.splits.items():
+        splits[split] = [e.id for e in rows]
+    frozen = [[list(m.frozen), m.editable] for m in prompts.messages]
     return {
         "method": recipe.name,
         "recipe": dump(recipe) if settings.max_edits is None else [dump(recipe), settings.max_edits],
@@ -699,9 +714,9 @@ def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: Prom
         "gate": settings.gate.as_json(),
         "data": data.as_of,
         "notes": {e.id: e.note for e in data.examples if e.note},
-        "splits": {split: [e.id for e in rows] for split, rows in data.splits.items()},
+        "splits": splits,
         "prompts": prompts.id,
-        "frozen": [[list(m.frozen), m.editable] for m in prompts.messages],
+        "frozen": frozen,
         "config": None if settings.config is None else fingerprint(settings.config),
         **({} if settings.max_tokens is None else {"max_tokens": settings.max_tokens}),
         **({} if must is None else {"must_pass": must.as_json()}),
@@ -715,6 +730,7 @@ def _started(
     for name in DECIDES:
         if name in decides:
             hashes[name] = content_hash(decides[name])
+    sizes = {split: len(rows) for split, rows in data.splits.items()}
     return RunStarted(
         run_id=content_hash(hashes, 16),
         version=version("langchain-promptopt"),
@@ -727,7 +743,7 @@ def _started(
         data={
             "source": data.source,
             "as_of": data.as_of,
-            "splits": {s: len(rows) for s, rows in data.splits.items()},
+            "splits": sizes,
             **data.use.as_json(),
             "searched": _searched(data),
         },

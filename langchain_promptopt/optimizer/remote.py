@@ -79,7 +79,8 @@ def _with_texts(baseline: PromptSet, given: Sequence[Mapping[str, Any]]) -> Prom
     texts = {}
     for p in given:
         texts[p["name"]] = [m["template"] for m in p["messages"]]
-    if {p.name: len(p.messages) for p in baseline} != {name: len(found) for name, found in texts.items()}:
+    sizes = {name: len(found) for name, found in texts.items()}
+    if sizes != {p.name: len(p.messages) for p in baseline}:
         msg = "a job's prompts are not those of this task"
         raise ConfigError(msg, where=", ".join(texts), mend="Give the worker the configuration and code of the run.")
     made = []

@@ -138,7 +138,9 @@ class Result:
         Returns:
             A pandas DataFrame where pandas is installed, else a list of dicts.
         """
-        rows = [row.as_json() for rows in self._record().rows.values() for row in rows.all]
+        rows = []
+        for shown in self._record().rows.values():
+            rows += [row.as_json() for row in shown.all]
         try:
             import pandas as pd
         except ImportError:
@@ -234,7 +236,9 @@ class Result:
         if self._written and not chosen:
             msg = "this result is not applied to this chain, but to another one"
             raise UsageError(msg, where=f"run {self.run_id}", mend="Give revert() the chain that apply() was given.")
-        moved = set() if force else {name for w in chosen for name in differing(w.chain, self.best)}
+        moved: set[str] = set()
+        if not force:
+            moved.update(*(differing(w.chain, self.best) for w in chosen))
         if moved:
             msg = f"the text of {_named(moved)} was changed after this result was applied"
             mend = "Undo that change first, or pass force=True to lose it."
@@ -317,6 +321,7 @@ def answer_of(result: Result) -> Answer:
     """The machine answer about a run of this process."""
     from langchain_promptopt.optimizer.answer import Answer
 
+    edits = [e.as_json() for e in result.edits]
     return Answer(
         outcome=result.outcome,
         exit_code=result.exit_code,
@@ -325,7 +330,7 @@ def answer_of(result: Result) -> Answer:
         prompts=result.best.awake.as_json(),
         test=result.test,
         summary=result.summary,
-        edits=[e.as_json() for e in result.edits],
+        edits=edits,
         usage=dict(result.usage),
         health=result.health.as_json(),
         pareto=[t.as_json() for t in result.pareto],

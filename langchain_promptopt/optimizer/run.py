@@ -15,6 +15,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -427,13 +428,13 @@ def _differences(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for name in {**before, **after}:
         if before.get(name) != after.get(name):
             names.append(name)
-    keys = tuple(prefix for name in names for prefix in DECIDES[name][1])
-    told = []
-    for change in _settings_changed(known["config"], now["config"]):
-        if change.startswith(keys):
-            told.append(change)
-    explained = {name for name in names if any(change.startswith(DECIDES[name][1]) for change in told)}
-    return told + [_difference(name, known, now) for name in names if name not in explained]
+    keys = tuple(chain.from_iterable(DECIDES[name][1] for name in names))
+    told = [change for change in _settings_changed(known["config"], now["config"]) if change.startswith(keys)]
+    unexplained = []
+    for name in names:
+        if not any(change.startswith(DECIDES[name][1]) for change in told):
+            unexplained.append(name)
+    return told + [_difference(name, known, now) for name in unexplained]
 
 
 def _settings_changed(known: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -647,6 +648,8 @@ def _proposed(part: Candidate) -> Proposed:
 def _entry(metric: str, before: Mapping[str, float], after: Mapping[str, float]) -> Metric:
     """What the search rows say, in the shape of an entry of the gate's table."""
     shared = [i for i in before if i in after]
+    wins = sum(after[i] > before[i] for i in shared)
+    losses = sum(after[i] < before[i] for i in shared)
     means = []
     for side in (before, after):
         means.append(sum(side[i] for i in shared) / max(1, len(shared)))
@@ -657,7 +660,7 @@ def _entry(metric: str, before: Mapping[str, float], after: Mapping[str, float])
         "best": means[1],
         "difference": means[1] - means[0],
         "n": len(shared),
-        "wins": sum(after[i] > before[i] for i in shared),
-        "losses": sum(after[i] < before[i] for i in shared),
+        "wins": wins,
+        "losses": losses,
         "verdict": "not tested",
     }

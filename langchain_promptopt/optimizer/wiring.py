@@ -191,12 +191,10 @@ class GateJudge:
     def _named(self) -> Gate:
         """The gate with its metrics by the names that rows carry."""
         find, gate = self.metrics.find, self.gate
-        return replace(
-            gate,
-            primary=None if gate.primary is None else find(gate.primary) or gate.primary,
-            guards={find(name) or name: margin for name, margin in gate.guards.items()},
-            weights={find(name) or name: weight for name, weight in gate.weights.items()},
-        )
+        guards = {find(name) or name: margin for name, margin in gate.guards.items()}
+        weights = {find(name) or name: weight for name, weight in gate.weights.items()}
+        primary = None if gate.primary is None else find(gate.primary) or gate.primary
+        return replace(gate, primary=primary, guards=guards, weights=weights)
 
 
 @dataclass
@@ -295,6 +293,7 @@ def local_executor(
     if batches is not None:
         plan.target.route()
         waiting["asked_for"] = batches.asked_for
+    judges = any(not e.inline for e in plan.evaluators)
     return LocalExecutor(
         target=plan.target,
         score=_scorer(plan),
@@ -303,7 +302,7 @@ def local_executor(
         charge=_charge(plan, guarded, state),
         keys=lambda: plan.metrics.names,
         max_concurrency=plan.settings.max_concurrency if batches is None else _ROUND,
-        judges=any(not e.inline for e in plan.evaluators),
+        judges=judges,
         looks_inside=any("run" in e.asks for e in plan.evaluators),
         shelf=shelf,
         metadata={"promptopt_run_id": plan.run_id, "promptopt_method": plan.recipe.name},
