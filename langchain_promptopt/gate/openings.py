@@ -109,7 +109,11 @@ def recorded_rows(rows: Iterable[RowMark]) -> list[str]:
 
 def rows_among(rows: Iterable[RowMark], recorded: frozenset[str]) -> int:
     """How many of these rows are among those that `recorded_rows` gave."""
-    return sum(any("+".join(sorted(values)) in recorded for values in row.read) for row in rows)
+    found = 0
+    for row in rows:
+        if any("+".join(sorted(values)) in recorded for values in row.read):
+            found += 1
+    return found
 
 
 def value_keys(values: Mapping[str, Any]) -> list[str]:
@@ -162,7 +166,7 @@ class _Wanted:
     """The rows that are to be opened, indexed by what they are recognised by."""
 
     def __init__(self, rows: Iterable[RowMark]) -> None:
-        self._read = {values for row in rows for values in row.read}
+        self._read = set[Values]().union(*(row.read for row in rows))
         self._old = frozenset[str]().union(*(row.old for row in rows))
         self._having: dict[str, list[Values]] = defaultdict(list)
         for row in rows:

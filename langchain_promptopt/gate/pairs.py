@@ -137,29 +137,31 @@ def pair_outcomes(
         DataError: An outcome belongs to no example of `clusters`.
     """
     left, right = _by_cell(baseline, clusters), _by_cell(candidate, clusters)
-    names = tuple(metrics) or tuple(sorted({m for o in (*baseline, *candidate) for m in o.scores}))
+    names = tuple(metrics) or tuple(sorted(set[str]().union(*(o.scores for o in (*baseline, *candidate)))))
     cells: dict[str, list[_Pair]] = {}
     for key in sorted({*left, *right}):
         cells.setdefault(key[0], []).append(_Pair(left.get(key), right.get(key)))
-    pairs = []
-    for many in cells.values():
-        pairs.extend(many)
-    rows = [_row(example, clusters[example], many, names) for example, many in cells.items()]
-    lost = [_lost_row(example, clusters[example], many, names) for example, many in cells.items()]
+    pairs, rows, lost = [], [], []
+    for example, many in cells.items():
+        pairs += many
+        rows.append(_row(example, clusters[example], many, names))
+        lost.append(_lost_row(example, clusters[example], many, names))
+    dropped = sum(p.has_no_score(names) for p in pairs)
     return Pairs(
-        rows=tuple(r for r in rows if r.baseline),
+        rows=_with_scores(rows),
         metrics=names,
-        dropped_pairs=sum(all(None in p.scores(m) for m in names) for p in pairs),
+        dropped_pairs=dropped,
         missing={m: _missing(pairs, m) for m in names},
-        lost=tuple(r for r in lost if r.baseline),
-        raised=Missing(
-            baseline=sum(_raised(p.baseline) and not _raised(p.candidate) for p in pairs),
-            candidate=sum(_raised(p.candidate) and not _raised(p.baseline) for p in pairs),
-        ),
+        lost=_with_scores(lost),
+        raised=_raised_alone(pairs),
         served_baseline=_served(baseline),
         served_candidate=_served(candidate),
         serving=serving,
     )
+
+
+def _with_scores(rows: Sequence[PairedRow]) -> tuple[PairedRow, ...]:
+    return tuple(r for r in rows if r.baseline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,10 @@ class _Pair:
 
     def scores(self, metric: str) -> tuple[float | None, float | None]:
         return _score(self.baseline, metric), _score(self.candidate, metric)
+
+    def has_no_score(self, metrics: Sequence[str]) -> bool:
+        """Whether there is no metric that both sides have a score for."""
+        return all(None in self.scores(m) for m in metrics)
 
 
 def _by_cell(outcomes: Sequence[Outcome], clusters: Mapping[str, str]) -> dict[tuple[str, int], Outcome]:
@@ -196,47 +202,57 @@ def _row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequenc
     left: dict[str, tuple[float, ...]] = {}
     right: dict[str, tuple[float, ...]] = {}
     for metric in metrics:
-        both = []
-        for a, b in (p.scores(metric) for p in pairs):
+        before, after = [], []
+        for p in pairs:
+            a, b = p.scores(metric)
             if a is not None and b is not None:
-                both.append((a, b))
-        if both:
-            left[metric], right[metric] = tuple(a for a, _ in both), tuple(b for _, b in both)
-    whole = []
+                before.append(a)
+                after.append(b)
+        if before:
+            left[metric], right[metric] = tuple(before), tuple(after)
+    old, new = [], []
     for p in pairs:
-        if p.baseline is not None and p.candidate is not None:
-            whole.append((p.baseline, p.candidate))
-    kept = [(a, b) for a, b in whole if not a.dropped and not b.dropped]
+        if p.baseline is None or p.candidate is None:
+            continue
+        if not p.baseline.dropped and not p.candidate.dropped:
+            old.append(p.baseline)
+            new.append(p.candidate)
     return PairedRow(
         example_id=example_id,
         cluster=cluster,
         baseline=left,
         candidate=right,
-        baseline_side=side_metrics([a for a, _ in kept]),
-        candidate_side=side_metrics([b for _, b in kept]),
+        baseline_side=side_metrics(old),
+        candidate_side=side_metrics(new),
     )
 
 
 def _lost_row(example_id: str, cluster: str, pairs: Sequence[_Pair], metrics: Sequence[str]) -> PairedRow:
     left = {}
     for metric in metrics:
-        found = []
-        for a, b in (p.scores(metric) for p in pairs):
+        alone = []
+        for p in pairs:
+            a, b = p.scores(metric)
             if a is not None and b is None:
-                found.append(a)
-        alone = tuple(found)
+                alone.append(a)
         if alone:
-            left[metric] = alone
+            left[metric] = tuple(alone)
     zeros = {metric: (0.0,) * len(values) for metric, values in left.items()}
     return PairedRow(example_id=example_id, cluster=cluster, baseline=left, candidate=zeros)
 
 
 def _missing(pairs: Sequence[_Pair], metric: str) -> Missing:
-    scores = [p.scores(metric) for p in pairs]
-    return Missing(
-        baseline=sum(a is None and b is not None for a, b in scores),
-        candidate=sum(a is not None and b is None for a, b in scores),
-    )
+    absent = []
+    for p in pairs:
+        a, b = p.scores(metric)
+        absent.append((a is None, b is None))
+    return Missing(baseline=absent.count((True, False)), candidate=absent.count((False, True)))
+
+
+def _raised_alone(pairs: Sequence[_Pair]) -> Missing:
+    """Pairs of which an evaluator raised on the answer of one side only."""
+    raised = [(_raised(p.baseline), _raised(p.candidate)) for p in pairs]
+    return Missing(baseline=raised.count((True, False)), candidate=raised.count((False, True)))
 
 
 def _raised(outcome: Outcome | None) -> bool:
@@ -245,7 +261,11 @@ def _raised(outcome: Outcome | None) -> bool:
 
 
 def _served(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    return tuple(sorted({name for o in outcomes if o.model_served is not None for name in o.model_served.split(", ")}))
+    names: set[str] = set()
+    for o in outcomes:
+        if o.model_served is not None:
+            names.update(o.model_served.split(", "))
+    return tuple(sorted(names))
 
 
 RowMeans: TypeAlias = tuple[float, float]
@@ -276,7 +296,9 @@ class Contrast:
         means = []
         for side in (0, 1):
             means.append(fsum(row[side] for row in self.of_rows) / max(1, self.rows))
-        return means[0], means[1], sum(d > 0 for d in changes), sum(d < 0 for d in changes)
+        wins = sum(d > 0 for d in changes)
+        losses = sum(d < 0 for d in changes)
+        return means[0], means[1], wins, losses
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -335,13 +357,12 @@ def contrast(rows: Iterable[PairedRow], metric: str, of_row: Callable[[PairedRow
         means = of_row(row)
         if means is not None:
             by_cluster.setdefault(row.cluster, []).append(means)
-    many = list(by_cluster.values())
-    return Contrast(
-        metric,
-        tuple(_mean(a for a, _ in cluster) for cluster in many),
-        tuple(_mean(b for _, b in cluster) for cluster in many),
-        tuple(row for cluster in many for row in cluster),
-    )
+    baselines, candidates, of_rows = [], [], []
+    for cluster in by_cluster.values():
+        baselines.append(_mean(a for a, _ in cluster))
+        candidates.append(_mean(b for _, b in cluster))
+        of_rows += cluster
+    return Contrast(metric, tuple(baselines), tuple(candidates), tuple(of_rows))
 
 
 def by_metric(metric: str) -> Callable[[PairedRow], RowMeans | None]:
@@ -360,7 +381,9 @@ def by_weights(weights: Mapping[str, float]) -> Callable[[PairedRow], RowMeans |
         known = [(w, p) for w, p in parts if p is not None]
         if len(known) < len(parts):
             return None
-        return fsum(w * p[0] for w, p in known) / total, fsum(w * p[1] for w, p in known) / total
+        baseline = fsum(w * p[0] for w, p in known)
+        candidate = fsum(w * p[1] for w, p in known)
+        return baseline / total, candidate / total
 
     return of_row
 
@@ -411,17 +434,15 @@ WATCHED = (
 
 def side_metrics(outcomes: Sequence[Outcome]) -> Mapping[str, tuple[float, ...]]:
     """The watched numbers of one row on one side; an unknown number is left out."""
-    out = []
-    for o in outcomes:
-        if o.failure is None and o.output is not None:
-            out.append(float(_length(o.output)))
-    lengths = tuple(out)
-    costs = tuple(o.usage.usd / o.usage.calls for o in outcomes if o.usage.usd and o.usage.calls)
+    lengths = [float(_length(o.output)) for o in outcomes if o.failure is None and o.output is not None]
+    refusals = [float(_failed(o, REFUSALS)) for o in outcomes]
+    unparsed = [float(_failed(o, PARSE_FAILURES)) for o in outcomes]
+    costs = [o.usage.usd / o.usage.calls for o in outcomes if o.usage.usd and o.usage.calls]
     found = {
-        "output_length": lengths,
-        "refusals": tuple(float(_failed(o, REFUSALS)) for o in outcomes),
-        "parse_failures": tuple(float(_failed(o, PARSE_FAILURES)) for o in outcomes),
-        "cost": costs,
+        "output_length": tuple(lengths),
+        "refusals": tuple(refusals),
+        "parse_failures": tuple(unparsed),
+        "cost": tuple(costs),
     }
     return {name: values for name, values in found.items() if values}
 

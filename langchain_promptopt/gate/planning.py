@@ -55,10 +55,12 @@ def power(n_clusters: int, gain: float, discordance: float, alpha: float, margin
     reach = 6 * sqrt(n_clusters * differ * (1 - differ)) + 6
     low, high = max(0, floor(n_clusters * differ - reach)), min(n_clusters, ceil(n_clusters * differ + reach))
     fewest = critical_wins(alpha).upto(high)
-    chances = (
-        binomial_pmf(k, n_clusters, differ) * binomial_tail(fewest[k], k, wins_share) for k in range(low, high + 1)
-    )
-    return min(1.0, sum(chances))
+
+    def found_at(k: int) -> float:
+        """The chance that k rows differ and enough of them are won."""
+        return binomial_pmf(k, n_clusters, differ) * binomial_tail(fewest[k], k, wins_share)
+
+    return min(1.0, sum(map(found_at, range(low, high + 1))))
 
 
 def _normal_power(n: int, gain: float, differ: float, alpha: float, margin: float) -> float:

@@ -123,7 +123,9 @@ def _equal(value: float, n: int, margin: float, alpha: float, bounds: Bounds) ->
 
 
 def _rounded(values: Sequence[float], margin: float, alpha: float) -> Comparison:
-    gains, losses, n = fsum(d for d in values if d > 0), fsum(-d for d in values if d < 0), len(values)
+    n = len(values)
+    gains = fsum(d for d in values if d > 0)
+    losses = fsum(-d for d in values if d < 0)
     worse = min(n, ceil(losses - _NOISE))
     better = min(n - worse, floor(gains + _NOISE))
     fewer_worse = floor(losses + _NOISE)

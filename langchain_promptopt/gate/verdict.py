@@ -234,6 +234,8 @@ def watched_entry(found: Contrast, level: Level, *, warns: bool) -> TestEntry:
 
 
 def _entry(found: Contrast, level: Level, tested: Comparison, role: Role, margin: float) -> TestEntry:
+    wins = sum(d > 0 for d in found.differences)
+    losses = sum(d < 0 for d in found.differences)
     return TestEntry(
         metric=found.metric,
         role=role,
@@ -244,8 +246,8 @@ def _entry(found: Contrast, level: Level, tested: Comparison, role: Role, margin
         p_value=tested.p_value,
         n=found.rows,
         clusters=found.clusters,
-        wins=sum(d > 0 for d in found.differences),
-        losses=sum(d < 0 for d in found.differences),
+        wins=wins,
+        losses=losses,
         verdict="inconclusive",
         minimum_detectable_effect=_detectable(found, level, margin),
         opening=level.opening,
@@ -351,7 +353,8 @@ def deciding_metrics(gate: Gate, metrics: Sequence[str]) -> tuple[str, ...]:
     if not wanted:
         msg = "the gate has no metric to decide by"
         raise ConfigError(msg, where="gate", mend="Give at least one evaluator.")
-    if any(w < 0 for w in gate.weights.values()) or (gate.weights and not sum(gate.weights.values())):
+    weights = gate.weights.values()
+    if any(w < 0 for w in weights) or (weights and not sum(weights)):
         msg = f"gate.weights must be 0 or more, and not all 0, got {dict(gate.weights)!r}"
         raise ConfigError(msg)
     return wanted
@@ -452,11 +455,9 @@ def _demanded(pairs: Pairs, of_row: Callable[[PairedRow], RowMeans | None]) -> _
     means = {row.example_id: of_row(row) for row in pairs.rows}
     before = {i: both[0] for i, both in means.items() if both is not None}
     after = {i: both[1] for i, both in means.items() if both is not None}
-    return _Demanded(
-        broken=broken(pairs.required, before, after),
-        failing=tuple(i for i in pairs.required if i in before and max(before[i], after[i]) < FULL),
-        unseen=tuple(i for i in pairs.required if i not in before),
-    )
+    failing = tuple(i for i in pairs.required if i in before and max(before[i], after[i]) < FULL)
+    unseen = tuple(i for i in pairs.required if i not in before)
+    return _Demanded(broken=broken(pairs.required, before, after), failing=failing, unseen=unseen)
 
 
 _NAMED = 5
