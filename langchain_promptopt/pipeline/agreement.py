@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._imports import importing_from
@@ -64,17 +65,19 @@ class Kappa:
         (0.4, 0.7)
         """
         n = len(pairs)
-        names = sorted({str(v) for pair in pairs for v in pair})
         cells = Counter((str(a), str(b)) for a, b in pairs)
-        mine = {c: sum(cells[c, d] for d in names) / n for c in names} if n else {}
-        theirs = {c: sum(cells[d, c] for d in names) / n for c in names} if n else {}
+        of_first = Counter(str(a) for a, _ in pairs)
+        of_second = Counter(str(b) for _, b in pairs)
+        names = sorted({*of_first, *of_second})
         agreed = sum(cells[c, c] for c in names) / n if n else 0.0
-        chance = sum(mine[c] * theirs[c] for c in names)
-        if not n or any(len([share for share in side.values() if share]) < 2 for side in (mine, theirs)):
+        if len(of_first) < 2 or len(of_second) < 2:
             return cls(None, -1.0, 1.0, n, agreed)
+        mine = {c: of_first[c] / n for c in names}
+        theirs = {c: of_second[c] / n for c in names}
+        chance = sum(mine[c] * theirs[c] for c in names)
         value = (agreed - chance) / (1 - chance)
         diagonal = sum(cells[c, c] / n * ((1 - chance) - (mine[c] + theirs[c]) * (1 - agreed)) ** 2 for c in names)
-        beside = sum(cells[c, d] / n * (theirs[c] + mine[d]) ** 2 for c in names for d in names if c != d)
+        beside = sum(cells[c, d] / n * (theirs[c] + mine[d]) ** 2 for c, d in permutations(names, 2))
         spread = diagonal + (1 - agreed) ** 2 * beside - (agreed * chance - 2 * chance + agreed) ** 2
         error = math.sqrt(max(0.0, spread) / n) / (1 - chance) ** 2
         return cls(value, max(-1.0, value - _Z * error), min(1.0, value + _Z * error), n, agreed)
@@ -203,7 +206,7 @@ async def _scored(
         for metric, score in found.items():
             scores.setdefault(metric, {})[row.id] = score
 
-    await together(one(e, row) for row in rows for e in evaluators)
+    await together(one(e, row) for row, e in product(rows, evaluators))
     return dict(sorted(scores.items())), failed
 
 
@@ -226,7 +229,7 @@ def refuse_unmeasured(config: Config, people: str | None, least: float, *, trust
     found = resolve_evaluators(with_stored(settings.evaluators, settings), import_from=settings.import_from)
     deciding = {config.gate.primary} if config.gate.primary else set(config.evaluate.weights)
     deciding = deciding or {found[0].key}
-    judges = [e for e in found if is_judge(e) and (deciding & {e.key, *e.own_keys} or e.open)]
+    judges = [e for e in found if is_judge(e) and _gives_any(e, deciding)]
     if not judges:
         return []
     named = ", ".join(e.key for e in judges)
@@ -237,10 +240,16 @@ def refuse_unmeasured(config: Config, people: str | None, least: float, *, trust
         mend = 'Set loop.people to the key of people\'s feedback, as "correct", or add --trust-judge.'
         raise ConfigError(msg, where="loop.people", mend=mend)
     measured = agreement(config, people, only=[e.key for e in judges])
-    short = [str(a) for a in measured if (a.metric in deciding or len(measured) == 1) and not a.reaches(least)]
+    decisive = [a for a in measured if a.metric in deciding or len(measured) == 1]
+    short = [str(a) for a in decisive if not a.reaches(least)]
     if (short or not measured) and not trust:
         msg = f"the judge would decide, and agrees too little with people (at least kappa {least:.2f}): "
         msg += "; ".join(short) or f"{named} gave no score"
         mend = "Improve the judge, let a check without a model decide (gate.primary), or add --trust-judge."
         raise ConfigError(msg, where="loop.min_agreement", mend=mend)
     return measured
+
+
+def _gives_any(evaluator: Evaluator, metrics: set[str]) -> bool:
+    """Whether one of these metrics is the evaluator's, as far as its metrics are known before it has scored."""
+    return evaluator.open or not metrics.isdisjoint((evaluator.key, *evaluator.own_keys))

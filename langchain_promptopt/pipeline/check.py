@@ -9,6 +9,7 @@ import asyncio
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,8 @@ class CheckReport:
     @property
     def exit_code(self) -> int:
         """0; 2 where a run would be refused, 5 where an endpoint is out of reach."""
-        return max((p.exit_code for p in self.probes), default=0) or (0 if self.ok else 2)
+        refused = max((p.exit_code for p in self.probes), default=0)
+        return refused or (0 if self.ok else 2)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -136,15 +138,17 @@ def _refuse_budget(plan: Plan) -> None:
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
-    rows = sum(len(r) for r in plan.data.splits.values())
+    sizes = {split: len(rows) for split, rows in plan.data.splits.items()}
+    prompts: list[dict[str, Any]] = []
+    for p in plan.baseline.prompts.awake:
+        prompts.append(
+            {"name": p.name, "source": p.source, "messages": len(p.messages), "variables": list(p.variables)}
+        )
     return {
         "run_id": plan.run_id,
-        "prompts": [
-            {"name": p.name, "source": p.source, "messages": len(p.messages), "variables": list(p.variables)}
-            for p in plan.baseline.prompts.awake
-        ],
-        "rendered": f"{rows} examples x {len(plan.baseline.prompts.awake)} prompts",
-        "splits": {s: len(r) for s, r in plan.data.splits.items()},
+        "prompts": prompts,
+        "rendered": f"{sum(sizes.values())} examples x {len(prompts)} prompts",
+        "splits": sizes,
         "models": dict(plan.models),
         "evaluators": [e.key for e in plan.evaluators],
         "method": plan.recipe.name,
@@ -191,16 +195,17 @@ async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
         metrics.update(outcome.scores)
     score, whole, noise, consistency = {}, {}, {}, {}
     for metric in sorted(metrics):
-        score[metric] = _mean([s for row in found for s in row.scores(metric)])
+        score[metric] = _mean(list(chain.from_iterable(row.scores(metric) for row in found)))
         whole[metric] = _mean([row.change(metric) for row in found])
         judged = _of_judge(found, metric)
         noise[metric] = {"judge": judged or 0.0, "model": max(0.0, whole[metric] - (judged or 0.0))}
         if judged is not None:
             consistency[metric] = _mean([float(_same(row, metric)) for row in found if row.again])
+    changed = [float(row.first.output != row.second.output) for row in found]
     return {
         "rows": len(found),
         "score": score,
-        "answers_that_changed": _mean([float(row.first.output != row.second.output) for row in found]),
+        "answers_that_changed": _mean(changed),
         "disagreement": whole,
         "noise": noise,
         "judge_consistency": consistency,

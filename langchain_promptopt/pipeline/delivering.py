@@ -47,13 +47,16 @@ def run_reference(answer: Mapping[str, Any], run: Path) -> dict[str, Any]:
         answer: The machine answer of `run_step`.
         run: The run's folder.
     """
+    test = []
+    for entry in answer["test"]:
+        test.append({name: entry.get(name) for name in TEST_COLUMNS})
     return {
         "run_id": answer["run_id"],
         "run": str(run.resolve()),
         "outcome": answer["outcome"],
         "exit_code": answer["exit_code"],
         "replayed": answer["replayed"],
-        "test": [{name: entry.get(name) for name in TEST_COLUMNS} for entry in answer["test"]],
+        "test": test,
     }
 
 

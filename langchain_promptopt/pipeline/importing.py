@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,10 @@ def _with_provider(name: str) -> str:
     """
     if ":" in name:
         return name
-    return next((f"{provider}:{name}" for family, provider in _FAMILIES if re.match(family, name)), name)
+    for family, provider in _FAMILIES:
+        if re.match(family, name):
+            return f"{provider}:{name}"
+    return name
 
 
 # promptim
@@ -208,7 +212,8 @@ def _promptim_evaluators(found: Imported, named: Any, path: Path) -> list[str]:
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
-        if any(isinstance(t, ast.Name) and t.id == attribute for t in targets) and isinstance(value, ast.List):
+        assigned = {t.id for t in targets if isinstance(t, ast.Name)}
+        if attribute in assigned and isinstance(value, ast.List):
             names = []
             for item in value.elts:
                 if isinstance(item, ast.Name):
@@ -243,14 +248,10 @@ def _openai_items(items: Sequence[Mapping[str, Any]]) -> Imported:
     found = Imported("OpenAI evals items")
     guess = guess_columns(items, ())
     outputs = list(guess.values.get("data.outputs", ()))
-    names = list(dict.fromkeys(name for item in items for name in item))
-    kept = [name for name in names if name not in outputs]
+    names = dict.fromkeys(chain.from_iterable(items))
+    inputs = [name for name in names if name not in outputs]
     for item in items:
-        example = {
-            "inputs": {n: item[n] for n in kept if n in item},
-            "outputs": {n: item[n] for n in outputs if n in item},
-        }
-        found.examples.append(example)
+        found.examples.append({"inputs": _part(item, inputs), "outputs": _part(item, outputs)})
     found.set("evaluate.evaluators", ["exact_match"])
     found.left.append("the prompt and the model: items do not hold them. Write [task] prompt and [task] model.")
     if outputs:
@@ -258,6 +259,10 @@ def _openai_items(items: Sequence[Mapping[str, Any]]) -> Imported:
     else:
         found.left.append("the expected answer: no column could be found. Move it to `outputs` in the examples.")
     return found
+
+
+def _part(item: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: item[name] for name in names if name in item}
 
 
 def _as_messages(given: Any) -> list[Mapping[str, Any]]:
@@ -303,7 +308,7 @@ def _chats(
     if common is None:
         found.left.append("the instructions: the chats have no system message. Write them into the prompt file.")
     used = {"messages", "input", "ideal"}
-    for key in sorted({key for line in lines for key in line if key not in used}):
+    for key in sorted(set[str]().union(*lines) - used):
         found.left.append(f"{key}: it is not part of a prompt or an answer.")
     found.set("evaluate.evaluators", ["exact_match"])
     found.left.append("the model. Write it: [task] model.")

@@ -97,7 +97,7 @@ def list_prompts(config: Config) -> tuple[Listed, ...]:
     """
     with without_keys(), importing_from(code_folder(config)):
         task, settings = load_task(config).task, settings_from(config)
-        rows = [e.inputs for split in data_of(settings, use_of((task,), ())).splits.values() for e in split]
+        rows = [e.inputs for e in data_of(settings, use_of((task,), ())).examples]
         return prompts(
             task,
             rows[:_LISTED_ROWS],
@@ -182,7 +182,9 @@ def _sample(config: Config) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     found = read_file(path, skip_bad_lines=True)
-    values = [raw.value for raw in found.rows] or [v for rows in (found.splits or {}).values() for v in rows]
+    values = [raw.value for raw in found.rows]
+    if not values and found.splits:
+        values = list(chain.from_iterable(found.splits.values()))
     out: list[dict[str, Any]] = []
     for value in islice(values, _SAMPLE):
         if isinstance(value, dict):
@@ -308,8 +310,14 @@ def _words(name: str) -> set[str]:
 
 
 def _split_words(name: str) -> list[str]:
-    spaced = "".join(f" {c}" if c.isupper() and i and name[i - 1].islower() else c for i, c in enumerate(name))
-    return "".join(c if c.isalnum() else " " for c in spaced).casefold().split()
+    letters = []
+    before = ""
+    for c in name:
+        if c.isupper() and before.islower():
+            letters.append(" ")
+        letters.append(c if c.isalnum() else " ")
+        before = c
+    return "".join(letters).casefold().split()
 
 
 def _proposal(

@@ -411,5 +411,7 @@ def _on_rows(config: Config, rows: Path) -> Config:
 def _told(result: Result) -> list[dict[str, Any]]:
     """The gate's figures, the deciding metric first."""
     names = ("metric", "baseline", "best", "difference", "p_value", "n", "verdict")
-    rows: list[dict[str, Any]] = list(result.as_json()["test"])
-    return [{name: row.get(name) for name in names} for row in rows]
+    rows = []
+    for row in result.as_json()["test"]:
+        rows.append({name: row.get(name) for name in names})
+    return rows

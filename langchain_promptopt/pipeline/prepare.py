@@ -187,8 +187,12 @@ def names_code(name: str) -> bool:
     (True, True, False)
     """
     module, colon, attribute = name.rpartition(":")
-    dotted = module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
-    return bool(colon) and dotted and all(part.isidentifier() for part in attribute.split("."))
+    is_module = module.endswith(".py") or _is_dotted_name(module)
+    return bool(colon) and is_module and _is_dotted_name(attribute)
+
+
+def _is_dotted_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def code_folder(config: Config, *tasks: str) -> Path | None:
@@ -200,7 +204,7 @@ def code_folder(config: Config, *tasks: str) -> Path | None:
     """
     evaluators = config.evaluate.evaluators
     specs = [*(evaluators.values() if isinstance(evaluators, dict) else evaluators), *config.evaluate.summary]
-    named = any(names_code(spec) for spec in specs) or any(names_code(task) for task in tasks)
+    named = any(map(names_code, (*specs, *tasks)))
     model = config.optimize.model
     own_model = model is not None and is_own_code(model, config.root)
     own = own_model or config.optimize.redact is not None
@@ -291,6 +295,9 @@ def data_of(settings: Settings, use: RowUse = RowUse()) -> DataSet:  # noqa: B00
 def settings_from(config: Config) -> Settings:
     """A configuration as the optimizer's own settings."""
     data, opt, out, optimizer = config.data, config.optimize, config.output, optimizer_of(config)
+    judges = {name: JudgeCost(**cost.model_dump()) for name, cost in config.evaluate.judge_cost.items()}
+    prices = {name: Price(p.input, p.output, p.cache_read, p.cache_write) for name, p in config.prices.items()}
+    limits = {name: RateLimit(**limit.model_dump()) for name, limit in config.limits.items()}
     return Settings(
         data=None if data.source is None else config.located(data.source),
         columns=columns_of(data),
@@ -303,7 +310,7 @@ def settings_from(config: Config) -> Settings:
         optimizer_model=optimizer,
         optimizer_kwargs=forced_sampling(opt, optimizer),
         requests_per_second=opt.requests_per_second,
-        judges={name: JudgeCost(**cost.model_dump()) for name, cost in config.evaluate.judge_cost.items()},
+        judges=judges,
         cache=None if opt.cache is None else config.path(opt.cache),
         start_edits=past_edits(config),
         task_model=configured_model(config.task, "task"),
@@ -325,8 +332,8 @@ def settings_from(config: Config) -> Settings:
         trace_file=None if out.trace is None else config.path(out.trace),
         runs_dir=config.runs_dir,
         openings=config.root / FILE_NAME,
-        prices={name: Price(p.input, p.output, p.cache_read, p.cache_write) for name, p in config.prices.items()},
-        limits={name: RateLimit(**limit.model_dump()) for name, limit in config.limits.items()},
+        prices=prices,
+        limits=limits,
         config_json=recorded(config),
         ask_first=True,
         constant_prompt=config.task.constant_prompt,
