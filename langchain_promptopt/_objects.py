@@ -345,7 +345,9 @@ def _is_idle(kind: type[Any], name: str) -> bool:
 
 def _class_parts(kind: type[Any]) -> Iterator[tuple[str, Any]]:
     """Bases, attributes and methods of a class of the user's, and the fields of its schema."""
-    yield from ((f"({i})", base) for i, base in enumerate((*kind.__bases__, type(kind))) if base not in {object, type})
+    for i, base in enumerate((*kind.__bases__, type(kind))):
+        if base not in {object, type}:
+            yield f"({i})", base
     fields_of = kind.__dict__.get("__pydantic_fields__")
     if isinstance(fields_of, Mapping):
         yield from ((f".{name}", field) for name, field in fields_of.items())

@@ -511,7 +511,8 @@ def _folder(found: Gathered, folder: Path, splits: Mapping[str, str] | None, *, 
 def _in_memory(found: Gathered, data: Any, *, skip_bad_lines: bool) -> None:
     if not isinstance(data, Mapping):
         table = records_of(data)
-        found.rows += [Raw(i, value) for i, value in enumerate(data if table is None else table)]
+        values = data if table is None else table
+        found.rows += [Raw(i, value) for i, value in enumerate(values)]
         return
     for name, rows in data.items():
         if isinstance(rows, str | Path):

@@ -226,7 +226,8 @@ def inspect_rows(
         if row is not None:
             usable.append(Placed(row))
         line = {} if raw.line is None else {"line": raw.line}
-        problems += [{"row": raw.row, "split": raw.split, "field": p.field, "problem": p.problem} | line for p in found]
+        for p in found:
+            problems.append({"row": raw.row, "split": raw.split, "field": p.field, "problem": p.problem, **line})
     notes = []
     if reader.guessed:
         ins, outs = (", ".join(reader.guessed[side]) or "none" for side in ("inputs", "outputs"))

@@ -62,7 +62,8 @@ class Placed:
     def keys(self) -> tuple[str, ...]:
         """One hash for each reading: rows that share one of them are the same row to a prompt."""
         inputs = self.row.example.inputs
-        return tuple(dict.fromkeys(content_hash(normal_form(part_read(inputs, r))) for r in self.sorting.readings))
+        parts = [part_read(inputs, reading) for reading in self.sorting.readings]
+        return tuple(dict.fromkeys(content_hash(normal_form(part)) for part in parts))
 
     @cached_property
     def split_key(self) -> str:

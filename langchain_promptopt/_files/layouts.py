@@ -256,15 +256,17 @@ def _choices(data: Any) -> dict[str, Any]:
     """What a name may lead to: the keys of a mapping, or named and numbered items of a list."""
     if isinstance(data, Mapping):
         wrapped = next((data[key] for key in _WRAPPERS if isinstance(data.get(key), Mapping | list)), None)
-        return ({} if wrapped is None else _choices(wrapped)) | {str(key): value for key, value in data.items()}
+        inner = {} if wrapped is None else _choices(wrapped)
+        return inner | {str(key): value for key, value in data.items()}
     if isinstance(data, list):
         return {_item_name(item, n): item for n, item in enumerate(data, start=1)}
     return {}
 
 
 def _item_name(item: Any, number: int) -> str:
-    named = [item[key] for key in ("name", "id", "label") if item.get(key)] if isinstance(item, Mapping) else []
-    return str(named[0]) if named else str(number)
+    if not isinstance(item, Mapping):
+        return str(number)
+    return next((str(item[key]) for key in ("name", "id", "label") if item.get(key)), str(number))
 
 
 def _several(data: Any) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def indented(value: str, old: str, new: str, how: str) -> str | None:
     first, last = full[0], full[-1]
     bare_start = how == "cleandoc" and first == 0
     with_margin = [lines[i] for i in full if i or not bare_start]
-    margin = min((line[: len(line) - len(line.lstrip())] for line in with_margin), key=len, default="")
+    margin = min(map(_indent, with_margin), key=len, default="")
     body = []
     for i, line in enumerate(wanted):
         body.append((margin if line.strip() and (i or not bare_start) else "") + line)
@@ -320,7 +320,15 @@ def _spell(text: str, token: _Token, *, newline: str, careful: bool) -> str:
         special[token.quote[0]] = f"\\{token.quote[0]}"
     if triple:
         special["\t"] = "\t"
-    return "".join(special.get(c) or (c if c.isprintable() else repr(c)[1:-1]) for c in text)
+    return "".join(special.get(c) or _printable(c) for c in text)
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 # Descriptions of tools and schemas: literals and parts of docstrings at a function, class, argument, field or key.
@@ -445,10 +453,10 @@ def _relaid(value: str, start: int, end: int, *, old: str, new: str) -> str | No
     """
     raw, old, new = value[start:end], old.strip(), new.strip()
     line = value[value.rfind("\n", 0, start) + 1 : start]
-    margins = [text[: len(text) - len(text.lstrip())] for text in value.split("\n")[1:] if text.strip()]
-    margin = min(margins, key=len, default="")
+    below = [text for text in value.split("\n")[1:] if text.strip()]
+    margin = min(map(_indent, below), key=len, default="")
     if line.strip():  # behind an argument's name: one step to the right of it
-        margin = f"{line[: len(line) - len(line.lstrip())]}    "
+        margin = f"{_indent(line)}    "
     pieces: list[str] = []
     for mine, there in zip(re.findall(r"\s+|\S+", old), re.findall(r"\s+|\S+", raw), strict=False):
         each = [f"\n{margin}" if char == "\n" else char for char in mine]

@@ -172,7 +172,9 @@ def _choices(node: Any) -> dict[str, Any]:
 
 
 def _item_name(item: Any, number: int) -> str:
-    pairs = {key.value: value.value for key, value in item.value if key.id == "scalar"} if item.id == "mapping" else {}
+    if item.id != "mapping":
+        return str(number)
+    pairs = {key.value: value.value for key, value in item.value if key.id == "scalar"}
     return next((str(pairs[key]) for key in ("name", "id", "label") if pairs.get(key)), str(number))
 
 
@@ -230,8 +232,12 @@ def _variants(text: str, node: Any, old: str, new: str, source: str) -> Iterator
 def _quoted(text: str) -> str:
     """Double quotes hold everything; what YAML takes for a line break or refuses is escaped."""
     short = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    body = "".join(short.get(c) or (c if c.isprintable() else f"\\U{ord(c):08x}") for c in text)
+    body = "".join(short.get(c) or _printable(c) for c in text)
     return f'"{body}"'
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else f"\\U{ord(character):08x}"
 
 
 def _tail(text: str, node: Any) -> str:
@@ -279,6 +285,10 @@ def _fresh_block(text: str, old: str, new: str, newline: str) -> Iterator[str]:
         yield from _block(f"|{text[1:]}", old, new, newline)
 
 
+def _is_break(piece: str) -> bool:
+    return "\n" in piece and not piece.strip()
+
+
 def _folded(text: str, old: str, new: str) -> Iterator[str]:
     """A folded block of one paragraph, changed inside its lines."""
     header = _HEADER.match(text)
@@ -288,7 +298,7 @@ def _folded(text: str, old: str, new: str) -> Iterator[str]:
     pieces = re.findall(r"\r?\n[ \t]*(?=[^\s])|.", body.rstrip(), re.DOTALL)
     lead = len(body) - len(body.lstrip(" "))
     pieces = pieces[lead:]
-    meant = "".join(" " if p.strip() == "" and "\n" in p else p for p in pieces)
+    meant = "".join(" " if _is_break(piece) else piece for piece in pieces)
     if meant != old.rstrip("\n") or "\n" in new.rstrip("\n") or len(pieces) != len(meant):
         return
     made = "".join(respell(pieces, meant, new.rstrip("\n"), lambda added, _: added))

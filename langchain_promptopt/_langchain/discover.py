@@ -292,7 +292,9 @@ def load_prompts(chain: Any, folder: str | Path, *, force: bool = False) -> Snap
     """
     saved = read_prompts(folder)
     places = all_places_of(chain)
-    return _write_at(places, saved if force else PromptSet(tuple(_addressed(p, places, str(folder)) for p in saved)))
+    if not force:
+        saved = PromptSet(tuple(_addressed(p, places, str(folder)) for p in saved))
+    return _write_at(places, saved)
 
 
 def all_places_of(task: Any) -> dict[str, Found]:
@@ -417,5 +419,7 @@ def _with_examples_of(live: Prompt | None, prompt: Prompt) -> Prompt:
     """Few-shot blocks are the chain's own; what a saved prompt shows of them may be older."""
     if live is None or len(live.messages) != len(prompt.messages):
         return prompt
-    pairs = zip(live.messages, prompt.messages, strict=True)
-    return replace(prompt, messages=tuple(a if a.role == b.role == "examples" else b for a, b in pairs))
+    messages = []
+    for own, saved in zip(live.messages, prompt.messages, strict=True):
+        messages.append(own if own.role == saved.role == "examples" else saved)
+    return replace(prompt, messages=tuple(messages))

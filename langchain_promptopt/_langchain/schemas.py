@@ -63,8 +63,9 @@ def form_of(entry: Any) -> Form | None:
     name = inner.get("name") or inner.get("title") or schema.get("title")
     if not isinstance(name, str) or not (schema or "description" in inner):
         return None
-    tops = [node for node in ([inner] if inner is schema else [inner, schema]) if isinstance(node, dict)]
-    return Form(name, (*(("", node) for node in tops if _is_told(node)), *_below(schema, schema, "", ())))
+    nodes = [inner] if inner is schema else [inner, schema]
+    tops = [("", node) for node in nodes if isinstance(node, dict) and _is_told(node)]
+    return Form(name, (*tops, *_below(schema, schema, "", ())))
 
 
 def _is_told(node: Mapping[str, Any]) -> bool:

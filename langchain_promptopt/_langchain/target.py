@@ -388,7 +388,8 @@ class ChainTarget:
         return "missing variables" in self._proof.error
 
     def _prints_rows(self, row: Mapping[str, Any]) -> PromptError:
-        names = [n for n, f in self.places.items() if id(f.template) in self._proof.printed] or list(self.places)
+        printed = [name for name, found in self.places.items() if id(found.template) in self._proof.printed]
+        names = printed or list(self.places)
         shown = ", ".join(repr(str(name)) for name in row)
         msg = f"the chain takes one input, and rows have {len(row)}: {shown}; the model would read a printed dict"
         mend = (

@@ -339,7 +339,9 @@ class ProjectRows:
             wins = preferred.get(uid)
             mine = said.get(uid, [])
             about = [*remarks.get(uid, ()), *remarks.get(str(run.get("trace_id")), ())]
-            words = [words_of(f) for f in mine if is_of_people(f)] + about + ([wins.note] if wins else [])
+            words = [*(words_of(f) for f in mine if is_of_people(f)), *about]
+            if wins:
+                words.append(wins.note)
             outputs = wins.reference if wins else reference.read(run, mine) if reference else None
             note = "; ".join(dict.fromkeys(text for text in words if text))
             metadata = _metadata(run, mine) | ({"rejected": wins.rejected} if wins else {})

@@ -617,7 +617,10 @@ def _frames(error: BaseException) -> list[tuple[str, str]]:
 
 def _origin(error: BaseException) -> str:
     """The innermost module of the traceback, without libraries that clients and users' code both use."""
-    return next((name for name in reversed(_modules(error)) if not _within(name, _PLUMBING)), "")
+    for name in reversed(_modules(error)):
+        if not _within(name, _PLUMBING):
+            return name
+    return ""
 
 
 def _within(module: str, packages: tuple[str, ...]) -> bool:

@@ -171,7 +171,8 @@ class Collected:
 
     def usage(self, pricing: Pricing, *, seconds: float = 0.0) -> Usage:
         """All calls priced. The cost is unknown where a price is unknown or a reply reported no usage."""
-        total = Usage(calls=max(0, self.started - sum(use.calls for use in self.by_model.values())), seconds=seconds)
+        reported = sum(use.calls for use in self.by_model.values())
+        total = Usage(calls=max(0, self.started - reported), seconds=seconds)
         for model, use in self.by_model.items():
             total += pricing.priced(model, use.metadata(), calls=use.calls)
         known = None if self.unmetered else total.usd

@@ -132,9 +132,17 @@ def after_cue(text: str) -> str | None:
     >>> after_cue("The answer is 7. No, the answer is 8.")
     ' 8.'
     """
-    last = next((i for i in range(len(text) - 1, -1, -1) if _SOMETHING.match(text, i)), -1)
+    last = _last_sign(text)
     ends = [found.end() for found in _CUE.finditer(text) if found.end() <= last]
     return text[ends[-1] :] if ends else None
+
+
+def _last_sign(text: str) -> int:
+    """Where the last character stands that may be a part of an answer; -1 without one."""
+    for i in range(len(text) - 1, -1, -1):
+        if _SOMETHING.match(text, i):
+            return i
+    return -1
 
 
 # The number in a reply

@@ -101,7 +101,7 @@ def resolve_evaluators(specs: Any, *, import_from: Path | None = None) -> tuple[
         pairs: Iterable[tuple[str | None, Any]] = specs.items()
     else:
         several = isinstance(specs, Iterable) and not isinstance(specs, str | Mapping)
-        pairs = [(None, spec) for spec in (specs if several else [specs])]
+        pairs = [(None, spec) for spec in specs] if several else [(None, specs)]
     found: list[Evaluator] = []
     places: dict[str, Any] = {}
     for name, spec in pairs:
@@ -282,7 +282,7 @@ def resolve_summaries(specs: Any, *, import_from: Path | None = None) -> tuple[S
         pairs: Iterable[tuple[str | None, Any]] = specs.items()
     else:
         several = isinstance(specs, Iterable) and not isinstance(specs, str)
-        pairs = [(None, spec) for spec in (specs if several else [specs])]
+        pairs = [(None, spec) for spec in specs] if several else [(None, specs)]
     found: dict[str, SummaryEvaluator] = {}
     for name, spec in pairs:
         function = loaded(spec, import_from) if isinstance(spec, str) else spec
