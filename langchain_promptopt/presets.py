@@ -239,7 +239,7 @@ def lpo_opro() -> Recipe:
 
 
 def lpo_gpo() -> Recipe:
-    """GPO made local: the cosine budget is spans of five words, enforced; errors instead of format rows.
+    """GPO made local: the cosine budget is spans of five words, enforced; errors instead of format examples.
 
     At most ceil(B_t / 5) marks at step t; `k_max` is that of the first step, so the schedule alone binds.
     """

@@ -136,9 +136,9 @@ class Gate:
         primary: Key of the deciding metric; None takes the only (or first) evaluator.
         weights: Fixed weights of several metrics; then their weighted mean decides.
         guards: Metric -> margin; each must not fall by more than the margin.
-        alpha: One-sided error level of the first opening of the test rows.
+        alpha: One-sided error level of the first opening of the test examples.
         min_improvement: The gain that must be exceeded, 0-1 scale.
-        repeats: Evaluations per row and side.
+        repeats: Evaluations per example and side.
         worth: Below this upper bound there is "no gain" rather than "inconclusive".
         margin: How much the deciding metric may fall, 0-1 scale: the winner must then be shown not to be worse, and
             no gain is asked for. None asks for a gain; with `method="shorten"` it is 0.05.

@@ -66,18 +66,18 @@ def describe_source(data: Any) -> Source:
     if isinstance(data, str):
         return _of_text(data)
     if records_of(data) is not None:
-        return Source("rows", "rows in memory")
+        return Source("rows", "examples in memory")
     if isinstance(data, Mapping):
         if "inputs" in data or "outputs" in data:
-            msg = "`data` is a single row"
-            raise DataError(msg, mend="Give a list of rows, or a mapping from split name to rows.")
+            msg = "`data` is a single example"
+            raise DataError(msg, mend="Give a list of examples, or a mapping from split name to examples.")
         return Source("splits", "splits in memory")
     if isinstance(data, Iterable):
-        return Source("rows", "rows in memory")
+        return Source("rows", "examples in memory")
     msg = f"`data` cannot be read: it is of type {type(data).__name__}"
     mend = (
         "Give a LangSmith dataset name, id or URL, 'langsmith-project:NAME', a file or folder, 'hf:owner/name', a"
-        " datasets.Dataset or DatasetDict, a list of rows, or a mapping from split name to rows."
+        " datasets.Dataset or DatasetDict, a list of examples, or a mapping from split name to examples."
     )
     raise DataError(msg, mend=mend)
 
@@ -192,8 +192,8 @@ def read_file(path: Path, *, skip_bad_lines: bool = False) -> FileRows:
     else:
         found = _jsonl(text, path, skip_bad_lines=skip_bad_lines)
     if not found.rows and not found.splits and not found.skipped_lines:
-        msg = f"{path.name!r} has no rows"
-        raise DataError(msg, where=str(path), mend="Give a file with at least one row.", reason="no rows")
+        msg = f"{path.name!r} has no examples"
+        raise DataError(msg, where=str(path), mend="Give a file with at least one example.", reason="no rows")
     return found
 
 
@@ -279,11 +279,11 @@ def _json(text: str, path: Path) -> FileRows:
         return wrapped
     if isinstance(value, dict) and value and all(isinstance(rows, list) for rows in value.values()):
         return FileRows((), splits=value)
-    msg = f"{path.name!r} holds neither an array of rows nor an object of split name to rows"
+    msg = f"{path.name!r} holds neither an array of examples nor an object of split name to examples"
     if isinstance(value, dict):
         msg += f"; its keys are {', '.join(map(str, value))}"
     raise DataError(
-        msg, where=str(path), mend="Write [row, row, ...], or {'train': [...], 'dev': [...], 'test': [...]}."
+        msg, where=str(path), mend="Write [example, example, ...], or {'train': [...], 'dev': [...], 'test': [...]}."
     )
 
 
@@ -297,7 +297,7 @@ def _wrapped(value: Mapping[str, Any], path: Path) -> FileRows | None:
     if len(lists) != 1 or (key := next(iter(lists))).lower() in _SPLIT_WORDS:
         return None
     rest = [name for name in value if name != key]
-    note = f"{path.name}: the rows are the list under {key!r}" + (f"; not used: {', '.join(rest)}" if rest else "")
+    note = f"{path.name}: the examples are the list under {key!r}" + (f"; not used: {', '.join(rest)}" if rest else "")
     return FileRows(_numbered(lists[key]), note=note)
 
 
@@ -393,7 +393,7 @@ def _parquet(path: Path) -> list[Any]:
         msg = f"{path.name!r} is not a parquet file: {error}"
         raise DataError(msg, where=str(path)) from error
     if not rows:
-        msg = f"{path.name!r} has no rows"
+        msg = f"{path.name!r} has no examples"
         raise DataError(msg, where=str(path), reason="no rows")
     return rows
 
@@ -464,8 +464,8 @@ def gather(
     else:
         _in_memory(found, _from_hub(source) if source.kind == "hf" else data, skip_bad_lines=skip_bad_lines)
     if not found.rows:
-        msg = f"{source.name!r} has no rows"
-        raise DataError(msg, mend="Give at least one row.", reason="no rows")
+        msg = f"{source.name!r} has no examples"
+        raise DataError(msg, mend="Give at least one example.", reason="no rows")
     return found
 
 
@@ -520,8 +520,8 @@ def _in_memory(found: Gathered, data: Any, *, skip_bad_lines: bool) -> None:
         elif (table := records_of(rows)) is not None:
             found.rows += [Raw(i, value, None, str(name)) for i, value in enumerate(table)]
         elif isinstance(rows, Mapping) or not isinstance(rows, Iterable):
-            msg = f"split {name!r} is a {type(rows).__name__}, not a list of rows"
-            raise DataError(msg, mend="Give rows, or a path, for each split.")
+            msg = f"split {name!r} is a {type(rows).__name__}, not a list of examples"
+            raise DataError(msg, mend="Give examples, or a path, for each split.")
         else:
             found.rows += [Raw(i, value, None, str(name)) for i, value in enumerate(rows)]
 

@@ -235,7 +235,7 @@ def inspect_rows(
     notes += [Note("data", text) for text in reader.chats]
     unusable = len(rows) - len(usable)
     if unusable:
-        told = f"{unusable} of {len(rows)} rows cannot be scored and {'is' if unusable == 1 else 'are'} left out"
+        told = f"{unusable} of {len(rows)} examples cannot be scored and {'is' if unusable == 1 else 'are'} left out"
         notes.append(Note("unused", f"{told}: {_told(problems)}"))
     return Inspected(tuple(usable), tuple(problems), tuple(notes), len(rows), tuple(reader.spare))
 
@@ -304,11 +304,11 @@ def _enough(seen: Inspected, source: Source) -> None:
     bad = seen.total - len(seen.rows)
     if bad <= MAX_UNUSABLE * seen.total:
         return
-    msg = f"{bad} of {seen.total} rows ({bad / seen.total:.0%}) cannot be used: {_told(seen.problems)}"
+    msg = f"{bad} of {seen.total} examples ({bad / seen.total:.0%}) cannot be used: {_told(seen.problems)}"
     raise DataError(
         msg,
         where=source.name,
-        mend="Repair these rows or the column names; up to a tenth is left out and reported.",
+        mend="Repair these examples or the column names; up to a tenth is left out and reported.",
         problems=list(seen.problems),
         usable=[placed.row.position for placed in seen.rows],
     )
@@ -320,7 +320,7 @@ def _told(problems: Sequence[Mapping[str, Any]]) -> str:
     for p in problems[:_SHOWN]:
         line = f" (line {p['line']})" if "line" in p else ""
         about = f"`{p['field']}` " if p["field"] else ""
-        listed.append(f"{p['split'] or ''} row {p['row']}{line}: {about}{p['problem']}".strip())
+        listed.append(f"{p['split'] or ''} example {p['row']}{line}: {about}{p['problem']}".strip())
     rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return "; ".join(listed) + rest
 
@@ -343,8 +343,8 @@ def _blurred(splits: Splits, sorting: Sorting) -> list[str]:
         alike = _alike_without(name, rows)
         if len(values) >= _NEARLY_ALL * len(rows) and alike:
             said.append(
-                f"{alike} rows differ from others only in {name!r} and count as independent, because it is not known"
-                f" what the chain reads of a row; if it is not {name!r}, name the inputs it reads with `inputs`"
+                f"{alike} examples differ from others only in {name!r} and count as independent, because it is not"
+                f" known what the chain reads; if it is not {name!r}, name the inputs it reads with `inputs`"
             )
     return said
 
@@ -360,15 +360,15 @@ def _alike_without(name: str, rows: Iterable[Mapping[str, str]]) -> int:
 
 def _size_notes(splits: Splits, carved: int, *, by_hash: bool) -> list[str]:
     total = sum(map(len, splits.values()))
-    notes = [", ".join(f"{n} {len(rows)} rows ({len(rows) / total:.0%})" for n, rows in splits.items())]
+    notes = [", ".join(f"{n} {len(rows)} examples ({len(rows) / total:.0%})" for n, rows in splits.items())]
     if carved:
-        notes.append(f"val: {carved} rows carved from dev by hash")
-    needed = f"at least {MIN_CLUSTERS} independent test rows are needed"
+        notes.append(f"val: {carved} examples carved from dev by hash")
+    needed = f"at least {MIN_CLUSTERS} independent test examples are needed"
     if by_hash and total < _MIN_UNSPLIT:
-        needed = f"at least {_MIN_UNSPLIT} rows without splits are needed, so that {MIN_CLUSTERS} come to the test"
+        needed = f"at least {_MIN_UNSPLIT} examples without splits are needed, so that {MIN_CLUSTERS} come to the test"
     clusters = len({p.row.example.cluster for p in splits.get("test", ())})
     if "test" not in splits:
         notes.append(f"{needed}: there is no test split, so no gate is possible")
     elif clusters < MIN_CLUSTERS:
-        notes.append(f"{needed}: test has {clusters} independent row(s) or group(s), so no gate is possible")
+        notes.append(f"{needed}: test has {clusters} independent example(s) or group(s), so no gate is possible")
     return notes

@@ -104,7 +104,7 @@ class Reader:
         """The row, or None and what is wrong with it."""
         value = _as_mapping(raw.value)
         if value is None:
-            return None, [Problem("", f"a row is a mapping, this is a {type(raw.value).__name__}")]
+            return None, [Problem("", f"an example is a mapping, this is a {type(raw.value).__name__}")]
         if isinstance(raw.value, Example):
             example, missing = raw.value, list[Problem]()
             self.spare |= dict.fromkeys(map(str, example.inputs))
@@ -228,17 +228,17 @@ class Reader:
         outputs = {} if answer is None else {"outputs": {"answer": _said(answer)}}
         if reading.paths is None or reading.reads("messages"):
             self.chats[
-                "the rows are chats: the input is the messages before the last answer, the reference that answer"
+                "the examples are chats: the input is the messages before the last answer, the reference that answer"
             ] = None
             return {"inputs": {"messages": messages, **more}, **outputs, **kept}
         wanted = [path for path in reading.paths if _head(path) not in more]
         asked = next((_said(m) for m in reversed(messages) if m.get("role") in {"user", "human"}), None)
         if len(wanted) != 1 or asked is None:
-            msg = f"the rows are chats, and the prompt reads {', '.join(reading.paths)}"
+            msg = f"the examples are chats, and the prompt reads {', '.join(reading.paths)}"
             mend = 'Map them, e.g. inputs = { ticket = "messages.1.content" } and outputs = ["messages.2.content"].'
             raise DataError(msg, mend=mend)
         left = "" if len(messages) == 1 else "; the other messages are not used"
-        said = f"the rows are chats: `{wanted[0]}` is the last question, the reference is the answer to it{left}"
+        said = f"the examples are chats: `{wanted[0]}` is the last question, the reference is the answer to it{left}"
         self.chats[said] = None
         return {"inputs": {wanted[0]: asked, **more}, **outputs, **kept}
 

@@ -137,14 +137,14 @@ def as_named(
             continue
         found.setdefault(_only_one(placed, wanted, drop_leaks=drop_leaks), []).append(placed)
     if not found:
-        msg = f"no row is in a split of ours; the data has {', '.join(seen)}"
+        msg = f"no example is in a split of ours; the data has {', '.join(seen)}"
         raise DataError(msg, mend='Name them, e.g. splits = { train = "train", dev = "validation", test = "test" }.')
     notes = [_left_out(split, n) for split, n in left_out.items()]
     return {name: found[name] for name in SPLITS if name in found}, notes
 
 
 def _left_out(split: str, n: int) -> Note:
-    rows, where = ("1 row", "is") if n == 1 else (f"{n} rows", "are")
+    rows, where = ("1 example", "is") if n == 1 else (f"{n} examples", "are")
     of, which = (f"split {split!r}", "it") if split else ("no split", "theirs")
     return Note("unused", f"{rows} of {of} {where} not used; name {which} in `splits` to use them")
 
@@ -152,7 +152,7 @@ def _left_out(split: str, n: int) -> Note:
 def _only_one(placed: Placed, wanted: set[Split], *, drop_leaks: bool) -> Split:
     latest = max(wanted, key=SPLITS.index)
     if len(wanted) > 1 and not drop_leaks:
-        msg = f"row {placed.row.position} is in several splits: {', '.join(sorted(wanted))}"
+        msg = f"example {placed.row.position} is in several splits: {', '.join(sorted(wanted))}"
         mend = "Take it out of all but one, or use drop_leaks, which keeps it in the last of train, dev, val, test."
         raise DataError(msg, where=f"id {placed.row.example.id}", mend=mend)
     return latest
@@ -175,7 +175,7 @@ def name_map(splits: Mapping[str, str] | None, seen: Iterable[str]) -> dict[str,
             raise DataError(msg, mend=f"Did you mean `{close[0]}`?" if close else "Correct `splits`.")
         if theirs in found:
             msg = f"`splits` gives `{theirs}` to both {found[theirs]} and {ours}"
-            raise DataError(msg, mend="A row may serve one purpose only.")
+            raise DataError(msg, mend="An example may serve one purpose only.")
         found[theirs] = next(name for name in SPLITS if name == ours)
     return found
 
@@ -303,7 +303,7 @@ class Pair:
 
     def __str__(self) -> str:
         one, other = self.splits
-        return f"{one} row {self.first.row.position} and {other} row {self.second.row.position}"
+        return f"{one} example {self.first.row.position} and {other} example {self.second.row.position}"
 
     @property
     def facts(self) -> dict[str, object]:
@@ -353,7 +353,7 @@ def without_leaks(splits: Splits, *, drop_leaks: bool) -> tuple[Splits, list[str
         kept[name] = [r for r in rows if id(r) not in gone]
         before, after = len(rows), len(kept[name])
         if after < before:
-            lost = f"removed {before - after} row(s) of {name} that share input or group with test"
+            lost = f"removed {before - after} example(s) of {name} that share input or group with test"
             notes.append(f"{lost} ({before} -> {after})")
     return kept, notes
 
@@ -442,10 +442,10 @@ def with_ids(splits: Splits) -> Splits:
     for name, rows in splits.items():
         found[name] = []
         for placed in rows:
-            example, place = placed.row.example, f"{name} row {placed.row.position}"
+            example, place = placed.row.example, f"{name} example {placed.row.position}"
             if placed.row.has_id and example.id in used:
                 msg = f"the id {example.id!r} is used twice: {used[example.id]} and {place}"
-                raise DataError(msg, mend="Give each row an id of its own, or none.")
+                raise DataError(msg, mend="Give each example an id of its own, or none.")
             fresh = _unused(example.id, used)
             used[fresh] = place
             changed = replace(example, id=fresh, group=groups.get(id(placed), example.group))

@@ -303,7 +303,9 @@ class Pruning:
         if worth is None:  # to rank some edits by score and others not would favour the unscored
             if len(edits) <= most:
                 return best
-            self._report("the budget did not cover a run without each edit; the edits made for the most rows are kept")
+            self._report(
+                "the budget did not cover a run without each edit; the edits made for the most examples are kept"
+            )
             ranked = sorted(range(len(edits)), key=lambda i: -len(edits[i].example_ids))
         else:
             ranked = sorted((i for i, lost in enumerate(worth) if lost > 0), key=lambda i: -worth[i])

@@ -436,7 +436,7 @@ class Evaluations:
         )
         return TooManyFailures(
             msg,
-            where=f"row {last.cell.example_id!r}, split {last.cell.split}",
+            where=f"example {last.cell.example_id!r}, split {last.cell.split}",
             mend="Check the service, then resume this run; nothing that was answered is paid for again.",
             role="task",
         )
@@ -447,8 +447,8 @@ class Evaluations:
             f"an evaluator raised on {sum(self._run.state.unjudged.values())} of {self._asked} evaluations"
             f" (`max_failure_rate` is {self._run.max_failure_rate:.0%}). Last: {failure.message}"
         )
-        mend = "Run the evaluator on that row by hand. If a row has nothing to judge, return a score of None."
-        return EvaluatorError(msg, where=f"row {last.cell.example_id!r}, split {last.cell.split}", mend=mend)
+        mend = "Run the evaluator on that example by hand. If an example has nothing to judge, return a score of None."
+        return EvaluatorError(msg, where=f"example {last.cell.example_id!r}, split {last.cell.split}", mend=mend)
 
     def _release_held(self) -> None:
         held, self._held = self._held, []
@@ -460,7 +460,7 @@ class Evaluations:
                     role="judge" if failure and failure.kind == UNJUDGED else "task",
                     kind=failure.kind if failure else "unknown",
                     retryable=failure is None or failure.kind != UNJUDGED,
-                    action="row dropped",
+                    action="example dropped",
                     detail=f"{outcome.cell.split}/{outcome.cell.example_id}: {failure.message if failure else ''}",
                 )
             )

@@ -34,7 +34,7 @@ StepEnd: TypeAlias = Literal["done", "idle", "no_budget"]
 """What became of a step: it tried or measured something, found nothing to do, or did not fit the budget."""
 
 _DOES_NOT_FIT = Stop("budget", "the next step does not fit the budget")
-_NOTHING_LEFT = Stop("nothing_left", "no row shows an error that a proposal could start from")
+_NOTHING_LEFT = Stop("nothing_left", "no example shows an error that a proposal could start from")
 
 
 @dataclass(frozen=True)
@@ -339,8 +339,8 @@ def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | 
         if o.failure is not None and o.failure.kind == UNJUDGED:
             broken.append(o)
     if len(broken) > run.max_failure_rate * len(outcomes):
-        msg = f"evaluators raised on {len(broken)} of {len(outcomes)} baseline rows"
-        mend = "Run the evaluator on this row by hand. If a row has nothing to judge, return a score of None."
+        msg = f"evaluators raised on {len(broken)} of {len(outcomes)} baseline examples"
+        mend = "Run the evaluator on this example by hand. If an example has nothing to judge, return a score of None."
         return EvaluatorError(msg, **_shown(run, broken[0]), mend=mend)
     judged = [o for o in outcomes if not o.dropped]
     values = map(run.objective.value, (o.scores for o in judged))
@@ -352,11 +352,11 @@ def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | 
     value = next(iter(scores))
     if value and run.recipe.shortens:  # a prompt that gets everything right can still be too long
         return None
-    msg = f"the baseline scores {value:g} on all {len(outcomes)} dev rows"
+    msg = f"the baseline scores {value:g} on all {len(outcomes)} dev examples"
     mend = (
-        "Look at this row: is the evaluator reading the right field, and does the chain answer at all?"
+        "Look at this example: is the evaluator reading the right field, and does the chain answer at all?"
         if not value
-        else "There is nothing to improve on these rows; use harder ones."
+        else "There is nothing to improve on these examples; use harder ones."
     )
     why = {"reason": NOTHING_TO_IMPROVE} if value else {}
     return DataError(msg, **_shown(run, outcomes[0]), mend=mend, **why)
@@ -374,7 +374,7 @@ def _unscored(run: Run, judged: Sequence[Outcome], scores: set[float]) -> Evalua
             return EvaluatorError(msg, mend="Name one of those in the gate, or correct the evaluator's key.")
     if scores:
         return None
-    msg = f"`{', '.join(objective.deciding)}` decides, and gave no score on any of {len(judged)} baseline rows"
+    msg = f"`{', '.join(objective.deciding)}` decides, and gave no score on any of {len(judged)} baseline examples"
     mend = "Return a number, give its words values with declare(..., values={'good': 1.0}), or name"
     return EvaluatorError(msg, **_shown(run, judged[0]), mend=f"{mend} another metric in the gate ({given}).")
 
@@ -385,7 +385,7 @@ def _shown(run: Run, outcome: Outcome) -> dict[str, str]:
     answer = run.journal.cells.get(outcome.cell, outcome).output
     told = f"inputs {dict(example.inputs)!r:.300}, expected {dict(example.outputs)!r:.200}, answer {answer!r:.300}"
     failed = f", {outcome.failure.kind}: {outcome.failure.message:.300}" if outcome.failure is not None else ""
-    return {"where": f"row {example.id!r}", "row_text": f": {told}{failed}"}
+    return {"where": f"example {example.id!r}", "row_text": f": {told}{failed}"}
 
 
 def _report_refused(run: Run, refused: Iterable[Rejection]) -> None:

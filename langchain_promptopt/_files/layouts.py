@@ -176,7 +176,7 @@ def _refuse_kind(path: Path, suffix: str) -> None:
     elif suffix in _CODE:
         what, mend = f"a {suffix} file is source code, no prompt", "Write the prompt's text into a file of its own."
     elif suffix in _ROWS:
-        what, mend = f"a {suffix} file holds rows, no prompt", "Give rows with --data (config: data.source)."
+        what, mend = f"a {suffix} file holds examples, no prompt", "Give examples with --data (config: data.source)."
     elif suffix in _OTHERS:
         what = f"this is {_OTHERS[suffix]}, and it is not read as a prompt"
         mend = f"{in_code}, or write the messages into YAML: system: ..., user: ...."

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -205,7 +206,41 @@ def endpoint_of(model: Any) -> str:
         if value and "://" in str(value):
             parts = urlsplit(str(value))
             return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    return ""
+    return _unsaid_endpoint(inner)
+
+
+def _unsaid_endpoint(inner: Any) -> str:
+    """The address that a client has from the environment (`OPENAI_BASE_URL`, `OLLAMA_HOST`) or from its package."""
+    if type(inner).__name__ in {"ChatOllama", "OllamaLLM"}:
+        host = os.environ.get("OLLAMA_HOST") or "127.0.0.1:11434"
+        return host.rstrip("/") if "://" in host else f"http://{host}"
+    parts = urlsplit(str(getattr(getattr(inner, "root_client", None), "base_url", "")))
+    if parts.hostname in {None, _OPENAI}:
+        return ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+_OPENAI = "api.openai.com"
+_HOSTED_ONLY = re.compile(r"(?i)(?:^|[/:.])(?:gpt-(?!oss|j|neo)|o[1-9](?:-|$)|chatgpt|claude|gemini|grok)")
+"""Names of models that nobody runs at home: a proxy on this machine passes them on, and they cost what they cost."""
+
+
+def runs_here(model: Any) -> bool:
+    """Whether a model is served by this machine, so that its calls cost nothing.
+
+    >>> class M:
+    ...     model, base_url = "qwen3:4b", "http://localhost:11434/v1"
+    >>> runs_here(M())
+    True
+    """
+    host = urlsplit(endpoint_of(model)).hostname or ""
+    if host not in {"localhost", "host.docker.internal"} and not host.endswith(".localhost"):
+        try:
+            if not (ip_address(host).is_loopback or ip_address(host).is_unspecified):
+                return False
+        except ValueError:
+            return False
+    return not _HOSTED_ONLY.search(model_name(model))
 
 
 def secrets_of(model: Any) -> set[str]:

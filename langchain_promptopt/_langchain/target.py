@@ -391,7 +391,7 @@ class ChainTarget:
         printed = [name for name, found in self.places.items() if id(found.template) in self._proof.printed]
         names = printed or list(self.places)
         shown = ", ".join(repr(str(name)) for name in row)
-        msg = f"the chain takes one input, and rows have {len(row)}: {shown}; the model would read a printed dict"
+        msg = f"the chain takes one input, and examples have {len(row)}: {shown}; the model would read a printed dict"
         mend = (
             'Say which input it takes: inputs = { question = "column" }, or let the chain pick it: '
             'RunnableLambda(lambda row: row["question"]) | chain.'
@@ -426,9 +426,9 @@ class ChainTarget:
             return "Map the data's columns to the prompt's variables: inputs = { variable = \"column\" }."
         if self._proof.error:
             return (
-                "The chain must run on a row as it will be evaluated: try `await chain.ainvoke(row)`. What it needs in "
-                'its config is given to the run: config={"configurable": {...}}, or a function of the row. Thread and '
-                "session ids are made for each evaluation."
+                "The chain must run on an example as it will be evaluated: try `await chain.ainvoke(row)`. What it "
+                'needs in its config is given to the run: config={"configurable": {...}}, or a function of the example.'
+                " Thread and session ids are made for each evaluation."
             )
         return "A copy made at run time (copy, model_copy, an f-string of the template) cannot be followed."
 
@@ -445,7 +445,7 @@ class ChainTarget:
         for prompt in prompts:
             key = id(self.places[prompt.name].template)
             if key in self._proof.direct:
-                render_all(prompt.name, built[key], [(f"row {row.id!r}", row.inputs) for row in rows])
+                render_all(prompt.name, built[key], [(f"example {row.id!r}", row.inputs) for row in rows])
             else:
                 seen = []
                 for variables in self._proof.calls.get(key, ()):
@@ -543,7 +543,7 @@ class ChainTarget:
             return prompts, self._outside_notes()
         missed = unseen if len(unseen) == len(prompts) else [name for name in unseen if name in self._named]
         if missed:
-            msg = f"no row of the baseline renders prompt {', '.join(map(repr, missed))}"
+            msg = f"no example of the baseline renders prompt {', '.join(map(repr, missed))}"
             raise PromptError(msg, where=self._where(), mend=self._advice())
         found = []
         for p in prompts:
@@ -556,7 +556,7 @@ class ChainTarget:
         for name in unseen:
             if not isinstance(self.places[name].template, HeldText):
                 notes.append(
-                    f"prompt {name!r} ({self.places[name].path}) stays as it is: no row of the baseline renders it"
+                    f"prompt {name!r} ({self.places[name].path}) stays as it is: no example of the baseline renders it"
                 )
         return PromptSet(kept), (*notes, *self._outside_notes())
 
@@ -670,7 +670,7 @@ def render_all(name: str, template: BasePromptTemplate[Any], rows: Iterable[tupl
         missing = sorted(set(template.input_variables) - row.keys())
         if missing:
             msg = f"{label} has no value for the variable {missing[0]!r}"
-            mend = f'Map a column to it: inputs = {{ {missing[0]} = "column" }}; the row has {", ".join(sorted(row))}.'
+            mend = f'Map a column to it: inputs = {{ {missing[0]} = "column" }}; columns: {", ".join(sorted(row))}.'
             mend += " Double its braces if it is plain text." if not missing[0].isidentifier() else ""
             raise PromptError(msg, where=f"prompt {name!r}", mend=mend, variable=missing[0])
         if dry:
@@ -754,6 +754,6 @@ def _kind_of(thing: Any) -> str:
 
 
 def _role_of(message: Message) -> str:
-    return {"examples": "few-shot examples", "placeholder": "messages of the row", "other": "no text"}.get(
+    return {"examples": "few-shot examples", "placeholder": "messages of the example", "other": "no text"}.get(
         message.role, "frozen"
     )

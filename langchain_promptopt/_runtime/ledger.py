@@ -528,7 +528,7 @@ class Spending:
         if not self._ledger.reserve_test(cells):
             left = self._ledger.remaining().get("calls", 0)
             msg = f"the budget of {left:g} calls cannot pay for the {cells} calls of the held-out test"
-            raise ConfigError(msg, mend="Raise budget.calls, use fewer test rows, or lower gate.repeats.")
+            raise ConfigError(msg, mend="Raise budget.calls, use fewer test examples, or lower gate.repeats.")
 
     def learn(self, outcomes: list[Outcome]) -> None:
         """What a row of this chain takes, seen on the baseline; the test's share grows to that."""

@@ -134,7 +134,7 @@ class RowRedaction:
             if n == 0 and (self.value(row.inputs), self.value(row.outputs)) != (shown.inputs, shown.outputs):
                 msg = "redact= gives another text each time it is asked"
                 mend = "Make it give the same for the same text: a resumed run recognises its calls by what was sent."
-                raise ConfigError(msg, where=f"row {row.id!r}", mend=mend)
+                raise ConfigError(msg, where=f"example {row.id!r}", mend=mend)
         return changed
 
     def text(self, text: str, where: str = "") -> str:
@@ -192,7 +192,7 @@ class RowRedaction:
         """The example as it may be kept; its id and group are what the run knows it by, so they stay."""
         known = self._rows.get(id(example))
         if known is None or known[0] is not example:
-            where = f"row {example.id!r}"
+            where = f"example {example.id!r}"
             shown = replace(
                 example,
                 inputs=self.value(example.inputs, where),
@@ -206,7 +206,7 @@ class RowRedaction:
 
     def outcome(self, outcome: Outcome) -> Outcome:
         """The outcome as it may be kept: answer, comments and the message of a failure."""
-        where = f"row {outcome.cell.example_id!r}"
+        where = f"example {outcome.cell.example_id!r}"
         failure = outcome.failure
         return replace(
             outcome,

@@ -233,7 +233,7 @@ def _whole(parent: str, child: str, cap: int | None) -> Rejection | None:
     if not child.strip():
         return Rejection("empty", "nothing is left of the prompt")
     if child == parent:
-        return Rejection("unchanged", "the child is its parent")
+        return Rejection("unchanged", "the candidate is its parent")
     if cap is not None and (n := count_words(child)) > word_limit(child, cap) and n > count_words(parent):
         return Rejection("over_cap", f"{n} words; at most {word_limit(child, cap)}")
     return None

@@ -343,7 +343,7 @@ def _from_hub(name: str) -> dict[str, list[Row]]:
     hub = HUB.get(head)
     if hub is None:
         msg = f"task {name!r} is not mapped to the hub"
-        raise DataError(msg, mend=f"Give a folder with its rows, or use one of {', '.join(HUB)}.")
+        raise DataError(msg, mend=f"Give a folder with its examples, or use one of {', '.join(HUB)}.")
     return rows_of(hub, config)
 
 
@@ -376,7 +376,7 @@ def _row_of(hub: Hub, record: Mapping[str, Any]) -> Row:
         question, answer = hub.row(record)
     except KeyError as missing:
         msg = f"a record of {hub.path} has no column {missing}"
-        raise DataError(msg, mend=f"It has {', '.join(record)}. Give a folder with the rows instead.") from None
+        raise DataError(msg, mend=f"It has {', '.join(record)}. Give a folder with the examples instead.") from None
     kind = hub.kind if isinstance(hub.kind, str) else hub.kind(answer)
     return {"inputs": {"question": question}, "outputs": {"answer": answer}, "metadata": {"answer_type": kind}}
 

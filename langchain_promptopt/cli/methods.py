@@ -100,8 +100,10 @@ class _Method:
 
 
 def _likely_to_most(expected: Estimate, role: str) -> str:
+    from langchain_promptopt.report.wording import number
+
     likely, most = expected.likely.calls[role], expected.high.calls[role]
-    return f"{likely:,}" if likely == most else f"{likely:,} to {most:,}"
+    return number(likely) if likely == most else f"{number(likely)} to {number(most)}"
 
 
 def _show_one(method: _Method) -> None:

@@ -332,9 +332,9 @@ def against_estimate(usage: Mapping[str, Any], low: Mapping[str, Any], high: Map
         low: The low estimate.
         high: The high estimate; its money is None where a price is unknown.
     """
-    from langchain_promptopt.report.wording import money
+    from langchain_promptopt.report.wording import money, number
 
-    used, first = f"{usage['calls']:,} model calls", f"{low['total']:,} to {high['total']:,}"
+    used, first = f"{number(usage['calls'])} model calls", f"{number(low['total'])} to {number(high['total'])}"
     if usage.get("usd") is not None:
         used += f", {money(usage['usd'])}"
         first += f" calls, {money(low['usd'])} to {money(high['usd'])}" if high["usd"] is not None else ""

@@ -169,7 +169,7 @@ class OptimizeConfig(BaseModel):
     )
     seed: int = Field(default=0, description="of all randomness")
     max_concurrency: Count = Field(default=32, description="evaluations in flight")
-    max_edits: Count | None = Field(default=None, description="edits the winner may have, the most useful first")
+    max_edits: Count | None = Field(default=None, description="most edits of the best candidate, the useful ones first")
     metaprompts: dict[str, str] = Field(
         default={}, description="your text, or a file that ends in .txt, by the name of the meta-prompt it replaces"
     )
@@ -232,9 +232,9 @@ class OutputConfig(BaseModel):
 
     model_config = _STRICT
 
-    prompts: str | None = Field(default=None, description="folder where a winner is written")
+    prompts: str | None = Field(default=None, description="folder where the new prompts are written")
     apply: Literal["if_improved", "never", "always"] = Field(
-        default="if_improved", description="when the winner is written"
+        default="if_improved", description="when the new prompts are written"
     )
     push: str | None = Field(default=None, description='LangSmith prompt "owner/name", pushed only after the gate')
     tag: str | None = Field(default=None, description="commit tag that is moved to the pushed prompt")
@@ -250,7 +250,7 @@ class LangSmithConfig(BaseModel):
 
     model_config = _STRICT
 
-    experiments: bool = Field(default=False, description="record baseline and winner as experiments of the dataset")
+    experiments: bool = Field(default=False, description="record baseline and best candidate as experiments")
     record_openings: bool = Field(default=False, description="count test openings in the dataset's metadata too")
     project: str | None = Field(default=None, description="project of the traces, where tracing is on")
     write_splits: bool = Field(default=False, description="write splits made here back to a dataset that has none")

@@ -1,10 +1,11 @@
-"""Evaluators: five built in, and one face for every evaluator LangSmith takes.
+"""Evaluators: six built in, and one face for every evaluator LangSmith takes.
 
 Built-ins have LangSmith's shape, `f(outputs, reference_outputs) -> {"key", "score", "comment"?, "metadata"}`,
 and work alone, in `langsmith.evaluate`, and here. `metadata["parse_ok"]` is False when no answer could be read.
 """
 
 from langchain_promptopt.evaluators._adapter import EvalResult, Evaluator, EvaluatorFailed, score_all
+from langchain_promptopt.evaluators._assertions import assertions
 from langchain_promptopt.evaluators._calls import Call
 from langchain_promptopt.evaluators._matchers import (
     LabelMatch,
@@ -48,6 +49,7 @@ __all__ = [
     "Metrics",
     "SummaryEvaluator",
     "as_text",
+    "assertions",
     "choice_match",
     "declare",
     "exact_match",

@@ -149,7 +149,7 @@ class EvaluatorFailed(EvaluatorError):  # noqa: N818 - a fact, like TooManyFailu
     def __init__(
         self, what: str, *, key: str, example_id: str, error: BaseException | None = None, mend: str = ""
     ) -> None:
-        where = f"row {example_id}" if example_id else "all rows"
+        where = f"example {example_id}" if example_id else "all examples"
         super().__init__(what, where=where, mend=mend, role="judge", evaluator=key, example_id=example_id)
         self.key = key
         self.example_id = example_id
@@ -202,7 +202,9 @@ class Blame:
             ) from error
         place = raised_at(error)
         msg = f"evaluator `{self.key}` raised {type(error).__name__}: {error}{f' ({place})' if place else ''}"
-        mend = "Call it once by hand on that row; where a row has nothing to judge, let it return the score None."
+        mend = (
+            "Call it once by hand on that example; where an example has nothing to judge, let it return the score None."
+        )
         raise EvaluatorFailed(msg, key=self.key, example_id=self.example_id, error=error, mend=mend) from error
 
 

@@ -223,5 +223,5 @@ def _refuse(name: str, parameters: Mapping[str, inspect.Parameter], names: Seque
     msg = f"`{name}({', '.join(parameters)})` is not {kind} signature"
     mend = f"Name its arguments from {', '.join(names)}, or take exactly two, which get ({', '.join(names[:2])})."
     if set(OF_ALL_ROWS[:2]) & parameters.keys() and names is SUPPORTED:
-        mend = "It looks at all rows at once: give it as summary_evaluators=[...]."
+        mend = "It looks at all examples at once: give it as summary_evaluators=[...]."
     return EvaluatorError(msg, mend=mend, key=name)

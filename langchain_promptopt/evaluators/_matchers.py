@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import EvaluatorError
+from langchain_promptopt.evaluators._assertions import assertions
 from langchain_promptopt.evaluators._read import (
     as_text,
     folded,
@@ -309,7 +310,7 @@ class LabelMatch:
         for label in wanted:
             if not is_label(label, self.labels):
                 msg = f"the reference {shown(label)} is not one of the {len(self.labels)} labels of `{self.key}`"
-                raise EvaluatorError(msg, mend="Correct the row, or add the label.")
+                raise EvaluatorError(msg, mend="Correct the example, or add the label.")
         return _of_labels(self.key, reply, wanted, self.labels)
 
 
@@ -351,6 +352,8 @@ def _overlap(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
 
 
 Matcher = Callable[..., dict[str, Any]]
-BUILT_INS: dict[str, Matcher] = {f.__name__: f for f in (exact_match, number_match, choice_match, label_match, rouge_l)}
+BUILT_INS: dict[str, Matcher] = {
+    f.__name__: f for f in (exact_match, number_match, choice_match, label_match, rouge_l, assertions)
+}
 REVISION = 2
 """Raised whenever a built-in's verdicts change, so that older runs can be recognised."""

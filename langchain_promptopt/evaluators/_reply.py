@@ -119,7 +119,7 @@ def references_of(reference_outputs: Any) -> tuple[Any, ...]:
     found = tuple(value) if isinstance(value, list | tuple) else (value,)
     if not found or any(_says_nothing(v) for v in found) or value == {}:
         msg = f"the reference {reference_outputs!r} holds no answer"
-        raise EvaluatorError(msg, mend="Leave rows without a reference out.")
+        raise EvaluatorError(msg, mend="Leave examples without a reference out.")
     return found
 
 

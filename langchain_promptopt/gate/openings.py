@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "promptopt.openings.jsonl"
-_SO = "reuse of these rows cannot be seen, so nothing is applied by itself"
-_NO_PLACE = f"there is no place to count openings of the test rows (openings=None): {_SO}"
+_SO = "reuse of these examples cannot be seen, so nothing is applied by itself"
+_NO_PLACE = f"there is no place to count openings of the test examples (openings=None): {_SO}"
 Values: TypeAlias = frozenset[str]
 """Hashes of some values of one row."""
 _TEXT_TYPES = (str, bool, int, float, type(None))
@@ -245,7 +245,7 @@ class Openings:
                 return self._record(file, line, wanted)
         except OSError as error:
             why = error.strerror or error
-            problem = f"openings of the test rows cannot be counted in {self._path.name}: {why}; {_SO}"
+            problem = f"openings of the test examples cannot be counted in {self._path.name}: {why}; {_SO}"
             return Opening(number=1 + _sharing(self._read(), wanted), persistent=False, problem=problem)
 
     def _record(self, file: BinaryIO, line: Mapping[str, Any], wanted: _Wanted) -> Opening:

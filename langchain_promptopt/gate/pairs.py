@@ -184,7 +184,7 @@ def _by_cell(outcomes: Sequence[Outcome], clusters: Mapping[str, str]) -> dict[t
     for outcome in outcomes:
         cell = outcome.cell
         if cell.example_id not in clusters:
-            msg = f"example {cell.example_id!r} was scored but does not belong to the test rows"
+            msg = f"example {cell.example_id!r} was scored but does not belong to the test examples"
             raise DataError(msg, mend="Pair only outcomes of the split the gate opens.")
         out[cell.example_id, cell.repeat] = outcome
     return out

@@ -285,14 +285,14 @@ def feasibility(
 
 def _obstacle(n: int, gate: Gate, alpha: float, baseline_rate: float | None, opening: int) -> str:
     if n < FEWEST_CLUSTERS:
-        return f"at least {FEWEST_CLUSTERS} independent test rows are needed, and the test split has {n}"
+        return f"at least {FEWEST_CLUSTERS} independent test examples are needed, and the test split has {n}"
     if clean_sweep_possible(n, alpha, baseline_rate, margin=gate.floor):
         return ""
     if gate.margin is not None and (1 - gate.margin) ** n < alpha:  # as `unseen_p` of rows on which nothing changed
         return ""
     winnable = n if baseline_rate is None else round(n * (1 - baseline_rate))
-    look = f" at opening {opening} of these rows" if opening > 1 else ""
-    sweep = f"even winning all {winnable} rows the baseline may get wrong, and losing none, would not pass"
+    look = f" at opening {opening} of these examples" if opening > 1 else ""
+    sweep = f"even winning all {winnable} examples the baseline may get wrong, and losing none, would not pass"
     return f"{sweep}{look} (p must be below {alpha:.2g})"
 
 
@@ -302,11 +302,11 @@ def _guard_warnings(n: int, gate: Gate, alpha: float) -> list[str]:
     if gate.margin is not None and (1 - gate.margin) ** max(n, 1) >= alpha:
         needed = rows_needed(0.0, 0.0, alpha, power=0.5, margin=-gate.margin)
         told = f"to show that the score falls by no more than {gate.margin * 100:g} points where nothing changes"
-        out.append(f"{told} takes about {needed} rows, there are {n}")
+        out.append(f"{told} takes about {needed} examples, there are {n}")
     for metric, margin in gate.guards.items():
         if (1 - margin) ** max(n, 1) < alpha:  # as `unseen_p` of rows on which nothing changed
             continue
         needed = rows_needed(0.0, 0.0, alpha, power=0.5, margin=-margin) if margin > 0 else None
-        wanted = f"about {needed} rows" if needed is not None else "a gain of its own"
+        wanted = f"about {needed} examples" if needed is not None else "a gain of its own"
         out.append(f"the guard on {metric} (margin {margin * 100:g} points) needs {wanted} to hold, there are {n}")
     return out

@@ -53,7 +53,7 @@ ReasonKind: TypeAlias = Literal[
     "evaluator_raised_on_one_side",
     "budget",
 ]
-"""`small_against_a_failure`: so few rows cannot rule out a share of examples that fail outright and undo the gain."""
+"""`small_against_a_failure`: too few examples to rule out that some fail outright and undo the gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +399,7 @@ def decide(
     demanded = _demanded(pairs, of_row)
     verdict, reason = demanded.over(verdict, reason)
     if pairs.one_sided:
-        why = f"{pairs.one_sided}, so the rows left are not a fair sample"
+        why = f"{pairs.one_sided}, so the examples left are not a fair sample"
         verdict, reason = "inconclusive", Reason("evaluator_raised_on_one_side", why)
     return Decision(
         verdict=verdict,
@@ -492,7 +492,7 @@ def _void(pairs: Pairs, metrics: Sequence[str]) -> Reason | None:
         lost = pairs.missing.get(metric, Missing())
         if lost.unequal and not pairs.one_sided:
             counts = f"baseline {lost.baseline}, candidate {lost.candidate}"
-            why = f"the sides lost scores of {metric} unequally ({counts}), so the rows left are not a fair sample"
+            why = f"the sides lost scores of {metric} unequally ({counts}), so the examples left are not a fair sample"
             return Reason("scores_lost_unequally", why)
     return None
 
@@ -517,7 +517,7 @@ def _conclude(primary: TestEntry, guards: Sequence[TestEntry], *, survives: bool
         return "inconclusive", _unshown(primary)
     passed = "rose" if primary.verdict == "improved" else "held"
     if not survives:
-        why = f"{name} {passed} only because rows were dropped on which the candidate failed"
+        why = f"{name} {passed} only because examples were dropped on which the candidate failed"
         return "inconclusive", Reason("only_by_dropped_rows", why)
     if unshown:
         fallen = f"{name} {passed}, but {_listed([g.metric for g in unshown])} may have fallen too far"
@@ -555,7 +555,7 @@ def _unseen(entries: Sequence[TestEntry]) -> str:
 
 
 def _needed(entry: TestEntry) -> str:
-    return f"; about {entry.rows_needed} more rows would decide" if entry.rows_needed is not None else ""
+    return f"; about {entry.rows_needed} more examples would decide" if entry.rows_needed is not None else ""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -595,7 +595,7 @@ def _cautions(pairs: Pairs, primary: TestEntry, tested: Comparison) -> list[str]
     if pairs.dropped_pairs:
         out.append(f"{pairs.dropped_pairs} pairs were dropped because a model or evaluator was out of reach")
     if primary.clusters < FEWEST_CLUSTERS:
-        out.append(f"only {primary.clusters} independent test rows are left, fewer than {FEWEST_CLUSTERS}")
+        out.append(f"only {primary.clusters} independent test examples are left, fewer than {FEWEST_CLUSTERS}")
     if not tested.agrees:
         out.append(
             f"{primary.metric}: counting signs finds a gain, but the sizes of gains and losses leave doubt; "
@@ -610,7 +610,9 @@ def _unscored(pairs: Pairs, metrics: Sequence[str]) -> list[str]:
     for metric in dict.fromkeys((*metrics, *pairs.metrics)):
         without = sum(metric not in row.baseline for row in pairs.rows)
         if 0 < without < len(pairs.rows):
-            found.append(f"{metric} has no score on {without} of {len(pairs.rows)} test rows; they are left out of it")
+            found.append(
+                f"{metric} has no score on {without} of {len(pairs.rows)} test examples; they are left out of it"
+            )
     return found
 
 

@@ -457,7 +457,7 @@ def _rule_fixes(case: Case, bench: Bench, r: int, met: Sequence[int], words: Seq
         return
     quoted = ", ".join(_shown(bench, rule.triggers[t].place) for t in met)
     kind = "against" if rule.never else "for"
-    blame = f'Row {case.id}: {quoted} in the rule {kind} "{bench.name(rule.label)}"'
+    blame = f'Example {case.id}: {quoted} in the rule {kind} "{bench.name(rule.label)}"'
     wanted = f'"{bench.name(case.expected)}" is expected'
     if not rule.never:
         kin = _akin(rule, met, case, bench)
@@ -510,7 +510,7 @@ def _cue_fixes(case: Case, bench: Bench, judgement: Judgement, words: Sequence[s
         cue = more_cues(bench.prompt, manual, case.expected, words[:n], bench.slots)
         if cue is not None:
             said = ", ".join(f'"{w}"' for w in words[:n])
-            because = f'Row {case.id}: the line of "{name}" does not speak of {said}; "{bench.name(case.given)}" won.'
+            because = f'Example {case.id}: the line of "{name}" lacks {said}; "{bench.name(case.given)}" won.'
             yield Fix("add_cues", (cue,), because, 0.3 - 0.08 * n)
     yield from _misleading_cues(case, bench, judgement)
 
@@ -526,7 +526,7 @@ def _misleading_cues(case: Case, bench: Bench, judgement: Judgement) -> Iterator
             place = moved(cue.place, winner.body[0])
             word = _shown(bench, place)
             right = bench.name(case.expected)
-            because = f'Row {case.id}: {word} in the line of "{winner.name}" misleads, "{right}" is expected.'
+            because = f'Example {case.id}: {word} in the line of "{winner.name}" misleads, "{right}" is expected.'
             yield Fix("drop_cue", (_cue_removal(bench.prompt, winner.body, place),), because, 0.0)
 
 
@@ -547,7 +547,7 @@ def _own_rule_fixes(case: Case, bench: Bench, words: Sequence[str]) -> Iterator[
         return
     manual, name = bench.evidence.manual, bench.name(case.expected)
     own = [r for r in manual.rules if r.label == case.expected and not r.never and not r.needs_all]
-    because = f'Row {case.id}: the rules do not say that "{words[0]}" means "{name}".'
+    because = f'Example {case.id}: the rules do not say that "{words[0]}" means "{name}".'
     for rule in own[:2]:
         for n in (1, 2):
             yield Fix("add_trigger", (more_triggers(bench.prompt, rule, words[:n]),), because, 0.12 - 0.05 * n)
@@ -567,7 +567,7 @@ def _fallback_fixes(case: Case, bench: Bench, judgement: Judgement) -> Iterator[
     fallback = bench.evidence.manual.fallback
     lost = not judgement.rule_points and max(judgement.overlap.values(), default=0.0) < DOUBT
     if fallback is not None and lost and judgement.label == fallback.label != case.expected:
-        because = f'Row {case.id}: nothing fits, and "{fallback.sentence}" sends it to "{bench.name(fallback.label)}".'
+        because = f'Example {case.id}: nothing fits; "{fallback.sentence}" sends it to "{bench.name(fallback.label)}".'
         yield Fix("fallback", (Patch(*fallback.target, bench.name(case.expected)),), because, -0.2)
 
 
@@ -577,7 +577,7 @@ def _form_fixes(case: Case, bench: Bench) -> Iterator[Fix]:
         if trait != "only":
             said = _shown(bench, place)
             because = (
-                f"Row {case.id}: the label is right, but {said} makes the form wrong; {case.wanted!r} is expected."
+                f"Example {case.id}: the label is right, but {said} makes the form wrong; {case.wanted!r} is expected."
             )
             yield Fix("form", (Patch(*place, "exactly as listed"),), because, 0.4)
 

@@ -168,7 +168,7 @@ class _Reply:
             ranked.append(ranked_fixes(case, self.bench, self.mood))
         for depth in range(max(map(len, ranked), default=0)):
             found |= dict.fromkeys(fixes[depth].reason for fixes in ranked if depth < len(fixes))
-        lines = list(found)[: self.request.reasons] or ["The prompt does not describe these rows."]
+        lines = list(found)[: self.request.reasons] or ["The prompt does not describe these examples."]
         return "\n".join(f"- {line}" for line in lines)
 
     def inspection(self) -> str:
@@ -176,9 +176,13 @@ class _Reply:
         manual, lines = self.bench.evidence.manual, []
         for case in self.bench.evidence.errors:
             right = manual.labels[case.expected].name
-            lines.append(f'Row {case.id}: No, "{case.answer}" is wrong, "{right}" is expected. The prompt must change.')
-        lines += [f'Row {c.id}: Yes. The prompt need not change for "{c.answer}".' for c in self.bench.evidence.kept]
-        summary = " ".join(f.reason for f in self.fixes()) or "No words of the prompt explain these rows."
+            lines.append(
+                f'Example {case.id}: No, "{case.answer}" is wrong, "{right}" is expected. The prompt must change.'
+            )
+        lines += [
+            f'Example {c.id}: Yes. The prompt need not change for "{c.answer}".' for c in self.bench.evidence.kept
+        ]
+        summary = " ".join(f.reason for f in self.fixes()) or "No words of the prompt explain these examples."
         return "\n".join([*lines, "", summary])
 
     def pointed(self) -> str:

@@ -44,7 +44,7 @@ class Metric(TypedDict, total=False):
     clusters: int
     minimum_detectable_effect: float | None
     opening: int
-    """How many times these rows have been opened, this time included."""
+    """How many times these examples have been opened, this time included."""
     alpha: float
     margin: float
     rows_needed: int | None
@@ -75,7 +75,7 @@ class Answer:
     applied: bool = False
     stopped: Mapping[str, Any] | None = None
     reason: Mapping[str, Any] | None = None
-    """Why the gate decided as it did; None where the test rows were not opened."""
+    """Why the gate decided as it did; None where the test examples were not opened."""
     links: Mapping[str, str] = field(default_factory=dict)
     written: Sequence[str] = ()
     """Files that the winner was written to by this call."""

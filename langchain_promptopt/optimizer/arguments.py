@@ -367,8 +367,8 @@ def _columns(mapped: Mapping[str, Any]) -> Columns:
     forms = {
         "inputs": ((Mapping,), 'inputs={"ticket": "text"}: prompt variable -> column'),
         "outputs": ((str, list, tuple, Mapping), 'outputs=["label"], or {"answer": "label"}: reference name -> column'),
-        "id": ((str,), 'id="nr": the column with a row\'s id'),
-        "group": ((str,), 'group="thread": the column that keeps related rows together'),
+        "id": ((str,), 'id="nr": the column with an example\'s id'),
+        "group": ((str,), 'group="thread": the column that keeps related examples together'),
     }
     for name, (kinds, form) in forms.items():
         if mapped[name] is not None and not isinstance(mapped[name], kinds):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def compare(
     old: Task | str, new: Task | str, *, new_model: Model | None = None, **arguments: Unpack[SharedArguments]
 ) -> Result:
-    """Decide whether `new` beats `old` on the test rows, by the rules of a search's own gate.
+    """Decide whether `new` beats `old` on the test examples, by the rules of a search's own gate.
 
     Args:
         old: A chain, a prompt template or a prompt string (these with `task_model`), or a callable.
@@ -143,7 +143,7 @@ def _check(left: Plan, rival: Candidate) -> None:
         msg = "old and new are the same prompts on the same model"
         raise DataError(msg, where=f"candidate {rival.id}", mend="Compare two different prompts, chains or models.")
     if not left.shows.possible:
-        raise DataError(left.shows.reason, mend="Add test rows; the gate cannot decide on these.", reason=TOO_FEW)
+        raise DataError(left.shows.reason, mend="Add test examples; the gate cannot decide on these.", reason=TOO_FEW)
 
 
 def _named(left: Plan, rival: Candidate) -> Plan:

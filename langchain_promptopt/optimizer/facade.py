@@ -115,7 +115,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
             `"NAME:rule"` holds for one prompt only.
         gate: How the winner is decided; None and {} are the default gate.
         budget: Hard limits.
-        apply: When the winner is written into `chain`: "if_improved", "never" or "always".
+        apply: When the new prompts are written into `chain`: "if_improved", "never" or "always".
         seed: Of all randomness.
         max_concurrency: Model calls in flight.
         inputs: Prompt variable -> column, where examples are flat or name it otherwise; dots reach deeper.
@@ -144,7 +144,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
             the evaluators get the real example.
         max_tokens: About how many tokens a prompt may have, variables unfilled; a token is taken as four UTF-8 bytes.
             No candidate is longer. A prompt that is longer now is an error, except with `method="shorten"`.
-        max_edits: Edits the winner may have, the most useful first. With or without it, edits without which no dev
+        max_edits: Most edits of the best candidate, the useful first. With or without it, edits without which no dev
             example is lost are taken out before the test, where the budget can pay for a run without each edit.
         metaprompts: Your text by the name of the meta-prompt that it replaces. `get_prompts()` of a step shows names
             and texts; a text must hold the same `$places`. A Path names a file.

@@ -75,7 +75,7 @@ def judge_notes(evaluators: Sequence[Evaluator], settings: Settings) -> tuple[No
     if not unknown:
         return ()
     what = f"evaluator {', '.join(unknown)} calls a model without LangChain, so its calls cannot be counted"
-    mend = "Say what a row costs: [evaluate.judge_cost.NAME] calls, input_tokens, output_tokens, model."
+    mend = "Say what an example costs: [evaluate.judge_cost.NAME] calls, input_tokens, output_tokens, model."
     budget = settings.budget
     if budget.usd is not None:
         msg = f"budget.usd is set, but {what}"

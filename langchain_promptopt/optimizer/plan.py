@@ -30,7 +30,7 @@ from langchain_promptopt._langchain.batch_api import refuse_unbatchable
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.isolation import replaced_ids
-from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
+from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, runs_here, secrets_of
 from langchain_promptopt._langchain.reading import reading_of
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt._langsmith.datasets import LangSmithRows
@@ -165,7 +165,7 @@ _SHORT_VERSION = len("sha256:") + 16
 
 def _write_splits(remote: LangSmithRows, data: DataSet) -> str:
     if not all(is_uuid(e.id) for e in data.examples):
-        return "the splits were not written back: rows carry ids of their own (data.id)"
+        return "the splits were not written back: examples carry ids of their own (data.id)"
     remote.split_back(data)
     return "the splits were written to the LangSmith dataset"
 
@@ -279,8 +279,8 @@ def opening_notes(shows: Feasibility) -> tuple[Note, ...]:
     if shows.opening == 1:
         return ()
     times = "once" if shows.opening == 2 else f"{shows.opening - 1} times"
-    said = f"test rows of this run were looked at {times} before: this is look {shows.opening}, so p must be below"
-    return (Note("gate", f"{said} {shows.alpha:.2g}; fresh test rows would start again at the first look"),)
+    said = f"test examples of this run were looked at {times} before: this is look {shows.opening}, so p must be below"
+    return (Note("gate", f"{said} {shows.alpha:.2g}; fresh test examples would start again at the first look"),)
 
 
 @dataclass(frozen=True)
@@ -345,8 +345,8 @@ def _refuse_searched(data: DataSet, settings: Settings) -> None:
         return
     n = rows_among((RowMark.of(e.inputs, data.use.readings) for e in data["test"]), searched)
     if n:
-        msg = f"{n} of {len(data['test'])} test rows were search rows of the run whose edits are tried again"
-        mend = "Edits cannot be proven on rows they were chosen on: take other test rows, or leave out the earlier run."
+        msg = f"{n} of {len(data['test'])} test examples were search examples of the run whose edits are tried again"
+        mend = "Edits cannot be proven on examples they were chosen on: take other ones, or leave out the earlier run."
         raise DataError(msg, where=data.source, mend=mend)
 
 
@@ -515,11 +515,11 @@ def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) ->
     columns = _columns_of(data)
     notes = _as_sentences(_template_notes(prompts))
     objects = _as_sentences(_unfilled(prompts, columns))
-    msg = "nothing that is sent to the model depends on the row: no prompt has a variable"
+    msg = "nothing that is sent to the model depends on the example: no prompt has a variable"
     mend = (
-        f"{notes} {objects} Write the column where it belongs, as {{{next(iter(columns), 'input')}}}; if every row is"
+        f"{notes} {objects} Write the column where it belongs, as {{{next(iter(columns), 'input')}}}; if every example"
     )
-    mend += " meant to send the same text, say constant_prompt = true (config: [task])."
+    mend += " is meant to send the same text, say constant_prompt = true (config: [task])."
     raise PromptError(msg, where=", ".join(p.name for p in prompts), mend=mend.strip())
 
 
@@ -599,7 +599,7 @@ def _prompt_notes(prompts: PromptSet, data: DataSet) -> tuple[str, ...]:
     """What a user should know about the prompts: braces that are not filled, and that they have no variable."""
     notes = _template_notes(prompts) + _unfilled(prompts, _columns_of(data))
     if not prompts.variables:
-        notes.append("no prompt has a variable: what differs from row to row is in other messages")
+        notes.append("no prompt has a variable: what differs from example to example is in other messages")
     return tuple(notes)
 
 
@@ -621,7 +621,10 @@ def _prices(given: Sequence[Any], settings: Settings) -> PriceTable:
     """
     models = [model for model in given if model is not None]
     keep_secret(chain.from_iterable(map(secrets_of, models)))
-    prices = PriceTable(settings.prices)
+    here, elsewhere = set(), set()
+    for model in models:
+        (here if runs_here(model) else elsewhere).add(model_name(model))
+    prices = PriceTable(settings.prices, free=here - elsewhere)
     # Without a price for every model a money budget could not stop the run in time.
     if settings.budget.usd is not None:
         judged = [cost.model for cost in settings.judges.values() if cost.calls]
@@ -650,11 +653,11 @@ def _check_dev(data: DataSet) -> None:
     if data["dev"]:
         return
     shares = ", ".join(f"{s} {len(rows)}" for s, rows in data.splits.items())
-    msg = f"at least one dev row is needed to search on, and there is none ({shares})"
+    msg = f"at least one dev example is needed to search on, and there is none ({shares})"
     unused = [note.text for note in data.notes if note.kind == "unused"]
     if unused:
         msg += f"; {'; '.join(unused)}"
-    mend = 'Give more rows, or say which split is which, e.g. splits = { train = "train", dev = "validation" }.'
+    mend = 'Give more examples, or say which split is which, e.g. splits = { train = "train", dev = "validation" }.'
     raise DataError(msg, where=data.source, mend=mend)
 
 
@@ -682,8 +685,8 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "metaprompts": ("the meta-prompts", ("optimize.metaprompts",)),
     "seed": ("the seed", ("optimize.seed",)),
     "gate": ("the gate", ("gate.",)),
-    "data": ("the rows", ("data.",)),
-    "notes": ("people's notes on the rows", ("data.", "langsmith.queues")),
+    "data": ("the examples", ("data.",)),
+    "notes": ("people's notes on the examples", ("data.", "langsmith.queues")),
     "splits": ("the splits", ("data.",)),
     "prompts": ("the prompts", ("task.",)),
     "frozen": ("what is frozen", ("task.freeze",)),

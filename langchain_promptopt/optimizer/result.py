@@ -76,7 +76,7 @@ class Result:
     stopped: Stop | None = None
     """Why the search ended; None where there was no search."""
     reason: Reason | None = None
-    """Why the gate decided as it did; None where the test rows were not opened."""
+    """Why the gate decided as it did; None where the test examples were not opened."""
     summary: list[dict[str, Any]] = field(default_factory=list)
     """What summary evaluators say, by metric and split: baseline, best and n. It decides nothing."""
     links: Mapping[str, str] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Result:
 
     @property
     def rows(self) -> Any:
-        """One row for each held-out example, then for each dev example, that the old and the best prompt answered.
+        """Each held-out example, then each dev example, that the old and the best prompt answered.
 
         Returns:
             A pandas DataFrame where pandas is installed, else a list of dicts.
@@ -166,20 +166,20 @@ class Result:
 
     @property
     def health(self) -> Health:
-        """Refusals by rule, obedience of the optimizer model, rows whose label is in doubt: read from the record."""
+        """Refusals by rule, obedience of the optimizer model, examples with a doubtful label: read from the record."""
         from langchain_promptopt.events import EventTable
         from langchain_promptopt.report.record import health_of
 
         return health_of(EventTable(self.events()))
 
     def select(self, keep: Sequence[int]) -> Result:
-        """Only these edits, judged again on the search rows; the gate is not passed by a part of the edits.
+        """Only these edits, judged again on the search examples; the gate is not passed by a part of the edits.
 
         Args:
             keep: Numbers of edits, from 1 as reports and the command line count: edit 1 is `edits[0]`.
 
         Returns:
-            A result that `apply` takes with `force=True`. It is paid from the run's own budget, and rows the
+            A result that `apply` takes with `force=True`. It is paid from the run's own budget, and examples the
             run has evaluated are not asked for again; without a table where the budget does not reach.
 
         Raises:
@@ -267,7 +267,7 @@ class Result:
     def report(self, path: str | Path, *, show_rows: bool = False) -> Path:
         """Write the report: HTML, or Markdown or JUnit by the file's ending.
 
-        HTML shows the rows' texts. Markdown, which is read by more people, shows them with `show_rows`.
+        HTML shows the examples' texts. Markdown, which is read by more people, shows them with `show_rows`.
         """
         from langchain_promptopt._data import examples_of
         from langchain_promptopt.report.render import write_report

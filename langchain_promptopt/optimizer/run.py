@@ -148,7 +148,7 @@ async def publish_experiments(plan: Plan, result: Result) -> None:
     if not plan.settings.langsmith.experiments:
         return
     if not is_remote(plan.data.as_of):
-        result.warnings += ("experiments need a LangSmith dataset; these rows come from elsewhere",)
+        result.warnings += ("experiments need a LangSmith dataset; these examples come from elsewhere",)
         return
     remote = plan.settings.remote
     service = (remote.service if isinstance(remote, LangSmithRows) else None) or Service()
@@ -537,8 +537,8 @@ def _apply(plan: Plan, ready: Assembled, result: Result) -> None:
 
 # ---------------------------------------------------------------- some of a run's edits
 
-UNTESTED = "untested: the budget does not reach for the search rows of this selection"
-JUDGED = "judged on search rows; a selection of edits has not passed the gate"
+UNTESTED = "untested: the budget does not reach for the search examples of this selection"
+JUDGED = "judged on search examples; a selection of edits has not passed the gate"
 _CLAIM = "select"
 """Under this name calls for a selection are set aside on the ledger."""
 

@@ -368,7 +368,7 @@ class _Watched:
         return found
 
     def _kept(self, values: dict[str, Any], example: Example) -> dict[str, Any]:
-        return values if self.redaction is None else self.redaction.value(values, f"row {example.id!r}")
+        return values if self.redaction is None else self.redaction.value(values, f"example {example.id!r}")
 
 
 def _scorer(plan: Plan) -> Callable[[Example, Any, Sequence[Any]], Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from langchain_promptopt._files.rewrite import read_text
 from langchain_promptopt.errors import DataError, PromptError
+from langchain_promptopt.evaluators._assertions import is_assertion
 from langchain_promptopt.pipeline.initial import guess_columns
 
 _FORMATS = "promptim's config.json, OpenAI's chat or evals JSONL, or promptfoo's YAML"
@@ -189,7 +190,7 @@ def _promptim_prompt(found: Imported, prompt: Mapping[str, Any]) -> None:
         found.left.append("the model of the prompt, which promptim reads from LangSmith. Write it: [task] model.")
     found.set("task.temperature", model.get("temperature"))
     if prompt.get("upload_to"):
-        push = f"[output] push = {prompt['upload_to']!r} commits a winner there, after the test."
+        push = f"[output] push = {prompt['upload_to']!r} commits the new prompt there, after the test."
         found.left.append(f"initial_prompt.upload_to: nothing is pushed unless you ask for it. {push}")
     if prompt.get("which"):
         found.left.append(
@@ -420,33 +421,81 @@ def _csv_test(row: Mapping[str, str]) -> dict[str, Any]:
     asserted = []
     for name, value in row.items():
         if name.startswith("__expected") and value:
-            kind, colon, rest = value.partition(":")
-            named = bool(colon) and re.fullmatch(r"[a-z-]+", kind) is not None
-            asserted.append({"type": kind, "value": rest.strip()} if named else {"type": "equals", "value": value})
+            asserted.append(_csv_assertion(value))
     return {"vars": {n: v for n, v in row.items() if not n.startswith("__")}, "assert": asserted}
+
+
+def _csv_assertion(text: str) -> dict[str, Any]:
+    kind, colon, rest = text.partition(":")
+    kind = re.sub(r"\(.*\)$", "", kind.strip())
+    if colon and re.fullmatch(r"[a-z-]+", kind):
+        kind = {"grade": "llm-rubric", "fn": "javascript", "eval": "javascript"}.get(kind, kind)
+        return {"type": kind, "value": rest.strip()}
+    return {"type": text.strip()} if text.strip().endswith("-json") else {"type": "equals", "value": text}
 
 
 def _promptfoo_tests(found: Imported, tests: Sequence[Mapping[str, Any]], default: Mapping[str, Any]) -> None:
     other: Counter[str] = Counter()
-    bare = 0
+    bare = schemas = 0
     for test in tests:
         values = {**(default.get("vars") or {}), **(test.get("vars") or {})}
         asserted = [*(default.get("assert") or ()), *(test.get("assert") or ())]
-        expected = [a.get("value") for a in asserted if a.get("type") == "equals"]
-        other.update(str(a.get("type")) for a in asserted if a.get("type") != "equals")
-        if not expected:
+        taken = [a for a in (_assertion(a, values) for a in asserted) if a is not None]
+        other.update(str(a.get("type")) for a in asserted if _assertion(a, values) is None)
+        schemas += sum(a["type"].endswith("json") and "value" in a for a in taken)
+        if not taken:
             bare += 1
             continue
-        example: dict[str, Any] = {"inputs": values, "outputs": {"answer": expected[0]}}
+        example: dict[str, Any] = {"inputs": values, "outputs": {"assert": taken}}
         if test.get("metadata"):
             example["metadata"] = dict(test["metadata"])
         found.examples.append(example)
     if bare:
-        found.left.append(f"{bare} of {len(tests)} tests, which have no `equals` assertion and so no expected answer.")
+        found.left.append(f"{bare} of {len(tests)} tests, which have no assertion that can be taken.")
+    if schemas:
+        found.left.append(f"the schemas of {schemas} JSON assertions: whether the answer is JSON is checked, no more.")
     if other:
         named = ", ".join(f"{kind} ({n})" for kind, n in other.most_common())
-        found.left.append(
-            f'assertions: {named}. Write evaluators for them: [evaluate] evaluators = ["module:function"].'
-        )
+        mend = 'Write evaluators for them: [evaluate] evaluators = ["assertions", "module:function"].'
+        found.left.append(f"assertions: {named}. {mend} {_RUBRICS if 'llm-rubric' in other else ''}".strip())
     if found.examples:
-        found.set("evaluate.evaluators", ["exact_match"])
+        found.set("evaluate.evaluators", [_evaluator_of(found.examples)])
+
+
+_RUBRICS = "A rubric is a judge: openevals' create_llm_as_judge takes its text as prompt."
+
+
+def _assertion(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """An assertion as `assertions` reads it, with the test's variables filled in; None where it cannot be taken."""
+    kind, value = str(given.get("type")), given.get("value")
+    if not is_assertion(kind) or str(value).startswith("file://") or given.get("transform"):
+        return None
+    found: dict[str, Any] = {"type": kind}
+    if value is not None:
+        found["value"] = [_filled(v, values) for v in value] if isinstance(value, list) else _filled(value, values)
+        if kind == "regex" or kind == "not-regex":
+            try:
+                re.compile(str(found["value"]))
+            except re.error:
+                return None
+    if given.get("weight") not in (None, 1):
+        found["weight"] = given["weight"]
+    return None if "{{" in str(value) and "{{" in str(found.get("value")) else found
+
+
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    """A text with the test's variables in place of `{{name}}`, as promptfoo fills it; a template beyond that stays."""
+
+    def known(match: re.Match[str]) -> str:
+        return str(values.get(match[1], match[0]))
+
+    return re.sub(r"\{\{\s*(\w+)\s*\}\}", known, value) if isinstance(value, str) else value
+
+
+def _evaluator_of(examples: Sequence[dict[str, Any]]) -> str:
+    """`exact_match` where each example has one `equals` and nothing else, whose value is then the answer."""
+    if any([a["type"] for a in e["outputs"]["assert"]] != ["equals"] for e in examples):
+        return "assertions"
+    for example in examples:
+        example["outputs"] = {"answer": example["outputs"]["assert"][0]["value"]}
+    return "exact_match"

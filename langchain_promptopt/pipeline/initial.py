@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._data import SUFFIXES, inspect_rows, read_file
 from langchain_promptopt._imports import importing_from
 from langchain_promptopt._langchain.discover import find_prompts
-from langchain_promptopt._langchain.models import endpoint_of, model_name, without_keys
+from langchain_promptopt._langchain.models import endpoint_of, model_name, runs_here, without_keys
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt.config import with_values
@@ -218,12 +218,12 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -
         why["data.outputs"] = "guessed by name" if _plain(answer) in _ANSWERS else few
     if row_id is not None:
         values["data.id"] = row_id
-        why["data.id"] = "guessed: every row has another value"
+        why["data.id"] = "guessed: every example has another value"
     rest = _without(left, answer, row_id)
     group = _group(rows, rest)
     if group is not None:
         values["data.group"] = group
-        why["data.group"] = "guessed by name: rows that share it stay in one split and count once"
+        why["data.group"] = "guessed by name: examples that share it stay in one split and count once"
     return Guess(values, why, tuple(_without(rest, group)))
 
 
@@ -347,22 +347,33 @@ def _proposal(
         out.setdefault(section, {})[key] = given[dotted] if is_path else value
     notes: tuple[str, ...] = ()
     if "budget.usd" not in given and not config.budget.model_fields_set:
-        used = [*models, out["optimize"].get("model")]
+        used = [*models, _Named(out["optimize"]["model"], out["optimize"].get("base_url"))]
         unpriced = _unpriced(used)
         if unpriced:
             notes = (f"no limit in money: the price of {', '.join(unpriced)} is unknown; see [prices] and [budget]",)
-        elif not all(_is_free(model) for model in used):
+        elif not all(map(_is_free, used)):
             out["budget"]["usd"] = 5.0
     return {section: keys for section, keys in out.items() if keys}, notes
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A model by its name and address, where none was made."""
+
+    model: str
+    base_url: str | None = None
 
 
 def _optimizer(config: Config, models: Sequence[Any]) -> dict[str, Any]:
     """The optimizer model: as given, the built-in one beside built-in ones, else on the endpoint of the task model."""
     if config.optimize.model is not None:
-        return {"model": config.optimize.model}
-    if models and all(_is_free(model) for model in models):
+        address = {} if config.optimize.base_url is None else {"base_url": config.optimize.base_url}
+        return {"model": config.optimize.model, **address}
+    if models and all(model_name(model).startswith("offline") for model in models):
         return {"model": "offline"}
     own = next((m for m in models if endpoint_of(m)), None)
+    if own is not None and type(own).__name__ == "ChatOllama":
+        return {"model": f"ollama:{model_name(own)}", "base_url": endpoint_of(own)}
     if own is not None:
         return {"model": f"openai:{model_name(own)}", "base_url": endpoint_of(own)}
     return {"model": "openai:gpt-4o"}
@@ -374,16 +385,17 @@ def _unpriced(models: Sequence[Any]) -> list[str]:
     elsewhere = bool(os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE"))
     found = set()
     for model in models:
-        if model is None:
+        name, endpoint = model_name(model), endpoint_of(model)
+        if _is_free(model):
             continue
-        name, endpoint = (model, None) if isinstance(model, str) else (model_name(model), endpoint_of(model))
         if endpoint or (elsewhere and name.startswith("openai:")) or table.price(name) is None:
             found.add(name)
     return sorted(found)
 
 
 def _is_free(model: Any) -> bool:
-    return (model if isinstance(model, str) else model_name(model)).startswith("offline")
+    """Whether a model costs nothing: a built-in one, or one that this machine serves."""
+    return model_name(model).startswith("offline") or runs_here(model)
 
 
 def relative_to(value: str, folder: Path) -> str:

@@ -142,13 +142,16 @@ def redacting(config: Config, started: RunStarted) -> Config:
         return config
     named = started.setting("optimize", "redact")
     if named is None:
-        msg = "this run had texts of its rows hidden by a function of a program (redact=)"
+        msg = "this run had texts of its examples hidden by a function of a program (redact=)"
         mend = 'Name the function to see the others: --redact module:function, or [optimize] redact = "...".'
         raise ConfigError(msg, mend=mend)
     return with_values(config, {"optimize.redact": named})
 
 
 _ASK = "Name them with --data to see their texts."
+
+_IN_MEMORY = ("examples in memory", "rows in memory")
+"""What a run's record calls examples that no file holds; the second is the name that earlier versions wrote."""
 
 
 def recalled(config: Config, started: RunStarted) -> tuple[dict[str, dict[str, Any]] | None, str]:
@@ -167,14 +170,14 @@ def recalled(config: Config, started: RunStarted) -> tuple[dict[str, dict[str, A
         if source:
             found = _local(config_from_dict({"data": started.config["data"]}, root=config.root), use)
         else:
-            found = _demo(use) if started.data.get("source") == "rows in memory" else None
+            found = _demo(use) if started.data.get("source") in _IN_MEMORY else None
     except PromptOptError as error:
-        return None, f"the rows cannot be read again: {error} {_ASK}"
+        return None, f"the examples cannot be read again: {error} {_ASK}"
     if found is None:
-        return None, f"the record holds no row texts ({started.data.get('source', 'unknown source')}). {_ASK}"
+        return None, f"the record holds no example texts ({started.data.get('source', 'unknown source')}). {_ASK}"
     if found.as_of != started.data.get("as_of"):
         where = source or "in memory"
-        return None, f"the rows ({where}) are not those of the run any more, so their texts are left out. {_ASK}"
+        return None, f"the examples ({where}) are not those of the run any more, so their texts are left out. {_ASK}"
     return examples_of(redacted(found, redact)), ""
 
 

@@ -67,7 +67,7 @@ def shortened(text: str, limit: int) -> str:
 
 _RUN = 5
 """Words in a row that make a quotation; a shorter input counts as a whole, from two words on."""
-_LEFT_OUT = "[row text]"
+_LEFT_OUT = "[example text]"
 _ELSEWHERE = "The reason is in the full report."
 
 
@@ -97,7 +97,7 @@ def without_quotes(text: str, quotes: Iterable[tuple[str, int]]) -> str:
     >>> without_quotes(
     ...     'Row 3, "my parcel never came, refund it", is delivery', [("My parcel never came, refund it!", 2)]
     ... )
-    'Row 3, "[row text]", is delivery'
+    'Row 3, "[example text]", is delivery'
     >>> without_quotes("a refund is delivery", [("refund", 2), ("delivery", 5)])
     'a refund is delivery'
     """

@@ -355,12 +355,12 @@ def money(usd: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """A count with thin spaces between thousands.
+    """A count with commas between thousands.
 
     >>> number(1234567)
-    '1\u202f234\u202f567'
+    '1,234,567'
     """
-    return f"{value:,.0f}".replace(",", "\u202f")
+    return f"{value:,.0f}"
 
 
 _UNITS: Mapping[str, Callable[[float], str]] = {"output_length": number, "cost": money}

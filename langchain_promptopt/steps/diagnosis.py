@@ -52,11 +52,11 @@ def reasons_of(reply: str) -> tuple[str, ...]:
 
 
 class TextualGradient(Step):
-    """Ask why the rows went wrong; adds `feedback`.
+    """Ask why the examples went wrong; adds `feedback`.
 
     Args:
         model: The optimizer model.
-        variant: "apo" asks for `reasons` reasons (APO); "pe2" asks PE2's questions for each row first.
+        variant: "apo" asks for `reasons` reasons (APO); "pe2" asks PE2's questions for each example first.
         reasons: How many reasons "apo" asks for.
         temperature: 0.0 as in PE2; sent only where the model takes it.
     """

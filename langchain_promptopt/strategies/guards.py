@@ -63,7 +63,7 @@ class Standard:
         changed = replacements(draft.edits)
         same = list(map(_frame, parent)) == list(map(_frame, draft.prompts))
         if not same or not all(parent.has(*place) for place in changed):
-            return Rejection("local", "the child has other prompts or messages than its parent")
+            return Rejection("local", "the candidate has other prompts or messages than its parent")
         for old, new in zip(parent, draft.prompts, strict=True):
             for i, (before, after) in enumerate(zip(old.messages, new.messages, strict=True)):
                 if not kept_outside(before.template, changed.get((old.name, i), ()), after.template):

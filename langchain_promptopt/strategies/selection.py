@@ -39,7 +39,7 @@ def _reasons(kept: Sequence[Attempt], rest: Sequence[Attempt]) -> dict[str, str]
 
 def _reason(attempt: Attempt, bar: float) -> str:
     if attempt.out:
-        return f"dropped by the race after {attempt.n} rows at {attempt.score:.3f}"
+        return f"dropped by the race after {attempt.n} examples at {attempt.score:.3f}"
     return f"score {attempt.score:.3f} is below the kept {bar:.3f}" if attempt.score < bar else "no room"
 
 

@@ -53,7 +53,7 @@ def _breaks(after: Mapping[str, float], batch: Batch, bench: TrainBench) -> bool
     right = {s.example_id: s.score for s in batch.correct}
     broken = [i for i in right if i in after and after[i] < right[i]]
     if broken:
-        detail = f"{len(broken)} of {len(right)} rows that were right no longer are, the first is {broken[0]!r}"
+        detail = f"{len(broken)} of {len(right)} examples that were right no longer are, the first is {broken[0]!r}"
         bench.refuse("regression", detail)
     return bool(broken)
 

@@ -140,7 +140,7 @@ def test_7_7_an_outage_in_the_middle_of_a_run_stops_it():
 
 
 def test_7_7_a_baseline_of_all_zeros_stops_and_shows_a_row():
-    with server(task=lambda m: "nonsense") as wrong, pytest.raises(DataError, match=r"all 16 dev rows.*nonsense"):
+    with server(task=lambda m: "nonsense") as wrong, pytest.raises(DataError, match=r"all 16 dev examples.*nonsense"):
         run(wrong.base_url)
 
 

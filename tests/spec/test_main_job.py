@@ -332,11 +332,11 @@ BLANK = {"inputs": {"q": "x"}, "outputs": {"answer": " "}}
 OWN_FILES = {
     "cut line": (lines(good(1), good(2), '{"inputs": {"q'), "rows.jsonl", "line 3", "skip_bad_lines"),
     "windows text": ('{"inputs": {"q": "für"}}\n'.encode("cp1252"), "a.jsonl", "byte 19", "iconv"),
-    "no rows": (b"", "empty.jsonl", "empty.jsonl", "at least one row"),
-    "no rows in a table": (b"q,answer\n", "empty.csv", "empty.csv", "row"),
-    "blank answers": (lines(*map(good, range(8)), BLANK), "r.jsonl", "row 8", "tenth"),
-    "answers missing": (lines(*map(good, range(6)), {"inputs": {"q": "x"}}), "r.jsonl", "row 6", "tenth"),
-    "inputs missing": (lines(*map(good, range(6)), {"outputs": {"answer": "x"}}), "r.jsonl", "row 6", "tenth"),
+    "no rows": (b"", "empty.jsonl", "empty.jsonl", "at least one example"),
+    "no rows in a table": (b"q,answer\n", "empty.csv", "empty.csv", "no examples"),
+    "blank answers": (lines(*map(good, range(8)), BLANK), "r.jsonl", "example 8", "tenth"),
+    "answers missing": (lines(*map(good, range(6)), {"inputs": {"q": "x"}}), "r.jsonl", "example 6", "tenth"),
+    "inputs missing": (lines(*map(good, range(6)), {"outputs": {"answer": "x"}}), "r.jsonl", "example 6", "tenth"),
     "another column": (labelled("text"), "r.jsonl", "'q'", "inputs ="),
     "too few rows": (lines(good(1)), "r.jsonl", "dev 0", "splits"),
     "leak": (
@@ -448,7 +448,7 @@ def test_tricky_cli_refuses_rows(case, refused):
     for number in (p["row"] for p in expect.get("problems", ())) if not expect.get("leaks") else expect["leaks"][0]:
         if "inputs.question" in str(expect.get("problems")) and number == 2:
             continue  # a row with another input is told by the rendering, once the others are mended
-        check_refusal(found, f"row {number}", "")
+        check_refusal(found, f"example {number}", "")
 
 
 # ------------------------------------------------------------------ the record

@@ -136,11 +136,11 @@ def test_edits_are_not_proven_on_rows_they_were_found_on(tmp_path, monkeypatch):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
     refused = run_step({**config, "optimize": {**config["optimize"], "from_run": "latest"}}, root=tmp_path)
     assert refused["exit_code"] == 2
-    assert "test rows were search rows of the run whose edits are tried again" in refused["error"]["message"]
+    assert "test examples were search examples of the run whose edits are tried again" in refused["error"]["message"]
 
 
 def test_without_a_record_it_is_said_and_nothing_is_applied():
     live = chain()
     result = found(None, rows(), live, gate=Gate())
     assert (result.outcome, result.applied) == ("improved", False)
-    assert any("reuse of these rows cannot be seen" in warning for warning in result.warnings)
+    assert any("reuse of these examples cannot be seen" in warning for warning in result.warnings)

@@ -283,7 +283,7 @@ def test_a_child_that_breaks_what_was_right_is_refused_before_dev():
     result = run(guarded(keep_right=True), optimizer(breaking), data=rows(train=24))
     refused = [e for e in of_type(result, "rejected") if e["rule"] == "regression"]
     assert refused
-    assert "2 of 2 rows that were right no longer are" in refused[0]["detail"]
+    assert "2 of 2 examples that were right no longer are" in refused[0]["detail"]
     on_dev = {e["candidate_id"] for e in of_type(result, "scored") if e["split"] == "dev"}
     texts = {e["candidate_id"]: e["prompts"][0]["messages"][0]["template"] for e in of_type(result, "proposed")}
     assert not any("a rock" in texts[i] for i in on_dev if i in texts)

@@ -93,7 +93,7 @@ def test_tricky_R13_tags_in_inputs_are_data():
 def test_tricky_R14_leak_names_both_rows():
     case = tricky("dataset_rows", "R14")
     assert [[p.first.row.position, p.second.row.position] for p in leaks(named(case))] == case["expect"]["leaks"]
-    with pytest.raises(DataError, match="train row 0 and test row 1"):
+    with pytest.raises(DataError, match="train example 0 and test example 1"):
         load_data(case["rows"])
     found = load_data(case["rows"], drop_leaks=True)
     assert {n: len(r) for n, r in found.splits.items()} == {"test": 2, "train": 0}
@@ -106,7 +106,7 @@ def test_tricky_R15_conflict_is_reported_and_both_are_kept():
     ]
     found = load_data(case["rows"])
     assert len(found["train"]) == 2
-    assert any("train row 0 and train row 1" in note.text for note in found.notes)
+    assert any("train example 0 and train example 1" in note.text for note in found.notes)
 
 
 def loaded_file(tmp_path, case, **settings):
@@ -152,7 +152,7 @@ def test_tricky_files_that_are_refused(tmp_path, name, reason):
 
 def test_tricky_F08_nan_is_a_missing_answer(tmp_path):
     case = tricky("dataset_files", "F08")
-    with pytest.raises(DataError, match=r"1 of 2 rows") as caught:
+    with pytest.raises(DataError, match=r"1 of 2 examples") as caught:
         loaded_file(tmp_path, case)
     (problem,) = caught.value.facts["problems"]
     assert (problem["row"], problem["field"], caught.value.facts["usable"]) == (1, "outputs.answer", [0])

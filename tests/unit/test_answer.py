@@ -81,7 +81,7 @@ def test_a_failed_run_is_recorded_as_failed(project, capfd):
     assert (shown["outcome"], shown["exit_code"], shown["error"]) == ("failed", 2, answer["error"])
     assert run(["show"]) == 0
     out = capfd.readouterr().out
-    assert "scores 0 on all 8 dev rows" in " ".join(out.split())
+    assert "scores 0 on all 8 dev examples" in " ".join(out.split())
     assert "promptopt resume" not in out
     assert run(["runs"]) == 0
     assert "failed" in capfd.readouterr().out

@@ -112,15 +112,17 @@ def test_promptfoo_becomes_settings_examples_and_a_prompt_that_check_takes(here,
         "prompt": "promptfooconfig-prompt.json",
     }
     examples = lines(here / "promptfooconfig-examples.jsonl")
-    assert len(examples) == 61
+    assert len(examples) == 62
     assert examples[0] == {
         "inputs": {"tone": "calm", "mail": "I want my money back"},
-        "outputs": {"answer": "refund"},
+        "outputs": {"assert": [{"type": "equals", "value": "refund"}]},
         "metadata": {"split": "test"},
     }
-    assert examples[1]["outputs"] == {"answer": "access"}
+    assert examples[1]["outputs"] == {"assert": [{"type": "equals", "value": "access"}]}
+    assert examples[-1]["outputs"] == {"assert": [{"type": "contains", "value": "x"}]}
+    assert settings()["evaluate"]["evaluators"] == ["assertions"]
     left = "\n".join(said["not_taken"])
-    known = ("1 more prompts", "1 more providers", "2 of 63 tests", "latency (63)", "llm-rubric (1)", "contains (1)")
+    known = ("1 more prompts", "1 more providers", "1 of 63 tests", "latency (63)", "llm-rubric (1)", "openevals")
     for told in (*known, "outputPath"):
         assert told in left
     for example in examples:  # a split for one row is a split for all
@@ -130,6 +132,51 @@ def test_promptfoo_becomes_settings_examples_and_a_prompt_that_check_takes(here,
     (here / "promptopt.toml").write_text("".join(line for line in text.splitlines(True) if "base_url" not in line))
     sets = ("--task-model", "offline", "--model", "offline", "--set", "task.temperature=0")
     assert run(["check", *sets, "--json"]) == 0, capfd.readouterr()
+
+
+ASSERTS = """\
+prompts: ["Answer: {{q}}"]
+providers: [openai:gpt-4o-mini]
+tests:
+  - vars: { q: one, want: blue }
+    assert:
+      - { type: equals, value: "{{ want }}" }
+      - { type: not-icontains, value: sorry, weight: 2 }
+      - { type: contains-all, value: [a, "{{want}}"] }
+      - { type: is-json, value: { type: object } }
+      - { type: regex, value: "(" }
+      - { type: equals, value: "{{ want | upper }}" }
+      - { type: javascript, value: output.length < 9 }
+  - vars: { q: two }
+    assert: [{ type: contains, value: file://big.txt }]
+"""
+
+
+def test_assertions_of_promptfoo_are_taken_or_named(here, capfd):
+    (here / "p.yaml").write_text(ASSERTS)
+    said = json.loads(imported(capfd, "p.yaml", "--json").out)
+    (example,) = lines(here / "p-examples.jsonl")
+    assert example["outputs"]["assert"] == [
+        {"type": "equals", "value": "blue"},
+        {"type": "not-icontains", "value": "sorry", "weight": 2},
+        {"type": "contains-all", "value": ["a", "blue"]},
+        {"type": "is-json", "value": {"type": "object"}},
+    ]
+    left = "\n".join(said["not_taken"])
+    for told in ("1 of 2 tests", "regex (1)", "equals (1)", "javascript (1)", "contains (1)", "schemas of 1 JSON"):
+        assert told in left
+
+
+def test_where_every_assertion_is_equals_the_value_is_the_answer(here, capfd):
+    (here / "p.yaml").write_text("prompts: ['{{q}}']\ntests: t.csv\n")
+    (here / "t.csv").write_text("q,__expected\none,blue\ntwo,grade: is kind\nthree,is-json\n")
+    imported(capfd, "p.yaml")
+    assert [e["outputs"]["assert"][0]["type"] for e in lines(here / "p-examples.jsonl")] == ["equals", "is-json"]
+    (here / "t.csv").write_text("q,__expected\none,blue\n")
+    (here / "q.yaml").write_text("prompts: ['{{q}}']\ntests: t.csv\n")
+    imported(capfd, "q.yaml", "--out", "q.toml")
+    assert [e["outputs"] for e in lines(here / "q-examples.jsonl")] == [{"answer": "blue"}]
+    assert settings("q.toml")["evaluate"]["evaluators"] == ["exact_match"]
 
 
 def test_openai_chats_become_one_prompt_and_examples(here, capfd):

@@ -109,6 +109,13 @@ def test_no_limit_in_money_where_no_price_is_known(project, capfd, monkeypatch):
     assert "budget" not in found
     assert found["optimize"]["base_url"] == "http://127.0.0.1:9/v1"
     assert "no limit in money: the price of gpt-4o" in " ".join(out.split())
+    at_home = local.replace("gpt-4o", "qwen")
+    (project / "home_4805.py").write_text("from langchain_openai import ChatOpenAI\n" + at_home)
+    code, out, err = cli(capfd, "init", "home_4805:chain", "--data", "mails.csv", "--force")
+    assert code == 0, err
+    assert "budget" not in written(project)
+    assert written(project)["optimize"]["model"] == "openai:qwen"
+    assert "no limit in money" not in out
     (project / "far_4804.py").write_text(
         "from langchain_openai import ChatOpenAI\n" + local.replace(", base_url='http://127.0.0.1:9/v1'", "")
     )

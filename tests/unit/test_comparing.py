@@ -134,12 +134,12 @@ def test_the_terminal_tells_the_cost_of_each_side():
     console = Console(width=100, file=io.StringIO())
     console.print(sides_view({"old": used, "new": used | {"usd": None}}))
     *_, old, new = console.file.getvalue().splitlines()
-    assert old.split() == ["old", "24", "1", "200", "48", "$12.50"]  # a thin space between thousands
-    assert new.split() == ["new", "24", "1", "200", "48", "unknown"]
+    assert old.split() == ["old", "24", "1,200", "48", "$12.50"]
+    assert new.split() == ["new", "24", "1,200", "48", "unknown"]
 
 
 def test_a_comparison_says_nothing_about_a_search(up, tmp_path):
-    searched = "the winner is chosen on dev"
+    searched = "the best candidate is chosen on dev"
     result = compared(up, tmp_path)
     assert not [note for note in result.warnings if searched in note]
 

@@ -78,7 +78,7 @@ def test_json_array_object_of_splits_and_nan(tmp_path):
     [("a.jsonl", ""), ("a.jsonl", "\n \n"), ("a.json", ""), ("a.json", "[]"), ("a.csv", ""), ("a.csv", "q,a\n")],
 )
 def test_no_rows_is_said(tmp_path, name, text):
-    with pytest.raises(DataError, match="no rows"):
+    with pytest.raises(DataError, match="no examples"):
         load_data(write(tmp_path, name, text))
 
 

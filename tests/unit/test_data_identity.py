@@ -44,7 +44,7 @@ UNREAD = [
 @pytest.mark.parametrize("columns", UNREAD)
 def test_a_column_nobody_reads_hides_no_leak(columns):
     rows = flat(["one", "two", "ONE "], split=["train", "dev", "test"].__getitem__, **columns)
-    with pytest.raises(DataError, match=r"1 leak.*\(the prompts read ticket\): train row 0 and test row 2"):
+    with pytest.raises(DataError, match=r"1 leak.*\(the prompts read ticket\): train example 0 and test example 2"):
         load_data(rows, use=TICKET)
     dropped = load_data(rows, use=TICKET, drop_leaks=True)
     assert {s: len(r) for s, r in dropped.splits.items()} == {"train": 0, "dev": 1, "test": 1}
@@ -102,7 +102,7 @@ def test_where_the_reading_is_unknown_all_inputs_count_and_that_is_said():
     rows = flat(TICKETS[:12] * 3, serial=lambda i: i)
     data = load_data(rows)
     assert len(clusters(data)) == 36
-    assert any("36 rows differ from others only in 'serial'" in note.text for note in data.notes)
+    assert any("36 examples differ from others only in 'serial'" in note.text for note in data.notes)
     two = [{"question": t, "context": c, "answer": "x"} for t in TICKETS[:6] for c in ("a", "b")]
     assert not any("alone" in note.text for note in load_data(two).notes)  # an input like any other
 

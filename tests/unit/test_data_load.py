@@ -110,8 +110,8 @@ def test_a_tenth_may_be_unusable_and_is_reported():
     found = load_data(rows)
     assert [p["row"] for p in found.problems] == [18, 19]
     assert sum(sizes(found).values()) == 18
-    assert any("2 of 20 rows cannot be scored" in note.text for note in found.notes)
-    with pytest.raises(DataError, match="3 of 21 rows") as caught:
+    assert any("2 of 20 examples cannot be scored" in note.text for note in found.notes)
+    with pytest.raises(DataError, match="3 of 21 examples") as caught:
         load_data([*rows, row("c", "")])
     assert caught.value.facts["usable"] == list(range(18))
     assert caught.value.exit_code == 2
@@ -141,9 +141,9 @@ def test_a_mapping_of_splits_takes_rows_and_paths(tmp_path):
     found = load_data({"train": [row("near")], "test": path})
     assert sizes(found) == {"train": 1, "test": 1}
     for wrong in ({"train": row("x")}, {"train": 3}):
-        with pytest.raises(DataError, match="not a list of rows"):
+        with pytest.raises(DataError, match="not a list of examples"):
             load_data(wrong)
-    with pytest.raises(DataError, match="no row is in a split of ours"):
+    with pytest.raises(DataError, match="no example is in a split of ours"):
         load_data({"training": [row("x")]})
 
 
@@ -158,7 +158,7 @@ def test_ids_given_hashed_and_repeated():
     first, second, third = found["dev"]
     assert (first.id, third.id) == ("7", "m")
     assert second.id == load_data([row("b", "other", split="test")])["test"][0].id
-    with pytest.raises(DataError, match="'7' is used twice: train row 0 and dev row 1"):
+    with pytest.raises(DataError, match="'7' is used twice: train example 0 and dev example 1"):
         load_data([row("a", split="train", id=7), row("b", split="dev", id="7")])
 
 
@@ -166,7 +166,7 @@ def test_repeats_are_kept_noted_and_one_cluster():
     found = load_data([row("a", split="test"), row(" A ", split="test"), row("b", split="test")])
     assert len({e.id for e in found["test"]}) == 3
     assert len({e.cluster for e in found["test"]}) == 2
-    assert any("1 repeated input(s): test row 0 and test row 1" in note.text for note in found.notes)
+    assert any("1 repeated input(s): test example 0 and test example 1" in note.text for note in found.notes)
     torn = load_data([row("a", "yes", split="dev"), row("A", "no", split="train")])
     assert any("1 conflict(s)" in note.text for note in torn.notes)
 
@@ -179,12 +179,12 @@ LEAKY = [
 
 def test_leaks_are_refused_or_dropped_from_the_other_split():
     rows = [*LEAKY, row("other", split="train"), row("third", split="dev")]
-    with pytest.raises(DataError, match="train row 0 and test row 1") as caught:
+    with pytest.raises(DataError, match="train example 0 and test example 1") as caught:
         load_data(rows)
     assert caught.value.facts["leaks"] == [{"rows": [0, 1], "splits": ["train", "test"], "reason": "input"}]
     found = load_data(rows, drop_leaks=True)
     assert sizes(found) == {"train": 1, "dev": 1, "test": 1}
-    assert any("removed 1 row(s) of train" in note.text and "(2 -> 1)" in note.text for note in found.notes)
+    assert any("removed 1 example(s) of train" in note.text and "(2 -> 1)" in note.text for note in found.notes)
 
 
 def test_a_group_in_test_and_elsewhere_is_a_leak():
@@ -234,7 +234,7 @@ def test_splits_are_named_not_guessed():
     rows = [row("a", split="training"), row("b", split="validation"), row("c", split="test"), row("d")]
     found = load_data(rows)
     assert sizes(found) == {"test": 1}
-    assert any("1 row of split 'validation' is not used" in note.text for note in found.notes)
+    assert any("1 example of split 'validation' is not used" in note.text for note in found.notes)
     named = load_data(rows, splits={"train": "training", "dev": "validation"})
     assert sizes(named) == {"train": 1, "dev": 1}
     for splits, said in (

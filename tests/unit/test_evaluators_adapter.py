@@ -228,7 +228,7 @@ def test_our_own_stops_pass_through_an_evaluator():
 
 def test_built_in_refusals_name_the_row():
     (ready,) = resolve_evaluators(["number_match"])
-    with pytest.raises(EvaluatorFailed, match=r"needs a number.*row x9"):
+    with pytest.raises(EvaluatorFailed, match=r"needs a number.*example x9"):
         asyncio.run(ready.score(Example("x9", {}, {"answer": "blue"}), "1"))
 
 

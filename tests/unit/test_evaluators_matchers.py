@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from langchain_promptopt.errors import EvaluatorError
 from langchain_promptopt.evaluators import (
+    assertions,
     choice_match,
     exact_match,
     label_match,
@@ -155,3 +156,44 @@ def test_comments_cut_between_graphemes():
     text = shown(family * 40, limit=20)
     assert text == f"'{family * 2}…'"
     assert shown("\u202bאב\n\nגד\u202c") == "'אב גד'"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "met", "missed"),
+    [
+        ("equals", "Paris", "Paris\n", "paris"),
+        ("equals", {"a": 1}, '{"a": 1.0}', "a: 1"),
+        ("contains", "ar", "Paris", "Rome"),
+        ("icontains", "PAR", "Paris", "Rome"),
+        ("contains-any", ["x", "ar"], "Paris", "Rome"),
+        ("contains-any", "x, ar", "Paris", "Rome"),
+        ("icontains-any", ["X", "AR"], "Paris", "Rome"),
+        ("contains-all", ["P", "s"], "Paris", "Pari"),
+        ("icontains-all", "p, S", "Paris", "Pari"),
+        ("starts-with", "Pa", "Paris", "is Paris"),
+        ("regex", "^P.+s$", "Paris", "Parish"),
+        ("is-json", None, '[{"a": 1}]', "[a"),
+        ("contains-json", None, 'It is {"a": [1]}.', "It is {a}, [b."),
+    ],
+)
+def test_an_assertion_is_met_or_not_and_not_turns_it_round(kind, value, met, missed):
+    for said, score in ((met, 1.0), (missed, 0.0)):
+        asked = {"type": kind} if value is None else {"type": kind, "value": value}
+        assert assertions({"output": said}, {"assert": [asked]})["score"] == score
+        turned = assertions(AIMessage(said), {"assert": [asked | {"type": f"not-{kind}"}]})
+        assert turned["score"] == 1 - score
+        assert ("comment" in turned) is (score == 1)
+
+
+def test_assertions_count_by_weight_and_say_what_is_not_met():
+    asked = [{"type": "contains", "value": "a", "weight": 3}, {"type": "contains", "value": "z"}]
+    found = assertions("abc", {"assert": asked})
+    assert (found["key"], found["score"], found["comment"]) == ("assertions", 0.75, "contains 'z' is not met")
+    for wrong in (
+        {},
+        {"assert": []},
+        {"assert": [{"type": "sounds-like"}]},
+        {"assert": [{"type": "regex", "value": "("}]},
+    ):
+        with pytest.raises(EvaluatorError):
+            assertions("abc", wrong)

@@ -66,7 +66,7 @@ def test_one_that_fails_is_named():
         raise ZeroDivisionError(len(outputs))
 
     (evaluator,) = resolve_summaries([bad])
-    with pytest.raises(EvaluatorFailed, match=r"`bad` raised ZeroDivisionError: 4 \(.*:\d+\) \(all rows\)"):
+    with pytest.raises(EvaluatorFailed, match=r"`bad` raised ZeroDivisionError: 4 \(.*:\d+\) \(all examples\)"):
         asyncio.run(evaluator.score(CALLS))
 
 

@@ -157,6 +157,6 @@ def test_feasibility_falls_with_each_opening():
 def test_feasibility_warns_of_guards_too_tight_for_the_rows():
     (warning,) = feasibility(100, Gate(guards={"policy": 0.02, "tone": 0.05})).warnings
     assert "policy" in warning
-    assert "189 rows" in warning
+    assert "189 examples" in warning
     (hopeless,) = feasibility(100, Gate(guards={"policy": 0.0})).warnings
     assert "a gain of its own" in hopeless

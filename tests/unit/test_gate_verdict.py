@@ -67,7 +67,7 @@ def test_golden_tables_that_do_not_pass_are_inconclusive(wins, losses):
     decision = decide(pairs(table(wins, losses, 40)), Gate())
     assert decision.verdict == "inconclusive"
     assert decision.entries[0].rows_needed > 0
-    assert "more rows would decide" in decision.reason.detail
+    assert "more examples would decide" in decision.reason.detail
 
 
 def test_no_gain_when_even_the_upper_bound_is_not_worth_having():

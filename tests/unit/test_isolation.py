@@ -76,7 +76,7 @@ def test_a_chain_over_rows_still_gets_the_row():
 def test_a_chain_that_would_print_a_whole_row_is_refused_before_a_call():
     chained = {"q": RunnablePassthrough()} | PromptTemplate.from_template("Sort: {q}") | MODEL
     MODEL.calls.clear()
-    with pytest.raises(PromptError, match="takes one input, and rows have 2: 'q', 'x'") as raised:
+    with pytest.raises(PromptError, match="takes one input, and examples have 2: 'q', 'x'") as raised:
         asked(chained, {"q": "lamp", "x": 1})
     assert "inputs = {" in raised.value.mend
     assert MODEL.calls == []
@@ -268,7 +268,7 @@ def test_prompts_behind_a_model_s_decision_are_optimized():
     result = run(target=program)
     assert result.outcome == "improved"
     assert [(e.old, e.new) for e in result.edits] == [("PLANT", "animal")]
-    assert any("stays as it is: no row of the baseline renders it" in w for w in result.warnings)
+    assert any("stays as it is: no example of the baseline renders it" in w for w in result.warnings)
 
 
 def test_prompts_that_no_row_renders_end_the_run():

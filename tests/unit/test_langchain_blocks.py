@@ -66,14 +66,14 @@ def test_a_variable_may_have_any_name_that_langchain_takes(name):
 def test_where_nothing_that_is_sent_depends_on_the_row_the_run_is_refused_unless_it_is_said():
     prompt = ChatPromptTemplate([("system", "Sort the ticket into a label."), HumanMessage("{ticket}")])
     chain = prompt | EchoChat()
-    with pytest.raises(PromptError, match=r"depends on the row.*message object.*constant_prompt = true"):
+    with pytest.raises(PromptError, match=r"depends on the example.*message object.*constant_prompt = true"):
         optimize(chain, **settings())
     mustache = ChatPromptTemplate.from_template("Sort it: {{ticket}}")
     with pytest.raises(PromptError, match=r"as mustache this would have the variable 'ticket'"):
         optimize(mustache, **settings(task_model="offline"))
     with pytest.raises(Exception) as error:  # noqa: PT011 - it goes on to the baseline, where every answer is the same
         optimize(chain, **settings(constant_prompt=True))
-    assert "depends on the row" not in str(error.value)
+    assert "depends on the example" not in str(error.value)
 
 
 def test_messages_that_carry_the_row_need_no_variable():

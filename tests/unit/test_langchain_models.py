@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from types import SimpleNamespace
 
 import openai
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_openai import ChatOpenAI
 
-from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name, resolve_model
+from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name, resolve_model, runs_here
+from langchain_promptopt._runtime.prices import FREE, Price, PriceTable
 from langchain_promptopt.errors import ConfigError, CredentialsError
 
 SECRET = "sk-very-secret"
@@ -121,3 +123,42 @@ def test_the_id_says_what_decides_answers_and_no_secrets():
 
 def test_models_without_settings_are_named_by_their_class():
     assert model_id(FakeListChatModel(responses=["a"])) == "FakeListChatModel:FakeListChatModel@"
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "here"),
+    [
+        ("http://127.0.0.1:8081/v1", "qwen", True),
+        ("http://localhost:11434/v1", "gpt-oss:20b", True),
+        ("http://[::1]:8000/v1", "meta-llama/Llama-3.1-8B-Instruct", True),
+        ("http://0.0.0.0:8000/v1", "phi4", True),
+        ("http://localhost:4000", "gpt-4o", False),
+        ("http://localhost:4000", "azure/o3-mini", False),
+        ("http://localhost:4000", "bedrock/anthropic.claude-3", False),
+        ("http://192.168.1.7:8000/v1", "qwen", False),
+        ("https://localhost.example.com/v1", "qwen", False),
+        ("", "qwen", False),
+    ],
+)
+def test_what_this_machine_serves_costs_nothing(address, name, here):
+    assert runs_here(SimpleNamespace(model=name, base_url=address)) is here
+
+
+def test_an_address_from_the_environment_is_the_models(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8081/v1/")
+    local = ChatOpenAI(model="qwen", api_key="x")
+    assert endpoint_of(local) == "http://127.0.0.1:8081/v1"
+    assert runs_here(local)
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    assert endpoint_of(ChatOpenAI(model="gpt-4o", api_key="x")) == ""
+    ollama = type("ChatOllama", (), {"model": "qwen3", "base_url": None})()
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    assert endpoint_of(ollama) == "http://127.0.0.1:11434"
+    monkeypatch.setenv("OLLAMA_HOST", "gpu.example:1")
+    assert not runs_here(ollama)
+
+
+def test_a_model_that_is_free_here_has_the_price_that_the_user_gives_it():
+    assert PriceTable({}, free={"qwen"}).price("qwen") == FREE
+    assert PriceTable({}, free={"qwen"}).price("qwen2") is None
+    assert PriceTable({"qwen": Price(1, 2)}, free={"qwen"}).price("qwen") == Price(1, 2)

@@ -175,7 +175,7 @@ def test_a_fallback_that_does_not_run_is_left_alone_and_that_is_said():
             ]
             assert kept.id == target.prompts.id, "a frozen prompt is the same candidate"
             assert "'first.fallbacks[0].first'" in notes[0]
-            assert "no row of the baseline renders it" in notes[0]
+            assert "no example of the baseline renders it" in notes[0]
 
     asyncio.run(run())
 
@@ -516,7 +516,7 @@ def test_a_row_without_a_value_is_named():
             target.render_check(target.prompts, _rows({"q": "a"}, {"q": "b", "extra": 1}))
             target.render_check(target.prompts, _rows({"q": "a"}, {"x": "b"}))
 
-    with pytest.raises(PromptError, match=r"row 'e1' has no value for the variable 'q'"):
+    with pytest.raises(PromptError, match=r"example 'e1' has no value for the variable 'q'"):
         asyncio.run(run())
 
 
@@ -526,7 +526,7 @@ def test_a_value_that_does_not_render_is_named():
         with await open_target(prompt | M, dry_inputs={"q": 1}) as target:
             target.render_check(target.prompts, _rows({"q": 1}, {"q": "one"}))
 
-    with pytest.raises(PromptError, match=r"row 'e1' with the variable 'q'"):
+    with pytest.raises(PromptError, match=r"example 'e1' with the variable 'q'"):
         asyncio.run(run())
 
 

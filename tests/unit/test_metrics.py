@@ -167,11 +167,11 @@ def test_rows_without_a_score_are_left_out_and_counted():
     entry = next(e for e in result.test if e["metric"] == "polite")
     assert entry["n"] == 40 - without
     assert (entry["baseline"], entry["best"]) == (1.0, 1.0)
-    assert any(f"polite has no score on {without} of 40 test rows" in w for w in result.warnings)
+    assert any(f"polite has no score on {without} of 40 test examples" in w for w in result.warnings)
 
 
 def test_a_metric_that_decides_and_never_scores_is_an_error_of_set_up():
-    with pytest.raises(EvaluatorError, match="`never` decides, and gave no score on any of 16 baseline rows"):
+    with pytest.raises(EvaluatorError, match="`never` decides, and gave no score on any of 16 baseline examples"):
         run(evaluators=[lambda outputs: {"key": "never", "score": None}, right])
     with pytest.raises(EvaluatorError, match="gave 'good', which is no score"):
         run(evaluators=[lambda outputs: {"key": "tone", "value": "good"}, right])

@@ -73,14 +73,14 @@ def test_reasons_name_rows_and_words_one_a_line():
     out = run(TextualGradient(model=OfflineOptimizerModel(), variant="apo", reasons=3), piece())
     lines = out.feedback.text.split("\n")
     assert len(lines) == len(set(lines)) == 3
-    assert all(line.startswith("- Row r") for line in lines)
+    assert all(line.startswith("- Example r") for line in lines)
     assert '"moss"' in out.feedback.text
 
 
 def test_an_inspection_speaks_of_each_row():
     out = run(TextualGradient(model=OfflineOptimizerModel(), variant="pe2"), piece())
     for r in ("r1", "r2", "r3"):
-        assert f"Row {r}:" in out.feedback.text
+        assert f"Example {r}:" in out.feedback.text
 
 
 @pytest.mark.parametrize("variant", ["apo", "pe2"])

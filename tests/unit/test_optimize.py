@@ -206,7 +206,7 @@ def test_test_rows_are_not_evaluated_before_the_gate():
 
 
 def test_a_baseline_that_is_always_wrong_stops_and_shows_a_row():
-    with pytest.raises(DataError, match=r"scores 0 on all 16 dev rows.*inputs") as caught:
+    with pytest.raises(DataError, match=r"scores 0 on all 16 dev examples.*inputs") as caught:
         run(chain(lambda _: "nonsense"))
     assert caught.value.exit_code == 2
 
@@ -230,7 +230,7 @@ def test_a_baseline_that_looks_broken_on_its_first_rows_is_run_on_all_before_it_
     result = run(chain(after_the_first_rows(right=True)), method=short, data=rows(dev=40), seed=0)
     base = [e["data"] for e in result.events() if e["type"] == "evaluated" and e["data"]["split"] == "dev"]
     assert [(e["n"], e["score"]) for e in base[:2]] == [(16, 0.0), (40, 0.6)]
-    with pytest.raises(DataError, match="scores 0 on all 40 dev rows"):
+    with pytest.raises(DataError, match="scores 0 on all 40 dev examples"):
         run(chain(after_the_first_rows(right=False)), method=short, data=rows(dev=40), seed=0)
 
 
@@ -343,7 +343,7 @@ def test_flat_rows_are_mapped_by_the_words_of_the_config(openings):
     assert result.outcome == "improved"
     assert (result.test[0]["n"], result.test[0]["clusters"]) == (40, 20)
     assert set(result.edits[0].example_ids) <= {f["nr"] for f in splits["train"]}
-    with pytest.raises(DataError, match=r"row 0: `inputs.word` column 'txt' is missing; did you mean 'text'"):
+    with pytest.raises(DataError, match=r"example 0: `inputs.word` column 'txt' is missing; did you mean 'text'"):
         run(data=splits, inputs={"word": "txt"}, outputs=["kind"])
 
 
@@ -351,9 +351,9 @@ def test_bad_rows_are_told_with_position_and_field(openings):
     bad = [{"inputs": {"word": None}, "outputs": {"answer": "stone"}}, {"inputs": {"word": "x"}, "outputs": {}}, "text"]
     result = run(data=[*rows(), *bad], openings=openings)
     (told,) = [w for w in result.warnings if "cannot be scored" in w]
-    assert told.startswith("3 of 71 rows cannot be scored and are left out: row 68: `inputs.word`")
-    assert "row 69: `outputs`" in told
-    assert "row 70: a row is a mapping" in told
+    assert told.startswith("3 of 71 examples cannot be scored and are left out: example 68: `inputs.word`")
+    assert "example 69: `outputs`" in told
+    assert "example 70: an example is a mapping" in told
 
 
 def test_an_unknown_method_names_the_nearest():

@@ -242,7 +242,7 @@ def test_a_function_that_fails_later_names_the_row_and_keeps_nothing(tmp_path):
 
     with pytest.raises(ConfigError, match="redact= raised ValueError") as caught:
         run(Seen(), tmp_path, redact=fussy)
-    assert "row '" in str(caught.value)
+    assert "example '" in str(caught.value)
     assert holding(tmp_path) == []
 
 

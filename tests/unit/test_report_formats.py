@@ -158,7 +158,7 @@ def test_a_reason_does_not_carry_row_text_either(record):
     record = replace(record, edits=tuple(replace(e, reasons=(said,)) for e in record.edits))
     text = render_markdown(record)
     assert "Where is my refund" not in text
-    assert "row text" in text
+    assert "example text" in text
     assert "should be billing, as in dev-1" in text
     assert "Where is my refund" not in drawn(run_view(record, show_rows=False))
     assert "Where is my refund" in drawn(run_view(record))

@@ -70,7 +70,7 @@ def test_a_child_that_breaks_a_right_row_is_refused_before_the_inner_trials_see_
     bench = SampleTrainBench(Candidate(PROMPTS), {"r1": 1.0}, {children[0].id: 0.0, children[1].id: 1.0})
     family = [(Batch(correct=(right,)), children)]
     assert asyncio.run(KeepRight().sift(family, bench)) == (children[1],)
-    assert bench.refused == ["regression: 1 of 1 rows that were right no longer are, the first is 'r1'"]
+    assert bench.refused == ["regression: 1 of 1 examples that were right no longer are, the first is 'r1'"]
 
 
 def test_later_evidence_is_what_ancestors_failed_and_a_few_fresh_rows():
