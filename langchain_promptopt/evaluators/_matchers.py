@@ -352,8 +352,7 @@ def _overlap(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
 
 
 Matcher = Callable[..., dict[str, Any]]
-BUILT_INS: dict[str, Matcher] = {
-    f.__name__: f for f in (exact_match, number_match, choice_match, label_match, rouge_l, assertions)
-}
+_ALL: tuple[Matcher, ...] = (exact_match, number_match, choice_match, label_match, rouge_l, assertions)
+BUILT_INS: dict[str, Matcher] = {f.__name__: f for f in _ALL}
 REVISION = 2
 """Raised whenever a built-in's verdicts change, so that older runs can be recognised."""
