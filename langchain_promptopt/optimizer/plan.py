@@ -621,7 +621,8 @@ def _prices(given: Sequence[Any], settings: Settings) -> PriceTable:
     """
     models = [model for model in given if model is not None]
     keep_secret(chain.from_iterable(map(secrets_of, models)))
-    here, elsewhere = set(), set()
+    here: set[str] = set()
+    elsewhere: set[str] = set()
     for model in models:
         (here if runs_here(model) else elsewhere).add(model_name(model))
     prices = PriceTable(settings.prices, free=here - elsewhere)
