@@ -6,9 +6,10 @@ of `_objects`. It may find prompts that never run: what is edited is decided by 
 
 from __future__ import annotations
 
+import dis
 import re
 from dataclasses import dataclass, replace
-from types import MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models.base import BaseLanguageModel
@@ -24,7 +25,7 @@ from langchain_promptopt._langchain.conversion import from_prompt, is_readable, 
 from langchain_promptopt._langchain.descriptions import Description, find_descriptions
 from langchain_promptopt._langchain.held import HeldText, held_texts
 from langchain_promptopt._langchain.overlay import Tunable, registered
-from langchain_promptopt._objects import concrete_type, fingerprint, package_of, walk
+from langchain_promptopt._objects import concrete_type, fingerprint, package_of, type_name, walk
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
 from langchain_promptopt.types import Prompt, PromptSet
 from langchain_promptopt.types.prompts import DESCRIPTIONS
@@ -78,6 +79,74 @@ def is_template(thing: Any) -> bool:
         return False
     kind = concrete_type(thing)
     return package_of(kind.__module__) is not None or is_readable(kind)
+
+
+# ---------------------------------------------------------------- prompts that are elsewhere
+
+_REMOTE = frozenset({"langserve.client.RemoteRunnable", "langgraph.pregel.remote.RemoteGraph"})
+"""Clients of programs that run elsewhere, by name, so that their packages are not imported."""
+
+
+def find_remotes(root: Any) -> tuple[tuple[str, Any], ...]:
+    """What a task asks programs elsewhere with: its clients, or their class where it makes one for each call."""
+    reached = walk(root, stop=is_prompt_or_model)
+    return tuple((path, thing) for path, thing in reached if _remote_kind(thing))
+
+
+def _remote_kind(thing: Any) -> str:
+    """The name of the remote client that a thing is; "" for anything else."""
+    kinds = thing.__mro__ if isinstance(thing, type) else type(thing).__mro__
+    return next((kind.__name__ for kind in kinds if type_name(kind) in _REMOTE), "")
+
+
+def asked_elsewhere(task: Any) -> str:
+    """How to optimize a program that asks another one for its answers; "" for one that does not."""
+    remotes = find_remotes(task)
+    if not remotes:
+        return ""
+    path, thing = remotes[0]
+    return (
+        f"It asks another program for its answers, by {_remote_kind(thing)} ({path}). Optimize that program where it "
+        "runs: give optimize its chain or graph. A text that this program sends to it can be optimized here where it "
+        'is held: RULES = tunable("...", name="rules").'
+    )
+
+
+def pulled_at(task: Any) -> tuple[str, ...]:
+    """Where the user's functions pull prompts from LangSmith while they run: file and line of each `pull_prompt`."""
+    found = []
+    for _, thing in walk(task, stop=is_prompt_or_model):
+        if isinstance(thing, FunctionType) and package_of(thing.__module__) is None:
+            found += [f"{thing.__code__.co_filename.rpartition('/')[2]}:{n}" for n in _pulls(thing.__code__)]
+    return tuple(dict.fromkeys(found))
+
+
+def _pulls(code: CodeType) -> Iterator[int]:
+    """Lines of a function that name `pull_prompt`, functions inside it included."""
+    for step in dis.get_instructions(code):
+        if step.argval == "pull_prompt" and step.positions is not None:
+            yield step.positions.lineno or code.co_firstlineno
+        elif isinstance(step.argval, CodeType):
+            yield from _pulls(step.argval)
+
+
+PULL_ONCE = (
+    "Pull it once, where the program starts, and use that template: PROMPT = Client().pull_prompt(NAME). "
+    "`promptopt push` puts a better one back into LangSmith."
+)
+
+
+def notes_elsewhere(task: Any) -> tuple[str, ...]:
+    """What to tell about prompts that a task uses and that are no part of it: they stay as they are."""
+    notes = []
+    for path, thing in find_remotes(task):
+        notes.append(f"prompts of the program that {_remote_kind(thing)} ({path}) asks stay as they are")
+    for place in pulled_at(task):
+        notes.append(f"a prompt that {place} pulls for each call stays as it is. {PULL_ONCE}")
+    return tuple(notes)
+
+
+# ---------------------------------------------------------------- names
 
 
 def name_places(found: Sequence[Found]) -> dict[str, Found]:

@@ -25,7 +25,16 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
-from langchain_promptopt._langchain.discover import Found, find_models, held_of, is_prompt_or_model
+from langchain_promptopt._langchain.discover import (
+    PULL_ONCE,
+    Found,
+    asked_elsewhere,
+    find_models,
+    find_remotes,
+    held_of,
+    is_prompt_or_model,
+    pulled_at,
+)
 from langchain_promptopt._langchain.held import HeldText, shortened
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
 from langchain_promptopt._langchain.wire import tapped, texts_of
@@ -89,10 +98,14 @@ def _reply_to(sent: tuple[Any, ...], arguments: dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def canned(models: Sequence[BaseLanguageModel[Any]]) -> Iterator[None]:
-    """Let these models answer from `replying` in its context, and as always elsewhere."""
+def canned(models: Sequence[BaseLanguageModel[Any]], chain: Any = None) -> Iterator[None]:
+    """Let these models answer from `replying` in its context, and as always elsewhere.
+
+    Programs elsewhere that `chain` asks are not called in that context: a run ends there.
+    """
+    remotes = [thing for _, thing in find_remotes(chain) if not isinstance(thing, type)]
     with _CHANGING:
-        mine = [model for model in models if _take(model)]
+        mine = [one for one in (*models, *remotes) if _take(one)]
     try:
         yield
     finally:
@@ -127,8 +140,26 @@ def _give_back(model: Any) -> None:
 def _canned_class(base: type) -> type[Any]:
     """A model class that answers from `_REPLY` where it is set, without callbacks, limits or network."""
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
-    methods = {method.__name__: method for method in (*_plain(base), *_async(base))}
+    if issubclass(base, BaseLanguageModel):
+        methods: dict[str, Any] = {method.__name__: method for method in (*_plain(base), *_async(base))}
+    else:
+        methods = {name: _stopping(base, name) for name in _ASKS if hasattr(base, name)}
     return types.new_class(base.__name__, (base,), exec_body=lambda space: space.update(names | methods))
+
+
+_ASKS = ("invoke", "ainvoke", "batch", "abatch", "stream", "astream", "transform", "atransform")
+"""Methods by which a program elsewhere is asked."""
+
+
+def _stopping(base: Any, name: str) -> Callable[..., Any]:
+    """A method that ends a dry run, and is the class's own outside of one."""
+
+    def ask(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _REPLY.get() is not None:
+            raise DryStop(_UNREACHED)
+        return getattr(base, name)(self, *args, **kwargs)
+
+    return ask
 
 
 def _chat(model: Any) -> bool:
@@ -194,7 +225,7 @@ MAX_ROWS = 24
 _COMPARED = 4
 """Rows whose requests are compared, to see whether they differ at all."""
 
-_UNREACHED = "it came to a model made at run time, which a dry run must not call"
+_UNREACHED = "it came to a model that a dry run must not call, made at run time or behind another program"
 
 
 class DryStop(BaseException):
@@ -249,7 +280,7 @@ async def dry_run(
         if first_only or wanted <= proof.calls.keys() | overlay.calls.keys():
             raise DryStop
 
-    with canned(models):
+    with canned(models, chain):
         for reply in REPLIES:
             for row in rows[: MAX_ROWS if reply == REPLIES[0] else MAX_ROWS // 6]:
                 overlay = Overlay(watch=watch)
@@ -277,7 +308,7 @@ async def sends_rows(
         given: What the chain is called with for a row.
     """
     found: list[tuple[str, ...]] = []
-    with canned(models):
+    with canned(models, chain):
         for row in rows[:_COMPARED]:
             sent, _ = await _noted(chain, given(row, _CONFIG), REPLIES[0])
             found.append(tuple(str(one) for one in sent if not isinstance(one, _Call)))
@@ -323,7 +354,7 @@ async def _all_sent(
 ) -> tuple[list[Any], str]:
     found: list[Any] = []
     failed = ""
-    with canned(models), tapped(_note_request, _note_call):
+    with canned(models, chain), tapped(_note_request, _note_call):
         for reply in REPLIES:
             for row in rows[: MAX_ROWS // 3]:
                 sent, error = await _noted(chain, given(row, _CONFIG), reply)
@@ -457,6 +488,10 @@ class Survey:
     """Texts that a dry run would have sent to models; none where there was no dry run."""
     why: str = ""
     """Why the first dry run that failed did so."""
+    pulled: Sequence[str] = ()
+    """Where the program pulls prompts from LangSmith while it runs."""
+    elsewhere: str = ""
+    """What to do about a program that this one asks for its answers."""
 
     @property
     def proof(self) -> Proof:
@@ -478,6 +513,10 @@ class Survey:
         """How to make the program's prompts known, after what was seen of them."""
         if self.changed:
             return self.changed
+        if self.pulled:
+            return f"{self.elsewhere} Its prompt is in LangSmith: {self.pulled[0]} pulls it for each call. {PULL_ONCE}".lstrip()
+        if self.elsewhere:
+            return self.elsewhere
         mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
         if self.sent:
             first = shortened(self.sent[0])
@@ -534,7 +573,7 @@ async def survey(
     values = []
     for row in rows:
         values += texts_of(list(row.values()))
-    return Survey(held_of(task, templates, sent, values), sent, why)
+    return Survey(held_of(task, templates, sent, values), sent, why, pulled_at(task), asked_elsewhere(task))
 
 
 def reaches_model(task: Any) -> bool:

@@ -29,6 +29,7 @@ from langchain_promptopt._langchain.discover import (
     find_models,
     find_prompts,
     name_places,
+    notes_elsewhere,
     places_of,
     read_set,
     remember_descriptions,
@@ -117,6 +118,7 @@ async def open_target(
         return await _described_target(ask, held, described)
     target = await _template_target(ask, guessed=guessed) if found else _held_target(ask, held)
     target.leave(described)
+    target.notes = (*target.notes, *notes_elsewhere(task))
     return target
 
 
@@ -160,7 +162,7 @@ async def _template_target(ask: _Request, *, guessed: bool) -> ChainTarget:
         await target.prove(ask.rows)
         if ask.only is None and not target.proven and guessed:
             held = await _surveyed(ask, {})
-            if held.usable or held.changed:
+            if held.usable or held.changed or held.elsewhere:
                 target.close()
                 return _held_target(ask, held)
             remember_held(ask.task, ())

@@ -15,7 +15,7 @@ import pytest
 from langchain_promptopt.cli.app import run as promptopt
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md", ROOT / "skills/langchain-promptopt/SKILL.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 OFFLINE = """
@@ -32,6 +32,29 @@ socket.socket.connect = connect
 def fenced(page: Path) -> list[tuple[str, str]]:
     """Language and text of each fenced block. `python excerpt` is part of a program: it must parse, and is not run."""
     return re.findall(r"^```([^\n`]*)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+
+
+SHAPES = {
+    "retrieval": "shapes/rag.py",
+    "router": "shapes/router.py",
+    "map-reduce": "shapes/map_reduce.py",
+    "critique": "shapes/critique.py",
+    "structured extraction": "shapes/extraction.py",
+    "tool chain": "shapes/tool_chain.py",
+    "`create_agent`": "agents_and_graphs.py",
+    "graph with a subgraph": "agents_and_graphs.py",
+    "chat with a checkpointer": "shapes/chat.py",
+    "configuration class": "shapes/configuration.py",
+    "plain `openai` code": "shapes/plain_openai.py",
+}
+
+
+def test_the_page_of_agents_names_an_example_for_each_shape():
+    page = (ROOT / "docs" / "howto" / "agents.md").read_text("utf-8")
+    for shape, name in SHAPES.items():
+        assert f"| {shape} | `examples/{name}` |" in page
+        text = (ROOT / "examples" / name).read_text("utf-8")
+        assert all(word in text for word in ('"improved"', "result.revert()", "byte for byte"))
 
 
 def blocks(language: str) -> list:
