@@ -68,11 +68,11 @@ def right(outputs: dict, reference_outputs: dict) -> bool:
     return outputs["queue"] == reference_outputs["label"]
 
 
-ticket = {"ticket": "Where is my parcel?"}
+ticket = {"ticket": "I want to cancel my subscription before it renews."}
 before, was = PROMPT.template, app.invoke(ticket)
 result = optimize(app, data=ROWS, evaluators=[right], optimizer_model="offline", runs_dir=None)
 assert (result.outcome, result.applied) == ("improved", True)
 print(f"{was!r} -> {app.invoke(ticket)!r}")
-assert (was.queue, app.invoke(ticket).queue) == ("cancellation", "delivery")
+assert (was.queue, app.invoke(ticket).queue) == ("refund", "cancellation")
 result.revert()
 assert PROMPT.template == before  # byte for byte

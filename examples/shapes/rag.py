@@ -56,12 +56,12 @@ def right(outputs: dict, reference_outputs: dict) -> bool:
     return outputs["output"].startswith(reference_outputs["label"] + ":")
 
 
-ticket = {"ticket": "Where is my parcel?"}
+ticket = {"ticket": "I want to cancel my subscription before it renews."}
 before, was = (SEARCH.template, ANSWER.template), app.invoke(ticket)
 result = optimize(app, data=ROWS, evaluators=[right], optimizer_model="offline", runs_dir=None)
 assert (result.outcome, result.applied) == ("improved", True)
-assert "search" in {edit.prompt for edit in result.edits}
+assert {edit.prompt for edit in result.edits} == {"search"}
 print(f"{was!r} -> {app.invoke(ticket)!r}")
-assert (was[:12], app.invoke(ticket)[:8]) == ("cancellation", "delivery")
+assert (was[:6], app.invoke(ticket)[:12]) == ("refund", "cancellation")
 result.revert()
 assert (SEARCH.template, ANSWER.template) == before  # byte for byte
