@@ -514,7 +514,8 @@ class Survey:
         if self.changed:
             return self.changed
         if self.pulled:
-            return f"{self.elsewhere} Its prompt is in LangSmith: {self.pulled[0]} pulls it for each call. {PULL_ONCE}".lstrip()
+            pulled = f"Its prompt is in LangSmith: {self.pulled[0]} pulls it for each call. {PULL_ONCE}"
+            return f"{self.elsewhere} {pulled}".lstrip()
         if self.elsewhere:
             return self.elsewhere
         mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."

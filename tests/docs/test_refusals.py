@@ -1,4 +1,4 @@
-"""The table of refused programs says what is really said: a program for each of its lines, refused with that message."""
+"""The table of refused programs says what is really said: each of its lines has a program here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs whose prompts are elsewhere: behind RemoteGraph and RemoteRunnable, or pulled from LangSmith for each call."""
+"""Programs whose prompts are elsewhere: behind RemoteGraph and RemoteRunnable, or pulled for each call."""
 
 from __future__ import annotations
 
