@@ -5,6 +5,7 @@ Every mark carries its numbers as a `<title>`, which browsers show on hover and 
 
 from __future__ import annotations
 
+from itertools import chain
 from math import ceil
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -37,11 +38,12 @@ def interval_chart(primary: MetricEntry) -> str:
 
     side = "above" if low > 0 else "below" if high < 0 else "across"
     label = f"difference {signed(difference)} points, interval {signed(low)} to {signed(high)}"
-    scale = "".join(
-        f'<line class="axis" x1="{x(v)}" y1="{middle - 4}" x2="{x(v)}" y2="{middle + 4}"/>'
-        f'<text x="{x(v)}" y="{middle + 22}" text-anchor="middle">{_tick(v)}</text>'
-        for v in _scale(-reach, reach, most=7)
-    )
+    scale = ""
+    for v in _scale(-reach, reach, most=7):
+        scale += (
+            f'<line class="axis" x1="{x(v)}" y1="{middle - 4}" x2="{x(v)}" y2="{middle + 4}"/>'
+            f'<text x="{x(v)}" y="{middle + 22}" text-anchor="middle">{_tick(v)}</text>'
+        )
     return (
         f'<svg class="interval {side}" viewBox="0 0 {width} 72" role="img" aria-label="{label}">'
         f'<line class="axis" x1="0" y1="{middle}" x2="{width}" y2="{middle}"/>{scale}'
@@ -55,7 +57,7 @@ def interval_chart(primary: MetricEntry) -> str:
 
 def steps_chart(steps: Sequence[StepScore]) -> str:
     """Search scores by step: a dot for each candidate, a line for the prompt that led."""
-    scores = [s for step in steps for s in step.scores]
+    scores = list(chain.from_iterable(step.scores for step in steps))
     lowest, highest = min(scores), max(scores)
     pad = max((highest - lowest) * 0.12, 0.01)
     low, high = max(0.0, lowest - pad), min(1.0, highest + pad)
@@ -67,22 +69,23 @@ def steps_chart(steps: Sequence[StepScore]) -> str:
     def y(score: float) -> float:
         return round(_TOP + (high - score) / ((high - low) or 1.0) * (_HEIGHT - _TOP - _BOTTOM), 1)
 
-    grid = "".join(
-        f'<line class="grid" x1="{_LEFT}" y1="{y(v)}" x2="{_WIDTH - _RIGHT}" y2="{y(v)}"/>'
-        f'<text x="{_LEFT - 8}" y="{y(v) + 4}" text-anchor="end">{_tick(v)}</text>'
-        for v in _scale(low, high, most=6)
-    )
-    names = "".join(
-        f'<text x="{x(s.step)}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{_step_name(s.step)}</text>'
-        for s in steps
-    )
+    grid = ""
+    for v in _scale(low, high, most=6):
+        grid += (
+            f'<line class="grid" x1="{_LEFT}" y1="{y(v)}" x2="{_WIDTH - _RIGHT}" y2="{y(v)}"/>'
+            f'<text x="{_LEFT - 8}" y="{y(v) + 4}" text-anchor="end">{_tick(v)}</text>'
+        )
+    names = ""
+    for s in steps:
+        names += f'<text x="{x(s.step)}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{_step_name(s.step)}</text>'
+    led = " ".join(f"{x(s.step)},{y(s.best)}" for s in steps)
     start = steps[0].best
     return (
         f'<svg class="steps" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="best search score'
         f' {points(start)} at the start, {points(steps[-1].best)} at the end">{grid}{names}'
         f'<line class="baseline" x1="{_LEFT}" y1="{y(start)}" x2="{_WIDTH - _RIGHT}" y2="{y(start)}">'
         f"<title>the old prompt: {points(start)}</title></line>"
-        f'{"".join(_tries(steps, x, y))}<polyline points="{" ".join(f"{x(s.step)},{y(s.best)}" for s in steps)}"/>'
+        f'{"".join(_tries(steps, x, y))}<polyline points="{led}"/>'
         f"{''.join(_leaders(steps, x, y))}"
         f'<text x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">step</text>'
         f'<text x="4" y="12">search score, points</text></svg>'

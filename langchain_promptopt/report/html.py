@@ -186,10 +186,9 @@ def _kept(text: str, *, first: bool, last: bool) -> list[Segment]:
 
 def shown(value: object) -> Markup:
     """A value as escaped text with its hidden characters spelled out."""
-    return Markup("").join(
-        Markup('<span class="hid" title="hidden character">{}</span>').format(text) if hidden else escape(text)
-        for text, hidden in parts(as_text(value))
-    )
+    mark = Markup('<span class="hid" title="hidden character">{}</span>')
+    pieces = [mark.format(text) if hidden else escape(text) for text, hidden in parts(as_text(value))]
+    return Markup("").join(pieces)
 
 
 def _resource(name: str) -> str:

@@ -243,7 +243,7 @@ def _tradeoffs(record: RunRecord) -> str:
     if not rows:
         return ""
     lines = [f"| {' | '.join(wording.TRADEOFFS)} |", "|---|--:|--:|--:|--:|---|"]
-    lines += [f"| {' | '.join(prose(cell) for cell in row)} |" for row in rows]
+    lines += [f"| {' | '.join(map(prose, row))} |" for row in rows]
     return "\n".join(["### Score against length and cost", "", *lines, "", wording.TRADEOFFS_NOTE])
 
 

@@ -201,6 +201,8 @@ def health_of(events: EventTable) -> Health:
             keys.append(call.key)
     said = events.all(FeedbackGiven)
     objections = _objections(said)
+    objected = sum(len(_objecting(feedback.text)) for feedback in said)
+    no_ops = sum(refused[r] for r in _NOTHING_NEW)
     signatures = []
     for incident in events.all(Incident):
         if incident.role == "method" and incident.kind not in signatures:
@@ -210,11 +212,11 @@ def health_of(events: EventTable) -> Health:
         rules=tuple(rules),
         leak=sum(leaks) / len(leaks) if leaks else None,
         tag_validity=_tag_validity(keys, events.all(Identified)),
-        no_ops=sum(refused[r] for r in _NOTHING_NEW) / proposals if proposals else None,
+        no_ops=no_ops / proposals if proposals else None,
         second_tries=len(list(filter(_SECOND_TRY.search, keys))),
         calls=len(keys),
         suspects=_suspects(events, objections),
-        objections=sum(len(_objecting(feedback.text)) for feedback in said),
+        objections=objected,
         signatures=tuple(signatures),
     )
 
@@ -332,9 +334,9 @@ class Tradeoff:
         if self.usd is not None and other.usd is not None:
             mine.append(self.usd)
             theirs.append(other.usd)
-        return all(a <= b + 1e-9 for a, b in zip(mine, theirs, strict=True)) and any(
-            a < b - 1e-9 for a, b in zip(mine, theirs, strict=True)
-        )
+        pairs = list(zip(mine, theirs, strict=True))
+        as_good = all(a <= b + 1e-9 for a, b in pairs)
+        return as_good and any(a < b - 1e-9 for a, b in pairs)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, without the texts."""
@@ -393,6 +395,8 @@ class RunRecord:
         finished = known.last(RunFinished)
         best_id = _best(candidates, started, finished)
         spent = EventTable(raw) if len(raw) > len(shown) else known  # what is not shown was paid for all the same
+        leads = {s.step: s.kept[0] for s in known.all(Selected) if s.kept}
+        retrieved = {r.candidate_id: r.items for r in known.all(Retrieved)}
         return cls(
             started=started,
             candidates=candidates,
@@ -408,8 +412,8 @@ class RunRecord:
             examples=examples or {},
             health=health_of(known),
             damaged=damaged,
-            leads={s.step: s.kept[0] for s in known.all(Selected) if s.kept},
-            retrieved={r.candidate_id: r.items for r in known.all(Retrieved)},
+            leads=leads,
+            retrieved=retrieved,
         )
 
     @property
@@ -575,8 +579,11 @@ class RunRecord:
         and those that no dev example was scored on, are not. Empty where there was no search.
         """
         found = self._tradeoffs()
-        kept = [replace(t, front=not any(o.beats(t) for o in found)) for t in found]
-        shown = [t for t in kept if t.front or t.baseline or t.best]
+        shown = []
+        for t in found:
+            front = not any(other.beats(t) for other in found)
+            if front or t.baseline or t.best:
+                shown.append(replace(t, front=front))
         return tuple(sorted(shown, key=lambda t: (-t.score, t.tokens, t.step)))
 
     def _tradeoffs(self) -> list[Tradeoff]:
@@ -706,12 +713,12 @@ def _usage(started: RunStarted, finished: RunFinished | None, events: EventTable
 
 
 def _role(role: str, usages: Sequence[Usage | RoleUsage]) -> RoleUsage:
+    calls = tokens_in = tokens_out = read = 0
+    for u in usages:
+        calls += u.calls
+        tokens_in += u.input_tokens
+        tokens_out += u.output_tokens
+        read += u.cache_read_tokens
     prices = [u.usd for u in usages if u.usd is not None]
-    return RoleUsage(
-        role,
-        calls=sum(u.calls for u in usages),
-        input_tokens=sum(u.input_tokens for u in usages),
-        output_tokens=sum(u.output_tokens for u in usages),
-        cache_read_tokens=sum(u.cache_read_tokens for u in usages),
-        usd=sum(prices) if len(prices) == len(usages) else None,
-    )
+    usd = sum(prices) if len(prices) == len(usages) else None
+    return RoleUsage(role, calls, input_tokens=tokens_in, output_tokens=tokens_out, cache_read_tokens=read, usd=usd)

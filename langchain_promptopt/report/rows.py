@@ -237,12 +237,10 @@ def answer_cost(cells: Iterable[ScoredRow], candidate_id: str, split: str) -> An
     if not used:
         return None
     prices = [usage.usd for usage in used if usage.usd is not None]
-    return AnswerCost(
-        fmean(usage.input_tokens for usage in used),
-        fmean(usage.output_tokens for usage in used),
-        fmean(prices) if len(prices) == len(used) else None,
-        len(used),
-    )
+    usd = fmean(prices) if len(prices) == len(used) else None
+    tokens_in = fmean(usage.input_tokens for usage in used)
+    tokens_out = fmean(usage.output_tokens for usage in used)
+    return AnswerCost(tokens_in, tokens_out, usd, len(used))
 
 
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.*\S)[ \t]*$", re.MULTILINE)

@@ -101,10 +101,10 @@ def _pilot(pilot: Mapping[str, Any]) -> list[RenderableType]:
     """What the paid rows told: noise by source, the judges, and what it cost."""
     if not pilot:
         return []
-    noise = [
-        [name, wording.points(pilot["score"][name]), wording.points(n["model"]), wording.points(n["judge"])]
-        for name, n in pilot["noise"].items()
-    ]
+    noise = []
+    for name, n in pilot["noise"].items():
+        score = wording.points(pilot["score"][name])
+        noise.append([name, score, wording.points(n["model"]), wording.points(n["judge"])])
     facts: dict[str, Any] = {"answers that changed": f"{pilot['answers_that_changed']:.0%}"}
     for name, share in pilot["judge_consistency"].items():
         facts[f"{name} judged alike"] = f"{share:.0%}"
