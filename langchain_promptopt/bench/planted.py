@@ -83,7 +83,8 @@ def ratio(above: Sequence[float], below: Sequence[float], seed: int = 0) -> Inte
     """
 
     def of(picks: Sequence[int]) -> float:
-        return sum(above[i] for i in picks) / max(sum(below[i] for i in picks), 1e-9)
+        numerator = sum(above[i] for i in picks)
+        return numerator / max(sum(below[i] for i in picks), 1e-9)
 
     return _resampled(len(above), of, seed)
 
@@ -133,10 +134,19 @@ def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | 
         faults = faulty_ranges(world, prompts[event.candidate_id].document.text)
         spans = [(s["start"], s["end"]) for s in event.spans if s["end"] > s["start"]]
         marks += len(spans)
-        hits += sum(any(a < d and c < b for c, d in faults) for a, b in spans)
+        hits += _met(spans, faults)
         there += len(faults)
-        found += sum(any(a < d and c < b for a, b in spans) for c, d in faults)
+        found += _met(faults, spans)
     return (hits / marks if marks else None), (found / there if there else None)
+
+
+def _met(places: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]]) -> int:
+    """How many of these places overlap one of the others."""
+    met = 0
+    for start, end in places:
+        if any(start < b and a < end for a, b in others):
+            met += 1
+    return met
 
 
 @dataclass
@@ -318,6 +328,7 @@ def _trace(world: World, played: Played, seconds: float) -> Trace:
     precision, recall = tag_quality(world, search, watch)
     optimizer = search.run.ledger.by_role.get("optimizer", Usage())
     task_words = len(world.start.split())
+    steps_test = tuple(world.held_out(a.candidate.prompts) for a in search.archive.best)
     return Trace(
         method=search.run.recipe.name,
         seed=world.seed,
@@ -331,7 +342,7 @@ def _trace(world: World, played: Played, seconds: float) -> Trace:
         steps=len(search.archive.best) - 1,
         seconds=seconds,
         stopped=f"{played.stopped.kind}: {played.stopped.detail}",
-        steps_test=tuple(world.held_out(a.candidate.prompts) for a in search.archive.best),
+        steps_test=steps_test,
         steps_dev=tuple(a.score for a in search.archive.best),
         steps_calls=tuple(search.calls_at),
         precision=precision,

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -76,21 +77,38 @@ def _folded(text: str) -> str:
 
 
 def _kind(told: str) -> str | None:
-    return next((kind for name, kind in _KINDS.items() if _print_of(name) in told), None)
+    for name, kind in _KINDS.items():
+        if _print_of(name) in told:
+            return kind
+    return None
+
+
+def _last_request(texts: Sequence[str]) -> tuple[int, str]:
+    """Its place and its kind; the last text and "" where none is a request."""
+    for at in reversed(range(len(texts))):
+        kind = _kind(texts[at])
+        if kind is not None:
+            return at, kind
+    return -1, ""
+
+
+def _goal(told: str) -> str:
+    for goal in _GOALS:
+        if _print_of(f"propose.goal-{goal}") in told or _print_of(f"global.goal-{goal}") in told:
+            return goal
+    return "edit"
 
 
 def asked(turns: Sequence[tuple[str, str]]) -> Asked:
     """The last request that is known by its wording; a remark about a bad reply leads back to it."""
     human = [(text, _folded(text)) for role, text in turns if role in {"human", "user"} and not is_example(text)]
-    at, kind = next(((i, k) for i in range(len(human) - 1, -1, -1) if (k := _kind(human[i][1])) is not None), (-1, ""))
+    at, kind = _last_request([told for _, told in human])
     text, told = human[at]
     opening = human[0][0]
     prompt = section(opening, "prompt") or unlined(section(opening, "lines"))
     return Asked(
         kind=kind,
-        goal=next(
-            (g for g in _GOALS for room in ("propose", "global") if _print_of(f"{room}.goal-{g}") in told), "edit"
-        ),
+        goal=_goal(told),
         prompt=prompt,
         opening=f"{prompt}\n{section(opening, 'errors')}\n{section(opening, 'examples')}",
         errors=_objects(section(opening, "errors")),
@@ -239,14 +257,14 @@ class Writer:
 
     def _diagnosis(self) -> list[Change]:
         """Changes that the shown rows (or plain knowledge) suggest, true ones and false ones."""
-        out = [ch for u in self.units if (ch := self._known_fault(u)) is not None]
+        out = [ch for ch in map(self._known_fault, self.units) if ch is not None]
         if self.request.goal == "paraphrase" and not self.request.errors:
             return _apart(out)
         for row in self.request.errors or self.request.formats:
             topics = topics_in(str(row["inputs"].get("text", "")))
             pairs = list(zip(topics, str(row["expected"].get("answer", "")).split(), strict=False))
-            found = [ch for t, v in pairs if (ch := self._fault(t, v)) is not None]
-            understood = [ch for ch in found if self.thought.random() < self._skill]
+            found = [self._fault(topic, value) for topic, value in pairs]
+            understood = [ch for ch in found if ch is not None and self.thought.random() < self._skill]
             out += understood
             if self.request.errors and not understood and self.thought.random() < numbers.BLAME * (1 - self._skill):
                 out += self._blamed()
@@ -326,7 +344,7 @@ class Writer:
     def _widened(self, change: Change) -> tuple[int, int]:
         """Models mark whole phrases: up to the limit, inside the sentence (or beyond, without a limit)."""
         limit = self.request.w_max or 25
-        words = [(a, b) for u in self.units for a, b, _ in u.words]
+        words = [(a, b) for a, b, _ in chain.from_iterable(u.words for u in self.units)]
         inside = []
         for i, (a, b) in enumerate(words):
             if a < change.end and b > change.start:
@@ -373,10 +391,13 @@ class Writer:
         if start == end:
             return (mine[0].new.strip(), mine[0].why) if mine else ("", "")
         if not mine and self.request.goal != "paraphrase" and self.hand.random() < numbers.MEDDLE:
-            mine = [self._meddled(u, start, end) for u in self.units if u.value and start <= u.place(u.value)[0] < end][
-                :1
+            meddled = [
+                self._meddled(u, start, end) for u in self.units if u.value and start <= u.place(u.value)[0] < end
             ]
-        touched = {at for ch in mine for at in range(ch.start, ch.end)}
+            mine = meddled[:1]
+        touched: set[int] = set()
+        for ch in mine:
+            touched.update(range(ch.start, ch.end))
         lost = []
         for u in self.units:
             for a, b, w in u.words:
@@ -489,8 +510,7 @@ def _apart(changes: Sequence[Change]) -> list[Change]:
     """The changes that do not overlap an earlier one."""
     kept: list[Change] = []
     for ch in changes:
-        if all(ch.end <= k.start or k.end <= ch.start for k in kept) and (ch.start, ch.end) not in [
-            (k.start, k.end) for k in kept
-        ]:
+        apart = all(ch.end <= k.start or k.end <= ch.start for k in kept)
+        if apart and (ch.start, ch.end) not in [(k.start, k.end) for k in kept]:
             kept.append(ch)
     return kept

@@ -86,19 +86,13 @@ def _planted(task: str, methods: Sequence[str], seeds: int, search_calls: int) -
     out = []
     for world in [name] if name else list(WORLDS):
         for method in methods:
-            traces = []
-            for s in range(seeds):
-                traces.append(run_in_world(recipe_of(method), WORLDS[world], s, search_calls))
-            out.append(
-                {
-                    "task": f"{PLANTED}:{world}",
-                    "method": method,
-                    "start": mean([t.start for t in traces]),
-                    "test": bootstrap([t.test for t in traces]).as_json(),
-                    "search_calls": mean([t.search_calls for t in traces]),
-                    "optimizer_calls": mean([t.optimizer_calls for t in traces]),
-                }
-            )
+            traces = [run_in_world(recipe_of(method), WORLDS[world], s, search_calls) for s in range(seeds)]
+            row: dict[str, Any] = {"task": f"{PLANTED}:{world}", "method": method}
+            row["start"] = mean([t.start for t in traces])
+            row["test"] = bootstrap([t.test for t in traces]).as_json()
+            row["search_calls"] = mean([t.search_calls for t in traces])
+            row["optimizer_calls"] = mean([t.optimizer_calls for t in traces])
+            out.append(row)
     return out
 
 
@@ -107,28 +101,20 @@ def _with_model(
 ) -> list[dict[str, Any]]:
     from langchain_promptopt.bench.planted import bootstrap, mean
 
-    pass
-
     model, optimizer, folder = who
     loaded = task_of(task, folder)
     out = []
     for method in methods:
-        runs = []
-        for seed in range(seeds):
-            runs.append(run_task_once(loaded, method, seed, search_calls, model, optimizer))
+        runs = [run_task_once(loaded, method, seed, search_calls, model, optimizer) for seed in range(seeds)]
         scored = [r for r in runs if r["test"] is not None]
-        out.append(
-            {
-                "task": task,
-                "method": method,
-                "start": mean([r["start"] for r in scored]) if scored else None,
-                "test": bootstrap([r["test"] for r in scored]).as_json() if scored else None,
-                "runs": len(runs),
-                "search_calls": mean([r["search_calls"] for r in runs]),
-                "optimizer_calls": mean([r["optimizer_calls"] for r in runs]),
-                "outcomes": [r["outcome"] for r in runs],
-            }
-        )
+        row: dict[str, Any] = {"task": task, "method": method, "start": None, "test": None, "runs": len(runs)}
+        if scored:
+            row["start"] = mean([r["start"] for r in scored])
+            row["test"] = bootstrap([r["test"] for r in scored]).as_json()
+        row["search_calls"] = mean([r["search_calls"] for r in runs])
+        row["optimizer_calls"] = mean([r["optimizer_calls"] for r in runs])
+        row["outcomes"] = [r["outcome"] for r in runs]
+        out.append(row)
     return out
 
 
@@ -397,10 +383,13 @@ def run_task_once(task: Task, method: str, seed: int, search_calls: int, model: 
     """
     from langchain_promptopt.optimizer.facade import optimize
 
+    data = {}
+    for split, rows in task.rows.items():
+        data[split] = [dict(row) for row in rows]
     with TemporaryDirectory() as nowhere:  # a bench decides nothing, so its openings of the test rows are not kept
         result = optimize(
             task.first_prompt(),
-            data={s: [dict(r) for r in rows] for s, rows in task.rows.items()},
+            data=data,
             evaluators=[task.evaluator],
             optimizer_model=optimizer,
             task_model=model,

@@ -19,7 +19,7 @@ from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Example, Message, Outcome, Prompt, PromptSet, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 
     from langchain_promptopt.ports import Job
 
@@ -180,24 +180,18 @@ def units_of(text: str) -> tuple[Unit, ...]:
         if not m.group().strip(" .;"):
             continue
         start = m.start() + len(m.group()) - len(m.group().lstrip())
-        found = []
+        words = []
         for w in _WORD.finditer(m.group().lstrip()):
-            found.append((start + w.start(), start + w.end(), w.group().lower()))
-        words = tuple(found)
+            words.append((start + w.start(), start + w.end(), w.group().lower()))
         said = [w for _, _, w in words]
-        out.append(
-            Unit(
-                start,
-                m.end(),
-                next((w for w in said if w in _TOPICS), ""),
-                next((w for w in said if w in _VALUES), ""),
-                any(w in _POISON for w in said),
-                OLD_FRAME_WORD in said,
-                next((w for w in said if w in _DECOYS), ""),
-                words,
-            )
-        )
+        topic, value, decoy = _first_of(_TOPICS, said), _first_of(_VALUES, said), _first_of(_DECOYS, said)
+        poison = not _POISON.isdisjoint(said)
+        out.append(Unit(start, m.end(), topic, value, poison, OLD_FRAME_WORD in said, decoy, tuple(words)))
     return tuple(out)
+
+
+def _first_of(known: Container[str], words: Sequence[str]) -> str:
+    return next((w for w in words if w in known), "")
 
 
 def topics_in(text: str) -> list[str]:

@@ -89,10 +89,11 @@ class _Method:
         from langchain_promptopt.strategies.registry import dump
 
         levels = {"low": self.expected.low, "likely": self.expected.likely, "high": self.expected.high}
+        axes = {axis: repr(strategy) for axis, strategy in self.recipe.axes().items()}
         return {
             "name": self.name,
             "source": self.recipe.source,
-            "axes": {axis: repr(strategy) for axis, strategy in self.recipe.axes().items()},
+            "axes": axes,
             "recipe": dump(self.recipe),
             "rows": {"train": self.train, "dev": self.dev},
             "expected": {name: dict(level.calls) for name, level in levels.items()},

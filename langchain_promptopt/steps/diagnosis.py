@@ -211,7 +211,10 @@ def marked_share(marks: Sequence[Mark], prompts: PromptSet) -> float:
     """Share of the editable words that are under a mark; 0 for a prompt too short for a share to mean anything."""
     document = prompts.document
     words = editable_words(document.text, normal_ranges(document.frozen, len(document.text)))
-    under = sum(any(m.start <= a and b <= m.end for m in marks) for a, b in words)
+    under = 0
+    for start, end in words:
+        if any(m.start <= start and end <= m.end for m in marks):
+            under += 1
     return under / len(words) if len(words) > _TELLING else 0.0
 
 

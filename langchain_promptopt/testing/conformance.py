@@ -14,6 +14,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +54,10 @@ from langchain_promptopt.types import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from langchain_promptopt.events import Event
-    from langchain_promptopt.ports import ExampleSource, Observer, PromptSink, Store
+    from langchain_promptopt.ports import DataSet, ExampleSource, Observer, PromptSink, Store
     from langchain_promptopt.protocols import (
         Control,
         Evidence,
@@ -93,6 +96,17 @@ def sample_events() -> tuple[Event, ...]:
     )
 
 
+def _ids(attempts: Iterable[Attempt]) -> list[str]:
+    return [a.candidate.id for a in attempts]
+
+
+def _ids_by_split(data: DataSet) -> dict[str, list[str]]:
+    found = {}
+    for split, rows in data.splits.items():
+        found[split] = [e.id for e in rows]
+    return found
+
+
 class ExampleSourceTests:
     """Laws of port 1."""
 
@@ -105,15 +119,11 @@ class ExampleSourceTests:
         """Known split names, ids unique over all splits, the same rows at each load."""
         data = source.load()
         assert set(data.splits) <= set(SPLITS)
-        ids = []
-        for rows in data.splits.values():
-            for e in rows:
-                ids.append(e.id)
+        by_split = _ids_by_split(data)
+        ids = list(chain.from_iterable(by_split.values()))
         assert ids
         assert len(set(ids)) == len(ids)
-        assert {s: [e.id for e in rows] for s, rows in source.load().splits.items()} == {
-            s: [e.id for e in rows] for s, rows in data.splits.items()
-        }
+        assert _ids_by_split(source.load()) == by_split
         assert data["no such split"] == ()
 
 
@@ -130,7 +140,8 @@ class StoreTests:
         for event in sample_events():
             store.append(event)
         lines = list(store.events())
-        assert [line["type"] for line in lines] == [e.type for e in sample_events()]
+        types = [line["type"] for line in lines]
+        assert types == [e.type for e in sample_events()]
         assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
         for line, event in zip(lines, sample_events(), strict=True):
             assert line["data"] == json.loads(json.dumps(event.as_json()))
@@ -184,9 +195,10 @@ class SeedingTests:
         """Same arguments, same seeds; each has the variables of the user's own prompt; no state is kept."""
         seed, train = Candidate(sample_prompts()), sample_examples()
         first = run(seeding.seeds(seed, train, sample_ask()))
+        ids = [c.id for c in first]
         assert unchanged_by(seeding, lambda: run(seeding.seeds(seed, train, sample_ask())))
-        assert [c.id for c in run(seeding.seeds(seed, train, sample_ask()))] == [c.id for c in first]
-        assert len({c.id for c in first}) == len(first)
+        assert [c.id for c in run(seeding.seeds(seed, train, sample_ask()))] == ids
+        assert len(set(ids)) == len(ids)
         for made in first:
             assert made.prompts["main"].signature == seed.prompts["main"].signature
             assert made.parents == (seed.id,)
@@ -420,21 +432,20 @@ class TrialsTests:
         shown = sample_rows()
         batches = [Batch(errors=shown[1:3], correct=shown[:1]), Batch(errors=shown[4:6], correct=shown[3:4])]
         children = [sample_candidate(i) for i in range(4)]
-        bench = SampleTrainBench(
-            Candidate(sample_prompts()),
-            {s.example_id: s.score for s in shown},
-            {c.id: float(i % 2) for i, c in enumerate(children)},
-        )
-        return [(b, children[2 * i : 2 * i + 2]) for i, b in enumerate(batches)], bench
+        before = {s.example_id: s.score for s in shown}
+        after = {c.id: float(i % 2) for i, c in enumerate(children)}
+        bench = SampleTrainBench(Candidate(sample_prompts()), before, after)
+        return list(zip(batches, (children[:2], children[2:]), strict=True)), bench
 
     def test_what_goes_on_was_a_child_or_is_made_of_edits_of_children(self, trials: Trials) -> None:
         """Nothing is made up, nothing is there twice, and the same bench gives the same answer."""
         family, bench = self.family()
-        children = set()
+        children: set[Candidate] = set()
         for _, made in family:
             children.update(made)
         found = run(trials.sift(family, bench))
-        assert {e for c in found for e in c.edits} <= {e for c in children for e in c.edits}
+        edits = set(chain.from_iterable(c.edits for c in children))
+        assert edits.issuperset(chain.from_iterable(c.edits for c in found))
         assert len({c.id for c in found}) == len(found)
         assert set(found) <= children | set(bench.joined)
         assert run(trials.sift(*self.family())) == found
@@ -520,7 +531,7 @@ class ScoringTests:
     def test_every_fresh_candidate_gets_an_attempt(self, scoring: Scoring) -> None:
         """Its score is the mean of the rows it saw, all of them rows of the bench; the same again on a new bench."""
         fresh, found, bench = self.score(scoring)
-        assert {a.candidate.id for a in found} == {c.id for c in fresh}
+        assert set(_ids(found)) == {c.id for c in fresh}
         for attempt in found:
             assert set(attempt.by_example) <= set(bench.examples)
             assert attempt.n
@@ -541,7 +552,7 @@ class ScoringTests:
         _, found, _bench = self.score(scoring)
         leader = max((a for a in found if not a.out), key=lambda a: a.score)
         again = scoring.comparable(found, leader)
-        assert [a.candidate.id for a in again] == [a.candidate.id for a in found]
+        assert _ids(again) == _ids(found)
         assert leader in again
 
     def test_a_scoring_that_starts_on_a_part_of_the_rows_can_make_up_for_it(self, scoring: Scoring) -> None:
@@ -552,7 +563,8 @@ class ScoringTests:
         assert 0 < scoring.first(bench.n) <= bench.n
         assert scoring.still >= 1
         again = run(scoring.catch_up(found[:2], bench))
-        assert [(a.candidate.id, a.n) for a in again] == [(a.candidate.id, bench.n) for a in found[:2]]
+        assert _ids(again) == _ids(found[:2])
+        assert all(a.n == bench.n for a in again)
 
     def test_nothing_fresh_is_nothing_to_do(self, scoring: Scoring) -> None:
         """No candidates, no attempts of them."""
@@ -573,7 +585,7 @@ class SearchTests:
         kept = trajectory[:3]
         found = search.parents(trajectory, kept, 1, Random(2))
         assert found
-        assert {a.candidate.id for a in found} <= {a.candidate.id for a in trajectory if not a.out}
+        assert set(_ids(found)) <= {a.candidate.id for a in trajectory if not a.out}
         assert search.parents(trajectory, kept, 1, Random(2)) == found
 
     def test_survivors_and_dropped_are_what_came(self, search: Search) -> None:

@@ -140,7 +140,7 @@ class ExecutorTests:
             await asyncio.gather(*(executor.evaluate(part, one) for part, one in zip(parts, told, strict=True)))
 
         self.on_a_loop(work)
-        assert [one.cells for one in told] == [cells_of(part) for part in parts]
+        assert [one.cells for one in told] == list(map(cells_of, parts))
 
     def test_a_cancelled_call_does_nothing_more(self, executor: Executor, jobs: Sequence[Job]) -> None:
         """A run that is stopped cancels: no outcome comes after that, and a later call is answered."""
