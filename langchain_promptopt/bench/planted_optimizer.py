@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -344,7 +343,9 @@ class Writer:
     def _widened(self, change: Change) -> tuple[int, int]:
         """Models mark whole phrases: up to the limit, inside the sentence (or beyond, without a limit)."""
         limit = self.request.w_max or 25
-        words = [(a, b) for a, b, _ in chain.from_iterable(u.words for u in self.units)]
+        words: list[tuple[int, int]] = []
+        for u in self.units:
+            words += [(a, b) for a, b, _ in u.words]
         inside = []
         for i, (a, b) in enumerate(words):
             if a < change.end and b > change.start:
@@ -391,10 +392,8 @@ class Writer:
         if start == end:
             return (mine[0].new.strip(), mine[0].why) if mine else ("", "")
         if not mine and self.request.goal != "paraphrase" and self.hand.random() < numbers.MEDDLE:
-            meddled = [
-                self._meddled(u, start, end) for u in self.units if u.value and start <= u.place(u.value)[0] < end
-            ]
-            mine = meddled[:1]
+            inside = [u for u in self.units if u.value and start <= u.place(u.value)[0] < end]
+            mine = [self._meddled(u, start, end) for u in inside][:1]  # each draws a word, whichever is used
         touched: set[int] = set()
         for ch in mine:
             touched.update(range(ch.start, ch.end))
