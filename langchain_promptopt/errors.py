@@ -235,7 +235,13 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f"Did you mean {near!r}? " if near is not None else ""
 
 
-BY_NAME: dict[str, type[PromptOptError]] = {
-    name: cls for name, cls in list(globals().items()) if isinstance(cls, type) and issubclass(cls, PromptOptError)
-}
+def _classes_here() -> dict[str, type[PromptOptError]]:
+    found = {}
+    for name, value in globals().items():
+        if isinstance(value, type) and issubclass(value, PromptOptError):
+            found[name] = value
+    return found
+
+
+BY_NAME: dict[str, type[PromptOptError]] = _classes_here()
 """These classes by their names, for errors that come from another process."""

@@ -710,7 +710,7 @@ def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: Prom
     for split, rows in data.splits.items():
         splits[split] = [e.id for e in rows]
     frozen = [[list(m.frozen), m.editable] for m in prompts.messages]
-    return {
+    found: dict[str, Any] = {
         "method": recipe.name,
         "recipe": dump(recipe) if settings.max_edits is None else [dump(recipe), settings.max_edits],
         "metaprompts": settings.metaprompts.versions(),
@@ -722,9 +722,12 @@ def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: Prom
         "prompts": prompts.id,
         "frozen": frozen,
         "config": None if settings.config is None else fingerprint(settings.config),
-        **({} if settings.max_tokens is None else {"max_tokens": settings.max_tokens}),
-        **({} if must is None else {"must_pass": must.as_json()}),
     }
+    if settings.max_tokens is not None:
+        found["max_tokens"] = settings.max_tokens
+    if must is not None:
+        found["must_pass"] = must.as_json()
+    return found
 
 
 def _started(

@@ -111,7 +111,9 @@ def course(candidates: Mapping[str, Tried], leads: Mapping[int, str]) -> tuple[S
     for step in sorted({*by_step, *follow}):
         scores = tuple(by_step[step])
         leader = candidates.get(follow.get(step, ""))
-        best = max([*scores, *(s.best for s in out[-1:])]) if leader is None or leader.score is None else leader.score
+        led = None if leader is None else leader.score
+        before = [s.best for s in out[-1:]]
+        best = max([*scores, *before]) if led is None else led
         out.append(StepScore(step, scores, best))
     return tuple(out)
 
