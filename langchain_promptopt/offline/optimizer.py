@@ -179,9 +179,8 @@ class _Reply:
             lines.append(
                 f'Example {case.id}: No, "{case.answer}" is wrong, "{right}" is expected. The prompt must change.'
             )
-        lines += [
-            f'Example {c.id}: Yes. The prompt need not change for "{c.answer}".' for c in self.bench.evidence.kept
-        ]
+        for case in self.bench.evidence.kept:
+            lines.append(f'Example {case.id}: Yes. The prompt need not change for "{case.answer}".')
         summary = " ".join(f.reason for f in self.fixes()) or "No words of the prompt explain these examples."
         return "\n".join([*lines, "", summary])
 

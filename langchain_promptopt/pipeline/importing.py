@@ -440,8 +440,13 @@ def _promptfoo_tests(found: Imported, tests: Sequence[Mapping[str, Any]], defaul
     for test in tests:
         values = {**(default.get("vars") or {}), **(test.get("vars") or {})}
         asserted = [*(default.get("assert") or ()), *(test.get("assert") or ())]
-        taken = [a for a in (_assertion(a, values) for a in asserted) if a is not None]
-        other.update(str(a.get("type")) for a in asserted if _assertion(a, values) is None)
+        taken = []
+        for given in asserted:
+            assertion = _assertion(given, values)
+            if assertion is None:
+                other[str(given.get("type"))] += 1
+            else:
+                taken.append(assertion)
         schemas += sum(a["type"].endswith("json") and "value" in a for a in taken)
         if not taken:
             bare += 1
@@ -494,8 +499,9 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
 
 def _evaluator_of(examples: Sequence[dict[str, Any]]) -> str:
     """`exact_match` where each example has one `equals` and nothing else, whose value is then the answer."""
-    if any([a["type"] for a in e["outputs"]["assert"]] != ["equals"] for e in examples):
-        return "assertions"
+    for example in examples:
+        if [a["type"] for a in example["outputs"]["assert"]] != ["equals"]:
+            return "assertions"
     for example in examples:
         example["outputs"] = {"answer": example["outputs"]["assert"][0]["value"]}
     return "exact_match"
