@@ -114,7 +114,8 @@ def test_the_package_stays_small_in_files():
     # 185, and the rooms of issue 22: a project's runs, their harvest, its verbs, agreement with people, the loop.
     # And two for tools and schemas: the forms in which they are sent, and their descriptions as prompts.
     # And one for batches of requests. And one for lists of assertions, which promptfoo's users bring along.
-    assert len(FILES) <= 194
+    # And one for what `check` draws, which reads the classes of the rooms above the reports.
+    assert len(FILES) <= 195
 
 
 def test_a_file_name_stands_once():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_promptopt._langchain.target import Listed
+    from langchain_promptopt.pipeline.check import CheckReport
     from langchain_promptopt.types import Prompt
 
 
@@ -208,18 +209,17 @@ def check(
     return show_check(check_config(config, pilot), as_json=given.as_json)
 
 
-def show_check(report: Any, *, as_json: bool) -> int:
+def show_check(report: CheckReport, *, as_json: bool) -> int:
     """Print a check; returns the exit code it asks for."""
-    data = report.as_json()
     if as_json:
-        print_json(data)
+        print_json(report.as_json())
     else:
-        from langchain_promptopt.report.terminal import check_view
+        from langchain_promptopt.cli.check_view import check_view
 
-        print_view(check_view(data))
+        print_view(check_view(report))
     for error in report.missing:
         note(f"promptopt: {error}")
-    return int(data.get("exit_code", 0))
+    return report.exit_code
 
 
 class NoGain(StrEnum):

@@ -19,7 +19,7 @@ from langchain_promptopt._runtime.prices import at_tier, to_usd
 from langchain_promptopt._text.words import BYTES_A_TOKEN
 from langchain_promptopt.errors import CredentialsError
 from langchain_promptopt.optimizer.judges import judge_models
-from langchain_promptopt.strategies.cost import CallCost, Sizes, estimate_calls, shape_of
+from langchain_promptopt.strategies.cost import CallCost, Estimate, Sizes, estimate_calls, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -123,7 +123,7 @@ def _tokens(text: str) -> float:
     return len(text.encode("utf-8", "replace")) / BYTES_A_TOKEN
 
 
-def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> dict[str, Any]:
+def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> Estimate:
     """Calls by role, tokens and money: low, likely and high. Money is None where a price is unknown.
 
     `seen` is what calls of a role were found to take, in place of a guess.
@@ -139,9 +139,13 @@ def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> dict[
     shape = shape_of(plan.recipe, sizes)
     calls = max(1, len(plan.baseline.prompts))  # a chain of several prompts makes a call for each
     costs = {**call_costs(plan), **(seen or {})}
-    found = estimate_calls(replace(shape, target_calls=calls, judge_calls=judge_calls(plan)), costs)
+    return estimate_calls(replace(shape, target_calls=calls, judge_calls=judge_calls(plan)), costs)
+
+
+def levels_of(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as machine output has it: calls, tokens and money of each level by its name."""
     out: dict[str, Any] = {}
-    for name, level in (("low", found.low), ("likely", found.likely), ("high", found.high)):
+    for name, level in (("low", estimate.low), ("likely", estimate.likely), ("high", estimate.high)):
         out[name] = {"calls": dict(level.calls), "total": level.total_calls, "tokens": level.tokens, "usd": level.usd}
     return out
 

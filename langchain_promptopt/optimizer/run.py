@@ -35,7 +35,7 @@ from langchain_promptopt.errors import BudgetSpent, ConfigError, ConflictError, 
 from langchain_promptopt.evaluators import Call, EvaluatorFailed
 from langchain_promptopt.events import Applied, EventTable, Proposed, RunFinished, RunStarted, ScoredRow, shown_events
 from langchain_promptopt.optimizer.answer import error_json
-from langchain_promptopt.optimizer.costs import estimate_of, probes_of, refuse_unknown_models
+from langchain_promptopt.optimizer.costs import estimate_of, levels_of, probes_of, refuse_unknown_models
 from langchain_promptopt.optimizer.plan import DECIDES, Plan, is_uuid, make_plan, reopened, warn_of_earlier_looks
 from langchain_promptopt.optimizer.progress import progress_shown, progress_streamed
 from langchain_promptopt.optimizer.result import Result, table_of
@@ -485,7 +485,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         edits=edits,
         best=best.prompts,
         baseline=plan.baseline.prompts,
-        usage=ready.run.ledger.as_json() | {"estimate": estimate_of(plan)},
+        usage=ready.run.ledger.as_json() | {"estimate": levels_of(estimate_of(plan))},
         folder=ready.folder,
         replayed=replayed,
         warnings=warnings,

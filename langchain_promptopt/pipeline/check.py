@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from langchain_promptopt._runtime.concurrency import run_sync, together
 from langchain_promptopt._runtime.ledger import Ledger, Spending
 from langchain_promptopt._runtime.prices import SERVICE_TIERS
 from langchain_promptopt.errors import CredentialsError
-from langchain_promptopt.optimizer.costs import estimate_of, probes_of, retries_seen
+from langchain_promptopt.optimizer.costs import estimate_of, levels_of, probes_of, retries_seen
 from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.wiring import assemble, evaluate_here
 from langchain_promptopt.pipeline.prepare import code_folder, prepare
@@ -36,10 +36,105 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._runtime.failures import Probe
     from langchain_promptopt.config import Config
+    from langchain_promptopt.gate import Feasibility
     from langchain_promptopt.optimizer.plan import Plan
     from langchain_promptopt.optimizer.wiring import Assembled
     from langchain_promptopt.pipeline.prepare import Prepared
-    from langchain_promptopt.types import Outcome, Usage
+    from langchain_promptopt.strategies.cost import Estimate
+    from langchain_promptopt.types import Outcome, PromptSet, Usage
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run with these settings would be, as far as its plan says."""
+
+    run_id: str
+    prompts: PromptSet
+    splits: Mapping[str, int]
+    """Examples by split."""
+    models: Mapping[str, str]
+    """By role."""
+    evaluators: tuple[str, ...]
+    method: str
+    estimate: Estimate
+    shows: Feasibility
+    """What the test can show."""
+
+    @property
+    def rendered(self) -> str:
+        """How many prompts were filled in with how many examples."""
+        return f"{sum(self.splits.values())} examples x {len(self.prompts)} prompts"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        prompts: list[dict[str, Any]] = []
+        for p in self.prompts:
+            prompts.append(
+                {"name": p.name, "source": p.source, "messages": len(p.messages), "variables": list(p.variables)}
+            )
+        return {
+            "run_id": self.run_id,
+            "prompts": prompts,
+            "rendered": self.rendered,
+            "splits": dict(self.splits),
+            "models": dict(self.models),
+            "evaluators": list(self.evaluators),
+            "method": self.method,
+            "estimate": levels_of(self.estimate),
+            "test": {**self.shows.as_json(), "rows": self.splits.get("test", 0)},
+        }
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far the scores of two answers to one example are apart, by what makes them differ."""
+
+    judge: float
+    model: float
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What some search examples told that were answered twice and judged again. Metrics are by name, scores 0 to 1.
+
+    Attributes:
+        rows: Examples with two answers.
+        score: The mean.
+        answers_that_changed: Share of the examples whose second answer was another one.
+        disagreement: Mean difference of the scores of both answers.
+        noise: The same, of the judge and of the model.
+        judge_consistency: Share of the answers that a judge scored alike both times.
+        repeats_advised: How often each example should be evaluated.
+        dropped: Evaluations that were lost to an outage.
+        ledger: What the pilot cost.
+        estimate: The run's cost, by the calls seen here.
+    """
+
+    rows: int
+    score: Mapping[str, float]
+    answers_that_changed: float
+    disagreement: Mapping[str, float]
+    noise: Mapping[str, Noise]
+    judge_consistency: Mapping[str, float]
+    repeats_advised: int
+    dropped: int
+    ledger: Ledger
+    estimate: Estimate
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "rows": self.rows,
+            "score": dict(self.score),
+            "answers_that_changed": self.answers_that_changed,
+            "disagreement": dict(self.disagreement),
+            "noise": {metric: asdict(noise) for metric, noise in self.noise.items()},
+            "judge_consistency": dict(self.judge_consistency),
+            "repeats_advised": self.repeats_advised,
+            "dropped": self.dropped,
+            "usage": self.ledger.as_json(),
+            "estimate": levels_of(self.estimate),
+        }
 
 
 @dataclass(frozen=True)
@@ -47,10 +142,10 @@ class CheckReport:
     """What is known before the first paid call."""
 
     ok: bool
-    facts: Mapping[str, Any]
+    facts: Facts
     problems: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
-    pilot: Mapping[str, Any] = field(default_factory=dict)
+    pilot: Pilot | None = None
     probes: tuple[Probe, ...] = ()
     """What each model's endpoint, and LangSmith where it is used, said about our key."""
     missing: tuple[CredentialsError, ...] = ()
@@ -64,10 +159,10 @@ class CheckReport:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        found = {"ok": self.exit_code == 0, "exit_code": self.exit_code, **self.facts}
+        found = {"ok": self.exit_code == 0, "exit_code": self.exit_code, **self.facts.as_json()}
         found |= {"probes": [p.as_json() for p in self.probes]}
         found |= {"problems": list(self.problems), "notes": list(self.notes)}
-        return found | ({"pilot": dict(self.pilot)} if self.pilot else {})
+        return found if self.pilot is None else found | {"pilot": self.pilot.as_json()}
 
 
 def check_config(config: Config, pilot: int = 0) -> CheckReport:
@@ -108,7 +203,7 @@ async def _check(prepared: Prepared, pilot: int) -> CheckReport:
             _refuse_budget(plan)
             facts, probes = _facts(plan), await _probes(plan, prepared.config)
             unpaid = pilot and not any(p.exit_code for p in probes)
-            found: Mapping[str, Any] = await run_pilot(plan, pilot) if unpaid else {}
+            found = await run_pilot(plan, pilot) if unpaid else None
         finally:
             await plan.aclose()
     notes = (*(note.text for note in plan.notes), *retries_seen(plan))
@@ -137,24 +232,18 @@ def _refuse_budget(plan: Plan) -> None:
     Spending(ledger).reserve_test(2 * plan.settings.gate.repeats * len(plan.data["test"]))
 
 
-def _facts(plan: Plan) -> dict[str, Any]:
-    sizes = {split: len(rows) for split, rows in plan.data.splits.items()}
-    prompts: list[dict[str, Any]] = []
-    for p in plan.baseline.prompts.awake:
-        prompts.append(
-            {"name": p.name, "source": p.source, "messages": len(p.messages), "variables": list(p.variables)}
-        )
-    return {
-        "run_id": plan.run_id,
-        "prompts": prompts,
-        "rendered": f"{sum(sizes.values())} examples x {len(prompts)} prompts",
-        "splits": sizes,
-        "models": dict(plan.models),
-        "evaluators": [e.key for e in plan.evaluators],
-        "method": plan.recipe.name,
-        "estimate": estimate_of(plan),
-        "test": {**plan.shows.as_json(), "rows": len(plan.data.splits.get("test", ()))},
-    }
+def _facts(plan: Plan) -> Facts:
+    splits = {split: len(rows) for split, rows in plan.data.splits.items()}
+    return Facts(
+        run_id=plan.run_id,
+        prompts=plan.baseline.prompts.awake,
+        splits=splits,
+        models=plan.models,
+        evaluators=tuple(e.key for e in plan.evaluators),
+        method=plan.recipe.name,
+        estimate=estimate_of(plan),
+        shows=plan.shows,
+    )
 
 
 _REPEATS = 2
@@ -180,7 +269,7 @@ class _Twice:
         return abs(first - second)
 
 
-async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
+async def run_pilot(plan: Plan, rows: int) -> Pilot:
     """Scores, noise by source, judge consistency, repeats advised, cost by role, and the estimate made of it."""
     directly = replace(plan.settings, runs_dir=None, cache=None, executor=None)  # a batch would take hours
     ready = assemble(replace(plan, settings=directly))
@@ -198,22 +287,22 @@ async def run_pilot(plan: Plan, rows: int) -> dict[str, Any]:
         score[metric] = _mean(list(chain.from_iterable(row.scores(metric) for row in found)))
         whole[metric] = _mean([row.change(metric) for row in found])
         judged = _of_judge(found, metric)
-        noise[metric] = {"judge": judged or 0.0, "model": max(0.0, whole[metric] - (judged or 0.0))}
+        noise[metric] = Noise(judge=judged or 0.0, model=max(0.0, whole[metric] - (judged or 0.0)))
         if judged is not None:
             consistency[metric] = _mean([float(_same(row, metric)) for row in found if row.again])
     changed = [float(row.first.output != row.second.output) for row in found]
-    return {
-        "rows": len(found),
-        "score": score,
-        "answers_that_changed": _mean(changed),
-        "disagreement": whole,
-        "noise": noise,
-        "judge_consistency": consistency,
-        "repeats_advised": _advised(max(whole.values(), default=0.0)),
-        "dropped": sum(outcome.dropped for outcome in outcomes),
-        "usage": ready.run.ledger.as_json(),
-        "estimate": estimate_of(plan, _seen(plan, ready.run.ledger.by_role)),
-    }
+    return Pilot(
+        rows=len(found),
+        score=score,
+        answers_that_changed=_mean(changed),
+        disagreement=whole,
+        noise=noise,
+        judge_consistency=consistency,
+        repeats_advised=_advised(max(whole.values(), default=0.0)),
+        dropped=sum(outcome.dropped for outcome in outcomes),
+        ledger=ready.run.ledger,
+        estimate=estimate_of(plan, _seen(plan, ready.run.ledger.by_role)),
+    )
 
 
 def _jobs(plan: Plan, rows: int) -> list[Job]:

@@ -79,9 +79,9 @@ def test_check_estimates_half_the_price(tmp_path, monkeypatch):
     given["optimize"]["executor"] = "batch"
     half = check_config(config_from_dict(given, root=tmp_path))
     for level in ("low", "likely", "high"):
-        assert half.facts["estimate"][level]["usd"] == pytest.approx(plain.facts["estimate"][level]["usd"] / 2)
+        assert getattr(half.facts.estimate, level).usd == pytest.approx(getattr(plain.facts.estimate, level).usd / 2)
     assert any("Batch API, at half the price" in note for note in half.notes)
-    assert half.facts["run_id"] == plain.facts["run_id"], "where it is asked does not decide the result"
+    assert half.facts.run_id == plain.facts.run_id, "where it is asked does not decide the result"
 
 
 def test_slower_tiers_cost_half_unless_the_user_says_otherwise():

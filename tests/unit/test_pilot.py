@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from langchain_promptopt.cli.check_view import check_view
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.pipeline import prepare
-from langchain_promptopt.pipeline.check import check
-from langchain_promptopt.report.terminal import check_view
+from langchain_promptopt.pipeline.check import Noise, check
 from tests.support.tasks import PROMPT, rows
 
 APP = """
@@ -63,19 +63,19 @@ def pilot(tmp_path: Path):
 
 def test_a_model_that_answers_differently_is_told_from_a_judge_that_does(pilot):
     steady = pilot("steady", ["exact_match"]).pilot
-    assert steady["answers_that_changed"] == 0
-    assert steady["noise"] == {"exact_match": {"judge": 0.0, "model": 0.0}}
-    assert steady["repeats_advised"] == 1
+    assert steady.answers_that_changed == 0
+    assert steady.noise == {"exact_match": Noise(judge=0.0, model=0.0)}
+    assert steady.repeats_advised == 1
     fickle = pilot("fickle", ["exact_match"]).pilot
-    assert fickle["answers_that_changed"] > 0.3
-    assert fickle["noise"]["exact_match"]["model"] > 0
-    assert fickle["noise"]["exact_match"]["judge"] == 0
-    assert (fickle["rows"], fickle["repeats_advised"]) == (6, 3)
+    assert fickle.answers_that_changed > 0.3
+    assert fickle.noise["exact_match"].model > 0
+    assert fickle.noise["exact_match"].judge == 0
+    assert (fickle.rows, fickle.repeats_advised) == (6, 3)
 
 
 def test_a_judge_that_contradicts_itself_is_found_on_the_same_answer(pilot):
     report = pilot("steady", ["exact_match", "APP:tossed"])
-    found = report.pilot
+    found = report.as_json()["pilot"]
     assert found["noise"]["tossed"]["judge"] > 0
     assert found["judge_consistency"]["tossed"] < 1
     assert found["judge_consistency"]["exact_match"] == 1
@@ -84,7 +84,7 @@ def test_a_judge_that_contradicts_itself_is_found_on_the_same_answer(pilot):
     assert (used["task"]["calls"], used["judge"]["calls"]) == (12, 18)  # the second judgement pays no second answer
     assert used["judge"]["usd"] > 0
     assert found["estimate"]["likely"]["calls"]["judge"] > 0
-    shown = _text(check_view(report.as_json()))
+    shown = _text(check_view(report))
     assert "noise of the judge" in shown
     assert "judged alike" in shown
     assert PROMPT not in shown
@@ -92,8 +92,8 @@ def test_a_judge_that_contradicts_itself_is_found_on_the_same_answer(pilot):
 
 def test_a_judge_sees_the_same_object_both_times(pilot):
     found = pilot("message", ["APP:looks"]).pilot
-    assert found["score"]["looks"] == 1
-    assert found["judge_consistency"]["looks"] == 1
+    assert found.score["looks"] == 1
+    assert found.judge_consistency["looks"] == 1
 
 
 def _text(view) -> str:

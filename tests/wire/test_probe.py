@@ -92,5 +92,5 @@ def test_check_reports_everything_free_beside_the_refusal(tmp_path, monkeypatch,
         report = check(prepare(load_config(tmp_path / "promptopt.toml")))
         assert {r.method for r in server.requests} == {"GET"}
     assert report.exit_code == report.as_json()["exit_code"] == code
-    assert report.facts["estimate"]
+    assert report.facts.estimate.likely.total_calls
     assert [p.role for p in report.probes] == ["task"]
