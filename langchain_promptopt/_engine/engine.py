@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.types.edits import FinalEdit
 
 
-class Judge(Protocol):
+class Keeper(Protocol):
     """Counts openings of the test rows and decides; pure given rows apart from the record of openings."""
 
     def open(self, rows: Sequence[Example], candidate_id: str, nonce: str) -> int:
@@ -71,7 +71,7 @@ UNENFORCED = (
 
 
 async def run_gate(
-    run: Run, evaluations: Evaluations, judge: Judge, best: Attempt, config: RunnableConfig, *, enforced: bool = True
+    run: Run, evaluations: Evaluations, keeper: Keeper, best: Attempt, config: RunnableConfig, *, enforced: bool = True
 ) -> Decision:
     """Open the test split and decide between the baseline and `best`. Nothing of an unfinished test is shown.
 
@@ -84,7 +84,7 @@ async def run_gate(
     Args:
         run: The run.
         evaluations: All scores of the run.
-        judge: Counts the openings and decides.
+        keeper: Counts the openings and decides.
         best: The attempt that the search chose.
         config: The LangChain config of the surrounding span: callbacks and metadata.
         enforced: Whether every child on the way to `best` was kept to its marked places.
@@ -98,8 +98,8 @@ async def run_gate(
         await evaluations.ensure_cells([c for c in _earlier(run, found, attempt) if c[1] in run.journal.cells])
         run.emit(Opened(candidate_id=found.id, rows=len(run.data["test"]), attempt=attempt))
         run.journal.flush()  # the mark stands on disk before anything is paid for the test
-        opening = judge.open(run.data["test"], found.id, run.journal.opened[opening_key(found.id, attempt)])
-        verdict = await _decided(run, evaluations, judge, interleaved(run, found, attempt), opening)
+        opening = keeper.open(run.data["test"], found.id, run.journal.opened[opening_key(found.id, attempt)])
+        verdict = await _decided(run, evaluations, keeper, interleaved(run, found, attempt), opening)
         if not enforced:
             verdict = replace(
                 verdict,
@@ -116,7 +116,7 @@ async def run_gate(
 
 
 async def _decided(
-    run: Run, evaluations: Evaluations, judge: Judge, cells: Sequence[tuple[Candidate, Cell]], opening: int
+    run: Run, evaluations: Evaluations, keeper: Keeper, cells: Sequence[tuple[Candidate, Cell]], opening: int
 ) -> Decision:
     """The decision on these cells; a void one where the budget ends before all are there."""
     try:
@@ -130,7 +130,7 @@ async def _decided(
         return Decision(verdict="void", reason=why, opening=opening, alpha=alpha_at(run.gate.alpha, opening))
     baseline = [o for o in outcomes if o.cell.candidate_id == run.baseline.id]
     candidate = [o for o in outcomes if o.cell.candidate_id != run.baseline.id]
-    return judge.decide(baseline, candidate, opening)
+    return keeper.decide(baseline, candidate, opening)
 
 
 def _retried(evaluations: Evaluations, cells: Sequence[tuple[Candidate, Cell]]) -> int:
@@ -194,7 +194,7 @@ class Engine:
     """Runs one `Run` to its end."""
 
     run: Run
-    judge: Judge
+    keeper: Keeper
     gate_possible: bool = True
     evaluations: Evaluations | None = None
     """What the run has evaluated, once it began."""
@@ -235,7 +235,7 @@ class Engine:
         """None when there is nothing to test, or no test to run it on."""
         if found.best.candidate.id == self.run.baseline.id or not self.gate_possible:
             return None
-        return await run_gate(self.run, evaluations, self.judge, found.best, config, enforced=found.enforced)
+        return await run_gate(self.run, evaluations, self.keeper, found.best, config, enforced=found.enforced)
 
     def _outcome(self, found: Found, verdict: Decision | None) -> Outcomes:
         if verdict is not None:

@@ -170,7 +170,7 @@ async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: Runnab
         run.emit(_shown(plan.baseline.prompts, rival))
         Spending(run.ledger).reserve_test(2 * run.gate.repeats * len(plan.data["test"]))
         evaluations = Evaluations(run)
-        verdict = await run_gate(run, evaluations, ready.judge, Attempt(rival, 0.0), inner)
+        verdict = await run_gate(run, evaluations, ready.keeper, Attempt(rival, 0.0), inner)
         outcome = verdict.outcome
         sides = {"old": plan.baseline, "new": rival}
         by_side = {}

@@ -1,4 +1,4 @@
-"""A plan becomes a run that the engine can finish: judge, executor, limits, ledger and journal, wired together.
+"""A plan becomes a run that the engine can finish: gatekeeper, executor, limits, ledger and journal, wired together.
 
 Nothing is paid for while it is wired.
 """
@@ -135,7 +135,7 @@ def _survives(value: Any) -> bool:
 
 
 @dataclass
-class GateJudge:
+class GateKeeper:
     """Decides for one run and one candidate."""
 
     run_id: str
@@ -416,7 +416,7 @@ class Assembled:
 
     run: Run
     engine: Engine
-    judge: GateJudge
+    keeper: GateKeeper
     journal: Journal | MemoryStore
     folder: Path | None
     local: LocalExecutor
@@ -520,9 +520,9 @@ def assemble(
     )
     _tell_journal(emitter, journal, plan.started.version)
     place = None if folder is None else folder.path
-    judge = _judge(plan, same_model=rival is None or plan.models == rival.plan.models)
-    engine = Engine(run, judge, plan.shows.possible)
-    return Assembled(run, engine, judge, journal, place, local, guarded, ways, shelf, batches)
+    keeper = _gate_keeper(plan, same_model=rival is None or plan.models == rival.plan.models)
+    engine = Engine(run, keeper, plan.shows.possible)
+    return Assembled(run, engine, keeper, journal, place, local, guarded, ways, shelf, batches)
 
 
 def _ledger(plan: Plan, clock: Clock, ended: Assembled | None) -> Ledger:
@@ -559,10 +559,10 @@ def _rows(plan: Plan) -> list[Example]:
     return found
 
 
-def _judge(plan: Plan, *, same_model: bool) -> GateJudge:
+def _gate_keeper(plan: Plan, *, same_model: bool) -> GateKeeper:
     clusters = {e.id: e.cluster for e in _rows(plan)}
     models = len({(model_name(m), endpoint_of(m)) for m in plan.target.models})
-    return GateJudge(
+    return GateKeeper(
         plan.run_id,
         plan.settings.gate,
         plan.metrics,
