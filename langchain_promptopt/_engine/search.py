@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_promptopt._engine.archive import Archive, report_stop
 from langchain_promptopt._engine.evaluations import UNJUDGED, Demands, DevScores
-from langchain_promptopt._engine.step import Plan, Proposal, Step, ask_for, plan_step, sift_families, write_children
+from langchain_promptopt._engine.step import Proposal, Step, StepPlan, ask_for, plan_step, sift_families, write_children
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.errors import DataError, EvaluatorError
@@ -190,7 +190,7 @@ class Search:
             end({"best": archive.leader.candidate.id, "score": archive.leader.score})
         return "done"
 
-    async def _children(self, step: Step, plan: Plan) -> list[Candidate]:
+    async def _children(self, step: Step, plan: StepPlan) -> list[Candidate]:
         """The children of all proposals that go on to dev: written, pruned, and tried where the recipe wants it."""
         proposals: list[Proposal] = []
         for _, made in plan.families:
@@ -212,7 +212,7 @@ class Search:
             await together(self.evaluations.ensure(c, "dev", ids) for c in _distinct(made))
         return made
 
-    def _pruned(self, plan: Plan, written: Sequence[Sequence[Candidate]], t: int) -> Mapping[int, list[Candidate]]:
+    def _pruned(self, plan: StepPlan, written: Sequence[Sequence[Candidate]], t: int) -> Mapping[int, list[Candidate]]:
         """New children that are kept before scoring, by the number of their proposal."""
         known = {a.candidate.id for a in self.archive.trajectory}
         kept: dict[int, list[Candidate]] = {}

@@ -80,7 +80,7 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """What a step sets out to do.
 
     Args:
@@ -104,11 +104,11 @@ class Plan:
         return total
 
 
-async def plan_step(step: Step, parents: Sequence[Attempt]) -> Plan:
+async def plan_step(step: Step, parents: Sequence[Attempt]) -> StepPlan:
     """Proposals that fit the budget, with the evidence they start from."""
     affordable = [p for p in parents if _claim_evidence(step, p)]
     if parents and not affordable:
-        return Plan(cut=True)
+        return StepPlan(cut=True)
     shown = await together(_evidence(step, p) for p in affordable)
     step.spending.release(step.t)  # the evidence is paid for and on the ledger
     families, cut, early = [], 0, True
@@ -126,7 +126,7 @@ async def plan_step(step: Step, parents: Sequence[Attempt]) -> Plan:
     if cut and families:
         detail = f"step {step.t}: {cut} proposals do not fit the budget"
         step.run.emit(Incident(role="engine", kind="budget", retryable=True, action="leave out", detail=detail))
-    return Plan(tuple(families), early and bool(families), bool(cut), _errors_of_leader(step, affordable, shown))
+    return StepPlan(tuple(families), early and bool(families), bool(cut), _errors_of_leader(step, affordable, shown))
 
 
 def _errors_of_leader(step: Step, parents: Sequence[Attempt], shown: Sequence[Sequence[Shown]]) -> int | None:
@@ -376,7 +376,7 @@ def _with_evidence(edit: Edit, batch: Batch) -> Edit:
     return edit if edit.example_ids else replace(edit, example_ids=batch.example_ids)
 
 
-async def sift_families(step: Step, plan: Plan, written: Mapping[int, Sequence[Candidate]]) -> list[Candidate]:
+async def sift_families(step: Step, plan: StepPlan, written: Mapping[int, Sequence[Candidate]]) -> list[Candidate]:
     """The children that the recipe's trials let go on to dev, parents in their order.
 
     Args:
