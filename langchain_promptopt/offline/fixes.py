@@ -413,7 +413,7 @@ _MOST_CUES = 3
 
 
 @dataclass(frozen=True)
-class Bench:
+class Material:
     """What the fixes of all rows are made from."""
 
     evidence: Evidence
@@ -433,54 +433,54 @@ class Bench:
         return self.evidence.manual.labels[label].name if label >= 0 else "no label"
 
 
-def fixes_for(case: Case, bench: Bench) -> list[Fix]:
+def fixes_for(case: Case, material: Material) -> list[Fix]:
     """Fixes for one row, several ways of each kind; which of them help is found out by trying."""
     if case.misput:
-        return list(_form_fixes(case, bench))
-    judgement = judge(bench.evidence.manual, case.text)
+        return list(_form_fixes(case, material))
+    judgement = judge(material.evidence.manual, case.text)
     if judgement is None:
         return []
-    words = telling_words(case, bench.evidence, bench.spent)
+    words = telling_words(case, material.evidence, material.spent)
     out: list[Fix] = []
     for r, met in judgement.fired:
-        out.extend(_rule_fixes(case, bench, r, met, words))
-    out += _cue_fixes(case, bench, judgement, words)
-    out += _own_rule_fixes(case, bench, words)
-    out += _fallback_fixes(case, bench, judgement)
+        out.extend(_rule_fixes(case, material, r, met, words))
+    out += _cue_fixes(case, material, judgement, words)
+    out += _own_rule_fixes(case, material, words)
+    out += _fallback_fixes(case, material, judgement)
     return out
 
 
-def _rule_fixes(case: Case, bench: Bench, r: int, met: Sequence[int], words: Sequence[str]) -> Iterator[Fix]:
-    rule = bench.evidence.manual.rules[r]
+def _rule_fixes(case: Case, material: Material, r: int, met: Sequence[int], words: Sequence[str]) -> Iterator[Fix]:
+    rule = material.evidence.manual.rules[r]
     helps = rule.label == case.expected
     if helps != rule.never:
         return
-    quoted = ", ".join(_shown(bench, rule.triggers[t].place) for t in met)
+    quoted = ", ".join(_shown(material, rule.triggers[t].place) for t in met)
     kind = "against" if rule.never else "for"
-    blame = f'Example {case.id}: {quoted} in the rule {kind} "{bench.name(rule.label)}"'
-    wanted = f'"{bench.name(case.expected)}" is expected'
+    blame = f'Example {case.id}: {quoted} in the rule {kind} "{material.name(rule.label)}"'
+    wanted = f'"{material.name(case.expected)}" is expected'
     if not rule.never:
-        kin = _akin(rule, met, case, bench)
+        kin = _akin(rule, met, case, material)
         because = f"{blame} decides, but {wanted}: the rule names the wrong label."
-        yield Fix("relabel", (Patch(*rule.target, bench.name(case.expected)),), because, 0.5 if kin else -0.1)
+        yield Fix("relabel", (Patch(*rule.target, material.name(case.expected)),), because, 0.5 if kin else -0.1)
     fewer = without_trigger(rule, met)
     if fewer is not None:
         because = f"{blame} misleads, {wanted}: take it out of that rule."
         yield Fix("drop_trigger", fewer, because, 0.15)
-        yield from _with_cues(case, bench, fewer, words, because, 0.1)
-    gone = line_removal(bench.prompt, rule.line, rule.sentence)
+        yield from _with_cues(case, material, fewer, words, because, 0.1)
+    gone = line_removal(material.prompt, rule.line, rule.sentence)
     because = f"{blame} is wrong, {wanted}: drop the rule."
     yield Fix("drop_rule", (gone,), because, -0.25)
-    yield from _with_cues(case, bench, (gone,), words, because, -0.3)
-    if not rule.never and words and not rule.exceptions and "mention" in bench.prompt[slice(*rule.sentence)]:
-        end = rule.sentence[1] - (bench.prompt[rule.sentence[1] - 1] in ".!;")
+    yield from _with_cues(case, material, (gone,), words, because, -0.3)
+    if not rule.never and words and not rule.exceptions and "mention" in material.prompt[slice(*rule.sentence)]:
+        end = rule.sentence[1] - (material.prompt[rule.sentence[1] - 1] in ".!;")
         because = f'{blame} goes too far, {wanted}: it should not hold for "{words[0]}".'
         yield Fix("except", (Patch(end, end, f' unless it mentions "{words[0]}"'),), because, -0.05)
 
 
-def _akin(rule: Rule, met: Sequence[int], case: Case, bench: Bench) -> bool:
+def _akin(rule: Rule, met: Sequence[int], case: Case, material: Material) -> bool:
     """Whether the rule's words sound like the expected label's own name."""
-    name = bench.evidence.manual.names[case.expected]
+    name = material.evidence.manual.names[case.expected]
     heard: set[str] = set()
     for t in met:
         heard.update(rule.triggers[t].stems)
@@ -492,42 +492,42 @@ def _akin(rule: Rule, met: Sequence[int], case: Case, bench: Bench) -> bool:
 
 
 def _with_cues(
-    case: Case, bench: Bench, patches: tuple[Patch, ...], words: Sequence[str], because: str, promise: float
+    case: Case, material: Material, patches: tuple[Patch, ...], words: Sequence[str], because: str, promise: float
 ) -> Iterator[Fix]:
     for n in range(1, min(2, len(words)) + 1):
-        cue = more_cues(bench.prompt, bench.evidence.manual, case.expected, words[:n], bench.slots)
+        cue = more_cues(material.prompt, material.evidence.manual, case.expected, words[:n], material.slots)
         if cue is not None:
             said = ", ".join(f'"{w}"' for w in words[:n])
             yield Fix(
-                "both", (*patches, cue), f'{because} "{bench.name(case.expected)}" lacks {said}.', promise - 0.05 * n
+                "both", (*patches, cue), f'{because} "{material.name(case.expected)}" lacks {said}.', promise - 0.05 * n
             )
 
 
-def _cue_fixes(case: Case, bench: Bench, judgement: Judgement, words: Sequence[str]) -> Iterator[Fix]:
-    manual = bench.evidence.manual
-    name = bench.name(case.expected)
+def _cue_fixes(case: Case, material: Material, judgement: Judgement, words: Sequence[str]) -> Iterator[Fix]:
+    manual = material.evidence.manual
+    name = material.name(case.expected)
     for n in range(1, min(_MOST_CUES, len(words)) + 1):
-        cue = more_cues(bench.prompt, manual, case.expected, words[:n], bench.slots)
+        cue = more_cues(material.prompt, manual, case.expected, words[:n], material.slots)
         if cue is not None:
             said = ", ".join(f'"{w}"' for w in words[:n])
-            because = f'Example {case.id}: the line of "{name}" lacks {said}; "{bench.name(case.given)}" won.'
+            because = f'Example {case.id}: the line of "{name}" lacks {said}; "{material.name(case.given)}" won.'
             yield Fix("add_cues", (cue,), because, 0.3 - 0.08 * n)
-    yield from _misleading_cues(case, bench, judgement)
+    yield from _misleading_cues(case, material, judgement)
 
 
-def _misleading_cues(case: Case, bench: Bench, judgement: Judgement) -> Iterator[Fix]:
+def _misleading_cues(case: Case, material: Material, judgement: Judgement) -> Iterator[Fix]:
     """Take a word out of the line of the label that won by it."""
-    winner = bench.evidence.manual.labels[judgement.label]
+    winner = material.evidence.manual.labels[judgement.label]
     if judgement.label == case.expected:
         return
     present = set(stems(case.text))
     for cue in winner.cues:
         if len(cue.stems) == 1 and cue.weight > 0 and cue.stems[0] in present:
             place = moved(cue.place, winner.body[0])
-            word = _shown(bench, place)
-            right = bench.name(case.expected)
+            word = _shown(material, place)
+            right = material.name(case.expected)
             because = f'Example {case.id}: {word} in the line of "{winner.name}" misleads, "{right}" is expected.'
-            yield Fix("drop_cue", (_cue_removal(bench.prompt, winner.body, place),), because, 0.0)
+            yield Fix("drop_cue", (_cue_removal(material.prompt, winner.body, place),), because, 0.0)
 
 
 def _cue_removal(text: str, body: Place, place: Place) -> Patch:
@@ -541,49 +541,51 @@ def _cue_removal(text: str, body: Place, place: Place) -> Patch:
     return Patch(*place, "")
 
 
-def _own_rule_fixes(case: Case, bench: Bench, words: Sequence[str]) -> Iterator[Fix]:
+def _own_rule_fixes(case: Case, material: Material, words: Sequence[str]) -> Iterator[Fix]:
     """A rule of its own for the expected label: longer list, or a new line worded like an old one."""
     if not words:
         return
-    manual, name = bench.evidence.manual, bench.name(case.expected)
+    manual, name = material.evidence.manual, material.name(case.expected)
     own = [r for r in manual.rules if r.label == case.expected and not r.never and not r.needs_all]
     because = f'Example {case.id}: the rules do not say that "{words[0]}" means "{name}".'
     for rule in own[:2]:
         for n in (1, 2):
-            yield Fix("add_trigger", (more_triggers(bench.prompt, rule, words[:n]),), because, 0.12 - 0.05 * n)
+            yield Fix("add_trigger", (more_triggers(material.prompt, rule, words[:n]),), because, 0.12 - 0.05 * n)
     models = []
     for r in manual.rules:
         if not r.never and not r.exceptions and all(t.exact for t in r.triggers):
             models.append(r)
-    if models and not own and bench.insertions:
+    if models and not own and material.insertions:
         last = models[-1]
-        mark = bench.prompt[bench.prompt.rfind("\n", 0, last.line[0]) + 1 : last.line[0]]
-        line = f"\n{mark}{like_rule(bench.prompt, last, name, words[:2])}"
+        mark = material.prompt[material.prompt.rfind("\n", 0, last.line[0]) + 1 : last.line[0]]
+        line = f"\n{mark}{like_rule(material.prompt, last, name, words[:2])}"
         yield Fix("new_rule", (Patch(last.line[1], last.line[1], line),), because, -0.1)
 
 
-def _fallback_fixes(case: Case, bench: Bench, judgement: Judgement) -> Iterator[Fix]:
+def _fallback_fixes(case: Case, material: Material, judgement: Judgement) -> Iterator[Fix]:
     """Another label for inputs nothing fits, when this row fell through to the wrong one."""
-    fallback = bench.evidence.manual.fallback
+    fallback = material.evidence.manual.fallback
     lost = not judgement.rule_points and max(judgement.overlap.values(), default=0.0) < DOUBT
     if fallback is not None and lost and judgement.label == fallback.label != case.expected:
-        because = f'Example {case.id}: nothing fits; "{fallback.sentence}" sends it to "{bench.name(fallback.label)}".'
-        yield Fix("fallback", (Patch(*fallback.target, bench.name(case.expected)),), because, -0.2)
+        because = (
+            f'Example {case.id}: nothing fits; "{fallback.sentence}" sends it to "{material.name(fallback.label)}".'
+        )
+        yield Fix("fallback", (Patch(*fallback.target, material.name(case.expected)),), because, -0.2)
 
 
-def _form_fixes(case: Case, bench: Bench) -> Iterator[Fix]:
+def _form_fixes(case: Case, material: Material) -> Iterator[Fix]:
     """The label is right but put wrongly: drop what the prompt says about the form."""
-    for trait, place in bench.evidence.manual.form.places.items():
+    for trait, place in material.evidence.manual.form.places.items():
         if trait != "only":
-            said = _shown(bench, place)
+            said = _shown(material, place)
             because = (
                 f"Example {case.id}: the label is right, but {said} makes the form wrong; {case.wanted!r} is expected."
             )
             yield Fix("form", (Patch(*place, "exactly as listed"),), because, 0.4)
 
 
-def _shown(bench: Bench, place: Place) -> str:
-    said = bench.prompt[slice(*place)].strip("\"'`“”«» ")
+def _shown(material: Material, place: Place) -> str:
+    said = material.prompt[slice(*place)].strip("\"'`“”«» ")
     return f'"{said}"'
 
 
@@ -619,79 +621,79 @@ class Mood:
         return (_TOLD if fix.reason in self.feedback else 0.0) + _TASTE * digest[0] / 255
 
 
-def ranked_fixes(case: Case, bench: Bench, mood: Mood) -> list[Fix]:
+def ranked_fixes(case: Case, material: Material, mood: Mood) -> list[Fix]:
     """The lawful fixes of one row, the most promising first.
 
     Args:
         case: The example.
-        bench: What fixes are made from, and where they may go.
+        material: What fixes are made from, and where they may go.
         mood: What decides between equals.
 
     Returns:
         At most `_TRIED` fixes.
     """
     lawful = []
-    for fix in fixes_for(case, bench):
-        patches = fitted(bench.prompt, fix.patches, bench.slots)
-        if patches is not None and all(markable(bench.prompt, p, bench.marks) for p in patches):
+    for fix in fixes_for(case, material):
+        patches = fitted(material.prompt, fix.patches, material.slots)
+        if patches is not None and all(markable(material.prompt, p, material.marks) for p in patches):
             lawful.append(replace(fix, patches=patches))
     return sorted(lawful, key=lambda f: -(f.promise + mood.sway(f)))[:_TRIED]
 
 
-def repairs(bench: Bench, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
+def repairs(material: Material, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
     """At most one fix for each wrong row, together within the limits.
 
     Args:
-        bench: What fixes are made from, and where they may go.
+        material: What fixes are made from, and where they may go.
         mood: What decides between equals.
         limits: Most places and words that may change.
     """
     chosen: list[Fix] = []
-    for case in bench.evidence.errors:
+    for case in material.evidence.errors:
         patches: list[Patch] = []
         for f in chosen:
             patches.extend(f.patches)
-        if not case.misput and chosen and _right(bench, patches, [case]):
+        if not case.misput and chosen and _right(material, patches, [case]):
             continue
-        best = _best(case, bench, mood, limits, patches)
+        best = _best(case, material, mood, limits, patches)
         if best is not None:
             chosen.append(best)
     return tuple(chosen)
 
 
-def explorations(bench: Bench, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
+def explorations(material: Material, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
     """Cues to try when no row shown is wrong: words of a right row, where they break nothing shown.
 
     Args:
-        bench: What fixes are made from, and where they may go.
+        material: What fixes are made from, and where they may go.
         mood: What decides between equals.
         limits: Most places and words that may change.
 
     Returns:
         One fix, or none.
     """
-    before = _right(bench, (), bench.evidence.all)
+    before = _right(material, (), material.evidence.all)
     found = []
-    for case in bench.evidence.kept:
-        found += [f for f in ranked_fixes(case, bench, mood) if f.kind in _HARMLESS]
+    for case in material.evidence.kept:
+        found += [f for f in ranked_fixes(case, material, mood) if f.kind in _HARMLESS]
     for fix in sorted(found, key=lambda f: -mood.sway(f)):
-        if not _too_much(bench.prompt, fix.patches, limits) and before <= _right(
-            bench, fix.patches, bench.evidence.all
+        if not _too_much(material.prompt, fix.patches, limits) and before <= _right(
+            material, fix.patches, material.evidence.all
         ):
             return (fix,)
     return ()
 
 
-def _best(case: Case, bench: Bench, mood: Mood, limits: Limits, patches: list[Patch]) -> Fix | None:
-    before = _right(bench, patches, bench.evidence.all)
+def _best(case: Case, material: Material, mood: Mood, limits: Limits, patches: list[Patch]) -> Fix | None:
+    before = _right(material, patches, material.evidence.all)
     best, best_value = None, float("-inf")
-    for fix in ranked_fixes(case, bench, mood):
+    for fix in ranked_fixes(case, material, mood):
         together = [*patches, *fix.patches]
-        if collide(fix.patches, patches) or _too_much(bench.prompt, together, limits):
+        if collide(fix.patches, patches) or _too_much(material.prompt, together, limits):
             continue
-        after = _right(bench, together, bench.evidence.all)
+        after = _right(material, together, material.evidence.all)
         mended = len(after - before) + (1.0 if case.misput else 0.0)
-        value = mended - _BROKEN * len(before - after) - _PER_WORD * cost(bench.prompt, fix.patches) + fix.promise
+        value = mended - _BROKEN * len(before - after) - _PER_WORD * cost(material.prompt, fix.patches) + fix.promise
         value += mood.sway(fix)
         if value > best_value and (mended or fix.kind in _HOPEFUL):
             best, best_value = fix, value
@@ -704,11 +706,11 @@ def _too_much(prompt: str, patches: Sequence[Patch], limits: Limits) -> bool:
     return limits.words is not None and cost(prompt, patches) > limits.words
 
 
-def _right(bench: Bench, patches: Sequence[Patch], cases: Sequence[Case]) -> frozenset[int]:
+def _right(material: Material, patches: Sequence[Patch], cases: Sequence[Case]) -> frozenset[int]:
     """Which rows a reader of the patched prompt gets right."""
-    manual = read(patched(bench.prompt, patches)) if patches else bench.evidence.manual
+    manual = read(patched(material.prompt, patches)) if patches else material.evidence.manual
     names = [label.name for label in manual.labels]
-    wanted = bench.evidence.manual.labels
+    wanted = material.evidence.manual.labels
     found = set()
     for i, case in enumerate(cases):
         got = answered(manual, case.text)

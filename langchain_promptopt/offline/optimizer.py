@@ -19,11 +19,11 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.offline.conversation import Request, Turns, evidence_of, understand
 from langchain_promptopt.offline.fixes import (
-    Bench,
     Fix,
     Limits,
     Mark,
     MarkLimits,
+    Material,
     Mood,
     Patch,
     as_changes,
@@ -125,7 +125,7 @@ class _Reply:
         self.carelessness = carelessness
         self.rng = Random(mood.address)
         pointing = request.kind in {"line", "quote", "echo", "index"}
-        self.bench = Bench(
+        self.material = Material(
             evidence_of(request),
             slots=_open_places(request),
             insertions=request.kind == "global" or request.insertions,
@@ -156,16 +156,16 @@ class _Reply:
     def fixes(self, limits: Limits | None = None) -> tuple[Fix, ...]:
         """The fixes this reply stands for."""
         bounds = limits or Limits(words=self.request.allowance)
-        found = repairs(self.bench, self.mood, bounds)
-        generates = self.request.goal == "generate" and not self.bench.evidence.errors
-        return found or (explorations(self.bench, self.mood, bounds) if generates else ())
+        found = repairs(self.material, self.mood, bounds)
+        generates = self.request.goal == "generate" and not self.material.evidence.errors
+        return found or (explorations(self.material, self.mood, bounds) if generates else ())
 
     def reasons(self) -> str:
         """One reason a line: the chosen fixes first, then the next best of each row."""
         found = dict.fromkeys(f.reason for f in self.fixes())
         ranked = []
-        for case in self.bench.evidence.errors:
-            ranked.append(ranked_fixes(case, self.bench, self.mood))
+        for case in self.material.evidence.errors:
+            ranked.append(ranked_fixes(case, self.material, self.mood))
         for depth in range(max(map(len, ranked), default=0)):
             found |= dict.fromkeys(fixes[depth].reason for fixes in ranked if depth < len(fixes))
         lines = list(found)[: self.request.reasons] or ["The prompt does not describe these examples."]
@@ -173,13 +173,13 @@ class _Reply:
 
     def inspection(self) -> str:
         """Row by row, then what should change."""
-        manual, lines = self.bench.evidence.manual, []
-        for case in self.bench.evidence.errors:
+        manual, lines = self.material.evidence.manual, []
+        for case in self.material.evidence.errors:
             right = manual.labels[case.expected].name
             lines.append(
                 f'Example {case.id}: No, "{case.answer}" is wrong, "{right}" is expected. The prompt must change.'
             )
-        for case in self.bench.evidence.kept:
+        for case in self.material.evidence.kept:
             lines.append(f'Example {case.id}: Yes. The prompt need not change for "{case.answer}".')
         summary = " ".join(f.reason for f in self.fixes()) or "No words of the prompt explain these examples."
         return "\n".join([*lines, "", summary])
@@ -204,8 +204,9 @@ class _Reply:
 
     def _expected_lines(self) -> list[Mark]:
         """Where to look when no fix was found: the last word of an expected label's line."""
-        manual, out = self.bench.evidence.manual, []
-        wanted = dict.fromkeys(c.expected for c in self.bench.evidence.all) or dict.fromkeys(range(len(manual.labels)))
+        manual, out = self.material.evidence.manual, []
+        expected = dict.fromkeys(c.expected for c in self.material.evidence.all)
+        wanted = expected or dict.fromkeys(range(len(manual.labels)))
         for label in wanted:
             end = max(manual.labels[label].body[1], manual.labels[label].place[1])
             start = max(self.request.prompt.rfind(" ", 0, end) + 1, manual.labels[label].line[0])
