@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel
 
 from langchain_promptopt._langchain.batch_api import route
 from langchain_promptopt._langchain.conversion import chooses_examples, template_errors
@@ -226,7 +226,7 @@ def _prompt_target(template: BasePromptTemplate[Any], model: Runnable[Any, Any] 
     if model is None:
         msg = "a bare prompt template needs a model to answer it"
         raise ConfigError(msg, mend='Give task_model="provider:name" (flag: --task-model; config: [task] model).')
-    chain = template | model | TextOf()
+    chain = template | (model if isinstance(model, RunnableParallel) else model | TextOf())
     proof = Proof(direct={id(template)})  # nothing needs to be shown
     places = name_places([Found("$", template)])
     return ChainTarget(chain, places, isolation=isolation_of(model, config), proof=proof)
@@ -639,6 +639,11 @@ def _takes_text(chain: Runnable[Any, Any]) -> bool:
     except (TypeError, NameError):  # annotations that cannot be read
         return False
     return kind is str or kind == "str"
+
+
+def panel(models: Mapping[str, Runnable[Any, Any]]) -> RunnableParallel[Any]:
+    """Several models behind one prompt; the answer is each model's text, by its name."""
+    return RunnableParallel({name: model | TextOf() for name, model in models.items()})
 
 
 class TextOf(Runnable[Any, Any]):

@@ -50,6 +50,14 @@ _ALL = (
     Flag("--group", "data.group", "Column whose equal values stay in one split.", "COLUMN"),
     Flag("--evaluator", "evaluate.evaluators", "Built-in name or module:function; may be repeated.", "NAME", list),
     Flag("--task-model", "task.model", 'Model that runs the prompt, "provider:name" or "offline".', "MODEL"),
+    Flag(
+        "--task-models",
+        "optimize.task_models",
+        "A model that answers with the prompt, beside others; repeatable.",
+        "NAME=MODEL",
+        dict,
+    ),
+    Flag("--over", "optimize.over", "How their scores become one: mean or worst.", "HOW"),
     Flag("--template-format", "task.template_format", "Of a prompt file: f-string, mustache or jinja2.", "FORMAT"),
     Flag(
         "--freeze",
@@ -99,7 +107,7 @@ FLAGS = {flag.option.lstrip("-").replace("-", "_"): flag for flag in _ALL}
 
 DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines", "runs_dir")
 PROJECT = ("window", "reference", "filter", "sample", "limit")
-TASK = ("evaluator", "task_model", "template_format", "freeze", "tune", *DATA)
+TASK = ("evaluator", "task_model", "task_models", "over", "template_format", "freeze", "tune", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "margin", "repeats", "must_pass")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
 SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "max_tokens", "redact", "cache", "from")
@@ -204,6 +212,13 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
     return add
 
 
+_PAIRS = {
+    "--input": "email=Body: the prompt's variable, then its column",
+    "--task-models": "small=openai:gpt-4o-mini: a name, then the model",
+}
+"""What flags of pairs look like."""
+
+
 def _pairs(flag: Flag, texts: list[str]) -> dict[str, str]:
     """NAME=VALUE texts as a mapping. Raises UsageError for one without a sign or a side."""
     found = {}
@@ -211,7 +226,7 @@ def _pairs(flag: Flag, texts: list[str]) -> dict[str, str]:
         name, sign, value = (part.strip() for part in text.partition("="))
         if not (name and sign and value):
             msg = f"{flag.option} {text!r} is not {flag.metavar}"
-            raise UsageError(msg, mend=f"Write {flag.option} email=Body: the prompt's variable, then its column.")
+            raise UsageError(msg, mend=f"Write {flag.option} {_PAIRS[flag.option]}.")
         found[name] = value
     return found
 

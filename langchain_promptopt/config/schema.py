@@ -176,6 +176,12 @@ class OptimizeConfig(BaseModel):
     max_tokens: Count | None = Field(
         default=None, description="tokens that a prompt may have, about; no candidate is longer"
     )
+    task_models: dict[str, str] = Field(
+        default={}, description='name = "provider:name": models that each answer with the one prompt'
+    )
+    over: Literal["mean", "worst"] | None = Field(
+        default=None, description="how the scores of task_models become one; default is mean"
+    )
     must_pass: str | None = Field(
         default=None, description="tag of the examples that no candidate may get wrong where the old prompt is right"
     )
@@ -392,6 +398,7 @@ class Config(BaseModel):
         if key == "task":
             if self.task.chain is None and self.task.prompt is None:
                 return "task.chain (or task.prompt)"
-            return "task.model" if self.task.prompt is not None and self.task.model is None else None
+            answered = self.task.model is not None or self.optimize.task_models
+            return "task.model" if self.task.prompt is not None and not answered else None
         section, _, name = key.partition(".")
         return None if getattr(getattr(self, section), name) else key

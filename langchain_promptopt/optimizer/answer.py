@@ -71,6 +71,8 @@ class Answer:
     health: Mapping[str, Any] = field(default_factory=dict)
     pareto: Sequence[Mapping[str, Any]] = ()
     """Score against length and cost, on the dev examples."""
+    by_model: Sequence[Mapping[str, Any]] = ()
+    """One prompt over several task models."""
     warnings: Sequence[str] = ()
     applied: bool = False
     stopped: Mapping[str, Any] | None = None
@@ -108,6 +110,7 @@ def of_record(record: RunRecord) -> Answer:
         usage={} if finished is None else finished.usage,
         health=record.health.as_json(),
         pareto=pareto,
+        by_model=record.by_model,
         warnings=[*void, *(() if tested is None else tested.warnings)],
         applied=applied,
         stopped=record.stopped.as_json() if record.stopped else None,

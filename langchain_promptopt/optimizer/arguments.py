@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from langchain_promptopt.strategies.seeding import PastEdit
 
 Apply = Literal["if_improved", "never", "always"]
+Over = Literal["mean", "worst"]
+"""How the scores of several task models become one."""
 
 
 class RunEvaluatorLike(Protocol):
@@ -114,6 +116,8 @@ class Settings:
         notes: What was noticed while the task was read, for the run's warnings.
         ask_first: Ask the endpoints for their models, which is free, before the first call that is paid.
         constant_prompt: Every row is meant to send the same text; without it that is refused.
+        task_models: Models that each answer every example with the one prompt, by name; in place of `task_model`.
+        over: Whether an example counts by the mean of their scores or by the worst.
         must_pass: The tag of examples that no candidate may get wrong where the baseline gets them right.
         progress: Whether this process shows how far the run is; None is where a person looks.
         redact: What every text of an example passes before it is kept, shown or sent to the optimizer model.
@@ -164,6 +168,8 @@ class Settings:
     ask_first: bool = False
     constant_prompt: bool = False
     must_pass: str | None = None
+    task_models: Mapping[str, Model] = field(default_factory=dict)
+    over: Over | None = None
     progress: bool | None = False
     redact: Redact | None = None
     metaprompts: MetaPrompts = DEFAULT
@@ -180,6 +186,7 @@ class Settings:
             if not isinstance(getattr(self, name), kinds):
                 msg = f"{name} cannot be {getattr(self, name)!r}"
                 raise ConfigError(msg, mend=f"Write {form}.")
+        self._check_models()
         for name in ("freeze", "tune"):
             for rule in getattr(self, name) or ():
                 if not isinstance(rule, str):
@@ -197,6 +204,22 @@ class Settings:
             return
         msg = f"executor cannot be {given!r}"
         raise ConfigError(msg, mend='Write executor="batch", or give an object with `evaluate`.')
+
+    def _check_models(self) -> None:
+        if self.over is not None and self.over not in get_args(Over):
+            msg = f"over must be 'mean' or 'worst', got {self.over!r}"
+            raise ConfigError(msg, mend=did_you_mean(str(self.over), get_args(Over)).strip())
+        if self.over is not None and not self.task_models:
+            msg = f"over is {self.over!r}, and there are no task_models"
+            raise ConfigError(msg, mend=f"Leave it out, or write {_FORMS['task_models'][1]}.")
+        if self.task_models and self.task_model is not None:
+            msg = "task_model and task_models are both set"
+            raise ConfigError(msg, mend="Put the one model into task_models, too, or leave task_models out.")
+        for name in self.task_models:
+            given: object = name
+            if not isinstance(given, str) or not given.strip() or "@" in given:
+                msg = f"task_models has the name {given!r}"
+                raise ConfigError(msg, mend="A name is a text without @: metrics of a model are called metric@name.")
 
     def _check_numbers(self) -> None:
         check_number("seed", self.seed, -math.inf, whole=True)
@@ -223,6 +246,7 @@ _FORMS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "constant_prompt": _TRUTH,
     "progress": ((bool, type(None)), "True, False, or None for a terminal or a notebook"),
     "skip_bad_lines": _TRUTH,
+    "task_models": ((Mapping,), 'task_models={"small": "openai:gpt-4o-mini", "large": "openai:gpt-4o"}'),
     "splits": ((Mapping, type(None)), 'splits={"test": "validation"}: our split -> the source\'s split'),
     "langsmith": ((LangSmithOptions,), 'langsmith={"as_of": "v1"}, or LangSmithOptions(...)'),
     "policy": ((RetryPolicy,), "policy=RetryPolicy(attempts=10)"),
@@ -265,6 +289,8 @@ class SharedArguments(TypedDict, total=False):
     config: ChainConfig
     constant_prompt: bool
     must_pass: str | None
+    task_models: Mapping[str, Model]
+    over: Over | None
     redact: Redact | None
     gate: Gate | Mapping[str, Any] | None
     budget: Budget | Mapping[str, Any] | None

@@ -137,7 +137,8 @@ def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> Estim
         repeats=plan.settings.gate.repeats,
     )
     shape = shape_of(plan.recipe, sizes)
-    calls = max(1, len(plan.baseline.prompts))  # a chain of several prompts makes a call for each
+    # a chain of several prompts makes a call for each, and several models one each
+    calls = max(1, len(plan.baseline.prompts)) * max(1, len(plan.settings.task_models))
     costs = {**call_costs(plan), **(seen or {})}
     return estimate_calls(replace(shape, target_calls=calls, judge_calls=judge_calls(plan)), costs)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
         ExecutorLike,
         JudgeCost,
         Model,
+        Over,
         Task,
     )
     from langchain_promptopt.optimizer.result import Result
@@ -85,6 +86,8 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     metaprompts: Mapping[str, str | Path] | None = None,
     constant_prompt: bool = False,
     must_pass: str | None = None,
+    task_models: Mapping[str, Model] | None = None,
+    over: Over | None = None,
     redact: Redact | None = None,
     max_failure_rate: float = 0.05,
     skip_bad_lines: bool = False,
@@ -136,6 +139,9 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         config: A config for the chain (configurable, tags, recursion_limit ...), or a function of an example's inputs
             that gives one. Thread and session ids are made for each evaluation.
         constant_prompt: Every example is meant to send the same text; without it that is refused.
+        task_models: Models by name, in place of `task_model`: each answers every example with the one prompt. The gate
+            and the guards may name a metric of one of them, as "exact_match@small".
+        over: How their scores become one: "mean" (the default) or "worst".
         must_pass: The tag of examples that must not get worse, as metadata `{"critical": true}`, one of their `tags`,
             or a further split. A candidate that gets one wrong which the old prompt gets right is out: on train and
             dev before it is compared, on val before the test, and in the verdict on the test.
@@ -175,7 +181,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     """
     arguments = dict(locals())  # every parameter is an argument of the same name
     del arguments["chain"]
-    for name in ("prices", "policy", "limits", "judges", "optimizer_kwargs", "columns"):
+    for name in ("prices", "policy", "limits", "judges", "optimizer_kwargs", "columns", "task_models"):
         if arguments[name] is None:
             del arguments[name]
     from langchain_promptopt._runtime.concurrency import run_sync

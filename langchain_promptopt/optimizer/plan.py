@@ -32,7 +32,7 @@ from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.isolation import replaced_ids
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, runs_here, secrets_of
 from langchain_promptopt._langchain.reading import reading_of
-from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt._langchain.target import open_target, panel
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.hub import PREFIX, PromptHub, stored
 from langchain_promptopt._langsmith.production import ProjectRows
@@ -47,7 +47,7 @@ from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings, RowMark, recorded_rows, rows_among
 from langchain_promptopt.gate.planning import feasibility
 from langchain_promptopt.offline import factories
-from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shared_model_note
+from langchain_promptopt.optimizer.judges import judge_models, judge_notes, learn_models, shared_model_note
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.recipe import MARGIN
 from langchain_promptopt.store import RunFolder, opening_mark
@@ -58,7 +58,7 @@ from langchain_promptopt.types import Candidate, MustPass, Note, NoteKind, Promp
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.runnables import Runnable
 
     from langchain_promptopt._langchain.fast import Quick
     from langchain_promptopt._langchain.target import ChainTarget
@@ -309,6 +309,7 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
     evaluators = resolve_evaluators(with_stored(settings.evaluators, settings), import_from=settings.import_from)
     summaries = resolve_summaries(settings.summary_evaluators, import_from=settings.import_from)
     metrics = Metrics(evaluators)
+    learn_models(metrics, evaluators, settings.task_models)
     objective = _objective(metrics, settings)
     optimizer = _optimizer_model(settings) if searches else None
     data = load_rows(settings, use_of(tasks, evaluators))
@@ -492,9 +493,12 @@ async def reopened(plan: Plan) -> Plan:
 
 
 async def _opened(
-    task: Any, model: BaseChatModel | None, data: DataSet, settings: Settings, *, searches: bool
+    task: Any, model: Runnable[Any, Any] | None, data: DataSet, settings: Settings, *, searches: bool
 ) -> ChainTarget:
     """The target, found and proven by a dry run."""
+    if settings.task_models and not isinstance(task, BasePromptTemplate):
+        msg = "task_models answer a bare prompt, and this chain calls models of its own"
+        raise ConfigError(msg, mend="Give the prompt template itself, or one chain with a model and no task_models.")
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
     rows = [dict(e.inputs) for e in islice(rows_in_order(data, splits), _DRY_ROWS)]
     with untraced():  # no evaluation: the model is not asked, so there is nothing to look at
@@ -552,8 +556,11 @@ def _unfilled(prompts: PromptSet, columns: Sequence[str]) -> list[str]:
     return found
 
 
-def _task_model(settings: Settings) -> BaseChatModel | None:
-    """The model of a bare prompt template, where one was given."""
+def _task_model(settings: Settings) -> Runnable[Any, Any] | None:
+    """What answers a bare prompt template, where a model or several were given."""
+    if settings.task_models:
+        known = factories()
+        return panel({name: resolve_model(m, "task", factories=known) for name, m in settings.task_models.items()})
     return None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
 
 
@@ -697,6 +704,7 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "code": ("the chain: its code, a value that it holds, or an installed package", ("task.",)),
     "optimizer": ("the optimizer model", ("optimize.model", "optimize.temperature", "optimize.max_reply_tokens")),
     "redact": ("what redact= hides", ("optimize.redact",)),
+    "over": ("the task models, or how their scores become one", ("optimize.task_models", "optimize.over")),
     "max_tokens": ("the length that a prompt may have", ("optimize.max_tokens",)),
     "must_pass": ("the examples that must pass", ("optimize.must_pass", "data.")),
 }
@@ -723,6 +731,8 @@ def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: Prom
         "frozen": frozen,
         "config": None if settings.config is None else fingerprint(settings.config),
     }
+    if settings.task_models:
+        found["over"] = [settings.over or "mean", sorted(settings.task_models)]
     if settings.max_tokens is not None:
         found["max_tokens"] = settings.max_tokens
     if must is not None:

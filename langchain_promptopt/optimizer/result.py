@@ -148,6 +148,16 @@ class Result:
         return pd.DataFrame(rows)
 
     @property
+    def by_model(self) -> tuple[dict[str, Any], ...]:
+        """One prompt over `task_models`: model, metric, split, baseline, best, difference and n of each."""
+        events = tuple(self.events())
+        if not events:
+            return ()
+        from langchain_promptopt.report.record import RunRecord
+
+        return RunRecord.from_events(events).by_model
+
+    @property
     def pareto(self) -> tuple[Tradeoff, ...]:
         """Score against length and cost: the candidates that none beats in all three, on the dev examples.
 
@@ -334,6 +344,7 @@ def answer_of(result: Result) -> Answer:
         usage=dict(result.usage),
         health=result.health.as_json(),
         pareto=[t.as_json() for t in result.pareto],
+        by_model=result.by_model,
         warnings=result.warnings,
         applied=result.applied,
         stopped=result.stopped.as_json() if result.stopped else None,

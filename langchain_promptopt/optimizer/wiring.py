@@ -36,6 +36,7 @@ from langchain_promptopt.gate.openings import Openings, RowMark
 from langchain_promptopt.gate.pairs import Serving, pair_outcomes
 from langchain_promptopt.gate.verdict import Decision, decide
 from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
+from langchain_promptopt.optimizer.judges import score_models
 from langchain_promptopt.optimizer.remote import RemoteExecutor, Workers
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Reading, Rejection, Usage
@@ -71,7 +72,7 @@ class CacheShelf:
         self._evaluators = {e.key: e.hash for e in plan.evaluators}
         self._chain = plan.code
         decides = plan.started.decides
-        self._redact = {"redact": decides["redact"]} if "redact" in decides else {}
+        self._redact = {name: decides[name] for name in ("redact", "over") if name in decides}
         self._version = plan.started.version
 
     def get(self, job: Job) -> Outcome | None:
@@ -376,7 +377,11 @@ def _scorer(plan: Plan) -> Callable[[Example, Any, Sequence[Any]], Any]:
 
     async def score(example: Example, output: Any, steps: Sequence[Any]) -> Scores:
         try:
-            found = await score_all(watched, example, output, steps=plan.target.steps_of(steps))
+            inside = plan.target.steps_of(steps)
+            if plan.settings.task_models:
+                found = await score_models(watched, example, output, over=plan.settings.over or "mean", steps=inside)
+            else:
+                found = await score_all(watched, example, output, steps=inside)
             plan.metrics.learn(found.keys)
             _require_number(plan, found, example)
         except EvaluatorFailed as failed:

@@ -328,6 +328,8 @@ def settings_from(config: Config) -> Settings:
         max_edits=opt.max_edits,
         max_tokens=opt.max_tokens,
         must_pass=opt.must_pass,
+        task_models=dict(opt.task_models),
+        over=opt.over,
         langsmith=_langsmith(config),
         trace_file=None if out.trace is None else config.path(out.trace),
         runs_dir=config.runs_dir,

@@ -141,6 +141,7 @@ def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
         f"> {simulated}" if (simulated := wording.simulated_note(record)) else "",
         prose(wording.destination_note(record)),
         _metrics(record),
+        _by_model(record),
     ]
     for split, rows in record.rows.items():
         if split == "test" or "test" not in record.rows:
@@ -236,6 +237,15 @@ def _changes(record: RunRecord) -> str:
     lines = [f"- {what}: {old} → {new} ({by})" for what, old, new, by in costs]
     total = f"- this run: {wording.number(record.total.calls)} calls, {wording.money(record.total.usd)}"
     return "\n".join(["### Length and cost of an answer", "", *lines, total])
+
+
+def _by_model(record: RunRecord) -> str:
+    rows = wording.by_model_rows(record)
+    if not rows:
+        return ""
+    lines = [f"| {' | '.join(wording.BY_MODEL)} |", "|---|--:|--:|--:|--:|"]
+    lines += [f"| {' | '.join(prose(cell) for cell in row)} |" for row in rows]
+    return "\n".join([f"### {prose(wording.by_model_title(record))}", "", *lines])
 
 
 def _tradeoffs(record: RunRecord) -> str:

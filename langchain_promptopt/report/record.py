@@ -618,6 +618,39 @@ class RunRecord:
         return found
 
     @cached_property
+    def by_model(self) -> tuple[dict[str, Any], ...]:
+        """One prompt over several task models: the deciding metric of each, old and new, on the examples both answered.
+
+        On the test examples where they were opened, else on dev. Empty for a run with one task model.
+        """
+        primary = Scorer.of(self.started).primary
+        metrics: dict[str, None] = {}
+        for c in self.cells:
+            metrics |= dict.fromkeys(key for key in c.scores if key.startswith(f"{primary}@"))
+        for split in ("test", "dev"):
+            found = []
+            for metric in metrics:
+                first = self._means(self.seed_id, split, metric)
+                second = self._means(self.best_id, split, metric)
+                shared = [i for i in first if i in second]
+                if shared:
+                    old = fmean(first[i] for i in shared)
+                    new = fmean(second[i] for i in shared)
+                    line = {"model": metric.partition("@")[2], "metric": primary, "split": split, "baseline": old}
+                    found.append(line | {"best": new, "difference": new - old, "n": len(shared)})
+            if found:
+                return tuple(found)
+        return ()
+
+    def _means(self, candidate_id: str, split: str, metric: str) -> dict[str, float]:
+        """Mean scores of a candidate by example id."""
+        found = defaultdict[str, list[float]](list)
+        for c in self.cells:
+            if c.candidate_id == candidate_id and c.split == split and metric in c.scores:
+                found[c.example_id].append(c.scores[metric])
+        return {i: sum(values) / len(values) for i, values in found.items()}
+
+    @cached_property
     def tokens(self) -> tuple[int, int]:
         """About how many tokens the prompts of the baseline and of the best have."""
         return self.candidates[self.seed_id].prompts.tokens, self.candidates[self.best_id].prompts.tokens

@@ -67,6 +67,9 @@ def run_view(record: RunRecord, *, show_rows: bool = True) -> RenderableType:
     for rows in record.rows.values():
         if rows.split == "test" or "test" not in record.rows:
             parts.append(rows_view(rows if show_rows else rows.without_text()))
+    if models := wording.by_model_rows(record):
+        title = safe_text(f"\n{wording.by_model_title(record)}", "bold")
+        parts += [title, table_view(wording.BY_MODEL, models, numbers=range(1, 5))]
     parts.append(usage_view(record))
     if tradeoffs := wording.tradeoff_rows(record):
         columns = (*wording.TRADEOFFS[:4], "cost", "")

@@ -419,6 +419,24 @@ def answer_costs(record: RunRecord) -> list[tuple[str, str, str, str]]:
     return out
 
 
+BY_MODEL = ("model", "old", "new", "difference", "examples")
+"""Heads of the table of one prompt over several models."""
+
+
+def by_model_title(record: RunRecord) -> str:
+    """What the table of one prompt over several models is about."""
+    split = "held-out" if record.by_model[0]["split"] == "test" else "dev"
+    return f"One prompt, several models: {record.by_model[0]['metric']} on {split} examples"
+
+
+def by_model_rows(record: RunRecord) -> list[tuple[str, ...]]:
+    """A line for each task model; empty where there is one."""
+    rows = []
+    for m in record.by_model:
+        rows.append((m["model"], points(m["baseline"]), points(m["best"]), signed(m["difference"]), str(m["n"])))
+    return rows
+
+
 TRADEOFFS = ("prompt", "score", "examples", "tokens", "cost of an answer", "")
 """Heads of the table of score against length and cost."""
 TRADEOFFS_NOTE = "Scores of dev examples, on which the search chose; only the new prompt was tested."
