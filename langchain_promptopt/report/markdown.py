@@ -244,7 +244,8 @@ def _by_model(record: RunRecord) -> str:
     if not rows:
         return ""
     lines = [f"| {' | '.join(wording.BY_MODEL)} |", "|---|--:|--:|--:|--:|"]
-    lines += [f"| {' | '.join(prose(cell) for cell in row)} |" for row in rows]
+    for row in rows:
+        lines.append(f"| {' | '.join(prose(cell) for cell in row)} |")
     return "\n".join([f"### {prose(wording.by_model_title(record))}", "", *lines])
 
 

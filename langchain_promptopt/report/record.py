@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._text.words import count_words, words_changed

@@ -431,7 +431,7 @@ def by_model_title(record: RunRecord) -> str:
 
 def by_model_rows(record: RunRecord) -> list[tuple[str, ...]]:
     """A line for each task model; empty where there is one."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for m in record.by_model:
         rows.append((m["model"], points(m["baseline"]), points(m["best"]), signed(m["difference"]), str(m["n"])))
     return rows
