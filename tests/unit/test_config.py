@@ -171,6 +171,7 @@ KEYS = [
 CLOSED = {
     "task.template_format": ("f-string", "mustache", "jinja2"),
     "optimize.executor": ("batch", "batch", "batch"),
+    "optimize.over": ("mean", "worst", "mean"),
     "output.apply": ("if_improved", "never", "always"),
     "task.chain": ("a:a", "b:b", "c:c"),
     "data.inputs": tuple({"x": name} for name in "abc"),
