@@ -407,7 +407,7 @@ PARSE_FAILURES = frozenset({"unparsable", "truncated"})
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class WatchedNumber:
     """One watched number: when its rise is worth a warning, and how to say it."""
 
     metric: str
@@ -425,10 +425,10 @@ def _by_two_points(baseline: float, best: float) -> bool:
 
 
 WATCHED = (
-    Watch("output_length", "output length", _by_a_quarter, relative=True),
-    Watch("refusals", "refusals", _by_two_points, relative=False),
-    Watch("parse_failures", "parse failures", _by_two_points, relative=False),
-    Watch("cost", "cost per call", _by_a_quarter, relative=True),
+    WatchedNumber("output_length", "output length", _by_a_quarter, relative=True),
+    WatchedNumber("refusals", "refusals", _by_two_points, relative=False),
+    WatchedNumber("parse_failures", "parse failures", _by_two_points, relative=False),
+    WatchedNumber("cost", "cost per call", _by_a_quarter, relative=True),
 )
 
 
@@ -456,7 +456,7 @@ def _length(output: object) -> int:
     return len(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, default=str))
 
 
-def warning_text(watch: Watch, baseline: float, best: float) -> str:
+def warning_text(watch: WatchedNumber, baseline: float, best: float) -> str:
     """One sentence about a watched number that rose.
 
     Args:
