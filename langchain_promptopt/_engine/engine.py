@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt._engine.search import Found, Search
+from langchain_promptopt._engine.search import Found, SearchLoop
 from langchain_promptopt._runtime.ledger import Spending
 from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.errors import BudgetSpent
@@ -213,7 +213,7 @@ class Engine:
             spending = Spending(run.ledger)
             if self.gate_possible:  # before the first call, so that the search cannot spend what the test needs
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
-            search = Search(run, evaluations, spending)
+            search = SearchLoop(run, evaluations, spending)
             found = await search.found(inner)
             if not run.recipe.shortens:  # each of its edits makes the prompt shorter, and none has to gain anything
                 found = await Pruning(run, evaluations, spending).pruned(found, search.demands)

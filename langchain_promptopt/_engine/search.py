@@ -1,6 +1,6 @@
 """The search: baseline, seeds, steps, choice. One loop for every recipe (algorithms 5.1).
 
-`Search.found` is the order of events; `step` has the parts of one step, `archive` what is known after it.
+`SearchLoop.found` is the order of events; `step` has the parts of one step, `archive` what is known after it.
 The baseline's scores are checked before anything else is paid for (product 7.7, 10.3).
 """
 
@@ -62,7 +62,7 @@ class Found:
 
 
 @dataclass
-class Search:
+class SearchLoop:
     """State of one search; `found` is its result. Decisions are made at step ends, in canonical order."""
 
     run: Run

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._engine.context import Emitter, Objective, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt._engine.search import Search, StepEnd
+from langchain_promptopt._engine.search import SearchLoop, StepEnd
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger, Spending
 from langchain_promptopt._runtime.prices import PriceTable
@@ -266,7 +266,7 @@ async def play(recipe: Recipe, world: Playable, model: Any, search_calls: int | 
 
 
 @dataclass
-class StepWatch(Search):
+class StepWatch(SearchLoop):
     """The engine's search, noting calls and best after each step."""
 
     calls_at: list[int] = field(default_factory=list)

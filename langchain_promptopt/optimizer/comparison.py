@@ -155,14 +155,14 @@ def _named(left: Plan, rival: Candidate) -> Plan:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Compared:
     """The gate's verdict, and the run's usage with what each side took."""
 
     verdict: Decision
     usage: Mapping[str, Any]
 
 
-async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: RunnableConfig) -> Ended:
+async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: RunnableConfig) -> Compared:
     run = ready.run
     metadata = {"promptopt_run_id": plan.run_id, "promptopt_method": "compare"}
     async with span(config, "promptopt", {"method": "compare"}, metadata) as (inner, end):
@@ -179,7 +179,7 @@ async def _tested(plan: Plan, ready: Assembled, rival: Candidate, config: Runnab
         usage = {**run.ledger.as_json(), "by_side": by_side}
         run.emit(RunFinished(outcome=outcome, exit_code=EXIT[outcome], best_candidate_id=rival.id, usage=usage))
         end({"verdict": verdict.verdict, "test": verdict.metrics})
-    return Ended(verdict, usage)
+    return Compared(verdict, usage)
 
 
 def _spent(evaluations: Evaluations, candidate: Candidate) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _not_compared(plan: Plan, ready: Assembled) -> tuple[str, ...]:
     return (f"no test example renders prompt {', '.join(names)}, so it was not compared",)
 
 
-def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Ended, *, replayed: bool) -> Result:
+def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Compared, *, replayed: bool) -> Result:
     verdict = ended.verdict
     outcome = verdict.outcome
     return Result(
