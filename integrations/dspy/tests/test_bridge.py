@@ -198,11 +198,17 @@ def test_a_program_is_the_same_in_each_copy_and_another_with_other_demonstration
         program = triage.student()
         program.demos = [dspy.Example(message="m", label=label).with_inputs("message")]
         held.setdefault(label, []).append(fingerprint(ProgramChain(program, model)))
-    tool = dspy.ReAct("message -> label", tools=[triage.right_label])
-    other = dspy.ReAct("message -> label", tools=[triage.student])
     assert len(set(held["y"])) == 1
     assert held["x"][0] != held["y"][0]
-    assert fingerprint(ProgramChain(tool, model)) != fingerprint(ProgramChain(other, model))
+
+
+def test_a_program_with_another_setting_or_tool_is_another():
+    found = set()
+    for setting in (1, 2, 2, len, max):
+        program = TwoSteps()
+        program.setting = setting
+        found.add(fingerprint(ProgramChain(program, ScriptedModel(fn=by_field))))
+    assert len(found) == 4
 
 
 def test_this_package_optimizes_the_instructions_of_a_program():
@@ -232,6 +238,7 @@ def test_what_a_program_sends_is_what_dspy_sends():
         triage.student()(message="Q {x}")
     ProgramChain(triage.student(), model).invoke({"message": "Q {x}"})
     assert seen[0] == seen[1]
+    assert [kind for kind, _ in seen[0]] == ["system", "human"]
     assert "Q {x}" in seen[0][1][1]
 
 
