@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt.errors import ConfigError, CredentialsError, PromptOptError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import ModuleType
 
 _OURS = str(Path(__file__).parent)
@@ -103,6 +103,14 @@ def _module_of_file(path: Path, folder: Path | None, where: str) -> ModuleType:
     return module
 
 
+def forget_own_modules(names: Iterable[str]) -> None:
+    """Take modules of the user's own code out of those that are loaded, so that they are imported anew."""
+    for name in names:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file and _is_users(file):
+            del sys.modules[name]
+
+
 def _no_attribute(holder: Any, part: str, module: str, where: str) -> ConfigError:
     names = [name for name in dir(holder) if not name.startswith("_")]
     close = get_close_matches(part, names, n=1)
@@ -147,6 +155,7 @@ def _wants_key(error: BaseException, text: str) -> bool:
     """Whether a client was made without its key, as the SDKs say it."""
     folded = text.casefold().replace("-", "_").replace(" ", "_")
     named = any(word in folded for word in ("api_key", "missing_credentials", "credentials"))
+    named = named or (isinstance(error, KeyError) and text.strip("'").endswith(("_KEY", "_TOKEN", "_SECRET")))
     return named and not isinstance(error, SyntaxError | NameError | AttributeError)
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretBytes, SecretStr
 
-from langchain_promptopt._imports import users_errors
+from langchain_promptopt._imports import forget_own_modules, users_errors
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._runtime.failures import TABLE, Probe, classify
 from langchain_promptopt.errors import ConfigError, CredentialsError
@@ -46,10 +46,33 @@ def without_keys() -> Iterator[list[CredentialsError]]:
         return
     found: list[CredentialsError] = []
     token = _missing.set(found)
+    before = set(sys.modules)
     try:
         yield found
     finally:
         _missing.reset(token)
+        for name in [n for n, value in os.environ.items() if value == NO_KEY]:
+            del os.environ[name]
+            forget_own_modules(set(sys.modules) - before)
+
+
+_KEY_NAME = re.compile(r"\b[A-Z][A-Z0-9_]*(?:KEY|TOKEN|SECRET)\b")
+
+
+def built_without_key(build: Callable[[], Any]) -> Any:
+    """What `build` makes of the user's code; in a block of `without_keys` a key it lacks has a stand-in until the end.
+
+    Raises:
+        CredentialsError: It lacks a key, and calls may be made, or the key's name is not told.
+    """
+    while True:
+        try:
+            return build()
+        except CredentialsError as error:
+            name = _KEY_NAME.search(str(error))
+            if name is None or name[0] in os.environ or not note_missing(error):
+                raise
+            os.environ[name[0]] = NO_KEY
 
 
 def note_missing(error: CredentialsError) -> bool:

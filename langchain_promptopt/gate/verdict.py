@@ -555,7 +555,7 @@ def _unseen(entries: Sequence[TestEntry]) -> str:
 
 
 def _needed(entry: TestEntry) -> str:
-    return f"; about {entry.rows_needed} more examples would decide" if entry.rows_needed is not None else ""
+    return f"; about {entry.rows_needed:,} more examples would decide" if entry.rows_needed is not None else ""
 
 
 def _listed(names: Sequence[str]) -> str:

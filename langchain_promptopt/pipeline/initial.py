@@ -12,14 +12,15 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._data import SUFFIXES, inspect_rows, read_file
+from langchain_promptopt._data import SUFFIXES, inspect_rows, read_file, references_needed
 from langchain_promptopt._imports import importing_from
 from langchain_promptopt._langchain.discover import find_prompts
 from langchain_promptopt._langchain.models import endpoint_of, model_name, runs_here, without_keys
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt.config import with_values
-from langchain_promptopt.errors import DataError
+from langchain_promptopt.errors import DataError, UsageError
+from langchain_promptopt.evaluators import resolve_evaluators
 from langchain_promptopt.optimizer.facade import prompts
 from langchain_promptopt.optimizer.plan import make_plan, use_of
 from langchain_promptopt.pipeline.prepare import code_folder, data_of, load_task, settings_from
@@ -86,7 +87,12 @@ def first_settings(config: Config, given: Mapping[str, Any]) -> Survey:
         metrics, prompts, off, data, models = run_sync(lambda: _look(filled, task))
     values, notes = _proposal(filled, given, metrics, models)
     unused = (f"columns that nothing reads: {', '.join(guess.unused)}",) if guess.unused else ()
-    return Survey(prompts, data, values, guess.why, (*_told(guess), *unused, *notes), off)
+    read = [note.text for note in data.notes if note.text.startswith(_READ)]
+    return Survey(prompts, data, values, guess.why, (*read, *_told(guess), *unused, *notes), off)
+
+
+_READ = ("no columns were named", "the examples are chats")
+"""How the notes begin that say which columns are read without a setting."""
 
 
 def list_prompts(config: Config) -> tuple[Listed, ...]:
@@ -142,11 +148,11 @@ def _variables(task: Any) -> list[str]:
 def _guessed(config: Config, variables: Sequence[str], given: Mapping[str, Any]) -> Guess:
     """A guess where the rows are not in a form that is read as it is; nothing where they are, or cannot be seen."""
     rows = _sample(config)
-    if not rows or isinstance(rows[0].get("inputs"), dict):
-        return Guess()
-    if _readable(rows, config, variables):
+    if not rows or isinstance(rows[0].get("inputs"), dict) or isinstance(rows[0].get("messages"), list):
         return Guess()
     guess = guess_columns(rows, variables)
+    if _readable(rows, config, variables):
+        return _group_alone(guess, given)
     values = {}
     for key, value in guess.values.items():
         if key not in given:
@@ -159,11 +165,29 @@ def _guessed(config: Config, variables: Sequence[str], given: Mapping[str, Any])
         msg = f"no column could be found for the prompt's {', '.join(f'{{{name}}}' for name in missing)}"
         mend = f"Name it: --input {missing[0]}=COLUMN. Columns: {', '.join(map(str, rows[0]))}."
         raise DataError(msg, where=str(config.data.source), mend=mend)
-    if "data.outputs" not in {**given, **values} and not config.data.outputs:
+    if "data.outputs" not in {**given, **values} and not config.data.outputs and _needs_reference(config):
         msg = "no column could be found for the reference answer"
-        mend = f"Name it: --output COLUMN. Columns: {', '.join(map(str, rows[0]))}."
+        mend = f"Name it: --output COLUMN. Columns: {', '.join(map(str, rows[0]))}. An evaluator of yours that asks for"
+        mend += " no reference_outputs needs none: --evaluator module:function."
         raise DataError(msg, where=str(config.data.source), mend=mend)
     return Guess(values, {key: why for key, why in guess.why.items() if key in values}, guess.unused)
+
+
+def _group_alone(guess: Guess, given: Mapping[str, Any]) -> Guess:
+    """Of rows that are read by the names of their columns, the group is all that is left to guess."""
+    group = guess.values.get("data.group")
+    if group is None or "data.group" in given:
+        return Guess()
+    return Guess({"data.group": group}, {"data.group": guess.why["data.group"]})
+
+
+def _needs_reference(config: Config) -> bool:
+    """Whether an evaluator asks for reference outputs; those that cannot be made now are taken to ask."""
+    settings = settings_from(config)
+    try:
+        return references_needed(resolve_evaluators(settings.evaluators, import_from=settings.import_from))
+    except UsageError:
+        return True
 
 
 def _readable(rows: Sequence[Mapping[str, Any]], config: Config, variables: Sequence[str]) -> bool:
@@ -267,6 +291,10 @@ def _inputs(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], variables
         close = get_close_matches(_plain(variable), offered, 1, 0.75)
         if variable not in found and close:
             found[variable] = by_name[close[0]]
+    for variable in _without(variables, *found):
+        named = [name for name in _without(columns, *found.values()) if _words(variable) < _words(name)]
+        if len(named) == 1:
+            found[variable] = named[0]
     left = _without(variables, *found)
     free = _without(columns, *found.values())
     if len(left) == 1 and free:

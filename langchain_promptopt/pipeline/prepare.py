@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt._data import examples_of
 from langchain_promptopt._imports import import_object, importing_from
-from langchain_promptopt._langchain.models import resolve_model
+from langchain_promptopt._langchain.models import built_without_key, resolve_model
 from langchain_promptopt._langsmith.service import LangSmithOptions
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.limiter import RateLimit
@@ -162,7 +162,7 @@ def load_task(config: Config, name: str | None = None) -> Loaded:
     if (file := config.prompt_file(wanted)) is not None:
         return _of_file(read_prompt_file(file[0], config.task.template_format, file[1]))
     if names_code(wanted):
-        found = import_object(wanted, config.root, "task.chain")
+        found = built_without_key(lambda: import_object(wanted, config.root, "task.chain"))
         return _of_file(prompt_in_code(found, wanted)) if isinstance(found, str | list) else Loaded(found)
     if "/" in wanted and not Path(wanted.partition("#")[0]).suffix:
         from langchain_promptopt._langsmith.hub import pull_template

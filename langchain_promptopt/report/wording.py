@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt.events import Applied, Pushed
@@ -134,7 +134,8 @@ def evidence(record: RunRecord) -> str:
     if record.metrics:
         decided = record.reason is not None and record.outcome != "improved"
         why = f" {_sentence(record.reason.detail)}" if decided and record.reason else ""
-        return proof(record.metrics[0]) + why
+        said_twice = why.endswith("would decide.")
+        return proof(replace(record.metrics[0], rows_needed=None) if said_twice else record.metrics[0]) + why
     if record.void and record.reason is not None:
         return void_sentence(record.reason, record.run_id)
     return "The held-out examples were not opened." if record.finished else ""
@@ -201,7 +202,7 @@ def proof(entry: MetricEntry) -> str:
     if entry.in_groups and entry.by_example is not None:
         out += f" ({single.wins} examples better, {single.losses} worse)"
     if entry.rows_needed:
-        out += f"; about {entry.rows_needed} more examples would decide"
+        out += f"; about {number(entry.rows_needed)} more examples would decide"
     return out + "."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tomllib
 
@@ -123,6 +124,57 @@ def test_no_limit_in_money_where_no_price_is_known(project, capfd, monkeypatch):
     assert written(project)["budget"] == {"usd": 5.0}
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("OPENAI_API_KEY", ""), ("SHOP_KEY", ", api_key=os.environ['SHOP_KEY']"), ("SHOP_TOKEN", ", api_key=token()")],
+)
+def test_a_chain_that_wants_its_key_at_import_is_planned_without_it(project, capfd, monkeypatch, name, key):
+    monkeypatch.delenv(name, raising=False)
+    code = CHAIN.replace("offline_model('task')", f"ChatOpenAI(model='gpt-4o-mini'{key})")
+    head = (
+        "import os\nfrom langchain_openai import ChatOpenAI\n"
+        "def token():\n    if 'SHOP_TOKEN' not in os.environ:\n        raise OSError('no api_key: set SHOP_TOKEN')\n"
+        "    return os.environ['SHOP_TOKEN']\n"
+    )
+    (project / "keyed_4806.py").write_text(head + code)
+    for words, wanted in ((("init", "keyed_4806:chain", "--data", "mails.csv"), 0), (("check",), 2)):
+        exit_code, out, err = cli(capfd, *words)
+        assert exit_code == wanted, out + err
+        assert name not in os.environ
+        assert "keyed_4806" not in sys.modules
+    assert "What the test can show" in out, "all of the plan is shown, then what is missing"
+    assert name in " ".join((out + err).split())
+    exit_code, _, err = cli(capfd, "optimize")
+    assert exit_code == 2
+    assert name in err
+
+
+def test_no_reference_is_asked_for_where_no_evaluator_reads_one(project, capfd):
+    (project / "evals_4801.py").write_text("def short(outputs):\n    return len(outputs['output']) < 7\n")
+    bare = "\n".join(
+        line.split('",')[0].split(",", 1)[1] + '"' for line in (project / "mails.csv").read_text().split("\n")[1:-1]
+    )
+    (project / "bare.csv").write_text("Body\n" + bare + "\n")
+    code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "bare.csv")
+    assert code == 2
+    assert "--evaluator module:function" in err
+    code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "bare.csv", "--evaluator", "evals_4801:short")
+    assert code == 0, err
+    assert written(project)["data"] == {"inputs": {"email": "Body"}, "source": "bare.csv"}
+    assert cli(capfd, "check")[0] == 0
+
+
+def test_a_group_is_guessed_where_the_other_columns_are_read_by_name(project, capfd):
+    text = (project / "mails.csv").read_text()
+    (project / "named.csv").write_text(text.replace("Mail ID,Body,Team,Lang,Thread", "id,email,label,lang,Thread", 1))
+    code, out, err = cli(capfd, "init", "shop_4801:chain", "--data", "named.csv")
+    assert code == 0, err
+    assert written(project)["data"] == {"group": "Thread", "source": "named.csv"}
+    assert "data.group: Thread (guessed by name" in out
+    assert "inputs are email" in " ".join(out.split())
+    assert cli(capfd, "check")[0] == 0
+
+
 def test_rows_that_are_read_as_they_are_need_no_guess(project, capfd):
     (project / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
     (project / "p.txt").write_text(PROMPT)
@@ -134,6 +186,24 @@ def test_rows_that_are_read_as_they_are_need_no_guess(project, capfd):
     (project / "sub").mkdir()
     assert cli(capfd, *args, "--out", "sub/mine.toml")[0] == 0
     assert cli(capfd, "check", "sub/mine.toml")[0] == 0
+
+
+def test_chats_and_longer_column_names_are_found(project, capfd):
+    prompt = PROMPT.replace("{ticket}", "{question}")
+    (project / "p.txt").write_text(prompt)
+    talks = []
+    for row in rows(40, 40, 40):
+        talk = [("system", "Sort."), ("user", row["inputs"]["ticket"]), ("assistant", row["outputs"]["label"])]
+        talks.append(json.dumps({"messages": [{"role": role, "content": said} for role, said in talk]}) + "\n")
+    (project / "chat.jsonl").write_text("".join(talks))
+    args = ("init", "p.txt", "--data", "chat.jsonl", "--task-model", "offline", "--model", "offline")
+    code, out, err = cli(capfd, *args)
+    assert code == 0, err
+    assert "the examples are chats" in out
+    assert cli(capfd, "check")[0] == 0
+    table = [{"Mail subject": "a", "Mail body": f"text {i}", "Team": "ab"[i % 2]} for i in range(8)]
+    found = guess_columns(table, ["subject", "body"])
+    assert found.values["data.inputs"] == {"subject": "Mail subject", "body": "Mail body"}
 
 
 def test_a_guess_takes_names_before_shapes():

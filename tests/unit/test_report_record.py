@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from langchain_promptopt.errors import DataError
@@ -168,3 +170,13 @@ def test_few_lucky_rows_of_a_race_are_no_best_so_far():
         (2, (0.6,), 0.6),
         (3, (), 0.6),
     ]
+
+
+def test_how_many_more_examples_would_decide_is_said_once():
+    entry = MetricEntry(metric="em", baseline=0.5, best=0.6, difference=0.1, p_value=0.3, n=40, rows_needed=1264)
+    reason = SimpleNamespace(kind="not_shown", detail="a gain is not shown; about 1,264 more examples would decide")
+    said = wording.evidence(SimpleNamespace(metrics=(entry,), reason=reason, outcome="inconclusive"))
+    assert said.count("about 1,264 more examples would decide") == 1
+    other = SimpleNamespace(kind="served", detail="the model changed")
+    said = wording.evidence(SimpleNamespace(metrics=(entry,), reason=other, outcome="inconclusive"))
+    assert said.count("about 1,264 more examples would decide") == 1
