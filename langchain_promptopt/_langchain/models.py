@@ -249,7 +249,7 @@ _HOSTED_ONLY = re.compile(r"(?i)(?:^|[/:.])(?:gpt-(?!oss|j|neo)|o[1-9](?:-|$)|ch
 
 
 def runs_here(model: Any) -> bool:
-    """Whether a model is served by this machine, so that its calls cost nothing.
+    """Whether a model is served by this machine, so that its calls cost nothing; a proxy to a provider is none.
 
     >>> class M:
     ...     model, base_url = "qwen3:4b", "http://localhost:11434/v1"

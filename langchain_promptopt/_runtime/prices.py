@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt.errors import ConfigError, PriceError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 _PICO = 1_000_000  # picodollars a token for one dollar per million tokens
 _PER_USD = 1_000_000_000_000
@@ -146,11 +146,9 @@ class PriceTable:
 
     Args:
         own: The user's prices: model id -> Price, or a mapping with its fields.
-        free: Models that cost nothing unless `own` says otherwise: those that run on this machine.
     """
 
-    def __init__(self, own: Mapping[str, Price | Mapping[str, Any]] | None = None, free: Collection[str] = ()) -> None:
-        self._free = frozenset(free)
+    def __init__(self, own: Mapping[str, Price | Mapping[str, Any]] | None = None) -> None:
         checked = {name: _checked(name, price) for name, price in (own or {}).items()}
         bare = {}
         for name, price in checked.items():
@@ -165,8 +163,6 @@ class PriceTable:
         found = next((self._own[name + tier] for name in spellings(model) if name + tier in self._own), None)
         if found is not None:
             return found
-        if model in self._free:
-            return FREE
         if tier:
             whole = self.price(model)
             return None if whole is None else whole.times(SERVICE_TIERS[tier[1:]])

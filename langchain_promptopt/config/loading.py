@@ -453,11 +453,11 @@ def toml_text(values: Mapping[str, Mapping[str, Any]], remarks: Mapping[str, str
     """
     out = ["# Settings of promptopt. `promptopt check` tries them without spending anything.", ""]
     for section, keys in values.items():
-        model: Any = Config.model_fields[section].annotation
+        known = getattr(Config.model_fields[section].annotation, "model_fields", {})
         out.append(f"[{section}]")
         for key, value in keys.items():
-            line = f"{key} = {toml_value(value)}"
-            said = (model.model_fields[key].description, (remarks or {}).get(f"{section}.{key}"))
+            line = f"{_key(key)} = {toml_value(value)}"
+            said = (known[key].description if key in known else None, (remarks or {}).get(f"{section}.{key}"))
             about = "; ".join(text for text in said if text)
             out.append(f"{line:<47} # {about}" if about else line)
         out.append("")

@@ -30,7 +30,7 @@ from langchain_promptopt._langchain.batch_api import refuse_unbatchable
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.isolation import replaced_ids
-from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, runs_here, secrets_of
+from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.reading import reading_of
 from langchain_promptopt._langchain.target import open_target, panel
 from langchain_promptopt._langsmith.datasets import LangSmithRows
@@ -628,11 +628,7 @@ def _prices(given: Sequence[Any], settings: Settings) -> PriceTable:
     """
     models = [model for model in given if model is not None]
     keep_secret(chain.from_iterable(map(secrets_of, models)))
-    here: set[str] = set()
-    elsewhere: set[str] = set()
-    for model in models:
-        (here if runs_here(model) else elsewhere).add(model_name(model))
-    prices = PriceTable(settings.prices, free=here - elsewhere)
+    prices = PriceTable(settings.prices)
     # Without a price for every model a money budget could not stop the run in time.
     if settings.budget.usd is not None:
         judged = [cost.model for cost in settings.judges.values() if cost.calls]

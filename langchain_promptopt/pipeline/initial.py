@@ -374,8 +374,9 @@ def _proposal(
         is_path = isinstance(value, str) and Path(value).is_absolute()
         out.setdefault(section, {})[key] = given[dotted] if is_path else value
     notes: tuple[str, ...] = ()
+    used = [*models, _Named(out["optimize"]["model"], out["optimize"].get("base_url"))]
+    out["prices"] = {model_name(model): {"input": 0.0, "output": 0.0} for model in used if runs_here(model)}
     if "budget.usd" not in given and not config.budget.model_fields_set:
-        used = [*models, _Named(out["optimize"]["model"], out["optimize"].get("base_url"))]
         unpriced = _unpriced(used)
         if unpriced:
             notes = (f"no limit in money: the price of {', '.join(unpriced)} is unknown; see [prices] and [budget]",)

@@ -116,6 +116,8 @@ def test_no_limit_in_money_where_no_price_is_known(project, capfd, monkeypatch):
     assert code == 0, err
     assert "budget" not in written(project)
     assert written(project)["optimize"]["model"] == "openai:qwen"
+    free = {"input": 0.0, "output": 0.0}
+    assert written(project)["prices"] == {"qwen": free, "openai:qwen": free}
     assert "no limit in money" not in out
     (project / "far_4804.py").write_text(
         "from langchain_openai import ChatOpenAI\n" + local.replace(", base_url='http://127.0.0.1:9/v1'", "")

@@ -12,7 +12,6 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_openai import ChatOpenAI
 
 from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name, resolve_model, runs_here
-from langchain_promptopt._runtime.prices import FREE, Price, PriceTable
 from langchain_promptopt.errors import ConfigError, CredentialsError
 
 SECRET = "sk-very-secret"
@@ -156,9 +155,3 @@ def test_an_address_from_the_environment_is_the_models(monkeypatch):
     assert endpoint_of(ollama) == "http://127.0.0.1:11434"
     monkeypatch.setenv("OLLAMA_HOST", "gpu.example:1")
     assert not runs_here(ollama)
-
-
-def test_a_model_that_is_free_here_has_the_price_that_the_user_gives_it():
-    assert PriceTable({}, free={"qwen"}).price("qwen") == FREE
-    assert PriceTable({}, free={"qwen"}).price("qwen2") is None
-    assert PriceTable({"qwen": Price(1, 2)}, free={"qwen"}).price("qwen") == Price(1, 2)
