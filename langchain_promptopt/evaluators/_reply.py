@@ -15,6 +15,7 @@ from langchain_promptopt.types import answer_of
 ANSWER_NAMES = ("answer", "output", "label", "expected", "expected_output", "reference", "target")
 """Names under which people keep the reference of a plain text; the first wins, otherwise exactly one must be there."""
 _REPLY_NAMES = ("messages", "answer", "text", "content", "result", "response")
+_STRUCTURED = ("structured_response", "parsed")
 _FENCE = re.compile(r"\A\s*```[A-Za-z]*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 
@@ -82,7 +83,17 @@ def _fields_of(answer: Any, reference: Any) -> Mapping[str, Any] | None:
         return None
     if isinstance(answer, str) and len(reference) > 1:
         answer = json_of(answer)[0]
-    return answer if isinstance(answer, Mapping) and answer.keys() & reference.keys() else None
+    if not isinstance(answer, Mapping):
+        return None
+    if answer.keys() & reference.keys():
+        return answer
+    return _fields_of(_structured(answer), reference)
+
+
+def _structured(answer: Mapping[str, Any]) -> Any:
+    """The structured answer in an agent's state, or beside the raw message of `include_raw`; None where is none."""
+    found = [answer[name] for name in _STRUCTURED if isinstance(answer.get(name), Mapping)]
+    return found[0] if len(found) == 1 else None
 
 
 def _compared(
@@ -149,6 +160,8 @@ def _reply_in(answer: Mapping[str, Any], reference: Any) -> Any:
         return reply_of(answer["output"], reference)
     if len(answer) == 1:
         return reply_of(next(iter(answer.values())), reference)
+    if (structured := _structured(answer)) is not None:
+        return reply_of(structured, reference)
     wanted = [name for name in reference if name in answer] if isinstance(reference, Mapping) else []
     name = wanted[0] if len(wanted) == 1 else _only(answer, _REPLY_NAMES)
     return answer if name is None else reply_of(answer[name])

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import date, time
 from enum import Enum
 from typing import Any
+
+from langchain_promptopt.errors import ConfigError
 
 _DEEPEST = 20
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -23,7 +25,8 @@ _ROLES = frozenset({"assistant", "user", "system", "tool", "function", "develope
 _AI = frozenset({"ai", "assistant", "model"})
 _DUMPED = frozenset({"response_metadata", "additional_kwargs", "tool_calls", "tool_call_id"})
 """Beside its type and content, a message that was made a dict has some of these."""
-_TEXT_BLOCKS = frozenset({"text", "output_text"})
+_TEXT_BLOCKS = {"text": "text", "output_text": "text", "refusal": "refusal"}
+"""Kinds of blocks that are text, and the field that holds it."""
 _THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking", "reasoning_content"})
 
 
@@ -102,9 +105,11 @@ def _scalar(value: Any) -> Any:
 
 def _mapping(value: Mapping[Any, Any], depth: int) -> Any:
     """Fields by name; a state of messages is its last answer, beside its other fields where it has some."""
+    if value.get("lc") == 1 and isinstance(inner := value.get("kwargs"), Mapping):  # LangChain's serialized form
+        return _message(inner, depth) if "content" in inner else _plain(inner, depth - 1)
     messages: Any = value.get("messages")
     if not _are_messages(messages):
-        return {str(name): _plain(item, depth - 1) for name, item in value.items()}
+        return {str(name): _member(name, item, depth - 1) for name, item in value.items()}
     said = _sequence(messages, depth)
     more = {}
     for k, v in value.items():
@@ -112,6 +117,13 @@ def _mapping(value: Mapping[Any, Any], depth: int) -> Any:
             more[str(k)] = _plain(v, depth - 1)
     more = {k: v for k, v in more.items() if v not in (None, "", [], {})}
     return {"messages": said, **more} if more else said
+
+
+def _member(name: Any, value: Any, depth: int) -> Any:
+    """A field of a dict. Tool calls lose their ids, which are others in every run."""
+    if name == "tool_calls" and isinstance(value, list) and all(isinstance(c, Mapping) and "id" in c for c in value):
+        return [_call(c, depth) for c in value]
+    return _plain(value, depth)
 
 
 def _are_messages(value: Any) -> bool:
@@ -127,15 +139,19 @@ def _sequence(values: Sequence[Any], depth: int) -> Any:
 
 def _message(message: Any, depth: int) -> Any:
     """The text; with the calls a model wants made, where it wants some."""
+    more = _of(message, "additional_kwargs") or {}
     text = _text(_of(message, "content"))
-    calls = []
-    for c in _of(message, "tool_calls") or ():
-        if _kind(message) in _AI:
-            calls.append(_call(c, depth))
-    parsed = (_of(message, "additional_kwargs") or {}).get("parsed") if not text else None
-    if calls:
-        return {"text": text, "tool_calls": calls} if text else {"tool_calls": calls}
-    return text if parsed is None else _plain(parsed, depth - 1)
+    if not text:
+        text = str(more.get("refusal") or _of(message, "refusal") or _of(more.get("audio"), "transcript") or "")
+    said: dict[str, Any] = {"text": text} if text else {}
+    if _kind(message) in _AI:
+        asked = _of(message, "tool_calls") or [c for c in (more.get("function_call"),) if c]
+        for name, calls in (("tool_calls", asked), ("invalid_tool_calls", _of(message, "invalid_tool_calls") or ())):
+            if calls:
+                said[name] = [_call(c, depth) for c in calls]
+    if said.keys() - {"text"}:
+        return said
+    return text if text or more.get("parsed") is None else _plain(more["parsed"], depth - 1)
 
 
 def _text(content: Any) -> str:
@@ -149,7 +165,7 @@ def _text(content: Any) -> str:
             if isinstance(b, str):
                 texts.append(b)
             else:
-                texts.append(_of(b, "text"))
+                texts.append(_of(b, _TEXT_BLOCKS[_of(b, "type")]))
     if texts:
         return "".join(str(t) for t in texts if t is not None)
     return " ".join(f"[{_of(b, 'type')}]" for b in blocks if _of(b, "type") not in {None, "tool_use", *_THOUGHTS})
@@ -183,7 +199,8 @@ def _object(value: Any, depth: int) -> Any:
         return _plain(replied, depth - 1)
     named = _fields(value)
     if named is not None:
-        return _mapping(named, depth)
+        is_root = named.keys() == {"root"} and getattr(type(value), "__pydantic_root_model__", False)
+        return _plain(named["root"], depth - 1) if is_root else _mapping(named, depth)
     if isinstance(value, Iterable) and hasattr(value, "__len__"):
         return [_plain(v, depth - 1) for v in value]
     return _printed(value, depth)
@@ -200,7 +217,9 @@ def _called(value: Any, name: str) -> Any:
 
 
 def _reply_in(value: Any) -> Any:
-    """The message or text in what a provider's client or a model's `generate` returned."""
+    """The message or text in what a provider's client, a template or a model's `generate` returned."""
+    if callable(to_messages := getattr(value, "to_messages", None)):
+        return to_messages()
     if isinstance(text := getattr(value, "output_text", None), str):
         return text
     if isinstance(choices := getattr(value, "choices", None), list) and choices:
@@ -221,18 +240,19 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
     if is_dataclass(value):
         return {f.name: getattr(value, f.name, None) for f in fields(value)}
     declared = getattr(type(value), "model_fields", None) or getattr(type(value), "__fields__", None)
-    if isinstance(declared, Mapping):
-        return {name: getattr(value, name, None) for name in declared}
-    return None
+    if not isinstance(declared, Mapping):
+        return None
+    return {name: getattr(value, name, None) for name in (*declared, *(getattr(value, "model_extra", None) or ()))}
 
 
 def _printed(value: Any, depth: int) -> Any:
     """What an object says of itself; its attributes where it says nothing but its address."""
+    if isinstance(value, Iterator | AsyncIterator):
+        msg = f"the answer is a {type(value).__name__}, which says nothing until it is read"
+        raise ConfigError(msg, mend="Return what it gives: a list, or the joined text.")
     kind: Any = type(value)
     if kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__:
         return _ADDRESS.sub("", str(value))
-    held = {}
-    for n, v in getattr(value, "__dict__", {}).items():
-        if not n.startswith("_"):
-            held[n] = v
-    return {n: _plain(v, depth - 1) for n, v in held.items()} if held else kind.__qualname__
+    slots = [n for owner in kind.__mro__ for n in getattr(owner, "__slots__", ()) if hasattr(value, n)]
+    names = [n for n in (*getattr(value, "__dict__", ()), *slots) if not n.startswith("_")]
+    return {n: _plain(getattr(value, n), depth - 1) for n in names} if names else kind.__qualname__

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from langchain_core.documents import Document
+from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
-from pydantic import BaseModel
+from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
+from pydantic import BaseModel, RootModel
 
-from langchain_promptopt.errors import EvaluatorError
+from langchain_promptopt.errors import ConfigError, EvaluatorError
 from langchain_promptopt.evaluators import (
     choice_match,
     exact_match,
@@ -31,6 +34,21 @@ from langchain_promptopt.types import answer_of
 class Label(BaseModel):
     label: str
     urgent: bool = False
+
+
+class Open(BaseModel, extra="allow"):
+    label: str
+
+
+class Labels(RootModel[list[str]]):
+    pass
+
+
+class Slotted:
+    __slots__ = ("_of", "label")
+
+    def __init__(self, label):
+        self.label, self._of = label, self
 
 
 @dataclass
@@ -93,6 +111,24 @@ SHAPES = {
     "set": ({"b", "a"}, ["a", "b"]),
     "attributes": (Held(), {"label": "refund"}),
     "nothing to say": (Quiet(), "Quiet"),
+    "pydantic with more fields": (Open(label="refund", why="late"), {"label": "refund", "why": "late"}),
+    "pydantic list": (Labels(["refund"]), ["refund"]),
+    "slots": (Slotted("refund"), {"label": "refund"}),
+    "rendered prompt": (ChatPromptValue(messages=[HumanMessage("refund")]), "refund"),
+    "rendered text": (StringPromptValue(text="refund"), "refund"),
+    "refusal block": (said([{"type": "refusal", "refusal": "I cannot"}]), "I cannot"),
+    "refusal": (said("", additional_kwargs={"refusal": "I cannot"}), "I cannot"),
+    "spoken": (said("", additional_kwargs={"audio": {"id": "a", "transcript": "refund"}}), "refund"),
+    "function call": (
+        said("", additional_kwargs={"function_call": {"name": "sort", "arguments": "{}"}}),
+        {"tool_calls": [{"name": "sort", "args": "{}"}]},
+    ),
+    "broken tool call": (
+        said("", invalid_tool_calls=[{"name": "sort", "args": "{bad", "id": "1", "error": "no JSON"}]),
+        {"invalid_tool_calls": [{"name": "sort", "args": "{bad"}]},
+    ),
+    "serialized message": (dumpd(said("refund")), "refund"),
+    "tool calls of a dict": ({"tool_calls": [CALL]}, {"tool_calls": [{"name": "sort", "args": {"label": "refund"}}]}),
     "not a number": (float("nan"), "nan"),
 }
 
@@ -102,6 +138,12 @@ def test_an_answer_is_plain_and_says_what_the_chain_said(shape):
     value, plain = SHAPES[shape]
     assert answer_of(value) == plain
     assert json.loads(json.dumps(answer_of(value))) == plain, "it comes back from the journal as it was"
+
+
+@pytest.mark.parametrize("answer", [(c for c in "ab"), iter(["ab"]), map(str, [1])])
+def test_an_answer_that_is_still_to_be_read_is_refused(answer):
+    with pytest.raises(ConfigError, match="joined text"):
+        answer_of({"text": answer})
 
 
 def test_an_answer_that_holds_itself_ends():
@@ -174,3 +216,32 @@ def test_a_number_rule_applies_to_numbers_and_the_rest_is_compared_exactly():
 def test_a_text_answer_is_compared_with_the_field_that_is_named_as_the_answer():
     assert exact_match("4", {"answer": "4", "rationale": "2 and 2"})["score"] == 1
     assert exact_match({"messages": [HumanMessage("?"), said("4")]}, {"answer": "4"})["score"] == 1
+
+
+AS_LABEL = {"label": "access", "urgent": False}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "reference", "score"),
+    [
+        ({"messages": [said("done")], "structured_response": Label(label="access")}, AS_LABEL, 1),
+        ({"messages": [said("done")], "structured_response": Label(label="refund")}, AS_LABEL, 0),
+        ({"raw": said("{}"), "parsed": Label(label="access"), "parsing_error": None}, AS_LABEL, 1),
+        ({"raw": said("refund"), "parsed": {"category": "access"}, "parsing_error": None}, {"label": "access"}, 1),
+        ({"raw": said("access"), "parsed": None, "parsing_error": ValueError("no JSON")}, AS_LABEL, 0),
+        ({"input": "access", "output": "refund"}, {"answer": "access"}, 0),
+        ({"category": "refund", "why": "access"}, {"label": "access"}, 0),
+        ({"output": said("", tool_calls=[CALL])}, {"tool_calls": [CALL | {"id": "call_1"}]}, 1),
+        ({"output": Decimal("1.50")}, {"total": 1.5}, 1),
+        ({"output": np.bool_(True)}, {"urgent": True}, 1),
+        ({"output": True}, {"total": 1}, 0),
+        ({"output": {"b", "a"}}, {"labels": ["a", "b"]}, 1),
+        (
+            {"messages": [said("4")]},
+            {"messages": [{"role": "user", "content": "?"}, {"role": "ai", "content": "4"}]},
+            1,
+        ),
+    ],
+)
+def test_an_answer_in_a_wrapping_is_compared_by_what_it_says(outputs, reference, score):
+    assert exact_match(outputs, reference)["score"] == score
