@@ -176,6 +176,8 @@ class RunState:
     """Failure signatures that were reported already, by kind and step."""
     rendered: set[str] = field(default_factory=set)
     """Names of the prompts that evaluations rendered."""
+    rendered_in_test: set[str] = field(default_factory=set)
+    """Names of those that evaluations of test examples rendered."""
     remarks: tuple[str, ...] = ()
     """What the run found out about the chain, for the result's warnings."""
     unjudged: Counter[str] = field(default_factory=Counter)

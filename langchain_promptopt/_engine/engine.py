@@ -25,7 +25,7 @@ from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome
 from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from langchain_core.runnables import RunnableConfig
@@ -130,7 +130,36 @@ async def _decided(
         return Decision(verdict="void", reason=why, opening=opening, alpha=alpha_at(run.gate.alpha, opening))
     baseline = [o for o in outcomes if o.cell.candidate_id == run.baseline.id]
     candidate = [o for o in outcomes if o.cell.candidate_id != run.baseline.id]
-    return keeper.decide(baseline, candidate, opening)
+    verdict = keeper.decide(baseline, candidate, opening)
+    best = next(c for c, _ in cells if c.id != run.baseline.id)
+    return _of_what_was_sent(verdict, (run.baseline, best), run.state.rendered_in_test)
+
+
+def _of_what_was_sent(verdict: Decision, sides: tuple[Candidate, Candidate], rendered: Collection[str]) -> Decision:
+    """The decision, without a verdict where no test example rendered a prompt in which the sides differ.
+
+    What the two sides then scored are two runs of one thing. A rival with a salt differs in code or model too.
+    """
+    old, new = sides
+    names = [prompt.name for prompt in old.prompts]
+    differ = [name for name in names if _texts(old, name) != _texts(new, name)]
+    unsent = [name for name in differ if name not in rendered]
+    if not unsent:
+        return verdict
+    told = f"no test example renders prompt {', '.join(map(repr, unsent))}"
+    if len(unsent) < len(differ) or new.salt or names != [prompt.name for prompt in new.prompts]:
+        return replace(verdict, warnings=(*verdict.warnings, f"{told}, so it was not compared"))
+    if verdict.verdict == "void":
+        return verdict
+    why = f"the sides differ in nothing that was sent: {told}; test examples that need it would show a difference"
+    entries = tuple(replace(e, verdict="inconclusive") if e.role == "primary" else e for e in verdict.entries)
+    return replace(verdict, verdict="inconclusive", reason=Reason("not_rendered", why), entries=entries)
+
+
+def _texts(side: Candidate, name: str) -> list[tuple[str, str]] | None:
+    """Role and text of each message of a prompt; None where the side has no such prompt."""
+    found = next((prompt for prompt in side.prompts if prompt.name == name), None)
+    return None if found is None else [(m.role, m.template) for m in found.messages]
 
 
 def _retried(evaluations: Evaluations, cells: Sequence[tuple[Candidate, Cell]]) -> int:

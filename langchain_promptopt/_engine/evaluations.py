@@ -398,6 +398,8 @@ class Evaluations:
         names = [p.name for p in self._run.baseline.prompts] if outcome.rendered is None else outcome.rendered
         if outcome.failure is None or outcome.rendered is not None:
             self._run.state.rendered.update(names)
+            if outcome.cell.split == "test":
+                self._run.state.rendered_in_test.update(names)
         if outcome.failure is not None and outcome.failure.kind == UNJUDGED:
             self._run.state.unjudged[outcome.failure.message] += 1
 

@@ -51,6 +51,7 @@ ReasonKind: TypeAlias = Literal[
     "model_changed",
     "scores_lost_unequally",
     "evaluator_raised_on_one_side",
+    "not_rendered",
     "budget",
 ]
 """`small_against_a_failure`: too few examples to rule out that some fail outright and undo the gain."""

@@ -207,10 +207,12 @@ def _shown(old: PromptSet, rival: Candidate) -> Proposed:
     )
 
 
-def _not_compared(plan: Plan, ready: Assembled) -> tuple[str, ...]:
-    """What to say of prompts that no test example rendered: a difference there plays no part in the verdict."""
+def _not_compared(plan: Plan, ready: Assembled, verdict: Decision) -> tuple[str, ...]:
+    """What to say of prompts that no test example rendered, where the verdict does not name them already."""
     rendered = ready.run.state.rendered
+    told = " ".join((verdict.reason.detail, *verdict.warnings))
     names = [repr(p.name) for p in plan.baseline.prompts if p.name not in rendered and not p.idle]
+    names = [name for name in names if name not in told]
     if not names or not rendered:
         return ()
     return (f"no test example renders prompt {', '.join(names)}, so it was not compared",)
@@ -232,7 +234,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Compared, *, 
         replayed=replayed,
         warnings=(
             *(note.text for note in plan.notes),
-            *_not_compared(plan, ready),
+            *_not_compared(plan, ready, verdict),
             *unjudged_notes(ready),
             *void_notes(verdict, plan.run_id),
             *verdict.warnings,

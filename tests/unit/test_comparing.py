@@ -15,6 +15,8 @@ from rich.console import Console
 from langchain_promptopt import compare
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt.errors import ConfigError, DataError
+from langchain_promptopt.report.record import RunRecord
+from langchain_promptopt.report.render import render
 from langchain_promptopt.report.terminal import sides_view
 from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support import online
@@ -172,12 +174,32 @@ def test_two_runs_of_one_comparison_are_one_run(up, tmp_path):
     assert (first.run_id, second.replayed, up.count) == (second.run_id, True, 48)
 
 
-def test_a_prompt_that_no_test_example_renders_is_named(tmp_path):
-    def branched(text):
-        model = ScriptedModel(fn=answer, model_name="task") | StrOutputParser()
-        spare = PromptTemplate.from_template("Spare. Word: {word}") | model
-        return RunnableBranch((lambda row: row["word"] == "never", spare), PromptTemplate.from_template(text) | model)
+def branched(text, spare="Spare. Word: {word}"):
+    """A chain of two prompts, the second of which no example needs."""
+    model = ScriptedModel(fn=answer, model_name="task") | StrOutputParser()
+    other = PromptTemplate.from_template(spare) | model
+    return RunnableBranch((lambda row: row["word"] == "never", other), PromptTemplate.from_template(text) | model)
 
+
+def test_sides_that_differ_only_in_what_is_never_sent_get_no_verdict(tmp_path):
+    old, new = (branched(PROMPT, spare=f"{text}. Word: {{word}}") for text in ("Spare", "Other words"))
+    given = {"data": words(), "evaluators": ["exact_match"], "runs_dir": tmp_path, "openings": None}
+    result = compare(old, new, **given)
+    assert (result.outcome, result.exit_code, result.reason.kind) == ("inconclusive", 3, "not_rendered")
+    assert (result.test[0]["verdict"], result.gate_passed) == ("inconclusive", False)
+    again = compare(old, new, **given)
+    assert (again.replayed, again.outcome, again.reason, again.warnings) == (
+        True,
+        "inconclusive",
+        result.reason,
+        result.warnings,
+    )
+    shown = RunRecord.from_events(list(again.events()))
+    for text in (str(result.as_json()["reason"]), render(shown, "markdown"), render(shown, "html")):
+        assert "the sides differ in nothing that was sent" in text.replace("The sides", "the sides")
+
+
+def test_a_prompt_that_no_test_example_renders_is_named(tmp_path):
     better = PROMPT.replace("a PLANT", "an animal")
     result = compare(
         branched(PROMPT),
@@ -189,3 +211,12 @@ def test_a_prompt_that_no_test_example_renders_is_named(tmp_path):
     )
     assert result.outcome == "improved"
     assert any("no test example renders prompt" in w for w in result.warnings)
+
+
+def test_of_two_changed_prompts_the_one_that_was_never_sent_is_named_in_the_record(tmp_path):
+    new = branched(PROMPT.replace("a PLANT", "an animal"), spare="Other words. Word: {word}")
+    result = compare(branched(PROMPT), new, data=words(), evaluators=["exact_match"], runs_dir=tmp_path, openings=None)
+    assert result.outcome == "improved"
+    (tested,) = [e for e in result.events() if e["type"] == "tested"]
+    (told,) = [w for w in result.warnings if "renders prompt" in w]
+    assert told in tested["data"]["detail"]["warnings"]
