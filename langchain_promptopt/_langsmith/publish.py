@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._langchain.conversion import build_template, from_prompt, to_prompt
@@ -11,11 +10,12 @@ from langchain_promptopt._langsmith.hub import Address, Commit, PromptHub, manif
 from langchain_promptopt.errors import ConflictError, PromptError, UsageError
 from langchain_promptopt.events import Moved, Pushed, RolledBack, RunStarted, Tagged, dated
 from langchain_promptopt.report.record import RunRecord
-from langchain_promptopt.store import Journal, read_events
+from langchain_promptopt.store import read_events, record_moves
 from langchain_promptopt.types import MetricEntry, Prompt, PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from langchain_core.prompts.base import BasePromptTemplate
 
@@ -166,7 +166,7 @@ def rollback_recorded(folder: Path, *, hub: PromptHub | None = None) -> str:
     for target, push in pushes.items():
         stands = _undo(hub, hub.address(target), push, folder.name)
         where = f"{target}:{','.join(push.tags)}" if push.tags else target
-        _journal(folder, [RolledBack(actor="rollback", target=where, commit=stands, candidate_id=baseline)])
+        record_moves(folder, [RolledBack(actor="rollback", target=where, commit=stands, candidate_id=baseline)])
     return stands
 
 
@@ -223,7 +223,7 @@ def promote_recorded(
             moved = Tagged(
                 actor="loop", target=f"{target}:{tag}", commit=push.commit, candidate_id=best, previous=previous
             )
-            _journal(folder, [moved])
+            record_moves(folder, [moved])
     return {target: push.commit for target, push in pushes.items()}
 
 
@@ -289,12 +289,12 @@ def _push_one(
     made = pushed.commit
     # Each event is written right after its request, so that a rollback also works when the next request fails.
     moves: list[Moved] = [Pushed(actor="push", target=target, commit=made.hash, candidate_id=winner.best.id)]
-    _journal(winner.folder, moves)
+    record_moves(winner.folder, moves)
     if tag is not None:
         before = hub.move_tag(place, tag, made)
         where = f"{target}:{tag}"
         moved = Tagged(actor="push", target=where, commit=made.hash, candidate_id=winner.best.id, previous=before)
-        _journal(winner.folder, [moved])
+        record_moves(winner.folder, [moved])
     return made.hash
 
 
@@ -410,12 +410,3 @@ def _untag(hub: PromptHub, place: Address, push: _Push, ours: Commit) -> str:
         hub.move_tag(place, tag, commit)
         stands = commit.hash
     return stands
-
-
-def _journal(folder: Path | None, events: Sequence[Moved]) -> None:
-    """Append to a finished run's journal; a run kept in memory has none."""
-    if folder is None:
-        return
-    with Journal(Path(folder) / _JOURNAL) as journal:
-        for event in events:
-            journal.append(event)

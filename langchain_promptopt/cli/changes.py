@@ -13,6 +13,8 @@ import typer
 from langchain_promptopt.cli.flags import Given, verb, with_settings
 from langchain_promptopt.cli.output import Force, RunName, print_exact, print_json, print_view, said
 from langchain_promptopt.errors import UsageError
+from langchain_promptopt.events import Applied, RolledBack
+from langchain_promptopt.store import record_moves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,7 +111,16 @@ def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Pat
         _refuse_written(path, part, old, new, record)
         write_to_file(path, old, new, part)
     _remember(folder, before)
-    return ", ".join(dict.fromkeys(str(path) for (path, _), _, _ in places))
+    files = list(dict.fromkeys(str(path) for (path, _), _, _ in places))
+    applied = [Applied(actor="apply", target=_near(f), commit=None, candidate_id=record.best_id) for f in files]
+    record_moves(folder, applied)
+    return ", ".join(files)
+
+
+def _near(file: str) -> str:
+    """A file as the record names it: from the working directory where it is below that."""
+    path = Path(file).resolve()
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _refuse_written(path: Path, part: str, old: Prompt, new: Prompt, record: RunRecord) -> None:
@@ -121,29 +132,53 @@ def _refuse_written(path: Path, part: str, old: Prompt, new: Prompt, record: Run
         raise UsageError(msg, mend=f"promptopt apply --revert {record.run_id} takes them out.")
 
 
-def revert_files(record: RunRecord, folder: Path) -> list[str]:
-    """Put back what `apply` replaced, byte for byte. Raises UsageError where a file was changed since."""
+def revert_files(record: RunRecord, folder: Path, only: Path | None = None, *, force: bool = False) -> list[str]:
+    """Put back what `apply` replaced, byte for byte.
+
+    Args:
+        record: The run.
+        folder: The run's folder, where the former texts are kept.
+        only: The file to put back; None is every file that the run wrote.
+        force: Put it back also where it was changed since; that change is lost.
+
+    Raises:
+        UsageError: The run did not write this file, or it was changed since; nothing was written.
+    """
     note = folder / _UNDO
     if not note.is_file():
         msg = "this run wrote no file"
         raise UsageError(msg, where=f"run {record.run_id}", mend="`promptopt rollback` undoes a push.")
-    undo = json.loads(note.read_text(encoding="utf-8"))
+    known = json.loads(note.read_text(encoding="utf-8"))
+    undo = {name: state for name, state in known.items() if only is None or Path(name) == only.resolve()}
+    if not undo:
+        msg = f"this run did not write {only}"
+        raise UsageError(msg, where=f"run {record.run_id}", mend=f"It wrote {', '.join(map(_near, known))}.")
     for name, state in undo.items():
-        if _text(Path(name)) != state["after"]:
+        if not force and _text(Path(name)) != state["after"]:
             msg = "the file was changed after the run wrote it"
-            raise UsageError(msg, where=name, mend="Undo it by hand; nothing was overwritten.")
+            raise UsageError(msg, where=name, mend="Undo it by hand, or add --force to lose that change.")
     for name, state in undo.items():
         Path(name).write_bytes(state["before"].encode("utf-8", "surrogateescape"))
-    note.unlink()
+    left = {name: state for name, state in known.items() if name not in undo}
+    if left:
+        note.write_text(json.dumps(left), encoding="utf-8")
+    else:
+        note.unlink()
+    seed = record.seed_id
+    record_moves(folder, [RolledBack(actor="revert", target=_near(n), commit=None, candidate_id=seed) for n in undo])
     return list(undo)
 
 
 def _remember(folder: Path, before: Mapping[str, str]) -> None:
-    """Keep the first state before any writing of this run, and the latest after it."""
+    """Keep the first state before any writing of this run, and the latest after it.
+
+    A file that somebody changed between two writings is put back to where it stood before the second.
+    """
     note = folder / _UNDO
     undo = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
     for name, text in before.items():
-        first = undo.get(name, {}).get("before", text)
+        known = undo.get(name)
+        first = known["before"] if known is not None and known["after"] == text else text
         undo[name] = {"before": first, "after": _text(Path(name))}
     note.write_text(json.dumps(undo), encoding="utf-8")
     note.chmod(0o600)
@@ -258,10 +293,10 @@ def apply(
     Args:
         given: Flags and settings.
         run: A run id or its beginning, a folder, or "latest".
-        to: The file to write; None is the file that the run read the prompt from.
+        to: The file to write, or with `revert` to put back; None is the file that the run read the prompt from.
         edits: Numbers of edits, as "1,3"; "" is all of them.
         revert: Put back what this run wrote.
-        force: Write also what the gate has not decided on.
+        force: Write also what the gate has not decided on; with `revert`, also where the file was changed since.
 
     Returns:
         The exit code.
@@ -276,7 +311,10 @@ def apply(
     folder = find_run(config.runs_dir, run)
     record = record_of(folder)
     if revert:
-        files = revert_files(record, folder)
+        if edits:
+            msg = "--revert takes out all that the run wrote, so --edits changes nothing"
+            raise UsageError(msg, mend="Leave --edits out; --to FILE names one of several files.")
+        files = revert_files(record, folder, to, force=force)
         said({"run_id": record.run_id, "reverted": files}, f"reverted: {', '.join(files)}", as_json=given.as_json)
         return 0
     numbers = chosen_edits(edits, len(record.edits))

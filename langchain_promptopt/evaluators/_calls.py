@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.errors import EvaluatorError
+from langchain_promptopt.errors import EvaluatorError, nearest
 
 if TYPE_CHECKING:
     from langchain_promptopt.types import Example
@@ -206,6 +206,7 @@ def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPP
             named.append(p)
     wanted = [p for p in named if p.name in names]
     required = [p for p in named if p.default is p.empty]
+    _refuse_strays(name, parameters, required, names)
     if wanted and all(p.name in names for p in required):
         alone = tuple(p.name for p in wanted if p.kind is p.POSITIONAL_ONLY)
         return Plan(alone, tuple(p.name for p in wanted if p.kind is not p.POSITIONAL_ONLY))
@@ -216,6 +217,28 @@ def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPP
     if not named and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return Plan((), _BY_KEYWORD)
     raise _refuse(name, parameters, names)
+
+
+def _refuse_strays(
+    name: str,
+    parameters: Mapping[str, inspect.Parameter],
+    required: Sequence[inspect.Parameter],
+    names: Sequence[str],
+) -> None:
+    """Raise EvaluatorError where an argument would stay at its default, or get another thing than its name says."""
+    for p in parameters.values():
+        near = nearest(p.name, names, cutoff=0.8)
+        if p.default is not p.empty and p.name not in names and near is not None and near not in parameters:
+            msg = f"`{name}` is never given its argument {p.name!r}"
+            raise EvaluatorError(msg, mend=f"Did you mean {near!r}?", key=name)
+    found = [p.name for p in required]
+    if len(found) != 2 or set(found) <= set(names):
+        return
+    for given, told in zip(names, found, strict=False):  # by position: (run, example)
+        if told in names and told != given:
+            stray = next(other for other in found if other not in names)
+            msg = f"`{name}({', '.join(found)})` would be given the {given} as its {told!r}, because of {stray!r}"
+            raise EvaluatorError(msg, mend=f"Name its arguments from {', '.join(names)}.", key=name)
 
 
 def _refuse(name: str, parameters: Mapping[str, inspect.Parameter], names: Sequence[str]) -> EvaluatorError:

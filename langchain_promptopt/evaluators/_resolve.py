@@ -186,6 +186,9 @@ def _made(evaluator: Any, name: str | None, scale: Scale) -> Evaluator:
     if not callable(evaluator) and not hasattr(evaluator, "evaluate_run"):
         msg = f"{evaluator!r} is not an evaluator"
         raise EvaluatorError(msg, mend=f"Give a function, 'module:function', or one of {', '.join(BUILT_INS)}.")
+    if isinstance(evaluator, type) and (hasattr(evaluator, "evaluate_run") or "__call__" in vars(evaluator)):
+        msg = f"{evaluator.__name__} is a class, and an evaluator is one of its objects"
+        raise EvaluatorError(msg, mend=f"Make one: {evaluator.__name__}(...).")
     key = name or key_of(evaluator)
     invoke, is_async, asks = _caller(evaluator, key)
     told, is_open = ((), False) if is_built_in(evaluator) else own_keys(evaluator)

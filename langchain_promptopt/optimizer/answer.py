@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from langchain_promptopt._runtime.redact import message_of, redact
 from langchain_promptopt.errors import Interrupted, PromptOptError, exit_code_of
-from langchain_promptopt.events import Applied
 from langchain_promptopt.report.wording import void_sentence
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Answer:
     """Why the gate decided as it did; None where the test examples were not opened."""
     links: Mapping[str, str] = field(default_factory=dict)
     written: Sequence[str] = ()
-    """Files that the winner was written to by this call."""
+    """Files that the winner was written to; those of a recorded run that were not reverted since."""
     error: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -96,7 +95,8 @@ def of_record(record: RunRecord) -> Answer:
     """The answer about a recorded run; `outcome` is None while it has not ended."""
     finished, tested = record.finished, record.tested
     pareto = [t.as_json() for t in record.pareto]
-    applied = any(isinstance(move.event, Applied) for move in record.moves)
+    applied = any(place.target == "chain" and not place.undone for place in record.places)
+    files = [place.target for place in record.places if place.is_file and not place.undone]
     # What was seen of a void test is not shown, only that it was void and why.
     void = [void_sentence(record.reason, record.run_id)] if record.void and record.reason else []
     return Answer(
@@ -115,6 +115,7 @@ def of_record(record: RunRecord) -> Answer:
         applied=applied,
         stopped=record.stopped.as_json() if record.stopped else None,
         reason=asdict(record.reason) if record.reason else None,
+        written=record.written or files,
         error=None if finished is None else finished.error,
     )
 

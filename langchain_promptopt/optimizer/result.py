@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ConfigError, ConflictError, UsageError
+from langchain_promptopt.events import Applied, Moved, RolledBack, dated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -215,6 +216,7 @@ class Result:
         if not force:
             self._require_proof("apply")
         self.write(chain, over=force)
+        self._note_move([Applied(actor="apply", target="chain", commit=None, candidate_id=self.best.id)])
 
     def write(self, chain: Any, *, over: bool = False) -> None:
         """As `apply`, without asking whether the gate passed; `over` writes over a changed text."""
@@ -258,6 +260,8 @@ class Result:
             written.before.restore()
             self._written.remove(written)
         self.applied = bool(self._written)
+        if chosen and not self.applied:
+            self._note_move([RolledBack(actor="revert", target="chain", commit=None, candidate_id=self.baseline.id)])
 
     def _require_proof(self, verb: str) -> None:
         if not self.gate_passed:
@@ -271,8 +275,18 @@ class Result:
         save_prompts(self.best.awake, Path(folder), self.baseline)
         shown = os.path.relpath(folder) if Path(folder).is_relative_to(Path.cwd()) else str(folder)
         files = [Path(shown, path.name).as_posix() for path in sorted(Path(folder).glob("*.json"))]
+        self._note_move(Applied(actor="save", target=f, commit=None, candidate_id=self.best.id) for f in files)
         self.written = tuple(dict.fromkeys((*self.written, *files)))
         return Path(folder)
+
+    def _note_move(self, moves: Iterable[Moved]) -> None:
+        """Say in the record where the winner went, where it does not say so already."""
+        from langchain_promptopt.store import record_moves
+
+        if self.folder is None:
+            return
+        last = {move.event.target: move.event for move in dated(self.events(), Moved)}
+        record_moves(self.folder, [move for move in moves if last.get(move.target) != move])
 
     def report(self, path: str | Path, *, show_rows: bool = False) -> Path:
         """Write the report: HTML, or Markdown or JUnit by the file's ending.

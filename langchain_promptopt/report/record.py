@@ -10,11 +10,12 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_promptopt._text.words import count_words, words_changed
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.events import (
+    Applied,
     Called,
     Dated,
     Evaluated,
@@ -24,10 +25,12 @@ from langchain_promptopt.events import (
     Incident,
     Moved,
     Proposed,
+    Pushed,
     Reason,
     Recalled,
     Rejected,
     Retrieved,
+    RolledBack,
     RunFinished,
     RunStarted,
     ScoredRow,
@@ -347,6 +350,21 @@ class Tradeoff:
 
 
 @dataclass(frozen=True)
+class Home:
+    """Where the winner went: a live chain, a file (`applied`) or a registry (`pushed`)."""
+
+    kind: Literal["applied", "pushed"]
+    target: str
+    undone: bool = False
+    """Whether it was reverted or rolled back since."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file."""
+        return self.kind == "applied" and self.target != "chain"
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run, finished or not. Make it with `from_events`."""
 
@@ -373,6 +391,22 @@ class RunRecord:
     """Whether this is shown in place of a run: a verdict that was there already."""
     written: tuple[str, ...] = ()
     """Files that the winner was written to just now."""
+
+    @property
+    def places(self) -> tuple[Home, ...]:
+        """Where the winner went, each place once and as it stands now."""
+        found: dict[str, Home] = {}
+        for move in self.moves:
+            event = move.event
+            if isinstance(event, Applied):
+                found[event.target] = Home("applied", event.target)
+            elif isinstance(event, Pushed):
+                found[event.target] = Home("pushed", event.target)
+            elif isinstance(event, RolledBack):
+                target = event.target if event.target in found else event.target.partition(":")[0]
+                if target in found:
+                    found[target] = replace(found[target], undone=True)
+        return tuple(found.values())
 
     @classmethod
     def from_events(

@@ -97,6 +97,8 @@ def verdict_view(record: RunRecord) -> RenderableType:
         lines.append(safe_text(top.proof))
     if top.ended:
         lines.append(safe_text(top.ended, "dim"))
+    if note := wording.destination_note(record):
+        lines.append(safe_text(note))
     if record.replayed:
         lines.append(Text(wording.replayed_note(record.run_id), style="yellow"))
     if note := wording.simulated_note(record):

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_promptopt.events import Applied, Pushed
 from langchain_promptopt.types import MetricEntry
 
 if TYPE_CHECKING:
@@ -495,15 +494,18 @@ def replayed_note(run_id: str) -> str:
 
 def destination_note(record: RunRecord) -> str:
     """Where the winner went: live objects, registries, files; "" where it went nowhere."""
-    applied, pushed = [], []
-    for move in record.moves:
-        if isinstance(move.event, Applied):
-            applied.append(f"applied to the {move.event.target}")
-        elif isinstance(move.event, Pushed):
-            pushed.append(f"pushed to {move.event.target}")
-    told = applied + pushed
-    told += [f"written to {', '.join(record.written)}"] if record.written else []
-    return f"The new prompt was {'; '.join(dict.fromkeys(told))}." if told else ""
+    told = []
+    places = record.places
+    files = [p for p in places if p.is_file]
+    for place in (p for p in places if p.target == "chain"):
+        told.append("applied to the chain" + (", and reverted since" if place.undone else ""))
+    for place in (p for p in places if p.kind == "pushed"):
+        told.append(f"pushed to {place.target}" + (", and taken back since" if place.undone else ""))
+    standing = dict.fromkeys([*(p.target for p in files if not p.undone), *record.written])
+    undone = [p.target for p in files if p.undone and p.target not in standing]
+    told += [f"written to {', '.join(standing)}"] if standing else []
+    told += [f"written to {', '.join(undone)}, and reverted since"] if undone else []
+    return f"The new prompt was {'; '.join(told)}." if told else ""
 
 
 def simulated_note(record: RunRecord) -> str:

@@ -36,6 +36,7 @@ from langchain_promptopt.events import (
 )
 from langchain_promptopt.store.folder import open_unlinked, private_dir
 from langchain_promptopt.store.lines import (
+    JOURNAL,
     VERDICTS,
     cell_of,
     decode,
@@ -49,11 +50,11 @@ from langchain_promptopt.store.lines import (
 from langchain_promptopt.types import Cell, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from filelock import BaseFileLock
 
-    from langchain_promptopt.events import Event
+    from langchain_promptopt.events import Event, Moved
 
 
 class Record(Protocol):
@@ -699,3 +700,12 @@ class Cells(Mapping[Cell, Outcome]):
 
     def __len__(self) -> int:
         return self._size
+
+
+def record_moves(folder: Path | None, events: Iterable[Moved]) -> None:
+    """Append to a finished run's journal where its prompt went; a run kept in memory has none."""
+    if folder is None:
+        return
+    with Journal(Path(folder) / JOURNAL) as journal:
+        for event in events:
+            journal.append(event)

@@ -98,14 +98,45 @@ def test_a_run_says_where_the_winner_went_and_a_second_start_that_it_was_there(p
     code, patch, err = cli(capfd, "diff", "--patch")
     assert code == 0, err
     assert "a/prompt.txt" in patch
+    assert "The new prompt was written to prompts/main.json." in cli(capfd, "show")[1]
     assert cli(capfd, "apply")[0] == 0
     assert (project / "copy.txt").read_text() == PROMPT != (project / "prompt.txt").read_text()
+    assert json.loads(cli(capfd, "show", "--json")[1])["written"] == ["prompts/main.json", "prompt.txt"]
     code, _, err = cli(capfd, "apply")
     assert code == 2
     assert "are in" in err
     assert "already" in err
+    _several_files_are_reverted_one_by_one(project, capfd)
     assert cli(capfd, "apply", "--revert")[0] == 0
     assert (project / "prompt.txt").read_text() == PROMPT
+    shown = " ".join(cli(capfd, "show")[1].replace("│", " ").split())
+    assert "written to prompts/main.json; written to prompt.txt, copy.txt, and reverted since." in shown
+    for form in ("markdown", "html"):
+        assert "and reverted since" in cli(capfd, "report", "--format", form, "-o", "-")[1]
+    assert json.loads(cli(capfd, "show", "--json")[1])["written"] == ["prompts/main.json"]
+
+
+def _several_files_are_reverted_one_by_one(project, capfd):
+    assert cli(capfd, "apply", "--to", "copy.txt")[0] == 0
+    changed = (project / "copy.txt").read_text() + "One more rule.\n"
+    (project / "copy.txt").write_text(changed)
+    for flags, said in (
+        ([], "changed after the run wrote it"),
+        (["--to", "copy.txt"], "changed after the run wrote it"),
+        (["--to", "other.txt"], "did not write other.txt"),
+        (["--edits", "1"], "--edits changes nothing"),
+    ):
+        code, _, err = cli(capfd, "apply", "--revert", *flags)
+        assert (code, said in err) == (2, True), err
+    assert (project / "copy.txt").read_text() == changed
+    assert (project / "prompt.txt").read_text() != PROMPT, "nothing is reverted where one file cannot be"
+    assert cli(capfd, "apply", "--revert", "--to", "copy.txt", "--force")[0] == 0
+    assert (project / "copy.txt").read_text() == PROMPT != (project / "prompt.txt").read_text()
+    assert cli(capfd, "apply", "--to", "copy.txt")[0] == 0
+    (project / "copy.txt").write_text("# A note of somebody else\n" + PROMPT)
+    assert cli(capfd, "apply", "--to", "copy.txt")[0] == 0
+    assert cli(capfd, "apply", "--revert", "--to", "copy.txt")[0] == 0
+    assert (project / "copy.txt").read_text() == "# A note of somebody else\n" + PROMPT, "only our writing is undone"
 
 
 def test_a_report_does_not_make_folders(project, capfd):

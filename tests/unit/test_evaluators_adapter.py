@@ -136,6 +136,37 @@ def test_other_signatures_are_refused_before_any_call(evaluator):
         resolve_evaluators([evaluator])
 
 
+def by_misspelt_name(outputs, refrence_outputs=None):
+    return outputs == refrence_outputs
+
+
+def by_singular(*, outputs, reference_output=None):
+    return outputs == reference_output
+
+
+@pytest.mark.parametrize("evaluator", [by_misspelt_name, by_singular])
+def test_an_argument_that_is_never_given_is_named(evaluator):
+    """LangSmith leaves it at its default, and every example is wrong."""
+    with pytest.raises(EvaluatorError, match=r"is never given its argument 'ref.*Did you mean 'reference_outputs'"):
+        resolve_evaluators([evaluator])
+
+
+@pytest.mark.parametrize(
+    "evaluator",
+    [lambda outputs, expected: outputs == expected, lambda prediction, inputs: True, lambda example, gold: 1],
+)
+def test_an_argument_that_would_get_another_thing_than_its_name_says_is_refused(evaluator):
+    """Two arguments of which one has no name of LangSmith's get (run, example)."""
+    with pytest.raises(EvaluatorError, match=r"would be given the (run|example) as its"):
+        resolve_evaluators([evaluator])
+
+
+@pytest.mark.parametrize("evaluator", [Instance, AsyncInstance, OldStyle])
+def test_a_class_in_place_of_its_object_is_named(evaluator):
+    with pytest.raises(EvaluatorError, match=f"{evaluator.__name__} is a class.*Make one"):
+        resolve_evaluators([evaluator])
+
+
 RETURNS = [
     (True, 1.0),
     (0, 0.0),
