@@ -45,6 +45,12 @@ _OTHERS = {
     ".hbs": "a Handlebars file",
     ".handlebars": "a Handlebars file",
     ".toml": "a file of settings",
+    ".liquid": "a Liquid template",
+    ".baml": "a BAML file, which is source code",
+    ".ini": "a file of settings",
+    ".cfg": "a file of settings",
+    ".env": "a file of settings",
+    ".properties": "a file of settings",
     ".docx": "a document",
     ".pdf": "a document",
 }
@@ -72,6 +78,10 @@ _SETTINGS = frozenset(
     }
 )  # fmt: skip
 """Keys that say something about a prompt and are no part of its text."""
+_SHOTS = frozenset({"demonstrations", "demos", "examples", "exemplars", "few_shot", "few_shots", "fewshot", "shots"})
+"""Keys of examples that a program would put into the prompt."""
+_SENT = frozenset({"additional_kwargs", "cache_control", "function_call", "name", "tool_call_id", "tool_calls"})
+"""Keys of a message, beside role and text, that would change what is sent."""
 _READ = "messages, template, prompt, keys that are roles (system, user, assistant), or one of these under a name"
 _KINDS = {"SystemMessagePromptTemplate": "system", "HumanMessagePromptTemplate": "human"}
 _KINDS |= {"AIMessagePromptTemplate": "ai"}
@@ -103,9 +113,10 @@ class _Place:
 
     def under(self, data: Any) -> _Place:
         """The same place under what `data` itself says about its template format."""
-        if not isinstance(data, Mapping) or data.get("template_format") is None:
+        said = data.get("template_format", data.get("templateFormat")) if isinstance(data, Mapping) else None
+        if said is None:
             return self
-        given = {"jinja": "jinja2"}.get(data["template_format"], data["template_format"])
+        given = {"jinja": "jinja2"}.get(said, said)
         for known in FORMATS:
             if given == known:
                 return replace(self, template_format=known)
@@ -160,10 +171,23 @@ def parsed(path: Path) -> Any:
 
     text = read_text(path).removeprefix("\ufeff")
     try:
-        return json.loads(text) if path.suffix.lower() == ".json" else YAML(typ="safe").load(text)
+        return (
+            json.loads(text, object_pairs_hook=_once) if path.suffix.lower() == ".json" else YAML(typ="safe").load(text)
+        )
     except (ValueError, YAMLError) as error:
         msg = f"the file cannot be read: {error}"
         raise PromptError(msg, where=str(path)) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; the last of two values under one key would hide the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        msg = f"the key {twice!r} stands there twice"
+        raise ValueError(msg)
+    return found
 
 
 def _refuse_kind(path: Path, suffix: str) -> None:
@@ -311,7 +335,7 @@ def _read(data: Any, name: str, place: _Place) -> PromptFile:
             place.refuse(f"the text is in another file ({data})", "Name that file.")
         return PromptFile(_text_prompt(name, data, place))
     if isinstance(data, list) and data:
-        return PromptFile(Prompt(name, _messages(data, place), str(place.path)))
+        return PromptFile(Prompt(name, _messages(data, place), str(place.path)), notes=_unused_of(data, place))
     place.refuse("the file holds no prompt")
 
 
@@ -332,7 +356,7 @@ def _from_mapping(data: Mapping[str, Any], name: str, place: _Place) -> PromptFi
     notes = _unused(data, used, place)
     values = _partials(data, place)
     if not roles and main is not None:
-        body = _text(data[main]) if main != "messages" else data[main]
+        body = _text(data[main], place) if main != "messages" else data[main]
         if isinstance(body, Mapping):
             place.refuse(f"{main!r} holds the keys {', '.join(map(str, body))}")
         return _with(_read(body, name, place), values, notes)
@@ -348,7 +372,7 @@ def _from_mapping(data: Mapping[str, Any], name: str, place: _Place) -> PromptFi
 
 
 def _with(found: PromptFile, values: Mapping[str, Any], notes: tuple[str, ...]) -> PromptFile:
-    return PromptFile(found.prompt, values, (*found.notes, *notes))
+    return PromptFile(found.prompt, values, tuple(dict.fromkeys((*found.notes, *notes))))
 
 
 def _role_of(key: Any) -> str:
@@ -380,7 +404,7 @@ def _refuse_unread(data: Mapping[str, Any], used: set[str], place: _Place) -> No
     """A key with text that is not understood may be part of what is sent."""
     unread = []
     for k, v in data.items():
-        if k not in used and k not in _SETTINGS and _holds_text(v):
+        if k not in used and k not in _SETTINGS and (_holds_text(v) or (v and str(k).lower() in _SHOTS)):
             unread.append(str(k))
     if unread:
         read = ", ".join(sorted(used & data.keys()))
@@ -390,15 +414,27 @@ def _refuse_unread(data: Mapping[str, Any], used: set[str], place: _Place) -> No
 
 def _holds_text(value: Any) -> bool:
     if isinstance(value, str):
-        return len(value.split()) > 1
+        return len(value.split()) > 1 or "{" in value
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return any(_holds_text(v) for v in inner)
 
 
 def _unused(data: Mapping[str, Any], used: set[str], place: _Place) -> tuple[str, ...]:
-    silent = {"name", "template_format", "_type", "input_variables"}
+    silent = {"name", "template_format", "templateFormat", "_type", "input_variables"}
     left = [str(k) for k in data if k not in used and k not in silent]
-    return (f"{place.path.name}: not used: {', '.join(left)}",) if left else ()
+    messages = data["messages"] if isinstance(data.get("messages"), list) else []
+    return (*((f"{place.path.name}: not used: {', '.join(left)}",) if left else ()), *_unused_of(messages, place))
+
+
+def _unused_of(messages: list[Any], place: _Place) -> tuple[str, ...]:
+    """What of messages is not used."""
+    read = {"role", "type", "template_format", "templateFormat", *_MAIN}
+    left: list[str] = []
+    for item in messages:
+        if isinstance(item, Mapping):
+            left += [str(key) for key in item.keys() - read - _SENT]
+    left = sorted(set(left))
+    return (f"{place.path.name}: not used of its messages: {', '.join(left)}",) if left else ()
 
 
 def _partials(data: Mapping[str, Any], place: _Place) -> dict[str, Any]:
@@ -430,7 +466,12 @@ def _message(item: Any, index: int, place: _Place) -> Message:
     elif isinstance(item, Mapping):
         place = place.under(item)
         role = item.get("role", item.get("type"))
-        text = next((item[key] for key in _MAIN if key in item), None)
+        text = next((item[key] for key in _MAIN if key in item), item.get("name") if role == "placeholder" else None)
+        sent = [key for key in item if key in _SENT and item[key] and role != "placeholder"]
+        if sent:
+            place.refuse(
+                f"message {index} has {', '.join(sent)}, which would not be sent", "Keep it in code: module:object."
+            )
     if not isinstance(role, str) or text is None:
         msg = f"{str(item)[:200]!r} is no message"
         mend = "A message is {role, content} or [role, text]."
@@ -444,7 +485,9 @@ def _message(item: Any, index: int, place: _Place) -> Message:
 
 def _only_text(value: Any, key: str, place: _Place) -> str:
     """A text, a list of its lines, or one plain text block."""
-    value = _text(value)
+    value = _text(value, place)
+    if value is None or isinstance(value, bool | int | float):
+        place.refuse(f"{key} is {json.dumps(value)}, which is no text", "Put it in quotes.")
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         block = value[0]
         value = block["text"] if block.keys() <= {"type", "text"} and "text" in block else value
@@ -454,9 +497,12 @@ def _only_text(value: Any, key: str, place: _Place) -> str:
     place.refuse(what, "Content blocks, images and tool calls are kept in code: name the prompt there, module:object.")
 
 
-def _text(value: Any) -> Any:
+def _text(value: Any, place: _Place | None = None) -> Any:
     """A template, given as a text or as a list of lines."""
     has_lines = isinstance(value, list) and bool(value) and all(isinstance(line, str) for line in value)
+    if has_lines and place is not None and not all(line[-1:].isspace() for line in value[:-1]):
+        what = f"a list of {len(value)} texts may be lines or parts of lines"
+        place.refuse(what, 'Write one text, or end each line with a line break: "...\\n".')
     return "".join(value) if has_lines else value
 
 

@@ -253,6 +253,8 @@ def _printed(value: Any, depth: int) -> Any:
     kind: Any = type(value)
     if kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__:
         return _ADDRESS.sub("", str(value))
-    slots = [n for owner in kind.__mro__ for n in getattr(owner, "__slots__", ()) if hasattr(value, n)]
-    names = [n for n in (*getattr(value, "__dict__", ()), *slots) if not n.startswith("_")]
+    names = list(getattr(value, "__dict__", ()))
+    for owner in kind.__mro__:
+        names += [n for n in getattr(owner, "__slots__", ()) if hasattr(value, n)]
+    names = [n for n in names if not n.startswith("_")]
     return {n: _plain(getattr(value, n), depth - 1) for n in names} if names else kind.__qualname__

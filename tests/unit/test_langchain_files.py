@@ -302,6 +302,9 @@ DUMPED = json.dumps(
 )
 
 
+SYSTEM_FIRST = ["system", "human"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "roles"),
     [
@@ -316,6 +319,14 @@ DUMPED = json.dumps(
         ("a.json", DUMPED, ["system", "placeholder"]),
         ("a.j2", "{% if x %}Sort {{ x }}{% endif %}", ["human"]),
         ("a.mustache", 'Sort {"a": 1} {{x}}', ["human"]),
+        ("a.json", '[{"type": "placeholder", "name": "history"}, ["user", "{x}"]]', ["placeholder", "human"]),
+        ("a.yaml", "templateFormat: mustache\nsystem: Sort.\nuser: '{{x}}'\n", ["system", "human"]),
+        (
+            "a.json",
+            '{"system": [{"text": "A"}], "messages": [{"role": "user", "content": [{"text": "{x}"}]}]}',
+            SYSTEM_FIRST,
+        ),
+        ("a.yaml", "user: '{x}'\nsystem: Sort.\n", SYSTEM_FIRST),
     ],
 )
 def test_layouts_that_people_use(tmp_path, name, content, roles):
@@ -332,6 +343,8 @@ def test_what_of_a_file_is_bound_and_what_is_not_used_is_told(tmp_path):
     read = read_prompt_file(path)
     assert read.values == {"tone": "calm"}
     assert read.notes == ("a.yaml: not used: owner",)
+    path.write_text("messages:\n- {role: system, content: Sort, id: 3}\n- {role: user, content: '{x}', weight: 1}\n")
+    assert read_prompt_file(path).notes == ("a.yaml: not used of its messages: id, weight",)
     path.write_text("partial_variables: {tone: calm}\ntemplate: 'Be {x}'\n")
     with pytest.raises(PromptError, match="binds tone"):
         read_prompt_file(path)
@@ -385,7 +398,7 @@ def test_lists_and_wrappers_of_prompts(tmp_path, content, part, said):
         ("p.prompty", "---\nname: x\n---\nsystem:\nSort {{x}}\n", "prompty.*module:object"),
         ("p.ipynb", "{}", "notebook"),
         ("p.toml", "system = 'x'\n", "settings"),
-        ("p.csv", "a,b\n", "rows"),
+        ("p.csv", "a,b\n", "examples"),
         ("p.ts", "export const p = ''", "source code"),
         ("p.md", "---\ntitle: x\nmodel: y\n---\nSort {x}\n", r"front matter \(title, model\)"),
         ("p.yaml", "system: Sort.\nrules: Never say no.\nuser: '{x}'\n", "text under rules"),
@@ -394,6 +407,19 @@ def test_lists_and_wrappers_of_prompts(tmp_path, content, part, said):
         ("p.json", '{"system": [{"type": "text", "text": "A", "cache_control": {}}], "user": "{x}"}', "Content blocks"),
         ("p.json", '{"lc": 1, "type": "constructor", "id": ["a", "Few"], "kwargs": {}}', "serialized form"),
         ("p.txt", 'Say {"a": 1} of {{x}}', 'template_format = "mustache"'),
+        ("p.json", '{"system": "A", "system": "B", "user": "{x}"}', "'system' stands there twice"),
+        ("p.yaml", "system: Sort.\ncontext: '{docs}'\nuser: '{x}'\n", "text under context"),
+        ("p.yaml", "system: Sort.\nexamples:\n- {q: a, a: b}\nuser: '{x}'\n", "text under examples"),
+        ("p.json", '{"system": "A", "few_shot": [{"q": "1"}], "user": "{x}"}', "text under few_shot"),
+        ("p.json", '[{"role": "system", "name": "bob", "content": "A"}, ["user", "{x}"]]', "message 0 has name"),
+        ("p.json", '[{"role": "user", "content": "{x}", "cache_control": {"type": "ephemeral"}}]', "has cache_control"),
+        ("p.json", '[{"role": "tool", "content": "{x}", "tool_call_id": "1"}]', "has tool_call_id"),
+        ("p.yaml", "system:\n- Sort it.\n- Answer {x}.\n", "lines or parts of lines"),
+        ("p.yaml", "system: 42\nuser: '{x}'\n", "system is 42, which is no text"),
+        ("p.env", "SYSTEM_PROMPT='Sort {x}'\n", "settings"),
+        ("p.ini", "[p]\nsystem=A {x}\n", "settings"),
+        ("p.liquid", "Sort {{ x | upcase }}", "Liquid"),
+        ("p.baml", "function F(x: string) -> string {}", "BAML"),
         ("p.txt", "{% for a in b %}{{a}}{% endfor %}", 'template_format = "jinja2"'),
     ],
 )
