@@ -313,7 +313,11 @@ def _mean(values: object) -> float:
 
 
 def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return list({c.id: c for c in candidates}.values())
+    """Each candidate once; of several that are the same text the first counts, as in the record."""
+    found: dict[str, Candidate] = {}
+    for candidate in candidates:
+        found.setdefault(candidate.id, candidate)
+    return list(found.values())
 
 
 NOTHING_TO_IMPROVE = "nothing to improve"
