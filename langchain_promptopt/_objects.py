@@ -50,8 +50,12 @@ _VALUES = (
 )  # fmt: skip
 _SUBCLASSED = (str, bytes, bytearray, int, float, complex, *_TEXTUAL)
 _SCALARS = frozenset({str, bytes, bool, int, float, complex, type(None)})
-_BY_REDUCTION = frozenset({"operator", "zoneinfo", "ipaddress", "array", "itertools", "random", "_io"})
-"""Modules whose objects have no attributes to read, and say how they were made."""
+_BY_REDUCTION = frozenset({"operator", "zoneinfo", "ipaddress", "array"})
+"""Modules whose objects have no attributes to read, and say how they were made.
+
+Generators of random numbers, counters and buffers are not here: running the program changes them, so a run could never
+be taken up again.
+"""
 
 _OPAQUE = frozenset(
     {

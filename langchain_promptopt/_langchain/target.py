@@ -166,6 +166,7 @@ async def _template_target(ask: _Request, *, guessed: bool) -> ChainTarget:
                 target.close()
                 return _held_target(ask, held)
             remember_held(ask.task, ())
+            target.hint = held.hint if held.sent else ""
     except BaseException:
         target.close()
         raise
@@ -226,7 +227,9 @@ def _prompt_target(template: BasePromptTemplate[Any], model: Runnable[Any, Any] 
     if model is None:
         msg = "a bare prompt template needs a model to answer it"
         raise ConfigError(msg, mend='Give task_model="provider:name" (flag: --task-model; config: [task] model).')
-    chain = template | (model if isinstance(model, RunnableParallel) else model | TextOf())
+    chain = template | model  # a template with a schema must meet its model directly
+    if not isinstance(model, RunnableParallel):
+        chain = chain | TextOf()
     proof = Proof(direct={id(template)})  # nothing needs to be shown
     places = name_places([Found("$", template)])
     return ChainTarget(chain, places, isolation=isolation_of(model, config), proof=proof)
@@ -263,6 +266,8 @@ class ChainTarget:
         self.chain = chain
         self.places: dict[str, Found] = dict(places)
         self.notes: tuple[str, ...] = ()
+        self.hint = ""
+        """What to say where none of its prompts is rendered."""
         """Things the user should know."""
         self.beside: dict[str, Found] = {}
         """Descriptions of tools and schemas that the run leaves as they are."""
@@ -432,7 +437,9 @@ class ChainTarget:
                 'needs in its config is given to the run: config={"configurable": {...}}, or a function of the example.'
                 " Thread and session ids are made for each evaluation."
             )
-        return "A copy made at run time (copy, model_copy, an f-string of the template) cannot be followed."
+        return (
+            self.hint or "A copy made at run time (copy, model_copy, an f-string of the template) cannot be followed."
+        )
 
     def render_check(self, prompts: PromptSet, rows: Sequence[Example]) -> None:
         """Render every prompt on every row, without a model.

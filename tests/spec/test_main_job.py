@@ -342,7 +342,7 @@ OWN_FILES = {
     "leak": (
         lines({**good(1), "metadata": {"split": "train"}}, {**good(2), "metadata": {"split": "dev"}},
               {**good(1), "metadata": {"split": "test"}}),
-        "r.jsonl", "train row 0", "--drop-leaks",
+        "r.jsonl", "train example 0", "--drop-leaks",
     ),
 }  # fmt: skip
 

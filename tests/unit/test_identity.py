@@ -137,9 +137,6 @@ SHAPES = [
     ("from textwrap import TextWrapper\nW = TextWrapper(width=30)\ndef post(x): return W.fill(x)", "30", "40"),
     ("from array import array\nA = array('d', [1, 2])\ndef post(x): return A", "2]", "3]"),
     ("from contextvars import ContextVar\nV = ContextVar('v', default=3)\ndef post(x): return V.get()", "3", "4"),
-    ("from random import Random\nR = Random(5)\ndef post(x): return R.random()", "5", "6"),
-    ("from itertools import count\nC = count(3)\ndef post(x): return next(C)", "3", "4"),
-    ("from io import StringIO\nS = StringIO('abc')\ndef post(x): return S.getvalue()", "abc", "abd"),
     (
         "from datetime import timedelta, timezone\nTZ = timezone(timedelta(hours=1))\ndef post(x): return TZ",
         "hours=1",

@@ -66,7 +66,7 @@ class World:
             "evaluate": {"evaluators": ["exact_match"]},
             "optimize": {"model": "offline", "method": "lpo-pe2", "progress": False},
             "output": {"push": "acme/triage"},
-            "budget": {"search_calls": 400},
+            "budget": {"search_calls": 800},
         }
         return config_from_dict(base | self.more, root=self.folder)
 
