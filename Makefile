@@ -23,10 +23,10 @@ help: ## List the verbs
 demo: .venv/.made ## The main job on built-in data and offline models
 	$(BIN)/promptopt demo
 
-test: .venv/.dev ## All tests but the long campaigns
+test: .venv/.dev ## All tests but the long ones
 	$(BIN)/python -m pytest -q -n $(JOBS)
 
-campaign: .venv/.dev ## The long generated campaigns
+campaign: .venv/.dev ## The long tests: generated campaigns, whole runs, examples, killed processes
 	$(BIN)/python -m pytest -q -n $(JOBS) -m campaign
 
 .venv/.browser: .venv/.dev

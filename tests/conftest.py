@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,53 @@ settings.load_profile("untimed")
 if threading.current_thread() is threading.main_thread():
     # a shell's job in the background ignores Ctrl-C, and so would all it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONG = {
+    "docs/test_examples_run.py",
+    "docs/test_tutorial.py",
+    "spec/test_ape_apo_pe2_opro.py",
+    "spec/test_budget_is_spent.py",
+    "spec/test_engine_rules.py",
+    "spec/test_gate_campaign.py",
+    "spec/test_gpo.py",
+    "spec/test_guarantees.py",
+    "spec/test_languages.py",
+    "spec/test_main_job.py",
+    "spec/test_offline_gain.py",
+    "spec/test_planted_world.py",
+    "spec/test_traces.py",
+    "types/test_what_must_not_type_check.py",
+    "unit/test_agents_and_graphs.py",
+    "unit/test_everywhere.py",
+    "unit/test_langchain_descriptions.py",
+    "unit/test_langsmith_offline.py",
+    "unit/test_loop.py",
+    "unit/test_notebook.py",
+    "unit/test_pareto.py",
+    "unit/test_pipeline_outside.py",
+    "unit/test_pipeline_step.py",
+    "unit/test_runtime_bridge.py",
+    "unit/test_shorten.py",
+    "unit/test_workers.py",
+    "unit/test_world.py",
+    "wire/test_batches.py",
+    "wire/test_langsmith_under_faults.py",
+    "wire/test_over_http.py",
+    "wire/test_real_model_runs.py",
+    "wire/test_stopping.py",
+}
+"""Files of whole runs, examples and killed processes. They run with the campaigns, or where they are named."""
+_TESTS = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    named = {Path(arg.partition("::")[0]).resolve() for arg in config.args}
+    long = {_TESTS / name for name in LONG} - named
+    for item in items:
+        if item.path in long:
+            item.add_marker("campaign")
+
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost", "0.0.0.0"}
 
