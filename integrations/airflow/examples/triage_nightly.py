@@ -35,7 +35,7 @@ def triage_nightly() -> None:
         folder = Path(params["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "prompt.txt").write_text(demo_prompt(), encoding="utf-8")
-        lines = "".join(json.dumps(row) + "\n" for row in demo_rows()[::2])
+        lines = "".join(json.dumps(row) + "\n" for row in demo_rows())
         (folder / "rows.jsonl").write_text(lines, encoding="utf-8")
         settings = {
             "task": {"prompt": "prompt.txt", "model": "offline", "freeze": ["## Refund policy"]},
