@@ -29,7 +29,7 @@ def triage_files() -> None:
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "prompt.txt").write_text(demo_prompt(), encoding="utf-8")
-    lines = "".join(json.dumps(row) + "\n" for row in demo_rows()[::2])
+    lines = "".join(json.dumps(row) + "\n" for row in demo_rows())
     (FOLDER / "rows.jsonl").write_text(lines, encoding="utf-8")
 
 
