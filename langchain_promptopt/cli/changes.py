@@ -12,9 +12,10 @@ import typer
 
 from langchain_promptopt.cli.flags import Given, verb, with_settings
 from langchain_promptopt.cli.output import Force, RunName, print_exact, print_json, print_view, said
-from langchain_promptopt.errors import UsageError
+from langchain_promptopt.errors import UnavailableError, UsageError
 from langchain_promptopt.events import Applied, RolledBack
 from langchain_promptopt.store import record_moves
+from langchain_promptopt.store.folder import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,6 +104,7 @@ def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Pat
         msg = "there is nothing to write: the prompt is as it was"
         raise UsageError(msg, where=f"run {record.run_id}")
     places = [((to, "") if to is not None else _named(old, new, record, config), old, new) for old, new in pairs]
+    _undo_notes(folder)  # what cannot be put back is not written
     before = {}
     for (path, _), _, _ in places:
         if path.exists():
@@ -144,11 +146,10 @@ def revert_files(record: RunRecord, folder: Path, only: Path | None = None, *, f
     Raises:
         UsageError: The run did not write this file, or it was changed since; nothing was written.
     """
-    note = folder / _UNDO
-    if not note.is_file():
+    note, known = folder / _UNDO, _undo_notes(folder)
+    if not known:
         msg = "this run wrote no file"
         raise UsageError(msg, where=f"run {record.run_id}", mend="`promptopt rollback` undoes a push.")
-    known = json.loads(note.read_text(encoding="utf-8"))
     undo = {name: state for name, state in known.items() if only is None or Path(name) == only.resolve()}
     if not undo:
         msg = f"this run did not write {only}"
@@ -161,7 +162,7 @@ def revert_files(record: RunRecord, folder: Path, only: Path | None = None, *, f
         Path(name).write_bytes(state["before"].encode("utf-8", "surrogateescape"))
     left = {name: state for name, state in known.items() if name not in undo}
     if left:
-        note.write_text(json.dumps(left), encoding="utf-8")
+        write_whole(note, json.dumps(left))
     else:
         note.unlink()
     seed = record.seed_id
@@ -174,14 +175,21 @@ def _remember(folder: Path, before: Mapping[str, str]) -> None:
 
     A file that somebody changed between two writings is put back to where it stood before the second.
     """
-    note = folder / _UNDO
-    undo = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    note, undo = folder / _UNDO, _undo_notes(folder)
     for name, text in before.items():
         known = undo.get(name)
         first = known["before"] if known is not None and known["after"] == text else text
         undo[name] = {"before": first, "after": _text(Path(name))}
-    note.write_text(json.dumps(undo), encoding="utf-8")
-    note.chmod(0o600)
+    write_whole(note, json.dumps(undo))
+
+
+def _undo_notes(folder: Path) -> dict[str, dict[str, str]]:
+    """What the run wrote to files, by name: the text before and after. Raises UnavailableError for a link."""
+    note = folder / _UNDO
+    if note.is_symlink():
+        msg = "a symbolic link is in its place, and links are not followed here"
+        raise UnavailableError(msg, where=str(note), mend="Remove the link.")
+    return json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
 
 
 def _text(path: Path) -> str | None:

@@ -116,7 +116,7 @@ def private_dir(path: Path) -> None:
     """Make `path` and what is missing above it, each for this user only; close an existing `path` to others."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
     try:
-        if path.is_symlink():
+        if any(p.is_symlink() for p in _made_here(path)):
             raise OSError(errno.ELOOP, _LINK)
         for parent in reversed(missing):
             parent.mkdir(mode=0o700, exist_ok=True)
@@ -127,6 +127,13 @@ def private_dir(path: Path) -> None:
         msg = f"cannot make the folder: {error.strerror}"
         mend = _UNLINK if error.errno == errno.ELOOP else "Free some space or fix the rights."
         raise UnavailableError(msg, where=str(path), mend=mend) from error
+
+
+def _made_here(path: Path) -> list[Path]:
+    """The folders of `path` that this package makes: from `.promptopt` down, or the last one where it is not in there."""
+    below = [path, *path.parents]
+    homes = [i for i, p in enumerate(below) if p.name == OWN_FOLDER]
+    return below[: homes[-1] + 1] if homes else below[:1]
 
 
 _LINK = "a symbolic link is in its place, and links are not followed here"

@@ -279,6 +279,17 @@ def test_revert_overwrites_nothing_that_was_changed_since(project, capfd):
     assert file.read_bytes() == after
 
 
+def test_apply_follows_no_link_in_the_run_folder(project, capfd, tmp_path):
+    victim = tmp_path / "victim.json"
+    victim.write_text("{}")
+    (note,) = [path.parent / "applied.json" for path in project.rglob("journal.jsonl") if path.parent.name == RUN]
+    note.symlink_to(victim)
+    before = (project / "prompt.json").read_bytes()
+    code, _, err = answer(capfd, "apply", RUN, "--to", "prompt.json")
+    assert (code, "symbolic link" in err) == (5, True)
+    assert ((project / "prompt.json").read_bytes(), victim.read_text()) == (before, "{}")
+
+
 def test_apply_without_a_passed_gate_needs_force(project, capfd):
     lines = improved_run(run_id="unproven")
     lines[-1]["data"] |= {"outcome": "inconclusive", "exit_code": 3}

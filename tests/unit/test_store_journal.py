@@ -362,6 +362,24 @@ def test_a_run_folder_that_is_a_link_is_refused(tmp_path):
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("link", [".promptopt", ".promptopt/runs"])
+def test_a_link_above_the_run_folder_is_refused(tmp_path, link):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(elsewhere)
+    with pytest.raises(UnavailableError, match="symbolic link"):
+        Journal(tmp_path / ".promptopt" / "runs" / "r" / "journal.jsonl")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_folder_of_the_users_own_may_be_behind_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "records").symlink_to(tmp_path / "disk")
+    Journal(tmp_path / "records" / "r" / "journal.jsonl").close()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["r"]
+
+
 def test_the_folder_of_runs_ignores_itself_in_git(tmp_path):
     Journal(tmp_path / ".promptopt" / "runs" / "r" / "journal.jsonl").close()
     ignore = tmp_path / ".promptopt" / ".gitignore"
