@@ -130,7 +130,7 @@ def private_dir(path: Path) -> None:
 
 
 def _made_here(path: Path) -> list[Path]:
-    """The folders of `path` that this package makes: from `.promptopt` down, or the last one where it is not in there."""
+    """The folders of `path` that this package makes: from `.promptopt` down, or only the last one."""
     below = [path, *path.parents]
     homes = [i for i, p in enumerate(below) if p.name == OWN_FOLDER]
     return below[: homes[-1] + 1] if homes else below[:1]
