@@ -183,7 +183,7 @@ def _remember(folder: Path, before: Mapping[str, str]) -> None:
     write_whole(note, json.dumps(undo))
 
 
-def _undo_notes(folder: Path) -> dict[str, dict[str, str]]:
+def _undo_notes(folder: Path) -> dict[str, dict[str, Any]]:
     """What the run wrote to files, by name: the text before and after. Raises UnavailableError for a link."""
     note = folder / _UNDO
     if note.is_symlink():
