@@ -47,11 +47,11 @@ def _all(text: str, value: Any) -> bool:
     return all(part in text for part in _parts(value))
 
 
-def _is_json(text: str, value: Any) -> bool:  # noqa: ARG001 - the schema that may stand there is not read
+def _is_json(text: str, value: Any) -> bool:  # noqa: ARG001 - a Check; a schema is refused
     return json_of(text)[1]
 
 
-def _contains_json(text: str, value: Any) -> bool:  # noqa: ARG001 - as above
+def _contains_json(text: str, value: Any) -> bool:  # noqa: ARG001 - a Check; a schema is refused
     for start in re.finditer(r"[{\[]", text):
         try:
             _READER.raw_decode(text, start.start())
@@ -132,6 +132,9 @@ def assertions(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
 def _meets(text: str, asked: Mapping[str, Any]) -> bool:
     kind = str(asked.get("type"))
     check = CHECKS.get(kind.removeprefix("not-"))
+    if kind.endswith("json") and asked.get("value") is not None:
+        msg = f"`assertions` checks no schema, and {kind!r} has one"
+        raise EvaluatorError(msg, mend="Take its `value` out, and check the schema in an evaluator of your own.")
     if check is None:
         msg = f"`assertions` does not know the kind {kind!r}"
         raise EvaluatorError(msg, mend=f"Known are {', '.join(CHECKS)}, each also with `not-` before it.")

@@ -447,7 +447,7 @@ def _promptfoo_tests(found: Imported, tests: Sequence[Mapping[str, Any]], defaul
                 other[str(given.get("type"))] += 1
             else:
                 taken.append(assertion)
-        schemas += sum(a["type"].endswith("json") and "value" in a for a in taken)
+                schemas += "value" in given and "value" not in assertion
         if not taken:
             bare += 1
             continue
@@ -476,7 +476,7 @@ def _assertion(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     if not is_assertion(kind) or str(value).startswith("file://") or given.get("transform"):
         return None
     found: dict[str, Any] = {"type": kind}
-    if value is not None:
+    if value is not None and not kind.endswith("json"):  # a schema
         found["value"] = [_filled(v, values) for v in value] if isinstance(value, list) else _filled(value, values)
         if kind == "regex" or kind == "not-regex":
             try:

@@ -160,7 +160,7 @@ def test_assertions_of_promptfoo_are_taken_or_named(here, capfd):
         {"type": "equals", "value": "blue"},
         {"type": "not-icontains", "value": "sorry", "weight": 2},
         {"type": "contains-all", "value": ["a", "blue"]},
-        {"type": "is-json", "value": {"type": "object"}},
+        {"type": "is-json"},
     ]
     left = "\n".join(said["not_taken"])
     for told in ("1 of 2 tests", "regex (1)", "equals (1)", "javascript (1)", "contains (1)", "schemas of 1 JSON"):

@@ -194,6 +194,7 @@ def test_assertions_count_by_weight_and_say_what_is_not_met():
         {"assert": []},
         {"assert": [{"type": "sounds-like"}]},
         {"assert": [{"type": "regex", "value": "("}]},
+        {"assert": [{"type": "is-json", "value": {"type": "object"}}]},
     ):
         with pytest.raises(EvaluatorError):
             assertions("abc", wrong)
