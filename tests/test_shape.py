@@ -115,7 +115,8 @@ def test_the_package_stays_small_in_files():
     # And two for tools and schemas: the forms in which they are sent, and their descriptions as prompts.
     # And one for batches of requests. And one for lists of assertions, which promptfoo's users bring along.
     # And one for what `check` draws, which reads the classes of the rooms above the reports.
-    assert len(FILES) <= 195
+    # And one for several task models, whose scores count as one.
+    assert len(FILES) <= 196
 
 
 def test_a_file_name_stands_once():

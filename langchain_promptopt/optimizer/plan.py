@@ -47,7 +47,8 @@ from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings, RowMark, recorded_rows, rows_among
 from langchain_promptopt.gate.planning import feasibility
 from langchain_promptopt.offline import factories
-from langchain_promptopt.optimizer.judges import judge_models, judge_notes, learn_models, shared_model_note
+from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shared_model_note
+from langchain_promptopt.optimizer.task_models import learn_models
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.recipe import MARGIN
 from langchain_promptopt.store import RunFolder, opening_mark

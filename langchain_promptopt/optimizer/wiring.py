@@ -36,8 +36,8 @@ from langchain_promptopt.gate.openings import Openings, RowMark
 from langchain_promptopt.gate.pairs import Serving, pair_outcomes
 from langchain_promptopt.gate.verdict import Decision, decide
 from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
-from langchain_promptopt.optimizer.judges import score_models
 from langchain_promptopt.optimizer.remote import RemoteExecutor, Workers
+from langchain_promptopt.optimizer.task_models import score_models
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Reading, Rejection, Usage
 
@@ -72,7 +72,7 @@ class CacheShelf:
         self._evaluators = {e.key: e.hash for e in plan.evaluators}
         self._chain = plan.code
         decides = plan.started.decides
-        self._redact = {name: decides[name] for name in ("redact", "over") if name in decides}
+        self._beside = {name: decides[name] for name in ("redact", "over") if name in decides}
         self._version = plan.started.version
 
     def get(self, job: Job) -> Outcome | None:
@@ -123,7 +123,7 @@ class CacheShelf:
                 "metadata": dict(job.example.metadata),
                 "chain": self._chain,
                 "version": self._version,
-                **self._redact,
+                **self._beside,
             },
         )
 

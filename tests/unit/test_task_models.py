@@ -14,7 +14,7 @@ from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.evaluators import EvalResult
 from langchain_promptopt.optimizer.answer import of_record
-from langchain_promptopt.optimizer.judges import score_models
+from langchain_promptopt.optimizer.task_models import score_models
 from langchain_promptopt.pipeline.prepare import settings_from
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.testing.scripted import ScriptedModel
