@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -32,7 +33,6 @@ from langchain_promptopt.types.prompts import DESCRIPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from langchain_promptopt._langchain.conversion import Snapshot
 
@@ -117,7 +117,7 @@ def pulled_at(task: Any) -> tuple[str, ...]:
     found = []
     for _, thing in walk(task, stop=is_prompt_or_model):
         if isinstance(thing, FunctionType) and package_of(thing.__module__) is None:
-            found += [f"{thing.__code__.co_filename.rpartition('/')[2]}:{n}" for n in _pulls(thing.__code__)]
+            found += [f"{Path(thing.__code__.co_filename).name}:{n}" for n in _pulls(thing.__code__)]
     return tuple(dict.fromkeys(found))
 
 

@@ -266,9 +266,9 @@ class ChainTarget:
         self.chain = chain
         self.places: dict[str, Found] = dict(places)
         self.notes: tuple[str, ...] = ()
+        """Things the user should know."""
         self.hint = ""
         """What to say where none of its prompts is rendered."""
-        """Things the user should know."""
         self.beside: dict[str, Found] = {}
         """Descriptions of tools and schemas that the run leaves as they are."""
         self.rendered: Counter[str] = Counter()

@@ -15,7 +15,7 @@ from langchain_promptopt.cli.output import Force, RunName, print_exact, print_js
 from langchain_promptopt.errors import UnavailableError, UsageError
 from langchain_promptopt.events import Applied, RolledBack
 from langchain_promptopt.store import record_moves
-from langchain_promptopt.store.folder import write_whole
+from langchain_promptopt.store.folder import open_unlinked, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,9 +120,10 @@ def write_edits(record: RunRecord, folder: Path, numbers: Sequence[int], to: Pat
 
 
 def _near(file: str) -> str:
-    """A file as the record names it: from the working directory where it is below that."""
-    path = Path(file).resolve()
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    """A file as the record names it."""
+    from langchain_promptopt._langchain.holders import shown_path
+
+    return shown_path(str(Path(file).resolve()))
 
 
 def _refuse_written(path: Path, part: str, old: Prompt, new: Prompt, record: RunRecord) -> None:
@@ -184,12 +185,19 @@ def _remember(folder: Path, before: Mapping[str, str]) -> None:
 
 
 def _undo_notes(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the run wrote to files, by name: the text before and after. Raises UnavailableError for a link."""
+    """What the run wrote to files, by name: the text before and after.
+
+    Raises UnavailableError where that cannot be read.
+    """
     note = folder / _UNDO
-    if note.is_symlink():
-        msg = "a symbolic link is in its place, and links are not followed here"
-        raise UnavailableError(msg, where=str(note), mend="Remove the link.")
-    return json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    try:
+        with open(open_unlinked(note, os.O_RDONLY), "rb") as stream:
+            return dict(json.load(stream))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        msg, mend = f"cannot be read: {error.strerror}", "Remove it, then undo by hand what this run wrote."
+        raise UnavailableError(msg, where=str(note), mend=mend) from error
 
 
 def _text(path: Path) -> str | None:
