@@ -231,8 +231,8 @@ def inspect_rows(
     notes = []
     if reader.guessed:
         ins, outs = (", ".join(reader.guessed[side]) or "none" for side in ("inputs", "outputs"))
-        notes.append(Note("data", f"no columns were named: inputs are {ins}; the reference is {outs}"))
-    notes += [Note("data", text) for text in reader.chats]
+        notes.append(Note("columns", f"no columns were named: inputs are {ins}; the reference is {outs}"))
+    notes += [Note("columns", text) for text in reader.chats]
     unusable = len(rows) - len(usable)
     if unusable:
         told = f"{unusable} of {len(rows)} examples cannot be scored and {'is' if unusable == 1 else 'are'} left out"

@@ -141,25 +141,19 @@ def _of_what_was_sent(verdict: Decision, sides: tuple[Candidate, Candidate], ren
     What the two sides then scored are two runs of one thing. A rival with a salt differs in code or model too.
     """
     old, new = sides
-    names = [prompt.name for prompt in old.prompts]
-    differ = [name for name in names if _texts(old, name) != _texts(new, name)]
+    differ = old.prompts.changed_in(new.prompts)
     unsent = [name for name in differ if name not in rendered]
     if not unsent:
         return verdict
     told = f"no test example renders prompt {', '.join(map(repr, unsent))}"
-    if len(unsent) < len(differ) or new.salt or names != [prompt.name for prompt in new.prompts]:
+    more = len(unsent) < len(differ) or new.salt or len(new.prompts) != len(old.prompts)
+    if more:
         return replace(verdict, warnings=(*verdict.warnings, f"{told}, so it was not compared"))
     if verdict.verdict == "void":
         return verdict
     why = f"the sides differ in nothing that was sent: {told}; test examples that need it would show a difference"
     entries = tuple(replace(e, verdict="inconclusive") if e.role == "primary" else e for e in verdict.entries)
     return replace(verdict, verdict="inconclusive", reason=Reason("not_rendered", why), entries=entries)
-
-
-def _texts(side: Candidate, name: str) -> list[tuple[str, str]] | None:
-    """Role and text of each message of a prompt; None where the side has no such prompt."""
-    found = next((prompt for prompt in side.prompts if prompt.name == name), None)
-    return None if found is None else [(m.role, m.template) for m in found.messages]
 
 
 def _retried(evaluations: Evaluations, cells: Sequence[tuple[Candidate, Cell]]) -> int:

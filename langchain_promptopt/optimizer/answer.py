@@ -95,8 +95,8 @@ def of_record(record: RunRecord) -> Answer:
     """The answer about a recorded run; `outcome` is None while it has not ended."""
     finished, tested = record.finished, record.tested
     pareto = [t.as_json() for t in record.pareto]
-    applied = any(place.target == "chain" and not place.undone for place in record.places)
-    files = [place.target for place in record.places if place.is_file and not place.undone]
+    applied = any(place.target == "chain" and not place.undone for place in record.destinations)
+    files = [place.target for place in record.destinations if place.is_file and not place.undone]
     # What was seen of a void test is not shown, only that it was void and why.
     void = [void_sentence(record.reason, record.run_id)] if record.void and record.reason else []
     return Answer(

@@ -207,12 +207,11 @@ def _shown(old: PromptSet, rival: Candidate) -> Proposed:
     )
 
 
-def _not_compared(plan: Plan, ready: Assembled, verdict: Decision) -> tuple[str, ...]:
-    """What to say of prompts that no test example rendered, where the verdict does not name them already."""
-    rendered = ready.run.state.rendered
-    told = " ".join((verdict.reason.detail, *verdict.warnings))
-    names = [repr(p.name) for p in plan.baseline.prompts if p.name not in rendered and not p.idle]
-    names = [name for name in names if name not in told]
+def _never_sent(plan: Plan, ready: Assembled, rival: Candidate) -> tuple[str, ...]:
+    """What to say of shared prompts that no test example rendered; the verdict names those that differ."""
+    old, rendered = plan.baseline.prompts, ready.run.state.rendered
+    apart = {*rendered, *old.changed_in(rival.prompts)}
+    names = [repr(p.name) for p in old if p.name not in apart and not p.idle]
     if not names or not rendered:
         return ()
     return (f"no test example renders prompt {', '.join(names)}, so it was not compared",)
@@ -234,7 +233,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Compared, *, 
         replayed=replayed,
         warnings=(
             *(note.text for note in plan.notes),
-            *_not_compared(plan, ready, verdict),
+            *_never_sent(plan, ready, rival),
             *unjudged_notes(ready),
             *void_notes(verdict, plan.run_id),
             *verdict.warnings,

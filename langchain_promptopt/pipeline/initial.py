@@ -87,12 +87,8 @@ def first_settings(config: Config, given: Mapping[str, Any]) -> Survey:
         metrics, prompts, off, data, models = run_sync(lambda: _look(filled, task))
     values, notes = _proposal(filled, given, metrics, models)
     unused = (f"columns that nothing reads: {', '.join(guess.unused)}",) if guess.unused else ()
-    read = [note.text for note in data.notes if note.text.startswith(_READ)]
+    read = [note.text for note in data.notes if note.kind == "columns"]
     return Survey(prompts, data, values, guess.why, (*read, *_told(guess), *unused, *notes), off)
-
-
-_READ = ("no columns were named", "the examples are chats")
-"""How the notes begin that say which columns are read without a setting."""
 
 
 def list_prompts(config: Config) -> tuple[Listed, ...]:

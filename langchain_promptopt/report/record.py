@@ -350,7 +350,7 @@ class Tradeoff:
 
 
 @dataclass(frozen=True)
-class Home:
+class Destination:
     """Where the winner went: a live chain, a file (`applied`) or a registry (`pushed`)."""
 
     kind: Literal["applied", "pushed"]
@@ -393,15 +393,15 @@ class RunRecord:
     """Files that the winner was written to just now."""
 
     @property
-    def places(self) -> tuple[Home, ...]:
+    def destinations(self) -> tuple[Destination, ...]:
         """Where the winner went, each place once and as it stands now."""
-        found: dict[str, Home] = {}
+        found: dict[str, Destination] = {}
         for move in self.moves:
             event = move.event
             if isinstance(event, Applied):
-                found[event.target] = Home("applied", event.target)
+                found[event.target] = Destination("applied", event.target)
             elif isinstance(event, Pushed):
-                found[event.target] = Home("pushed", event.target)
+                found[event.target] = Destination("pushed", event.target)
             elif isinstance(event, RolledBack):
                 target = event.target if event.target in found else event.target.partition(":")[0]
                 if target in found:

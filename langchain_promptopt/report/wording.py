@@ -128,13 +128,18 @@ def brief(outcome: str, test: Sequence[Mapping[str, Any]], edits: int) -> str:
     return f"{said}; {edits} {'edit' if edits == 1 else 'edits'}"
 
 
+_TELL_WHAT_IS_NEEDED = frozenset({"not_shown", "small_against_a_failure", "guard_not_shown"})
+"""Kinds of reasons that say how many more examples would decide, where that is known."""
+
+
 def evidence(record: RunRecord) -> str:
     """What the test rows showed, or why they show nothing; "" while they may still be opened."""
     if record.metrics:
         decided = record.reason is not None and record.outcome != "improved"
         why = f" {_sentence(record.reason.detail)}" if decided and record.reason else ""
-        said_twice = why.endswith("would decide.")
-        return proof(replace(record.metrics[0], rows_needed=None) if said_twice else record.metrics[0]) + why
+        primary = record.metrics[0]
+        told = record.reason is not None and record.reason.kind in _TELL_WHAT_IS_NEEDED
+        return proof(replace(primary, rows_needed=None) if why and told else primary) + why
     if record.void and record.reason is not None:
         return void_sentence(record.reason, record.run_id)
     return "The held-out examples were not opened." if record.finished else ""
@@ -495,7 +500,7 @@ def replayed_note(run_id: str) -> str:
 def destination_note(record: RunRecord) -> str:
     """Where the winner went: live objects, registries, files; "" where it went nowhere."""
     told = []
-    places = record.places
+    places = record.destinations
     files = [p for p in places if p.is_file]
     for place in (p for p in places if p.target == "chain"):
         told.append("applied to the chain" + (", and reverted since" if place.undone else ""))

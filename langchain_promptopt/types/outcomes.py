@@ -21,8 +21,9 @@ StopKind: TypeAlias = Literal[
 ]
 
 
-NoteKind: TypeAlias = Literal["unused", "split_by_hash", "data", "prompt", "method", "judge", "gate"]
-"""`unused`: something of the user's input has no effect. `split_by_hash`: the splits were made here."""
+NoteKind: TypeAlias = Literal["unused", "split_by_hash", "columns", "data", "prompt", "method", "judge", "gate"]
+"""`unused`: something of the user's input has no effect. `split_by_hash`: the splits were made here. `columns`: which
+columns are read without a setting."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,6 +228,11 @@ class PromptSet:
             parts.append([p.name, messages, sorted(p.partials)])
         return content_hash(parts)
 
+    def changed_in(self, other: PromptSet) -> list[str]:
+        """Names of the prompts here whose roles or texts are others there, or that are not there."""
+        there = {p.name: (p.roles, p.texts) for p in other}
+        return [p.name for p in self if there.get(p.name) != (p.roles, p.texts)]
+
     @property
     def awake(self) -> PromptSet:
         """Without those that are idle."""
