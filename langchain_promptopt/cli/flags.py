@@ -77,7 +77,7 @@ _ALL = (
     Flag("--seed", "optimize.seed", "Seed of all randomness.", "N"),
     Flag("--max-concurrency", "optimize.max_concurrency", "Evaluations in flight.", "N"),
     Flag("--redact", "optimize.redact", "Function that hides what is private in examples.", "MODULE:FUNCTION"),
-    Flag("--max-edits", "optimize.max_edits", "Most edits of the best candidate.", "N"),
+    Flag("--max-edits", "optimize.max_edits", "At most this many edits, the most useful first.", "N"),
     Flag("--max-tokens", "optimize.max_tokens", "Tokens that a prompt may have, about.", "N"),
     Flag("--cache", "optimize.cache", "File of evaluations that runs share.", "FILE"),
     Flag("--from", "optimize.from_run", "Try the edits of this run first.", "RUN"),

@@ -169,7 +169,7 @@ class OptimizeConfig(BaseModel):
     )
     seed: int = Field(default=0, description="of all randomness")
     max_concurrency: Count = Field(default=32, description="evaluations in flight")
-    max_edits: Count | None = Field(default=None, description="most edits of the best candidate, the useful ones first")
+    max_edits: Count | None = Field(default=None, description="at most this many edits, the most useful first")
     metaprompts: dict[str, str] = Field(
         default={}, description="your text, or a file that ends in .txt, by the name of the meta-prompt it replaces"
     )

@@ -150,7 +150,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
             the evaluators get the real example.
         max_tokens: About how many tokens a prompt may have, variables unfilled; a token is taken as four UTF-8 bytes.
             No candidate is longer. A prompt that is longer now is an error, except with `method="shorten"`.
-        max_edits: Most edits of the best candidate, the useful first. With or without it, edits without which no dev
+        max_edits: At most this many edits, the most useful first. With or without it, edits without which no dev
             example is lost are taken out before the test, where the budget can pay for a run without each edit.
         metaprompts: Your text by the name of the meta-prompt that it replaces. `get_prompts()` of a step shows names
             and texts; a text must hold the same `$places`. A Path names a file.
