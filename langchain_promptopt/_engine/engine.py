@@ -141,13 +141,12 @@ def _of_what_was_sent(verdict: Decision, sides: tuple[Candidate, Candidate], ren
     What the two sides then scored are two runs of one thing. A rival with a salt differs in code or model too.
     """
     old, new = sides
-    differ = old.prompts.changed_in(new.prompts)
+    differ = dict.fromkeys([*old.prompts.changed_in(new.prompts), *new.prompts.changed_in(old.prompts)])
     unsent = [name for name in differ if name not in rendered]
     if not unsent:
         return verdict
     told = f"no test example renders prompt {', '.join(map(repr, unsent))}"
-    more = len(unsent) < len(differ) or new.salt or len(new.prompts) != len(old.prompts)
-    if more:
+    if len(unsent) < len(differ) or new.salt:
         return replace(verdict, warnings=(*verdict.warnings, f"{told}, so it was not compared"))
     if verdict.verdict == "void":
         return verdict
