@@ -326,3 +326,24 @@ def test_threads_of_the_loop_pass_errors_values_and_context_on():
         return await asyncio.to_thread(lambda: threading.current_thread().daemon)
 
     assert run_sync(main)
+
+
+ENDS = """
+    import asyncio, atexit, threading
+    from langchain_promptopt._runtime.concurrency import run_sync
+
+    async def work():
+        await asyncio.to_thread(print, "answer")
+
+    def refuse(*_, **__):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    run_sync(work)
+    for start in ("_start_new_thread", "_start_joinable_thread"):
+        atexit.register(setattr, threading, start, refuse)  # as Python 3.12 does
+"""
+
+
+def test_no_thread_is_started_while_the_interpreter_ends():
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(ENDS)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "answer\n", "")
