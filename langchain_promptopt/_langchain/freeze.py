@@ -13,21 +13,23 @@ from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean, n
 from langchain_promptopt.types import Message, Prompt, PromptSet, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from markdown_it.token import Token
 
 FORMS = 'Write "## Heading", "re:pattern", "role:human", "message:0" or "prompt:NAME"; "NAME:rule" for one prompt.'
 
-_HIDDEN = re.compile(r"\s*<(?:!|\?|(?:script|pre|style|textarea)\b)", re.IGNORECASE)
+_CODE = frozenset({"script", "pre", "style", "textarea"})
+_HIDDEN = re.compile(rf"\s*<(?:!|\?|(?:{'|'.join(sorted(_CODE))})\b)", re.IGNORECASE)
 """HTML in which no headings are looked for: comments, declarations, code."""
+_TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][\w.:-]*)(?:\s[^<>]*?)?(?P<empty>/?)>")
 _IS_RULE = re.compile(r"#|re:|role:|message:")
 _ROLES = {"user": "human", "assistant": "ai"}
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A Markdown heading with the range of its section: up to the next one of its level or above."""
+    """A Markdown heading with the range of its section: up to the next one of its level, or the closing tag."""
 
     level: int
     title: str
@@ -75,61 +77,117 @@ def editable_text(prompts: PromptSet) -> str:
 
 
 def headings(text: str) -> tuple[Heading, ...]:
-    r"""The headings that Markdown sees at the top level, in order: `# A` as well as a line underlined with = or -.
+    r"""The headings of a text, in order: `# A` as well as a line underlined with = or -.
 
-    A line in code, in HTML, in a list or in a quote is not a heading.
+    They are those that Markdown sees at the top level, and those between tags such as <rules>, where Markdown sees
+    HTML up to the next blank line. A line in code, in a comment, in a list or in a quote is not a heading. A section
+    between tags ends at the closing tag; headings between tags within a section do not end it.
 
-    >>> [h.text for h in headings("# A\nx\n~~~\n# no\n~~~\nB\n---\ny\n# C")]
+    >>> [h.text for h in headings("# A\nx\n~~~\n# no\n~~~\nB\n---\n<rules>\n# C\n</rules>")]
     ['# A', '## B', '# C']
     """
-    return _sections(_titles(text), len(text))
-
-
-def headings_in_tags(text: str) -> tuple[Heading, ...]:
-    r"""Headings directly below a tag such as <rules>, where Markdown sees HTML up to the next blank line.
-
-    Prompts are often written like that. The section ends where Markdown sees the next heading, so that too much
-    is frozen rather than too little.
-
-    >>> [h.text for h in headings_in_tags("<rules>\n## A\nx\n</rules>")]
-    ['## A']
-    """
-    seen, starts = _titles(text), _line_starts(text)
+    starts, tokens = _line_starts(text), _without_tags(text)
+    titles: list[_Title] = []
+    for opening, inline in pairwise(tokens):
+        if opening.type == "heading_open" and opening.level == 0 and opening.map:
+            titles.append((int(opening.tag[1]), " ".join(inline.content.split()), starts[opening.map[0]]))
+    pairs = _tag_pairs(text, [_place(token, starts, len(text)) for token in tokens if _is_code(token)])
+    inside = [_innermost(at, pairs) for _, _, at in titles]
     found = []
-    for token in _parsed(text):
-        if token.type == "html_block" and token.map and not _HIDDEN.match(token.content):
-            first = starts[token.map[0] + 1] if token.map[0] + 1 < len(starts) else len(text)
-            last = starts[token.map[1]] if token.map[1] < len(starts) else len(text)
-            found += [(level, title, first + at) for level, title, at in _titles(text[first:last])]
-    places = {at for _, _, at in found}
-    both = sorted([*seen, *found], key=lambda title: title[2])
-    return tuple(h for h in _sections(both, len(text), seen) if h.start in places)
+    for i, (level, name, at) in enumerate(titles):
+        around = inside[i]
+        end = around[1] if around else len(text)
+        for (other, _, stop), where in zip(titles[i + 1 :], inside[i + 1 :], strict=True):
+            if stop >= end or (other <= level and where == around):
+                end = min(end, stop)
+                break
+        found.append(Heading(level, name, at, end))
+    return tuple(found)
 
 
 _Title: TypeAlias = tuple[int, str, int]
 """Level, title and where the heading begins."""
 
 
-def _titles(text: str) -> list[_Title]:
-    starts = _line_starts(text)
-    found: list[_Title] = []
-    for opening, inline in pairwise(_parsed(text)):
-        if opening.type == "heading_open" and opening.level == 0 and opening.map:
-            found.append((int(opening.tag[1]), " ".join(inline.content.split()), starts[opening.map[0]]))
+def _innermost(at: int, pairs: Sequence[Range]) -> Range | None:
+    return max((pair for pair in pairs if pair[0] <= at < pair[1]), default=None)
+
+
+def _tag_pairs(text: str, code: Sequence[Range]) -> list[Range]:
+    """What stands between an opening tag and its closing tag, where they do not merely mention the tag.
+
+    One of the two stands on lines of tags alone; the opening tag begins its line, or the closing one ends it.
+    """
+    open_tags: list[tuple[str, int, bool]] = []
+    found = []
+    for tag in _TAG.finditer(text):
+        if tag["empty"] or any(start <= tag.start() < end for start, end in code):
+            continue
+        before, after = _around(text, tag)
+        if not tag["close"]:
+            if not before:
+                open_tags.append((tag["name"], tag.end(), not after))
+            continue
+        at = max((i for i, opened in enumerate(open_tags) if opened[0] == tag["name"]), default=None)
+        if at is None:
+            continue
+        _, start, alone = open_tags[at]
+        if not after and (alone or not before):
+            line = max(text.rfind("\n", 0, tag.start()), text.rfind("\r", 0, tag.start())) + 1
+            found.append((start, max(start, tag.start() if text[line : tag.start()].strip() else line)))
+            del open_tags[at:]
     return found
 
 
-def _sections(titles: Sequence[_Title], length: int, ends: Sequence[_Title] | None = None) -> tuple[Heading, ...]:
-    """Each heading with its section, which ends before the next of `ends` of its level or above."""
-    closing = titles if ends is None else ends
-    found: list[Heading] = []
-    for level, title, at in titles:
-        found.append(
-            Heading(
-                level, title, at, next((stop for other, _, stop in closing if stop > at and other <= level), length)
-            )
-        )
-    return tuple(found)
+def _around(text: str, tag: re.Match[str]) -> tuple[str, str]:
+    """What stands before and after a tag on its line, other tags left out."""
+    before = re.split(r"[\r\n]", text[: tag.start()])[-1]
+    after = re.split(r"[\r\n]", text[tag.end() :], maxsplit=1)[0]
+    return _TAG.sub("", before).strip(), _TAG.sub("", after).strip()
+
+
+def _without_tags(text: str) -> Sequence[Token]:
+    """The text as Markdown sees it where tags do not hide what they enclose."""
+    given = [text[a:b] for a, b in pairwise([*_line_starts(text), len(text)])]
+    lines = list(given)
+    while True:
+        before = list(lines)
+        tokens = _parsed("".join(lines))
+        for token in tokens:
+            first, last = token.map or (0, 0)
+            if token.level == 0 and token.type == "html_block" and not _HIDDEN.match(token.content):
+                lines[first:last] = [_end(line) if _tags_alone(line) else line for line in lines[first:last]]
+                # A letter in place of the tag's first sign: the line is text then, and ends no sooner.
+                lines[first] = lines[first].replace("<", "x", 1)
+            elif token.level == 0 and token.type == "code_block" and _tag_above(given, first):
+                indent = lines[first][: len(lines[first]) - len(lines[first].lstrip())]
+                lines[first:last] = [line.removeprefix(indent) for line in lines[first:last]]
+        if lines == before:
+            return tokens
+
+
+def _end(line: str) -> str:
+    return line[len(line.rstrip("\r\n")) :]
+
+
+def _tags_alone(line: str) -> bool:
+    names = {tag["name"].lower() for tag in _TAG.finditer(line)}
+    return bool(names) and not names & _CODE and not _TAG.sub("", line).strip()
+
+
+def _tag_above(lines: Sequence[str], at: int) -> bool:
+    """Whether a line is the first below an opening tag: it is indented as XML is, and no code."""
+    above = next((line.strip() for line in reversed(lines[:at]) if line.strip()), "")
+    return _tags_alone(above) and not list(_TAG.finditer(above))[-1]["close"]
+
+
+def _is_code(token: Token) -> bool:
+    return token.level == 0 and token.type in {"fence", "code_block", "html_block"}
+
+
+def _place(token: Token, starts: Sequence[int], length: int) -> Range:
+    first, last = token.map or (0, 0)
+    return starts[first], starts[last] if last < len(starts) else length
 
 
 def _parsed(text: str) -> Sequence[Token]:
@@ -170,33 +228,14 @@ def _freeze_section(prompts: PromptSet, rule: str) -> PromptSet:
     if len(wanted) != 1:
         msg = f"the freeze rule {rule!r} is not a Markdown heading"
         raise ConfigError(msg, where="freeze", mend=FORMS)
-    ranges = _under_heading(prompts, wanted[0].key, headings)
-    if not any(sections for _, _, sections in ranges):
-        # Only then: a heading that Markdown sees wins over one of the same name inside a tag.
-        ranges = _under_heading(prompts, wanted[0].key, headings_in_tags)
-    known = []
-    for _, _, m in _messages(prompts):
-        for h in (*headings(m.template), *headings_in_tags(m.template)):
-            known.append(h.text)
+    ranges, known = [], list[str]()
+    for prompt, i, message in _messages(prompts):
+        found = headings(message.template)
+        ranges.append((prompt, i, [(h.start, h.end) for h in found if h.key == wanted[0].key]))
+        known += [h.text for h in found]
     near = nearest(rule, known, cutoff=0.0)
     mend = f"The nearest heading is {near!r}." if near else "The prompts have no headings."
     return _with_ranges(prompts, ranges, rule, mend)
-
-
-def _under_heading(
-    prompts: PromptSet, key: tuple[int, str], read: Callable[[str], Sequence[Heading]]
-) -> list[tuple[Prompt, int, list[Range]]]:
-    """Where each message has sections of a heading.
-
-    Args:
-        prompts: The prompts.
-        key: The heading's key.
-        read: Finds the headings of a text.
-    """
-    found = []
-    for prompt, i, message in _messages(prompts):
-        found.append((prompt, i, [(h.start, h.end) for h in read(message.template) if h.key == key]))
-    return found
 
 
 def _freeze_matches(prompts: PromptSet, rule: str, source: str) -> PromptSet:

@@ -162,9 +162,66 @@ def test_all_sections_of_a_heading_are_frozen():
 
 def test_a_heading_below_a_tag_can_be_named():
     text = "<rules>\n## Refund policy\nNo.\n## Tone\nWarm.\n</rules>\n\n# End\nBye."
-    assert [h.text for h in headings(text)] == ["# End"]
-    assert sections(text, "## Tone") == ["## Tone\nWarm.\n</rules>\n\n"]
-    assert sections(text, "## Refund policy") == [text[text.index("## R") : text.index("# End")]]
+    assert [h.text for h in headings(text)] == ["## Refund policy", "## Tone", "# End"]
+    assert sections(text, "## Tone") == ["## Tone\nWarm.\n"]
+    assert sections(text, "## Refund policy") == ["## Refund policy\nNo.\n"]
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "<a>\n<b>\n",
+        "<a><b>\n",
+        '<a>\n<b id="1">\n\n',
+        "<div>\n<section>\n",
+        "<a>\nWords.\n<div>\n",
+        "<a>\n\n<div>Words.\n",
+        "<a>\n<pre>\n# no\n</pre>\n",
+        "<a>\n  <b>\n  ",
+        "<a>\n    <b>\n    ",
+        "</z>\n<br>\n<br/>\n",
+    ],
+)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_a_heading_below_several_tags_can_be_named(above, line_end):
+    text = f"{above}# Rules\nBe kind.\n# Tone\nWarm.".replace("\n", line_end)
+    assert [s.strip() for s in sections(text, "# Rules")] == [f"# Rules{line_end}Be kind."]
+    with pytest.raises(ConfigError, match="matches nothing"):
+        sections(text, "# no")
+
+
+@pytest.mark.parametrize(
+    ("text", "frozen"),
+    [
+        ("# Rules\na\n# B\n<x>\n# Rules\nb\n</x>\n", ["# Rules\na\n", "# Rules\nb\n"]),
+        ("<x>\n# Rules\nb\n</x>\n\n# Rules\na\n", ["# Rules\nb\n", "# Rules\na\n"]),
+        ("<x>\n# Rules\nb\n</x>\n<y>\n# Rules\nc\n</y>\nFree.", ["# Rules\nb\n", "# Rules\nc\n"]),
+    ],
+)
+def test_a_heading_is_frozen_inside_tags_and_outside(text, frozen):
+    assert sections(text, "# Rules") == frozen
+
+
+@pytest.mark.parametrize(
+    ("text", "section"),
+    [
+        ("<r>\n# Rules\nBe kind.\n</r>\nFree.", "# Rules\nBe kind.\n"),
+        ("<r>\n\n# Rules\n\nBe kind.\n\n</r>\n\nFree.", "# Rules\n\nBe kind.\n\n"),
+        ("<r>\n# Rules\nBe kind.</r>\nFree.", "# Rules\nBe kind."),
+        ("<r>\n  <s>\n    # Rules\n    Be kind.\n  </s>\n</r>\nFree.", "    # Rules\n    Be kind.\n"),
+        ("<r>\n  <s>\n  # Rules\n  Be kind.\n  </s>\n# Tone\nx\n</r>\nFree.", "  # Rules\n  Be kind.\n"),
+        ("<r>\n<r>\n# Rules\nBe kind.\n</r>\nmore\n</r>\nFree.", "# Rules\nBe kind.\n"),
+        ("<div>Always:\n\n# Rules\nBe kind.\n</div>\nFree.", "# Rules\nBe kind.\n"),
+        ("<r>\n# Rules\nWrite <r> first.\n```\n</r>\n```\n</r>\nFree.", "# Rules\nWrite <r> first.\n```\n</r>\n```\n"),
+        ("# Rules\n<e>\n# Tone\nx\n</e>\nmore\n# Tone\nFree.", "# Rules\n<e>\n# Tone\nx\n</e>\nmore\n"),
+        ("# Rules\n<e>\n\n# Tone\n\nx\n</e>\nmore", "# Rules\n<e>\n\n# Tone\n\nx\n</e>\nmore"),
+        ("Write <r> first.\n# Rules\nEnd with </r>\nalways.", "# Rules\nEnd with </r>\nalways."),
+        ("<r> comes first.\n# Rules\nEnd with </r>\nalways.", "# Rules\nEnd with </r>\nalways."),
+        ("<r>\n# Rules\nnever closed\n</s>\nx", "# Rules\nnever closed\n</s>\nx"),
+    ],
+)
+def test_a_section_between_tags_ends_at_the_closing_tag(text, section):
+    assert sections(text, "# Rules") == [section]
 
 
 @pytest.mark.parametrize(
