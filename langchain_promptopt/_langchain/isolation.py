@@ -17,23 +17,32 @@ import uuid
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage
 from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_child_runnable_config
 
 from langchain_promptopt._langchain.discover import is_prompt_or_model
-from langchain_promptopt._objects import walk
+from langchain_promptopt._objects import content_hash, walk
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import LLMResult
     from langchain_core.runnables import RunnableConfig
 
 Given: TypeAlias = "Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]] | None"
 """The caller's config for evaluations: one for all examples, or a function of an example's inputs."""
 
+_FRESH = (
+    "Give the run a chain without it, or a function that builds a fresh one for each example:"
+    " optimize(lambda row: build().invoke(row), ...)."
+)
+"""What to do about a memory."""
 _ID_WORDS = ("session", "thread", "conversation", "chat")
 _ID_NAME = re.compile(rf"(?i)(?:chat_)?(?:{'|'.join(_ID_WORDS)})_?(?:id|key|uuid)")
 _ID_TYPES = frozenset({str, int, uuid.UUID})
@@ -62,7 +71,7 @@ class Isolation:
 
 
 class Sessions:
-    """Ids that the evaluations of one target have used, as its models saw them.
+    """What one target's evaluations may not share: ids as its models saw them, replies, answers kept in a cache.
 
     Args:
         ids: Names in `configurable` that keep conversations apart.
@@ -71,21 +80,20 @@ class Sessions:
     def __init__(self, ids: Iterable[str]) -> None:
         self._ids = tuple(ids)
         self._users: dict[tuple[str, str], _Evaluation] = {}
+        self._replies: dict[str, _Evaluation | None] = {}
+        self._asked: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def evaluation(self, config: RunnableConfig | None) -> Iterator[RunnableConfig | None]:
-        """One evaluation, with the config that lets its ids be seen.
+    def evaluation(self, config: RunnableConfig | None) -> Iterator[tuple[RunnableConfig, _Evaluation]]:
+        """One evaluation, with the config that lets it be seen.
 
         Raises:
-            ConfigError: It uses an id that another evaluation has used.
+            ConfigError: It uses an id that another evaluation has used, or sends a reply that another one got.
         """
-        if not self._ids:
-            yield config
-            return
         one = _Evaluation(self)
         try:
-            yield merge_configs(config, {"callbacks": [one]})
+            yield merge_configs(config, {"callbacks": [one]}), one
         except Exception:
             one.check()
             raise
@@ -100,6 +108,46 @@ class Sessions:
                     return name, value
         return None
 
+    def replied(self, ids: Iterable[str], user: _Evaluation) -> None:
+        """Note the ids of replies that an evaluation got; one that two of them got tells nothing."""
+        with self._lock:
+            for name in ids:
+                self._replies[name] = user if self._replies.get(name, user) is user else None
+
+    def holds_reply(self, ids: Iterable[str], user: _Evaluation) -> bool:
+        """Whether one of these messages is a reply that another evaluation got."""
+        with self._lock:
+            return any(self._replies.get(name) not in (None, user) for name in ids)
+
+    def require_asked(self, inputs: Mapping[str, Any], prompts: str, *, asked: bool) -> None:
+        """Refuse an answer that was kept from an evaluation with other prompts.
+
+        Args:
+            inputs: The example's.
+            prompts: The id of the prompts.
+            asked: Whether the evaluation rendered a prompt or asked a model.
+
+        Raises:
+            ConfigError: It did not, and an earlier one of the example with other prompts did.
+        """
+        row = content_hash(inputs)
+        with self._lock:
+            earlier = self._asked.setdefault(row, set())
+            if asked:
+                earlier.add(prompts)
+                return
+            kept = bool(earlier - {prompts})
+        if kept:
+            msg = (
+                "an example was answered without a prompt or a model, and with other prompts they were used: the chain"
+                " keeps answers from earlier evaluations"
+            )
+            mend = (
+                "Switch that cache off for the run (functools.lru_cache, a dict of answers, a cache policy of"
+                " LangGraph), or make the prompt's text a part of its key."
+            )
+            raise ConfigError(msg, where="chain", mend=mend)
+
 
 class _Evaluation(BaseCallbackHandler):
     """Stops an evaluation before it asks a model within another one's conversation."""
@@ -108,29 +156,46 @@ class _Evaluation(BaseCallbackHandler):
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._shared: tuple[str, str] | None = None
+        self._shared = self._mend = ""
+        self.asked = False
+        """Whether it asked a model."""
 
-    def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+    def on_chat_model_start(self, _: Any, messages: Sequence[Sequence[BaseMessage]], **__: Any) -> None:
         """A chat model is about to be called; the config in force around it holds the ids."""
+        self.asked = True
         around = (var_child_runnable_config.get() or {}).get("configurable") or {}
-        self._shared = self._shared or self._sessions.shared(around, self)
+        if found := self._sessions.shared(around, self):
+            self._shared = f"{found[0]!r} is {found[1]!r} in both, set by the chain's own code"
+            self._mend = (
+                f"Leave {found[0]!r} out of that code, or take it from the config that the code is given: each"
+                " evaluation gets an id of its own."
+            )
+        elif self._sessions.holds_reply(_ids_of(chain.from_iterable(messages)), self):
+            self._shared = "a request of one holds a reply that the model gave in the other"
+            self._mend = _FRESH
         self.check()
 
     def on_llm_start(self, *_: Any, **__: Any) -> None:
         """A completion model is about to be called."""
-        self.on_chat_model_start()
+        self.on_chat_model_start(None, ())
+
+    def on_llm_end(self, response: LLMResult, **_: Any) -> None:
+        """A model has replied."""
+        made = (getattr(reply, "message", None) for reply in chain.from_iterable(response.generations))
+        self._sessions.replied(_ids_of(made), self)
 
     def check(self) -> None:
         """Raise ConfigError where a call was made, or tried, within another evaluation's conversation."""
-        if self._shared is None:
-            return
-        name, value = self._shared
-        msg = f"two evaluations use the same conversation: {name!r} is {value!r} in both, set by the chain's own code"
-        mend = (
-            f"Leave {name!r} out of that code, or take it from the config that the code is given: each evaluation"
-            " gets an id of its own."
-        )
-        raise ConfigError(msg, where="config", mend=mend)
+        if self._shared:
+            msg = f"two evaluations use the same conversation: {self._shared}"
+            raise ConfigError(msg, where="config", mend=self._mend)
+
+
+def _ids_of(messages: Iterable[Any]) -> Iterator[str]:
+    """The ids of model replies among messages: LangChain gives each one of its own, and histories keep it."""
+    for message in messages:
+        if isinstance(message, AIMessage) and message.id:
+            yield message.id
 
 
 def replaced_ids(given: Given, inputs: Mapping[str, Any]) -> tuple[str, ...]:
@@ -287,8 +352,4 @@ def _made_of(value: ast.expr, of_row: set[str]) -> bool:
 def _shared(path: str, thing: Any, why: str) -> ConfigError:
     name = getattr(thing, "__name__", type(thing).__name__)
     msg = f"examples would share the conversations in `{name}`: {why}"
-    mend = (
-        "Give the run a chain without it, or a function that builds a fresh one for each example: "
-        "optimize(lambda row: build().invoke(row), ...)."
-    )
-    return ConfigError(msg, where=path, mend=mend)
+    return ConfigError(msg, where=path, mend=_FRESH)

@@ -506,18 +506,19 @@ class ChainTarget:
 
         Raises:
             PromptError: Evaluations render none of the prompts, so they say nothing about them.
-            ConfigError: The chain's own code put two evaluations into one conversation.
+            ConfigError: The chain's own code put two evaluations into one conversation, or kept an answer.
             GraphInterruptError: The graph asks a person in place of an answer.
         """
         overlay = Overlay(self._templates(prompts))
         value, own = self.given(inputs, config)
-        with overlaid(overlay), self._sessions.evaluation(own) as watched:
+        with overlaid(overlay), self._sessions.evaluation(own) as (watched, one):
             output = await self._quick.chain.ainvoke(value, watched)
         _refuse_interrupt(output)
         hits = []
         for name, f in self.places.items():
             if id(f.template) in overlay.calls:
                 hits.append(name)
+        self._sessions.require_asked(inputs, prompts.id, asked=bool(hits or one.asked))
         if hits:
             self.rendered.update(hits)
         else:

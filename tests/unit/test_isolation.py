@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
 import uuid
 
 import pytest
 from langchain_core.chat_history import InMemoryChatMessageHistory
+from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, HumanMessage, messages_from_dict, messages_to_dict
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
 from langchain_core.runnables import RunnableBranch, RunnableLambda, RunnablePassthrough
 from langchain_core.runnables.history import RunnableWithMessageHistory
@@ -16,6 +21,7 @@ from langchain_promptopt import PromptOptimizer
 from langchain_promptopt._langchain.isolation import isolation_of, replaced_ids
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt.errors import ConfigError, PromptError
+from langchain_promptopt.types import Edit, Span
 from tests.support.chat import EchoChat
 from tests.support.runs import run
 from tests.support.tasks import PROMPT, chain, optimizer, rows
@@ -342,3 +348,106 @@ def test_a_run_over_shared_conversations_ends_with_the_reason(monkeypatch):
     data = [{"inputs": {"case": f"{n}", "user": f"{n % 3}"}, "outputs": {"answer": "x"}} for n in range(40)]
     with pytest.raises(ConfigError, match="two evaluations use the same conversation"):
         run(target=helped, data=data)
+
+
+# memory and caches of the chain's own
+
+
+class Told(list):
+    """Past messages in a list."""
+
+    def add(self, *messages):
+        self.extend(messages)
+
+
+class Filed:
+    """Past messages in a file, as histories of LangChain write them."""
+
+    path = None
+
+    def __iter__(self):
+        return iter(messages_from_dict(json.loads(self.path.read_text())) if self.path.exists() else [])
+
+    def add(self, *messages):
+        self.path.write_text(json.dumps(messages_to_dict([*self, *messages])))
+
+
+def talking(past, model=MODEL):
+    """A function that sends what is kept in `past`, and keeps what it sent and got."""
+    talk = ChatPromptTemplate([("system", "Sort"), MessagesPlaceholder("history"), ("human", "{q}")]) | model
+
+    def answer(row):
+        own = past() if isinstance(past, type) else past
+        for _ in range(2):
+            reply = talk.invoke({"q": row["q"], "history": list(own)})
+            own.add(HumanMessage(row["q"]), reply)
+        return reply.content
+
+    return answer
+
+
+def evaluated(task, *words, rows=({"q": "a"}, {"q": "b"})):
+    """Evaluates rows under prompts that say each of these words in place of Sort."""
+
+    async def all_of():
+        answers = []
+        with await open_target(task, dry_inputs=[{"q": "dry"}]) as target:
+            for word in words:
+                place = Span(target.prompts.prompts[0].name, 0, 0, 4)
+                prompts = target.prompts.apply([Edit(place, "Sort", word)])
+                for row in rows:
+                    answers.append(await target.invoke(prompts, row))
+        return answers
+
+    return asyncio.run(all_of())
+
+
+@pytest.mark.parametrize("kind", [Told, Filed])
+def test_memory_of_the_chain_s_own_stops_the_evaluation_that_reads_another_s_reply(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(Filed, "path", tmp_path / "past.json")
+    MODEL.calls.clear()
+    with pytest.raises(ConfigError, match="holds a reply that the model gave in the other") as raised:
+        evaluated(talking(kind()), "List")
+    assert "builds a fresh one" in raised.value.mend
+    assert len(MODEL.calls) == 2  # the second was stopped before its model was asked
+
+
+def test_replies_within_one_evaluation_and_constant_ids_are_no_shared_memory():
+    assert len(evaluated(talking(Told), "List", "Sort")) == 4
+    constant = FakeMessagesListChatModel(responses=[AIMessage("ok", id="fixed")])
+    assert evaluated(talking(Told, constant), "List", "Sort") == ["ok"] * 4
+
+
+def cached_dict(ask, kept):
+    def answer(row):
+        if row["q"] not in kept:
+            kept[row["q"]] = ask(row["q"])
+        return kept[row["q"]]
+
+    return answer
+
+
+def cached_function(ask, _):
+    ask = functools.lru_cache(ask)
+    return lambda row: ask(row["q"])
+
+
+@pytest.mark.parametrize("cached", [cached_dict, cached_function])
+def test_a_cache_that_would_answer_for_the_old_prompt_ends_the_run(cached):
+    asks = ChatPromptTemplate([("system", "Sort"), ("human", "{q}")]) | MODEL | StrOutputParser()
+
+    def ask(q):
+        return asks.invoke({"q": q})
+
+    assert evaluated(cached(ask, {}), "List", "List") == ["List|a", "List|b"] * 2  # the same prompts: true answers
+    with pytest.raises(ConfigError, match="keeps answers from earlier evaluations"):
+        evaluated(cached(ask, {}), "List", "Order")
+
+
+def test_an_example_that_never_needs_a_prompt_is_no_cache():
+    asks = ChatPromptTemplate([("system", "Sort"), ("human", "{q}")]) | MODEL | StrOutputParser()
+
+    def answer(row):
+        return "empty" if row["q"] == "b" else asks.invoke(row)
+
+    assert evaluated(answer, "List", "Order") == ["List|a", "empty", "Order|a", "empty"]
