@@ -405,11 +405,11 @@ def evaluated(task, *words, rows=({"q": "a"}, {"q": "b"})):
 @pytest.mark.parametrize("kind", [Told, Filed])
 def test_memory_of_the_chain_s_own_stops_the_evaluation_that_reads_another_s_reply(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(Filed, "path", tmp_path / "past.json")
-    MODEL.calls.clear()
+    model = EchoChat()
     with pytest.raises(ConfigError, match="holds a reply that the model gave in the other") as raised:
-        evaluated(talking(kind()), "List")
+        evaluated(talking(kind(), model), "List")
     assert "builds a fresh one" in raised.value.mend
-    assert len(MODEL.calls) == 2  # the second was stopped before its model was asked
+    assert len(model.calls) == 2  # the second was stopped before its model was asked
 
 
 def test_replies_within_one_evaluation_and_constant_ids_are_no_shared_memory():
