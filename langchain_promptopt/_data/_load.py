@@ -164,7 +164,7 @@ def _read_by(evaluators: Iterable[Evaluator]) -> frozenset[str] | None:
         read = names_read(evaluator.origin, "inputs") if "inputs" in parameters else frozenset()
         if read is None:
             return None
-        found |= read
+        found |= read | {path.partition(".")[0] for path in read}
     return found
 
 

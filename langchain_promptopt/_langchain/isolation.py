@@ -29,9 +29,8 @@ from langchain_promptopt._objects import content_hash, walk
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_core.messages import BaseMessage
     from langchain_core.outputs import LLMResult
     from langchain_core.runnables import RunnableConfig
 
@@ -160,7 +159,7 @@ class _Evaluation(BaseCallbackHandler):
         self.asked = False
         """Whether it asked a model."""
 
-    def on_chat_model_start(self, _: Any, messages: Sequence[Sequence[BaseMessage]], **__: Any) -> None:
+    def on_chat_model_start(self, *given: Any, **_: Any) -> None:
         """A chat model is about to be called; the config in force around it holds the ids."""
         self.asked = True
         around = (var_child_runnable_config.get() or {}).get("configurable") or {}
@@ -170,14 +169,14 @@ class _Evaluation(BaseCallbackHandler):
                 f"Leave {found[0]!r} out of that code, or take it from the config that the code is given: each"
                 " evaluation gets an id of its own."
             )
-        elif self._sessions.holds_reply(_ids_of(chain.from_iterable(messages)), self):
+        elif self._sessions.holds_reply(_ids_of(chain.from_iterable(chain.from_iterable(given[1:]))), self):
             self._shared = "a request of one holds a reply that the model gave in the other"
             self._mend = _FRESH
         self.check()
 
     def on_llm_start(self, *_: Any, **__: Any) -> None:
         """A completion model is about to be called."""
-        self.on_chat_model_start(None, ())
+        self.on_chat_model_start()
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
         """A model has replied."""

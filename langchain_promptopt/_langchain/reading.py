@@ -247,6 +247,9 @@ def names_read(function: Any, parameter: str | None = None) -> frozenset[str] | 
         function: The function; methods too.
         parameter: Which parameter the mapping is; None is the first.
     """
+    called = inspect.getattr_static(type(function), "__call__", None)
+    if inspect.isfunction(called):  # an object of a class with `__call__`
+        function = called.__get__(function)
     plain = inspect.unwrap(getattr(function, "__func__", function))
     if not inspect.isfunction(plain):
         return None
@@ -282,7 +285,12 @@ def _names(argument: object, name: str) -> bool:
 
 
 def _key_taken(steps: list[dis.Instruction], at: int) -> str | None:
-    """The constant name in `row["name"]`, `row.get("name")` or `"name" in row`, where the load at `at` is the row."""
+    """The name in `row["name"]`, `row.get("name")` or `"name" in row`, or the path in `row["name"]["field"]`.
+
+    Args:
+        steps: The code.
+        at: Where the row is loaded.
+    """
     after = steps[at + 1 : at + 3]
     if not steps[at].opname.startswith("LOAD_FAST") or not after:
         return None
@@ -291,12 +299,23 @@ def _key_taken(steps: list[dis.Instruction], at: int) -> str | None:
         return key if isinstance(key, str) else None
     if len(after) < 2:
         return None
-    if after[0].opname == "LOAD_CONST" and isinstance(after[0].argval, str):
-        takes = after[1].opname == "BINARY_SUBSCR" or (after[1].opname == "BINARY_OP" and after[1].argrepr == "[]")
-        return after[0].argval if takes else None
+    if after[0].opname == "LOAD_CONST":
+        return ".".join(_fields(steps[at + 1 :])) or None
     if after[0].opname in {"LOAD_METHOD", "LOAD_ATTR"} and after[0].argval == "get":
         return after[1].argval if after[1].opname == "LOAD_CONST" and isinstance(after[1].argval, str) else None
     return None
+
+
+def _fields(steps: list[dis.Instruction]) -> list[str]:
+    """The constant keys that are taken one after the other, from the start of `steps`."""
+    found: list[str] = []
+    for key, take in zip(steps[::2], steps[1::2], strict=False):
+        takes = take.opname == "BINARY_SUBSCR" or (take.opname == "BINARY_OP" and take.argrepr == "[]")
+        plain = isinstance(key.argval, str) and (not found or "." not in key.argval + found[0])
+        if key.opname != "LOAD_CONST" or not takes or not plain:
+            return found
+        found.append(key.argval)
+    return found
 
 
 def _may_return_a_runnable(function: Any, code: CodeType) -> bool:

@@ -280,6 +280,8 @@ class UsageCollector(BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """The call failed. It still counts as begun, unless no server was reached.
 
+        A stream that ends after its first part is paid for, and what it used is not known: the chain stopped reading.
+
         Args:
             error: What the model raised.
             run_id: The call's id.
@@ -289,8 +291,13 @@ class UsageCollector(BaseCallbackHandler):
             call = self._open.pop(run_id, None)
             if call is None or never_sent(error):
                 self.collected.started -= call is not None and call.booked and self._late is None
-            elif self._late is not None and not call.booked:
-                self._late(Collected(started=1))
+                return
+            into = self.collected if self._late is None else Collected(started=not call.booked)
+            if call.streams:
+                into.unmetered += 1
+                into.oddity = "nothing, because its stream was not read to the end"
+            if self._late is not None and (call.streams or not call.booked):
+                self._late(into)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """The call is answered.

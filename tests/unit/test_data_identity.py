@@ -180,6 +180,10 @@ def reads_inputs(inputs, outputs):
     return outputs["output"] == inputs["lang"]
 
 
+def reads_a_field(inputs, outputs):
+    return outputs["output"] == inputs["lang"]["code"]
+
+
 def sees_all(run, example):
     return True
 
@@ -189,6 +193,7 @@ def sees_all(run, example):
     [
         ([exact_match], ("lang", "thread")),
         ([reads_inputs], ("thread",)),
+        ([reads_a_field], ("thread",)),
         ([sees_all], ()),
         ([exact_match, lambda outputs, **more: True], ()),
     ],

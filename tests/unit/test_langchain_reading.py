@@ -52,6 +52,11 @@ class Bound:
         return row["ticket"]
 
 
+class Called:
+    def __call__(self, row):
+        return row["ticket"] + row["shop"]
+
+
 @pytest.mark.parametrize(
     ("task", "paths"),
     [
@@ -74,6 +79,10 @@ class Bound:
         (RunnableLambda(later), ("lang", "shop", "ticket")),
         (lambda row: (ONE | TAIL).invoke({"ticket": row["text"]}), ("text",)),
         (Bound().answer, ("ticket",)),
+        (Called(), ("shop", "ticket")),
+        ({"ticket": lambda row: row["mail"]["body"]} | ONE | TAIL, ("mail.body",)),
+        (lambda row: upper(row["mail"]["parts"]["text"]) + row["to"][0], ("mail.parts.text", "to")),
+        (lambda row: upper(row["a.b"]["c"]) + row["d"]["e.f"], ("a.b", "d")),  # a dot of a key is no step
     ],
 )
 def test_what_is_read_is_seen(task, paths):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import BaseChatModel, BaseLLM
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, LLMResult
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 
 from langchain_promptopt._runtime.clock import FakeClock
@@ -127,6 +128,35 @@ def test_a_reply_that_tells_no_usage_is_unknown_not_free():
     seen = collect(Chat(usage=None))
     assert (seen.unmetered, seen.by_model["fake-1"].calls) == (1, 1)
     assert seen.usage(ledger(**{"fake-1": Price(1, 1)})).usd is None
+
+
+class Streamed(Chat):
+    """Sends its reply in parts, and says at the end what it used."""
+
+    breaks: bool = False
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        yield ChatGenerationChunk(message=AIMessageChunk("h"))
+        if self.breaks:
+            raise ConnectionResetError
+        yield ChatGenerationChunk(message=AIMessageChunk("i", usage_metadata=self.usage))
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_stream_that_is_not_read_to_the_end_is_unknown_not_free(breaks):
+    def first_part(text, config):
+        with suppress(ConnectionResetError):
+            for part in Streamed(breaks=breaks).stream(text, config):
+                if not breaks:
+                    return part.content
+        return ""
+
+    seen = collect(RunnableLambda(first_part))
+    assert (seen.started, seen.unmetered) == (1, 1)
+    usage = seen.usage(ledger(**{"fake-1": Price(1, 1)}))
+    assert (usage.calls, usage.usd) == (1, None)
+    whole = collect(RunnableLambda(lambda text, config: len(list(Streamed().stream(text, config)))))
+    assert (whole.unmetered, whole.by_model["fake-1"].input_tokens) == (0, 10)
 
 
 def test_hits_of_the_framework_cache_cost_nothing():
