@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.evaluators import normal_form
@@ -63,7 +63,7 @@ class Placed:
         """One hash for each reading: rows that share one of them are the same row to a prompt."""
         inputs = self.row.example.inputs
         parts = [part_read(inputs, reading) for reading in self.sorting.readings]
-        return tuple(dict.fromkeys(content_hash(normal_form(part)) for part in parts))
+        return tuple(dict.fromkeys(content_hash(normal_form(_as_sent(part))) for part in parts))
 
     @cached_property
     def split_key(self) -> str:
@@ -78,6 +78,34 @@ class Placed:
         """Hash of the group, where there is one."""
         group = self.row.example.group
         return None if group is None else content_hash(["group", group])
+
+
+_ROLES = {"user": "human", "assistant": "ai", "human": "human", "ai": "ai", "system": "system", "developer": "system"}
+
+
+def _as_sent(value: Any) -> Any:
+    """A value with its messages as a model gets them: one form for all ways to write them, and no ids."""
+    if isinstance(value, dict):
+        return {name: _as_sent(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        messages = [_message(member) for member in value]
+        return [_as_sent(v) if m is None else m for v, m in zip(value, messages, strict=True)]
+    return value
+
+
+def _message(value: Any) -> dict[str, Any] | None:
+    """A message as fields, whether it is written as a dict, as (role, text) or as LangChain's object; else None."""
+    if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[1], str):
+        value = {"role": value[0], "content": value[1]}
+    elif type(value).__module__.startswith("langchain_core.messages"):
+        value = {name: getattr(value, name, None) for name in ("type", "content", "name", "tool_calls", "tool_call_id")}
+    if not isinstance(value, dict) or "content" not in value:
+        return None
+    role = value.get("role", value.get("type"))
+    if not isinstance(role, str) or (role not in _ROLES and "role" not in value and role != "tool"):
+        return None
+    rest = {name: member for name, member in value.items() if name not in {"id", "role", "type"} and member}
+    return rest | {"role": _ROLES.get(role, role)}
 
 
 Splits = dict[Split, list[Placed]]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from langchain_core.messages import HumanMessage
 
 from langchain_promptopt._data import Columns, keep_splits, load_data, references_needed, unused_columns
 from langchain_promptopt.errors import DataError
@@ -171,6 +172,23 @@ def test_sets_are_the_same_in_every_process():
         env={**os.environ, "PYTHONHASHSEED": "1"},
     )  # fmt: skip
     assert there.stdout.strip() == here["said"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [{"role": "user", "content": "Where is it?", "id": "m7"}],
+        [{"type": "human", "content": "Where is it?"}],
+        [("user", "Where is it?")],
+        [["human", "Where is it?"]],
+        [HumanMessage("Where is it?", id="m8")],
+    ],
+)
+def test_messages_are_the_same_however_they_are_written(other):
+    rows = [{"ms": [{"role": "human", "content": "Where is it?"}]}, {"ms": other}]
+    rows += [{"ms": [{"role": "ai", "content": "Where is it?"}]}, {"ms": [("human", "Who?")]}, {"ms": ["user", "Who?"]}]
+    data = load_data([{"inputs": row, "outputs": {"answer": "x"}} for row in rows])
+    assert len({e.cluster for e in data.examples}) == 4
 
 
 # ------------------------------------------------------------ what is not used
