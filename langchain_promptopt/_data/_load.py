@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from langchain_promptopt._data._splits import (
     Sorting,
     Splits,
     as_named,
+    as_sent,
     carve_val,
     repeat_notes,
     with_ids,
@@ -27,11 +29,12 @@ from langchain_promptopt._langchain.reading import names_read
 from langchain_promptopt.errors import DataError, did_you_mean
 from langchain_promptopt.evaluators import is_built_in, normal_form
 from langchain_promptopt.gate import Openings
+from langchain_promptopt.gate.openings import part_read
 from langchain_promptopt.ports import DataSet
 from langchain_promptopt.types import SPLITS, Example, MustPass, Note, Reading, RowUse, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from langchain_promptopt._data._files import Source
     from langchain_promptopt.evaluators import Evaluator
@@ -330,31 +333,56 @@ _NEARLY_ALL = 0.9
 
 
 def _blurred(splits: Splits, sorting: Sorting) -> list[str]:
-    """Notes for rows of which it is not known what is read: columns that make repeated rows look different."""
-    if sorting.readings[0].paths is not None:
-        return []
+    """Notes for columns and fields that make repeated rows look different, where it is not known that they are read."""
+    reading = sorting.readings[0]
     rows = []
     for placed in chain.from_iterable(splits.values()):
-        inputs = placed.row.example.inputs
-        rows.append({name: content_hash(normal_form(value)) for name, value in inputs.items()})
+        fields = dict(_fields(as_sent(part_read(placed.row.example.inputs, reading))))
+        rows.append({path: content_hash(normal_form(values)) for path, values in fields.items()})
     said = []
-    for name in dict.fromkeys(chain.from_iterable(rows)):
-        values = {row.get(name) for row in rows}
-        alike = _alike_without(name, rows)
+    for path in dict.fromkeys(chain.from_iterable(rows)):
+        if reading.paths is not None and path in reading.paths:
+            continue
+        values = {row.get(path) for row in rows}
+        alike = _alike_without(path, rows)
         if len(values) >= _NEARLY_ALL * len(rows) and alike:
+            rest = f"if it is not {path!r}, name the inputs it reads with `inputs`"
             said.append(
-                f"{alike} examples differ from others only in {name!r} and count as independent, because it is not"
-                f" known what the chain reads; if it is not {name!r}, name the inputs it reads with `inputs`"
+                f"{alike} examples differ from others only in {path!r} and count as independent, because it is not"
+                f" known what the chain reads; {rest}"
             )
     return said
 
 
-def _alike_without(name: str, rows: Iterable[Mapping[str, str]]) -> int:
-    """How many rows of several columns are like another one when this column is left out."""
+def _fields(value: Any, path: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """What stands in each field of a value; the members of a list are one field, as in `messages[].text`."""
+    inside: list[tuple[str, Any]] = []
+    if isinstance(value, Mapping):
+        inside = [(f"{path}.{name}" if path else str(name), member) for name, member in value.items()]
+    elif isinstance(value, list | tuple) and any(isinstance(member, Mapping) for member in value):
+        inside = [(f"{path}[]", member) for member in value]
+    if not inside:
+        yield path, [value]
+        return
+    found: dict[str, list[Any]] = {}
+    for at, member in inside:
+        for field, values in _fields(member, at):
+            found.setdefault(field, []).extend(values)
+    yield from found.items()
+
+
+_TELLING = 0.25
+"""Distinct rests, as a share of rows, from which the fields beside a nested one tell rows apart, not their kind."""
+
+
+def _alike_without(path: str, rows: Sequence[Mapping[str, str]]) -> int:
+    """How many rows of several fields are like another one when this field is left out."""
     rest: Counter[frozenset[tuple[str, str]]] = Counter()
     for row in rows:
         if len(row) > 1:
-            rest[frozenset((k, v) for k, v in row.items() if k != name)] += 1
+            rest[frozenset((k, v) for k, v in row.items() if k != path)] += 1
+    if ("." in path or "[" in path) and len(rest) < _TELLING * len(rows):
+        return 0
     return sum(n for n in rest.values() if n > 1)
 
 

@@ -63,7 +63,7 @@ class Placed:
         """One hash for each reading: rows that share one of them are the same row to a prompt."""
         inputs = self.row.example.inputs
         parts = [part_read(inputs, reading) for reading in self.sorting.readings]
-        return tuple(dict.fromkeys(content_hash(normal_form(_as_sent(part))) for part in parts))
+        return tuple(dict.fromkeys(content_hash(normal_form(as_sent(part))) for part in parts))
 
     @cached_property
     def split_key(self) -> str:
@@ -83,13 +83,13 @@ class Placed:
 _ROLES = {"user": "human", "assistant": "ai", "human": "human", "ai": "ai", "system": "system", "developer": "system"}
 
 
-def _as_sent(value: Any) -> Any:
+def as_sent(value: Any) -> Any:
     """A value with its messages as a model gets them: one form for all ways to write them, and no ids."""
     if isinstance(value, dict):
-        return {name: _as_sent(member) for name, member in value.items()}
+        return {name: as_sent(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
         messages = [_message(member) for member in value]
-        return [_as_sent(v) if m is None else m for v, m in zip(value, messages, strict=True)]
+        return [as_sent(v) if m is None else m for v, m in zip(value, messages, strict=True)]
     return value
 
 

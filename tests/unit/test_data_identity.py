@@ -108,6 +108,23 @@ def test_where_the_reading_is_unknown_all_inputs_count_and_that_is_said():
     assert not any("alone" in note.text for note in load_data(two).notes)  # an input like any other
 
 
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        (lambda i, t: {"mail": {"body": t, "id": i}}, "'mail.id'"),
+        (lambda i, t: {"parts": [{"text": t, "nr": f"{i}-{k}"} for k in range(2)]}, "'parts[].nr'"),
+        (lambda i, t: {"mail": {"body": f"{t} {i}", "lang": "en"}}, ""),
+        (lambda i, t: {"mail": [{"role": "user", "content": t, "id": i}]}, ""),
+    ],
+)
+@pytest.mark.parametrize("use", [RowUse(), RowUse((Reading(("mail", "parts")),))])
+def test_a_nested_field_that_may_not_be_read_is_named(row, field, use):
+    rows = [{"inputs": row(i, t), "outputs": {"answer": "x"}} for i, t in enumerate(TICKETS[:12] * 3)]
+    notes = [note.text for note in load_data(rows, use=use).notes if "differ from others only in" in note.text]
+    assert bool(notes) == bool(field)
+    assert all(f"36 examples differ from others only in {field}" in note for note in notes)
+
+
 def test_both_sides_of_a_comparison_tell_rows_apart():
     sides = RowUse((Reading(("subject",)), Reading(("body",))))
     rows = [{"subject": s, "body": b, "label": "x", "split": "test"} for s, b in ("aa", "ab", "bb", "cc")]
