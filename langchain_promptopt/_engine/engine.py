@@ -25,7 +25,7 @@ from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome
 from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from langchain_core.runnables import RunnableConfig
@@ -131,6 +131,8 @@ async def _decided(
     baseline = [o for o in outcomes if o.cell.candidate_id == run.baseline.id]
     candidate = [o for o in outcomes if o.cell.candidate_id != run.baseline.id]
     verdict = keeper.decide(baseline, candidate, opening)
+    told = (*_unanswered(baseline, "old"), *_unanswered(candidate, "new"))
+    verdict = replace(verdict, warnings=(*verdict.warnings, *told))
     best = next(c for c, _ in cells if c.id != run.baseline.id)
     return _of_what_was_sent(verdict, (run.baseline, best), run.state.rendered_in_test)
 
@@ -153,6 +155,26 @@ def _of_what_was_sent(verdict: Decision, sides: tuple[Candidate, Candidate], ren
     why = f"the sides differ in nothing that was sent: {told}; test examples that need it would show a difference"
     entries = tuple(replace(e, verdict="inconclusive") if e.role == "primary" else e for e in verdict.entries)
     return replace(verdict, verdict="inconclusive", reason=Reason("not_rendered", why), entries=entries)
+
+
+_UNANSWERED = ("bad_request", "context_overflow", "content_filter", "target_error")
+"""Failures that count 0 and that no watched number says in words."""
+
+
+def _unanswered(outcomes: Sequence[Outcome], side: str) -> Iterator[str]:
+    """What to say of test examples that count 0 because no answer came, one sentence a kind of failure.
+
+    Args:
+        outcomes: The test's, of one side.
+        side: "old" or "new".
+    """
+    failed: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.failure is not None and outcome.failure.kind in _UNANSWERED:
+            failed.setdefault(outcome.failure.kind, []).append(outcome.failure.message)
+    for kind, messages in sorted(failed.items()):
+        share = f"{len(messages)} of {len(outcomes)}"
+        yield f"{share} test evaluations of the {side} prompt got no answer and count 0: {kind}: {messages[0]:.200}"
 
 
 def _retried(evaluations: Evaluations, cells: Sequence[tuple[Candidate, Cell]]) -> int:

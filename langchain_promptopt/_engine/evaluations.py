@@ -395,8 +395,8 @@ class Evaluations:
         self._release_held()
 
     def _note(self, outcome: Outcome) -> None:
-        names = [p.name for p in self._run.baseline.prompts] if outcome.rendered is None else outcome.rendered
-        if outcome.failure is None or outcome.rendered is not None:
+        if not outcome.dropped:
+            names = [p.name for p in self._run.baseline.prompts] if outcome.rendered is None else outcome.rendered
             self._run.state.rendered.update(names)
             if outcome.cell.split == "test":
                 self._run.state.rendered_in_test.update(names)

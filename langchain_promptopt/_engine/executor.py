@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
 from langchain_promptopt._runtime.concurrency import together
-from langchain_promptopt._runtime.failures import CallError, FailureKind, classify_finish, classify_reply
+from langchain_promptopt._runtime.failures import (
+    CallError,
+    FailedElsewhere,
+    FailureKind,
+    classify_finish,
+    classify_reply,
+)
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import Stopping
 from langchain_promptopt._runtime.tracing import Steps, Tracers, listened, run_id_of, span, trace_metadata
@@ -131,6 +137,7 @@ class Guarded:
             finally:
                 usage = meter.collected.usage(self.ledger, seconds=self.clock.time() - started)
                 total.append(self.book("optimizer", step, meter, usage))
+            _refuse_outage(meter.collected.finish_reason or "")
             return message
 
         try:
@@ -444,6 +451,7 @@ class LocalExecutor:
                 tab.target += self.charge("task", job, meter, time.perf_counter() - started)
                 tab.note(meter)
             flight.check()
+            _refuse_outage(tab.finish)
             return output
 
         with self.asked_for(job.cell):
@@ -462,10 +470,9 @@ class LocalExecutor:
         heard, steps = with_handler(config, meter), Steps()
         if self.looks_inside:
             heard = with_handler(heard, steps)
-        rendered: set[str] = set()
+        tab.rendered = set()
         with metered_by(meter):
-            output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, rendered)
-        tab.rendered = rendered
+            output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, tab.rendered)
         tab.steps = tuple(steps.roots)
         return _whole(output)
 
@@ -537,6 +544,13 @@ class LocalExecutor:
         zeros = dict.fromkeys(self.keys(), 0.0) if found.scored_zero else {}
         said = None if isinstance(output, Failure) else answer_of(output)
         return Outcome(job.cell, zeros, said, failure=found, **common)
+
+
+def _refuse_outage(finish_reason: str) -> None:
+    """Raise FailedElsewhere where a reply ended because its provider failed: it is asked for again, and never scored."""
+    found = classify_finish(finish_reason)
+    if found is not None and found.retryable:
+        raise FailedElsewhere(found)
 
 
 def _whole(output: Any) -> Any:

@@ -511,21 +511,28 @@ class ChainTarget:
         """
         overlay = Overlay(self._templates(prompts))
         value, own = self.given(inputs, config)
-        with overlaid(overlay), self._sessions.evaluation(own) as (watched, one):
-            output = await self._quick.chain.ainvoke(value, watched)
-        _refuse_interrupt(output)
-        hits = []
-        for name, f in self.places.items():
-            if id(f.template) in overlay.calls:
-                hits.append(name)
+        try:
+            with overlaid(overlay), self._sessions.evaluation(own) as (watched, one):
+                output = await self._quick.chain.ainvoke(value, watched)
+            _refuse_interrupt(output)
+        finally:  # what a model refuses to answer was rendered too
+            hits = self._hit(overlay)
+            if rendered is not None:
+                rendered.update(hits)
         self._sessions.require_asked(inputs, prompts.id, asked=bool(hits or one.asked))
         if hits:
             self.rendered.update(hits)
         else:
             self._miss(overlay)
-        if rendered is not None:
-            rendered.update(hits)
         return output
+
+    def _hit(self, overlay: Overlay) -> list[str]:
+        """Names of the prompts that were rendered with this overlay."""
+        hits = []
+        for name, f in self.places.items():
+            if id(f.template) in overlay.calls:
+                hits.append(name)
+        return hits
 
     def _miss(self, overlay: Overlay) -> None:
         """Note an evaluation that rendered no prompt. A row may need none; all of them do not."""

@@ -150,7 +150,7 @@ class CallError(PromptOptError):
 
 
 class FailedElsewhere(Exception):  # noqa: N818 - stands for any error
-    """A try that failed in another process, where its error was classified."""
+    """A try that failed and is classified already: in another process, or by what its reply says of itself."""
 
     def __init__(self, failure: FailureKind) -> None:
         super().__init__(f"{failure.kind}: {failure.detail}")
@@ -197,12 +197,20 @@ def _known(error: BaseException, role: str) -> FailureKind | None:
 
 
 def _detail(error: BaseException, kind: str) -> str:
-    """The error in one line. Clients call a refused connection a "connection error", so "refused" is added here."""
+    """The error in one line. Clients call any trouble with a connection one name, so what is behind it is said."""
     text = message_of(error)
     if kind not in {"connection", "timeout"} or "refused" in text.lower():
         return text
-    refused = any(isinstance(e, ConnectionRefusedError) or "refused" in str(e).lower() for e in _all_inner(error))
-    return f"{text} Connection refused: no server listens at this address." if refused else text
+    behind = list(_all_inner(error))
+    if any(isinstance(e, ConnectionRefusedError) or "refused" in str(e).lower() for e in behind):
+        return f"{text} Connection refused: no server listens at this address."
+    if _SAYS_LITTLE.search(text) and str(behind[-1]).strip() and behind[-1] is not error:
+        return message_of(behind[-1])
+    return text
+
+
+_SAYS_LITTLE = re.compile(r"(Connection error|Request timed out)\.?$")
+"""The OpenAI client's words for a connection that failed in any way."""
 
 
 def never_sent(error: BaseException) -> bool:
@@ -267,6 +275,11 @@ _FINISH = {
     "prohibited_content": "content_filter",
     "blocklist": "content_filter",
     "spii": "content_filter",
+    "sensitive": "content_filter",
+    "error": "server_error",  # OpenRouter: the provider behind it failed
+    "network_error": "server_error",
+    "insufficient_system_resource": "server_error",
+    "abort": "server_error",  # vLLM gave the request up
     "refusal": "refusal",
 }
 

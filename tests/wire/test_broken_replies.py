@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
 
+from langchain_promptopt import compare
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.failures import classify, never_sent
+from tests.support import online
 from tests.support.faults import FaultPlan, Rule
 from tests.support.openai_server import serve
 from tests.support.raw_server import RawServer, completion, http
@@ -78,7 +81,12 @@ STATUSES = {
     for status in (*range(400, 452), 460, 463, 464, *range(494, 512), 520, 522, 529, 530, 598, 599)
     if status not in STOPPING | PROMPTS
 }
+GIVEN = {"evaluators": ["exact_match"], "openings": None, "policy": online.QUICK, "max_concurrency": 1}
 OUTAGES = NOT_HTTP | GARBAGE | PAGES | STATUSES
+
+
+def yes(count):
+    return {"test": [{"inputs": {"q": f"row {n}"}, "outputs": {"a": "yes"}} for n in range(count)]}
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +146,40 @@ def test_a_refused_connection_is_called_so():
         found = classify(raised(closed, b"", mode))
         assert found.kind == "connection"
         assert "connection refused" in found.detail.lower()
+
+
+@pytest.mark.parametrize("mode", ["as runs ask", "synchronous"])
+def test_what_is_behind_a_broken_connection_is_said(server, mode):
+    found = classify(raised(server, NOT_HTTP["nothing"], mode))
+    assert "isconnected" in found.detail
+    assert "timed out" not in found.detail
+
+
+@pytest.mark.parametrize("reason", ["error", "network_error", "insufficient_system_resource", "abort"])
+def test_a_reply_that_ends_with_its_providers_failure_is_asked_for_again(tmp_path, reason):
+    asked = []
+
+    def brain(messages):
+        asked.append(messages)
+        return {"content": "", "finish_reason": reason} if len(asked) % 3 == 1 else "yes"
+
+    with serve({"m": brain}) as up:
+        old, new = (ChatPromptTemplate.from_template(f"{text} {{q}}") | online.model(up.base_url, "m") for text in "ab")
+        result = compare(old, new, data=yes(16), runs_dir=tmp_path, **GIVEN)
+    assert (result.test[0]["baseline"], result.test[0]["best"], result.test[0]["n"]) == (1.0, 1.0, 16)
+    assert len(asked) > 32
+
+
+def test_examples_that_a_model_api_refuses_are_named_and_their_prompts_count_as_sent(tmp_path):
+    with RawServer() as up:
+        up.reply = http(REFUSED, 400)
+        old, new = (ChatPromptTemplate.from_template(f"{text} {{q}}") | online.model(up.base_url, "m") for text in "ab")
+        result = compare(old, new, data=yes(16), runs_dir=tmp_path, **GIVEN)
+    assert (result.outcome, result.reason.kind) == ("inconclusive", "not_shown")
+    for side in ("old", "new"):
+        [told] = [w for w in result.warnings if f"the {side} prompt got no answer" in w]
+        assert told.startswith("16 of 16 test evaluations")
+        assert "unknown parameter" in told
 
 
 def test_errors_of_a_model_of_ones_own_are_not_the_prompts_fault_either():
