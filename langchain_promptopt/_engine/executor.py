@@ -547,7 +547,7 @@ class LocalExecutor:
 
 
 def _refuse_outage(finish_reason: str) -> None:
-    """Raise FailedElsewhere where a reply ended because its provider failed: it is asked for again, and never scored."""
+    """Raise FailedElsewhere where a reply ended because its provider failed: it is asked for again, not scored."""
     found = classify_finish(finish_reason)
     if found is not None and found.retryable:
         raise FailedElsewhere(found)
