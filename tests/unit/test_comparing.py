@@ -28,10 +28,16 @@ OLD, NEW = "Sort {word}.", "Sort this: {word}."
 
 
 class Watched:
-    """Brains that note how many calls each model has in flight."""
+    """Brains that note how many calls each model has in flight. They answer once `wanted` were seen, or late."""
 
     def __init__(self):
-        self.now, self.peak, self.order = Counter(), Counter(), []
+        self.now, self.peak, self.order, self.wanted = Counter(), Counter(), [], {}
+
+    async def _seen(self):
+        for _ in range(500):
+            await asyncio.sleep(0.02)
+            if all(self.peak[name] >= count for name, count in self.wanted.items()):
+                return
 
     def brain(self, name):
         async def answer(messages):
@@ -39,7 +45,7 @@ class Watched:
             self.now[name] += 1
             self.peak[name] = max(self.peak[name], self.now[name])
             self.peak["both"] = max(self.peak["both"], sum(self.now.values()))
-            await asyncio.sleep(0.02)
+            await self._seen()
             self.now[name] -= 1
             return name
 
@@ -77,12 +83,14 @@ def compared(up, tmp_path, old=OLD, new=NEW, models=("a", "b"), **more):
 
 @pytest.mark.parametrize(("narrow", "wide"), [("a", "b"), ("b", "a")])
 def test_each_model_has_its_own_limit(narrow, wide, watched, up, tmp_path):
+    watched.wanted = {wide: 2}
     compared(up, tmp_path, limits={narrow: {"concurrency": 1}})
     assert watched.peak[narrow] == 1
     assert watched.peak[wide] > 1
 
 
 def test_one_model_on_both_sides_has_one_limit(watched, up, tmp_path):
+    watched.wanted = {"both": 2}
     compared(up, tmp_path, models=("a", "a"), limits={"a": {"concurrency": 2}})
     assert watched.peak["both"] == 2
 
@@ -101,6 +109,7 @@ def test_a_chain_of_two_models_passes_the_limits_of_both(watched, up, tmp_path):
 
 
 def test_both_sides_share_the_concurrency_and_take_turns(watched, up, tmp_path):
+    watched.wanted = {"both": 4}
     compared(up, tmp_path, max_concurrency=4)
     assert watched.peak["both"] == 4
     lead = [abs(watched.order[:n].count("a") - watched.order[:n].count("b")) for n in range(len(watched.order))]
