@@ -131,8 +131,8 @@ async def _decided(
     baseline = [o for o in outcomes if o.cell.candidate_id == run.baseline.id]
     candidate = [o for o in outcomes if o.cell.candidate_id != run.baseline.id]
     verdict = keeper.decide(baseline, candidate, opening)
-    told = (*_unanswered(baseline, "old"), *_unanswered(candidate, "new"))
-    verdict = replace(verdict, warnings=(*verdict.warnings, *told))
+    unanswered = (*_unanswered(baseline, "old"), *_unanswered(candidate, "new"))
+    verdict = replace(verdict, warnings=(*verdict.warnings, *unanswered))
     best = next(c for c, _ in cells if c.id != run.baseline.id)
     return _of_what_was_sent(verdict, (run.baseline, best), run.state.rendered_in_test)
 
