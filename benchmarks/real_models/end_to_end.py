@@ -19,6 +19,7 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from benchmarks.real_models.tickets import RIGHT, WRONG, examples
 from langchain_promptopt import Budget, optimize
+from langchain_promptopt.settings import RetryPolicy
 
 
 def right_queue(outputs: dict[str, Any], reference_outputs: dict[str, Any]) -> float:
@@ -61,6 +62,8 @@ def measure(asked: argparse.Namespace, method: str, seed: int) -> dict[str, Any]
         budget=Budget(search_calls=asked.search_calls),
         apply="never",
         max_concurrency=1,
+        limits={name: {"concurrency": 1} for name in (asked.model, asked.task)},  # a waiting call must not time out
+        policy=RetryPolicy(timeout=900),
         runs_dir=asked.runs,
         openings=asked.runs / f"openings-{method}-{seed}.jsonl",
     )
