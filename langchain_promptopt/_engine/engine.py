@@ -158,7 +158,7 @@ def _of_what_was_sent(verdict: Decision, sides: tuple[Candidate, Candidate], ren
 
 
 _UNANSWERED = ("bad_request", "context_overflow", "content_filter", "target_error")
-"""Failures that count 0 and that no watched number says in words."""
+"""Failures by which the request or the program failed, not what the model wrote."""
 
 
 def _unanswered(outcomes: Sequence[Outcome], side: str) -> Iterator[str]:
