@@ -158,6 +158,15 @@ class ScoredRow(Event):
     tries: int = 1
     rendered: Sequence[str] | None = None
     """Names of the prompts that the evaluation rendered; None is all of them."""
+    steps: Sequence[Mapping[str, Any]] | None = None
+    """What each step said, on train rows of apps with several prompts or with tools; left out where there is none."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The `data` object of the journal line."""
+        data = Event.as_json(self)
+        if self.steps is None:
+            del data["steps"]
+        return data
 
     @property
     def cell(self) -> Cell:
@@ -182,6 +191,7 @@ class ScoredRow(Event):
             judge=outcome.judge if outcome.judge.calls else None,
             tries=outcome.tries,
             rendered=outcome.rendered,
+            steps=[step.as_json() for step in outcome.steps] or None,
         )
 
 
@@ -527,6 +537,7 @@ _BY_TYPE: Mapping[str, tuple[_Reader | None, Any]] = {
     "Mapping[str, Any] | None": (None, None),
     "Sequence[Mapping[str, Any]]": (None, ()),
     "Sequence[str] | None": (None, None),
+    "Sequence[Mapping[str, Any]] | None": (None, None),
     "tuple[str, ...]": (tuple, ()),
     "tuple[Edit, ...]": (lambda said: tuple(map(Edit.from_json, said)), ()),
     "tuple[Dropped, ...]": (_dropped, ()),

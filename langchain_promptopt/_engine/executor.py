@@ -29,7 +29,17 @@ from langchain_promptopt._text.words import whole_text
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.events import Event, Incident
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.types import Example, Failure, Outcome, PromptSet, Usage, answer_of, content_hash
+from langchain_promptopt.types import (
+    Example,
+    Failure,
+    Outcome,
+    PromptSet,
+    StepAnswer,
+    Usage,
+    answer_of,
+    content_hash,
+    shortened_steps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
@@ -284,7 +294,12 @@ class Target(Protocol):
     """What is optimized: something that answers a row with given prompts."""
 
     async def invoke(
-        self, prompts: PromptSet, inputs: Mapping[str, Any], config: RunnableConfig, rendered: set[str]
+        self,
+        prompts: PromptSet,
+        inputs: Mapping[str, Any],
+        config: RunnableConfig,
+        rendered: set[str],
+        answers: list[StepAnswer],
     ) -> Any:
         """The answer; names of the prompts it rendered are added to `rendered`. Concurrent candidates never mix.
 
@@ -293,6 +308,7 @@ class Target(Protocol):
             inputs: The row's inputs by name.
             config: The LangChain config of the surrounding span: callbacks and metadata.
             rendered: Filled with the names of the prompts that this call rendered.
+            answers: Filled with what each step said, where an app has several prompts or calls tools.
         """
 
 
@@ -341,6 +357,8 @@ class Tab:
     rendered: set[str] | None = None
     steps: tuple[Any, ...] = ()
     """Runs of the chain's parts in the last attempt, where an evaluator looks at them."""
+    answers: list[StepAnswer] = field(default_factory=list)
+    """What each step said in the last attempt."""
     finish: str = ""
     refusal: str | None = None
 
@@ -407,7 +425,7 @@ class LocalExecutor:
 
     async def _one(self, job: Job, *, heard: bool) -> Outcome:
         if self.shelf is not None and (kept := self.shelf.get(job)) is not None:
-            return kept
+            return _with_evidence(kept)
         tab = Tab()
         async with self._traced(job) if heard else _UNHEARD as (config, end):
             output = await self._answered(job, config, tab)
@@ -417,11 +435,12 @@ class LocalExecutor:
             outcome = self._outcome(job, output, found, tab)
             if self.redaction is not None:
                 outcome = self.redaction.outcome(outcome)
+            outcome = replace(outcome, steps=shortened_steps(outcome.steps))
             shown = {"output": outcome.output, "scores": dict(outcome.scores), "comments": dict(outcome.comments)}
             end(shown if outcome.failure is None else {**shown, "failure": outcome.failure.kind})
         if self.shelf is not None:
             self.shelf.put(job, outcome)
-        return outcome
+        return _with_evidence(outcome)
 
     @asynccontextmanager
     async def _traced(self, job: Job) -> AsyncIterator[tuple[RunnableConfig, Callable[[Mapping[str, Any]], None]]]:
@@ -471,8 +490,10 @@ class LocalExecutor:
         if self.looks_inside:
             heard = with_handler(heard, steps)
         tab.rendered = set()
+        said: list[StepAnswer] = []
+        tab.answers = said
         with metered_by(meter):
-            output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, tab.rendered)
+            output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, tab.rendered, said)
         tab.steps = tuple(steps.roots)
         return _whole(output)
 
@@ -539,6 +560,7 @@ class LocalExecutor:
         usage = tab.target + tab.judge
         common: dict[str, Any] = {"rendered": _some_of(tab.rendered, job.candidate.prompts)}
         common |= {"usage": usage, "judge": tab.judge, "model_served": tab.served, "tries": tab.tries}
+        common["steps"] = tuple(tab.answers)
         if not isinstance(found, Failure):
             return Outcome(job.cell, found.scores, answer_of(output), found.comments, **common)
         zeros = dict.fromkeys(self.keys(), 0.0) if found.scored_zero else {}
@@ -563,6 +585,11 @@ def _whole(output: Any) -> Any:
         return [_whole(value) for value in output] if type(output) is list else output
     except RecursionError:
         return output
+
+
+def _with_evidence(outcome: Outcome) -> Outcome:
+    """The outcome with its steps where evidence is drawn from it, which is on train rows alone."""
+    return outcome if outcome.cell.split == "train" or not outcome.steps else replace(outcome, steps=())
 
 
 def _some_of(rendered: set[str] | None, prompts: PromptSet) -> tuple[str, ...] | None:

@@ -205,7 +205,7 @@ def _shown(run: Run, row: Example, outcome: Outcome | None) -> Shown:
     failed = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure is not None else ""
     comment = "; ".join(c for c in (*outcome.comments.values(), example.note or "", failed) if c)
     score = run.objective.value(outcome.scores) or 0.0
-    return Shown(example.id, example.inputs, example.outputs, outcome.output, score, comment)
+    return Shown(example.id, example.inputs, example.outputs, outcome.output, score, comment, outcome.steps)
 
 
 def _proposals(step: Step, parent: Attempt, rows: list[Shown]) -> list[Proposal]:

@@ -185,6 +185,11 @@ class Quick:
     chain: Runnable[Any, Any]
     clients: list[Any] = field(default_factory=list)
 
+    @property
+    def straight(self) -> bool:
+        """Whether it is a prompt, a model and perhaps a parser, so that nothing else can happen in it."""
+        return type(self.chain) is _Straight
+
     async def aclose(self) -> None:
         """End the connections that were opened for this chain."""
         while self.clients:

@@ -45,19 +45,17 @@ class Tunable:
         self.template: PromptTemplate = PromptTemplate.from_template(text, template_format=template_format)  # type: ignore[arg-type]  # `tunable` refuses "literal"
 
     def _now(self, variables: dict[str, Any]) -> PromptTemplate:
-        pass
-
         found: PromptTemplate | None = current(self, variables)
         return self.template if found is None else found
 
     @property
     def text(self) -> str:
         """The template source."""
-        return self._now({}).template
+        return note_made(self, self._now({}).template)
 
     def format(self, **variables: Any) -> str:
         """The text with its variables filled in."""
-        return self._now(variables).format(**variables)
+        return note_made(self, self._now(variables).format(**variables))
 
     def __str__(self) -> str:
         return self.text
@@ -115,6 +113,8 @@ class Overlay:
     """Live object (by id) -> the variables of its renderings; empty where the base was read otherwise."""
     copies: list[str] = field(default_factory=list)
     """Classes of templates that rendered under a slot class without being installed."""
+    made: list[tuple[Any, Any]] | None = None
+    """Where a list, it gets each live object with what it rendered: text, messages or a prompt value."""
     watch: Callable[[Any], None] | None = None
     """Called with each live object as it renders; may raise to stop the chain."""
     sent: set[str] = field(default_factory=set)
@@ -161,6 +161,14 @@ def current(thing: Any, variables: Mapping[str, Any]) -> Any | None:
     if overlay.watch is not None:
         overlay.watch(thing)
     return overlay.templates.get(id(thing))
+
+
+def note_made(thing: Any, made: Thing) -> Thing:
+    """What a live object rendered, which is noted where somebody wants to know."""
+    overlay = _ACTIVE.get()
+    if overlay is not None and overlay.made is not None:
+        overlay.made.append((thing, made))
+    return made
 
 
 def active() -> Overlay | None:
@@ -289,13 +297,15 @@ def _rendering(base: type[Any], name: str) -> Callable[..., Any]:
 
         async def arender(self: Any, *args: Any, **kwargs: Any) -> Any:
             other = current(self, kwargs)
-            return await (plain(self, *args, **kwargs) if other is None else getattr(other, name)(*args, **kwargs))
+            made = await (plain(self, *args, **kwargs) if other is None else getattr(other, name)(*args, **kwargs))
+            return note_made(self, made)
 
         return arender
 
     def render(self: Any, *args: Any, **kwargs: Any) -> Any:
         other = current(self, kwargs)
-        return plain(self, *args, **kwargs) if other is None else getattr(other, name)(*args, **kwargs)
+        made = plain(self, *args, **kwargs) if other is None else getattr(other, name)(*args, **kwargs)
+        return note_made(self, made)
 
     return render
 

@@ -50,6 +50,7 @@ from langchain_promptopt._langchain.fast import Quick, quick
 from langchain_promptopt._langchain.held import HeldText, shortened
 from langchain_promptopt._langchain.isolation import Isolation, Sessions, isolation_of
 from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, rendered_outside
+from langchain_promptopt._langchain.step_answers import noted
 from langchain_promptopt._langchain.wire import tapped
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.types import PromptSet
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.conversion import Snapshot
     from langchain_promptopt._langchain.isolation import Given
-    from langchain_promptopt.types import Example, Message, Prompt
+    from langchain_promptopt.types import Example, Message, Prompt, StepAnswer
 
 Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -287,6 +288,10 @@ class ChainTarget:
         if not places:
             raise PromptError(_NOTHING_FOUND, mend=Survey((), ()).hint)
         self._uninstall: Callable[[], None] = install([(f.path, f.template) for f in places.values()])
+        self._texts: dict[int, str] = {}
+        for name, f in places.items():
+            if not isinstance(f.template, Description):
+                self._texts[id(f.template)] = name
         self._open = ExitStack()
         if any(isinstance(f.template, HeldText | Description) for f in places.values()):
             self._open.enter_context(tapped())
@@ -495,6 +500,7 @@ class ChainTarget:
         inputs: Mapping[str, Any],
         config: RunnableConfig | None = None,
         rendered: set[str] | None = None,
+        answers: list[StepAnswer] | None = None,
     ) -> Any:
         """Run the chain once with these prompts in place of its own. Any number may run at a time.
 
@@ -503,6 +509,7 @@ class ChainTarget:
             inputs: A row's.
             config: Of the evaluation.
             rendered: Names of the prompts that the run rendered are added to it.
+            answers: What each step said is added to it, where there are several prompts or tools are called.
 
         Raises:
             PromptError: Evaluations render none of the prompts, so they say nothing about them.
@@ -511,8 +518,14 @@ class ChainTarget:
         """
         overlay = Overlay(self._templates(prompts))
         value, own = self.given(inputs, config)
+        if len(self._texts) == 1 and self._quick.straight:
+            answers = None  # its one answer is that of the chain
         try:
-            with overlaid(overlay), self._sessions.evaluation(own) as (watched, one):
+            with (
+                noted(overlay, self._texts, own, answers) as heard,
+                overlaid(overlay),
+                self._sessions.evaluation(heard) as (watched, one),
+            ):
                 output = await self._quick.chain.ainvoke(value, watched)
             _refuse_interrupt(output)
         finally:  # what a model refuses to answer was rendered too

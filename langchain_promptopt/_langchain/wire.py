@@ -21,7 +21,7 @@ from langchain_core.prompt_values import PromptValue
 
 from langchain_promptopt._langchain.descriptions import overlaid_call
 from langchain_promptopt._langchain.held import HeldText
-from langchain_promptopt._langchain.overlay import active, current, installed
+from langchain_promptopt._langchain.overlay import active, current, installed, note_made
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def _replaced(text: str) -> str:
             continue
         other = current(held, found.holes)
         if other is not None:
-            changes.append((found.start, found.end, held.filled(found, other.template)))
+            changes.append((found.start, found.end, note_made(held, held.filled(found, other.template))))
     for start, end, new in sorted(changes, reverse=True):
         text = text[:start] + new + text[end:]
     return text

@@ -213,6 +213,7 @@ class RowRedaction:
             output=self.value(outcome.output, where),
             comments={key: self.text(text, where) for key, text in outcome.comments.items()},
             failure=None if failure is None else replace(failure, message=self.text(failure.message, where)),
+            steps=tuple(step.map(lambda value: self.value(value, where)) for step in outcome.steps),
         )
 
     def traced(self, values: Mapping[str, Any]) -> dict[str, Any]:

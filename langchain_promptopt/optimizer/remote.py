@@ -22,7 +22,7 @@ from langchain_promptopt.errors import BY_NAME, ConfigError, PromptOptError, Una
 from langchain_promptopt.events import ScoredRow
 from langchain_promptopt.ports import Job
 from langchain_promptopt.store.lines import cell_of, outcome_of
-from langchain_promptopt.types import Candidate, Example, PromptSet, answer_of
+from langchain_promptopt.types import Candidate, Example, PromptSet, StepAnswer, answer_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -202,6 +202,7 @@ class Attempts:
         }
         output = await self.local.ask(job, config, tab, meter)
         said = {"answer": answer_of(output), "rendered": sorted(tab.rendered or ())}
+        said["steps"] = [step.as_json() for step in tab.answers]
         if self.local.judges:  # these calls have limits of their own, so the run asks for them by themselves
             self._numbers += 1
             key = str(self._numbers)
@@ -445,6 +446,7 @@ class RemoteExecutor(LocalExecutor):
         [told] = jobs_json([job], self.run_id)
         reply = await self._replied({**told, "do": "answer", "seconds": self.seconds}, "task", meter)
         tab.rendered = set(reply["rendered"])
+        tab.answers = [StepAnswer.from_json(step) for step in reply.get("steps", ())]
         return _Held(reply["answer"], reply)
 
     async def weigh(

@@ -39,7 +39,7 @@ from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
 from langchain_promptopt.optimizer.remote import RemoteExecutor, Workers
 from langchain_promptopt.optimizer.task_models import score_models
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
-from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Reading, Rejection, Usage
+from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Reading, Rejection, StepAnswer, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -87,6 +87,7 @@ class CacheShelf:
             found["comments"],
             model_served=found["model_served"],
             cached=True,
+            steps=tuple(StepAnswer.from_json(step) for step in found.get("steps", ())),
         )
 
     def put(self, job: Job, outcome: Outcome) -> None:
@@ -99,6 +100,8 @@ class CacheShelf:
             "comments": dict(outcome.comments),
             "model_served": outcome.model_served,
         }
+        if outcome.steps:
+            value["steps"] = [step.as_json() for step in outcome.steps]
         self._cache.put(self._address(job).key, value)
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ from langchain_promptopt.types import (
     Remembered,
     Shown,
     Span,
+    StepAnswer,
     Workpiece,
 )
 
@@ -73,6 +74,8 @@ def _short(value: Any) -> Any:
 
 def _row(shown: Shown, *, answered: bool) -> str:
     row: dict[str, Any] = {"id": shown.example_id, "inputs": dict(shown.inputs), "expected": dict(shown.expected)}
+    if answered and shown.steps:
+        row["steps"] = [step.as_json() for step in shown.steps]
     if answered:
         row |= {"answer": shown.output, "score": round(shown.score, 3)}
         if shown.comment:
@@ -85,9 +88,17 @@ def rows(shown: Sequence[Shown], *, answered: bool = True) -> str:
     return "\n".join(_row(s, answered=answered) for s in shown)
 
 
+_STEPS = (
+    'In a row, "steps" lists in order what was said on the way to the answer: by the model that was sent the prompt of '
+    "that name, and by tools. Look for the first step that went wrong: its prompt is the one to change."
+)
+
+
 def evidence(piece: Workpiece) -> str:
     """The sections about rows that went wrong, right, or show the format."""
     parts = []
+    if any(shown.steps for shown in (*piece.batch.correct, *piece.batch.errors)):
+        parts.append(_STEPS)
     if piece.batch.correct:
         parts.append("Rows it got right, which must stay right:\n" + section("correct", rows(piece.batch.correct)))
     if piece.batch.errors:  # last: small models answer to what stands nearest to the request
@@ -546,6 +557,7 @@ def _shown(rows: Sequence[Any]) -> tuple[Shown, ...]:
                 output=row.get("answer", row.get("output")),
                 score=float(row.get("score", 0.0)),
                 comment=str(row.get("comment", "")),
+                steps=tuple(StepAnswer.from_json(step) for step in row.get("steps", ())),
             )
         )
     return tuple(out)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt.errors import ResumeError, UsageError
 from langchain_promptopt.events import Called, Opened, RunFinished, RunStarted, ScoredRow, Tested, TestRows, event_of
 from langchain_promptopt.store.folder import open_unlinked
-from langchain_promptopt.types import Cell, Failure, Outcome, Usage
+from langchain_promptopt.types import Cell, Failure, Outcome, StepAnswer, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,6 +173,7 @@ def outcome_of(data: Mapping[str, Any], cell: Cell | None = None) -> Outcome:
         judge=Usage.from_json(data.get("judge")),
         tries=data.get("tries", 1),
         rendered=None if data.get("rendered") is None else tuple(data["rendered"]),
+        steps=tuple(StepAnswer.from_json(step) for step in data.get("steps") or ()),
     )
 
 

@@ -24,11 +24,13 @@ from langchain_promptopt.types.outcomes import (
     Reading,
     RowUse,
     Split,
+    StepAnswer,
     Stop,
     StopKind,
     Trajectory,
     Usage,
     broken,
+    shortened_steps,
     value_at,
 )
 from langchain_promptopt.types.plain_value import answer_of
@@ -68,6 +70,7 @@ __all__ = [
     "Shown",
     "Span",
     "Split",
+    "StepAnswer",
     "Stop",
     "StopKind",
     "Trajectory",
@@ -77,5 +80,6 @@ __all__ = [
     "broken",
     "canonical",
     "content_hash",
+    "shortened_steps",
     "value_at",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -250,6 +251,71 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class StepAnswer:
+    """What one step of an app said on the way to its answer.
+
+    Args:
+        kind: "prompt" is a call of a model, "tool" a call of a tool.
+        name: The prompt that the model was sent, several joined by commas, or "" where it was sent none of the app's
+            prompts; the tool's own name.
+        answer: What came back, as plain values.
+        arguments: What the tool was called with.
+    """
+
+    kind: Literal["prompt", "tool"]
+    name: str
+    answer: Any
+    arguments: Any = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, as the optimizer model is shown them.
+
+        >>> StepAnswer("tool", "search", "3 hits", {"query": "refund"}).as_json()
+        {'tool': 'search', 'arguments': {'query': 'refund'}, 'result': '3 hits'}
+        """
+        if self.kind == "tool":
+            return {"tool": self.name, "arguments": self.arguments, "result": self.answer}
+        return {"prompt": self.name or None, "answer": self.answer}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StepAnswer:
+        """The inverse of `as_json`."""
+        if "tool" in data:
+            return cls("tool", data["tool"], data.get("result"), data.get("arguments"))
+        return cls("prompt", data.get("prompt") or "", data.get("answer"))
+
+    def map(self, change: Callable[[Any], Any]) -> StepAnswer:
+        """The step with its values changed; its name stays."""
+        return replace(self, answer=change(self.answer), arguments=change(self.arguments))
+
+
+_MOST_STEPS, _LONGEST_STEP = 12, 500
+"""Steps of an evaluation that are kept, and code points of one value."""
+
+
+def shortened_steps(steps: Sequence[StepAnswer]) -> tuple[StepAnswer, ...]:
+    """Steps as they are kept: the middle of a long value is cut out, and of many steps those in the middle.
+
+    >>> shortened_steps([StepAnswer("prompt", "notes", "ab" * 300)])[0].answer[245:290]
+    'ababa [... 100 characters left out ...] babab'
+    """
+    kept = steps
+    if len(steps) > _MOST_STEPS:
+        half, left = _MOST_STEPS // 2, len(steps) - _MOST_STEPS
+        note = StepAnswer("prompt", "", f"[... {left} steps left out ...]")
+        kept = [*steps[:half], note, *steps[-half:]]
+    return tuple(step.map(_cut) for step in kept)
+
+
+def _cut(value: Any) -> Any:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) <= _LONGEST_STEP:
+        return value
+    half = _LONGEST_STEP // 2
+    return f"{text[:half]} [... {len(text) - 2 * half} characters left out ...] {text[-half:]}"
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one cell. `scores` is empty for a dropped row."""
 
@@ -267,6 +333,8 @@ class Outcome:
     """Target calls it took, failed ones included."""
     rendered: tuple[str, ...] | None = None
     """Names of the prompts that were rendered; None is all of them."""
+    steps: tuple[StepAnswer, ...] = ()
+    """What each step said, in the order in which they began, for apps with several prompts or with tools."""
 
     @property
     def dropped(self) -> bool:

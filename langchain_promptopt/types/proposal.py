@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_promptopt._text import Rejection
-    from langchain_promptopt.types.outcomes import Attempt
+    from langchain_promptopt.types.outcomes import Attempt, StepAnswer
     from langchain_promptopt.types.prompts import Edit, PromptSet, Span
 
 
@@ -31,6 +31,8 @@ class Shown:
     output: Any
     score: float
     comment: str = ""
+    steps: tuple[StepAnswer, ...] = ()
+    """What each step said, for apps with several prompts or with tools."""
 
 
 @dataclass(frozen=True, slots=True)

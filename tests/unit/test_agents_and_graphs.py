@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TypedDict
 
 import pytest
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
@@ -16,8 +17,8 @@ from langchain_promptopt.errors import DataError
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import PromptSet
 from tests.support.chat import Clerk, EchoChat
-from tests.support.runs import of_type, run
-from tests.support.tasks import PROMPT, answer, rows
+from tests.support.runs import of_type, run, shown_rows
+from tests.support.tasks import PROMPT, answer, improve, rows
 
 agents = pytest.importorskip("langchain.agents", reason="needs langchain")
 graphs = pytest.importorskip("langgraph.graph", reason="needs langgraph")
@@ -104,6 +105,66 @@ def test_an_interrupt_is_the_failure_of_its_example():
     failed = [s["failure"] for s in of_type(some, "scored") if s.get("failure")]
     assert failed
     assert all("stopped at an interrupt" in f["message"] for f in failed)
+
+
+@tool
+def shelf_of(word: str) -> str:
+    """Where a word is kept."""
+    return f"shelf {len(word)}"
+
+
+def looks_first(messages):
+    """Asks the tool, then does what the prompt says."""
+    if isinstance(messages[-1], ToolMessage):
+        return answer(messages[:2])
+    word = messages[-1].text.removeprefix("Word: ")
+    return AIMessage("", tool_calls=[{"name": "shelf_of", "args": {"word": word}, "id": "call-1"}])
+
+
+class Looking(ScriptedModel):
+    def bind_tools(self, tools, **kwargs):
+        return self
+
+
+def test_the_optimizer_model_sees_the_tool_calls_of_an_agent():
+    optimizer = ScriptedModel(fn=improve)
+    agent = agents.create_agent(Looking(fn=looks_first, model_name="task"), [shelf_of], system_prompt=RULES)
+    run(model=optimizer, target=agent, data=conversations(), evaluators=[last])
+    for row in shown_rows(optimizer):
+        word = row["inputs"]["messages"][0]["content"].removeprefix("Word: ")
+        asked, called, said = row["steps"]
+        assert asked["prompt"] == said["prompt"] is not None
+        assert asked["answer"]["tool_calls"] == [{"name": "shelf_of", "args": {"word": word}}]
+        assert called == {"tool": "shelf_of", "arguments": {"word": word}, "result": f"shelf {len(word)}"}
+        assert said["answer"] == "PLANT"
+
+
+SPELL = "Repeat the word, please, as it is."
+
+
+def spell(state):
+    return {"word": spelling.invoke([SystemMessage(SPELL), HumanMessage(state["word"])]).text}
+
+
+async def spell_and_sort(state):
+    return await graph_of(spell, sort).ainvoke(state)
+
+
+def polish(state):
+    return {"answer": (POLISH | spelling).invoke({"kind": state["answer"]}).text}
+
+
+spelling = ScriptedModel(fn=lambda messages: messages[-1].text, model_name="spelling")
+POLISH = ChatPromptTemplate.from_messages([("system", "Say the kind in small letters."), ("human", "{kind}")])
+
+
+def test_the_optimizer_model_sees_what_each_prompt_of_a_graph_was_answered():
+    optimizer = ScriptedModel(fn=improve)
+    graph = graph_of(spell_and_sort, polish)
+    run(model=optimizer, target=graph, evaluators=["exact_match"])
+    for row in shown_rows(optimizer):
+        assert [step["answer"] for step in row["steps"]] == [row["inputs"]["word"], "PLANT", "PLANT"]
+        assert len({step["prompt"] for step in row["steps"]} - {None}) == 3
 
 
 TONE = "Answer in the tone of number 00, please."

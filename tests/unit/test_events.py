@@ -59,7 +59,7 @@ WRITTEN = [
     ScoredRow(
         candidate_id="c", split="dev", example_id="e", repeat=1, scores={"em": 0.5}, comments={"em": "why"},
         failure=Failure("unparsable", "no JSON", scored_zero=True), cached=True, usage=SPENT, model_served=None,
-        output={"a": [1]}, judge=SPENT, tries=2, rendered=["main"],
+        output={"a": [1]}, judge=SPENT, tries=2, rendered=["main"], steps=[{"prompt": "main", "answer": "x"}],
     ),
     Evaluated(candidate_id="c", split="dev", n=4, score=0.5, failures=1, cached=2, usage=SPENT),
     FeedbackGiven(candidate_id="c", text="too long", example_ids=("e", "f"), step=2),
