@@ -21,7 +21,7 @@ from langchain_promptopt._runtime.usage import with_handler
 from langchain_promptopt.types import StepAnswer, answer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
@@ -231,7 +231,12 @@ class StepNotes(BaseCallbackHandler):
                 continue
             if all(text in texts for text in rendered):
                 whole.add(name)
-            elif all(any(text in one for one in texts) for text in rendered):
+            elif all(map(_part_of(texts), rendered)):
                 parts.add(name)
         found = whole or parts
         return [name for name in self._names.values() if name in found]
+
+
+def _part_of(texts: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a text stands in one of these."""
+    return lambda text: any(text in one for one in texts)

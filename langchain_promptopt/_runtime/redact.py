@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from langchain_promptopt.errors import PromptOptError
-    from langchain_promptopt.types import Example, Outcome
+    from langchain_promptopt.types import Example, Outcome, StepAnswer
 
 _HIDDEN = "[hidden]"
 _LONGEST = 500
@@ -213,8 +214,11 @@ class RowRedaction:
             output=self.value(outcome.output, where),
             comments={key: self.text(text, where) for key, text in outcome.comments.items()},
             failure=None if failure is None else replace(failure, message=self.text(failure.message, where)),
-            steps=tuple(step.map(lambda value: self.value(value, where)) for step in outcome.steps),
+            steps=tuple(map(partial(self._step, where), outcome.steps)),
         )
+
+    def _step(self, where: str, step: StepAnswer) -> StepAnswer:
+        return step.map(lambda value: self.value(value, where))
 
     def traced(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Inputs, outputs or metadata of a traced run as they may be kept; what this package says of itself stays."""
