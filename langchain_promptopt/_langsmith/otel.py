@@ -7,10 +7,14 @@ requests, and a missing package is an error, not an upload to LangSmith.
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
+import time
+import uuid
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langsmith.utils import get_env_var, is_env_var_truish
 
@@ -47,6 +51,10 @@ _SDKS_OWN = "langsmith.internal_provider"
 """Marks the global provider that a LangSmith client makes; it sends the key to any OTLP endpoint."""
 _WAITING = 200_000
 """Spans that may wait to be sent: a search makes thousands a second, more than a collector takes at once."""
+_REMEMBERED = 50_000
+"""Runs that are remembered after their end, and starts that may wait for their parents."""
+_PATIENCE = 10.0
+"""Seconds that a start waits for its parent, which another thread of the SDK may still hold."""
 _KEPT = (
     "name", "context", "parent", "resource", "events", "links", "kind", "status", "start_time", "end_time",
     "instrumentation_scope",
@@ -139,7 +147,7 @@ def provider(project: str | None, exporter: SpanExporter | None = None) -> Spans
     current = trace.get_tracer_provider()
     theirs = isinstance(current, TracerProvider) and not current.resource.attributes.get(_SDKS_OWN)
     if theirs and exporter is None:
-        return Spans(_with_attributes(current), ours=False)
+        return Spans(_seen(current, _completed_at_end), ours=False)
     name = project or get_env_var("PROJECT") or "promptopt"
     made = TracerProvider(resource=Resource.create({"openinference.project.name": name, "service.name": "promptopt"}))
     most = None if os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else _WAITING  # the SDK drops what does not fit
@@ -147,8 +155,8 @@ def provider(project: str | None, exporter: SpanExporter | None = None) -> Spans
     return Spans(made, ours=True)
 
 
-def _with_attributes(theirs: trace.TracerProvider) -> trace.TracerProvider:
-    """The application's provider, with OpenInference's attributes put on each span of ours before it ends."""
+def _seen(theirs: trace.TracerProvider, each: Callable[[trace.Span], trace.Span]) -> trace.TracerProvider:
+    """A provider as `theirs`, each span of which passes `each` as it starts."""
     from opentelemetry import trace
 
     class Tracer(trace.Tracer):
@@ -156,7 +164,7 @@ def _with_attributes(theirs: trace.TracerProvider) -> trace.TracerProvider:
             self._tracer = tracer
 
         def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
-            return _completed_at_end(self._tracer.start_span(*args, **kwargs))
+            return each(self._tracer.start_span(*args, **kwargs))
 
         def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
             return self._tracer.start_as_current_span(*args, **kwargs)
@@ -169,6 +177,7 @@ def _with_attributes(theirs: trace.TracerProvider) -> trace.TracerProvider:
 
 
 def _completed_at_end(span: trace.Span) -> trace.Span:
+    """The application's span, on which OpenInference's attributes are put before it ends."""
     end = span.end
 
     def completed(end_time: int | None = None) -> None:
@@ -211,43 +220,149 @@ def mapped(inner: SpanExporter) -> SpanExporter:
 
 
 class InOrder:
-    """The SDK's exporter, which gets the end of each run after its start and after its children's starts.
+    """The SDK's exporter, which gets each run's start after its parent's and its end after its start.
 
-    The SDK's queue may deliver an end before its start, or before children that are in the next batch; the
-    exporter would drop the former and turn the latter into root spans.
+    The SDK's threads send runs in any order. Its exporter makes a root of a run whose parent has not started yet or
+    has ended already, and drops an end that comes before its start. Here the former wait, and the context of those
+    that ended is remembered. A run whose parent does not come within `patience` seconds becomes a root, with its
+    children below it.
 
     Args:
-        inner: The SDK's.
-        waiting: Number of operations still queued; ends are held back until it is 0.
+        make: Makes the SDK's exporter for a tracer provider.
+        provider: The provider of the spans.
+        patience: Number of seconds that a start waits for its parent.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, inner: Any, waiting: Callable[[], int]) -> None:
-        self._inner, self._waiting = inner, waiting
-        self._started: set[Any] = set()
-        self._ends: dict[Any, Any] = {}
+    def __init__(
+        self,
+        make: Callable[[trace.TracerProvider], Any],
+        provider: trace.TracerProvider,
+        patience: float = _PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner = make(_seen(provider, self._note))
+        self._patience, self._clock = patience, clock
+        self._made: trace.Span | None = None
+        self._open: dict[Any, trace.Span | None] = {}
+        self._over: OrderedDict[Any, trace.SpanContext] = OrderedDict()
+        """The runs that ended last: a child of theirs may still come."""
+        self._held: dict[Any, _Start] = {}
+        """Starts that wait, the oldest first."""
+        self._children: dict[Any, list[Any]] = {}
+        """Ids of starts that wait, by the parent they wait for."""
+        self._ends: dict[Any, list[Any]] = {}
+        """What came before its start."""
         self._mutex = threading.Lock()
 
     def export_batch(self, operations: Sequence[Any], contexts: Mapping[Any, Any]) -> None:
         """Export what can be; called by the SDK's sending threads."""
         with self._mutex:
-            starts = [op for op in operations if op.operation == "post"]
-            self._started |= {op.id for op in starts}
-            self._ends |= {op.id: op for op in operations if op.operation != "post"}
-            self._inner.export_batch(starts, dict(contexts))
-            if not self._waiting():
-                self._end()
+            for op in operations:
+                self._take(op, contexts.get(op.id))
+            self._release(self._clock() - self._patience)
 
     def finish(self) -> None:
-        """Export the ends that are left."""
+        """Export what is left: starts whose parents were never seen, and runs that never ended."""
         with self._mutex:
-            self._end()
+            self._release(math.inf)
+            for uid, span in list(self._open.items()):
+                if span is not None:
+                    span.end()
+                self._close(uid)
+            self._ends.clear()
 
-    def _end(self) -> None:
-        ready = {key: op for key, op in self._ends.items() if key in self._started}
-        self._inner.export_batch(list(ready.values()), {})
-        self._started -= ready.keys()
-        for key in ready:
-            del self._ends[key]
+    def _take(self, op: Any, context: Any) -> None:
+        if op.operation != "post":
+            if op.id in self._open:
+                self._update(op)
+            elif op.id not in self._over:
+                self._ends.setdefault(op.id, []).append(op)
+                _forget(self._ends)
+            return
+        parent = _told(op).get("parent_run_id")
+        start = _Start(op, context, None if parent is None else uuid.UUID(str(parent)), self._clock())
+        if start.parent is None or start.parent in self._open or start.parent in self._over:
+            self._start(start)
+        else:
+            self._held[op.id] = start
+            self._children.setdefault(start.parent, []).append(op.id)
+
+    def _release(self, before: float) -> None:
+        """Start what has waited too long, or is too much to keep: each with what waits below it."""
+        while self._held:
+            uid, start = next(iter(self._held.items()))
+            if start.since > before and len(self._held) <= _REMEMBERED:
+                return
+            above = {uid}
+            while start.parent in self._held and start.parent not in above:
+                uid = start.parent
+                start = self._held[uid]
+                above.add(uid)
+            del self._held[uid]
+            self._children[start.parent].remove(uid)
+            if not self._children[start.parent]:
+                del self._children[start.parent]
+            self._start(start)
+
+    def _start(self, first: _Start) -> None:
+        """Export a start, what came for it before, and the starts that waited for it."""
+        ready = [first]
+        while ready:
+            op, context, parent, _ = ready.pop()
+            self._made = None
+            self._inner.export_batch([op], {op.id: self._inside(parent) or context})
+            self._open[op.id] = self._made
+            ready += [self._held.pop(uid) for uid in self._children.pop(op.id, ())]
+            if _told(op).get("end_time"):
+                self._close(op.id)
+            for later in self._ends.pop(op.id, ()):
+                if op.id in self._open:
+                    self._update(later)
+
+    def _update(self, op: Any) -> None:
+        self._inner.export_batch([op], {})
+        if _told(op).get("end_time"):
+            self._close(op.id)
+
+    def _close(self, uid: Any) -> None:
+        """Keep of an ended run what its children need. The SDK would keep the whole of one that was sent at once."""
+        span = self._open.pop(uid)
+        self._inner._span_info.pop(uid)
+        if span is not None:
+            self._over[uid] = span.get_span_context()
+            _forget(self._over)
+
+    def _inside(self, parent: Any) -> Any:
+        """The context of a child of this run; None where the run has no span."""
+        from opentelemetry import trace
+
+        span = self._open.get(parent)
+        found = self._over.get(parent) if span is None else span.get_span_context()
+        return None if found is None else trace.set_span_in_context(trace.NonRecordingSpan(found))
+
+    def _note(self, span: trace.Span) -> trace.Span:
+        self._made = span
+        return span
+
+
+class _Start(NamedTuple):
+    op: Any
+    context: Any
+    """What the SDK gave."""
+    parent: uuid.UUID | None
+    since: float
+
+
+def _told(op: Any) -> dict[str, Any]:
+    told: dict[str, Any] = op.deserialize_run_info()
+    return told
+
+
+def _forget(kept: dict[Any, Any]) -> None:
+    """Drop the oldest of what is too much to keep."""
+    if len(kept) > _REMEMBERED:
+        del kept[next(iter(kept))]
 
 
 def _missing(error: ImportError) -> ConfigError:

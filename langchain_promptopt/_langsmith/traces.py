@@ -16,6 +16,7 @@ import time
 import uuid
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -441,9 +442,8 @@ def make_client(project: str | None, spool: Path | None, redaction: RowRedaction
         require_key("Set LANGSMITH_API_KEY, or LANGSMITH_TRACING=false.")
     client = TraceClient(spool=spool, redaction=redaction, **more)
     if client.otel_exporter is not None:
-        queue = client.tracing_queue
-        patient = type(client.otel_exporter)(tracer_provider=more["otel_tracer_provider"], span_ttl_seconds=_OPEN)
-        client.ordered = InOrder(patient, queue.qsize if queue is not None else int)
+        make = partial(type(client.otel_exporter), span_ttl_seconds=_OPEN)
+        client.ordered = InOrder(make, more["otel_tracer_provider"])
         client.otel_exporter = client.ordered
     client.spans = spans.provider if spans is not None and spans.ours else None
     return client

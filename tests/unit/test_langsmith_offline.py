@@ -15,9 +15,7 @@ import pytest
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langsmith import evaluate, tracing_context
-from langsmith._internal._operations import serialize_run_dict
 from langsmith._internal.otel._otel_client import get_otlp_tracer_provider
-from langsmith._internal.otel._otel_exporter import OTELExporter
 from langsmith.schemas import Example
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -26,7 +24,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langchain_promptopt import Gate
-from langchain_promptopt._langsmith.otel import InOrder, provider
+from langchain_promptopt._langsmith.otel import provider
 from langchain_promptopt._langsmith.traces import TraceClient, make_client
 from langchain_promptopt.errors import ConfigError, CredentialsError
 from tests.support import runs
@@ -273,30 +271,6 @@ def test_a_slow_collector_gets_every_span(collector):
     made.provider.force_flush()
     made.provider.shutdown()
     assert len({s.name for s in collector.spans}) == 6000
-
-
-@pytest.mark.parametrize("end_first", [False, True])
-def test_spans_are_whole_however_the_queue_cuts_them(end_first):
-    """An end before its start, or before a child that began inside: the SDK drops the one and uproots the other."""
-    kept = InMemorySpanExporter()
-    made = TracerProvider()
-    made.add_span_processor(SimpleSpanProcessor(kept))
-    now, ids = "2026-01-01T00:00:00Z", [uuid.UUID(int=n) for n in (1, 2)]
-    starts = [
-        {"id": i, "trace_id": ids[0], "name": n, "run_type": "chain", "start_time": now, "parent_run_id": p}
-        for i, n, p in zip(ids, ("root", "child"), (None, ids[0]), strict=True)
-    ]
-    posts = [serialize_run_dict("post", dict(row)) for row in starts]
-    patches = [serialize_run_dict("patch", {"id": i, "trace_id": ids[0], "end_time": now}) for i in ids]
-    waiting = [1]
-    ordered = InOrder(OTELExporter(tracer_provider=made), lambda: waiting[0])
-    batches = [[posts[0]], [patches[0]], [patches[1]], [posts[1]]]
-    for batch in [batches[1], batches[0], *batches[2:]] if end_first else batches:
-        ordered.export_batch(batch, {})
-    ordered.finish()
-    spans = {s.name: s for s in kept.get_finished_spans()}
-    assert spans.keys() == {"root", "child"}
-    assert spans["child"].parent.span_id == spans["root"].context.span_id
 
 
 def test_the_root_of_a_run_of_many_hours_is_whole(monkeypatch, collector):
