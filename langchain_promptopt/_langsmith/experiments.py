@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_promptopt._langsmith.service import Service
-    from langchain_promptopt.report.record import RunRecord, Tried
+    from langchain_promptopt.report.candidates import Tried
+    from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.types import Example
 
 _OURS = uuid5(NAMESPACE_URL, "langchain-promptopt/experiments")

@@ -72,6 +72,8 @@ class Answer:
     """Score against length and cost, on the dev examples."""
     by_model: Sequence[Mapping[str, Any]] = ()
     """One prompt over several task models."""
+    by_prompt: Sequence[Mapping[str, Any]] = ()
+    """What the edits of each prompt add, on the dev examples."""
     warnings: Sequence[str] = ()
     applied: bool = False
     stopped: Mapping[str, Any] | None = None
@@ -111,6 +113,7 @@ def of_record(record: RunRecord) -> Answer:
         health=record.health.as_json(),
         pareto=pareto,
         by_model=record.by_model,
+        by_prompt=record.by_prompt,
         warnings=[*void, *(() if tested is None else tested.warnings)],
         applied=applied,
         stopped=record.stopped.as_json() if record.stopped else None,

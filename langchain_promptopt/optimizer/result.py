@@ -159,6 +159,20 @@ class Result:
         return RunRecord.from_events(events).by_model
 
     @property
+    def by_prompt(self) -> tuple[dict[str, Any], ...]:
+        """What the edits of each prompt of an app add on the dev examples: prompt, edits, difference, n, better, worse.
+
+        `measured` says how: "all" (no other prompt was edited), "left_out" (the new prompts without these edits),
+        "alone" (the old prompts with these edits), "steps" (the sum of the steps that made them), or "".
+        """
+        events = tuple(self.events())
+        if not events:
+            return ()
+        from langchain_promptopt.report.record import RunRecord
+
+        return RunRecord.from_events(events).by_prompt
+
+    @property
     def pareto(self) -> tuple[Tradeoff, ...]:
         """Score against length and cost: the candidates that none beats in all three, on the dev examples.
 
@@ -359,6 +373,7 @@ def answer_of(result: Result) -> Answer:
         health=result.health.as_json(),
         pareto=[t.as_json() for t in result.pareto],
         by_model=result.by_model,
+        by_prompt=result.by_prompt,
         warnings=result.warnings,
         applied=result.applied,
         stopped=result.stopped.as_json() if result.stopped else None,

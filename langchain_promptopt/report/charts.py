@@ -14,7 +14,7 @@ from langchain_promptopt.report.wording import points, signed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from langchain_promptopt.report.record import StepScore
+    from langchain_promptopt.report.candidates import StepScore
     from langchain_promptopt.types import MetricEntry
 
     Place: TypeAlias = Callable[[float], float]

@@ -142,6 +142,7 @@ def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
         prose(wording.destination_note(record)),
         _metrics(record),
         _by_model(record),
+        _by_prompt(record),
     ]
     for split, rows in record.rows.items():
         if split == "test" or "test" not in record.rows:
@@ -247,6 +248,16 @@ def _by_model(record: RunRecord) -> str:
     for row in rows:
         lines.append(f"| {' | '.join(prose(cell) for cell in row)} |")
     return "\n".join([f"### {prose(wording.by_model_title(record))}", "", *lines])
+
+
+def _by_prompt(record: RunRecord) -> str:
+    rows = wording.by_prompt_rows(record)
+    if not rows:
+        return ""
+    lines = [f"| {' | '.join(wording.BY_PROMPT)} |", "|---|--:|--:|--:|--:|---|"]
+    for row in rows:
+        lines.append(f"| {' | '.join(prose(cell) for cell in row)} |")
+    return "\n".join([f"### {wording.BY_PROMPT_TITLE}", "", *lines, "", wording.BY_PROMPT_NOTE])
 
 
 def _tradeoffs(record: RunRecord) -> str:

@@ -41,6 +41,17 @@ from langchain_promptopt.events import (
     rebuild,
     shown_events,
 )
+from langchain_promptopt.report.candidates import (
+    Effect,
+    LeftOut,
+    StepScore,
+    Tried,
+    by_prompt,
+    course,
+    effects,
+    left_out,
+    uneven,
+)
 from langchain_promptopt.report.rows import (
     AnswerCost,
     Place,
@@ -57,69 +68,8 @@ from langchain_promptopt.types import BREAKS, MetricEntry
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_promptopt.types import Edit, PromptSet, Stop, Usage
+    from langchain_promptopt.types import PromptSet, Stop, Usage
     from langchain_promptopt.types.edits import FinalEdit
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One candidate: where it came from, how it scored in the search, what became of it."""
-
-    id: str
-    parent_id: str | None
-    step: int
-    scope: str
-    edits: tuple[Edit, ...]
-    prompts: PromptSet
-    score: float | None = None
-    n: int = 0
-    dropped_why: str = ""
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What one step of the search changed on the search rows, and the final edits that it made together."""
-
-    made: Tried
-    together: tuple[int, ...]
-    rows: Rows
-
-
-@dataclass(frozen=True)
-class StepScore:
-    """A step of the search: scores of its new candidates, and the best so far."""
-
-    step: int
-    scores: tuple[float, ...]
-    best: float
-
-
-def uneven(candidates: Mapping[str, Tried]) -> bool:
-    """Whether scores are means over different numbers of rows: a mean over few rows may be high by luck."""
-    return len({tried.n for tried in candidates.values() if tried.score is not None}) > 1
-
-
-def course(candidates: Mapping[str, Tried], leads: Mapping[int, str]) -> tuple[StepScore, ...]:
-    """Scores by step, the baseline as step 0, each with the best so far; where scores are uneven, with the leader's.
-
-    Args:
-        candidates: All that were tried, by id.
-        leads: The candidate that the search went on from, by step.
-    """
-    by_step: dict[int, list[float]] = defaultdict(list)
-    for tried in candidates.values():
-        if tried.score is not None:
-            by_step[tried.step].append(tried.score)
-    follow = leads if uneven(candidates) else {}
-    out: list[StepScore] = []
-    for step in sorted({*by_step, *follow}):
-        scores = tuple(by_step[step])
-        leader = candidates.get(follow.get(step, ""))
-        led = None if leader is None else leader.score
-        before = [s.best for s in out[-1:]]
-        best = max([*scores, *before]) if led is None else led
-        out.append(StepScore(step, scores, best))
-    return tuple(out)
 
 
 _CANDIDATES = 3
@@ -564,20 +514,21 @@ class RunRecord:
     @cached_property
     def effects(self) -> Mapping[int, tuple[Effect, ...]]:
         """For each final edit, by its number, what the steps that made it changed on the search rows."""
-        made_by: dict[str, list[int]] = defaultdict(list)
-        for number, edit in enumerate(self.edits, start=1):
-            for candidate_id in edit.lineage:
-                made_by[candidate_id].append(number)
-        scorer = Scorer.of(self.started)
-        out: dict[int, list[Effect]] = defaultdict(list)
-        for candidate_id, numbers in made_by.items():
-            tried = self.candidates.get(candidate_id)
-            if tried is None or tried.parent_id is None:
-                continue
-            rows = paired_rows(self.cells, (tried.parent_id, candidate_id), "dev", scorer)
-            for number in numbers:
-                out[number].append(Effect(tried, tuple(numbers), rows))
-        return {number: tuple(found) for number, found in out.items()}
+        return effects(self.edits, self.candidates, self.cells, Scorer.of(self.started))
+
+    @cached_property
+    def left_out(self) -> Mapping[int, LeftOut]:
+        """For the final edits that were measured so, what the winner does without them on the search rows."""
+        return left_out(self.edits, self.candidates, (self.seed_id, self.best_id), self.cells, Scorer.of(self.started))
+
+    @cached_property
+    def by_prompt(self) -> tuple[dict[str, Any], ...]:
+        """What the edits of each prompt add on the search rows; empty for an app with one prompt, or without edits."""
+        names = [p.name for p in self.started.prompts if not p.idle]
+        if len(names) < 2 or not self.edits:
+            return ()
+        pair = (self.seed_id, self.best_id)
+        return by_prompt(names, self.edits, self.candidates, pair, self.cells, Scorer.of(self.started))
 
     @cached_property
     def line(self) -> frozenset[str]:
@@ -732,6 +683,7 @@ def _candidates(events: EventTable, started: RunStarted) -> tuple[dict[str, Trie
             score,
             n,
             why.get(name, ""),
+            child.part_of,
         )
         if _texts(texts[name]) != _texts(child.prompts):
             damaged.append(name)

@@ -70,6 +70,10 @@ def run_view(record: RunRecord, *, show_rows: bool = True) -> RenderableType:
     if models := wording.by_model_rows(record):
         title = safe_text(f"\n{wording.by_model_title(record)}", "bold")
         parts += [title, table_view(wording.BY_MODEL, models, numbers=range(1, 5))]
+    if prompts := wording.by_prompt_rows(record):
+        parts.append(Text(f"\n{wording.BY_PROMPT_TITLE}", style="bold"))
+        parts.append(table_view(wording.BY_PROMPT, prompts, numbers=range(1, 5)))
+        parts.append(Text(wording.BY_PROMPT_NOTE, style="dim"))
     parts.append(usage_view(record))
     if tradeoffs := wording.tradeoff_rows(record):
         columns = (*wording.TRADEOFFS[:4], "cost", "")

@@ -442,6 +442,31 @@ def by_model_rows(record: RunRecord) -> list[tuple[str, ...]]:
     return rows
 
 
+BY_PROMPT = ("prompt", "edits", "difference", "examples", "better / worse", "how it was measured")
+"""Heads of the table of gains by prompt."""
+BY_PROMPT_TITLE = "Gains by prompt"
+BY_PROMPT_NOTE = "Scores of dev examples, on which the search chose; the test decided about all edits together."
+_MEASURED = {
+    "all": "no other prompt was edited",
+    "left_out": "new prompts with and without them",
+    "alone": "old prompts with and without them",
+    "steps": "steps that made them, added up",
+}
+
+
+def by_prompt_rows(record: RunRecord) -> list[tuple[str, ...]]:
+    """A line for each prompt of the app; empty where there is one."""
+    rows: list[tuple[str, ...]] = []
+    for p in record.by_prompt:
+        name, edits, measured = p["prompt"], str(p["edits"]), p["measured"]
+        if measured:
+            moves = f"{p['better']} / {p['worse']}"
+            rows.append((name, edits, signed(p["difference"]), str(p["n"]), moves, _MEASURED[measured]))
+        else:
+            rows.append((name, edits, "", "", "", "only together with other edits" if p["edits"] else "not edited"))
+    return rows
+
+
 TRADEOFFS = ("prompt", "score", "examples", "tokens", "cost of an answer", "")
 """Heads of the table of score against length and cost."""
 TRADEOFFS_NOTE = "Scores of dev examples, on which the search chose; only the new prompt was tested."

@@ -9,7 +9,8 @@ import pytest
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.events import event_of
 from langchain_promptopt.report import wording
-from langchain_promptopt.report.record import RunRecord, Tried, course
+from langchain_promptopt.report.candidates import Tried, course
+from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.rows import Scorer, paired_rows
 from langchain_promptopt.types import MetricEntry
 from tests.support.journals import Journal, edit, improved_run, rows_of, usage
