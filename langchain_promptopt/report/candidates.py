@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.report.rows import Rows, Scorer, paired_rows
@@ -192,7 +193,9 @@ def by_prompt(
                 "alone": [known.rows((), known.made(own))],
                 "steps": _alone(numbers, steps),
             }
-            how, rows = next(((way, r) for way, r in ways.items() if r and all(one.all for one in r)), ("", []))
+            for way, parts in ways.items():
+                if not how and parts and all(one.all for one in parts):
+                    how, rows = way, parts
         found.append({"prompt": name, "edits": len(own), **_gain(rows), "measured": how})
     return tuple(found)
 
@@ -200,9 +203,13 @@ def by_prompt(
 def _gain(parts: Sequence[Rows]) -> dict[str, Any]:
     if not parts:
         return {"difference": None, "n": 0, "better": 0, "worse": 0}
-    difference = sum(sum(row.change for row in rows.all) / len(rows.all) for rows in parts)
-    better, worse = sum(len(rows.better) for rows in parts), sum(len(rows.worse) for rows in parts)
-    return {"difference": difference, "n": min(len(rows.all) for rows in parts), "better": better, "worse": worse}
+    difference, better, worse = 0.0, 0, 0
+    for rows in parts:
+        difference += fmean(row.change for row in rows.all)
+        better += len(rows.better)
+        worse += len(rows.worse)
+    n = min(len(rows.all) for rows in parts)
+    return {"difference": difference, "n": n, "better": better, "worse": worse}
 
 
 def _alone(numbers: set[int], steps: Mapping[int, tuple[Effect, ...]]) -> list[Rows]:
