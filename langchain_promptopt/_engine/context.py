@@ -296,6 +296,8 @@ class OptimizerModel:
         self._book = book
         self.paid = 0
         self.takes_schema = True
+        self.streaming: dict[str, Any] = {}
+        """Settings of a call that is answered token by token; empty where the reply comes whole."""
         self._embed = embed
         self._vectors: dict[str, asyncio.Future[list[float]]] = {}
 
@@ -344,23 +346,42 @@ class OptimizerModel:
         """The model's reply; an endpoint that refuses JSON schemas is asked in words from then on."""
         body = kwargs.get("extra_body")
         if not isinstance(body, dict) or "response_format" not in body:
-            return await self._transport(messages, config, kwargs, step)
+            return await self._sent(messages, config, kwargs, step)
         rest = {k: v for k, v in body.items() if k != "response_format"}
         plain = {k: v for k, v in kwargs.items() if k != "extra_body"} | ({"extra_body": rest} if rest else {})
         if not self.takes_schema:
-            return await self._transport(messages, config, plain, step)
+            return await self._sent(messages, config, plain, step)
         try:
-            return await self._transport(messages, config, kwargs, step)
+            return await self._sent(messages, config, kwargs, step)
         except ConfigError as refused:
             if refused.facts.get("failure") != "bad_request":
                 raise
-            found = await self._transport(messages, config, plain, step)  # refused as well if the schema is not why
+            found = await self._sent(messages, config, plain, step)  # refused as well if the schema is not why
             if self.takes_schema:
                 self.takes_schema = False
                 detail = f"the endpoint takes no response_format: {refused}"
                 action = "asked in words"
                 self._emit(Incident(role="optimizer", kind="no_schema", retryable=False, action=action, detail=detail))
             return found
+
+    async def _sent(
+        self, messages: Any, config: RunnableConfig, kwargs: dict[str, Any], step: int
+    ) -> tuple[AIMessage, Usage]:
+        """The reply, streamed where that is wanted; an endpoint that refuses it is asked for whole replies."""
+        streaming = self.streaming
+        if not streaming:
+            return await self._transport(messages, config, kwargs, step)
+        try:
+            message, usage = await self._transport(messages, config, {**kwargs, **streaming}, step)
+        except ConfigError as refused:
+            if refused.facts.get("failure") != "bad_request":
+                raise
+            found = await self._transport(messages, config, kwargs, step)  # refused as well if streaming is not why
+            self.streaming = {}
+            return found
+        if message.usage_metadata is None:  # only whole replies tell it here
+            self.streaming = {}
+        return message, usage
 
     async def vectors(self, embeddings: Embeddings, texts: Sequence[str], *, step: int) -> list[list[float]]:
         """Vectors of the texts, each embedded once in a run, one call a text: so their number depends on no order.

@@ -139,7 +139,7 @@ class Guarded:
         work = object()
 
         async def attempt(flight: Flight) -> AIMessage:
-            meter, started = UsageCollector(self.models["optimizer"], flight.another), self.clock.time()
+            meter, started = UsageCollector(self.models["optimizer"], flight.another, flight.alive), self.clock.time()
             flight.meter = meter
             try:
                 with metered_by(meter):
@@ -261,8 +261,10 @@ class Guarded:
         async def started(slot: Slot | Slots) -> Any:
             self.stopping.begin(work)
             with self.ledger.flight(role, split, calls=_FIRST_CALLS[role]) as flight:
+                flight.alive = slot.alive
+                limit = None if waits or self.policy.timeout is None else self.policy.timeout * slot.patience
                 try:
-                    async with self.clock.timeout(None if waits else self.policy.timeout):
+                    async with self.clock.timeout(limit, lambda: slot.heard):
                         return await attempt(flight)
                 finally:
                     slot.told(flight.used)

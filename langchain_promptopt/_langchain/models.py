@@ -22,6 +22,7 @@ from pydantic import SecretBytes, SecretStr
 from langchain_promptopt._imports import forget_own_modules, users_errors
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._runtime.failures import TABLE, Probe, classify
+from langchain_promptopt._runtime.pace import is_near
 from langchain_promptopt.errors import ConfigError, CredentialsError
 
 if TYPE_CHECKING:
@@ -264,6 +265,38 @@ def runs_here(model: Any) -> bool:
         except ValueError:
             return False
     return not _HOSTED_ONLY.search(model_name(model))
+
+
+def streamed(model: Any) -> tuple[Any, dict[str, Any]]:
+    """The model, and settings of a call with which it sends its reply token by token, usage included (product 11.15).
+
+    Such a call is given up when no token comes for a while, not when the reply is long. Asked of OpenAI-compatible
+    models on this machine or network, which write slowly, unless their owner has said how they stream. The client's
+    own limit between two tokens, which also ran while a call waits in the server's queue, is lifted.
+
+    Args:
+        model: The optimizer model.
+    """
+    inner = unbound(model)
+    said: set[str] = getattr(inner, "model_fields_set", set())
+    if getattr(inner, "_llm_type", "") != "openai-chat" or {"streaming", "disable_streaming"} & said:
+        return model, {}
+    if getattr(inner, "use_responses_api", None) or (getattr(inner, "n", None) or 1) > 1:
+        return model, {}
+    if not is_near(urlsplit(endpoint_of(model)).hostname or ""):
+        return model, {}
+    if "stream_chunk_timeout" in type(inner).model_fields and "stream_chunk_timeout" not in said:
+        untimed = inner.model_copy(update={"stream_chunk_timeout": None})
+        model = untimed if model is inner else _rebound(model, untimed)
+    return model, {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def _rebound(model: Any, inner: Any) -> Any:
+    """The same bindings around another model; where they cannot be copied, the model as it is."""
+    bound = getattr(model, "bound", None)
+    if bound is None:
+        return inner
+    return model.model_copy(update={"bound": _rebound(bound, inner)})
 
 
 def secrets_of(model: Any) -> set[str]:

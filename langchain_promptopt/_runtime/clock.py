@@ -6,10 +6,11 @@ import asyncio
 import heapq
 import itertools
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
 
@@ -24,8 +25,15 @@ class Clock(Protocol):
         """Return once that many seconds have passed."""
         ...
 
-    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
-        """A block that is cancelled, and raises TimeoutError, when it takes longer. None is no limit."""
+    def timeout(
+        self, seconds: float | None, heard: Callable[[], float] | None = None
+    ) -> AbstractAsyncContextManager[Any]:
+        """A block that is cancelled, and raises TimeoutError, when it takes longer.
+
+        Args:
+            seconds: The limit; None is no limit.
+            heard: The time of the last sign of life, from which the limit counts; None counts from the start.
+        """
         ...
 
 
@@ -40,9 +48,21 @@ class RealClock:
         """Sleep on the running event loop."""
         await asyncio.sleep(seconds)
 
-    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
-        """The event loop's own timeout."""
-        return asyncio.timeout(seconds)
+    def timeout(
+        self, seconds: float | None, heard: Callable[[], float] | None = None
+    ) -> AbstractAsyncContextManager[Any]:
+        """The event loop's own timeout, which starts anew with each sign of life.
+
+        Args:
+            seconds: The limit; None is no limit.
+            heard: The time of the last sign of life; None counts from the start.
+        """
+        if seconds is None or heard is None:
+            return asyncio.timeout(seconds)
+        return _silence(self.time, self._later, seconds, heard)
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(seconds, call).cancel
 
 
 _SETTLE = 20  # turns of the event loop for other tasks before virtual time moves
@@ -80,12 +100,26 @@ class FakeClock:
         self._start_pump()
         await future
 
-    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
-        """A timeout in virtual time."""
+    def timeout(
+        self, seconds: float | None, heard: Callable[[], float] | None = None
+    ) -> AbstractAsyncContextManager[Any]:
+        """A timeout in virtual time.
+
+        Args:
+            seconds: The limit; None is no limit.
+            heard: The time of the last sign of life; None counts from the start.
+        """
+        if seconds is not None and heard is not None:
+            return _silence(self.time, self._later, seconds, heard)
         limit = asyncio.timeout(None)
         if seconds is not None:
             self._at(self._now + seconds, lambda: _expire(limit), passive=True)
         return limit
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        wanted = [True]
+        self._at(self._now + seconds, lambda: call() if wanted else None, passive=True)
+        return wanted.clear
 
     def advance(self, seconds: float) -> None:
         """Move time by hand, waking all sleepers whose time has come."""
@@ -112,6 +146,34 @@ class FakeClock:
                 await asyncio.sleep(0)
             if self._queue:
                 self._move(self._queue[0][0])
+
+
+_CLOSE = 1e-6  # rounding of times
+
+
+@asynccontextmanager
+async def _silence(
+    now: Callable[[], float],
+    later: Callable[[float, Callable[[], None]], Callable[[], None]],
+    seconds: float,
+    heard: Callable[[], float],
+) -> AsyncIterator[asyncio.Timeout]:
+    """A block that is cancelled once nothing was heard for so long; the timer looks when that may be."""
+    began, forget = now(), [lambda: None]
+    async with asyncio.timeout(None) as limit:
+
+        def look() -> None:
+            left = max(began, heard()) + seconds - now()
+            if left > _CLOSE:
+                forget[0] = later(left, look)
+            else:
+                _expire(limit)
+
+        forget[0] = later(seconds, look)
+        try:
+            yield limit
+        finally:
+            forget[0]()
 
 
 def _expire(limit: asyncio.Timeout) -> None:

@@ -399,6 +399,8 @@ _MODEL_CALL = "langchain_core.language_models"
 _IMPLEMENTATIONS = frozenset({"_generate", "_agenerate", "_stream", "_astream", "_call", "_acall"})
 """The methods in which a LangChain model does its work."""
 _PARSING = "openai.lib._parsing"
+_NO_STREAM = "No generation"
+"""What langchain-core says of a stream without any part."""
 _PLUMBING = ("json", "asyncio", "concurrent", "contextlib", "threading", "httpx", "httpx2", "httpcore", "pydantic")
 _BUSY = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -498,7 +500,9 @@ def _unnamed_kind(error: BaseException) -> str | None:
         return "unparsable"  # the SDK reads an answer into the user's class
     if _within(origin, _CLIENTS):
         return "malformed_reply"
-    if origin.startswith(_MODEL_CALL) and isinstance(error, LookupError | AttributeError):
+    if origin.startswith(_MODEL_CALL) and (
+        isinstance(error, LookupError | AttributeError) or str(error).startswith(_NO_STREAM)
+    ):
         return "malformed_reply"  # no generation in it; a ValueError in there is about what the chain fed the model
     if not _in_implementation(error):
         return None

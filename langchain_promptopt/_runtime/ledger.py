@@ -28,7 +28,7 @@ from langchain_promptopt.errors import BudgetSpent, ConfigError, PriceError
 from langchain_promptopt.types import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.usage import UsageCollector
@@ -442,7 +442,7 @@ class Ledger:
 class Flight:
     """Calls begun and not yet recorded; see `Ledger.flight`."""
 
-    __slots__ = ("_begun", "_calls", "_ledger", "_mine", "_refused", "_role", "_split", "meter")
+    __slots__ = ("_begun", "_calls", "_ledger", "_mine", "_refused", "_role", "_split", "alive", "meter")
 
     def __init__(self, ledger: Ledger, role: str, split: str | None, calls: int) -> None:
         self._ledger = ledger
@@ -454,6 +454,8 @@ class Flight:
         self._refused: str | None = None
         self.meter: UsageCollector | None = None
         """What sees the attempt's calls, once it is made."""
+        self.alive: Callable[[], None] | None = None
+        """Called where a token or a reply comes."""
 
     def used(self, model: str | None) -> tuple[int, int]:
         """Calls begun and tokens used by this model, or by all."""

@@ -4,6 +4,9 @@ A 429 halves the concurrency and pauses all calls for the service's Retry-After,
 doubles until a call succeeds. Successes raise the concurrency again, by one slot a round. Calls are served in order.
 The requests and tokens of a call are estimated from earlier calls and corrected when it ends. A role's calls pass
 the limiters of all its models, and a ceiling over all roles.
+
+An endpoint on this machine or network may answer one call after the other. A call there is not hung while one that
+began before it is in flight, and after a time-out the next calls may take longer.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ Used: TypeAlias = "Callable[[str | None], tuple[int, int]]"
 _MINUTE = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds after a 429 that does not say how long
 _CLOSE = 1e-9  # rounding of virtual and real clocks
+_LONGEST_PATIENCE = 4
 _REMEMBERED = 50  # slots that the typical use is an average of
 
 
@@ -124,6 +128,13 @@ class Limiter:
         self._waiting: deque[tuple[asyncio.Future[None], float, float, Pace]] = deque()
         self._timer: asyncio.Task[None] | None = None
         self._wake_at = 0.0
+        self._queue: dict[Slot, None] | None = None
+        self.patience = 1
+        """How many times the limit of silence a call may take; it grows with time-outs where replies may be slow."""
+
+    def expect_queue(self) -> None:
+        """Calls may wait for each other at this endpoint, and replies be slow: a local model, for example."""
+        self._queue = {}
 
     @property
     def in_flight(self) -> int:
@@ -156,16 +167,28 @@ class Limiter:
             self._paces[kind] = Pace(self.max_concurrency, self._start)
         return self._paces[kind]
 
-    def slow_down(self, retry_after_s: float | None = None, epoch: int | None = None) -> None:
-        """Halve the concurrency and pause all starts. Calls started before the last halving do not halve again."""
+    def slow_down(self, retry_after_s: float | None = None, epoch: int | None = None, level: int | None = None) -> None:
+        """Halve the concurrency and pause all starts. Calls started before the last halving do not halve again.
+
+        Args:
+            retry_after_s: Seconds of the pause; None draws it.
+            epoch: When the call started that was refused.
+            level: How many could be in flight at most when it was refused.
+        """
         if epoch is None or epoch == self._epoch:
             self._epoch += 1
-            self._allowed = max(1.0, self._allowed / 2)
+            self._allowed = max(1.0, min(self._allowed, level or self._allowed) / 2)
         pause = retry_after_s
         if pause is None:
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._refusals, 10))
             self._refusals += 1
         self._paused_until = max(self._paused_until, self._clock.time() + pause)
+
+    def _timed_out(self, slot: Slot) -> None:
+        """A call was given up: the next ones are sent with less in flight, and to a slow endpoint with more time."""
+        if self._queue is not None and slot.patience == self.patience:
+            self.patience = min(_LONGEST_PATIENCE, 2 * self.patience)
+        self.slow_down(0.0, slot._epoch, slot._pace.level)
 
     def _learn(self, requests: float, tokens: float) -> None:
         self._reported += 1
@@ -261,7 +284,7 @@ class Limiter:
 class Slot:
     """Permission for one call. A rate limit or a time-out slows the limiter down; on success it recovers."""
 
-    __slots__ = ("_began", "_epoch", "_limiter", "_pace", "_requests", "_tokens")
+    __slots__ = ("_began", "_epoch", "_limiter", "_pace", "_requests", "_tokens", "_told", "patience")
 
     def __init__(self, limiter: Limiter, requests: float, tokens: float, pace: Pace) -> None:
         self._limiter = limiter
@@ -270,17 +293,39 @@ class Slot:
         self._requests = requests
         self._tokens = tokens
         self._epoch = 0
+        self._told = 0.0
+        self.patience = 1
+        """How many times the limit of silence it may take."""
 
     async def __aenter__(self) -> Slot:
-        await self._limiter._acquire(self._requests, self._tokens, self._pace)
-        self._epoch = self._limiter._epoch
-        self._began = self._limiter._clock.time()
+        limiter = self._limiter
+        await limiter._acquire(self._requests, self._tokens, self._pace)
+        self._epoch, self.patience = limiter._epoch, limiter.patience
+        self._told = self._began = limiter._clock.time()
+        if limiter._queue is not None:
+            limiter._queue[self] = None
         return self
+
+    @property
+    def heard(self) -> float:
+        """When the call last showed a sign of life: now, while it may be waiting for one that began before it."""
+        limiter = self._limiter
+        if limiter._queue is not None and next(iter(limiter._queue), self) is not self:
+            return limiter._clock.time()
+        return self._told
+
+    def alive(self) -> None:
+        """A token or a reply came."""
+        self._told = self._limiter._clock.time()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         limiter = self._limiter
+        if limiter._queue is not None:
+            del limiter._queue[self]
+            if (behind := next(iter(limiter._queue), None)) is not None:
+                behind.alive()
         if error is None:
             limiter._succeeded()
             busy = limiter._in_flight >= self._pace.level
@@ -290,7 +335,7 @@ class Slot:
             if failure.kind == "rate_limited":
                 limiter.slow_down(failure.retry_after_s, self._epoch)
             elif failure.kind == "timeout":  # it may have waited in the endpoint's queue behind the others
-                limiter.slow_down(0.0, self._epoch)
+                limiter._timed_out(self)
         limiter._release()
 
     def used(self, tokens: float, requests: float = 1.0) -> None:
@@ -395,6 +440,21 @@ class Slots:
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.__aexit__(*error)  # type: ignore[arg-type]  # the three of every exit
+
+    @property
+    def heard(self) -> float:
+        """When the attempt last showed a sign of life: now, while it may be waiting for another."""
+        return max((slot.heard for _, slot in self._slots), default=0.0)
+
+    @property
+    def patience(self) -> int:
+        """How many times the limit of silence the attempt may take."""
+        return max((slot.patience for _, slot in self._slots), default=1)
+
+    def alive(self) -> None:
+        """A token or a reply came."""
+        for _, slot in self._slots:
+            slot.alive()
 
     def told(self, used: Used) -> None:
         """Correct each model's estimates by what the attempt really used."""

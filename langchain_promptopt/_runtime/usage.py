@@ -191,6 +191,7 @@ class UsageCollector(BaseCallbackHandler):
         requested: The model's id where the chain has just one: prices go by it. Otherwise they go by
             the name each model was made with, and by the name in the reply where that is not to be seen.
         before_call: Called as a model call begins; what it raises stops the call (a spent budget).
+        alive: Called with each part of a reply, and at its end; from any thread.
     """
 
     run_inline = True
@@ -202,11 +203,17 @@ class UsageCollector(BaseCallbackHandler):
 
     ignore_agent = ignore_retriever = ignore_chain
 
-    def __init__(self, requested: str | None = None, before_call: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        requested: str | None = None,
+        before_call: Callable[[], None] | None = None,
+        alive: Callable[[], None] | None = None,
+    ) -> None:
         self.requested = requested
         self.raise_error = before_call is not None
         self.collected = Collected()
         self._before_call = before_call
+        self._alive = alive or (lambda: None)
         self._lock = threading.Lock()
         self._open: dict[UUID, _Call] = {}
         self._late: Callable[[Collected], None] | None = None
@@ -273,6 +280,7 @@ class UsageCollector(BaseCallbackHandler):
             run_id: The call's id.
             **kwargs: Not used.
         """
+        self._alive()
         with self._lock:
             if (call := self._open.get(run_id)) is not None:
                 call.streams = True
@@ -307,6 +315,7 @@ class UsageCollector(BaseCallbackHandler):
             run_id: The call's id.
             **kwargs: Not used.
         """
+        self._alive()
         with self._lock:
             call = self._open.pop(run_id, None) or _Call(_UNKNOWN, booked=True)
             into = self.collected if self._late is None else Collected(started=not call.booked)

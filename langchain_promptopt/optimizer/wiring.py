@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from langchain_core.runnables.config import var_child_runnable_config
 
@@ -18,14 +19,14 @@ from langchain_promptopt._engine.evaluations import UNJUDGED
 from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Scores
 from langchain_promptopt._langchain.batch_api import Batches
 from langchain_promptopt._langchain.fast import quick
-from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name
+from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name, streamed
 from langchain_promptopt._runtime.cache import Address, EvaluationCache
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
 from langchain_promptopt._runtime.ledger import Ledger, book
 from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
-from langchain_promptopt._runtime.pace import first_level
+from langchain_promptopt._runtime.pace import first_level, is_near
 from langchain_promptopt._runtime.redact import redact
 from langchain_promptopt._runtime.tracing import Tracers, span, within
 from langchain_promptopt._runtime.usage import UsageCollector
@@ -265,7 +266,7 @@ class Ways:
     def _made(self, name: str, endpoint: str) -> Limiter:
         limit = self._limits.of(name)
         most = min(self._most, limit.concurrency or self._most)
-        return Limiter(
+        made = Limiter(
             most,
             self._clock,
             requests_per_minute=limit.requests_per_minute,
@@ -273,6 +274,9 @@ class Ways:
             tokens=self._first.get(name, 0.0),
             start=first_level(endpoint, most),
         )
+        if is_near(urlsplit(endpoint).hostname or ""):
+            made.expect_queue()
+        return made
 
 
 def local_executor(
@@ -323,7 +327,7 @@ def _meter(plan: Plan) -> Callable[[str, Flight], UsageCollector]:
         if role == "judge":
             for _ in range(told):  # no callback sees these calls, so the budget counts them here
                 flight.another()
-        flight.meter = made = UsageCollector(before_call=flight.another)
+        flight.meter = made = UsageCollector(before_call=flight.another, alive=flight.alive)
         return made
 
     return meter
@@ -615,10 +619,14 @@ def _batches(plan: Plan, folder: RunFolder | None, clock: Clock, emitter: Emitte
 
 def _optimizer(plan: Plan, guarded: Guarded, emitter: Emitter) -> OptimizerModel:
     """The optimizer model behind the journal: a reply that is there already is not asked for again."""
-    asked = quick(plan.optimizer)
+    model, streaming = streamed(plan.optimizer)
+    budget = plan.settings.budget
+    if budget.usd is not None or budget.tokens is not None:  # a server that streams may not tell what it used
+        streaming = {}
+    asked = quick(model)
     plan.opened.append(asked)
     forced = plan.settings.optimizer_kwargs
-    return OptimizerModel(
+    hub = OptimizerModel(
         plan.optimizer,
         lambda messages, config, kwargs, step: guarded.optimizer(
             asked.chain, messages, config, {**kwargs, **forced}, step
@@ -628,6 +636,8 @@ def _optimizer(plan: Plan, guarded: Guarded, emitter: Emitter) -> OptimizerModel
         lambda step, usage, role="optimizer": guarded.ledger.record(role, step, usage),
         guarded.embedding,
     )
+    hub.streaming = streaming
+    return hub
 
 
 def _elsewhere(plan: Plan, guarded: Guarded, local: LocalExecutor, state: RunState) -> Executor | None:
