@@ -26,7 +26,8 @@ class RetryPolicy:
         base: Longest first pause in seconds; it doubles with each try.
         cap: Longest drawn pause in seconds.
         jitter: Draw each pause from 0 up to its limit, so that many callers do not come back at once.
-        timeout: Seconds after which a hung try is given up and counts as failed; None waits forever.
+        timeout: Seconds without a token or a reply after which a hung try is given up and counts as failed; None waits
+            forever. A model on this machine or network gets twice the time after a time-out, up to four times.
         patience: Longest Retry-After in seconds that is waited for; a longer one ends the run and is reported.
     """
 

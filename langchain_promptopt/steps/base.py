@@ -326,7 +326,7 @@ def takes_temperature(model: object) -> bool:
 _NEAR_LIMIT, _FAR_LIMIT = 1_000, 4_000
 
 
-def reply_limit(model: Any, words: int = 0) -> dict[str, Any]:
+def reply_limit(model: Any, words: int = 0, short: int | None = None) -> dict[str, Any]:
     """The longest reply that may be asked for, so that no call writes until it is given up (product 11.15).
 
     Nothing for models that think in tokens of their own, for those whose owner set a limit, and for providers
@@ -335,16 +335,21 @@ def reply_limit(model: Any, words: int = 0) -> dict[str, Any]:
     Args:
         model: The optimizer model, as the engine addresses it or bare.
         words: Words that the reply has to repeat, for rewrites of the whole prompt.
+        short: Tokens that are enough for this kind of reply. Where replies come slowly it is the limit, unless the
+            model's owner allows more than the usual, as for a model that thinks before it answers.
     """
     inner = getattr(model, "inner", model)
     name = str(getattr(inner, "model_name", ""))
     if getattr(inner, "_llm_type", "") not in _OPENAI or _FIXED_TEMPERATURE.search(name):
         return {}
-    if getattr(inner, "max_tokens", None) is not None or getattr(inner, "use_responses_api", None):
+    if getattr(inner, "use_responses_api", None):
         return {}
+    own = getattr(inner, "max_tokens", None)
     host = urlsplit(str(getattr(inner, "openai_api_base", None) or "")).hostname
-    most = _NEAR_LIMIT if host and is_near(host) else _FAR_LIMIT
-    return {"max_tokens": most + 3 * words}
+    near = bool(host and is_near(host))
+    if near and short is not None and short < (own or _NEAR_LIMIT) <= _NEAR_LIMIT:
+        return {"max_tokens": short}
+    return {} if own is not None else {"max_tokens": (_NEAR_LIMIT if near else _FAR_LIMIT) + 3 * words}
 
 
 _OPENAI = frozenset({"openai-chat", "azure-openai-chat"})
@@ -458,7 +463,7 @@ class Step(RunnableSerializable[Any, Workpiece]):
         text = request if piece.turns else f"{opening(piece, self.metaprompts)}\n\n{request}"
         turns = (*(piece.turns or (("system", self.metaprompts.text("system")),)), ("human", text))
         kwargs: dict[str, Any] = {"temperature": self.temperature} if self._sends_temperature() else {}
-        kwargs |= reply_limit(self.model, self._repeated(piece))
+        kwargs |= reply_limit(self.model, self._repeated(piece), self._enough(piece))
         if schema is not None:
             kwargs |= structured(self.model, type(self).__name__, schema)
         message: AIMessage = await self.model.ainvoke(list(turns), config, **kwargs)
@@ -468,6 +473,10 @@ class Step(RunnableSerializable[Any, Workpiece]):
     def _repeated(self, piece: Workpiece) -> int:  # noqa: ARG002 - for steps whose reply repeats the prompt
         """Words of the prompt that a reply has to repeat."""
         return 0
+
+    def _enough(self, piece: Workpiece) -> int | None:  # noqa: ARG002 - for steps whose reply is short
+        """Tokens that are enough for a reply; None where that depends on the prompt."""
+        return None
 
     def _sends_temperature(self) -> bool:
         return self.temperature is not None and takes_temperature(getattr(self.model, "inner", self.model))

@@ -70,6 +70,10 @@ class TextualGradient(Step):
         reply, out = await self._say(piece, self._request(piece), config)
         return replace(out, feedback=Feedback(reply.strip(), tuple(s.example_id for s in piece.batch.errors)))
 
+    def _enough(self, piece: Workpiece) -> int:
+        asked = self.reasons if self.variant == "apo" else len(piece.batch.errors or piece.batch.formats)
+        return 100 + 150 * asked
+
     def _request(self, piece: Workpiece) -> str:
         if self.variant == "apo":
             return self.metaprompts.fill("gradient.apo", n=self.reasons)

@@ -21,6 +21,7 @@ from langchain_promptopt._runtime.limiter import Lane, Limiter
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt.errors import UnavailableError
+from langchain_promptopt.steps.base import reply_limit
 
 
 class OneSlot:
@@ -206,3 +207,16 @@ def test_other_models_answer_as_their_owner_said(more):
     model, settings = streamed(given)
     assert model is given
     assert settings == {}
+
+
+@pytest.mark.parametrize(
+    ("own", "short", "limit"),
+    [(None, 250, 250), (500, 250, 250), (200, 250, None), (4000, 250, None), (None, None, 1000), (500, None, None)],
+)
+def test_a_kind_of_reply_that_is_short_has_a_limit_of_its_own(own, short, limit):
+    model = ChatOpenAI(**NEAR, max_tokens=own)
+    assert reply_limit(model, short=short) == ({} if limit is None else {"max_tokens": limit})
+
+
+def test_elsewhere_short_replies_have_the_usual_limit():
+    assert reply_limit(ChatOpenAI(model="m", api_key="k"), short=250) == {"max_tokens": 4000}

@@ -8,7 +8,7 @@ import pytest
 
 from langchain_promptopt import Budget
 from langchain_promptopt._runtime.retry import RetryPolicy
-from tests.support.faults import FaultPlan, Rule
+from tests.support.faults import FaultPlan
 from tests.support.http_messages import HttpError
 from tests.support.online import QUICK, brain, run, server
 from tests.support.openai_server import OpenAIServer
@@ -32,7 +32,7 @@ class OneSlot(OpenAIServer):
 
     async def _spoil(self, connection, fault, response):
         if b'"model": "optimizer"' in b"".join(response.chunks or [response.body]):
-            self.faults, fault = FaultPlan(slow=3.0), "slow"
+            self.faults, fault = FaultPlan(slow=2.4), "slow"
         await super()._spoil(connection, fault, response)
 
     @property
@@ -43,9 +43,9 @@ class OneSlot(OpenAIServer):
 
 
 def test_a_reply_that_takes_longer_than_the_limit_is_asked_for_once():
-    policy = RetryPolicy(base=0.001, cap=0.002, timeout=1.5)
+    policy = RetryPolicy(base=0.001, cap=0.002, timeout=1.2)
     with OneSlot() as up:
-        result = run(up.base_url, policy=policy, budget=Budget(search_calls=60))
+        result = run(up.base_url, policy=policy, budget=Budget(search_calls=45))
     calls = result.usage["by_role"]["optimizer"]["calls"]
     assert calls > 0
     assert len(up.bodies) == calls
@@ -82,7 +82,7 @@ class AmidReplies(OpenAIServer):
 def test_a_reply_that_breaks_off_is_asked_for_again(ends):
     with AmidReplies() as up:
         up.ends = ends
-        result = run(up.base_url, policy=QUICK, budget=Budget(search_calls=60))
+        result = run(up.base_url, policy=QUICK, budget=Budget(search_calls=45))
     assert up.spoilt == 2
     assert [d["retryable"] for d in of_optimizer(result)] == [True, True]
 
@@ -109,7 +109,7 @@ class Plain(OpenAIServer):
 def test_a_server_that_cannot_stream_is_asked_for_whole_replies(refuses):
     with Plain() as up:
         up.refuses = refuses
-        result = run(up.base_url, budget=Budget(search_calls=60))
+        result = run(up.base_url, budget=Budget(search_calls=45))
     assert 1 <= up.streamed < result.usage["by_role"]["optimizer"]["calls"]
     assert result.edits
 
