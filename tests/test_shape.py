@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -26,10 +27,16 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path): path for path in FILES}
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All nodes of a file; it is parsed once for all tests."""
+    return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
 def imports_of(path: Path) -> set[str]:
     """Modules of the package that a file imports anywhere: at the top, inside functions, for type checkers."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE.name):
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
@@ -77,7 +84,7 @@ def functions() -> list[Function]:
     out = []
     for path in FILES:
         text = path.read_text("utf-8").split("\n")
-        for node in ast.walk(ast.parse("\n".join(text))):
+        for node in nodes_of(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 own = [a for a in given if a.arg not in {"self", "cls"}]
@@ -199,7 +206,7 @@ def test_an_expression_is_one_idea():
     """One comprehension a statement, on one line, with one `for` and no `:=`; loops and names say the rest."""
     found = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.stmt) and crowded(node):
                 found[f"{named(path)}:{node.lineno}"] = crowded(node)
     assert found == {}
@@ -213,7 +220,7 @@ def test_functions_take_few_parameters():
 
 def test_no_import_of_the_package_root_from_inside():
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Import):
                 assert "langchain_promptopt" not in {a.name for a in node.names}, path
             if isinstance(node, ast.ImportFrom):
@@ -226,7 +233,7 @@ def test_exceptions_are_caught_by_name():
     broad = []
     for path in FILES:
         text = path.read_text("utf-8").splitlines()
-        for node in ast.walk(ast.parse("\n".join(text))):
+        for node in nodes_of(path):
             if isinstance(node, ast.ExceptHandler):
                 names = (
                     {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} if node.type else {"BaseException"}
@@ -249,7 +256,7 @@ def test_the_library_never_prints():
     for path in FILES:
         if path.relative_to(PACKAGE).parts[0] in {"cli", "__main__.py"}:
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes_of(path):
             called = node.func if isinstance(node, ast.Call) else None
             assert not (isinstance(called, ast.Name) and called.id == "print"), f"{path}:{node.lineno}"
 
@@ -258,7 +265,7 @@ def test_inheritance_is_flat():
     """Our classes inherit at most once from ours, errors excepted (style H20)."""
     bases: dict[str, set[str]] = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.ClassDef) and path.name not in {"errors.py"}:
                 named = {b.value if isinstance(b, ast.Subscript) else b for b in node.bases}
                 bases[node.name] = {b.id for b in named if isinstance(b, ast.Name)}
@@ -275,7 +282,7 @@ def test_inheritance_is_flat():
 def test_a_docstring_names_each_argument_once():
     double = []
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes_of(path):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             told = (ast.get_docstring(node) or "").partition("Args:\n")[2].partition("\n\n")[0]
