@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.evaluators import normal_form
 from langchain_promptopt.gate.openings import locked_file, part_read, row_hash, value_keys
-from langchain_promptopt.types import SPLITS, Example, Note, Reading, Split, content_hash
+from langchain_promptopt.types import ROLES, SPLITS, Example, Note, Reading, Split, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -80,9 +80,6 @@ class Placed:
         return None if group is None else content_hash(["group", group])
 
 
-_ROLES = {"user": "human", "assistant": "ai", "human": "human", "ai": "ai", "system": "system", "developer": "system"}
-
-
 def as_sent(value: Any) -> Any:
     """A value with its messages as a model gets them: one form for all ways to write them, and no ids."""
     if isinstance(value, dict):
@@ -102,10 +99,10 @@ def _message(value: Any) -> dict[str, Any] | None:
     if not isinstance(value, dict) or "content" not in value:
         return None
     role = value.get("role", value.get("type"))
-    if not isinstance(role, str) or (role not in _ROLES and "role" not in value and role != "tool"):
+    if not isinstance(role, str) or (role not in ROLES and "role" not in value and role != "tool"):
         return None
     rest = {name: member for name, member in value.items() if name not in {"id", "role", "type"} and member}
-    return rest | {"role": _ROLES.get(role, role)}
+    return rest | {"role": ROLES.get(role, role)}
 
 
 Splits = dict[Split, list[Placed]]

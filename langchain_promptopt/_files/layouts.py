@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from langchain_promptopt._files.rewrite import read_text, replace_file
 from langchain_promptopt._text.templates import FORMATS, TemplateFormat, parse_template
 from langchain_promptopt.errors import PromptError
-from langchain_promptopt.types import Message, Prompt, PromptSet
+from langchain_promptopt.types import ROLES, Message, Prompt, PromptSet
 
 VERSION = 1
 """Of the files `save_prompts` writes, under the key `promptopt`."""
@@ -55,14 +55,6 @@ _OTHERS = {
     ".pdf": "a document",
 }
 
-_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "human": "human",
-    "user": "human",
-    "ai": "ai",
-    "assistant": "ai",
-}
 _ROLE_ENDS = re.compile(r"_(prompt_template|message_template|prompt|message|template|text|content|instructions?)$")
 _MAIN = ("template", "prompt", "content", "text")
 """Keys whose value is the prompt, or its last message where a key beside it is a role."""
@@ -378,7 +370,7 @@ def _with(found: PromptFile, values: Mapping[str, Any], notes: tuple[str, ...]) 
 def _role_of(key: Any) -> str:
     """The role that a key names, "" for none: `system`, `systemPrompt`, `user_prompt_template`."""
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(key)).lower().replace("-", "_").replace(" ", "_")
-    return _ROLES.get(_ROLE_ENDS.sub("", snake), "")
+    return ROLES.get(_ROLE_ENDS.sub("", snake), "")
 
 
 def _roles_in(data: Mapping[str, Any]) -> dict[str, str]:
@@ -477,7 +469,7 @@ def _message(item: Any, index: int, place: _Place) -> Message:
         mend = "A message is {role, content} or [role, text]."
         raise PromptError(msg, where=f"{place.named}, message {index}", mend=mend)
     text = _only_text(text, f"message {index}", place)
-    role = _ROLES.get(role, role)
+    role = ROLES.get(role, role)
     if role == "placeholder":
         return Message(role, "{" + text.strip("{} ") + "}", "f-string", editable=False)
     return Message(role, text, place.template_format)

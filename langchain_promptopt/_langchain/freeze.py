@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from langchain_promptopt._text.document import gaps, normal_ranges
 from langchain_promptopt._text.words import slices
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean, nearest
-from langchain_promptopt.types import Message, Prompt, PromptSet, Range
+from langchain_promptopt.types import ROLES, Message, Prompt, PromptSet, Range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,6 @@ _HIDDEN = re.compile(rf"\s*<(?:!|\?|(?:{'|'.join(sorted(_CODE))})\b)", re.IGNORE
 """HTML in which no headings are looked for: comments, declarations, code."""
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][\w.:-]*)(?:\s[^<>]*?)?(?P<empty>/?)>")
 _IS_RULE = re.compile(r"#|re:|role:|message:")
-_ROLES = {"user": "human", "assistant": "ai"}
 
 
 @dataclass(frozen=True)
@@ -271,7 +270,7 @@ def _with_ranges(
 
 def _freeze_messages(prompts: PromptSet, rule: str, kind: str, value: str) -> PromptSet:
     value = value.strip()
-    role = _ROLES.get(value, value)
+    role = ROLES.get(value, value)
 
     def chosen(prompt: Prompt, index: int, message: Message) -> bool:
         """Whether the rule names this message.

@@ -81,9 +81,9 @@ class Result:
     summary: list[dict[str, Any]] = field(default_factory=list)
     """What summary evaluators say, by metric and split: baseline, best and n. It decides nothing."""
     links: Mapping[str, str] = field(default_factory=dict)
+    """Pages about this run in LangSmith, by what they show."""
     written: tuple[str, ...] = ()
     """Files that `save` wrote the winner to."""
-    """Pages about this run in LangSmith, by what they show."""
     events: Callable[[], Iterable[Mapping[str, Any]]] = field(default=tuple, repr=False)
     judged: Callable[[Sequence[int]], Result] | None = field(default=None, repr=False)
     data: DataSet | None = field(default=None, repr=False)

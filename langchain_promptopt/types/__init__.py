@@ -33,7 +33,7 @@ from langchain_promptopt.types.outcomes import (
     shortened_steps,
     value_at,
 )
-from langchain_promptopt.types.plain_value import answer_of
+from langchain_promptopt.types.plain_value import ROLES, answer_of
 from langchain_promptopt.types.prompts import Candidate, Edit, Message, Prompt, PromptSet, ScopeName, Span
 from langchain_promptopt.types.proposal import Allowance, Batch, Draft, Feedback, Remembered, Shown, Workpiece
 
@@ -41,6 +41,7 @@ __all__ = [
     "ABSENT",
     "BREAKS",
     "FULL",
+    "ROLES",
     "SPLITS",
     "Allowance",
     "Attempt",

@@ -21,7 +21,9 @@ from langchain_promptopt.errors import ConfigError
 _DEEPEST = 20
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _MESSAGE_TYPES = frozenset({"ai", "human", "system", "tool", "function", "chat", "developer", "remove"})
-_ROLES = frozenset({"assistant", "user", "system", "tool", "function", "developer", "ai", "human", "model"})
+ROLES = {"system": "system", "developer": "system", "user": "human", "human": "human", "assistant": "ai", "ai": "ai"}
+"""Roles of messages that people write, by the names of LangChain and of providers, with LangChain's name of each."""
+_ROLES = frozenset({*ROLES, "tool", "function", "model"})
 _AI = frozenset({"ai", "assistant", "model"})
 _DUMPED = frozenset({"response_metadata", "additional_kwargs", "tool_calls", "tool_call_id"})
 """Beside its type and content, a message that was made a dict has some of these."""
