@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LIKELY_NEW = 0.85  # share of proposals that survive guards and are new; the rest are duplicates or rejected
 _LOW_NEW = 0.5
 _LIKELY_DEV = 0.6  # share of dev rows a racing candidate costs on average
+_LIKELY_EDITS = 5  # of the winner; few steps are on its way
+_MOST_EDITS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class Shape:
         repeats: Test evaluations a row and side.
         target_calls: Model calls of one target call.
         judge_calls: Judge calls of one evaluated row.
+        spans: Places that one proposal may change at most; 0 where it writes whole messages anew. The winner is run
+            on the dev rows without each of its edits, to keep those that carry it.
     """
 
     n_train: int
@@ -74,6 +78,7 @@ class Shape:
     repeats: int = 1
     target_calls: float = 1.0
     judge_calls: float = 0.0
+    spans: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,10 @@ class Level:
     calls: Mapping[str, int]
     """By role: "task", "optimizer", "judge"."""
     evaluations: Mapping[str, int]
-    """Target calls by split; `search` of them count against budget.search_calls."""
+    """Target calls by split, and those on dev rows that tell which edits of the winner are needed ("pruning").
+
+    `search` of them count against budget.search_calls.
+    """
     candidates: int
     tokens: int
     usd: float | None
@@ -140,6 +148,7 @@ class _Assumed:
     dev: float
     steps: int
     baseline: int
+    edits: int = 0
     costs: Mapping[str, CallCost] = field(default_factory=dict)
 
 
@@ -155,10 +164,12 @@ def estimate_calls(shape: Shape, costs: Mapping[str, CallCost] | None = None) ->
     first_rung = min(1.0, shape.first_rung / shape.n_dev) if shape.races and shape.n_dev else 1.0
     race = max(first_rung, _LIKELY_DEV) if shape.races else 1.0
     least = shape.n_dev if shape.baseline_rows is None else min(shape.baseline_rows, shape.n_dev)
+    likely = min(_LIKELY_EDITS, shape.steps * min(1, shape.spans))
+    most = min(_MOST_EDITS, shape.steps * shape.spans)
     return Estimate(
-        low=_level(shape, _Assumed(_LOW_NEW, first_rung, min(1, shape.steps), least, costs)),
-        likely=_level(shape, _Assumed(_LIKELY_NEW, race, shape.steps, shape.n_dev, costs)),
-        high=_level(shape, _Assumed(1.0, 1.0, shape.steps, shape.n_dev, costs)),
+        low=_level(shape, _Assumed(_LOW_NEW, first_rung, min(1, shape.steps), least, costs=costs)),
+        likely=_level(shape, _Assumed(_LIKELY_NEW, race, shape.steps, shape.n_dev, likely, costs)),
+        high=_level(shape, _Assumed(1.0, 1.0, shape.steps, shape.n_dev, most, costs)),
     )
 
 
@@ -179,6 +190,8 @@ def _level(shape: Shape, assumed: _Assumed) -> Level:
         "dev": assumed.baseline + (shape.seeds - 1) * shape.n_dev + math.ceil(fresh * shape.n_dev * assumed.dev),
         "val": min(shape.top + 1, 1 + fresh) * shape.n_val,  # the baseline is confirmed beside them
         "test": 2 * shape.n_test * shape.repeats,
+        # a single edit is all of the winner; of several each is left out once, and then those that are not needed
+        "pruning": (assumed.edits + 1) * shape.n_dev if assumed.edits > 1 else 0,
     }
     rows = sum(evaluations.values())
     calls = {
@@ -237,6 +250,7 @@ def shape_of(recipe: Recipe, sizes: Sizes) -> Shape:
         baseline_rows=_first_rows(recipe.scoring, sizes.dev),
         top=recipe.final.top,
         repeats=sizes.repeats,
+        spans=0 if recipe.shortens else getattr(recipe.scope, "k_max", 0),
     )
 
 

@@ -16,7 +16,7 @@ def test_lpo_pe2_costs_what_the_specification_says():
     """37 candidates, 9 parents, 36 proposals (algorithms 1.5, 6.5)."""
     high = estimate_calls(PE2).high
     assert high.candidates == 37
-    assert high.evaluations == {"train": 9 * 50, "dev": 3700, "val": 0, "test": 160}
+    assert high.evaluations == {"train": 9 * 50, "dev": 3700, "val": 0, "test": 160, "pruning": 0}
     assert high.calls == {"task": 450 + 3700 + 160, "optimizer": 72, "judge": 0}
     assert high.search == 4150
 

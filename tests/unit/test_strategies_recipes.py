@@ -180,3 +180,10 @@ def test_no_run_exceeds_its_estimate(name):
     spent = [e["data"] for e in result.events() if e["type"] == "scored"]
     for split in ("train", "dev"):
         assert sum(d["split"] == split for d in spent) <= most.evaluations[split]
+
+
+def test_running_the_winner_without_each_of_its_edits_is_counted():
+    of_spans = estimate_calls(shape_of(lpo_pe2(), Sizes(train=50, dev=100)))
+    pruning = [level.evaluations["pruning"] for level in (of_spans.low, of_spans.likely, of_spans.high)]
+    assert pruning == [0, 4 * 100, (3 * 5 + 1) * 100]
+    assert high(pe2(), train=50, dev=100).evaluations["pruning"] == 0
