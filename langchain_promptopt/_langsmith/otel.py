@@ -55,6 +55,8 @@ _REMEMBERED = 50_000
 """Runs that are remembered after their end, and starts that may wait for their parents."""
 _PATIENCE = 10.0
 """Seconds that a start waits for its parent, which another thread of the SDK may still hold."""
+_ANSWER = 60.0
+"""Seconds for one request. A busy MLflow takes longer than the 10 after which OpenTelemetry drops the spans."""
 _KEPT = (
     "name", "context", "parent", "resource", "events", "links", "kind", "status", "start_time", "end_time",
     "instrumentation_scope",
@@ -194,7 +196,8 @@ def _otlp() -> SpanExporter:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError as error:
         raise _missing(error) from error
-    return OTLPSpanExporter()
+    given = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{which}TIMEOUT") for which in ("", "TRACES_"))
+    return OTLPSpanExporter() if given else OTLPSpanExporter(timeout=_ANSWER)
 
 
 def mapped(inner: SpanExporter) -> SpanExporter:

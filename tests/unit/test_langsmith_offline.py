@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
+import requests
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langsmith import evaluate, tracing_context
@@ -271,6 +272,24 @@ def test_a_slow_collector_gets_every_span(collector):
     made.provider.force_flush()
     made.provider.shutdown()
     assert len({s.name for s in collector.spans}) == 6000
+
+
+def test_a_collector_has_a_minute_to_answer_unless_the_settings_say_otherwise(monkeypatch, collector):
+    """After OpenTelemetry's own 10 seconds the spans of a request would be lost."""
+    waited, sends = [], requests.Session.send
+
+    def send(self, request, **settings):
+        waited.append(settings["timeout"])
+        return sends(self, request, **settings)
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    for name in ("one", "other"):
+        made = provider("p").provider
+        made.get_tracer("t").start_span(name).end()
+        made.shutdown()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
+    assert {s.name for s in collector.spans} == {"one", "other"}
+    assert [max(w) if isinstance(w, tuple) else round(w) for w in waited] == [60, 3]
 
 
 def test_the_root_of_a_run_of_many_hours_is_whole(monkeypatch, collector):
