@@ -110,14 +110,22 @@ def settings() -> str:
         named = getattr(model, "model_fields", None) is None
         if named:  # a table of tables, as [prices."openai:gpt-4o"]
             model = model.__args__[1]
-        title, _, about = (inspect.getdoc(model) or "").splitlines()[0].partition(": ")
-        out += [f"## {title.strip('`')}\n", f"{about[:1].upper()}{about[1:]}\n"]
-        rows = [
-            (f"`{key}`", _type(field.annotation), _default(field), plain(field.description or ""))
-            for key, field in model.model_fields.items()
-        ]
-        out += [table(("key", "type", "default", "meaning"), rows), ""]
+        out += _keys_of(model)
+        for field in model.model_fields.values():  # a table in a table, as [optimize.demos]
+            for inner in get_args(field.annotation):
+                out += _keys_of(inner) if hasattr(inner, "model_fields") else []
     return "\n".join(out)
+
+
+def _keys_of(model: Any) -> list[str]:
+    """Title and keys of one table of promptopt.toml."""
+    title, _, about = (inspect.getdoc(model) or "").splitlines()[0].partition(": ")
+    rows = [
+        (f"`{key}`", _type(field.annotation), _default(field), plain(field.description or ""))
+        for key, field in model.model_fields.items()
+    ]
+    about = f"{about[:1].upper()}{about[1:]}\n"
+    return [f"## {title.strip('`')}\n", about, table(("key", "type", "default", "meaning"), rows), ""]
 
 
 _WORDS = {str: "text", bool: "true or false", int: "whole number", float: "number", Any: "any"}
@@ -136,7 +144,7 @@ def _type(annotation: Any) -> str:
         return "list"
     if origin is dict:
         return "table"
-    return _WORDS.get(annotation, "text")
+    return "table" if hasattr(annotation, "model_fields") else _WORDS.get(annotation, "text")
 
 
 def _default(field: Any) -> str:

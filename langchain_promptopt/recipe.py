@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 from langchain_promptopt.errors import ConfigError, RecipeError, did_you_mean
 from langchain_promptopt.protocols import NoTrials
@@ -264,7 +264,93 @@ class Budget:
         return found
 
 
-_T = TypeVar("_T", Gate, Budget)
+Choice: TypeAlias = Literal["random", "similar", "gain"]
+"""How demonstrations are chosen."""
+Where: TypeAlias = Literal["auto", "start", "end"]
+"""Where in its message a block of demonstrations stands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demos:
+    """Demonstrations: train examples that the prompt answers right, shown in it where that raises the score.
+
+    Args:
+        how: "random"; "similar" takes those most like the train examples that the prompt gets wrong; "gain" those
+            that alone gain most on other train examples.
+        number: How many are shown at most.
+        prompt: Name of the prompt that shows them; may be left out where only one can.
+        place: "start" or "end" of its message; "auto" is the end of the system message, else before the line of the
+            first variable.
+        tries: With "gain": how many are measured alone; 8 where it is left out.
+    """
+
+    how: Choice = "random"
+    number: int = 4
+    prompt: str | None = None
+    place: Where = "auto"
+    tries: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("how", get_args(Choice)), ("place", get_args(Where))):
+            value = getattr(self, name)
+            if value not in known:
+                msg = f"demos.{name} must be one of {', '.join(map(repr, known))}, got {value!r}"
+                raise ConfigError(msg, mend=did_you_mean(str(value), known))
+        check_number("demos.number", self.number, 1, whole=True, mend='Leave demos out, or write "none", for none.')
+        if self.tries is not None:
+            check_number("demos.tries", self.tries, 1, whole=True)
+            if self.how != "gain":
+                msg = f"demos.tries changes nothing with how={self.how!r}: nothing is measured alone"
+                raise ConfigError(msg, mend='Leave it out, or use how="gain".')
+        prompt: object = self.prompt
+        if prompt is not None and not isinstance(prompt, str):
+            msg = f"demos.prompt must be the name of a prompt, got {prompt!r}"
+            raise ConfigError(msg, mend="`promptopt prompts` lists the names.")
+
+    @classmethod
+    def of(cls, given: object) -> Demos | None:
+        """What was given: Demos, how to choose, a mapping of fields; None and "none" are off. Raises ConfigError."""
+        if given is None or given == "none":
+            return None
+        if isinstance(given, str):
+            if given not in get_args(Choice):
+                known = ("none", *get_args(Choice))
+                msg = f"demos must be one of {', '.join(map(repr, known))}, or Demos(...), got {given!r}"
+                raise ConfigError(msg, mend=did_you_mean(given, known))
+            return cls(how=cast("Choice", given))
+        return _made(cls, given, "demos", 'Demos(how="gain", number=3)')
+
+    @property
+    def measured(self) -> int:
+        """How many are measured alone with "gain"."""
+        return _TRIES if self.tries is None else self.tries
+
+    def cells(self, train: int, judged: int) -> int:
+        """Evaluations that the search for demonstrations takes at most.
+
+        Args:
+            train: Train examples.
+            judged: Dev and val examples.
+        """
+        looked_at = min(train, POOL)
+        sets = DRAWS if self.how == "random" else 1
+        singles = min(self.measured, looked_at) * min(OTHERS, looked_at) if self.how == "gain" else 0
+        return looked_at + singles + sets * judged
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for the run id: what changes nothing is left out."""
+        return dataclasses.asdict(self) | {"tries": self.measured if self.how == "gain" else None}
+
+
+_TRIES = 8
+POOL = 40
+"""Train examples that are looked at for demonstrations."""
+DRAWS = 3
+"""Sets of demonstrations that are tried at random."""
+OTHERS = 12
+"""Train examples on which the gain of one demonstration is measured."""
+
+_T = TypeVar("_T", Gate, Budget, Demos)
 
 
 def _made(kind: type[_T], given: object, name: str, form: str) -> _T:

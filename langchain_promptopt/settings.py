@@ -31,7 +31,7 @@ from langchain_promptopt.optimizer.arguments import (
     Task,
 )
 from langchain_promptopt.ports import Executor, Observer
-from langchain_promptopt.recipe import Budget, Gate, Recipe
+from langchain_promptopt.recipe import Budget, Demos, Gate, Recipe
 from langchain_promptopt.types import Outcomes
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Clock",
     "Columns",
     "Data",
+    "Demos",
     "EvaluatorLike",
     "Evaluators",
     "Executor",

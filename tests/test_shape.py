@@ -125,7 +125,8 @@ def test_the_package_stays_small_in_files():
     # And one for several task models, whose scores count as one.
     # And one for what each step of an app said, by the prompt that its model was sent.
     # And one for candidates as reports show them, with what each edit and each prompt adds.
-    assert len(FILES) <= 198
+    # And one for demonstrations, which are looked for after the search.
+    assert len(FILES) <= 199
 
 
 def test_a_file_name_stands_once():

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.evaluators import Metrics
     from langchain_promptopt.events import Event
     from langchain_promptopt.ports import DataSet, Executor, Observer
-    from langchain_promptopt.recipe import Gate, Recipe
+    from langchain_promptopt.recipe import Demos, Gate, Recipe
     from langchain_promptopt.types import Candidate, Cell, Example, MustPass, Outcome, PromptSet, Rejection
 
 _log = logging.getLogger("langchain_promptopt")
@@ -207,6 +207,8 @@ class Run:
     """Edits the winner may have; None leaves it as the search found it."""
     fits: Callable[[PromptSet], bool] | None = None
     """Whether prompts are short enough for the test; None lets all pass."""
+    demos: Demos | None = None
+    """How demonstrations are looked for after the search; None is not at all."""
     must_pass: MustPass | None = None
     """Examples that no candidate may get wrong where the baseline gets them right."""
     metaprompts: Mapping[str, str] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_promptopt._engine.demonstrations import Demonstrating
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.search import Found, SearchLoop
 from langchain_promptopt._runtime.ledger import Spending
@@ -258,7 +259,9 @@ class Engine:
             if self.gate_possible:  # before the first call, so that the search cannot spend what the test needs
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
             search = SearchLoop(run, evaluations, spending)
-            found = await search.found(inner)
+            demonstrating = Demonstrating(run, evaluations, spending)
+            demonstrating.reserve()
+            found = await demonstrating.shown(await search.found(inner), search.demands)
             if not run.recipe.shortens:  # each of its edits makes the prompt shorter, and none has to gain anything
                 found = await Pruning(run, evaluations, spending).pruned(found, search.demands)
             verdict = await self._verdict(evaluations, found, inner)

@@ -165,6 +165,7 @@ class Ledger:
         self._flying_test = _NOTHING
         self._test = _NOTHING
         self._test_paid = _NOTHING
+        self._aside = _NOTHING
         self._open: set[str | int] = set()
         self._held = _NOTHING
         self._settled = _NOTHING
@@ -352,6 +353,19 @@ class Ledger:
         self._test += wanted
         return True
 
+    def set_aside(self, wanted: Amount, first: Amount = _NOTHING) -> None:
+        """Keep this from the search for work after it, in place of what was kept before.
+
+        Where it does not fit, nothing is kept.
+
+        Args:
+            wanted: What is kept.
+            first: What comes before it and must fit, too.
+        """
+        self._aside = _NOTHING
+        if self._fits(wanted + first):
+            self._aside = wanted
+
     def release(self, what: str | int) -> None:
         """The work is done. Its reservation gives way to what it cost once no other is open either."""
         self._open.discard(what)
@@ -363,9 +377,9 @@ class Ledger:
         return all(limit is None or getattr(planned, name) <= limit for name, limit in self._limit.items())
 
     def _planned(self) -> Amount:
-        """What was paid before the open reservations, these, and the test's share or its cost if that is more."""
+        """What was paid before the open reservations, these, what is kept, and the test's share or its larger cost."""
         settled = self._settled if self._open else self._used() - self._test_paid
-        return settled + self._held + larger(self._test, self._test_paid)
+        return settled + self._held + self._aside + larger(self._test, self._test_paid)
 
     def _used(self) -> Amount:
         total = self._total
@@ -387,7 +401,7 @@ class Ledger:
             return f"budget.seconds ({self._budget.seconds:g}) is used up"
         testing = split == "test"
         # Unlike in `_fits`, calls in flight count here: several may ask before the first of them is paid.
-        made, kept = self._used(), _NOTHING if testing else self._test_left()
+        made, kept = self._used(), _NOTHING if testing else self._test_left() + self._aside
         used = made + self._flying + kept
         for name, limit in self._limit.items():
             if limit is None or (name == "search_calls" and (testing or begun)):
@@ -397,17 +411,18 @@ class Ledger:
         return None
 
     def _spent(self, name: str, limit: int, made: Amount, kept: Amount) -> str:
-        """The limit in words, with what was paid, is under way, and is kept for the test."""
+        """The limit in words, with what was paid, is under way, and is kept for later."""
 
         def shown(amount: int) -> str:
             return f"{to_usd(amount) if name == 'usd' else amount:g}"
 
-        paid, test, under_way = (getattr(amount, name) for amount in (made, kept, self._flying))
+        paid, later, under_way = (getattr(amount, name) for amount in (made, kept, self._flying))
+        what = "for demonstrations and the test" if getattr(self._aside, name) else "for the test"
         if paid >= limit:
             return f"budget.{name} ({shown(limit)}) is used up"
         parts = [f"{shown(paid)} used"]
         parts += [f"{shown(under_way)} under way"] if under_way else []
-        parts += [f"{shown(test)} kept for the test"] if test else []
+        parts += [f"{shown(later)} kept {what}"] if later else []
         return f"budget.{name} ({shown(limit)}) leaves nothing for another call: {', '.join(parts)}"
 
     def _test_left(self) -> Amount:
@@ -513,6 +528,7 @@ class Spending:
         self._cell_tokens = 0
         self._cell_usd = 0.0
         self._test_cells = 0
+        self._aside_cells = 0
 
     @property
     def reason(self) -> str | None:
@@ -532,12 +548,36 @@ class Spending:
             msg = f"the budget of {left:g} calls cannot pay for the {cells} calls of the held-out test"
             raise ConfigError(msg, mend="Raise budget.calls, use fewer test examples, or lower gate.repeats.")
 
+    def set_aside(self, cells: int, first: int = 0) -> None:
+        """Keep as many evaluations from the search, for what follows it; 0 gives back what was kept.
+
+        Args:
+            cells: Evaluations that are kept.
+            first: Evaluations before the search that must fit, too: else nothing is kept.
+        """
+        self._aside_cells = cells
+        usd = to_pico(cells * self._cell_usd)
+        wanted = Amount(cells * self._calls_per_cell, cells * self._cell_tokens, usd, cells)
+        self._ledger.set_aside(wanted, Amount(first, 0, 0, first))
+
     def learn(self, outcomes: list[Outcome]) -> None:
-        """What a row of this chain takes, seen on the baseline; the test's share grows to that."""
+        """What a row of this chain takes, seen on the baseline; what is kept for later work grows to that."""
         if self.learn_cost(outcomes):
             # one call a row is reserved already
             more = (self._calls_per_cell - 1) * self._test_cells
             self._ledger.reserve_test(more, self._cell_tokens * self._test_cells, self._cell_usd * self._test_cells)
+            self.set_aside(self._aside_cells)
+
+    def learn_rival(self, outcomes: list[Outcome]) -> bool:
+        """What a row of the prompt that is to be tested takes; half of the test's share grows to that.
+
+        False where the budget cannot bear that test.
+        """
+        calls, tokens, usd = self._calls_per_cell, self._cell_tokens, self._cell_usd
+        self.learn_cost(outcomes)
+        half = self._test_cells // 2
+        more = (self._calls_per_cell - calls, self._cell_tokens - tokens, self._cell_usd - usd)
+        return self._ledger.reserve_test(half * more[0], half * more[1], half * more[2])
 
     def learn_cost(self, outcomes: list[Outcome]) -> bool:
         """What a row of this chain takes, for claims alone; False where nothing was paid for these rows."""

@@ -79,6 +79,7 @@ _ALL = (
     Flag("--redact", "optimize.redact", "Function that hides what is private in examples.", "MODULE:FUNCTION"),
     Flag("--max-edits", "optimize.max_edits", "At most this many edits, the most useful first.", "N"),
     Flag("--max-tokens", "optimize.max_tokens", "Tokens that a prompt may have, about.", "N"),
+    Flag("--demos", "optimize.demos", "Show train examples in the prompt: random, similar, gain or none.", "HOW"),
     Flag("--cache", "optimize.cache", "File of evaluations that runs share.", "FILE"),
     Flag("--from", "optimize.from_run", "Try the edits of this run first.", "RUN"),
     Flag("--primary", "gate.primary", "Deciding metric.", "METRIC"),
@@ -110,7 +111,7 @@ PROJECT = ("window", "reference", "filter", "sample", "limit")
 TASK = ("evaluator", "task_model", "task_models", "over", "template_format", "freeze", "tune", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "margin", "repeats", "must_pass")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
-SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "max_tokens", "redact", "cache", "from")
+SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "max_tokens", "demos", "redact", "cache", "from")
 OUTPUT = ("apply", "prompts", "push", "tag", "summary", "junit", "show_rows")
 OPTIMIZE = (*TASK, *SEARCH, *GATE, *BUDGET, *OUTPUT)
 

@@ -158,6 +158,20 @@ class GateConfig(BaseModel):
     worth: Share = Field(default=0.02, description='an upper bound below this is "no gain", above it "inconclusive"')
 
 
+class DemosConfig(BaseModel):
+    """`[optimize.demos]`: demonstrations, in more detail than `demos = "gain"`."""
+
+    model_config = _STRICT
+
+    how: Literal["random", "similar", "gain"] = Field(
+        default="random", description='"similar": to train examples that the prompt gets wrong; "gain": on other ones'
+    )
+    number: Count = Field(default=4, description="how many are shown at most")
+    prompt: str | None = Field(default=None, description="the prompt that shows them, where several could")
+    place: Literal["auto", "start", "end"] = Field(default="auto", description="in its message")
+    tries: Count | None = Field(default=None, description='with "gain": how many are measured alone; 8 if left out')
+
+
 class OptimizeConfig(BaseModel):
     """`[optimize]`: how the search runs."""
 
@@ -175,6 +189,10 @@ class OptimizeConfig(BaseModel):
     )
     max_tokens: Count | None = Field(
         default=None, description="tokens that a prompt may have, about; no candidate is longer"
+    )
+    demos: Literal["none", "random", "similar", "gain"] | DemosConfig | None = Field(
+        default=None,
+        description="train examples that the prompt answers right, shown in it where that raises the dev score",
     )
     task_models: dict[str, str] = Field(
         default={}, description='name = "provider:name": models that each answer with the one prompt'

@@ -19,7 +19,7 @@ from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt.errors import ConfigError, UsageError, did_you_mean
 from langchain_promptopt.evaluators import Declared
-from langchain_promptopt.recipe import Budget, Gate, Recipe, check_number
+from langchain_promptopt.recipe import Budget, Demos, Gate, Recipe, check_number
 from langchain_promptopt.steps.metaprompts import DEFAULT, MetaPrompts
 from langchain_promptopt.types import Example
 
@@ -96,6 +96,7 @@ class Settings:
         config: A config for the chain, or a function of a row's inputs that gives one.
         max_edits: Edits the winner may have; those without which no search row is lost go first.
         max_tokens: About how many tokens a prompt may have; no candidate is longer.
+        demos: How demonstrations are looked for after the search; None is not at all.
         max_failure_rate: Share of rows an outage may cost before the run stops.
         skip_bad_lines: Leave broken lines of JSONL files out, and say so.
         prices: Prices of models by name, above the built-in ones.
@@ -140,6 +141,7 @@ class Settings:
     max_failure_rate: float = 0.05
     max_edits: int | None = None
     max_tokens: int | None = None
+    demos: Demos | None = None
     columns: Columns = field(default_factory=Columns)
     splits: Mapping[str, str] | None = None
     drop_leaks: bool = False
@@ -241,6 +243,7 @@ _FORMS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "tune": ((*_LIST, type(None)), 'tune=["triage"]: names of prompts, as `promptopt prompts` lists them'),
     "gate": ((Gate,), 'gate=Gate(primary="exact_match")'),
     "budget": ((Budget,), "budget=Budget(usd=5)"),
+    "demos": ((Demos, type(None)), 'demos=Demos(how="gain", number=3)'),
     "must_pass": ((str, type(None)), 'must_pass="critical": the tag of the examples, in their metadata'),
     "drop_leaks": _TRUTH,
     "constant_prompt": _TRUTH,
@@ -330,6 +333,7 @@ class Arguments(SharedArguments, total=False):
     apply: Apply
     max_edits: int | None
     max_tokens: int | None
+    demos: str | Mapping[str, Any] | Demos | None
     metaprompts: Mapping[str, str | Path] | None
     optimizer_kwargs: Mapping[str, Any]
     executor: ExecutorLike | None
@@ -359,6 +363,7 @@ def settings_of(arguments: Mapping[str, Any], *, where: str = "optimize()") -> S
     return Settings(
         gate=Gate.of(given.pop("gate", None)),
         budget=Budget.of(given.pop("budget", None)),
+        demos=Demos.of(given.pop("demos", None)),
         cache=_path("cache", given.pop("cache", None)),
         langsmith=LangSmithOptions.of(options) if options is None or isinstance(options, Mapping) else options,
         trace_file=_path("trace_file", given.pop("trace_file", None)),

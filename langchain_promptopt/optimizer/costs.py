@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._data import rows_in_order
+from langchain_promptopt._engine.demonstrations import already
 from langchain_promptopt._langchain.models import endpoint_of, model_name, probe
 from langchain_promptopt._runtime.failures import Probe
 from langchain_promptopt._runtime.prices import at_tier, to_usd
@@ -140,7 +141,10 @@ def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> Estim
     # a chain of several prompts makes a call for each, and several models one each
     calls = max(1, len(plan.baseline.prompts)) * max(1, len(plan.settings.task_models))
     costs = {**call_costs(plan), **(seen or {})}
-    return estimate_calls(replace(shape, target_calls=calls, judge_calls=judge_calls(plan)), costs)
+    demos = plan.settings.demos
+    idle = demos is None or already(plan.baseline.prompts, demos) is not None
+    extra = 0 if demos is None or idle else demos.cells(sizes.train, sizes.dev + sizes.val)
+    return estimate_calls(replace(shape, target_calls=calls, judge_calls=judge_calls(plan), demos=extra), costs)
 
 
 def levels_of(estimate: Estimate) -> dict[str, Any]:

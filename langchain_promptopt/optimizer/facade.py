@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
     )
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.ports import Observer
-    from langchain_promptopt.recipe import Budget, Gate, Recipe
+    from langchain_promptopt.recipe import Budget, Demos, Gate, Recipe
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,6 +83,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     config: ChainConfig = None,
     max_edits: int | None = None,
     max_tokens: int | None = None,
+    demos: str | Mapping[str, Any] | Demos | None = None,
     metaprompts: Mapping[str, str | Path] | None = None,
     constant_prompt: bool = False,
     must_pass: str | None = None,
@@ -150,6 +151,8 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
             the evaluators get the real example.
         max_tokens: About how many tokens a prompt may have, variables unfilled; a token is taken as four UTF-8 bytes.
             No candidate is longer. A prompt that is longer now is an error, except with `method="shorten"`.
+        demos: "random", "similar" or "gain", or `Demos(...)`: after the search, train examples that the prompt answers
+            right are shown in it where that raises the dev score. None and "none": not at all.
         max_edits: At most this many edits, the most useful first. With or without it, edits without which no dev
             example is lost are taken out before the test, where the budget can pay for a run without each edit.
         metaprompts: Your text by the name of the meta-prompt that it replaces. `get_prompts()` of a step shows names

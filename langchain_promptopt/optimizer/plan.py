@@ -26,6 +26,7 @@ from langchain_promptopt._data import (
     unused_columns,
 )
 from langchain_promptopt._engine.context import Objective
+from langchain_promptopt._engine.demonstrations import check_host
 from langchain_promptopt._langchain.batch_api import refuse_unbatchable
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
@@ -449,6 +450,9 @@ def _asked_of(recipe: Recipe, settings: Settings) -> Settings:
     if settings.max_edits is not None:
         msg = f"max_edits is {settings.max_edits}, and {recipe.name!r} makes as many edits as shorten the prompt"
         raise ConfigError(msg, mend=mend)
+    if settings.demos is not None:
+        msg = f"demos makes a prompt longer, and {recipe.name!r} makes it shorter"
+        raise ConfigError(msg, mend=mend)
     gate = settings.gate
     if gate.min_improvement:
         msg = (
@@ -598,6 +602,7 @@ def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, 
     if searches:
         _check_editable(prompts)
         _check_length(prompts, settings)
+        check_host(prompts, settings.demos, len(data["train"]))
         _check_dev(data)
     target.render_check(prompts, list(rows_in_order(data)))
     return prompts
@@ -703,6 +708,7 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "redact": ("what redact= hides", ("optimize.redact",)),
     "over": ("the task models, or how their scores become one", ("optimize.task_models", "optimize.over")),
     "max_tokens": ("the length that a prompt may have", ("optimize.max_tokens",)),
+    "demos": ("the demonstrations", ("optimize.demos",)),
     "must_pass": ("the examples that must pass", ("optimize.must_pass", "data.")),
 }
 """All that the run id is made of: what it is called, and the keys of promptopt.toml that set it."""
@@ -732,6 +738,8 @@ def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: Prom
         found["over"] = [settings.over or "mean", sorted(settings.task_models)]
     if settings.max_tokens is not None:
         found["max_tokens"] = settings.max_tokens
+    if settings.demos is not None:
+        found["demos"] = settings.demos.as_json()
     if must is not None:
         found["must_pass"] = must.as_json()
     return found

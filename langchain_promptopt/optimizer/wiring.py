@@ -476,6 +476,10 @@ class Rival:
     plan: Plan
     candidate_id: str
 
+    def guarded(self, own: Guarded, ways: Ways) -> Guarded:
+        """The way out of its model calls: the other side's, with the lanes of its own models."""
+        return replace(own, lanes=ways.lanes(self.plan))
+
 
 def assemble(
     plan: Plan,
@@ -504,8 +508,7 @@ def assemble(
     local = local_executor(plan, guarded, state, tracers, shelf, batches)
     here: Executor = local
     if rival is not None:
-        other = replace(guarded, lanes=ways.lanes(rival.plan))
-        theirs = local_executor(rival.plan, other, state, tracers, batches=batches)
+        theirs = local_executor(rival.plan, rival.guarded(guarded, ways), state, tracers, batches=batches)
         here = TwoSides({plan.baseline.id: local, rival.candidate_id: theirs}, local.max_concurrency)
     run = Run(
         run_id=plan.run_id,
@@ -524,6 +527,7 @@ def assemble(
         max_failure_rate=settings.max_failure_rate,
         max_edits=settings.max_edits,
         fits=None if settings.max_tokens is None else lambda prompts: not prompts.longer_than(settings.max_tokens),
+        demos=settings.demos,
         must_pass=plan.must_pass,
         metaprompts=settings.metaprompts.own,
         state=state,

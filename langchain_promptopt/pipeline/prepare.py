@@ -37,7 +37,7 @@ from langchain_promptopt.pipeline.recorded import (
     redact_of,
 )
 from langchain_promptopt.ports import Executor, Observer
-from langchain_promptopt.recipe import Budget, Gate
+from langchain_promptopt.recipe import Budget, Demos, Gate
 from langchain_promptopt.steps.base import takes_temperature
 from langchain_promptopt.steps.metaprompts import MetaPrompts
 from langchain_promptopt.types import RowUse
@@ -327,6 +327,7 @@ def settings_from(config: Config) -> Settings:
         max_failure_rate=opt.max_failure_rate,
         max_edits=opt.max_edits,
         max_tokens=opt.max_tokens,
+        demos=Demos.of(opt.demos if opt.demos is None or isinstance(opt.demos, str) else opt.demos.model_dump()),
         must_pass=opt.must_pass,
         task_models=dict(opt.task_models),
         over=opt.over,

@@ -52,6 +52,7 @@ class Shape:
         baseline_rows: Dev rows the baseline sees at the least; None for all.
         top: Candidates confirmed on val.
         repeats: Test evaluations a row and side.
+        demos: Evaluations that look for demonstrations.
         target_calls: Model calls of one target call.
         judge_calls: Judge calls of one evaluated row.
         spans: Places that one proposal may change at most; 0 where it writes whole messages anew. The winner is run
@@ -76,6 +77,7 @@ class Shape:
     baseline_rows: int | None = None
     top: int = 1
     repeats: int = 1
+    demos: int = 0
     target_calls: float = 1.0
     judge_calls: float = 0.0
     spans: int = 0
@@ -187,7 +189,10 @@ def _level(shape: Shape, assumed: _Assumed) -> Level:
         pool += new
     evaluations = {
         "train": parents * shape.n_train if shape.train_outcomes else 0,
-        "dev": assumed.baseline + (shape.seeds - 1) * shape.n_dev + math.ceil(fresh * shape.n_dev * assumed.dev),
+        "dev": assumed.baseline
+        + (shape.seeds - 1) * shape.n_dev
+        + math.ceil(fresh * shape.n_dev * assumed.dev)
+        + shape.demos,
         "val": min(shape.top + 1, 1 + fresh) * shape.n_val,  # the baseline is confirmed beside them
         "test": 2 * shape.n_test * shape.repeats,
         # a single edit is all of the winner; of several each is left out once, and then those that are not needed

@@ -291,6 +291,8 @@ class StepAnswer:
 
 _MOST_STEPS, _LONGEST_STEP = 12, 500
 """Steps of an evaluation that are kept, and code points of one value."""
+CUT = " characters left out ...]"
+"""Ends the note that stands where the middle of a value was."""
 
 
 def shortened_steps(steps: Sequence[StepAnswer]) -> tuple[StepAnswer, ...]:
@@ -312,7 +314,7 @@ def _cut(value: Any) -> Any:
     if len(text) <= _LONGEST_STEP:
         return value
     half = _LONGEST_STEP // 2
-    return f"{text[:half]} [... {len(text) - 2 * half} characters left out ...] {text[-half:]}"
+    return f"{text[:half]} [... {len(text) - 2 * half}{CUT} {text[-half:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,10 +60,10 @@ def is_message(value: Any) -> bool:
         return dumped or (isinstance(value.get("role"), str) and value["role"] in _ROLES)
     if isinstance(value, str | type) or not hasattr(value, "content"):
         return False
-    return _kind(value) in _MESSAGE_TYPES | _ROLES
+    return role_of(value) in _MESSAGE_TYPES | _ROLES
 
 
-def _kind(message: Any) -> str:
+def role_of(message: Any) -> str:
     """`ai`, `user` ...: the role of a message, else its type."""
     role = _of(message, "role")
     kind = role if isinstance(role, str) and role else _of(message, "type")
@@ -135,7 +135,7 @@ def _are_messages(value: Any) -> bool:
 def _sequence(values: Sequence[Any], depth: int) -> Any:
     if not _are_messages(values):
         return [_plain(v, depth - 1) for v in values]
-    last = next((m for m in reversed(values) if _kind(m) in _AI), values[-1])
+    last = next((m for m in reversed(values) if role_of(m) in _AI), values[-1])
     return _message(last, depth)
 
 
@@ -146,7 +146,7 @@ def _message(message: Any, depth: int) -> Any:
     if not text:
         text = str(more.get("refusal") or _of(message, "refusal") or _of(more.get("audio"), "transcript") or "")
     said: dict[str, Any] = {"text": text} if text else {}
-    if _kind(message) in _AI:
+    if role_of(message) in _AI:
         asked = _of(message, "tool_calls") or [c for c in (more.get("function_call"),) if c]
         for name, calls in (("tool_calls", asked), ("invalid_tool_calls", _of(message, "invalid_tool_calls") or ())):
             if calls:

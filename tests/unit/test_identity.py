@@ -528,7 +528,7 @@ def test_compare_tells_chains_with_one_prompt_apart_by_their_code(tmp_path):
     assert compare(shaped(str.strip), shaped(lambda text: text[:2]), **given).test[0]["losses"] > 0
 
 
-ONLY_WHERE_GIVEN = {"redact", "over", "max_tokens", "must_pass"}
+ONLY_WHERE_GIVEN = {"redact", "over", "max_tokens", "demos", "must_pass"}
 
 
 def test_a_changed_chain_is_not_resumed_and_the_difference_is_said(tmp_path):
