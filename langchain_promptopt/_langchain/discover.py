@@ -13,6 +13,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.base import BaseLanguageModel
 from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
@@ -136,14 +137,42 @@ PULL_ONCE = (
 )
 
 
-def notes_elsewhere(task: Any) -> tuple[str, ...]:
-    """What to tell about prompts that a task uses and that are no part of it: they stay as they are."""
+def task_notes(task: Any) -> tuple[str, ...]:
+    """What to tell about prompts that a task uses and that are no part of it, and about calls that nothing counts."""
     notes = []
     for path, thing in find_remotes(task):
         notes.append(f"prompts of the program that {_remote_kind(thing)} ({path}) asks stay as they are")
     for place in pulled_at(task):
         notes.append(f"a prompt that {place} pulls for each call stays as it is. {PULL_ONCE}")
-    return tuple(notes)
+    return (*notes, *_embedding_notes(task))
+
+
+_FAKES = frozenset({"FakeEmbeddings", "DeterministicFakeEmbedding"})
+"""Embeddings of langchain-core that make numbers up; no call is made for them."""
+_MODEL_NAMES = ("model", "model_name", "model_id", "deployment")
+"""Attributes in which classes of embeddings keep the name of their model."""
+
+
+def _embedding_notes(root: Any) -> tuple[str, ...]:
+    """What a user should know of embedding models that a chain calls, as retrievers do: LangChain reports no usage."""
+    names: dict[str, None] = {}
+    for _, thing in walk(root, stop=is_prompt_or_model):
+        if isinstance(thing, Embeddings) and type(thing).__name__ not in _FAKES:
+            names[_embedding_name(thing)] = None
+    if not names:
+        return ()
+    return (
+        f"the chain embeds texts with {', '.join(names)}: these calls are neither estimated nor counted, and no budget"
+        " limits them",
+    )
+
+
+def _embedding_name(embeddings: Embeddings) -> str:
+    for attribute in _MODEL_NAMES:
+        model = getattr(embeddings, attribute, None)
+        if isinstance(model, str):
+            return f"{type(embeddings).__name__} ({model})"
+    return type(embeddings).__name__
 
 
 # ---------------------------------------------------------------- names

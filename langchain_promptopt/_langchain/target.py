@@ -29,11 +29,11 @@ from langchain_promptopt._langchain.discover import (
     find_models,
     find_prompts,
     name_places,
-    notes_elsewhere,
     places_of,
     read_set,
     remember_descriptions,
     remember_held,
+    task_notes,
     templates_of,
     write,
 )
@@ -119,7 +119,7 @@ async def open_target(
         return await _described_target(ask, held, described)
     target = await _template_target(ask, guessed=guessed) if found else _held_target(ask, held)
     target.leave(described)
-    target.notes = (*target.notes, *notes_elsewhere(task))
+    target.notes = (*target.notes, *task_notes(task))
     return target
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from langchain_core.embeddings import FakeEmbeddings
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import JsonOutputParser, StrOutputParser
 from langchain_core.prompts import (
@@ -29,6 +30,7 @@ from langchain_core.runnables import (
     RunnablePassthrough,
 )
 from langchain_core.tracers.base import BaseTracer
+from langchain_core.vectorstores import InMemoryVectorStore
 
 from langchain_promptopt._langchain import overlay as registry
 from langchain_promptopt._langchain.discover import find_models, find_prompts, name_places, write_into
@@ -742,3 +744,31 @@ def test_a_function_without_tunables_is_a_chain():
             return await target.invoke(_mark(target.prompts, "X"), {"q": "a"})
 
     assert asyncio.run(run()) == "X Sort: a"
+
+
+class Paid(FakeEmbeddings):
+    """Embeddings that a provider would bill."""
+
+    model: str = "embed-1"
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "told"),
+    [
+        (
+            Paid(size=4),
+            [
+                "the chain embeds texts with Paid (embed-1): these calls are neither estimated nor counted, and no"
+                " budget limits them"
+            ],
+        ),
+        (FakeEmbeddings(size=4), []),
+    ],
+)
+def test_embeddings_that_no_budget_counts_are_named(embeddings, told):
+    store = InMemoryVectorStore(embeddings)
+    prompt = ChatPromptTemplate.from_template("Look at {found}. Word: {word}")
+    retriever = RunnableLambda(lambda row: row["word"]) | store.as_retriever(k=1)
+    chain = RunnablePassthrough.assign(found=retriever) | prompt | EchoChat()
+    target = asyncio.run(open_target(chain, dry_inputs={"word": "a"}))
+    assert [note for note in target.notes if "embed" in note] == told
