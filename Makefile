@@ -17,7 +17,7 @@ help: ## List the verbs
 	@touch $@
 
 .venv/.dev: .venv/.made
-	$(BIN)/python -m pip install --quiet --group dev
+	$(BIN)/python -m pip install --quiet --group dev --group trajectories
 	@touch $@
 
 demo: .venv/.made ## The main job on built-in data and offline models

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.evaluators import ANSWER_NAMES
-from langchain_promptopt.types import ABSENT, Example, RowUse, content_hash, value_at
+from langchain_promptopt.types import ABSENT, Example, RowUse, content_hash, is_conversation, value_at
+from langchain_promptopt.types.plain_value import is_message, openai_role, tool_calls_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -159,9 +160,8 @@ class Reader:
             return _mapped(value, self.columns.inputs, "inputs")
         if not shaped:
             return {name: value[name] for name in self._guess(value)["inputs"] if name in value}, []
-        if not isinstance(given := value.get("inputs"), Mapping):
-            return {}, [Problem("inputs", _no_mapping(given))]
-        return dict(given), []
+        given = _as_state(value.get("inputs"))
+        return (dict(given), []) if isinstance(given, Mapping) else ({}, [Problem("inputs", _no_mapping(given))])
 
     def _outputs(self, value: Mapping[str, Any], *, shaped: bool) -> tuple[dict[str, Any], list[Problem]]:
         named = self.columns.output_columns
@@ -169,12 +169,10 @@ class Reader:
             return _mapped(value, named, "outputs")
         if not shaped:
             return {name: value[name] for name in self._guess(value)["outputs"] if name in value}, []
-        given = _reference(value)
+        given = _as_state(_reference(value))
         if given is None and not self.use.references:
             return {}, []
-        if not isinstance(given, Mapping):
-            return {}, [Problem("outputs", _no_mapping(given))]
-        return dict(given), []
+        return (dict(given), []) if isinstance(given, Mapping) else ({}, [Problem("outputs", _no_mapping(given))])
 
     def _used(self) -> set[str]:
         """Columns that serve as inputs or references."""
@@ -215,10 +213,13 @@ class Reader:
         """A row in OpenAI's chat form as inputs and outputs: the answer at its end is the reference.
 
         The messages before it go to a chain that takes messages; a prompt with one variable gets the last question.
+        Where the model called tools after the last question, the whole conversation is the reference, and the input
+        ends with that question.
+
         Raises DataError where it is not clear which of the prompt's variables is meant.
         """
         messages = list(value["messages"])
-        answer = messages.pop() if messages[-1].get("role") in {"assistant", "model"} else None
+        answer = messages.pop() if openai_role(messages[-1]) == "assistant" else None
         more = {}
         for name, item in value.items():
             if name not in {"messages", *_OWN}:
@@ -226,13 +227,19 @@ class Reader:
         kept = {name: value[name] for name in ("id", "split", "metadata", "note") if name in value}
         reading = self.use.readings[0]
         outputs = {} if answer is None else {"outputs": {"answer": _said(answer)}}
+        asked_at = max((i for i, m in enumerate(messages) if openai_role(m) == "user"), default=-1)
         if reading.paths is None or reading.reads("messages"):
+            if answer is not None and asked_at >= 0 and any(map(tool_calls_of, messages[asked_at:])):
+                said = "the examples are agents' trajectories: the input is the messages up to the last question"
+                self.chats[f"{said}, the reference is the whole conversation"] = None
+                whole = {"outputs": {"messages": list(value["messages"])}}
+                return {"inputs": {"messages": messages[: asked_at + 1], **more}, **whole, **kept}
             self.chats[
                 "the examples are chats: the input is the messages before the last answer, the reference that answer"
             ] = None
             return {"inputs": {"messages": messages, **more}, **outputs, **kept}
         wanted = [path for path in reading.paths if _head(path) not in more]
-        asked = next((_said(m) for m in reversed(messages) if m.get("role") in {"user", "human"}), None)
+        asked = _said(messages[asked_at]) if asked_at >= 0 else None
         if len(wanted) != 1 or asked is None:
             msg = f"the examples are chats, and the prompt reads {', '.join(reading.paths)}"
             mend = 'Map them, e.g. inputs = { ticket = "messages.1.content" } and outputs = ["messages.2.content"].'
@@ -272,8 +279,13 @@ def _no_mapping(value: Any) -> str:
     return "missing" if value is None else f"a {type(value).__name__}, not a mapping"
 
 
+def _as_state(value: Any) -> Any:
+    """A list of messages as the state that holds it, which is how chains and evaluators take it."""
+    return {"messages": value} if isinstance(value, list) and is_conversation(value) else value
+
+
 def _is_shaped(value: Mapping[str, Any]) -> bool:
-    return any(isinstance(value.get(n), Mapping) for n in ("inputs", "outputs", "reference_outputs"))
+    return any(isinstance(_as_state(value.get(n)), Mapping) for n in ("inputs", "outputs", "reference_outputs"))
 
 
 def _reference(value: Mapping[str, Any]) -> Any:
@@ -331,12 +343,13 @@ def _is_chat(value: Mapping[str, Any]) -> bool:
 
 
 def _is_message(value: Any) -> bool:
-    return isinstance(value, Mapping) and "role" in value and ("content" in value or "tool_calls" in value)
+    given = isinstance(value, Mapping) and "role" in value and ("content" in value or "tool_calls" in value)
+    return given or is_message(value)
 
 
-def _said(message: Mapping[str, Any]) -> Any:
+def _said(message: Any) -> Any:
     """The text of a message, whose content may be a list of blocks."""
-    content = message.get("content")
+    content = message.get("content") if isinstance(message, Mapping) else message.content
     if not isinstance(content, list):
         return content
     texts = []

@@ -36,8 +36,8 @@ from langchain_promptopt.types import (
     PromptSet,
     StepAnswer,
     Usage,
-    answer_of,
     content_hash,
+    recorded,
     shortened_steps,
 )
 
@@ -385,6 +385,7 @@ class LocalExecutor:
         max_concurrency: Cells in flight over all calls of `evaluate`.
         judges: Whether an evaluator may call models, so that it needs limits and retries too.
         looks_inside: Whether an evaluator asks for the run, so that the chain's steps are noted.
+        matched: Whether built-in matchers alone read the answers: they compare the last message of a conversation.
         shelf: Outcomes kept between runs; None asks always.
         metadata: On every evaluation trace.
         tracers: What watches the evaluations, and where the ids of their traces are noted.
@@ -401,6 +402,7 @@ class LocalExecutor:
     max_concurrency: int = 32
     judges: bool = True
     looks_inside: bool = False
+    matched: bool = False
     shelf: Shelf | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tracers: Tracers = field(default_factory=Tracers)
@@ -558,15 +560,19 @@ class LocalExecutor:
         finally:
             self.guard.over(job)
 
+    def told(self, job: Job, output: Any) -> Any:
+        """What is kept of an answer."""
+        return recorded(output, job.example.outputs, matched=self.matched)
+
     def _outcome(self, job: Job, output: Any, found: Scores | Failure, tab: Tab) -> Outcome:
         usage = tab.target + tab.judge
         common: dict[str, Any] = {"rendered": _some_of(tab.rendered, job.candidate.prompts)}
         common |= {"usage": usage, "judge": tab.judge, "model_served": tab.served, "tries": tab.tries}
         common["steps"] = tuple(tab.answers)
         if not isinstance(found, Failure):
-            return Outcome(job.cell, found.scores, answer_of(output), found.comments, **common)
+            return Outcome(job.cell, found.scores, self.told(job, output), found.comments, **common)
         zeros = dict.fromkeys(self.keys(), 0.0) if found.scored_zero else {}
-        said = None if isinstance(output, Failure) else answer_of(output)
+        said = None if isinstance(output, Failure) else self.told(job, output)
         return Outcome(job.cell, zeros, said, failure=found, **common)
 
 

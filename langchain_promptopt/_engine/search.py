@@ -18,7 +18,19 @@ from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.errors import DataError, EvaluatorError
 from langchain_promptopt.events import Proposed, Rejected
 from langchain_promptopt.protocols import GuardContext, PartialScoring, Progress, rng_at
-from langchain_promptopt.types import Attempt, Batch, Candidate, Draft, Outcome, Shown, Stop, Trajectory, Workpiece
+from langchain_promptopt.types import (
+    Attempt,
+    Batch,
+    Candidate,
+    Draft,
+    Outcome,
+    Shown,
+    Stop,
+    Trajectory,
+    Workpiece,
+    told,
+    told_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -387,9 +399,10 @@ def _shown(run: Run, outcome: Outcome) -> dict[str, str]:
     """One row with its answer, which only the journal still has, and its failure."""
     example = run.shown(run.examples(outcome.cell.split)[outcome.cell.example_id])
     answer = run.journal.cells.get(outcome.cell, outcome).output
-    told = f"inputs {dict(example.inputs)!r:.300}, expected {dict(example.outputs)!r:.200}, answer {answer!r:.300}"
+    inputs, expected = told_fields(example.inputs), told_fields(example.outputs)
+    said = f"inputs {inputs!r:.300}, expected {expected!r:.300}, answer {told(answer)!r:.300}"
     failed = f", {outcome.failure.kind}: {outcome.failure.message:.300}" if outcome.failure is not None else ""
-    return {"where": f"example {example.id!r}", "row_text": f": {told}{failed}"}
+    return {"where": f"example {example.id!r}", "row_text": f": {said}{failed}"}
 
 
 def _report_refused(run: Run, refused: Iterable[Rejection]) -> None:

@@ -53,7 +53,7 @@ from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, ov
 from langchain_promptopt._langchain.step_answers import noted
 from langchain_promptopt._langchain.wire import tapped
 from langchain_promptopt.errors import ConfigError, PromptError
-from langchain_promptopt.types import PromptSet
+from langchain_promptopt.types import PromptSet, copied
 from langchain_promptopt.types.prompts import DESCRIPTIONS
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ class _Request:
 
     def given(self, row: Mapping[str, Any], base: RunnableConfig | None) -> tuple[Any, RunnableConfig | None]:
         """What the chain is called with for a row."""
-        return next(iter(row.values())) if self.takes_value else dict(row), self.isolation.config(row, base)
+        own = copied(dict(row))
+        return next(iter(own.values())) if self.takes_value else own, self.isolation.config(row, base)
 
     def target(self, places: Mapping[str, Found], proof: Proof | None = None) -> ChainTarget:
         """The program with these prompts. Each that was named in full must be sent."""
@@ -389,11 +390,10 @@ class ChainTarget:
         Raises PromptError where the chain takes one input and the row has several.
         """
         own = self._isolation.config(inputs, config)
-        if not self.takes_value:
-            return dict(inputs), own
-        if len(inputs) != 1:
+        if self.takes_value and len(inputs) != 1:
             raise self._prints_rows(inputs)
-        return next(iter(inputs.values())), own
+        fresh = copied(dict(inputs))  # a chain may change what it gets
+        return next(iter(fresh.values())) if self.takes_value else fresh, own
 
     @property
     def _lacks_variables(self) -> bool:

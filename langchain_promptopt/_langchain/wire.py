@@ -11,7 +11,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +22,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_promptopt._langchain.descriptions import overlaid_call
 from langchain_promptopt._langchain.held import HeldText
 from langchain_promptopt._langchain.overlay import active, current, installed, note_made
+from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +41,14 @@ _TAPS: list[tuple[Pass, list[Callable[[], None]]]] = []
 def overlaid_text(text: str) -> str:
     """The text to send in place of this one: held texts in it are those of the candidate under evaluation."""
     overlay = active()
-    if overlay is not None and text in overlay.sent:
+    if overlay is None:
+        with suppress(PromptError):  # optimizer and judge models may read a prompt twice in one message
+            return _replaced(text)
+        return text
+    if text in overlay.sent:
         return text  # LangChain's models call the openai client, and streams fall back to `generate`
     text = _replaced(text)
-    if overlay is not None:
-        overlay.sent.add(text)
+    overlay.sent.add(text)
     return text
 
 

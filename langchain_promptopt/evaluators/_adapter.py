@@ -147,13 +147,22 @@ class EvaluatorFailed(EvaluatorError):  # noqa: N818 - a fact, like TooManyFailu
     """
 
     def __init__(
-        self, what: str, *, key: str, example_id: str, error: BaseException | None = None, mend: str = ""
+        self,
+        what: str,
+        *,
+        key: str,
+        example_id: str,
+        error: BaseException | None = None,
+        mend: str = "",
+        given: str = "",
     ) -> None:
         where = f"example {example_id}" if example_id else "all examples"
         super().__init__(what, where=where, mend=mend, role="judge", evaluator=key, example_id=example_id)
         self.key = key
         self.example_id = example_id
         self.error = error
+        self.given = given
+        """The names in what it was given."""
 
     @property
     def line(self) -> str:
@@ -185,7 +194,7 @@ class Blame:
     """Names evaluator and row in whatever leaves the block; our own stops (budget, outage) pass untouched."""
 
     def __init__(self, key: str, example_id: str = "") -> None:
-        self.key, self.example_id = key, example_id
+        self.key, self.example_id, self.given = key, example_id, ""
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +214,11 @@ class Blame:
         mend = (
             "Call it once by hand on that example; where an example has nothing to judge, let it return the score None."
         )
-        raise EvaluatorFailed(msg, key=self.key, example_id=self.example_id, error=error, mend=mend) from error
+        if self.given:
+            mend = f"It was given {self.given}. {mend}"
+        raise EvaluatorFailed(
+            msg, key=self.key, example_id=self.example_id, error=error, mend=mend, given=self.given
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -283,8 +296,9 @@ class Evaluator:
         Raises:
             EvaluatorFailed: With key and row, when it raises or what it returns cannot be read.
         """
-        with Blame(self.key, example.id):
+        with Blame(self.key, example.id) as blame:
             call = Call.of(example, output, run=run, inputs=inputs, steps=steps)
+            blame.given = call.names_of(self.asks)
             value = await self._value(call)
             return self._read(results_of(value, self.key))
 

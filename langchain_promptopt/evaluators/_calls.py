@@ -6,11 +6,12 @@ import inspect
 import io
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import EvaluatorError, nearest
+from langchain_promptopt.types import copied
 
 if TYPE_CHECKING:
     from langchain_promptopt.types import Example
@@ -20,6 +21,8 @@ OF_ALL_ROWS = ("runs", "examples", "inputs", "outputs", "reference_outputs")
 """What a summary evaluator may ask for: lists, one item a row."""
 _BY_KEYWORD = ("inputs", "outputs", "reference_outputs")
 """What a function of **kwargs gets, as openevals writes them."""
+_NAMED = 8
+"""Names in a message."""
 _READING = threading.Lock()
 
 
@@ -112,7 +115,7 @@ class Call:
         inputs: Mapping[str, Any] | None = None,
         steps: Sequence[Any] = (),
     ) -> Call:
-        """The call for a row of ours and what the chain answered.
+        """The call for a row of ours and what the chain answered; an evaluator may change what it gets.
 
         Args:
             example: The row.
@@ -121,9 +124,9 @@ class Call:
             inputs: In place of the row's inputs.
             steps: Runs of the chain's parts, for `run.child_runs`.
         """
-        outputs = outputs_of(output)
-        given = dict(example.inputs if inputs is None else inputs)
-        reference, metadata = dict(example.outputs), dict(example.metadata)
+        outputs = outputs_of(copied(output))
+        given = copied(dict(example.inputs if inputs is None else inputs))
+        reference, metadata = copied(dict(example.outputs)), dict(example.metadata)
         row = _as_uuid(example.id)
         attached = example.attachments or metadata.get("attachments") or {}
         view = ExampleView(row, given, reference, metadata, {k: _opened(v) for k, v in attached.items()})
@@ -131,6 +134,15 @@ class Call:
             uuid.uuid5(row, "run"), given, outputs, reference, child_runs=list(steps), reference_example_id=row
         )
         return cls(made if run is None else run, view, given, outputs, reference, view.attachments)
+
+    def names_of(self, asked: Collection[str]) -> str:
+        """The names in what an evaluator is given of outputs and reference, for messages."""
+        told = []
+        for what, values in (("outputs", self.outputs), ("reference_outputs", self.reference_outputs)):
+            if what in asked:
+                names = [repr(name) for name in values][:_NAMED] + ["..."] * (len(values) > _NAMED)
+                told.append(f"{what} with {', '.join(names) or 'nothing'}")
+        return " and ".join(told)
 
 
 def _opened(attachment: Any) -> Any:
@@ -172,11 +184,16 @@ class Plan:
 
     by_position: tuple[str, ...] = ()
     by_name: tuple[str, ...] = ()
+    may_lack_reference: bool = False
+    """Whether `reference_outputs` is None by default, so that an example without outputs gives none."""
 
     def __call__(self, call: Any) -> tuple[list[Any], dict[str, Any]]:
         """Its arguments."""
         given = [getattr(call, name) for name in self.by_position]
-        return given, {name: getattr(call, name) for name in self.by_name}
+        named = {name: getattr(call, name) for name in self.by_name}
+        if self.may_lack_reference and not named.get("reference_outputs", True):
+            del named["reference_outputs"]
+        return given, named
 
     @property
     def asks(self) -> frozenset[str]:
@@ -209,7 +226,8 @@ def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPP
     _refuse_strays(name, parameters, required, names)
     if wanted and all(p.name in names for p in required):
         alone = tuple(p.name for p in wanted if p.kind is p.POSITIONAL_ONLY)
-        return Plan(alone, tuple(p.name for p in wanted if p.kind is not p.POSITIONAL_ONLY))
+        lacks = any(p.name == "reference_outputs" and p.default is None for p in wanted)
+        return Plan(alone, tuple(p.name for p in wanted if p.kind is not p.POSITIONAL_ONLY), lacks)
     plural = names is SUPPORTED and {p.name for p in required} & set(OF_ALL_ROWS[:2])
     by_position = all(p.kind is not p.KEYWORD_ONLY for p in required)
     if len(required) == 2 and not plural and by_position:  # (run, example)

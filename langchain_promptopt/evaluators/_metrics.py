@@ -19,8 +19,8 @@ _NUMBER_CALLS = frozenset({"float", "int", "bool", "len", "sum", "round", "min",
 def key_of(evaluator: Any) -> str:
     """The key scores will carry, read without a call.
 
-    An attribute says it, or a feedback key held by the function (openevals), or the one literal
-    key in its source (as LangSmith does), or its name.
+    An attribute says it, or a feedback key held by the function (openevals) or written in its source
+    (agentevals), or the one literal key in its source (as LangSmith does), or its name.
     """
     for attribute in ("key", "evaluation_name"):
         if isinstance(found := getattr(evaluator, attribute, None), str) and found:
@@ -61,12 +61,48 @@ def function_of(evaluator: Any) -> Any:
 
 
 def _held_key(function: Any) -> str | None:
-    """The `feedback_key` that a function made by another one holds, as openevals' do."""
+    """The `feedback_key` that a function holds, as openevals' do, or passes on, as agentevals' do."""
+    if held := _held(function, "feedback_key"):
+        return held
+    if not _passes(function):
+        return None
+    for node in ast.walk(_tree(function) or ast.Module([], [])):
+        if isinstance(node, ast.Call):
+            for word in node.keywords:
+                if word.arg == "feedback_key":
+                    return _text_of(word.value, function)
+    return None
+
+
+def _passes(function: Any) -> bool:
+    """Whether the compiled code has a keyword argument of that name: cheaper than reading its source."""
+    consts = getattr(getattr(function, "__code__", None), "co_consts", ())
+    return any(isinstance(c, tuple) and "feedback_key" in c for c in consts)
+
+
+def _text_of(value: ast.expr, function: Any) -> str | None:
+    """A text as written, or an f-string of texts that the function holds."""
+    if isinstance(value, ast.Constant):
+        return value.value if isinstance(value.value, str) else None
+    if not isinstance(value, ast.JoinedStr):
+        return None
+    parts = []
+    for part in value.values:
+        inner = part.value if isinstance(part, ast.FormattedValue) else part
+        found = _held(function, inner.id) if isinstance(inner, ast.Name) else _text_of(inner, function)
+        if found is None:
+            return None
+        parts.append(found)
+    return "".join(parts)
+
+
+def _held(function: Any, name: str) -> str | None:
+    """A text in a function's closure."""
     code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
-    if code is None or "feedback_key" not in code.co_freevars:
+    if code is None or name not in code.co_freevars:
         return None
     try:
-        held = cells[code.co_freevars.index("feedback_key")].cell_contents
+        held = cells[code.co_freevars.index(name)].cell_contents
     except ValueError:  # an empty cell
         return None
     return held if isinstance(held, str) and held else None

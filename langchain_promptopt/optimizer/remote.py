@@ -22,7 +22,7 @@ from langchain_promptopt.errors import BY_NAME, ConfigError, PromptOptError, Una
 from langchain_promptopt.events import ScoredRow
 from langchain_promptopt.ports import Job
 from langchain_promptopt.store.lines import cell_of, outcome_of
-from langchain_promptopt.types import Candidate, Example, PromptSet, StepAnswer, answer_of
+from langchain_promptopt.types import Candidate, Example, PromptSet, StepAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -201,7 +201,7 @@ class Attempts:
             }
         }
         output = await self.local.ask(job, config, tab, meter)
-        said = {"answer": answer_of(output), "rendered": sorted(tab.rendered or ())}
+        said = {"answer": self.local.told(job, output), "rendered": sorted(tab.rendered or ())}
         said["steps"] = [step.as_json() for step in tab.answers]
         if self.local.judges:  # these calls have limits of their own, so the run asks for them by themselves
             self._numbers += 1

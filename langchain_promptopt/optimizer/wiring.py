@@ -312,6 +312,7 @@ def local_executor(
         max_concurrency=plan.settings.max_concurrency if batches is None else _ROUND,
         judges=judges,
         looks_inside=any("run" in e.asks for e in plan.evaluators),
+        matched=not judges,
         shelf=shelf,
         metadata={"promptopt_run_id": plan.run_id, "promptopt_method": plan.recipe.name},
         tracers=tracers,
@@ -419,7 +420,8 @@ def _told_apart(failed: EvaluatorFailed) -> BaseException:
     if found.action in {"retry", "stop"}:
         return error
     place = f" ({failed.line})" if failed.line else ""
-    return CallError(FailureKind.of(UNJUDGED, f"{failed.key}: {found.detail}{place}"))
+    given = f"; it was given {failed.given}" if failed.given else ""
+    return CallError(FailureKind.of(UNJUDGED, f"{failed.key}: {found.detail}{place}{given}"))
 
 
 @dataclass

@@ -9,6 +9,8 @@ from itertools import takewhile
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from langchain_promptopt.types import told, told_fields
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -186,7 +188,7 @@ def paired_rows(
                     split,
                     _side(found[pair[0]], scorer),
                     _side(found[pair[1]], scorer),
-                    known.get(example_id, {}).get("inputs"),
+                    _told(known.get(example_id, {}).get("inputs")),
                     _expected(known.get(example_id, {})),
                 )
             )
@@ -194,8 +196,11 @@ def paired_rows(
 
 
 def _expected(example: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    found: Mapping[str, Any] | None = example.get("outputs", example.get("expected"))
-    return found
+    return _told(example.get("outputs", example.get("expected")))
+
+
+def _told(values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return None if values is None else told_fields(values)
 
 
 def _side(cells: Sequence[ScoredRow], scorer: Scorer) -> Side:
@@ -209,7 +214,7 @@ def _side(cells: Sequence[ScoredRow], scorer: Scorer) -> Side:
             failure = f"{cell.failure.kind}: {cell.failure.message}"
     shown = cells[0]
     comments = "; ".join(f"{name}: {text}" for name, text in shown.comments.items() if text)
-    return Side(fmean(scores) if scores else None, shown.output, comments, failure)
+    return Side(fmean(scores) if scores else None, told(shown.output), comments, failure)
 
 
 def cell_score(cell: ScoredRow, scorer: Scorer) -> float | None:

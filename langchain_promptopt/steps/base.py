@@ -37,6 +37,8 @@ from langchain_promptopt.types import (
     Span,
     StepAnswer,
     Workpiece,
+    told,
+    told_fields,
 )
 
 if TYPE_CHECKING:
@@ -73,11 +75,12 @@ def _short(value: Any) -> Any:
 
 
 def _row(shown: Shown, *, answered: bool) -> str:
-    row: dict[str, Any] = {"id": shown.example_id, "inputs": dict(shown.inputs), "expected": dict(shown.expected)}
+    inputs, expected = told_fields(shown.inputs), told_fields(shown.expected)
+    row: dict[str, Any] = {"id": shown.example_id, "inputs": inputs, "expected": expected}
     if answered and shown.steps:
         row["steps"] = [step.as_json() for step in shown.steps]
     if answered:
-        row |= {"answer": shown.output, "score": round(shown.score, 3)}
+        row |= {"answer": told(shown.output), "score": round(shown.score, 3)}
         if shown.comment:
             row["comment"] = shown.comment
     return json.dumps({k: _short(v) for k, v in row.items()}, ensure_ascii=False, default=str)

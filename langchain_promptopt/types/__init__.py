@@ -33,7 +33,15 @@ from langchain_promptopt.types.outcomes import (
     shortened_steps,
     value_at,
 )
-from langchain_promptopt.types.plain_value import ROLES, answer_of
+from langchain_promptopt.types.plain_value import (
+    ROLES,
+    answer_of,
+    copied,
+    is_conversation,
+    recorded,
+    told,
+    told_fields,
+)
 from langchain_promptopt.types.prompts import Candidate, Edit, Message, Prompt, PromptSet, ScopeName, Span
 from langchain_promptopt.types.proposal import Allowance, Batch, Draft, Feedback, Remembered, Shown, Workpiece
 
@@ -81,6 +89,11 @@ __all__ = [
     "broken",
     "canonical",
     "content_hash",
+    "copied",
+    "is_conversation",
+    "recorded",
     "shortened_steps",
+    "told",
+    "told_fields",
     "value_at",
 ]

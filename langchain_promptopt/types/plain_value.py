@@ -7,6 +7,7 @@ of LangChain or of a provider is imported here.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ ROLES = {"system": "system", "developer": "system", "user": "human", "human": "h
 """Roles of messages that people write, by the names of LangChain and of providers, with LangChain's name of each."""
 _ROLES = frozenset({*ROLES, "tool", "function", "model"})
 _AI = frozenset({"ai", "assistant", "model"})
+_ROLE_OF = {"ai": "assistant", "model": "assistant", "human": "user"}
 _DUMPED = frozenset({"response_metadata", "additional_kwargs", "tool_calls", "tool_call_id"})
 """Beside its type and content, a message that was made a dict has some of these."""
 _TEXT_BLOCKS = {"text": "text", "output_text": "text", "refusal": "refusal"}
@@ -55,12 +57,111 @@ def is_message(value: Any) -> bool:
     """
     if isinstance(value, Mapping):
         if "content" not in value:
-            return False
+            return value.get("role") in _AI and "tool_calls" in value
         dumped = value.get("type") in _MESSAGE_TYPES and bool(value.keys() & _DUMPED)
         return dumped or (isinstance(value.get("role"), str) and value["role"] in _ROLES)
     if isinstance(value, str | type) or not hasattr(value, "content"):
         return False
     return role_of(value) in _MESSAGE_TYPES | _ROLES
+
+
+def openai_role(message: Any) -> str:
+    """`user`, `assistant`, `system`, `tool` ...: the role of a message in OpenAI's words."""
+    return _ROLE_OF.get(role_of(message), role_of(message))
+
+
+def tool_calls_of(message: Any) -> Any:
+    """The tool calls of a message, if any."""
+    return _of(message, "tool_calls")
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether a value is a list of chat messages, or a state that holds one under "messages"."""
+    return _are_messages(value.get("messages") if isinstance(value, Mapping) else value)
+
+
+def holds_conversation(value: Any) -> bool:
+    """Whether a value, or one of its fields, is a list of chat messages."""
+    return is_conversation(value) or (isinstance(value, Mapping) and any(map(_are_messages, value.values())))
+
+
+def recorded(output: Any, reference: Any, *, matched: bool) -> Any:
+    """What is kept of an answer, and shown to the optimizer model: `answer_of` it, or the conversation.
+
+    Matchers compare the last message. Other evaluators see all messages: where the model called tools, or the
+    reference is a conversation, the fault may be in any of them.
+
+    Args:
+        output: What the chain returned.
+        reference: The example's outputs.
+        matched: Whether built-in matchers alone read the answer.
+    """
+    if matched or not is_conversation(output):
+        return answer_of(output)
+    messages = output["messages"] if isinstance(output, Mapping) else output
+    if not any(map(tool_calls_of, messages)) and not holds_conversation(reference):
+        return answer_of(output)
+    said = _openai_form(messages)
+    if not isinstance(output, Mapping):
+        return said
+    more = {str(k): _plain(v, _DEEPEST - 1) for k, v in output.items() if k != "messages"}
+    return {"messages": said, **{k: v for k, v in more.items() if v not in (None, "", [], {})}}
+
+
+def _openai_form(messages: Sequence[Any]) -> list[dict[str, Any]]:
+    """Messages in OpenAI's form, which evaluators and LangSmith read. Ids are numbers: two equal answers are equal."""
+    ids: dict[Any, str] = {}
+    found = []
+    for m in messages:
+        role = openai_role(m)
+        said: dict[str, Any] = {"role": role, "content": _text(_of(m, "content"))}
+        if role == "assistant" and (calls := tool_calls_of(m)):
+            said["tool_calls"] = []
+            for call in calls:
+                number = ids.setdefault(_of(call, "id"), f"call_{len(ids) + 1}")
+                told = _call(call, _DEEPEST)
+                function = {"name": told["name"], "arguments": json.dumps(told["args"], ensure_ascii=False)}
+                said["tool_calls"].append({"id": number, "type": "function", "function": function})
+        if role == "tool":
+            asked = _of(m, "tool_call_id")
+            said["tool_call_id"] = ids.get(asked, str(asked or ""))
+        found.append(said)
+    return found
+
+
+def told(value: Any) -> Any:
+    """A value as people and models read it: each conversation in it as `{"user": ...}`, `{"assistant": ...}` ...
+
+    >>> told({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}], "n": 1})
+    {'messages': [{'user': 'hi'}, {'assistant': 'ho'}], 'n': 1}
+    """
+    if is_message(value):
+        return {openai_role(value): _message(value, _DEEPEST)}
+    if isinstance(value, Mapping):
+        return {name: told(item) for name, item in value.items()}
+    return [told(item) for item in value] if isinstance(value, list) else value
+
+
+def told_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs or outputs of an example as people and models read them."""
+    return {name: told(value) for name, value in values.items()}
+
+
+def copied(value: Any, depth: int = _DEEPEST) -> Any:
+    """A value whose dicts, lists and messages are copies, so that what a chain or an evaluator does to them is undone.
+
+    Other objects are the same ones.
+    """
+    if depth == 0 or isinstance(value, str):
+        return value
+    if type(value) is dict:
+        return {name: copied(item, depth - 1) for name, item in value.items()}
+    if type(value) is list:
+        return [copied(item, depth - 1) for item in value]
+    if is_message(value) and callable(copy := getattr(value, "model_copy", None)):
+        lists = {name: copied(getattr(value, name, None), depth - 1) for name in ("content", "tool_calls")}
+        return copy(update={name: item for name, item in lists.items() if item is not None})
+    return value
 
 
 def role_of(message: Any) -> str:
@@ -182,7 +283,18 @@ def _call(call: Any, depth: int) -> dict[str, Any]:
     function = _of(call, "function")
     given = call if function is None else function
     args = _of(given, "args")
-    return {"name": _of(given, "name"), "args": _plain(_of(given, "arguments") if args is None else args, depth - 1)}
+    if args is None:
+        args = _read(_of(given, "arguments"))
+    return {"name": _of(given, "name"), "args": _plain(args, depth - 1)}
+
+
+def _read(arguments: Any) -> Any:
+    """The arguments of a call, which OpenAI sends as JSON text; a text that is none stays as it is."""
+    try:
+        found = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return arguments
+    return found if isinstance(found, dict) else arguments
 
 
 def _object(value: Any, depth: int) -> Any:

@@ -41,6 +41,7 @@ SHAPES = {
     "critique": "shapes/critique.py",
     "structured extraction": "shapes/extraction.py",
     "tool chain": "shapes/tool_chain.py",
+    "trajectory": "shapes/trajectory.py",
     "`create_agent`": "agents_and_graphs.py",
     "graph with a subgraph": "agents_and_graphs.py",
     "chat with a checkpointer": "shapes/chat.py",

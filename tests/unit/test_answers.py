@@ -121,7 +121,7 @@ SHAPES = {
     "spoken": (said("", additional_kwargs={"audio": {"id": "a", "transcript": "refund"}}), "refund"),
     "function call": (
         said("", additional_kwargs={"function_call": {"name": "sort", "arguments": "{}"}}),
-        {"tool_calls": [{"name": "sort", "args": "{}"}]},
+        {"tool_calls": [{"name": "sort", "args": {}}]},
     ),
     "broken tool call": (
         said("", invalid_tool_calls=[{"name": "sort", "args": "{bad", "id": "1", "error": "no JSON"}]),
