@@ -21,6 +21,7 @@ from langchain_promptopt.offline import demo_prompt, demo_rows, offline_model
 
 def optimized(prompt: Any, folder: Path, every: int = 2, **more: Any) -> Any:
     """The result of a run on a part of the demo's rows."""
+    more.setdefault("budget", {"search_calls": 800})
     return optimize(
         prompt,
         data=demo_rows()[::every],

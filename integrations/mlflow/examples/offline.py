@@ -26,6 +26,7 @@ def optimized(prompt: Any, folder: Path) -> Any:
         method="lpo-pe2",
         freeze=["## Refund policy"],
         runs_dir=folder / "runs",
+        budget={"search_calls": 800},
     )
 
 
