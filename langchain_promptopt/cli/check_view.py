@@ -65,7 +65,8 @@ def _probes(probes: Sequence[Probe]) -> list[RenderableType]:
     if not probes:
         return []
     rows = [[p.role, p.name, p.state, p.where, p.detail] for p in probes]
-    return [Text(), table_view(("asked for free", "name", "said", "where", "detail"), rows)]
+    title = Text("\nEndpoints, asked without a model call", style="bold")
+    return [title, table_view(("role", "model", "answer", "where", "detail"), rows)]
 
 
 def _estimate(estimate: Estimate) -> list[RenderableType]:
@@ -91,6 +92,7 @@ def _power(shows: Feasibility, rows: int) -> list[RenderableType]:
     said = f"{_independent(shows.clusters, rows)} {can} at level {shows.alpha:.3g}"
     if shows.reason:
         said += f": {shows.reason}"
+    said = f"{said.rstrip('.')}."
     parts: list[RenderableType] = [Text("\nWhat the test can show", style="bold"), safe_text(said)]
     least = shows.minimum_detectable_effect
     if least is not None:

@@ -63,7 +63,8 @@ class Facts:
     @property
     def rendered(self) -> str:
         """How many prompts were filled in with how many examples."""
-        return f"{sum(self.splits.values())} examples x {len(self.prompts)} prompts"
+        examples, prompts = sum(self.splits.values()), len(self.prompts)
+        return f"{'the prompt' if prompts == 1 else f'{prompts} prompts'} with {examples} examples"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
