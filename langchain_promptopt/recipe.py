@@ -279,8 +279,8 @@ class Demos:
             that alone gain most on other train examples.
         number: How many are shown at most.
         prompt: Name of the prompt that shows them; may be left out where only one can.
-        place: "start" or "end" of its message; "auto" is the end of the system message, else before the line of the
-            first variable.
+        place: "start" or "end" of its message; "auto" is the end of the system message, else before the first
+            variable and its label or heading.
         tries: With "gain": how many are measured alone; 8 where it is left out.
     """
 

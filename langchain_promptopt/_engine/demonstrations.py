@@ -10,6 +10,7 @@ door.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
 _CLAIM = "demonstrations"
 """Under this name calls for demonstrations are set aside on the ledger."""
 _OPEN, _CLOSE = "<examples>", "</examples>"
+_HOW = {
+    "random": "the best of several sets drawn at random",
+    "similar": "those most like the ones that it gets wrong",
+    "gain": "those that alone gain most on others",
+}
 _MARKS = (_OPEN, _CLOSE, "<example>", "</example>")
 
 
@@ -113,8 +119,8 @@ def _said(value: object) -> str:
 def place_of(prompt: Prompt, place: str = "auto") -> tuple[int, int] | None:
     """Message and offset where a block of examples may stand; None where no text may change.
 
-    A system message comes first, at its end; else the first message that may change, before the line of its
-    first variable. Both lie outside of the sections and loops of a template.
+    A system message comes first, at its end; else the first message that may change, before its first variable and
+    the lines that announce it. Both lie outside of the sections and loops of a template.
 
     Args:
         prompt: The prompt.
@@ -125,12 +131,27 @@ def place_of(prompt: Prompt, place: str = "auto") -> tuple[int, int] | None:
         message = prompt.messages[i]
         text = message.template
         code = [a.start for a in message.parsed.atoms if a.kind != "escape"]
-        before = text.rfind("\n", 0, code[0]) + 1 if code else len(text)
+        before = _announced(text, code[0]) if code else len(text)
         own = len(text) if message.role == "system" else before
         for at in {"start": (0,), "end": (len(text),)}.get(place, (own, 0, len(text))):
             if not any(a < at < b for a, b in (*message.frozen, *message.parsed.atom_ranges)):
                 return i, at
     return None
+
+
+_ANNOUNCES = re.compile(r"""(?:.*:|\#.*|<[^/<>][^<>]*>|`{3,}\w*|\"{3})[*_]*""")
+"""A line that says what comes below it: a label, a heading, an opening tag or fence."""
+
+
+def _announced(text: str, variable: int) -> int:
+    """Start of the lines that a variable stands in, a label or heading above it included."""
+    at = text.rfind("\n", 0, variable) + 1
+    while lead := text[:at].rstrip():
+        start = lead.rfind("\n") + 1
+        if _ANNOUNCES.fullmatch(lead[start:].strip()) is None:
+            break
+        at = start
+    return at
 
 
 def block_edit(prompt: Prompt, texts: Mapping[str, str], demos: Demos) -> Edit | Rejection:
@@ -149,9 +170,12 @@ def block_edit(prompt: Prompt, texts: Mapping[str, str], demos: Demos) -> Edit |
     block = escape("\n".join((_OPEN, *texts.values(), _CLOSE)), message.template_format)
     if isinstance(block, Rejection):
         return block
-    head = "" if not at else "\n\n" if not message.template[:at].endswith("\n") else "\n"
+    ahead = message.template[:at]
+    head = "" if not at or ahead.endswith("\n\n") else "\n" if ahead.endswith("\n") else "\n\n"
     tail = "\n\n" if at < len(message.template) else ""
-    reason = f"{len(texts)} train example{'' if len(texts) == 1 else 's'} that the prompt answers right ({demos.how})"
+    reason = (
+        f"{len(texts)} train example{'' if len(texts) == 1 else 's'} that the prompt answers right, {_HOW[demos.how]}"
+    )
     return Edit(Span(prompt.name, index, at, at), "", f"{head}{block}{tail}", reason, tuple(texts))
 
 
@@ -397,7 +421,8 @@ class Demonstrating:
             attempts.append(Attempt(child, fmean(seen.values()) if seen else 0.0, seen))
         best = max(attempts, key=lambda a: a.score)
         if best.score <= before:
-            self._report(f"with demonstrations the dev score is {best.score:.3f}, without {before:.3f}")
+            told = f"{100 * best.score:.1f}, without {100 * before:.1f}"
+            self._report(f"with train examples in the prompt the dev score is {told}, so none is shown")
             return None
         if not await self._holds_on_val(found.best.candidate, best.candidate, demands):
             return None

@@ -236,7 +236,7 @@ def test_demonstrations_that_do_not_help_are_left_out_and_that_is_said(tmp_path)
     result = run(clerk, tmp_path)
     assert result.outcome == "no_gain"
     (said,) = [d["detail"] for d in of(result, "incident") if d["kind"] == "demos"]
-    assert re.match(r"with demonstrations the dev score is 0\.333, without 0\.333", said)
+    assert re.match("with train examples in the prompt the dev score is 33.3, without 33.3, so none is shown", said)
     assert f"demos: {said}" in result.warnings
 
 
@@ -475,6 +475,27 @@ def test_the_block_goes_where_no_section_repeats_it():
     assert place_of(Prompt("p", (Message("ai", "x"),))) is None
     frozen = Message("human", "Keep this: {q}", frozen=((0, 9),))
     assert place_of(Prompt("p", (frozen,))) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "ahead"),
+    [
+        ("Sort it.\n\nTicket:\n{q}", "Sort it.\n\n"),
+        ("Sort it.\n\n**Ticket:**\n\n{q}", "Sort it.\n\n"),
+        ("Sort it.\n\n## Ticket\n\n<ticket>\n{q}\n</ticket>", "Sort it.\n\n"),
+        ("Sort it.\n```\n{q}\n```", "Sort it.\n"),
+        ("Sort it.\nTicket: {q}", "Sort it.\n"),
+        ("Sort it.\n{q}", "Sort it.\n"),
+        ("Ticket:\n{q}\n\nSort it.", ""),
+    ],
+)
+def test_the_block_does_not_part_a_variable_from_its_label(text, ahead):
+    prompt = Prompt("p", (Message("human", text),))
+    assert place_of(prompt) == (0, len(ahead))
+    new = PromptSet((prompt,)).apply([block_edit(prompt, {"e": "E"}, Demos())])["p"].messages[0].template
+    block = "<examples>\nE\n</examples>\n\n"
+    between = ahead.rstrip() + "\n\n" if ahead else ""
+    assert new == f"{between}{block}{text[len(ahead) :]}"
 
 
 def test_the_guard_sees_a_changed_rest_and_a_new_variable():
