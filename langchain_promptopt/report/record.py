@@ -159,7 +159,7 @@ def health_of(events: EventTable) -> Health:
     objections = _objections(said)
     objected = sum(len(_objecting(feedback.text)) for feedback in said)
     no_ops = sum(refused[r] for r in _NOTHING_NEW)
-    signatures = []
+    signatures: list[str] = []
     for incident in events.all(Incident):
         if incident.role == "method" and incident.kind not in {*signatures, "demos"}:  # that is a note
             signatures.append(incident.kind)
