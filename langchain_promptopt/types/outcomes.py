@@ -299,7 +299,7 @@ def shortened_steps(steps: Sequence[StepAnswer]) -> tuple[StepAnswer, ...]:
     """Steps as they are kept: the middle of a long value is cut out, and of many steps those in the middle.
 
     >>> shortened_steps([StepAnswer("prompt", "notes", "ab" * 300)])[0].answer[245:290]
-    'ababa [... 100 characters left out ...] babab'
+    'babab [... 100 characters left out ...] ababa'
     """
     kept = steps
     if len(steps) > _MOST_STEPS:

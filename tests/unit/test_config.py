@@ -181,6 +181,7 @@ CLOSED = {
     "evaluate.judge_cost": tuple({"x": {"calls": n}} for n in (1, 2, 3)),
     "evaluate.values": tuple({"x": {"good": n}} for n in (0.5, 0.25, 0.125)),
     "evaluate.ranges": tuple({"x": [0, n]} for n in (2, 3, 4)),
+    "optimize.demos": ("random", "similar", "gain"),
 }
 KINDS = [
     (0.5, 0.25, 0.125),
