@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 
-from benchmarks.worlds.pairs import Pairs
+from benchmarks.worlds import standings
+from benchmarks.worlds.pairs import Pairs, reading_of
+from benchmarks.worlds.peers import Spent, Task, promptim, run_peer
 from benchmarks.worlds.rules import Rules, rules_of
 from langchain_promptopt.bench.planted_optimizer import applied
 from langchain_promptopt.bench.world import prompts_of
+from langchain_promptopt.types import Candidate
 
 SEEDS = range(3)
 
@@ -50,3 +54,71 @@ def test_half_a_repair_makes_a_row_worse_and_both_halves_mend_it():
         halves = [world.chance(applied(world.start, [c], 0, len(world.start)), row) for c in both]
         assert max(halves) < before
         assert world.chance(applied(world.start, both, 0, len(world.start)), row) > 0.9
+
+
+# ---------------------------------------------------------------- the table beside other optimizers
+
+
+def test_a_peer_never_asks_more_than_its_calls():
+    task = Task(Rules(1), 250)
+    promptim(task)
+    assert task.calls <= 250
+    assert task.proposals == 3, "an epoch of three batches; all dev rows would be too many"
+    with pytest.raises(Spent):
+        task.answers(task.world.start, task.world.rows["dev"])
+
+
+def test_a_peers_answers_are_those_that_presets_get():
+    world = Pairs(2)
+    task = Task(world, 100)
+    told = task.answers(world.start, world.rows["dev"])
+    name = Candidate(world.prompts).id
+    assert told == [world.answer(name, world.start, row) for row in world.rows["dev"]]
+
+
+def test_a_proposal_after_errors_mends_more_than_one_after_examples_alone():
+    mended = {0.0: 0, 1.0: 0}
+    for score in mended:
+        for seed in range(1, 13):
+            task = Task(Pairs(seed), 0)
+            rows = task.world.rows["train"][:6]
+            new = task.proposal(task.world.start, rows, [score] * len(rows))
+            mended[score] += _right(task.world, new) - _right(task.world, task.world.start)
+    assert mended[0.0] > max(0, mended[1.0])
+
+
+def _right(world, text):
+    codes, sheds = reading_of(text)
+    return sum((codes.get(g) == code) + (sheds.get(code) == shed) for g, (code, shed) in world.truth.items())
+
+
+def test_runs_that_stand_in_the_file_are_not_made_again(tmp_path, capsys):
+    out = tmp_path / "rows.jsonl"
+    given = ["--methods", "robust", "promptim", "--seeds", "1", "--out", str(out)]
+    few = [*given, "--budgets", "120"]
+    standings.main(few)
+    rows = standings.kept(out)
+    assert [(r["world"], r["method"]) for r in rows] == [
+        ("pairs", "robust"),
+        ("pairs", "promptim"),
+        ("rules", "robust"),
+        ("rules", "promptim"),
+    ]
+    standings.main(few)
+    assert standings.kept(out) == rows
+    every = [row | {"budget": budget} for row in rows for budget in standings.BUDGETS]
+    out.write_text("".join(json.dumps(row) + "\n" for row in every), encoding="utf-8")
+    standings.main([*given, "--table"])
+    shown = capsys.readouterr().out
+    assert "`pairs`: 1 seeds, start 0.584, ceiling 0.970" in shown
+    assert "| **promptim's loop, rewritten** | " in shown
+    assert "| `robust` | " in shown
+
+
+@pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning")  # the form of DSPy up to 3.4
+@pytest.mark.parametrize("peer", ["gepa", "copro", "miprov2"])
+def test_peers_of_other_packages_propose(peer):
+    pytest.importorskip("gepa" if peer == "gepa" else "dspy")
+    found = run_peer(Pairs(1), peer, 500)
+    assert found["optimizer_calls"] > 0
+    assert found["calls"] <= 500
