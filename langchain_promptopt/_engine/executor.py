@@ -493,11 +493,11 @@ class LocalExecutor:
         heard, steps = with_handler(config, meter), Steps()
         if self.looks_inside:
             heard = with_handler(heard, steps)
-        tab.rendered = set()
-        said: list[StepAnswer] = []
-        tab.answers = said
+        tab.rendered, tab.answers = set(), []
         with metered_by(meter):
-            output = await self.target.invoke(job.candidate.prompts, job.example.inputs, heard, tab.rendered, said)
+            output = await self.target.invoke(
+                job.candidate.prompts, job.example.inputs, heard, tab.rendered, tab.answers
+            )
         tab.steps = tuple(steps.roots)
         return _whole(output)
 

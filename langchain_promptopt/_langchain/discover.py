@@ -26,6 +26,7 @@ from langchain_promptopt._files.layouts import read_prompts
 from langchain_promptopt._langchain.conversion import from_prompt, is_readable, to_prompt, write_all
 from langchain_promptopt._langchain.descriptions import Description, find_descriptions
 from langchain_promptopt._langchain.held import HeldText, held_texts
+from langchain_promptopt._langchain.models import model_name
 from langchain_promptopt._langchain.overlay import Tunable, registered
 from langchain_promptopt._objects import concrete_type, fingerprint, package_of, type_name, walk
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
@@ -149,8 +150,6 @@ def task_notes(task: Any) -> tuple[str, ...]:
 
 _FAKES = frozenset({"FakeEmbeddings", "DeterministicFakeEmbedding"})
 """Embeddings of langchain-core that make numbers up; no call is made for them."""
-_MODEL_NAMES = ("model", "model_name", "model_id", "deployment")
-"""Attributes in which classes of embeddings keep the name of their model."""
 
 
 def _embedding_notes(root: Any) -> tuple[str, ...]:
@@ -158,21 +157,14 @@ def _embedding_notes(root: Any) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for _, thing in walk(root, stop=is_prompt_or_model):
         if isinstance(thing, Embeddings) and type(thing).__name__ not in _FAKES:
-            names[_embedding_name(thing)] = None
+            kind, name = type(thing).__name__, model_name(thing)
+            names[kind if name == kind else f"{kind} ({name})"] = None
     if not names:
         return ()
     return (
         f"the chain embeds texts with {', '.join(names)}: these calls are neither estimated nor counted, and no budget"
         " limits them",
     )
-
-
-def _embedding_name(embeddings: Embeddings) -> str:
-    for attribute in _MODEL_NAMES:
-        model = getattr(embeddings, attribute, None)
-        if isinstance(model, str):
-            return f"{type(embeddings).__name__} ({model})"
-    return type(embeddings).__name__
 
 
 # ---------------------------------------------------------------- names

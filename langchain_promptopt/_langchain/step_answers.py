@@ -63,7 +63,7 @@ def noted(
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    """A step that has begun; `answer` is set when it ends."""
+    """A step that has begun; `answers` is filled when it ends."""
 
     kind: Literal["prompt", "tool"]
     name: str

@@ -51,12 +51,7 @@ class RealClock:
     def timeout(
         self, seconds: float | None, heard: Callable[[], float] | None = None
     ) -> AbstractAsyncContextManager[Any]:
-        """The event loop's own timeout, which starts anew with each sign of life.
-
-        Args:
-            seconds: The limit; None is no limit.
-            heard: The time of the last sign of life; None counts from the start.
-        """
+        """The event loop's own timeout, which starts anew with each sign of life."""
         if seconds is None or heard is None:
             return asyncio.timeout(seconds)
         return _silence(self.time, self._later, seconds, heard)
@@ -103,12 +98,7 @@ class FakeClock:
     def timeout(
         self, seconds: float | None, heard: Callable[[], float] | None = None
     ) -> AbstractAsyncContextManager[Any]:
-        """A timeout in virtual time.
-
-        Args:
-            seconds: The limit; None is no limit.
-            heard: The time of the last sign of life; None counts from the start.
-        """
+        """A timeout in virtual time."""
         if seconds is not None and heard is not None:
             return _silence(self.time, self._later, seconds, heard)
         limit = asyncio.timeout(None)

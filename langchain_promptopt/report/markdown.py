@@ -18,6 +18,8 @@ from langchain_promptopt.report.privacy import discreet, reserved, shortened, vi
 from langchain_promptopt.report.wording import as_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from langchain_promptopt.report.record import RunRecord
     from langchain_promptopt.report.rows import Place, Row, Rows
     from langchain_promptopt.types.edits import FinalEdit
@@ -242,31 +244,35 @@ def _changes(record: RunRecord) -> str:
 
 def _by_model(record: RunRecord) -> str:
     rows = wording.by_model_rows(record)
-    if not rows:
-        return ""
-    lines = [f"| {' | '.join(wording.BY_MODEL)} |", "|---|--:|--:|--:|--:|"]
-    for row in rows:
-        lines.append(f"| {' | '.join(prose(cell) for cell in row)} |")
-    return "\n".join([f"### {prose(wording.by_model_title(record))}", "", *lines])
+    return _table(prose(wording.by_model_title(record)), wording.BY_MODEL, rows) if rows else ""
 
 
 def _by_prompt(record: RunRecord) -> str:
     rows = wording.by_prompt_rows(record)
-    if not rows:
-        return ""
-    lines = [f"| {' | '.join(wording.BY_PROMPT)} |", "|---|--:|--:|--:|--:|---|"]
-    for row in rows:
-        lines.append(f"| {' | '.join(prose(cell) for cell in row)} |")
-    return "\n".join([f"### {wording.BY_PROMPT_TITLE}", "", *lines, "", wording.BY_PROMPT_NOTE])
+    return _table(wording.BY_PROMPT_TITLE, wording.BY_PROMPT, rows, wording.BY_PROMPT_NOTE)
 
 
 def _tradeoffs(record: RunRecord) -> str:
     rows = wording.tradeoff_rows(record)
+    return _table(wording.TRADEOFFS_TITLE, wording.TRADEOFFS, rows, wording.TRADEOFFS_NOTE)
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> str:
+    """A table whose second to fifth columns are numbers; "" where it has no rows.
+
+    Args:
+        title: Its heading, as Markdown.
+        heads: Of the columns.
+        rows: The cells as plain text.
+        note: A sentence below it.
+    """
     if not rows:
         return ""
-    lines = [f"| {' | '.join(wording.TRADEOFFS)} |", "|---|--:|--:|--:|--:|---|"]
-    lines += [f"| {' | '.join(map(prose, row))} |" for row in rows]
-    return "\n".join(["### Score against length and cost", "", *lines, "", wording.TRADEOFFS_NOTE])
+    rule = ["---", *["--:"] * 4, *["---"] * (len(heads) - 5)]
+    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(rule)}|"]
+    for row in rows:
+        lines.append(f"| {' | '.join(map(prose, row))} |")
+    return "\n".join([f"### {title}", "", *lines, *(["", note] if note else [])])
 
 
 def _health(record: RunRecord) -> str:

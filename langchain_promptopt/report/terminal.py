@@ -77,7 +77,7 @@ def run_view(record: RunRecord, *, show_rows: bool = True) -> RenderableType:
     parts.append(usage_view(record))
     if tradeoffs := wording.tradeoff_rows(record):
         columns = (*wording.TRADEOFFS[:4], "cost", "")
-        parts.append(Text("\nScore against length and cost", style="bold"))
+        parts.append(Text(f"\n{wording.TRADEOFFS_TITLE}", style="bold"))
         parts += [table_view(columns, tradeoffs, numbers=range(1, 5)), Text(wording.TRADEOFFS_NOTE, style="dim")]
     if facts := wording.health_facts(record.health):
         table = Table.grid(padding=(0, 2))

@@ -469,6 +469,7 @@ def by_prompt_rows(record: RunRecord) -> list[tuple[str, ...]]:
 
 TRADEOFFS = ("prompt", "score", "examples", "tokens", "cost of an answer", "")
 """Heads of the table of score against length and cost."""
+TRADEOFFS_TITLE = "Score against length and cost"
 TRADEOFFS_NOTE = "Scores of dev examples, on which the search chose; only the new prompt was tested."
 
 
