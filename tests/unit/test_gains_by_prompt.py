@@ -237,3 +237,12 @@ def test_an_edit_of_a_pruned_winner_is_measured_in_what_it_was_pruned_from():
     best = without_four
     (number, out), *more = tries.told(left_out, best).items()
     assert (number, out.others, [row.example_id for row in out.rows.better], more) == (1, 2, ["dev-0"], [])
+
+
+def test_nothing_is_said_of_an_edit_that_the_whole_does_not_have_as_such():
+    tries = Tries()
+    whole = tries.child(tries.seed, "b", "six")
+    best = tries.child(tries.seed, "a", "one", part_of=whole)
+    tries.score(whole, 1, 0)
+    tries.score(best, 1, 1)
+    assert tries.told(left_out, best) == {}
