@@ -34,7 +34,7 @@ class Watched:
         self.now, self.peak, self.order, self.wanted = Counter(), Counter(), [], {}
 
     async def _seen(self):
-        for _ in range(500):
+        for _ in range(50):
             await asyncio.sleep(0.02)
             if all(self.peak[name] >= count for name, count in self.wanted.items()):
                 return
