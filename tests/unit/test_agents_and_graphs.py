@@ -131,7 +131,7 @@ def test_the_optimizer_model_sees_the_tool_calls_of_an_agent():
     agent = agents.create_agent(Looking(fn=looks_first, model_name="task"), [shelf_of], system_prompt=RULES)
     run(model=optimizer, target=agent, data=conversations(), evaluators=[last])
     for row in shown_rows(optimizer):
-        word = row["inputs"]["messages"][0]["content"].removeprefix("Word: ")
+        word = row["inputs"]["messages"][0]["user"].removeprefix("Word: ")
         asked, called, said = row["steps"]
         assert asked["prompt"] == said["prompt"] is not None
         assert asked["answer"]["tool_calls"] == [{"name": "shelf_of", "args": {"word": word}}]

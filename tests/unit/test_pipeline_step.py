@@ -360,7 +360,8 @@ def test_sampling_is_sent_and_decides_the_run_id(config, tmp_path):
             seen.append(
                 (body["model"], body.get("temperature"), body.get("max_tokens", body.get("max_completion_tokens")))
             )
-        assert set(seen) == {("task", 0.25, 50), ("opt", 0.375, 1000)}
+        # at a near endpoint the two reasons of a batch are shorter than a reply that marks and rewrites
+        assert set(seen) == {("task", 0.25, 50), ("opt", 0.375, 1000), ("opt", 0.375, 100 + 2 * 150)}
         warmer = run_step(with_(served, task={"temperature": 0.5}), root=tmp_path)
         assert warmer["run_id"] != answer["run_id"]
 
