@@ -152,6 +152,8 @@ class _Evaluation(BaseCallbackHandler):
     """Stops an evaluation before it asks a model within another one's conversation."""
 
     run_inline = raise_error = True
+    ignore_chain = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
+    """It listens to models only, so that chains run without a callback for each step."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions

@@ -13,7 +13,7 @@ from langchain_core.language_models.fake_chat_models import FakeMessagesListChat
 from langchain_core.messages import AIMessage, HumanMessage, messages_from_dict, messages_to_dict
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
-from langchain_core.runnables import RunnableBranch, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import RunnableBranch, RunnableLambda, RunnablePassthrough, RunnableSequence
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 
@@ -442,6 +442,20 @@ def test_a_cache_that_would_answer_for_the_old_prompt_ends_the_run(cached):
     assert evaluated(cached(ask, {}), "List", "List") == ["List|a", "List|b"] * 2  # the same prompts: true answers
     with pytest.raises(ConfigError, match="keeps answers from earlier evaluations"):
         evaluated(cached(ask, {}), "List", "Order")
+
+
+def test_what_watches_evaluations_does_not_report_each_step_of_a_plain_chain(monkeypatch):
+    reported = []
+    ainvoke = RunnableSequence.ainvoke
+
+    def noted(self, *given, **more):
+        if type(self) is not RunnableSequence:  # the copy of the chain that evaluations run
+            reported.append(self)
+        return ainvoke(self, *given, **more)
+
+    monkeypatch.setattr(RunnableSequence, "ainvoke", noted)
+    run()
+    assert reported == []
 
 
 def test_an_example_that_never_needs_a_prompt_is_no_cache():
