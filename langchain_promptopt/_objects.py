@@ -15,13 +15,14 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import re
 import sys
 import threading
 import types
 import weakref
 from bisect import bisect_left
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -51,42 +52,32 @@ _VALUES = (
 _SUBCLASSED = (str, bytes, bytearray, int, float, complex, *_TEXTUAL)
 _SCALARS = frozenset({str, bytes, bool, int, float, complex, type(None)})
 _BY_REDUCTION = frozenset({"operator", "zoneinfo", "ipaddress", "array"})
-"""Modules whose objects have no attributes to read, and say how they were made.
+"""Modules whose objects have no attributes to read, and say how they were made; not generators of random numbers,
+counters and buffers: running the program changes them, so a run could never be taken up again."""
 
-Generators of random numbers, counters and buffers are not here: running the program changes them, so a run could never
-be taken up again.
-"""
-
-_OPAQUE = frozenset(
-    {
-        "anthropic", "datasets", "httpx", "httpx2", "numpy", "openai", "pandas", "pyarrow", "pydantic_core",
-        "requests", "sqlalchemy", "torch", "transformers", "urllib3",
-    }
-)  # fmt: skip
+_OPAQUE = frozenset({
+    "anthropic", "datasets", "httpx", "httpx2", "numpy", "openai", "pandas", "pyarrow", "pydantic_core",
+    "requests", "sqlalchemy", "torch", "transformers", "urllib3",
+})  # fmt: skip
 """Packages whose instances hold neither prompts nor parameters of ours, but huge object graphs."""
 _OPEN = (types.SimpleNamespace, Mapping, deque)
 _OPEN_MODULES = frozenset({"argparse", "collections", "difflib", "json", "statistics", "string", "textwrap"})
 """Classes and modules of the standard library whose objects hold what users put into them."""
 _FAMILY = frozenset({"agentevals", "langsmith", "openevals", "types"})
 """Packages whose private attributes hold what the user gave, as those of LangChain and LangGraph do."""
-_IDLE = frozenset(
-    {
-        "async_client", "cache", "callback_manager", "callbacks", "client", "custom_get_token_ids",
-        "http_async_client", "http_client", "http_socket_options", "max_retries", "metadata", "profile",
-        "rate_limiter", "request_timeout", "root_async_client", "root_client", "stream_usage", "streaming",
-        "tags", "timeout", "verbose",
-    }
-)  # fmt: skip
+_IDLE = frozenset({
+    "async_client", "cache", "callback_manager", "callbacks", "client", "custom_get_token_ids",
+    "http_async_client", "http_client", "http_socket_options", "max_retries", "metadata", "profile",
+    "rate_limiter", "request_timeout", "root_async_client", "root_client", "stream_usage", "streaming",
+    "tags", "timeout", "verbose",
+})  # fmt: skip
 """Fields of libraries' classes that decide no answer."""
-_CLASS_NOISE = frozenset(
-    {
-        "__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__",
-        "__class_vars__", "__classcell__", "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__",
-        "__firstlineno__", "__hash__", "__match_args__", "__module__", "__parameters__", "__qualname__",
-        "__signature__", "__static_attributes__",
-        "__type_params__", "__weakref__",
-    }
-)  # fmt: skip
+_CLASS_NOISE = frozenset({
+    "__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__",
+    "__class_vars__", "__classcell__", "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__",
+    "__firstlineno__", "__hash__", "__match_args__", "__module__", "__parameters__", "__qualname__",
+    "__signature__", "__static_attributes__", "__type_params__", "__weakref__",
+})  # fmt: skip
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _HOLDERS: tuple[type[Any], ...] = (
     partial, partialmethod, property, staticmethod, classmethod, cached_property, singledispatchmethod,
@@ -94,6 +85,7 @@ _HOLDERS: tuple[type[Any], ...] = (
 )  # fmt: skip
 """Classes of Python's that stand around a function."""
 _BY_NAME = frozenset({"getattr", "globals", "import_module", "__import__", "eval", "exec"})
+_ENVIRONMENT = frozenset({"environ", "getenv"})
 _READ_DOCS = frozenset({"__doc__", "getdoc"})
 _JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
 _NAMING = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree})
@@ -285,6 +277,8 @@ def _content(thing: Any) -> Iterator[tuple[str, Any]]:
         return
     if isinstance(thing, _SUBCLASSED):  # a class of the user's that is a text or a number too
         yield "=", _json(thing)
+    if isinstance(thing, defaultdict):
+        yield ".default_factory", thing.default_factory
     if isinstance(thing, Mapping):
         yield from ((f"[{_key(key)}]", value) for key, value in list(thing.items()))
     elif isinstance(thing, list | tuple | deque):
@@ -376,7 +370,7 @@ def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _named(scope: Mapping[str, Any], code: Code) -> Iterator[tuple[str, Any]]:
-    """Globals that code names, what it takes from modules (`helper.clean`), and modules that it imports itself."""
+    """Globals that code names, what it takes from modules (`helper.clean`), modules it imports, its environment."""
     entered: set[int] = set()
     for name in code.names:
         if name in scope and not _is_dunder(name):
@@ -387,6 +381,9 @@ def _named(scope: Mapping[str, Any], code: Code) -> Iterator[tuple[str, Any]]:
         module = _imported("." * level + name, scope.get("__package__") or "")
         if module is not None:
             yield from _global(name, module, code, entered)
+    for name in code.settings:
+        if name in os.environ and not name.startswith(("LANGCHAIN_", "LANGSMITH_")):  # these say where traces go
+            yield f"<environ>[{name!r}]", os.environ[name]
 
 
 def _global(step: str, value: Any, code: Code, entered: set[int]) -> Iterator[tuple[str, Any]]:
@@ -452,6 +449,8 @@ class Code:
     digest: str
     names: tuple[str, ...]
     imports: tuple[tuple[int, str], ...]
+    settings: tuple[str, ...]
+    """Texts that may name variables of the environment, where it is read."""
 
 
 @lru_cache(maxsize=8192)
@@ -459,20 +458,22 @@ def read_code(code: types.CodeType) -> Code:
     """What a code object does: instructions, constants and names. Lines, comments and docstrings do not count."""
     steps, imports = _instructions(code)
     names, imported = [*code.co_names], list[tuple[int, str]]()
+    texts = [c for c in code.co_consts if isinstance(c, str)]
+    settings = texts if _ENVIRONMENT.intersection(names) else []
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = read_code(constant)
             names += inner.names
             imported += inner.imports
+            settings += inner.settings
     if _BY_NAME.intersection(names):  # getattr(helper, "clean"), import_module("app.helper"), eval("clean(x)")
-        texts = [c for c in code.co_consts if isinstance(c, str)]
         for text in texts:
             names += re.findall(r"[^\W\d]\w*", text)
         imports += [(0, text) for text in texts if text in sys.modules]
     arguments = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags]
     variables = [code.co_varnames, code.co_cellvars, code.co_freevars]
     digest = content_hash([steps, arguments, variables, code.co_exceptiontable.hex()], 32)
-    return Code(digest, tuple(dict.fromkeys(names)), (*imports, *imported))
+    return Code(digest, tuple(dict.fromkeys(names)), (*imports, *imported), tuple(dict.fromkeys(settings)))
 
 
 def _instructions(code: types.CodeType) -> tuple[list[Any], list[tuple[int, str]]]:
@@ -608,8 +609,18 @@ def _label(thing: Any) -> Any:
     if inspect.isroutine(thing):
         return ["routine", getattr(thing, "__qualname__", "")]
     kind = concrete_type(thing)
-    endpoint = vars(thing).get("_base_url") if _is_opaque(kind) and hasattr(thing, "__dict__") else None
-    return ["object", _library(kind.__module__, kind.__qualname__), "" if endpoint is None else _clean(str(endpoint))]
+    return ["object", _library(kind.__module__, kind.__qualname__), _said(thing) if _is_opaque(kind) else ""]
+
+
+def _said(thing: Any) -> str:
+    """Where a client sends what, without keys; the name of a compiled function such as `numpy.exp`."""
+    found = [thing.__name__] if "__name__" in vars(type(thing)) else []
+    held = getattr(thing, "__dict__", {})
+    found += [str(held["_base_url"])] if held.get("_base_url") else []
+    for name in ("_custom_headers", "_custom_query"):
+        for key, text in dict(held.get(name) or {}).items():
+            found += [f"{key}={text}"] if isinstance(text, str) and not _is_kept_secret(key, text) else []
+    return _clean(" ".join(found))
 
 
 def _library(module: Any, name: str) -> list[str] | None:

@@ -172,6 +172,20 @@ SHAPES = [
     ),
     ("D = dict(b=1, a=2)\ndef post(x): return list(D)", "b=1, a=2", "a=2, b=1"),
     ("BIG = {i: [i] for i in range(60_000)}\nBIG[59_999] = [5]\ndef post(x): return BIG[1]", "[5]", "[6]"),
+    ("from collections import defaultdict\nD = defaultdict(lambda: 1)\ndef post(x): return D[x]", ": 1", ": 2"),
+    ("import numpy\nAT_LEAST = numpy.maximum\ndef post(x): return AT_LEAST(x, 1)", "maximum", "minimum"),
+    (
+        "import openai\nC = openai.OpenAI(api_key='k', default_headers={'X-Route': 'small'})\n"
+        "def post(x): return C.chat",
+        "small",
+        "large",
+    ),
+    (
+        "import openai\nC = openai.AzureOpenAI(api_key='k', azure_endpoint='http://a', api_version='2024')\n"
+        "def post(x): return C.chat",
+        "2024",
+        "2025",
+    ),
     (
         "from functools import singledispatchmethod\nclass C:\n    @singledispatchmethod\n"
         "    def go(self, x): return x\n"
@@ -205,6 +219,33 @@ def test_what_decides_counts_in_whatever_object_it_is_held(source, old, new):
 def test_another_key_is_no_other_program(name, old, new):
     source = f"HELD = {{{name!r}: {old!r}}}\ndef post(x): return HELD"
     assert of(source) == of(source.replace(old, new))
+
+
+@pytest.mark.parametrize("read", ["os.environ['STYLE']", "os.getenv('STYLE', 'x')", "[os.environ.get('STYLE')][0]"])
+def test_a_variable_of_the_environment_that_the_code_reads_counts(read, monkeypatch):
+    source = f"import os\ndef post(x):\n    def inner(): return {read}\n    return inner()"
+    monkeypatch.setenv("STYLE", "short")
+    before = of(source)
+    monkeypatch.setenv("OTHER", "1")
+    assert of(source) == before
+    monkeypatch.setenv("STYLE", "long")
+    assert of(source) != before
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "LANGSMITH_PROJECT"])
+def test_a_key_or_the_place_of_traces_in_the_environment_does_not_count(name, monkeypatch):
+    source = f"import os\ndef post(x): return os.environ[{name!r}]"
+    monkeypatch.setenv(name, "one1234")
+    before = of(source)
+    monkeypatch.setenv(name, "two5678")
+    assert of(source) == before
+
+
+def test_the_key_in_the_headers_of_a_client_does_not_count():
+    source = (
+        "import openai\nC = openai.OpenAI(api_key='k', default_headers={'api-key': 'one1234'})\ndef post(x): return C"
+    )
+    assert of(source) == of(source.replace("one1234", "two5678"))
 
 
 class Scorer:
