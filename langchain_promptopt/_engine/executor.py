@@ -30,6 +30,7 @@ from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.events import Event, Incident
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import (
+    ByModel,
     Example,
     Failure,
     Outcome,
@@ -561,7 +562,11 @@ class LocalExecutor:
             self.guard.over(job)
 
     def told(self, job: Job, output: Any) -> Any:
-        """What is kept of an answer."""
+        """What is kept of an answer; of those of several models, each by itself."""
+        if isinstance(output, ByModel):
+            return {name: self.told(job, value) for name, value in output.items()}
+        if isinstance(output, Failure):
+            return f"failed ({output.kind}): {output.message}"
         return recorded(output, job.example.outputs, matched=self.matched)
 
     def _outcome(self, job: Job, output: Any, found: Scores | Failure, tab: Tab) -> Outcome:
@@ -588,6 +593,8 @@ def _whole(output: Any) -> Any:
     if isinstance(output, str):
         return whole_text(output)
     try:
+        if isinstance(output, ByModel):
+            return ByModel({name: _whole(value) for name, value in output.items()})
         if type(output) is dict:
             return {key: _whole(value) for key, value in output.items()}
         return [_whole(value) for value in output] if type(output) is list else output

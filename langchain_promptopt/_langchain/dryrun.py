@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from langchain_core.callbacks.base import BaseCallbackHandler
 from langchain_core.language_models.base import BaseLanguageModel
@@ -39,11 +39,15 @@ from langchain_promptopt._langchain.held import HeldText, shortened
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
 from langchain_promptopt._langchain.wire import tapped, texts_of
 from langchain_promptopt._objects import holds_client, walk
+from langchain_promptopt._runtime.usage import UsageCollector, beside, followed_threads, metered_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from langchain_core.runnables import Runnable, RunnableConfig
+
+
+Thing = TypeVar("Thing")
 
 
 @dataclass
@@ -73,28 +77,65 @@ def replying(reply: _Canned) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Call:
-    """The arguments of a model's call beside its messages: tools and schemas among them."""
+class SentCall:
+    """A call that a dry run would have made.
 
+    Args:
+        asked: The model, or the part of an openai client.
+        arguments: Those beside its messages: tools and schemas among them.
+    """
+
+    asked: Any
     arguments: dict[str, Any]
 
 
-def _reply_to(sent: tuple[Any, ...], arguments: dict[str, Any]) -> str | None:
+def _reply_to(model: Any, sent: tuple[Any, ...], arguments: dict[str, Any]) -> str | None:
     """The canned reply, None outside of a dry run; what was sent is noted where that is asked for.
 
     Args:
+        model: The model that is called.
         sent: The messages.
-        arguments: What else the model was called with.
+        arguments: What else it was called with.
     """
-    reply = _REPLY.get()
+    reply = _REPLY.get() or _in_thread(_Canned)
     if reply is None:
         return None
     reply.asked += 1
     if reply.asked > _MOST_ASKED:  # an agent that goes on until the model answers in a form of its own
         raise DryStop
-    if (noted := _SENT.get()) is not None:
-        noted += [_Call(arguments), sent]
+    if (noted := _noting()) is not None:
+        noted += [SentCall(model, arguments), sent]
     return reply.text
+
+
+def _noting() -> list[Any] | None:
+    """Where what is sent is noted."""
+    noted = _SENT.get()
+    return _in_thread(list) if noted is None else noted
+
+
+def _in_thread(kind: type[Thing]) -> Thing | None:
+    """What of a dry run has gone into a thread that the program started without its context."""
+    standing = beside.get()
+    found = standing if isinstance(standing, _InThreads) else ()
+    return next((one for one in found if isinstance(one, kind)), None)
+
+
+class _InThreads(tuple[Any, ...]):
+    """The canned reply of a dry run, and where it notes what is sent."""
+
+    __slots__ = ()
+
+
+@contextmanager
+def _also_in_threads(*standing: Any) -> Iterator[None]:
+    """A block in which threads of the program are part of the dry run, so that they ask no model either."""
+    token = beside.set(_InThreads(standing))
+    try:
+        with followed_threads, metered_by(UsageCollector()):
+            yield
+    finally:
+        beside.reset(token)
 
 
 @contextmanager
@@ -181,15 +222,15 @@ def _result(model: Any, count: int, text: str) -> LLMResult:
 
 def _plain(base: Any) -> tuple[Callable[..., Any], ...]:
     def invoke(self: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _reply_to(args[:1], kwargs)
+        text = _reply_to(self, args[:1], kwargs)
         return base.invoke(self, *args, **kwargs) if text is None else _value(self, text)
 
     def generate(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _reply_to((batch,), kwargs)
+        text = _reply_to(self, (batch,), kwargs)
         return base.generate(self, batch, *args, **kwargs) if text is None else _result(self, len(batch), text)
 
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        text = _reply_to(args[:1], kwargs)
+        text = _reply_to(self, args[:1], kwargs)
         yield from base.stream(self, *args, **kwargs) if text is None else [_chunk(self, text)]
 
     return invoke, generate, stream
@@ -197,15 +238,15 @@ def _plain(base: Any) -> tuple[Callable[..., Any], ...]:
 
 def _async(base: Any) -> tuple[Callable[..., Any], ...]:
     async def ainvoke(self: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _reply_to(args[:1], kwargs)
+        text = _reply_to(self, args[:1], kwargs)
         return await base.ainvoke(self, *args, **kwargs) if text is None else _value(self, text)
 
     async def agenerate(self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        text = _reply_to((batch,), kwargs)
+        text = _reply_to(self, (batch,), kwargs)
         return await base.agenerate(self, batch, *args, **kwargs) if text is None else _result(self, len(batch), text)
 
     async def astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        text = _reply_to(args[:1], kwargs)
+        text = _reply_to(self, args[:1], kwargs)
         if text is not None:
             yield _chunk(self, text)
             return
@@ -280,7 +321,7 @@ async def dry_run(
         if first_only or wanted <= proof.calls.keys() | overlay.calls.keys():
             raise DryStop
 
-    with canned(models, chain):
+    with canned(models, chain), tapped(_note_request, _note_call):
         for reply in REPLIES:
             for row in rows[: MAX_ROWS if reply == REPLIES[0] else MAX_ROWS // 6]:
                 overlay = Overlay(watch=watch)
@@ -311,7 +352,7 @@ async def sends_rows(
     with canned(models, chain):
         for row in rows[:_COMPARED]:
             sent, _ = await _noted(chain, given(row, _CONFIG), REPLIES[0])
-            found.append(tuple(str(one) for one in sent if not isinstance(one, _Call)))
+            found.append(tuple(str(one) for one in sent if not isinstance(one, SentCall)))
     return len(set(found)) > 1 if any(found) else None
 
 
@@ -340,10 +381,10 @@ async def sent_calls(
     models: Sequence[BaseLanguageModel[Any]],
     *,
     given: Calling,
-) -> list[Mapping[str, Any]]:
-    """As `sent_texts`: the arguments of the calls beside their messages."""
+) -> list[SentCall]:
+    """As `sent_texts`: the calls."""
     sent, _ = await _all_sent(chain, rows, models, given)
-    return [one.arguments for one in sent if isinstance(one, _Call)]
+    return [one for one in sent if isinstance(one, SentCall)]
 
 
 async def _all_sent(
@@ -368,29 +409,30 @@ async def _noted(
 ) -> tuple[list[Any], str]:
     """What one dry run sends to models, and why it failed."""
     sent: list[Any] = []
-    proof = Proof()
+    proof, answer = Proof(), _Canned(reply)
     token = _SENT.set(sent)
     try:
-        with overlaid(Overlay()):
-            await _one(chain, call, _Canned(reply), proof)
+        with overlaid(Overlay()), _also_in_threads(answer, sent):
+            await _one(chain, call, answer, proof)
     finally:
         _SENT.reset(token)
     return sent, proof.error
 
 
-def _note_call(arguments: dict[str, Any]) -> dict[str, Any]:
+def _note_call(asked: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a call that has no canned reply: noted."""
-    if (noted := _SENT.get()) is not None:
-        noted.append(_Call(arguments))
+    if (noted := _noting()) is not None:
+        noted.append(SentCall(asked, arguments))
     return arguments
 
 
 def _note_request(text: str) -> str:
     """A request of a client that has no canned reply: noted, and the run ends before it is sent."""
-    noted = _SENT.get()
-    if noted is None:
+    noted = _noting()
+    if noted is None and _REPLY.get() is None:
         return text
-    noted.append(text)
+    if noted is not None:
+        noted.append(text)
     raise DryStop(_UNREACHED)
 
 

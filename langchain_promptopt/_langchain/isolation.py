@@ -25,6 +25,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_child_runnable_config
 
 from langchain_promptopt._langchain.discover import is_prompt_or_model
+from langchain_promptopt._langchain.held import shortened
 from langchain_promptopt._objects import content_hash, walk
 from langchain_promptopt.errors import ConfigError
 
@@ -137,15 +138,20 @@ class Sessions:
                 return
             kept = bool(earlier - {prompts})
         if kept:
-            msg = (
-                "an example was answered without a prompt or a model, and with other prompts they were used: the chain"
-                " keeps answers from earlier evaluations"
-            )
-            mend = (
-                "Switch that cache off for the run (functools.lru_cache, a dict of answers, a cache policy of"
-                " LangGraph), or make the prompt's text a part of its key."
-            )
-            raise ConfigError(msg, where="chain", mend=mend)
+            raise answers_kept()
+
+
+def answers_kept() -> ConfigError:
+    """The error where an evaluation got the answer of another one."""
+    msg = (
+        "an example was answered without a prompt or a model, and with other prompts, or another task model, they"
+        " were used: the chain keeps answers from earlier evaluations"
+    )
+    mend = (
+        "Switch that cache off for the run (functools.lru_cache, a dict of answers, a cache policy of LangGraph), or"
+        " make the prompt's text and the model's name parts of its key."
+    )
+    return ConfigError(msg, where="chain", mend=mend)
 
 
 class _Evaluation(BaseCallbackHandler):
@@ -197,6 +203,22 @@ def _ids_of(messages: Iterable[Any]) -> Iterator[str]:
     for message in messages:
         if isinstance(message, AIMessage) and message.id:
             yield message.id
+
+
+class GraphInterruptError(Exception):
+    """A graph stopped to ask a person, so the example has no answer."""
+
+
+def refuse_interrupt(output: Any) -> None:
+    """Raise GraphInterruptError where a LangGraph graph returned what it asks in place of an answer."""
+    asked = output.get("__interrupt__") if isinstance(output, Mapping) else None
+    if asked:
+        said = shortened(str(getattr(asked[0], "value", asked[0])))
+        msg = (
+            f"the graph stopped at an interrupt and waits for a person, who is asked {said!r}; give the run a graph "
+            "that goes on by itself, with this answer given in its config or its state"
+        )
+        raise GraphInterruptError(msg)
 
 
 def replaced_ids(given: Given, inputs: Mapping[str, Any]) -> tuple[str, ...]:

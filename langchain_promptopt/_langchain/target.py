@@ -12,9 +12,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_core.messages import BaseMessage
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel
 
@@ -47,10 +47,11 @@ from langchain_promptopt._langchain.dryrun import (
     survey,
 )
 from langchain_promptopt._langchain.fast import Quick, quick
-from langchain_promptopt._langchain.held import HeldText, shortened
-from langchain_promptopt._langchain.isolation import Isolation, Sessions, isolation_of
+from langchain_promptopt._langchain.held import HeldText
+from langchain_promptopt._langchain.isolation import Isolation, Sessions, isolation_of, refuse_interrupt
 from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, overlaid, rendered_outside
 from langchain_promptopt._langchain.step_answers import noted
+from langchain_promptopt._langchain.task_models import TextOf, whose_turn
 from langchain_promptopt._langchain.wire import tapped
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.types import PromptSet, copied
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.conversion import Snapshot
     from langchain_promptopt._langchain.isolation import Given
+    from langchain_promptopt._langchain.task_models import Panel
     from langchain_promptopt.types import Example, Message, Prompt, StepAnswer
 
 Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -200,7 +202,8 @@ async def _described(ask: _Request, *, looks: bool) -> dict[str, Found]:
     """The descriptions of a task's tools and schemas; `looks` runs it without a model, to see which are sent."""
     if not looks or not reaches_model(ask.task):
         return descriptions_of(ask.task)
-    return descriptions_of(ask.task, await sent_calls(ask.chain, ask.rows, find_models(ask.task), given=ask.given))
+    calls = await sent_calls(ask.chain, ask.rows, find_models(ask.task), given=ask.given)
+    return descriptions_of(ask.task, [call.arguments for call in calls])
 
 
 async def _described_target(ask: _Request, seen: Survey, described: dict[str, Found]) -> ChainTarget:
@@ -282,6 +285,7 @@ class ChainTarget:
         self._sessions = Sessions(self._isolation.ids)
         self._proof = proof or Proof()
         self._named = named
+        self._panel: Panel | None = None
         self._missed = 0
         self._built: OrderedDict[str, dict[int, BasePromptTemplate[Any]]] = OrderedDict()
         self._building = threading.Lock()
@@ -319,6 +323,15 @@ class ChainTarget:
         """Take the slots off; the live objects have their own classes again. May be called again."""
         self._uninstall()
         self._open.close()
+
+    async def replace_models(self, panel: Panel, rows: Sequence[Mapping[str, Any]]) -> None:
+        """From now on until `close`, evaluations run once for each task model, which answers in place of the chain's.
+
+        Raises ConfigError where the chain's models cannot be replaced.
+        """
+        await panel.prepare(self.chain if self._function is None else self._function, self.chain, rows, self.given)
+        self._panel = panel
+        self._open.enter_context(panel.standing())
 
     def route(self) -> None:
         """From now on until `close`, requests that a batch is asked for go into batches."""
@@ -491,8 +504,8 @@ class ChainTarget:
 
     @property
     def models(self) -> tuple[BaseLanguageModel[Any], ...]:
-        """The models that can be reached from the chain; what is behind plain code is not seen."""
-        return find_models(self.chain)
+        """The models that can be reached from the chain, or answer for them; what is behind plain code is not seen."""
+        return find_models(self.chain) if self._panel is None else (*self._panel.models.values(), *self._panel.left)
 
     async def invoke(
         self,
@@ -516,6 +529,18 @@ class ChainTarget:
             ConfigError: The chain's own code put two evaluations into one conversation, or kept an answer.
             GraphInterruptError: The graph asks a person in place of an answer.
         """
+        if self._panel is None:
+            return await self._once(prompts, inputs, config, rendered, answers)
+        return await self._panel.answers(partial(self._once, prompts, inputs), config, rendered, answers)
+
+    async def _once(
+        self,
+        prompts: PromptSet,
+        inputs: Mapping[str, Any],
+        config: RunnableConfig | None,
+        rendered: set[str] | None,
+        answers: list[StepAnswer] | None,
+    ) -> Any:
         overlay = Overlay(self._templates(prompts))
         value, own = self.given(inputs, config)
         if len(self._texts) == 1 and self._quick.straight:
@@ -527,12 +552,13 @@ class ChainTarget:
                 self._sessions.evaluation(heard) as (watched, one),
             ):
                 output = await self._quick.chain.ainvoke(value, watched)
-            _refuse_interrupt(output)
+            refuse_interrupt(output)
         finally:  # what a model refuses to answer was rendered too
             hits = self._hit(overlay)
             if rendered is not None:
                 rendered.update(hits)
-        self._sessions.require_asked(inputs, prompts.id, asked=bool(hits or one.asked))
+        name, asked = whose_turn()
+        self._sessions.require_asked(inputs, prompts.id + name, asked=asked or bool(one.asked or (hits and not name)))
         if hits:
             self.rendered.update(hits)
         else:
@@ -644,22 +670,6 @@ class ChainTarget:
             return found
 
 
-class GraphInterruptError(Exception):
-    """A graph stopped to ask a person, so the example has no answer."""
-
-
-def _refuse_interrupt(output: Any) -> None:
-    """Raise GraphInterruptError where a LangGraph graph returned what it asks in place of an answer."""
-    asked = output.get("__interrupt__") if isinstance(output, Mapping) else None
-    if asked:
-        said = shortened(str(getattr(asked[0], "value", asked[0])))
-        msg = (
-            f"the graph stopped at an interrupt and waits for a person, who is asked {said!r}; give the run a graph "
-            "that goes on by itself, with this answer given in its config or its state"
-        )
-        raise GraphInterruptError(msg)
-
-
 def _takes_text(chain: Runnable[Any, Any]) -> bool:
     """Whether the chain's own type says that it takes a text."""
     try:
@@ -667,26 +677,6 @@ def _takes_text(chain: Runnable[Any, Any]) -> bool:
     except (TypeError, NameError):  # annotations that cannot be read
         return False
     return kind is str or kind == "str"
-
-
-def panel(models: Mapping[str, Runnable[Any, Any]]) -> RunnableParallel[Any]:
-    """Several models behind one prompt; the answer is each model's text, by its name."""
-    return RunnableParallel({name: model | TextOf() for name, model in models.items()})
-
-
-class TextOf(Runnable[Any, Any]):
-    """The text of a message; anything else as it is.
-
-    As `StrOutputParser`, without its span and its thread hop a call.
-    """
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002, ARG002  # LangChain's signature
-        """The text of `input`."""
-        return str(input.text) if isinstance(input, BaseMessage) else input
-
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002  # LangChain's signature
-        """The text of `input`."""
-        return self.invoke(input, config)
 
 
 def render_all(name: str, template: BasePromptTemplate[Any], rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:

@@ -25,17 +25,23 @@ from langchain_promptopt._langchain.overlay import active, current, installed, n
 from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 Pass: TypeAlias = Callable[[str], str]
 """From a text that is about to be sent to the text to send."""
-Told: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""From the keyword arguments of a call, tools and schemas among them, to those to call with."""
+Told: TypeAlias = Callable[[Any, dict[str, Any]], dict[str, Any]]
+"""From what is asked and the keyword arguments of a call, tools and schemas among them, to those to call with."""
+Around: TypeAlias = Callable[..., Any]
+"""A function in front of a method: it gets the method, then what the method is called with, `self` first."""
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 Change: TypeAlias = Callable[[Pass, tuple[Any, ...], dict[str, Any]], Arguments]
 
 _CHANGING = threading.Lock()
 _TAPS: list[tuple[Pass, list[Callable[[], None]]]] = []
+_WRAPPED: dict[tuple[Any, str], tuple[Callable[..., Any], list[Around]]] = {}
+"""Methods that have functions in front of them, by class and name: the class's own, and the functions."""
+ASKED = ("generate", "agenerate", "stream", "astream")
+"""The calls of LangChain's chat models that all others come to."""
 
 
 def overlaid_text(text: str) -> str:
@@ -67,8 +73,12 @@ def _replaced(text: str) -> str:
     return text
 
 
+def _overlaid_call(_: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    return overlaid_call(arguments)
+
+
 @contextmanager
-def tapped(passed: Pass = overlaid_text, told: Told = overlaid_call) -> Iterator[None]:
+def tapped(passed: Pass = overlaid_text, told: Told = _overlaid_call) -> Iterator[None]:
     """Let the calls of models pass their texts through a function; may be entered several times at once.
 
     Args:
@@ -117,12 +127,17 @@ def texts_of(sent: Any) -> list[str]:
 
 
 def _tap_langchain(passed: Pass, told: Told) -> Iterator[Callable[[], None]]:
-    for name in ("generate", "agenerate", "stream", "astream"):
-        yield _replace(BaseChatModel, name, _changed(_batch if "generate" in name else _input, passed, told))
+    for name in ASKED:
+        yield _wrap(BaseChatModel, name, _changed(_batch if "generate" in name else _input, passed, told))
 
 
 def _tap_openai(passed: Pass, told: Told) -> Iterator[Callable[[], None]]:
-    """The openai client's own calls, where it is loaded; it loads their modules at the first call."""
+    for owner, name in openai_calls():
+        yield _wrap(owner, name, _changed(_request, passed, told))
+
+
+def openai_calls() -> Iterator[tuple[Any, str]]:
+    """The openai client's own calls, where it is loaded, as class and method; it loads them at the first call."""
     if "openai" not in sys.modules:
         return
     for module, kinds in (
@@ -133,7 +148,7 @@ def _tap_openai(passed: Pass, told: Told) -> Iterator[Callable[[], None]]:
         for kind in kinds:
             for name in ("create", "parse"):
                 if name in vars(getattr(found, kind, object)):
-                    yield _replace(getattr(found, kind), name, _changed(_request, passed, told))
+                    yield getattr(found, kind), name
 
 
 def _imported(name: str) -> Any:
@@ -143,7 +158,7 @@ def _imported(name: str) -> Any:
         return None
 
 
-def _changed(change: Change, passed: Pass, told: Told) -> Callable[[tuple[Any, ...], dict[str, Any]], Arguments]:
+def _changed(change: Change, passed: Pass, told: Told) -> Around:
     """What changes the arguments of a call.
 
     Args:
@@ -151,29 +166,66 @@ def _changed(change: Change, passed: Pass, told: Told) -> Callable[[tuple[Any, .
         passed: What each text goes through.
         told: What the keyword arguments go through.
     """
-    return lambda args, kwargs: change(passed, args, told(kwargs))
+
+    # what is awaited or iterated is made by the method itself, so one function serves all four kinds of call
+    def changed(method: Callable[..., Any], asked: Any, /, *args: Any, **kwargs: Any) -> Any:
+        new_args, new_kwargs = change(passed, args, told(asked, kwargs))
+        return method(asked, *new_args, **new_kwargs)
+
+    return changed
 
 
-def _replace(
-    owner: Any, name: str, change: Callable[[tuple[Any, ...], dict[str, Any]], Arguments]
-) -> Callable[[], None]:
-    """Put a method in front of a class's own that changes its arguments.
+@contextmanager
+def fronted(methods: Iterable[tuple[Any, str, Around]]) -> Iterator[None]:
+    """A block with functions in front of methods: class, name of the method, function."""
+    with _CHANGING:
+        undo = [_wrap(*method) for method in methods]
+    try:
+        yield
+    finally:
+        with _CHANGING:
+            for one in undo:
+                one()
+
+
+def _wrap(owner: Any, name: str, around: Around) -> Callable[[], None]:
+    """Put a function in front of a class's own method; several may be there, and be taken off in any order.
 
     Args:
         owner: The class.
         name: Of the method.
-        change: From its arguments to others.
+        around: The function.
+
+    Returns:
+        Takes it off again.
     """
-    plain = owner.__dict__[name]
+    key = (owner, name)
+    if key not in _WRAPPED:
+        _WRAPPED[key] = (owner.__dict__[name], [])
+        setattr(owner, name, _with_fronts(*_WRAPPED[key]))
+    plain, fronts = _WRAPPED[key]
+    fronts.append(around)
 
-    # what is awaited or iterated is made by the plain method, so one plain wrapper serves all four kinds of call
+    def undo() -> None:
+        fronts.remove(around)
+        if not fronts:
+            del _WRAPPED[key]
+            setattr(owner, name, plain)
+
+    return undo
+
+
+def _with_fronts(plain: Callable[..., Any], fronts: Sequence[Around]) -> Callable[..., Any]:
+    """A method with functions in front of it, the last one first."""
+
     @functools.wraps(plain)
-    def tap(self: Any, *args: Any, **kwargs: Any) -> Any:
-        new_args, new_kwargs = change(args, kwargs)
-        return plain(self, *new_args, **new_kwargs)
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        method = plain
+        for around in tuple(fronts):
+            method = functools.partial(around, method)
+        return method(self, *args, **kwargs)
 
-    setattr(owner, name, tap)
-    return lambda: setattr(owner, name, plain)
+    return called
 
 
 def _batch(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:

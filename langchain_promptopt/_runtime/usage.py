@@ -378,6 +378,8 @@ _within: ContextVar[UUID | None] = ContextVar("promptopt_within", default=None)
 """The model call that the present code is part of, if that is still open."""
 _metering: ContextVar[UsageCollector | None] = ContextVar("promptopt_metering", default=None)
 register_configure_hook(_metering, inheritable=True)
+beside: ContextVar[Any] = ContextVar("promptopt_beside_meter", default=None)
+"""What else of an evaluation goes into the threads that follow the meter."""
 
 
 @contextmanager
@@ -393,8 +395,8 @@ def metered_by(meter: UsageCollector) -> Iterator[None]:
 class _ThreadsFollowed:
     """Thread pools and threads that pass on their caller's usage meter.
 
-    While a run evaluates, `ThreadPoolExecutor.submit` and `Thread.start` pass on the meter of the calling context,
-    and nothing else; without a meter they work as always. The patch ends with the last of several runs.
+    While a run evaluates, `ThreadPoolExecutor.submit` and `Thread.start` pass on the meter of the calling context
+    and what stands `beside` it; without a meter they work as always. The patch ends with the last of several runs.
     """
 
     def __init__(self) -> None:
@@ -433,7 +435,7 @@ class _ThreadsFollowed:
             meter = _metering.get()
             # a pool's own threads live on and serve others: their work is followed one by one
             if meter is not None and not _is_worker(thread):
-                thread.run = functools.partial(_under, meter, thread.run)  # type: ignore[method-assign]  # this thread alone
+                thread.run = functools.partial(_under, meter, beside.get(), thread.run)  # type: ignore[method-assign]  # this thread alone
             start(thread)
 
         self._ours = (submitted, started)
@@ -453,14 +455,18 @@ followed_threads = _ThreadsFollowed()
 
 
 def followed(fn: Callable[..., T]) -> Callable[..., T]:
-    """`fn` for another thread, where the meter of this one sees its calls."""
+    """`fn` for another thread, where the meter of this one sees its calls, and what stands `beside` it is the same."""
     meter = _metering.get()
-    return fn if meter is None else functools.partial(_under, meter, fn)
+    return fn if meter is None else functools.partial(_under, meter, beside.get(), fn)
 
 
-def _under(meter: UsageCollector, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+def _under(meter: UsageCollector, standing: Any, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     with metered_by(meter):
-        return fn(*args, **kwargs)
+        token = beside.set(standing)
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            beside.reset(token)
 
 
 def _is_worker(thread: threading.Thread) -> bool:

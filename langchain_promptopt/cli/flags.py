@@ -58,6 +58,13 @@ _ALL = (
         dict,
     ),
     Flag("--over", "optimize.over", "How their scores become one: mean or worst.", "HOW"),
+    Flag(
+        "--swap",
+        "optimize.swap",
+        "A model of the chain that they replace, * for all; repeatable.",
+        "NAME",
+        list,
+    ),
     Flag("--template-format", "task.template_format", "Of a prompt file: f-string, mustache or jinja2.", "FORMAT"),
     Flag(
         "--freeze",
@@ -108,7 +115,7 @@ FLAGS = {flag.option.lstrip("-").replace("-", "_"): flag for flag in _ALL}
 
 DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines", "runs_dir")
 PROJECT = ("window", "reference", "filter", "sample", "limit")
-TASK = ("evaluator", "task_model", "task_models", "over", "template_format", "freeze", "tune", *DATA)
+TASK = ("evaluator", "task_model", "task_models", "over", "swap", "template_format", "freeze", "tune", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "margin", "repeats", "must_pass")
 BUDGET = ("usd", "calls", "search_calls", "tokens", "seconds")
 SEARCH = ("method", "model", "seed", "max_concurrency", "max_edits", "max_tokens", "demos", "redact", "cache", "from")

@@ -200,6 +200,10 @@ class OptimizeConfig(BaseModel):
     over: Literal["mean", "worst"] | None = Field(
         default=None, description="how the scores of task_models become one; default is mean"
     )
+    swap: Names = Field(
+        default=(),
+        description="names of the chain's models that task_models replaces, where it asks several; * is all of them",
+    )
     must_pass: str | None = Field(
         default=None, description="tag of the examples that no candidate may get wrong where the old prompt is right"
     )

@@ -6,12 +6,18 @@ import ast
 import functools
 import inspect
 import textwrap
+from collections import defaultdict
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+from langchain_promptopt.evaluators._adapter import EvalResult, score_all
+from langchain_promptopt.types import BY_MODEL, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from langchain_promptopt.evaluators._adapter import Evaluator
+    from langchain_promptopt.types import Example
 
 _NUMBER_CALLS = frozenset({"float", "int", "bool", "len", "sum", "round", "min", "max", "abs", "any", "all"})
 
@@ -284,3 +290,94 @@ def told_keys(evaluator: Evaluator) -> tuple[str, ...]:
     if len(own) > 1:
         return tuple(f"{evaluator.key}.{k}" for k in own) if evaluator.named else own
     return own if own and not evaluator.named else (evaluator.key,)
+
+
+# One prompt for several task models: the metrics of each, and their scores as one.
+
+
+def learn_models(metrics: Metrics, evaluators: Sequence[Evaluator], models: Iterable[str]) -> None:
+    """Note the metrics of single task models, so that the gate may name them before any row is scored."""
+    names = tuple(models)
+    for e in evaluators if names else ():
+        if not e.open:
+            keys = told_keys(e)
+            metrics.learn({e.key: (*keys, *_keys_of_models(keys, names))})
+
+
+def _keys_of_models(keys: Iterable[str], names: Sequence[str]) -> list[str]:
+    """The metrics of single models: `exact_match@small`."""
+    found = []
+    for key in keys:
+        found += [f"{key}@{name}" for name in names]
+    return found
+
+
+async def score_models(
+    evaluators: Sequence[Any], example: Example, answers: Mapping[str, Any], *, over: str, steps: Sequence[Any] = ()
+) -> EvalResult:
+    """The verdict on the answers of several models as one: the mean or the worst of each metric, and each model's own.
+
+    A metric that one of them has no score of has none in all.
+
+    Args:
+        evaluators: Evaluators in the order in which the user gave them.
+        example: The example.
+        answers: The answer of each model, by its name; a Failure of one counts 0 in all metrics.
+        over: "mean" or "worst".
+        steps: Runs of the chain's parts, for `run.child_runs`.
+    """
+    found = await _verdicts(evaluators, example, answers, steps)
+    own, comments, metadata, categories = {}, dict[str, str](), {}, dict[str, str]()
+    by_key = defaultdict[str, list[float]](list)
+    for name, one in found.items():
+        for key, value in one.scores.items():
+            own[f"{key}@{name}"] = value
+            by_key[key].append(value)
+        for key, told in one.metadata.items():
+            metadata[f"{key}@{name}"] = told
+        for key, said in one.comments.items():
+            comments[key] = f"{comments[key]}; {name}: {said}" if key in comments else f"{name}: {said}"
+        categories |= one.categories
+    scores: dict[str, float] = {}
+    for key, values in by_key.items():
+        if len(values) == len(found):
+            scores[key] = min(values) if over == "worst" else fmean(values)
+    keys = {}
+    for evaluator, given in next(iter(found.values())).keys.items():
+        keys[evaluator] = (*given, *_keys_of_models(given, list(found)))
+    return EvalResult(scores | own, comments, metadata, keys, categories)
+
+
+async def _verdicts(
+    evaluators: Sequence[Any], example: Example, answers: Mapping[str, Any], steps: Sequence[Any]
+) -> dict[str, EvalResult]:
+    """The verdict on the answer of each model."""
+    found: dict[str, EvalResult] = {}
+    failed: dict[str, Failure] = {}
+    for name, answer in answers.items():
+        if isinstance(answer, Failure):
+            failed[name] = answer
+        else:
+            found[name] = await score_all(evaluators, example, answer, steps=_steps_of(name, steps))
+    for name, failure in failed.items():
+        found[name] = _failed(failure, tuple(found.values()))
+    return {name: found[name] for name in answers}
+
+
+def _failed(failure: Failure, others: Sequence[EvalResult]) -> EvalResult:
+    """The verdict on an evaluation under one model that failed: 0 in all metrics that the others have."""
+    scores: dict[str, float] = {}
+    keys: dict[str, tuple[str, ...]] = {}
+    for other in others:
+        scores |= dict.fromkeys(other.scores, 0.0)
+        keys |= other.keys
+    return EvalResult(scores, dict.fromkeys(scores, failure.message), keys=keys)
+
+
+def _steps_of(name: str, steps: Sequence[Any]) -> list[Any]:
+    """The runs of an evaluation under one model; all where they do not tell whose they are."""
+    found = []
+    for run in steps:
+        if ((getattr(run, "extra", None) or {}).get("metadata") or {}).get(BY_MODEL, name) == name:
+            found.append(run)
+    return found

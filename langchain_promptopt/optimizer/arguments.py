@@ -119,6 +119,7 @@ class Settings:
         constant_prompt: Every row is meant to send the same text; without it that is refused.
         task_models: Models that each answer every example with the one prompt, by name; in place of `task_model`.
         over: Whether an example counts by the mean of their scores or by the worst.
+        swap: Names of the chain's models that they replace, "*" for all; None is the one that it has.
         must_pass: The tag of examples that no candidate may get wrong where the baseline gets them right.
         progress: Whether this process shows how far the run is; None is where a person looks.
         redact: What every text of an example passes before it is kept, shown or sent to the optimizer model.
@@ -172,6 +173,7 @@ class Settings:
     must_pass: str | None = None
     task_models: Mapping[str, Model] = field(default_factory=dict)
     over: Over | None = None
+    swap: Sequence[str] | None = None
     progress: bool | None = False
     redact: Redact | None = None
     metaprompts: MetaPrompts = DEFAULT
@@ -189,7 +191,7 @@ class Settings:
                 msg = f"{name} cannot be {getattr(self, name)!r}"
                 raise ConfigError(msg, mend=f"Write {form}.")
         self._check_models()
-        for name in ("freeze", "tune"):
+        for name in ("freeze", "tune", "swap"):
             for rule in getattr(self, name) or ():
                 if not isinstance(rule, str):
                     msg = f"{name} holds {rule!r}, which is no text"
@@ -213,6 +215,9 @@ class Settings:
             raise ConfigError(msg, mend=did_you_mean(str(self.over), get_args(Over)).strip())
         if self.over is not None and not self.task_models:
             msg = f"over is {self.over!r}, and there are no task_models"
+            raise ConfigError(msg, mend=f"Leave it out, or write {_FORMS['task_models'][1]}.")
+        if self.swap is not None and not self.task_models:
+            msg = f"swap is {list(self.swap)}, and there are no task_models"
             raise ConfigError(msg, mend=f"Leave it out, or write {_FORMS['task_models'][1]}.")
         if self.task_models and self.task_model is not None:
             msg = "task_model and task_models are both set"
@@ -241,6 +246,7 @@ _FORMS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "method": ((str, Recipe), 'method="robust", or a Recipe; `promptopt methods` lists the names'),
     "freeze": (_LIST, 'freeze=["## Refund policy"]: "## Heading", "re:pattern", "role:human", "message:0"'),
     "tune": ((*_LIST, type(None)), 'tune=["triage"]: names of prompts, as `promptopt prompts` lists them'),
+    "swap": ((*_LIST, type(None)), 'swap=["gpt-4o"]: names of the chain\'s models that task_models replaces'),
     "gate": ((Gate,), 'gate=Gate(primary="exact_match")'),
     "budget": ((Budget,), "budget=Budget(usd=5)"),
     "demos": ((Demos, type(None)), 'demos=Demos(how="gain", number=3)'),
@@ -294,6 +300,7 @@ class SharedArguments(TypedDict, total=False):
     must_pass: str | None
     task_models: Mapping[str, Model]
     over: Over | None
+    swap: str | Sequence[str] | None
     redact: Redact | None
     gate: Gate | Mapping[str, Any] | None
     budget: Budget | Mapping[str, Any] | None
@@ -354,7 +361,7 @@ def settings_of(arguments: Mapping[str, Any], *, where: str = "optimize()") -> S
     mapped = {name: given.pop(name, None) for name in ("inputs", "outputs", "id", "group")}
     folder, openings = given.pop("runs_dir", HERE), given.pop("openings", HERE)
     options = given.pop("langsmith", None)
-    for name in ("freeze", "tune"):  # one rule is a list of one
+    for name in ("freeze", "tune", "swap"):  # one rule is a list of one
         if isinstance(given.get(name), str):
             given[name] = (given[name],)
     if "observers" in given and isinstance(given["observers"], Iterable):

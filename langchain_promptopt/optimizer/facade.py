@@ -89,6 +89,7 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
     must_pass: str | None = None,
     task_models: Mapping[str, Model] | None = None,
     over: Over | None = None,
+    swap: str | Sequence[str] | None = None,
     redact: Redact | None = None,
     max_failure_rate: float = 0.05,
     skip_bad_lines: bool = False,
@@ -140,9 +141,10 @@ def optimize(  # noqa: PLR0913 - the facade: each is a word users type
         config: A config for the chain (configurable, tags, recursion_limit ...), or a function of an example's inputs
             that gives one. Thread and session ids are made for each evaluation.
         constant_prompt: Every example is meant to send the same text; without it that is refused.
-        task_models: Models by name, in place of `task_model`: each answers every example with the one prompt. The gate
-            and the guards may name a metric of one of them, as "exact_match@small".
+        task_models: Models by name, in place of `task_model` or of the chain's own: each answers every example with the
+            one prompt. The gate and the guards may name a metric of one of them, as "exact_match@small".
         over: How their scores become one: "mean" (the default) or "worst".
+        swap: Names of the chain's models that `task_models` replaces, where it asks several; "*" is all of them.
         must_pass: The tag of examples that must not get worse, as metadata `{"critical": true}`, one of their `tags`,
             or a further split. A candidate that gets one wrong which the old prompt gets right is out: on train and
             dev before it is compared, on val before the test, and in the verdict on the test.

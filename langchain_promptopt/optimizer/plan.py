@@ -33,7 +33,8 @@ from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.isolation import replaced_ids
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.reading import reading_of
-from langchain_promptopt._langchain.target import open_target, panel
+from langchain_promptopt._langchain.target import open_target
+from langchain_promptopt._langchain.task_models import Panel, panel
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.hub import PREFIX, PromptHub, stored
 from langchain_promptopt._langsmith.production import ProjectRows
@@ -44,12 +45,12 @@ from langchain_promptopt._runtime.redact import RowRedaction, keep_secret
 from langchain_promptopt._text.templates import find_edit_marks
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
 from langchain_promptopt.evaluators import Declared, Metrics, know_labels, resolve_evaluators, resolve_summaries
+from langchain_promptopt.evaluators._metrics import learn_models
 from langchain_promptopt.events import RunStarted
 from langchain_promptopt.gate.openings import Openings, RowMark, recorded_rows, rows_among
 from langchain_promptopt.gate.planning import feasibility
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shared_model_note
-from langchain_promptopt.optimizer.task_models import learn_models
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.recipe import MARGIN
 from langchain_promptopt.store import RunFolder, opening_mark
@@ -60,6 +61,7 @@ from langchain_promptopt.types import Candidate, MustPass, Note, NoteKind, Promp
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from langchain_core.language_models.chat_models import BaseChatModel
     from langchain_core.runnables import Runnable
 
     from langchain_promptopt._langchain.fast import Quick
@@ -501,14 +503,17 @@ async def _opened(
     task: Any, model: Runnable[Any, Any] | None, data: DataSet, settings: Settings, *, searches: bool
 ) -> ChainTarget:
     """The target, found and proven by a dry run."""
-    if settings.task_models and not isinstance(task, BasePromptTemplate):
-        msg = "task_models answer a bare prompt, and this chain calls models of its own"
-        raise ConfigError(msg, mend="Give the prompt template itself, or one chain with a model and no task_models.")
+    replaces = bool(settings.task_models) and not isinstance(task, BasePromptTemplate)
+    if replaces and settings.executor == "batch":
+        msg = "task_models cannot take the place of a chain's models in batches"
+        raise ConfigError(msg, where="executor", mend="Leave executor out, or give the prompt template itself.")
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
     rows = [dict(e.inputs) for e in islice(rows_in_order(data, splits), _DRY_ROWS)]
     with untraced():  # no evaluation: the model is not asked, so there is nothing to look at
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.tune, config=settings.config)
         try:
+            if replaces:
+                await target.replace_models(Panel(_task_models(settings), settings.swap), rows)
             if not settings.constant_prompt and not target.prompts.variables:
                 _require_rows(target.prompts, await target.sends_rows(rows), data)
         except BaseException:
@@ -564,9 +569,13 @@ def _unfilled(prompts: PromptSet, columns: Sequence[str]) -> list[str]:
 def _task_model(settings: Settings) -> Runnable[Any, Any] | None:
     """What answers a bare prompt template, where a model or several were given."""
     if settings.task_models:
-        known = factories()
-        return panel({name: resolve_model(m, "task", factories=known) for name, m in settings.task_models.items()})
+        return panel(_task_models(settings))
     return None if settings.task_model is None else resolve_model(settings.task_model, "task", factories=factories())
+
+
+def _task_models(settings: Settings) -> dict[str, BaseChatModel]:
+    known = factories()
+    return {name: resolve_model(m, "task", factories=known) for name, m in settings.task_models.items()}
 
 
 def _notes(kind: NoteKind, texts: Iterable[str]) -> Iterator[Note]:
@@ -577,6 +586,8 @@ def _without_effect(task: Any, settings: Settings, data: DataSet, target: ChainT
     """Settings that change nothing in this run, and what of the chain is not looked at."""
     if settings.task_model is not None and not isinstance(task, BasePromptTemplate):
         yield Note("unused", "task_model is not used: this chain calls models of its own; only a bare prompt needs one")
+    if settings.swap is not None and isinstance(task, BasePromptTemplate):
+        yield Note("unused", "swap is not used: it names models of a chain, and this is a bare prompt")
     if settings.cache is not None and not target.models:
         why = "no model can be seen in the chain, so nothing would tell two endpoints apart"
         yield Note("unused", f"cache is not used: {why}")
@@ -706,7 +717,10 @@ DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "code": ("the chain: its code, a value that it holds, or an installed package", ("task.",)),
     "optimizer": ("the optimizer model", ("optimize.model", "optimize.temperature", "optimize.max_reply_tokens")),
     "redact": ("what redact= hides", ("optimize.redact",)),
-    "over": ("the task models, or how their scores become one", ("optimize.task_models", "optimize.over")),
+    "over": (
+        "the task models, or how their scores become one",
+        ("optimize.task_models", "optimize.over", "optimize.sw"),
+    ),
     "max_tokens": ("the length that a prompt may have", ("optimize.max_tokens",)),
     "demos": ("the demonstrations", ("optimize.demos",)),
     "must_pass": ("the examples that must pass", ("optimize.must_pass", "data.")),
@@ -736,6 +750,8 @@ def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: Prom
     }
     if settings.task_models:
         found["over"] = [settings.over or "mean", sorted(settings.task_models)]
+        if settings.swap is not None:
+            found["over"].append(sorted(settings.swap))
     if settings.max_tokens is not None:
         found["max_tokens"] = settings.max_tokens
     if settings.demos is not None:

@@ -32,13 +32,13 @@ from langchain_promptopt._runtime.tracing import Tracers, span, within
 from langchain_promptopt._runtime.usage import UsageCollector
 from langchain_promptopt.errors import PromptError, UsageError
 from langchain_promptopt.evaluators import EvaluatorFailed, score_all
+from langchain_promptopt.evaluators._metrics import score_models
 from langchain_promptopt.events import Incident
 from langchain_promptopt.gate.openings import Openings, RowMark
 from langchain_promptopt.gate.pairs import Serving, pair_outcomes
 from langchain_promptopt.gate.verdict import Decision, decide
 from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
 from langchain_promptopt.optimizer.remote import RemoteExecutor, Workers
-from langchain_promptopt.optimizer.task_models import score_models
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Reading, Rejection, StepAnswer, Usage
 

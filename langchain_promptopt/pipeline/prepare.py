@@ -329,8 +329,7 @@ def settings_from(config: Config) -> Settings:
         max_tokens=opt.max_tokens,
         demos=Demos.of(opt.demos if opt.demos is None or isinstance(opt.demos, str) else opt.demos.model_dump()),
         must_pass=opt.must_pass,
-        task_models=dict(opt.task_models),
-        over=opt.over,
+        **_task_models(opt),
         langsmith=_langsmith(config),
         trace_file=None if out.trace is None else config.path(out.trace),
         runs_dir=config.runs_dir,
@@ -343,6 +342,11 @@ def settings_from(config: Config) -> Settings:
         redact=redact_of(config),
         metaprompts=_metaprompts(config),
     )
+
+
+def _task_models(opt: OptimizeConfig) -> dict[str, Any]:
+    """What is said of task models."""
+    return {"task_models": dict(opt.task_models), "over": opt.over, "swap": opt.swap or None}
 
 
 def _langsmith(config: Config) -> LangSmithOptions:

@@ -250,6 +250,14 @@ class Failure:
     scored_zero: bool = False
 
 
+class ByModel(dict[str, Any]):
+    """The answers of a program under several task models, by name; a Failure where it failed under one of them."""
+
+
+BY_MODEL = "promptopt_task_model"
+"""The key in a run's metadata that holds the name of its task model."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepAnswer:
     """What one step of an app said on the way to its answer.
@@ -283,6 +291,10 @@ class StepAnswer:
         if "tool" in data:
             return cls("tool", data["tool"], data.get("result"), data.get("arguments"))
         return cls("prompt", data.get("prompt") or "", data.get("answer"))
+
+    def of_model(self, name: str) -> StepAnswer:
+        """The step of an evaluation under one of several task models, with the model's name at its answer."""
+        return replace(self, answer={name: self.answer})
 
     def map(self, change: Callable[[Any], Any]) -> StepAnswer:
         """The step with its values changed; its name stays."""

@@ -7,18 +7,22 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 
-from langchain_promptopt import Gate, compare, optimize
+from langchain_promptopt import Budget, Gate, compare, optimize
 from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.evaluators import EvalResult
+from langchain_promptopt.evaluators._metrics import score_models
 from langchain_promptopt.optimizer.answer import of_record
-from langchain_promptopt.optimizer.task_models import score_models
 from langchain_promptopt.pipeline.prepare import settings_from
 from langchain_promptopt.report.record import RunRecord
+from langchain_promptopt.settings import Price
 from langchain_promptopt.testing.scripted import ScriptedModel
-from tests.support.tasks import PROMPT, answer, chain, optimizer, rows
+from tests.support.tasks import PROMPT, answer, optimizer, rows
 
 
 def stubborn(messages) -> str:
@@ -34,8 +38,8 @@ def models():
     }
 
 
-def run(**more):
-    prompt = ChatPromptTemplate.from_template(PROMPT)
+def run(target=None, **more):
+    prompt = target or ChatPromptTemplate.from_template(PROMPT)
     given = {"evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "openings": None, "apply": "never"}
     given |= {"data": rows(test=60), "task_models": models()}
     return optimize(prompt, optimizer_model=optimizer(), **(given | more))
@@ -89,6 +93,8 @@ def test_two_prompts_are_compared_on_several_models():
         ({"task_models": ["a"]}, r"task_models cannot be \['a'\]"),
         ({"task_models": {"a@b": "offline"}}, "task_models has the name 'a@b'"),
         ({"task_model": "offline"}, "task_model and task_models are both set"),
+        ({"task_models": {}, "swap": "own"}, r"swap is \['own'\], and there are no task_models"),
+        ({"swap": {"own": "a"}}, r'swap cannot be .*Write swap=\["gpt-4o"\]'),
     ],
 )
 def test_a_wrong_setting_shows_the_right_form(wrong, said):
@@ -96,20 +102,72 @@ def test_a_wrong_setting_shows_the_right_form(wrong, said):
         run(**wrong)
 
 
-def test_a_chain_with_a_model_of_its_own_is_refused():
-    with pytest.raises(ConfigError, match="this chain calls models of its own"):
-        optimize(
-            chain(), data=rows(), evaluators=["exact_match"], optimizer_model=optimizer(), task_models=models(),
-            runs_dir=None, openings=None,
-        )  # fmt: skip
+CHAINS = {
+    "chain": lambda own: ChatPromptTemplate.from_template(PROMPT) | own | StrOutputParser(),
+    "function": lambda own: lambda row: own.invoke([SystemMessage(RULES), HumanMessage(f"Word: {row['word']}")]).text,
+    "agent": lambda own: agent_of(own),
+}
+RULES = PROMPT.rpartition("\n")[0]
+
+
+def agent_of(own):
+    agents = pytest.importorskip("langchain.agents", reason="needs langchain")
+    memory = pytest.importorskip("langgraph.checkpoint.memory", reason="needs langgraph")
+    made = agents.create_agent(own, [], system_prompt=RULES, checkpointer=memory.InMemorySaver())
+    return RunnableLambda(lambda row: {"messages": [HumanMessage(f"Word: {row['word']}")]}) | made
+
+
+@pytest.mark.parametrize("shape", CHAINS)
+def test_the_model_of_a_chain_gives_way_and_each_call_is_priced_by_the_name_of_the_one_that_answers(shape, tmp_path):
+    own, given = ScriptedModel(fn=answer, model_name="own"), models()
+    prices = {"large": Price(0, 1), "small": Price(0, 1000), "optimizer": Price(0, 0)}
+    result = run(
+        target=CHAINS[shape](own), task_models=given, over="worst", prices=prices, budget=Budget(usd=10),
+        max_concurrency=64, openings=tmp_path / "openings.jsonl",
+    )  # fmt: skip
+    assert own.calls == []
+    assert result.outcome == "improved"
+    assert [(m["model"], m["best"] > m["baseline"]) for m in result.by_model] == [("large", True), ("small", True)]
+    calls = {name: len(model.calls) for name, model in given.items()}
+    assert result.usage["by_role"]["task"]["calls"] == calls["large"] + calls["small"]
+    assert result.usage["by_role"]["task"]["usd"] == pytest.approx((calls["large"] + 1000 * calls["small"]) / 1e6)
+
+
+def test_what_is_kept_of_one_model_is_not_taken_for_another(tmp_path):
+    def cached(**given):
+        own = ScriptedModel(fn=answer, model_name="own")
+        chain = ChatPromptTemplate.from_template(PROMPT) | own | StrOutputParser()
+        return run(target=chain, cache=tmp_path / "cache.sqlite", openings=None, task_models=given)
+
+    first, again = models(), models()
+    cached(**first)
+    cached(**again)
+    assert len(again["small"].calls) < len(first["small"].calls), "all but the test examples are known"
+    other = {"large": models()["large"], "small": ScriptedModel(fn=stubborn, model_name="other")}
+    cached(**other)
+    assert len(other["small"].calls) == len(first["small"].calls)
+
+
+def test_two_chains_are_compared_under_several_models():
+    sides = [ChatPromptTemplate.from_template(p) | offline_own() for p in (PROMPT, PROMPT.replace("PLANT", "animal"))]
+    given = {"evaluators": ["exact_match"], "runs_dir": None, "openings": None, "task_models": models()}
+    result = compare(*sides, data=rows(test=60), over="worst", **given)
+    assert [(m["model"], m["best"] > m["baseline"]) for m in result.by_model] == [("large", True), ("small", True)]
+
+
+def offline_own():
+    return ScriptedModel(fn=answer, model_name="own")
 
 
 def test_settings_of_the_file_reach_the_run(tmp_path):
-    given = {"task": {"prompt": "p.txt"}, "optimize": {"task_models": {"a": "offline"}, "over": "worst"}}
+    given = {
+        "task": {"prompt": "p.txt"},
+        "optimize": {"task_models": {"a": "offline"}, "over": "worst", "swap": ["own"]},
+    }
     config = config_from_dict(given, root=tmp_path)
     config.require("task")
     settings = settings_from(config)
-    assert (dict(settings.task_models), settings.over) == ({"a": "offline"}, "worst")
+    assert (dict(settings.task_models), settings.over, settings.swap) == ({"a": "offline"}, "worst", ("own",))
 
 
 def test_a_metric_that_one_model_has_no_score_of_has_none_in_all():
