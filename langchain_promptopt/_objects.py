@@ -157,8 +157,7 @@ def _json(value: Any) -> str:
         return _dumped(canonical(value))
 
 
-def _dumped(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=canonical)
+_dumped = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=canonical).encode
 
 
 def _mapping(value: Mapping[Any, Any]) -> Any:

@@ -135,9 +135,12 @@ class Packer:
 def figures_of(usage: Usage) -> Figures:
     """A usage as plain numbers, each within what its field can hold: an executor of a user may report any number."""
     usd = math.nan if usage.usd is None else usage.usd
-    tokens = (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
-    tokens_in, tokens_out, read = (min(max(0, int(n)), _MOST_TOKENS) for n in tokens)
-    return min(max(0, int(usage.calls)), _MOST_CALLS), tokens_in, tokens_out, read, usd, usage.seconds
+    calls, tokens_in, tokens_out, read = usage.calls, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens
+    counts = (calls, tokens_in, tokens_out, read)
+    if {*map(type, counts)} != {int} or min(counts) < 0 or max(counts) > _MOST_CALLS:
+        calls = min(max(0, int(calls)), _MOST_CALLS)
+        tokens_in, tokens_out, read = (min(max(0, int(n)), _MOST_TOKENS) for n in counts[1:])
+    return calls, tokens_in, tokens_out, read, usd, usage.seconds
 
 
 def usage_of(figures: Figures) -> Usage:

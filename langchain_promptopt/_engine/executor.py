@@ -440,7 +440,8 @@ class LocalExecutor:
             outcome = self._outcome(job, output, found, tab)
             if self.redaction is not None:
                 outcome = self.redaction.outcome(outcome)
-            outcome = replace(outcome, steps=shortened_steps(outcome.steps))
+            if outcome.steps:
+                outcome = replace(outcome, steps=shortened_steps(outcome.steps))
             shown = {"output": outcome.output, "scores": dict(outcome.scores), "comments": dict(outcome.comments)}
             end(shown if outcome.failure is None else {**shown, "failure": outcome.failure.kind})
         if self.shelf is not None:
@@ -491,15 +492,15 @@ class LocalExecutor:
             tab: What the cell has cost so far.
             meter: Sees the model calls of this try.
         """
-        heard, steps = with_handler(config, meter), Steps()
-        if self.looks_inside:
+        heard, steps = with_handler(config, meter), Steps() if self.looks_inside else None
+        if steps is not None:
             heard = with_handler(heard, steps)
         tab.rendered, tab.answers = set(), []
         with metered_by(meter):
             output = await self.target.invoke(
                 job.candidate.prompts, job.example.inputs, heard, tab.rendered, tab.answers
             )
-        tab.steps = tuple(steps.roots)
+        tab.steps = () if steps is None else tuple(steps.roots)
         return _whole(output)
 
     def _as_failure(self, value: Any, tab: Tab) -> Any:

@@ -27,6 +27,7 @@ from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_chil
 from langchain_promptopt._langchain.discover import is_prompt_or_model
 from langchain_promptopt._langchain.held import shortened
 from langchain_promptopt._objects import content_hash, walk
+from langchain_promptopt._runtime.usage import with_handler
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Sessions:
         """
         one = _Evaluation(self)
         try:
-            yield merge_configs(config, {"callbacks": [one]}), one
+            yield with_handler(config or {}, one), one
         except Exception:
             one.check()
             raise

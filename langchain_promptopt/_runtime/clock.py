@@ -6,11 +6,10 @@ import asyncio
 import heapq
 import itertools
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
 
@@ -54,7 +53,7 @@ class RealClock:
         """The event loop's own timeout, which starts anew with each sign of life."""
         if seconds is None or heard is None:
             return asyncio.timeout(seconds)
-        return _silence(self.time, self._later, seconds, heard)
+        return _Silence(self.time, self._later, seconds, heard)
 
     def _later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
         return asyncio.get_running_loop().call_later(seconds, call).cancel
@@ -100,7 +99,7 @@ class FakeClock:
     ) -> AbstractAsyncContextManager[Any]:
         """A timeout in virtual time."""
         if seconds is not None and heard is not None:
-            return _silence(self.time, self._later, seconds, heard)
+            return _Silence(self.time, self._later, seconds, heard)
         limit = asyncio.timeout(None)
         if seconds is not None:
             self._at(self._now + seconds, lambda: _expire(limit), passive=True)
@@ -141,29 +140,42 @@ class FakeClock:
 _CLOSE = 1e-6  # rounding of times
 
 
-@asynccontextmanager
-async def _silence(
-    now: Callable[[], float],
-    later: Callable[[float, Callable[[], None]], Callable[[], None]],
-    seconds: float,
-    heard: Callable[[], float],
-) -> AsyncIterator[asyncio.Timeout]:
-    """A block that is cancelled once nothing was heard for so long; the timer looks when that may be."""
-    began, forget = now(), [lambda: None]
-    async with asyncio.timeout(None) as limit:
+class _Silence:
+    """A block that is cancelled once nothing was heard for so long; the timer looks when that may be.
 
-        def look() -> None:
-            left = max(began, heard()) + seconds - now()
-            if left > _CLOSE:
-                forget[0] = later(left, look)
-            else:
-                _expire(limit)
+    Args:
+        now: The time.
+        later: Calls something after so many seconds, and gives what forgets it.
+        seconds: The limit.
+        heard: The time of the last sign of life.
+    """
 
-        forget[0] = later(seconds, look)
-        try:
-            yield limit
-        finally:
-            forget[0]()
+    def __init__(
+        self,
+        now: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], Callable[[], None]],
+        seconds: float,
+        heard: Callable[[], float],
+    ) -> None:
+        self._now, self._later, self._seconds, self._heard = now, later, seconds, heard
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> asyncio.Timeout:
+        self._began = self._now()
+        await self._limit.__aenter__()
+        self._forget = self._later(self._seconds, self._look)
+        return self._limit
+
+    async def __aexit__(self, *raised: Any) -> None:
+        self._forget()
+        await self._limit.__aexit__(*raised)
+
+    def _look(self) -> None:
+        left = max(self._began, self._heard()) + self._seconds - self._now()
+        if left > _CLOSE:
+            self._forget = self._later(left, self._look)
+        else:
+            _expire(self._limit)
 
 
 def _expire(limit: asyncio.Timeout) -> None:

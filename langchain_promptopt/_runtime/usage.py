@@ -98,6 +98,8 @@ class ModelUse:
 
 def _cached(details: Mapping[str, Any], name: str) -> int:
     """Tokens of a kind; langchain-openai counts those of another service tier under a name of their own."""
+    if not details:
+        return 0
     return sum(_count(details.get(prefix + name)) for prefix in ("", "flex_", "priority_"))
 
 
@@ -105,6 +107,8 @@ def _count(value: object) -> int:
     """A number of tokens; None is none. Raises ValueError for what is no such number."""
     if value is None:
         return 0
+    if type(value) is int and 0 <= value <= _MOST_TOKENS:
+        return value
     whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
     if not whole or not 0 <= value <= _MOST_TOKENS:  # type: ignore[operator]  # a number by now
         msg = f"{str(value)[:40]!r} tokens"
@@ -363,6 +367,8 @@ class _Call:
         A model that asks another one and returns its reply is not paid a second time. One that reports a usage of
         its own, or none, is counted beside the calls within.
         """
+        if self.within is None and not self.inner.input_tokens + self.inner.output_tokens:
+            return False  # no call within, and none around
         use = ModelUse()
         try:
             for meta in _metered(replies, llm_output):

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_promptopt.errors import EvaluatorError, PromptOptError, UsageError
-from langchain_promptopt.evaluators._calls import Call
+from langchain_promptopt.evaluators._calls import Call, shown_names
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from langchain_promptopt.evaluators._calls import Names
     from langchain_promptopt.types import Example
 
 _FIELDS = ("key", "score", "value", "comment", "metadata")
@@ -193,8 +194,9 @@ def _shown_path(name: str) -> str:
 class Blame:
     """Names evaluator and row in whatever leaves the block; our own stops (budget, outage) pass untouched."""
 
-    def __init__(self, key: str, example_id: str = "") -> None:
-        self.key, self.example_id, self.given = key, example_id, ""
+    def __init__(self, key: str, example_id: str = "", asks: frozenset[str] = frozenset()) -> None:
+        self.key, self.example_id, self.asks = key, example_id, asks
+        self.names: Names = ()
 
     def __enter__(self) -> Self:
         return self
@@ -214,10 +216,11 @@ class Blame:
         mend = (
             "Call it once by hand on that example; where an example has nothing to judge, let it return the score None."
         )
-        if self.given:
-            mend = f"It was given {self.given}. {mend}"
+        given = shown_names(self.names, self.asks)
+        if given:
+            mend = f"It was given {given}. {mend}"
         raise EvaluatorFailed(
-            msg, key=self.key, example_id=self.example_id, error=error, mend=mend, given=self.given
+            msg, key=self.key, example_id=self.example_id, error=error, mend=mend, given=given
         ) from error
 
 
@@ -296,9 +299,9 @@ class Evaluator:
         Raises:
             EvaluatorFailed: With key and row, when it raises or what it returns cannot be read.
         """
-        with Blame(self.key, example.id) as blame:
+        with Blame(self.key, example.id, self.asks) as blame:
             call = Call.of(example, output, run=run, inputs=inputs, steps=steps)
-            blame.given = call.names_of(self.asks)
+            blame.names = call.names()
             value = await self._value(call)
             return self._read(results_of(value, self.key))
 

@@ -8,7 +8,8 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_promptopt.errors import EvaluatorError, nearest
 from langchain_promptopt.types import copied
@@ -96,14 +97,37 @@ def outputs_of(value: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Call:
-    """Everything an evaluator may ask for, for one row."""
+    """Everything an evaluator may ask for, for one row. What few ask for is made when it is asked for."""
 
-    run: Any
-    example: ExampleView
     inputs: dict[str, Any]
     outputs: dict[str, Any]
     reference_outputs: dict[str, Any]
     attachments: dict[str, Any]
+    row: Example
+    steps: Sequence[Any] = ()
+    given_run: Any = None
+    """In place of the light run."""
+
+    @cached_property
+    def example(self) -> ExampleView:
+        """The row as evaluators see it."""
+        row = self.row
+        return ExampleView(_as_uuid(row.id), self.inputs, self.reference_outputs, dict(row.metadata), self.attachments)
+
+    @cached_property
+    def run(self) -> Any:
+        """The call that is scored."""
+        if self.given_run is not None:
+            return self.given_run
+        row = self.example.id
+        return RunView(
+            uuid.uuid5(row, "run"),
+            self.inputs,
+            self.outputs,
+            self.reference_outputs,
+            child_runs=list(self.steps),
+            reference_example_id=row,
+        )
 
     @classmethod
     def of(
@@ -126,23 +150,28 @@ class Call:
         """
         outputs = outputs_of(copied(output))
         given = copied(dict(example.inputs if inputs is None else inputs))
-        reference, metadata = copied(dict(example.outputs)), dict(example.metadata)
-        row = _as_uuid(example.id)
-        attached = example.attachments or metadata.get("attachments") or {}
-        view = ExampleView(row, given, reference, metadata, {k: _opened(v) for k, v in attached.items()})
-        made = RunView(
-            uuid.uuid5(row, "run"), given, outputs, reference, child_runs=list(steps), reference_example_id=row
-        )
-        return cls(made if run is None else run, view, given, outputs, reference, view.attachments)
+        reference = copied(dict(example.outputs))
+        attached = example.attachments or example.metadata.get("attachments") or {}
+        opened = {k: _opened(v) for k, v in attached.items()}
+        return cls(given, outputs, reference, opened, example, steps, run)
 
-    def names_of(self, asked: Collection[str]) -> str:
-        """The names in what an evaluator is given of outputs and reference, for messages."""
-        told = []
-        for what, values in (("outputs", self.outputs), ("reference_outputs", self.reference_outputs)):
-            if what in asked:
-                names = [repr(name) for name in values][:_NAMED] + ["..."] * (len(values) > _NAMED)
-                told.append(f"{what} with {', '.join(names) or 'nothing'}")
-        return " and ".join(told)
+    def names(self) -> Names:
+        """The names in outputs and reference before an evaluator changes them."""
+        return (("outputs", tuple(self.outputs)), ("reference_outputs", tuple(self.reference_outputs)))
+
+
+Names: TypeAlias = "tuple[tuple[str, tuple[Any, ...]], ...]"
+"""What an evaluator is given by name, and the names in each."""
+
+
+def shown_names(given: Names, asked: Collection[str]) -> str:
+    """The names in what an evaluator asks for, for messages."""
+    told = []
+    for what, values in given:
+        if what in asked:
+            names = [repr(name) for name in values[:_NAMED]] + ["..."] * (len(values) > _NAMED)
+            told.append(f"{what} with {', '.join(names) or 'nothing'}")
+    return " and ".join(told)
 
 
 def _opened(attachment: Any) -> Any:

@@ -176,8 +176,8 @@ def _of(thing: Any, name: str) -> Any:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return _scalar(value)
+    if type(value) is str or value is None or isinstance(value, bool | int | float | str):
+        return value if type(value) is str else _scalar(value)
     if depth == 0:
         return "..."
     if is_message(value):
@@ -208,6 +208,10 @@ def _scalar(value: Any) -> Any:
 
 def _mapping(value: Mapping[Any, Any], depth: int) -> Any:
     """Fields by name; a state of messages is its last answer, beside its other fields where it has some."""
+    if len(value) == 1:  # nearly all answers and references: one text by its name
+        ((name, item),) = value.items()
+        if type(item) is str and type(name) is str:
+            return {name: item}
     if value.get("lc") == 1 and isinstance(inner := value.get("kwargs"), Mapping):  # LangChain's serialized form
         return _message(inner, depth) if "content" in inner else _plain(inner, depth - 1)
     messages: Any = value.get("messages")
