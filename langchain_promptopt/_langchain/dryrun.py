@@ -10,6 +10,7 @@ Programs without templates are looked at in the same way: the texts they hold th
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import types
 from collections.abc import Callable, Mapping
@@ -354,6 +355,30 @@ async def sends_rows(
             sent, _ = await _noted(chain, given(row, _CONFIG), REPLIES[0])
             found.append(tuple(str(one) for one in sent if not isinstance(one, SentCall)))
     return len(set(found)) > 1 if any(found) else None
+
+
+async def sent_by_turns(
+    chain: Runnable[Any, Any],
+    turns: Sequence[Mapping[str, Any]],
+    models: Sequence[BaseLanguageModel[Any]],
+    *,
+    given: Calling,
+) -> list[str]:
+    """All that reaches models at each of these turns, one after the other, each in a task of its own.
+
+    Args:
+        chain: The user's chain.
+        turns: Inputs, as evaluations would give them; a row may come more than once.
+        models: Models that answer with canned replies meanwhile.
+        given: What the chain is called with for a row.
+    """
+    found: list[str] = []
+    with canned(models, chain), tapped(_note_request, _note_call):
+        for row in turns:
+            turn = asyncio.create_task(_noted(chain, given(row, _CONFIG), REPLIES[0]))
+            sent, _ = await turn  # what a turn sets in its context is no memory: an evaluation has its own, too
+            found.append("\n".join(texts_of(sent)))
+    return found
 
 
 async def sent_texts(

@@ -25,16 +25,18 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_child_runnable_config
 
 from langchain_promptopt._langchain.discover import is_prompt_or_model
+from langchain_promptopt._langchain.dryrun import sent_by_turns
 from langchain_promptopt._langchain.held import shortened
 from langchain_promptopt._objects import content_hash, walk
 from langchain_promptopt._runtime.usage import with_handler
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from langchain_core.language_models.base import BaseLanguageModel
     from langchain_core.outputs import LLMResult
-    from langchain_core.runnables import RunnableConfig
+    from langchain_core.runnables import Runnable, RunnableConfig
 
 Given: TypeAlias = "Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]] | None"
 """The caller's config for evaluations: one for all examples, or a function of an example's inputs."""
@@ -44,6 +46,10 @@ _FRESH = (
     " optimize(lambda row: build().invoke(row), ...)."
 )
 """What to do about a memory."""
+_TELLING = 8
+"""Characters from which on a text tells which example it is of."""
+_OTHERS = 2
+"""Examples that are run in between: one of them could be seen by chance, where a chain draws examples at random."""
 _ID_WORDS = ("session", "thread", "conversation", "chat")
 _ID_NAME = re.compile(rf"(?i)(?:chat_)?(?:{'|'.join(_ID_WORDS)})_?(?:id|key|uuid)")
 _ID_TYPES = frozenset({str, int, uuid.UUID})
@@ -285,6 +291,56 @@ def isolation_of(task: Any, given: Given = None) -> Isolation:
         if inspect.isfunction(function) and (found := _own_id(function, ids)):
             raise _shared(path, function, found)
     return Isolation(given, ids)
+
+
+async def require_no_memory(
+    program: Runnable[Any, Any],
+    rows: Sequence[Mapping[str, Any]],
+    models: Sequence[BaseLanguageModel[Any]],
+    *,
+    given: Callable[[Mapping[str, Any], RunnableConfig | None], tuple[Any, RunnableConfig | None]],
+) -> None:
+    """Run some rows without a paid call, and the first of them again and again: what it sends must not grow.
+
+    This finds memories in lists of texts, files and databases, which nothing in the program's structure shows.
+
+    Args:
+        program: The user's chain.
+        rows: Inputs, as an evaluation would give them.
+        models: Models that answer with canned replies meanwhile.
+        given: What the chain is called with for a row.
+
+    Raises:
+        ConfigError: A request of the first row holds the input of each other row, once that one was run.
+    """
+    if not rows:
+        return
+    first, others = rows[0], rows[1:][-_OTHERS:]
+    own = "\n".join(_texts_in(first))
+    marks = []
+    for row in others:
+        marks.append([text for text in _texts_in(row) if len(text) >= _TELLING and text not in own])
+    if len(others) < _OTHERS or not all(marks):
+        return
+    sent = await sent_by_turns(program, [first, others[0], first, others[1], first], models, given=given)
+    before, after, at_last = sent[::2]
+    if _grown(marks[0], before, after) and _grown(marks[1], after, at_last):
+        msg = "examples would share what the chain remembers: in a dry run, what it sent for one example held the"
+        msg += " input of another that was run before it"
+        raise ConfigError(msg, where="chain", mend=_FRESH)
+
+
+def _grown(marks: Iterable[str], before: str, after: str) -> bool:
+    """Whether one of these texts stands more often in the later request."""
+    return any(after.count(text) > before.count(text) for text in marks)
+
+
+def _texts_in(value: Any) -> list[str]:
+    """The texts in an example's inputs, at any depth."""
+    if isinstance(value, str):
+        return [value.strip()]
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return list(chain.from_iterable(map(_texts_in, inside)))
 
 
 def _history_ids(path: str, bot: Any) -> dict[str, type]:

@@ -387,15 +387,17 @@ class ChainTarget:
         self._require_renderings()
 
     async def _tried(self, rows: Sequence[Mapping[str, Any]]) -> Proof:
-        things = []
-        for f in self.places.values():
-            if not isinstance(f.template, HeldText | Description):
-                things.append(f.template)
+        kept = (f.template for f in self.places.values())
+        things = [one for one in kept if not isinstance(one, HeldText | Description)]
         models = find_models(self.chain if self._function is None else self._function)
-        first_only = self._function is not None and any(isinstance(t, Tunable) for t in things)
-        return await dry_run(
-            self.chain, rows[:1] if first_only else rows, things, models, given=self.given, first_only=first_only
-        )
+        early = self.ends_early
+        tried = rows[:1] if early else rows
+        return await dry_run(self.chain, tried, things, models, given=self.given, first_only=early)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether a dry run ends at its first prompt: a plain function may pay for what comes after it."""
+        return self._function is not None and any(isinstance(f.template, Tunable) for f in self.places.values())
 
     def given(self, inputs: Mapping[str, Any], config: RunnableConfig | None) -> tuple[Any, RunnableConfig | None]:
         """What the chain is called with for a row: the dict of its inputs or its one input, and the config.

@@ -30,7 +30,7 @@ from langchain_promptopt._engine.demonstrations import check_host
 from langchain_promptopt._langchain.batch_api import refuse_unbatchable
 from langchain_promptopt._langchain.discover import code_of, prompts_beside
 from langchain_promptopt._langchain.freeze import resolve_freeze
-from langchain_promptopt._langchain.isolation import replaced_ids
+from langchain_promptopt._langchain.isolation import replaced_ids, require_no_memory
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
 from langchain_promptopt._langchain.reading import reading_of
 from langchain_promptopt._langchain.target import open_target
@@ -516,6 +516,8 @@ async def _opened(
                 await target.replace_models(Panel(_task_models(settings), settings.swap), rows)
             if not settings.constant_prompt and not target.prompts.variables:
                 _require_rows(target.prompts, await target.sends_rows(rows), data)
+            if not target.ends_early:
+                await require_no_memory(target.chain, rows, target.models, given=target.given)
         except BaseException:
             target.close()
             raise

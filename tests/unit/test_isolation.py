@@ -18,7 +18,7 @@ from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 
 from langchain_promptopt import PromptOptimizer
-from langchain_promptopt._langchain.isolation import isolation_of, replaced_ids
+from langchain_promptopt._langchain.isolation import isolation_of, replaced_ids, require_no_memory
 from langchain_promptopt._langchain.target import open_target
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.types import Edit, Span
@@ -465,3 +465,57 @@ def test_an_example_that_never_needs_a_prompt_is_no_cache():
         return "empty" if row["q"] == "b" else asks.invoke(row)
 
     assert evaluated(answer, "List", "Order") == ["List|a", "empty", "Order|a", "empty"]
+
+
+WORDS = ("a small brown lamp", "two garden chairs", "the kitchen table", "a shelf of oak")
+
+
+def remembering(past, keep, talk="Sort.\nBefore: {past}\nNow: {q}"):
+    """A function that sends what `past` holds as text, and keeps each question in it."""
+    prompt = PromptTemplate.from_template(talk)
+
+    def answer(row):
+        reply = (prompt | MODEL).invoke({"q": row["q"], "past": str(past)})
+        keep(past, row["q"], reply.content)
+        return reply.content
+
+    return RunnableLambda(answer)
+
+
+MEMORIES = {
+    "pairs of texts": ([], lambda past, q, reply: past.extend([("human", q), ("ai", reply)])),
+    "messages of OpenAI": ([], lambda past, q, _: past.append({"role": "user", "content": q})),
+    "the last question": ({}, lambda past, q, _: past.update(last=q)),
+}
+
+
+def tried(task, words=WORDS):
+    data = [{"inputs": {"q": word}, "outputs": {"answer": "x"}} for word in words]
+    return run(target=task, data={"train": data[:2], "dev": data[2:]}, gate=None)
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_a_memory_of_texts_is_refused_before_a_call(kind):
+    MODEL.calls.clear()
+    with pytest.raises(ConfigError, match="share what the chain remembers"):
+        tried(remembering(*MEMORIES[kind]))
+    assert MODEL.calls == []
+
+
+def test_a_store_of_examples_is_no_memory():
+    async def looked():
+        rows = [{"q": word} for word in WORDS]
+        for past in (list(WORDS), Drawn(WORDS)):
+            await require_no_memory(remembering(past, lambda *_: None), rows, [MODEL], given=lambda row, c: (row, c))
+
+    asyncio.run(looked())
+
+
+class Drawn(tuple):
+    """Prints as some of its members: first one, then another, as a chain that draws examples at random."""
+
+    seen = 0
+
+    def __str__(self):
+        self.seen += 1
+        return self[-2] if self.seen == 3 else self[0]
