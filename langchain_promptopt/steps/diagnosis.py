@@ -26,7 +26,7 @@ from langchain_promptopt.steps.base import (
     spans_of,
     tagged,
 )
-from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, parse_lines, texts_of
+from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, likely_lines, parse_lines, texts_of
 from langchain_promptopt.steps.metaprompts import names
 from langchain_promptopt.types import Feedback, PromptSet, Rejection, Workpiece
 
@@ -269,7 +269,13 @@ class IdentifyTokens(Step):
         start = piece.turns or (("system", texts.text("system")),)
         example = f"{texts.text('identify.line')}\n\n{texts.text('identify.line-example')}\n\n{request}"
         turns = (*start, ("human", example), ("ai", texts.text("identify.line-reply")))
-        return await self._say(replace(piece, turns=turns), f"{text}\n\n{request}", config, schema=SCHEMA)
+        likely = self._likely(piece)
+        return await self._say(replace(piece, turns=turns), f"{text}\n\n{likely}{request}", config, schema=SCHEMA)
+
+    def _likely(self, piece: Workpiece) -> str:
+        lines = piece.prompts.document.text.split("\n")
+        found = [f"{n}| {lines[n - 1]}" for n in likely_lines(piece.prompts, piece.batch)]
+        return self.metaprompts.fill("identify.line-likely", lines=section("likely", "\n".join(found))) + "\n\n" if found else ""
 
     def _repeated(self, piece: Workpiece) -> int:
         return count_words(piece.prompts.document.text) if self.protocol == "echo" else 0
