@@ -32,12 +32,12 @@ SCHEMA: Mapping[str, Any] = {
             "items": {
                 "type": "object",
                 "properties": {
-                    "why": {"type": "string"},
                     "line": {"type": "integer"},
+                    "why": {"type": "string"},
                     "old": {"type": "string"},
                     "new": {"type": "string"},
                 },
-                "required": ["why", "line", "old", "new"],
+                "required": ["line", "why", "old", "new"],
                 "additionalProperties": False,
             },
         }
