@@ -275,7 +275,11 @@ class IdentifyTokens(Step):
     def _likely(self, piece: Workpiece) -> str:
         lines = piece.prompts.document.text.split("\n")
         found = [f"{n}| {lines[n - 1]}" for n in likely_lines(piece.prompts, piece.batch)]
-        return self.metaprompts.fill("identify.line-likely", lines=section("likely", "\n".join(found))) + "\n\n" if found else ""
+        groups = {}
+        for e in piece.batch.errors:
+            groups.setdefault((str(e.output), " ".join(map(str, e.expected.values()))), []).append(e.example_id)
+        con = "\n".join(f"Row{'s' if len(i) > 1 else ''} {', '.join(i)}: the answer was {g}; it should be {x}." for (g, x), i in groups.items())
+        return self.metaprompts.fill("identify.line-likely", contrasts=con, lines=section("likely", "\n".join(found))) + "\n\n" if found else ""
 
     def _repeated(self, piece: Workpiece) -> int:
         return count_words(piece.prompts.document.text) if self.protocol == "echo" else 0
