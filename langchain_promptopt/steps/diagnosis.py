@@ -26,7 +26,8 @@ from langchain_promptopt.steps.base import (
     spans_of,
     tagged,
 )
-from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, likely_lines, parse_lines, texts_of
+from langchain_promptopt.steps.contrast import likely_lines
+from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, parse_lines, texts_of
 from langchain_promptopt.steps.metaprompts import names
 from langchain_promptopt.types import Feedback, PromptSet, Rejection, Workpiece
 
@@ -269,17 +270,10 @@ class IdentifyTokens(Step):
         start = piece.turns or (("system", texts.text("system")),)
         example = f"{texts.text('identify.line')}\n\n{texts.text('identify.line-example')}\n\n{request}"
         turns = (*start, ("human", example), ("ai", texts.text("identify.line-reply")))
-        likely = self._likely(piece)
-        return await self._say(replace(piece, turns=turns), f"{text}\n\n{likely}{request}", config, schema=SCHEMA)
-
-    def _likely(self, piece: Workpiece) -> str:
-        lines = piece.prompts.document.text.split("\n")
-        found = [f"{n}| {lines[n - 1]}" for n in likely_lines(piece.prompts, piece.batch)]
-        groups = {}
-        for e in piece.batch.errors:
-            groups.setdefault((str(e.output), " ".join(map(str, e.expected.values()))), []).append(e.example_id)
-        con = "\n".join(f"Row{'s' if len(i) > 1 else ''} {', '.join(i)}: the answer was {g}; it should be {x}." for (g, x), i in groups.items())
-        return self.metaprompts.fill("identify.line-likely", contrasts=con, lines=section("likely", "\n".join(found))) + "\n\n" if found else ""
+        likely = likely_lines(piece.prompts, piece.batch)
+        if likely:
+            text = f"{text}\n\n{texts.fill('identify.line-likely', likely=section('likely', likely))}"
+        return await self._say(replace(piece, turns=turns), f"{text}\n\n{request}", config, schema=SCHEMA)
 
     def _repeated(self, piece: Workpiece) -> int:
         return count_words(piece.prompts.document.text) if self.protocol == "echo" else 0

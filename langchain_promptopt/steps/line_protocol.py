@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._text.document import subtract
 from langchain_promptopt._text.spans import BULLET, diff_edits, find_quote, splice
-from langchain_promptopt._text.words import count_words, slices, word_limit, word_ranges
+from langchain_promptopt._text.words import count_words, word_limit
 from langchain_promptopt.steps.base import find_json
+from langchain_promptopt.steps.contrast import contrasts
 from langchain_promptopt.steps.metaprompts import load
 from langchain_promptopt.types import Rejection
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_promptopt._text.spans import SpanLimits
-    from langchain_promptopt.types import Batch, PromptSet, Shown
+    from langchain_promptopt.types import PromptSet, Shown
 
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -50,81 +51,6 @@ SCHEMA: Mapping[str, Any] = {
 _NUMBER = re.compile(r"^[ \t]*\d{1,5}\|[ \t]?", re.M)
 _NUMBERED = re.compile(r"\s*(?:line\s*)?(\d{1,5})?\s*[|:.]?\s*(.*)", re.I | re.S)
 _OLD, _NEW, _WHY = ("old", "quote", "words"), ("new", "replacement"), ("why", "reason")
-
-
-_STEM = 4
-"""Letters that two words must share from their beginning to count as forms of one word."""
-_COMMON = 3
-"""A word of the examples that stands in more than one line of this many tells no line from another."""
-_GIVEN = 2.0
-"""How much more the answer given weighs than a word of the inputs."""
-
-
-def likely_lines(prompts: PromptSet, batch: Batch, most: int = 3) -> tuple[int, ...]:
-    """Numbers of the lines that the wrong examples are most likely about, best first.
-
-    A line is likely that holds the answer given, or words of the inputs that few other lines hold. Nothing is
-    known of languages: forms of a word are told by their beginning, and scripts without spaces by pairs of characters.
-
-    Args:
-        prompts: The prompts that are shown.
-        batch: The examples; words of those answered right count half as much against a line.
-        most: How many lines at most.
-    """
-    lines = {}
-    for number, line in enumerate(_fixed_blank(prompts).split("\n"), 1):
-        if words := _stems(line):
-            lines[number] = (line, words)
-    scores = dict.fromkeys(lines, 0.0)
-
-    def add(found: Sequence[int], weight: float) -> None:
-        for number in found:
-            scores[number] += weight / len(found)
-
-    for shown, weight in (*((s, 1.0) for s in batch.errors), *((s, -0.5) for s in batch.correct)):
-        for stem in _stems(_flat(shown.inputs)):
-            found = [n for n, (_, words) in lines.items() if _has(words, stem)]
-            if len(found) <= max(2, len(lines) / _COMMON):
-                add(found, weight)
-        if weight > 0:
-            given = _words_of(_flat(shown.output))
-            add([n for n, (line, _) in lines.items() if given and f" {given} " in f" {_words_of(line)} "], _GIVEN)
-    best = sorted(lines, key=lambda n: -scores[n])
-    return tuple(n for n in best[:most] if scores[n] > 0)
-
-
-def _fixed_blank(prompts: PromptSet) -> str:
-    """The text without what no edit may touch: variables are no words of a rule."""
-    text, out, at = prompts.document.text, list[str](), 0
-    for start, end in sorted(prompts.document.frozen):
-        if start >= at:
-            out += [text[at:start], re.sub(r"[^\n]", " ", text[start:end])]
-            at = end
-    return "".join((*out, text[at:]))
-
-
-def _flat(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(map(_flat, value.values()))
-    return " ".join(map(_flat, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _words_of(text: str) -> str:
-    return " ".join(slices(text.casefold(), word_ranges(text.casefold())))
-
-
-def _stems(text: str) -> frozenset[str]:
-    words = slices(text.casefold(), word_ranges(text.casefold()))
-    return frozenset(w for w in words if len(w) >= _STEM)
-
-
-def _has(words: frozenset[str], stem: str) -> bool:
-    return stem in words or any(_same_stem(stem, word) for word in words)
-
-
-def _same_stem(one: str, other: str) -> bool:
-    need = max(_STEM, -(-3 * min(len(one), len(other)) // 4))
-    return one[:need] == other[:need]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,23 +173,34 @@ def _field(item: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 
 def _forwards(item: Mapping[str, Any], text: str, errors: Sequence[Shown]) -> Mapping[str, Any]:
-    """The change with "old" and "new" the right way round.
+    """The change with "old" and "new" the right way round, and "old" the answer where "new" is the right answer.
 
     Small models turn them: they would replace the expected answer by the wrong one that was given, or name words that
-    stand in the prompt as the new ones and words that stand nowhere as the old ones.
+    stand in the prompt as the new ones and words that stand nowhere as the old ones. Or they put the expected answer
+    in the place of the condition that stands beside the wrong answer.
     """
     old, new = _field(item, _OLD) or "", _field(item, _NEW) or ""
     if not old.strip() or not new.strip():
         return item
-    expected, given = set[str](), set[str]()
-    for shown in errors:
-        expected |= {_folded(value) for value in shown.expected.values()}
-        given.add(_folded(shown.output))
+    found = contrasts(errors)
+    expected, given = {_folded(c.expected) for c in found}, {_folded(c.given) for c in found}
     backwards = _folded(old) in expected - given and _folded(new) in given - expected
     absent = find_quote(text, old) is None and find_quote(text, new) is not None
-    if not backwards and not absent:
-        return item
-    return {**item, "old": new, "new": old}
+    if backwards or absent:
+        return {**item, "old": new, "new": old}
+    line = _line_of(item, text)
+    for contrast in found:
+        wrong = contrast.given
+        if wrong and _folded(new) == _folded(contrast.expected) and _folded(wrong) not in _folded(old):
+            first = find_quote(line, wrong)
+            if first is not None and find_quote(line, wrong, 2) == first:
+                return {**item, "old": wrong, "new": contrast.expected}
+    return item
+
+
+def _line_of(item: Mapping[str, Any], text: str) -> str:
+    number, lines = _line_number(item.get("line"), text), text.split("\n")
+    return lines[number - 1] if number is not None and 1 <= number <= len(lines) else ""
 
 
 def _folded(value: Any) -> str:
