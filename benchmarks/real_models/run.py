@@ -20,6 +20,7 @@ from langchain_core.runnables import Runnable
 
 from benchmarks.real_models.held_out import HELD_OUT
 from benchmarks.real_models.prompts import TUNING, Fault, Planted, repaired
+from benchmarks.real_models.second_held_out import SECOND_HELD_OUT
 from langchain_promptopt._text.words import count_words
 from langchain_promptopt.steps.base import flat_range
 from langchain_promptopt.steps.diagnosis import IdentifyTokens
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
-FIRSTS = False
 CELLS = ("line+schema", "line", "quote+schema", "quote", "index", "echo", "global")
 """Protocols, in the order in which they are measured. `quote+schema` is left out: its reply is a bare list."""
+
+
+SETS = {"held-out": HELD_OUT, "second-held-out": SECOND_HELD_OUT, "tuning": TUNING}
+"""The prompts by the name of their set."""
 
 
 class Asked(Runnable[Any, Any]):
@@ -152,7 +156,6 @@ async def run(url: str, name: str, cells: Sequence[Cell], prompts: Sequence[Plan
         for cell in cells:
             for planted in prompts:
                 for number in range(len(planted.faults)):
-                    if FIRSTS and number != len(planted.name) % len(planted.faults): continue
                     if (name, cell.name, planted.name, number) in done:
                         continue
                     found = {"model": name} | await measure(model, cell, planted, number, most)
@@ -171,14 +174,12 @@ def main() -> None:
     parser.add_argument("url", help="the endpoint, such as http://127.0.0.1:8081/v1")
     parser.add_argument("model", help="the model's name")
     parser.add_argument("--cells", nargs="+", default=["line+schema"], choices=CELLS)
-    parser.add_argument("--set", default="held-out", choices=("held-out", "tuning", "firsts"))
+    parser.add_argument("--set", default="held-out", choices=SETS)
     parser.add_argument("--most", type=int, default=600, help="longest reply, in tokens")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines; finished requests are not made again")
     asked = parser.parse_args()
-    global FIRSTS
-    FIRSTS = asked.set == "firsts"
-    prompts = HELD_OUT if asked.set == "held-out" else TUNING
-    asyncio.run(run(asked.url, asked.model, [Cell(c) for c in asked.cells], prompts, asked.out, asked.most))
+    prompts, cells = SETS[asked.set], [Cell(c) for c in asked.cells]
+    asyncio.run(run(asked.url, asked.model, cells, prompts, asked.out, asked.most))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._text.words import is_unspaced, slices, word_ranges
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 _UNIT = re.compile(r"(?<=[.!?;])[ \t]+|(?<=[。！？；])|\n")
 """Between sentences and lines."""
+_WRAPPED = 60
+"""Code points of a line that ends inside a sentence because it is full."""
 _STEM = 4
 """Letters that two words must share from their beginning to count as forms of one word."""
 _GIVEN = 2.0
 """How much more the answer given tells than one word of the inputs."""
 _KEPT = 0.5
 """How much a word of an example that was answered right counts against a place."""
+_GROUPS = 5
+"""Groups of wrong examples that are shown with their places."""
 _LONGEST = 80
 """Code points of an answer that is repeated; a longer one is referred to by its example alone."""
 
@@ -55,18 +59,23 @@ class Contrast:
         return f'{who}: the answer was "{self.given}"; it should be "{self.expected}".'
 
 
-def contrasts(errors: Sequence[Shown], most: int = 5) -> tuple[Contrast, ...]:
-    """The wrong examples by what they were answered and what is expected, the largest group first.
-
-    Args:
-        errors: The wrong examples.
-        most: How many groups at most.
-    """
+def contrasts(errors: Sequence[Shown]) -> tuple[Contrast, ...]:
+    """The wrong examples by what they were answered and what is expected, the largest group first."""
     groups: dict[tuple[str, str], list[Shown]] = defaultdict(list)
     for shown in errors:
         groups[_answers(shown)].append(shown)
     found = [Contrast(given, expected, tuple(group)) for (given, expected), group in groups.items()]
-    return tuple(sorted(found, key=lambda c: -len(c.examples))[:most])
+    return tuple(sorted(found, key=lambda c: -len(c.examples)))
+
+
+def goes_on(line: str, following: str) -> bool:
+    """Whether a sentence of one line goes on in the next one.
+
+    >>> goes_on("On a pavement without a sign:", "yes. In a marked bay: no.")
+    True
+    """
+    full = line.rstrip().endswith((":", ",")) or (len(line) >= _WRAPPED and not line.rstrip().endswith((".", "!", "?")))
+    return full and following[:1].islower()
 
 
 def _answers(shown: Shown) -> tuple[str, str]:
@@ -93,11 +102,14 @@ class Place:
 
     Attributes:
         line: Number of its line, from 1.
-        text: Its words.
+        text: Its words, over several lines where the sentence goes on.
     """
 
     line: int
     text: str
+
+    def __str__(self) -> str:
+        return "\n".join(f"{n}| {line}" for n, line in enumerate(self.text.split("\n"), self.line))
 
 
 class Places:
@@ -111,20 +123,22 @@ class Places:
     """
 
     def __init__(self, prompts: PromptSet) -> None:
-        document = prompts.document
-        text, at = _editable(document.text, document.frozen), 0
+        text = prompts.document.text
         self._places: list[Place] = []
-        self._lines: list[str] = []
+        self._said: list[str] = []
         self._index: dict[str, list[tuple[str, int]]] = defaultdict(list)
-        for unit in _UNIT.split(text):
-            start = text.index(unit, at)
-            at = start + len(unit)
-            if said := _said(unit):
-                for term in _terms(unit):
+        editable = _editable(text, prompts.document.frozen)
+        for start, end in _units(text):
+            if said := _said(editable[start:end]):
+                for term in _terms(editable[start:end]):
                     self._index[term[:_STEM]].append((term, len(self._places)))
-                whole = document.text[start:at].strip()
-                self._places.append(Place(text.count("\n", 0, start) + 1, whole))
-                self._lines.append(f" {said} ")
+                self._places.append(Place(text.count("\n", 0, start) + 1, text[start:end].strip()))
+                self._said.append(f" {said} ")
+
+    def holds(self, given: str) -> bool:
+        """Whether an answer stands in the prompt, as a label does."""
+        answer = _said(given)
+        return bool(answer) and any(f" {answer} " in said for said in self._said)
 
     def likely(self, group: Sequence[Shown], correct: Sequence[Shown], given: str, most: int = 3) -> tuple[Place, ...]:
         """The places that wrong examples are most likely about, best first.
@@ -136,13 +150,13 @@ class Places:
             most: How many places at most.
         """
         scores: dict[int, float] = defaultdict(float)
-        for shown, weight in (*((s, 1.0) for s in group), *((s, -_KEPT) for s in correct)):
-            for term in _terms(_flat(shown.inputs)):
-                _share(scores, self._holding(term), weight)
-        answer = _said(given)
-        if answer:
-            _share(scores, {n for n, line in enumerate(self._lines) if f" {answer} " in line}, _GIVEN * len(group))
-        best = sorted((n for n in scores if scores[n] > 0), key=lambda n: -scores[n])
+        for examples, weight in ((group, 1.0), (correct, -_KEPT)):
+            for shown in examples:
+                for term in sorted(_terms(_flat(shown.inputs))):  # sums of floats depend on the order
+                    _share(scores, self._holding(term), weight)
+        if answer := _said(given):
+            _share(scores, {n for n, said in enumerate(self._said) if f" {answer} " in said}, _GIVEN * len(group))
+        best = sorted((n for n in scores if scores[n] > 0), key=lambda n: (-scores[n], n))
         return tuple(self._places[n] for n in best[:most])
 
     def _holding(self, term: str) -> set[int]:
@@ -160,11 +174,27 @@ def likely_lines(prompts: PromptSet, batch: Batch) -> str:
         One group below the other; nothing where no place shares a word with them.
     """
     places, out = Places(prompts), list[str]()
-    for contrast in contrasts(batch.errors):
-        found = places.likely(contrast.examples, batch.correct, contrast.given)
+    labels, others = list[Contrast](), list[Contrast]()
+    for contrast in contrasts(batch.errors)[:_GROUPS]:
+        (labels if places.holds(contrast.given) else others).append(contrast)
+    for group in (*zip(labels), others):
+        examples = list(chain.from_iterable(contrast.examples for contrast in group))
+        found = places.likely(examples, batch.correct, group[0].given if len(group) == 1 else "")
         if found:
-            out.append("\n".join((str(contrast), *(f"{place.line}| {place.text}" for place in found))))
+            out += [*map(str, group), *map(str, found)]
     return "\n".join(out)
+
+
+def _units(text: str) -> list[tuple[int, int]]:
+    """Start and end of each sentence or line; a sentence may go on in the next line."""
+    borders, at = list[tuple[int, int]](), 0
+    for found in _UNIT.finditer(text):
+        start, end = found.span()
+        line = text[text.rfind("\n", 0, start) + 1 : start]
+        if found.group() != "\n" or not goes_on(line, text[end : end + 1]):
+            borders.append((at, start))
+            at = end
+    return [*borders, (at, len(text))]
 
 
 def _share(scores: dict[int, float], found: set[int], weight: float) -> None:

@@ -15,7 +15,7 @@ from langchain_promptopt._text.document import subtract
 from langchain_promptopt._text.spans import BULLET, diff_edits, find_quote, splice
 from langchain_promptopt._text.words import count_words, word_limit
 from langchain_promptopt.steps.base import find_json
-from langchain_promptopt.steps.contrast import contrasts
+from langchain_promptopt.steps.contrast import Contrast, contrasts, goes_on
 from langchain_promptopt.steps.metaprompts import load
 from langchain_promptopt.types import Rejection
 
@@ -183,24 +183,32 @@ def _forwards(item: Mapping[str, Any], text: str, errors: Sequence[Shown]) -> Ma
     if not old.strip() or not new.strip():
         return item
     found = contrasts(errors)
-    expected, given = {_folded(c.expected) for c in found}, {_folded(c.given) for c in found}
+    expected = {_folded(contrast.expected) for contrast in found}
+    given = {_folded(contrast.given) for contrast in found}
     backwards = _folded(old) in expected - given and _folded(new) in given - expected
     absent = find_quote(text, old) is None and find_quote(text, new) is not None
     if backwards or absent:
         return {**item, "old": new, "new": old}
-    line = _line_of(item, text)
-    for contrast in found:
-        wrong = contrast.given
-        if wrong and _folded(new) == _folded(contrast.expected) and _folded(wrong) not in _folded(old):
-            first = find_quote(line, wrong)
-            if first is not None and find_quote(line, wrong, 2) == first:
-                return {**item, "old": wrong, "new": contrast.expected}
-    return item
+    beside = _answer_beside(_line_of(item, text), old, new, found)
+    return {**item, "old": beside} if beside else item
 
 
 def _line_of(item: Mapping[str, Any], text: str) -> str:
     number, lines = _line_number(item.get("line"), text), text.split("\n")
     return lines[number - 1] if number is not None and 1 <= number <= len(lines) else ""
+
+
+def _answer_beside(line: str, old: str, new: str, found: Sequence[Contrast]) -> str:
+    """The wrong answer that stands once in the line beside `old`, where `new` is the answer expected in its place."""
+    if find_quote(line, old) is None or find_quote(line, new) is not None:
+        return ""
+    for contrast in found:
+        wrong = contrast.given
+        if wrong and _folded(new) == _folded(contrast.expected) and _folded(wrong) not in _folded(old):
+            first = find_quote(line, wrong)
+            if first is not None and find_quote(line, wrong, 2) == first:
+                return wrong
+    return ""
 
 
 def _folded(value: Any) -> str:
@@ -247,6 +255,8 @@ def _find(text: str, old: str, number: int | None, item: Mapping[str, Any]) -> t
         high = starts[number] if number < len(starts) else len(text)
         if (inside := find_quote(text[low:high], old)) is not None:
             return low + inside[0], low + inside[1]
+        if number < len(starts) and goes_on(text[low:high].rstrip("\n"), text[high : high + 1]):
+            return _find(text, old, number + 1, item)
     places, nth = list[tuple[int, int]](), 1
     while (place := find_quote(text, old, nth)) is not None and place not in places:
         places.append(place)
@@ -308,7 +318,7 @@ def _smallest(
     walls = [(max(a, start) - start, min(b, end) - start) for a, b in document.frozen if a < end and b > start]
     edits = diff_edits(old, new, walls)
     if not edits:
-        return Rejection("no_change", f"the new words are the old words {old!r}")
+        return Rejection("no_change", f"the new words are the old words {old!r}; look at the other lines too")
     low, high = edits[0][0], edits[-1][1]
     most = None if limits.w_max is None else word_limit(document.text, limits.w_max)
     if subtract(low, high, walls) == [(low, high)] and (most is None or count_words(old[low:high]) <= most):
