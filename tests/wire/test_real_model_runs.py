@@ -51,7 +51,7 @@ def test_the_examples_are_known_and_shared_out_evenly():
     [("billing", 1.0), ("Billing.\n", 1.0), ("**billing**", 1.0), ("I think billing", 0.0), ("", 0.0)],
 )
 def test_an_answer_is_right_by_its_first_word(said, score):
-    assert end_to_end.right_queue({"output": said}, {"answer": "billing"}) == score
+    assert end_to_end.right_label({"output": said}, {"answer": "billing"}) == score
 
 
 def test_a_run_is_written_down_once(tmp_path, monkeypatch, capsys):
@@ -68,3 +68,33 @@ def test_a_run_is_written_down_once(tmp_path, monkeypatch, capsys):
     assert line["repaired"] > 0
     assert line["result"]["outcome"] == "improved"
     assert f"{line['repaired']} of 4 rules" in capsys.readouterr().out
+
+
+def test_examples_of_a_folder_take_the_place_of_the_tickets(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "signs"
+    folder.mkdir()
+    for split, many in (("train", 8), ("dev", 8), ("test", 8)):
+        rows = []
+        for n in range(many):
+            rows.append({"inputs": {"sign": f"{split} {n}"}, "outputs": {"answer": "Yes" if n % 2 else "No"}})
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    out = tmp_path / "runs.jsonl"
+    with serve({"small": lambda messages: "yes.", "large": lambda messages: '{"changes": []}'}) as up:
+        given = [up.base_url, "large", "--task-url", up.base_url, "--task", "small", "--methods", "lpo-pe2"]
+        given += ["--data", str(folder), "--prompt", "May one park here? Answer yes or no.\n{sign}"]
+        given += ["--seeds", "1", "--search-calls", "60", "--runs", str(tmp_path / "runs"), "--out", str(out)]
+        monkeypatch.setattr(sys, "argv", ["end_to_end", *given])
+        end_to_end.main()
+        assert any("May one park here" in json.dumps(sent) for sent in map(str, up.requests))
+    (line,) = [json.loads(text) for text in out.read_text("utf-8").splitlines()]
+    assert (line["data"], line["repaired"]) == ("signs", None)
+    assert line["result"]["outcome"] != "improved"
+    assert "of 4 rules" not in capsys.readouterr().out
+
+
+def test_a_prompt_without_data_is_refused(tmp_path, monkeypatch, capsys):
+    given = ["http://127.0.0.1:1", "m", "--task-url", "u", "--task", "t", "--prompt", "{x}"]
+    monkeypatch.setattr(sys, "argv", ["end_to_end", *given, "--runs", str(tmp_path), "--out", str(tmp_path / "o")])
+    with pytest.raises(SystemExit):
+        end_to_end.main()
+    assert "--data and --prompt go together" in capsys.readouterr().err
