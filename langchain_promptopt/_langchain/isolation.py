@@ -28,7 +28,7 @@ from langchain_promptopt._langchain.discover import is_prompt_or_model
 from langchain_promptopt._langchain.dryrun import sent_by_turns
 from langchain_promptopt._langchain.held import shortened
 from langchain_promptopt._objects import content_hash, walk
-from langchain_promptopt._runtime.usage import with_handler
+from langchain_promptopt._runtime.usage import also_heard
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Sessions:
         """
         one = _Evaluation(self)
         try:
-            yield with_handler(config or {}, one), one
+            yield also_heard(one, config or {}), one
         except Exception:
             one.check()
             raise

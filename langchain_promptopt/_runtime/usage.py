@@ -221,6 +221,8 @@ class UsageCollector(BaseCallbackHandler):
         self._lock = threading.Lock()
         self._open: dict[UUID, _Call] = {}
         self._late: Callable[[Collected], None] | None = None
+        self.beside: BaseCallbackHandler | None = None
+        """Hears of each call's beginning and end after this collector, without a callback of its own."""
 
     def admit(self) -> None:
         """A call begins where this collector cannot see it. Raises BudgetSpent where the budget is used up."""
@@ -239,7 +241,7 @@ class UsageCollector(BaseCallbackHandler):
 
         Args:
             serialized: The model as LangChain serializes it; its name is read from there.
-            messages: Not used.
+            messages: What it is sent.
             run_id: The call's id.
             **kwargs: LangChain's own; `invocation_params` has the model's name.
 
@@ -247,13 +249,15 @@ class UsageCollector(BaseCallbackHandler):
             BudgetSpent: `before_call` does not allow the call.
         """
         self._begin(run_id, serialized, kwargs)
+        if self.beside is not None:
+            self.beside.on_chat_model_start(serialized, messages, run_id=run_id)
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any) -> None:
         """A completion model is about to be called.
 
         Args:
             serialized: The model as LangChain serializes it; its name is read from there.
-            prompts: Not used.
+            prompts: What it is sent.
             run_id: The call's id.
             **kwargs: LangChain's own; `invocation_params` has the model's name.
 
@@ -261,6 +265,8 @@ class UsageCollector(BaseCallbackHandler):
             BudgetSpent: `before_call` does not allow the call.
         """
         self._begin(run_id, serialized, kwargs)
+        if self.beside is not None:
+            self.beside.on_llm_start(serialized, prompts, run_id=run_id)
 
     def _begin(self, run_id: UUID, serialized: dict[str, Any] | None, kwargs: Mapping[str, Any]) -> None:
         if self._before_call is not None and self._late is None:
@@ -338,6 +344,8 @@ class UsageCollector(BaseCallbackHandler):
                     for use in into.by_model.values():
                         use.calls = 0
                 self._late(into)
+        if self.beside is not None:
+            self.beside.on_llm_end(response, run_id=run_id)
 
     def _model(self, call: _Call, replies: Sequence[_Reply], response: LLMResult) -> str:
         """The name that the call's price goes by."""
@@ -396,6 +404,22 @@ def metered_by(meter: UsageCollector) -> Iterator[None]:
         yield
     finally:
         _metering.reset(token)
+
+
+def also_heard(handler: BaseCallbackHandler, config: RunnableConfig) -> RunnableConfig:
+    """The config under which `handler` hears of all model calls and may refuse them.
+
+    Where a meter is in force, which sees them all, it passes them on: a second callback costs more than either does.
+
+    Args:
+        handler: Listens to the beginnings and ends of model calls alone.
+        config: Of the evaluation.
+    """
+    meter = _metering.get()
+    if meter is None:
+        return with_handler(config, handler)
+    meter.beside, meter.raise_error = handler, True
+    return config
 
 
 class _ThreadsFollowed:

@@ -123,7 +123,7 @@ def _of_pair(key: str, pair: Pair, rule: _Rule, *, exact: bool) -> dict[str, Any
     if pair.references == (None,):
         right = pair.reply in (None, "")
         return _verdict(key, right=right, parsed=as_text(pair.reply), expected="nothing", reply=pair.reply)
-    if isinstance(pair.reply, Mapping | list) and _is_same(pair):
+    if isinstance(pair.reply, dict | list) and _is_same(pair):
         return _verdict(key, right=True, parsed=as_text(pair.reply), expected=_expected(pair), reply=pair.reply)
     wants_number = all(isinstance(r, int | float) for r in pair.references)
     if exact and pair.typed and wants_number and isinstance(pair.reply, str):
@@ -160,7 +160,7 @@ def exact_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
 
 def _exactly(key: str, reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
     right = reply is not MISSING and any(_is_exactly(reply, reference) for reference in references)
-    structured = all(isinstance(reference, Mapping | list) for reference in references)
+    structured = all(isinstance(reference, dict | list) for reference in references)
     readable = json_of(reply)[1] if structured else bool(as_text(reply).strip())
     expected = references[0] if len(references) == 1 else list(references)
     parsed = as_text(reply) if readable or right else None
@@ -168,10 +168,10 @@ def _exactly(key: str, reply: Any, references: tuple[Any, ...]) -> dict[str, Any
 
 
 def _is_exactly(reply: Any, reference: Any) -> bool:
-    if isinstance(reference, Mapping | list | tuple):
+    if isinstance(reference, dict | list | tuple):
         value, is_json = json_of(reply)
         return is_json and same_json(value, reference)
-    if isinstance(reply, Mapping | list | tuple):
+    if isinstance(reply, dict | list | tuple):
         return False
     text = as_text(reply)
     if isinstance(reference, int | float) and not isinstance(reference, bool):

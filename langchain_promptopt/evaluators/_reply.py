@@ -54,36 +54,37 @@ def pairs_of(outputs: Any, reference_outputs: Any) -> tuple[Pair, ...]:
     >>> pairs_of({"output": "4"}, {"answer": ["4", "four"]})
     (Pair(name='', reply='4', references=('4', 'four'), typed=False),)
     """
+    # plain values: every mapping in them is a dict, and asking for that is far quicker than asking for a Mapping
     answer, reference = _unwrapped(answer_of(outputs), reference_outputs), answer_of(reference_outputs)
     fields = _fields_of(answer, reference)
     typed = isinstance(answer, str)
     if fields is not None:
         return tuple(_compared("", fields, reference, typed=typed))
     references = references_of(reference)
-    if len(references) == 1 and isinstance(references[0], Mapping):
+    if len(references) == 1 and isinstance(references[0], dict):
         fields = _fields_of(answer, references[0])
         if fields is None:
             return (Pair("", answer, references),)
         return tuple(_compared("", fields, references[0], typed=typed))
-    objects = any(isinstance(r, Mapping) for r in references) and isinstance(answer, Mapping)
+    objects = any(isinstance(r, dict) for r in references) and isinstance(answer, dict)
     return (Pair("", answer if objects else reply_of(answer, reference), references),)
 
 
 def _unwrapped(answer: Any, reference: Any) -> Any:
     """The answer without the `output` that LangSmith puts around what is no dict."""
-    if isinstance(answer, Mapping) and len(answer) == 1 and "output" in answer:
-        named = isinstance(reference, Mapping) and "output" in reference
-        return answer if named and not isinstance(answer["output"], Mapping) else answer["output"]
+    if isinstance(answer, dict) and len(answer) == 1 and "output" in answer:
+        named = isinstance(reference, dict | Mapping) and "output" in reference
+        return answer if named and not isinstance(answer["output"], dict) else answer["output"]
     return answer
 
 
 def _fields_of(answer: Any, reference: Any) -> Mapping[str, Any] | None:
     """The answer's fields where it shares some with the reference; a JSON text has fields too."""
-    if not isinstance(reference, Mapping) or not reference:
+    if not isinstance(reference, dict) or not reference:
         return None
     if isinstance(answer, str) and len(reference) > 1:
         answer = json_of(answer)[0]
-    if not isinstance(answer, Mapping):
+    if not isinstance(answer, dict):
         return None
     if answer.keys() & reference.keys():
         return answer
@@ -92,7 +93,7 @@ def _fields_of(answer: Any, reference: Any) -> Mapping[str, Any] | None:
 
 def _structured(answer: Mapping[str, Any]) -> Any:
     """The structured answer in an agent's state, or beside the raw message of `include_raw`; None where is none."""
-    found = [answer[name] for name in _STRUCTURED if isinstance(answer.get(name), Mapping)]
+    found = [answer[name] for name in _STRUCTURED if isinstance(answer.get(name), dict)]
     return found[0] if len(found) == 1 else None
 
 
@@ -102,10 +103,10 @@ def _compared(
     for name, wanted in reference.items():
         place = f"{above}.{name}" if above else str(name)
         given = answer.get(name, MISSING)
-        if isinstance(wanted, Mapping) and wanted and isinstance(given, Mapping):
+        if isinstance(wanted, dict) and wanted and isinstance(given, dict):
             yield from _compared(place, given, wanted, typed=typed)
             continue
-        if isinstance(given, Mapping) and given:
+        if isinstance(given, dict) and given:
             given = reply_of(given)
         if len(reference) == 1 and not above:
             yield Pair(place, given, references_of(wanted), typed)
@@ -120,7 +121,7 @@ def references_of(reference_outputs: Any) -> tuple[Any, ...]:
     ('Paris', 'City of Paris')
     """
     value = reference_outputs
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         if "answer" in value:
             value = value["answer"]
         elif len(value) == 1:
@@ -150,7 +151,7 @@ def reply_of(outputs: Any, reference_outputs: Any = None) -> Any:
     ('4', '4')
     """
     answer = answer_of(outputs)
-    if isinstance(answer, Mapping) and answer:
+    if isinstance(answer, dict) and answer:
         return _reply_in(answer, reference_outputs)
     return "" if answer is None or answer == {} else answer
 
@@ -162,7 +163,7 @@ def _reply_in(answer: Mapping[str, Any], reference: Any) -> Any:
         return reply_of(next(iter(answer.values())), reference)
     if (structured := _structured(answer)) is not None:
         return reply_of(structured, reference)
-    wanted = [name for name in reference if name in answer] if isinstance(reference, Mapping) else []
+    wanted = [name for name in reference if name in answer] if isinstance(reference, dict | Mapping) else []
     name = wanted[0] if len(wanted) == 1 else _only(answer, _REPLY_NAMES)
     return answer if name is None else reply_of(answer[name])
 

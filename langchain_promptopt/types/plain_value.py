@@ -55,7 +55,7 @@ def is_message(value: Any) -> bool:
     >>> is_message({"role": "assistant", "content": "hello"}), is_message({"type": "bug", "content": "it crashes"})
     (True, False)
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         if "content" not in value:
             return value.get("role") in _AI and "tool_calls" in value
         dumped = value.get("type") in _MESSAGE_TYPES and bool(value.keys() & _DUMPED)
@@ -77,7 +77,7 @@ def tool_calls_of(message: Any) -> Any:
 
 def is_conversation(value: Any) -> bool:
     """Whether a value is a list of chat messages, or a state that holds one under "messages"."""
-    return _are_messages(value.get("messages") if isinstance(value, Mapping) else value)
+    return _are_messages(value.get("messages") if isinstance(value, dict | Mapping) else value)
 
 
 def holds_conversation(value: Any) -> bool:
@@ -182,7 +182,7 @@ def _plain(value: Any, depth: int) -> Any:
         return "..."
     if is_message(value):
         return _message(value, depth)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         return _mapping(value, depth)
     if isinstance(value, AbstractSet):
         return sorted((_plain(v, depth - 1) for v in value), key=repr)
