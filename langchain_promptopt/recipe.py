@@ -67,6 +67,10 @@ def within(name: str, value: float, low: float, high: float) -> None:
         raise RecipeError(msg)
 
 
+MOST_ALPHA = 0.5
+"""The largest level of a test: above it, a candidate that does worse could pass."""
+
+
 def check_number(
     name: str, value: object, low: float, high: float = math.inf, *, whole: bool = False, mend: str = ""
 ) -> None:
@@ -158,8 +162,9 @@ class Gate:
         if primary is not None and not isinstance(primary, str):
             msg = f"gate.primary must be the key of a metric, got {primary!r}"
             raise ConfigError(msg, mend='Write Gate(primary="exact_match").')
-        for name in ("alpha", "min_improvement", "worth"):
+        for name in ("min_improvement", "worth"):
             check_number(f"gate.{name}", getattr(self, name), 0, 1)
+        self._check_alpha()
         check_number("gate.repeats", self.repeats, 1, whole=True)
         self._check_metrics()
         self._check_margin()
@@ -171,6 +176,16 @@ class Gate:
     def floor(self) -> float:
         """What the difference must be shown to exceed: a gain, or a fall that is allowed."""
         return self.min_improvement if self.margin is None else -self.margin
+
+    def _check_alpha(self) -> None:
+        given: Any = self.alpha
+        sure = isinstance(given, int | float) and MOST_ALPHA < given < 1
+        meant = f"for {given:.0%} confidence write {1 - given:.3g}" if sure else "usual is 0.05"
+        mend = f"It is how often a candidate that is no better may pass: {meant}."
+        check_number("gate.alpha", given, 0, MOST_ALPHA, mend=mend)
+        if not given:
+            msg = "gate.alpha must be above 0"
+            raise ConfigError(msg, mend=mend)
 
     def _check_margin(self) -> None:
         if self.margin is None:

@@ -146,7 +146,7 @@ class GateConfig(BaseModel):
 
     primary: str | None = Field(default=None, description="the deciding metric; default is the first evaluator")
     guards: dict[str, Share] = Field(default={}, description="metric = how much it may fall")
-    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = Field(
         default=0.05, description="one-sided error level of the first opening"
     )
     min_improvement: Share = Field(default=0.0, description="gain that must be exceeded, on the 0-1 scale")

@@ -191,16 +191,22 @@ class Settings:
                 msg = f"{name} cannot be {getattr(self, name)!r}"
                 raise ConfigError(msg, mend=f"Write {form}.")
         self._check_models()
-        for name in ("freeze", "tune", "swap"):
-            for rule in getattr(self, name) or ():
-                if not isinstance(rule, str):
-                    msg = f"{name} holds {rule!r}, which is no text"
-                    raise ConfigError(msg, mend=f"Write {_FORMS[name][1]}.")
+        self._check_names()
         for name, kind, form in _BY_NAME:
             for key, value in getattr(self, name).items():
                 if not isinstance(value, kind):
                     msg = f"{name}[{key!r}] cannot be {value!r}"
                     raise ConfigError(msg, mend=f"Write {form}.")
+
+    def _check_names(self) -> None:
+        for name in ("freeze", "tune", "swap"):
+            for rule in getattr(self, name) or ():
+                if not isinstance(rule, str):
+                    msg = f"{name} holds {rule!r}, which is no text"
+                    raise ConfigError(msg, mend=f"Write {_FORMS[name][1]}.")
+        if self.tune is not None and not self.tune:
+            msg = "tune names no prompt"
+            raise ConfigError(msg, mend="Leave it out for all that are sent; `promptopt prompts` lists them.")
 
     def _check_executor(self) -> None:
         given: Any = self.executor
@@ -238,6 +244,9 @@ class Settings:
             check_number("max_tokens", self.max_tokens, 1, whole=True, mend="Leave it out for no limit.")
         if self.requests_per_second is not None:
             check_number("requests_per_second", self.requests_per_second, 0)
+            if not self.requests_per_second:
+                msg = "requests_per_second must be above 0"
+                raise ConfigError(msg, mend="Leave it out for no limit.")
 
 
 _TRUTH = ((bool,), "True or False")

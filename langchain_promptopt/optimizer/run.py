@@ -337,13 +337,16 @@ async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ende
 def failure_recorded(plan: Plan, ready: Assembled) -> Iterator[None]:
     """Write an error that ends the run into its record, so that `runs` and `show` do not say "not finished".
 
-    A run that was stopped, or whose budget ended, stays unfinished: it can be resumed.
+    A run that was stopped, or whose budget ended, stays unfinished: it can be resumed. One that has its verdict keeps
+    it: the error is of what was to be done with it.
     """
     try:
         yield
     except (Interrupted, BudgetSpent):
         raise
     except PromptOptError as error:
+        if ready.journal.finished:
+            raise
         if plan.redaction is not None:
             plan.redaction.error(error)
         event = RunFinished(

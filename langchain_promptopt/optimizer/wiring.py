@@ -498,11 +498,31 @@ def assemble(
         rival: The other side, where two chains are compared.
         ended: The same run as it ended, which now goes on: its account and its record, not new ones.
     """
-    settings = plan.settings
     keep_splits(plan.data, plan.openings)
-    folder = None if settings.runs_dir is None else RunFolder(settings.runs_dir, plan.run_id)
+    journal = _journal(_folder(plan), ended)
+    try:
+        return _wired(plan, journal, executor, rival, ended)
+    except BaseException:  # or the next try would find the run busy
+        if ended is None:
+            journal.close()
+        raise
+
+
+def _folder(plan: Plan) -> RunFolder | None:
+    runs_dir = plan.settings.runs_dir
+    return None if runs_dir is None else RunFolder(runs_dir, plan.run_id)
+
+
+def _wired(
+    plan: Plan,
+    journal: Journal | MemoryStore,
+    executor: Executor | None,
+    rival: Rival | None,
+    ended: Assembled | None,
+) -> Assembled:
+    settings, folder = plan.settings, _folder(plan)
     clock: Clock = settings.clock or RealClock()
-    ledger, journal = _ledger(plan, clock, ended), _journal(folder, ended)
+    ledger = _ledger(plan, clock, ended)
     emitter = _emitter(plan, journal, ended)
     state, tracers, ways = RunState(), Tracers(), Ways(settings, clock)
     guarded, shelf = _guarded(plan, ledger, clock, emitter, ways), _shelf(plan, emitter)

@@ -116,7 +116,7 @@ def test_an_unknown_key_is_refused_with_place_and_the_nearest_key(write, text, k
         ("[budget]\nusd = -1\n", "budget.usd is -1, expected more than 0"),
         ("[budget]\nusd = nan\n", "budget.usd is nan, expected"),
         ("[budget]\ncalls = 0\n", "budget.calls is 0, expected more than 0"),
-        ("[gate]\nalpha = 2\n", "gate.alpha is 2, expected less than 1"),
+        ("[gate]\nalpha = 2\n", "gate.alpha is 2, expected at most 0.5"),
         ("[gate]\nguards = { policy = 'much' }\n", "gate.guards.policy is 'much', expected a number"),
         ("[data]\ndrop_leaks = 1\n", "data.drop_leaks is 1, expected true or false"),
         ("[data]\ninputs = ['a']\n", "data.inputs is ['a'], expected a table"),

@@ -18,6 +18,7 @@ from langchain_promptopt.errors import (
     PromptError,
     RecipeError,
     TooManyFailures,
+    UnavailableError,
     UsageError,
 )
 from langchain_promptopt.presets import recipe_of
@@ -203,6 +204,21 @@ def test_test_rows_are_not_evaluated_before_the_gate():
     last_search = max(i for i, (kind, _) in enumerate(seen) if kind == "selected")
     assert all(split != "test" for kind, split in seen[:last_search] if kind == "scored")
     assert sum(split == "test" for _, split in seen) == 80
+
+
+def test_a_run_that_cannot_be_set_up_is_not_busy_afterwards(tmp_path):
+    given = {"runs_dir": tmp_path / "runs", "openings": tmp_path / "openings.jsonl"}
+    with pytest.raises(ConfigError, match="the limits of m have unknown fields"):
+        run(**given, limits={"m": {"rpm": 60}})
+    assert run(**given).outcome == "improved"
+
+
+def test_a_verdict_stays_where_something_fails_after_it(tmp_path):
+    given = {"runs_dir": tmp_path / "runs", "openings": tmp_path / "openings.jsonl"}
+    run(**given)
+    with pytest.raises(UnavailableError, match="cannot open the trace file"):
+        run(**given, trace_file=tmp_path)
+    assert run(**given).replayed
 
 
 def test_a_baseline_that_is_always_wrong_stops_and_shows_a_row():
