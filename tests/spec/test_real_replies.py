@@ -1,4 +1,4 @@
-"""Replies of real models, good and broken, read as they were on the day they were given (tests/data/README.md)."""
+"""Replies of real models, good and broken, to prompts of the tuning set: each is read as it was when it was given."""
 
 from __future__ import annotations
 
