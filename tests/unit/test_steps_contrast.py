@@ -71,7 +71,13 @@ def test_a_sentence_is_a_place_and_may_go_on_in_the_next_line():
 
 def test_scripts_without_spaces_are_compared_by_pairs_of_characters():
     text = "荷物が遅れた場合：経理\n請求書の質問：営業\n問い合わせ：{mail}"
-    assert shown(text, wrong("1", "荷物がまだ届きません", "配送", "経理"))[1] == "1| 荷物が遅れた場合：経理"
+    assert shown(text, wrong("1", "荷物がまだ届きません", "配送", "総務"))[1:] == ["1| 荷物が遅れた場合：経理"]
+
+
+def test_a_word_that_stands_in_many_places_tells_less_than_one_that_stands_in_few():
+    text = "Parcels abroad: a\nParcels today: b\nParcels home: c\nLetters: d\n{mail}"
+    error = wrong("1", "the parcels, and letters", "x", "y")
+    assert shown(text, error)[1:3] == ["4| Letters: d", "1| Parcels abroad: a"]
 
 
 def test_variables_are_no_words_of_a_place():
@@ -119,6 +125,14 @@ def test_the_model_is_shown_the_places_in_front_of_the_question():
     asked = model.calls[0][-1].content
     assert "4| - legal: parcels that are late\n</likely>" in asked
     assert asked.index("</errors>") < asked.index("<likely>") < asked.index("Reply with JSON")
+
+
+def test_a_change_that_changes_nothing_is_asked_for_again_with_a_word_about_the_other_lines():
+    change = {"line": 4, "why": "w", "old": "legal", "new": "legal"}
+    model = ScriptedModel(fn=lambda _: json.dumps({"changes": [change]}))
+    IdentifyTokens(model=model, protocol="line").invoke(as_workpiece({"prompt": PROMPT, "errors": [{"inputs": "x"}]}))
+    assert len(model.calls) == 2
+    assert "the old words 'legal'; look at the other lines too" in model.calls[1][-1].content
 
 
 def test_the_expected_answer_takes_the_place_of_the_answer_and_not_of_its_condition():
