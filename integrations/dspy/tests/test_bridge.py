@@ -130,6 +130,28 @@ def test_instructions_that_copro_wrote_are_decided():
     assert [(e.old, e.new) for e in result.edits] == [("billing", "delivery")]
 
 
+@pytest.mark.parametrize("demos", [0, 1], ids=["instructions", "instructions and demonstrations"])
+def test_what_miprov2_compiled_is_decided(demos):
+    better = triage.INSTRUCTIONS.replace("answer billing", "answer delivery")
+    fields = ("observations", "summary", "program_description", "module_description", "proposed_instruction")
+    writer = ScriptedModel(fn=lambda messages: "".join(f"[[ ## {field} ## ]]\n{better}\n\n" for field in fields))
+    dspy.configure(lm=langchain_lm(triage.TaskModel()))
+    mipro = dspy.MIPROv2(
+        triage.right_label, prompt_model=langchain_lm(writer), auto=None, num_candidates=3, num_threads=2,
+        max_bootstrapped_demos=demos, max_labeled_demos=2 * demos,
+    )  # fmt: skip
+    compiled = mipro.compile(
+        triage.student(), trainset=triage.examples(100, 8), valset=triage.examples(200, 8), num_trials=6, minibatch=False
+    )
+    assert writer.calls
+    assert instructions(compiled) == better
+    assert bool(compiled.predictors()[0].demos) is bool(demos)
+    result = triage.decide(compiled)
+    assert result.outcome == "improved"
+    assert [(e.old, e.new) for e in result.edits] == [("billing", "delivery")]
+    assert triage.decide(compiled, OTHERS).outcome == "no_gain"
+
+
 def test_demonstrations_alone_are_decided():
     def answer(messages):
         shown = len(messages) > 2 or "m4" in messages[-1].text
