@@ -10,7 +10,7 @@ import dis
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.embeddings import Embeddings
@@ -89,26 +89,61 @@ _REMOTE = frozenset({"langserve.client.RemoteRunnable", "langgraph.pregel.remote
 """Clients of programs that run elsewhere, by name, so that their packages are not imported."""
 
 
+_REMOTE_HOMES = ("langgraph_sdk", "langserve", "langgraph.pregel.remote")
+"""Modules of these clients; what they are made of is in modules below them."""
+
+
 def find_remotes(root: Any) -> tuple[tuple[str, Any], ...]:
     """What a task asks programs elsewhere with: its clients, or their class where it makes one for each call."""
-    reached = walk(root, stop=is_prompt_or_model)
+    reached = walk(root, stop=lambda thing: is_prompt_or_model(thing) or bool(_remote_kind(thing)))
     return tuple((path, thing) for path, thing in reached if _remote_kind(thing))
 
 
 def _remote_kind(thing: Any) -> str:
     """The name of the remote client that a thing is; "" for anything else."""
     kinds = thing.__mro__ if isinstance(thing, type) else type(thing).__mro__
-    return next((kind.__name__ for kind in kinds if type_name(kind) in _REMOTE), "")
+    return next((kind.__name__ for kind in kinds if type_name(kind) in _REMOTE or _is_sdk_client(kind)), "")
+
+
+def _is_sdk_client(kind: type) -> bool:
+    """Whether a class is a client of LangGraph's SDK, or one of the parts that a client has."""
+    return kind.__module__.partition(".")[0] == "langgraph_sdk" and kind.__name__.endswith("Client")
+
+
+def is_remote_home(module: Any) -> bool:
+    """Whether a module, by its name, is one of those that ask programs elsewhere."""
+    return any(f"{module}.".startswith(f"{home}.") for home in _REMOTE_HOMES)
+
+
+def may_ask_elsewhere(task: Any) -> bool:
+    """Whether a task names something that makes such clients: a function, a module, an import in its code."""
+    for _, thing in walk(task, stop=is_prompt_or_model):
+        home = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", "")
+        if is_remote_home(home):
+            return True
+        if isinstance(thing, FunctionType) and package_of(home) is None and any(_imports_remote(thing.__code__)):
+            return True
+    return False
+
+
+def _imports_remote(code: CodeType) -> Iterator[bool]:
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            yield is_remote_home(step.argval)
+        elif isinstance(step.argval, CodeType):
+            yield from _imports_remote(step.argval)
 
 
 def asked_elsewhere(task: Any) -> str:
     """How to optimize a program that asks another one for its answers; "" for one that does not."""
     remotes = find_remotes(task)
-    if not remotes:
-        return ""
-    path, thing = remotes[0]
+    return elsewhere_by(_remote_kind(remotes[0][1]), remotes[0][0]) if remotes else ""
+
+
+def elsewhere_by(kind: str, place: str) -> str:
+    """How to optimize a program that asks another one by a client, which is at a place."""
     return (
-        f"It asks another program for its answers, by {_remote_kind(thing)} ({path}). Optimize that program where it "
+        f"It asks another program for its answers, by {kind} ({place}). Optimize that program where it "
         "runs: give optimize its chain or graph. A text that this program sends to it can be optimized here where it "
         'is held: RULES = tunable("...", name="rules").'
     )
@@ -138,11 +173,16 @@ PULL_ONCE = (
 )
 
 
-def task_notes(task: Any) -> tuple[str, ...]:
-    """What to tell about prompts that a task uses and that are no part of it, and about calls that nothing counts."""
+def task_notes(task: Any, met: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
+    """What to tell about prompts that a task uses and that are no part of it, and about calls that nothing counts.
+
+    Args:
+        task: What the user gave.
+        met: Clients of programs elsewhere that a dry run came to, with their places.
+    """
     notes = []
-    for path, thing in find_remotes(task):
-        notes.append(f"prompts of the program that {_remote_kind(thing)} ({path}) asks stay as they are")
+    for kind, path in [(_remote_kind(thing), path) for path, thing in find_remotes(task)] or met:
+        notes.append(f"prompts of the program that {kind} ({path}) asks stay as they are")
     for place in pulled_at(task):
         notes.append(f"a prompt that {place} pulls for each call stays as it is. {PULL_ONCE}")
     return (*notes, *_embedding_notes(task))

@@ -11,13 +11,15 @@ Programs without templates are looked at in the same way: the texts they hold th
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import types
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from langchain_core.callbacks.base import BaseCallbackHandler
@@ -30,16 +32,19 @@ from langchain_promptopt._langchain.discover import (
     PULL_ONCE,
     Found,
     asked_elsewhere,
+    elsewhere_by,
     find_models,
     find_remotes,
     held_of,
     is_prompt_or_model,
+    is_remote_home,
+    may_ask_elsewhere,
     pulled_at,
 )
 from langchain_promptopt._langchain.held import HeldText, shortened
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
-from langchain_promptopt._langchain.wire import tapped, texts_of
-from langchain_promptopt._objects import holds_client, walk
+from langchain_promptopt._langchain.wire import fronted, tapped, texts_of
+from langchain_promptopt._objects import holds_client, package_of, walk
 from langchain_promptopt._runtime.usage import UsageCollector, beside, followed_threads, metered_by
 
 if TYPE_CHECKING:
@@ -123,19 +128,23 @@ def _in_thread(kind: type[Thing]) -> Thing | None:
 
 
 class _InThreads(tuple[Any, ...]):
-    """The canned reply of a dry run, and where it notes what is sent."""
+    """The canned reply of a dry run, what it has seen, and where it notes what is sent."""
 
     __slots__ = ()
 
 
 @contextmanager
-def _also_in_threads(*standing: Any) -> Iterator[None]:
+def _also_in_threads(reply: _Canned, proof: Proof) -> Iterator[None]:
     """A block in which threads of the program are part of the dry run, so that they ask no model either."""
-    token = beside.set(_InThreads(standing))
+    noted = _SENT.get()
+    token = beside.set(_InThreads((reply, proof) if noted is None else (reply, proof, noted)))
+    told = threading.excepthook
+    threading.excepthook = lambda args: None if issubclass(args.exc_type, DryStop) else told(args)
     try:
         with followed_threads, metered_by(UsageCollector()):
             yield
     finally:
+        threading.excepthook = told
         beside.reset(token)
 
 
@@ -149,11 +158,45 @@ def canned(models: Sequence[BaseLanguageModel[Any]], chain: Any = None) -> Itera
     with _CHANGING:
         mine = [one for one in (*models, *remotes) if _take(one)]
     try:
-        yield
+        with fronted(_sends()):
+            yield
     finally:
         with _CHANGING:
             for model in mine:
                 _give_back(model)
+
+
+def _sends() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    """The one way out of the HTTP clients that programs elsewhere are asked with, and what stands in front of it."""
+    with suppress(ImportError):
+        import httpx
+
+        yield from ((kind, "send", _stop_elsewhere) for kind in (httpx.Client, httpx.AsyncClient))
+
+
+def _stop_elsewhere(send: Callable[..., Any], client: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """End a dry run that asks a program elsewhere, with what it is asked by and the user's line; nothing is sent."""
+    if (_REPLY.get() or _in_thread(_Canned)) is not None and (met := _asking()) is not None:
+        if (proof := _in_thread(Proof)) is not None:  # an exception of a thread ends there
+            proof.note_met(met)
+        raise _Elsewhere(*met)
+    return send(client, *args, **kwargs)
+
+
+def _asking() -> tuple[str, str] | None:
+    """What asks a program elsewhere in this call, and the user's line that has it do so; None where nothing does."""
+    kind = ""
+    frame: types.FrameType | None = sys._getframe(1)  # the callers of a client tell whose it is
+    while frame is not None:
+        home = frame.f_globals.get("__name__", "")
+        if is_remote_home(home):
+            asking = frame.f_locals.get("self")
+            kind = type(asking).__name__ if asking is not None else kind
+            kind = home.partition(".")[0] if not kind or kind.endswith("HttpClient") else kind
+        elif kind and package_of(home) is None:
+            return kind, f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return (kind, "$") if kind else None
 
 
 def _take(model: Any) -> bool:
@@ -274,6 +317,14 @@ class DryStop(BaseException):
     """Ends a dry run early. No Exception, so that fallbacks and retries of the chain do not see it."""
 
 
+class _Elsewhere(DryStop):
+    """A dry run came to a client of a program elsewhere, which was not asked."""
+
+    def __init__(self, kind: str, place: str) -> None:
+        super().__init__(_UNREACHED)
+        self.met = (kind, place)
+
+
 @dataclass
 class Proof:
     """What a dry run saw."""
@@ -290,6 +341,14 @@ class Proof:
     """Whether a model was asked, so that what comes after hangs on its answer."""
     error: str = ""
     """Why the first run that failed did so."""
+    met: list[tuple[str, str]] = field(default_factory=list)
+    """Clients of programs elsewhere that it came to, with their places."""
+
+    def note_met(self, met: tuple[str, str]) -> None:
+        """Add a client of a program elsewhere, once: what comes after hangs on its answer."""
+        self.asked = True
+        if met not in self.met:
+            self.met.append(met)
 
 
 Calling = Callable[[Mapping[str, Any], "RunnableConfig | None"], "tuple[Any, RunnableConfig | None]"]
@@ -352,7 +411,7 @@ async def sends_rows(
     found: list[tuple[str, ...]] = []
     with canned(models, chain):
         for row in rows[:_COMPARED]:
-            sent, _ = await _noted(chain, given(row, _CONFIG), REPLIES[0])
+            sent = await _noted(chain, given(row, _CONFIG), REPLIES[0], Proof())
             found.append(tuple(str(one) for one in sent if not isinstance(one, SentCall)))
     return len(set(found)) > 1 if any(found) else None
 
@@ -375,8 +434,8 @@ async def sent_by_turns(
     found: list[str] = []
     with canned(models, chain), tapped(_note_request, _note_call):
         for row in turns:
-            turn = asyncio.create_task(_noted(chain, given(row, _CONFIG), REPLIES[0]))
-            sent, _ = await turn  # what a turn sets in its context is no memory: an evaluation has its own, too
+            turn = asyncio.create_task(_noted(chain, given(row, _CONFIG), REPLIES[0], Proof()))
+            sent = await turn  # what a turn sets in its context is no memory: an evaluation has its own, too
             found.append("\n".join(texts_of(sent)))
     return found
 
@@ -387,8 +446,8 @@ async def sent_texts(
     models: Sequence[BaseLanguageModel[Any]],
     *,
     given: Calling = lambda row, config: (dict(row), config),
-) -> tuple[list[str], str]:
-    """The texts that reach models without one being paid, and why the first run that failed did so.
+) -> tuple[list[str], Proof]:
+    """The texts that reach models without one being paid, and what else was seen.
 
     Args:
         chain: The user's chain.
@@ -396,8 +455,8 @@ async def sent_texts(
         models: Models that answer with canned replies meanwhile; others end a run, and what they were sent counts.
         given: What the chain is called with for a row.
     """
-    sent, failed = await _all_sent(chain, rows, models, given)
-    return texts_of(sent), failed
+    sent, seen = await _all_sent(chain, rows, models, given)
+    return texts_of(sent), seen
 
 
 async def sent_calls(
@@ -406,10 +465,10 @@ async def sent_calls(
     models: Sequence[BaseLanguageModel[Any]],
     *,
     given: Calling,
-) -> list[SentCall]:
+) -> tuple[list[SentCall], Proof]:
     """As `sent_texts`: the calls."""
-    sent, _ = await _all_sent(chain, rows, models, given)
-    return [one for one in sent if isinstance(one, SentCall)]
+    sent, seen = await _all_sent(chain, rows, models, given)
+    return [one for one in sent if isinstance(one, SentCall)], seen
 
 
 async def _all_sent(
@@ -417,31 +476,29 @@ async def _all_sent(
     rows: Sequence[Mapping[str, Any]],
     models: Sequence[BaseLanguageModel[Any]],
     given: Calling,
-) -> tuple[list[Any], str]:
+) -> tuple[list[Any], Proof]:
     found: list[Any] = []
-    failed = ""
+    seen = Proof()
     with canned(models, chain), tapped(_note_request, _note_call):
         for reply in REPLIES:
             for row in rows[: MAX_ROWS // 3]:
-                sent, error = await _noted(chain, given(row, _CONFIG), reply)
-                found += sent
-                failed = failed or error
-    return found, failed
+                found += await _noted(chain, given(row, _CONFIG), reply, seen)
+    return found, seen
 
 
 async def _noted(
-    chain: Runnable[Any, Any], call: tuple[Any, RunnableConfig | None], reply: str
-) -> tuple[list[Any], str]:
-    """What one dry run sends to models, and why it failed."""
+    chain: Runnable[Any, Any], call: tuple[Any, RunnableConfig | None], reply: str, seen: Proof
+) -> list[Any]:
+    """What one dry run sends to models; why it failed, and what else was seen, is added to `seen`."""
     sent: list[Any] = []
-    proof, answer = Proof(), _Canned(reply)
+    answer = _Canned(reply)
     token = _SENT.set(sent)
     try:
-        with overlaid(Overlay()), _also_in_threads(answer, sent):
-            await _one(chain, call, answer, proof)
+        with overlaid(Overlay()):
+            await _one(chain, call, answer, seen)
     finally:
         _SENT.reset(token)
-    return sent, proof.error
+    return sent
 
 
 def _note_call(asked: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -465,11 +522,13 @@ async def _one(
     chain: Runnable[Any, Any], call: tuple[Any, RunnableConfig | None], reply: _Canned, proof: Proof
 ) -> None:
     try:
-        with replying(reply):
+        with replying(reply), _also_in_threads(reply, proof):
             await chain.ainvoke(*call)
     except DryStop as stop:
         proof.error = proof.error or str(stop)
         proof.asked = proof.asked or str(stop) == _UNREACHED
+        if isinstance(stop, _Elsewhere):
+            proof.note_met(stop.met)
     except Exception as error:  # noqa: BLE001  # style H8: the target call; the text is shown to the user
         proof.error = proof.error or f"{type(error).__name__}: {error}"
     proof.asked = proof.asked or bool(reply.asked)
@@ -559,6 +618,8 @@ class Survey:
     """Where the program pulls prompts from LangSmith while it runs."""
     elsewhere: str = ""
     """What to do about a program that this one asks for its answers."""
+    met: Sequence[tuple[str, str]] = ()
+    """Clients of programs elsewhere that the dry run came to, with their places."""
 
     @property
     def proof(self) -> Proof:
@@ -635,13 +696,16 @@ async def survey(
         templates: Prompts that are known; with them there is no dry run, and the baseline shows what is sent.
     """
     sent: list[str] = []
-    why = ""
-    if not templates and reaches_model(task):
-        sent, why = await sent_texts(chain, rows, find_models(task), given=given)
+    seen = Proof()
+    elsewhere = asked_elsewhere(task)
+    if not templates and (reaches_model(task) or (not elsewhere and may_ask_elsewhere(task))):
+        sent, seen = await sent_texts(chain, rows, find_models(task), given=given)
     values = []
     for row in rows:
         values += texts_of(list(row.values()))
-    return Survey(held_of(task, templates, sent, values), sent, why, pulled_at(task), asked_elsewhere(task))
+    elsewhere = elsewhere or next((elsewhere_by(*met) for met in seen.met), "")
+    held = held_of(task, templates, sent, values)
+    return Survey(held, sent, seen.error, pulled_at(task), elsewhere, seen.met)
 
 
 def reaches_model(task: Any) -> bool:

@@ -23,6 +23,7 @@ from langchain_promptopt._langchain.conversion import chooses_examples, template
 from langchain_promptopt._langchain.descriptions import Description
 from langchain_promptopt._langchain.discover import (
     Found,
+    asked_elsewhere,
     build,
     choose,
     descriptions_of,
@@ -106,7 +107,8 @@ async def open_target(
         return _prompt_target(task, model, config)
     if not isinstance(task, Runnable) and not callable(task):
         msg = f"a {type(task).__name__} cannot be optimized"
-        raise ConfigError(msg, mend="Give a Runnable, a prompt template, or a function whose prompts are tunable(...).")
+        mend = "Give a Runnable, a prompt template, or a function whose prompts are tunable(...)."
+        raise ConfigError(msg, mend=asked_elsewhere(task) or mend)
     chain = task if isinstance(task, Runnable) else RunnableLambda(task)
     ask = _Request(task, chain, _rows(dry_inputs), isolation_of(task, config), only)
     remember_held(task, ())  # the program may have changed since it was looked at
@@ -121,7 +123,7 @@ async def open_target(
         return await _described_target(ask, held, described)
     target = await _template_target(ask, guessed=guessed) if found else _held_target(ask, held)
     target.leave(described)
-    target.notes = (*target.notes, *task_notes(task))
+    target.notes = (*target.notes, *task_notes(task, target.proof.met or held.met))
     return target
 
 
@@ -202,7 +204,7 @@ async def _described(ask: _Request, *, looks: bool) -> dict[str, Found]:
     """The descriptions of a task's tools and schemas; `looks` runs it without a model, to see which are sent."""
     if not looks or not reaches_model(ask.task):
         return descriptions_of(ask.task)
-    calls = await sent_calls(ask.chain, ask.rows, find_models(ask.task), given=ask.given)
+    calls, _ = await sent_calls(ask.chain, ask.rows, find_models(ask.task), given=ask.given)
     return descriptions_of(ask.task, [call.arguments for call in calls])
 
 

@@ -26,7 +26,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_promptopt._langchain.descriptions import overlaid_call
 from langchain_promptopt._langchain.discover import find_models, find_remotes, is_prompt_or_model
-from langchain_promptopt._langchain.dryrun import SentCall, reaches_model, sent_calls
+from langchain_promptopt._langchain.dryrun import Proof, SentCall, reaches_model, sent_calls
 from langchain_promptopt._langchain.isolation import answers_kept
 from langchain_promptopt._langchain.models import model_name
 from langchain_promptopt._langchain.wire import ASKED, fronted, openai_calls
@@ -99,11 +99,13 @@ class Panel:
             ConfigError: A model of it cannot be replaced, it has several and `swap` does not say which, or what it
                 sets on a call has no form that a task model understands.
         """
-        for path, _ in find_remotes(task):
-            msg = "the program that this one asks has models of its own, which task_models cannot replace"
-            raise ConfigError(msg, where=path, mend="Optimize that program where it runs.")
         models = find_models(task)
-        calls = await sent_calls(chain, rows, models, given=given) if reaches_model(task) else []
+        calls, seen = await sent_calls(chain, rows, models, given=given) if reaches_model(task) else ([], Proof())
+        elsewhere = [path for path, _ in find_remotes(task)]
+        elsewhere += [place for _, place in seen.met]
+        if elsewhere:
+            msg = "the program that this one asks has models of its own, which task_models cannot replace"
+            raise ConfigError(msg, where=elsewhere[0], mend="Optimize that program where it runs.")
         if not calls:
             raise ConfigError(_UNSEEN, mend=_SEEN)
         every = [*_held_calls(task, models), *calls]
@@ -310,6 +312,7 @@ class _PassedBy(BaseCallbackHandler):
     """Refuses calls of models that cannot be given to a task model, before they are made."""
 
     run_inline = raise_error = True
+    ignore_chain = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
 
     def __init__(self, stand: _Stand) -> None:
         self._stand = stand
