@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -63,11 +64,23 @@ class RunView:
     tags: list[str] = field(default_factory=list)
     session_id: uuid.UUID | None = None
     reference_example_id: uuid.UUID | None = None
+    parent_run_id: uuid.UUID | None = None
+    start_time: datetime | None = None
+    """When the first of its steps began, UTC."""
+    end_time: datetime | None = None
+    """When the last of its steps ended, UTC."""
 
     @property
     def trace_id(self) -> uuid.UUID:
         """The run is its own trace."""
         return self.id
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from start to end."""
+        if self.start_time is None or self.end_time is None:
+            return None
+        return (self.end_time - self.start_time).total_seconds()
 
 
 class _Fields(dict[str, Any]):
@@ -120,6 +133,9 @@ class Call:
         if self.given_run is not None:
             return self.given_run
         row = self.example.id
+        now = datetime.now(UTC)
+        starts = [step.start_time or now for step in self.steps]
+        ends = [step.end_time or now for step in self.steps]
         return RunView(
             uuid.uuid5(row, "run"),
             self.inputs,
@@ -127,6 +143,8 @@ class Call:
             self.reference_outputs,
             child_runs=list(self.steps),
             reference_example_id=row,
+            start_time=min(starts, default=now),
+            end_time=max(ends, default=now),
         )
 
     @classmethod

@@ -594,7 +594,8 @@ def _watch(rows: Sequence[PairedRow], level: Level) -> tuple[list[TestEntry], li
 def _cautions(pairs: Pairs, primary: TestEntry, tested: Comparison) -> list[str]:
     out = []
     if pairs.dropped_pairs:
-        out.append(f"{pairs.dropped_pairs} pairs were dropped because a model or evaluator was out of reach")
+        why = "on one side no answer came, or an evaluator raised or gave no score"
+        out.append(f"{pairs.dropped_pairs} pairs were left out: {why}")
     if primary.clusters < FEWEST_CLUSTERS:
         out.append(f"only {primary.clusters} independent test examples are left, fewer than {FEWEST_CLUSTERS}")
     if not tested.agrees:

@@ -324,6 +324,8 @@ async def concluded(plan: Plan, ready: Assembled, work: Coroutine[Any, Any, Ende
             ended = await work
         result = result_of(plan, ready, ended, replayed=replayed)
         _apply(plan, ready, result)
+        if replayed:
+            ready.journal.touch()
         await summarise(plan, result)
         await publish_experiments(plan, result)
     except PromptOptError as error:  # machine output of a failure names the run and its cost

@@ -244,6 +244,7 @@ def test_child_runs_are_those_of_each_call():
 
     def inside(run):
         found.append([r.name for r in run.child_runs])
+        assert 0 < run.latency == (run.end_time - run.start_time).total_seconds() < 60
         return {"key": "inside", "score": 0.5}
 
     program = RunnablePassthrough.assign(n=RunnableLambda(look_up)) | chain()

@@ -23,6 +23,7 @@ from langchain_promptopt.errors import (
 )
 from langchain_promptopt.presets import recipe_of
 from langchain_promptopt.protocols import rng_at
+from langchain_promptopt.store.lines import find_run
 from langchain_promptopt.strategies.seeding import Earlier
 from langchain_promptopt.strategies.selection import Steps
 from langchain_promptopt.types import Edit, Span
@@ -219,6 +220,14 @@ def test_a_verdict_stays_where_something_fails_after_it(tmp_path):
     with pytest.raises(UnavailableError, match="cannot open the trace file"):
         run(**given, trace_file=tmp_path)
     assert run(**given).replayed
+
+
+def test_a_run_whose_verdict_is_asked_for_again_is_the_latest(tmp_path):
+    given = {"runs_dir": tmp_path / "runs", "openings": tmp_path / "openings.jsonl"}
+    first, second = run(**given), run(**given, seed=1)
+    assert find_run(given["runs_dir"], "latest").name == second.run_id
+    assert run(**given).replayed
+    assert find_run(given["runs_dir"], "latest").name == first.run_id
 
 
 def test_a_baseline_that_is_always_wrong_stops_and_shows_a_row():
