@@ -131,7 +131,7 @@ def test_a_client_that_is_made_for_each_call_is_stopped_at_its_first_one_and_nam
     program = per_call(server)[shape]
     by = rf"by {shape.partition(',')[0]} \(test_elsewhere\.py:\d+\)\. Optimize that program where it runs.*tunable\("
     with pytest.raises(PromptError, match=by):
-        run(target=program)
+        opened(program, ROWS[:1])
 
 
 def test_a_client_for_each_call_behind_a_prompt_of_its_own_is_noted(server):
@@ -190,14 +190,14 @@ def test_a_dry_run_asks_no_model_in_a_thread_that_has_no_context():
 @pytest.mark.parametrize("shape", ["closure", "attribute", "method", "held", "part", "alone"])
 def test_a_client_of_the_sdk_that_is_held_is_named(shape, server):
     with pytest.raises((PromptError, ConfigError), match=r"by (\w*Client) \(\$.*Optimize that program where it runs"):
-        run(target=sdk_clients(server)[shape])
+        opened(sdk_clients(server)[shape], ROWS[:1])
 
 
 def test_a_client_of_the_sdk_in_a_global_is_named(server, monkeypatch):
     sdk = pytest.importorskip("langgraph_sdk", reason="needs langgraph")
     monkeypatch.setattr(sys.modules[__name__], "desk", sdk.get_client(url=server), raising=False)
     with pytest.raises(PromptError, match=r"by LangGraphClient \(\$<desk>\)\. Optimize that program where it runs"):
-        run(target=asks_desk)
+        opened(asks_desk, ROWS[:1])
 
 
 async def asks_desk(row):
@@ -216,11 +216,11 @@ def test_a_text_that_is_sent_to_a_program_elsewhere_is_optimized_where_a_tunable
     assert any("LangGraphClient" in note for note in notes)
 
 
-def opened(program):
+def opened(program, dry_inputs=ROWS):
     """Names of the prompts that may change, and what is told about the others."""
 
     async def look():
-        with await open_target(program, dry_inputs=ROWS) as target:
+        with await open_target(program, dry_inputs=dry_inputs) as target:
             return [p.name for p in target.prompts], target.notes
 
     return asyncio.run(look())
