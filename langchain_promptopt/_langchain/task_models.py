@@ -516,7 +516,7 @@ def _several(names: str) -> str:
 
 
 def _which(name: str) -> str:
-    return f'Name them: swap=["{name}"]. The others stay as they are; swap="*" replaces all.'
+    return f'Name them, as in swap=["{name}"]; the others stay as they are. swap="*" replaces all.'
 
 
 def _irreplaceable(name: str, why: str) -> ConfigError:
