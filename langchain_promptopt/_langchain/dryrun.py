@@ -27,6 +27,7 @@ from langchain_core.language_models.base import BaseLanguageModel
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.runnables.config import run_in_executor
 
 from langchain_promptopt._langchain.discover import (
     PULL_ONCE,
@@ -341,6 +342,8 @@ class Proof:
     """Whether a model was asked, so that what comes after hangs on its answer."""
     error: str = ""
     """Why the first run that failed did so."""
+    in_thread: bool = False
+    """Whether the chain must be run in a thread, because a part of it has no asynchronous form."""
     met: list[tuple[str, str]] = field(default_factory=list)
     """Clients of programs elsewhere that it came to, with their places."""
 
@@ -523,7 +526,7 @@ async def _one(
 ) -> None:
     try:
         with replying(reply), _also_in_threads(reply, proof):
-            await chain.ainvoke(*call)
+            await _answered_somehow(chain, call, proof)
     except DryStop as stop:
         proof.error = proof.error or str(stop)
         proof.asked = proof.asked or str(stop) == _UNREACHED
@@ -532,6 +535,28 @@ async def _one(
     except Exception as error:  # noqa: BLE001  # style H8: the target call; the text is shown to the user
         proof.error = proof.error or f"{type(error).__name__}: {error}"
     proof.asked = proof.asked or bool(reply.asked)
+
+
+async def _answered_somehow(chain: Runnable[Any, Any], call: tuple[Any, RunnableConfig | None], proof: Proof) -> None:
+    """Run the chain; where a part of it has no asynchronous form, in a thread, and note that it needs one."""
+    try:
+        await answered(chain, *call, in_thread=proof.in_thread)
+    except NotImplementedError:
+        if proof.in_thread:
+            raise
+        proof.in_thread = True
+        try:
+            await answered(chain, *call, in_thread=True)
+        except NotImplementedError:
+            proof.in_thread = False
+            raise
+
+
+async def answered(chain: Runnable[Any, Any], value: Any, config: RunnableConfig | None, *, in_thread: bool) -> Any:
+    """What the chain says; `in_thread` where a part of it, such as LangGraph's SqliteSaver, has no `async` form."""
+    if in_thread:
+        return await run_in_executor(config, chain.invoke, value, config)
+    return await chain.ainvoke(value, config)
 
 
 def _note(proof: Proof, overlay: Overlay, row: Mapping[str, Any], things: Sequence[Any]) -> None:
@@ -620,11 +645,14 @@ class Survey:
     """What to do about a program that this one asks for its answers."""
     met: Sequence[tuple[str, str]] = ()
     """Clients of programs elsewhere that the dry run came to, with their places."""
+    in_thread: bool = False
+    """Whether the program must be run in a thread."""
 
     @property
     def proof(self) -> Proof:
         """What was seen, as a dry run tells it."""
-        return Proof(calls={id(held): list(held.seen) for held in self.held if held.proven}, asked=True)
+        calls = {id(held): list(held.seen) for held in self.held if held.proven}
+        return Proof(calls=calls, asked=True, in_thread=self.in_thread)
 
     @property
     def proven(self) -> bool:
@@ -705,7 +733,7 @@ async def survey(
         values += texts_of(list(row.values()))
     elsewhere = elsewhere or next((elsewhere_by(*met) for met in seen.met), "")
     held = held_of(task, templates, sent, values)
-    return Survey(held, sent, seen.error, pulled_at(task), elsewhere, seen.met)
+    return Survey(held, sent, seen.error, pulled_at(task), elsewhere, seen.met, seen.in_thread)
 
 
 def reaches_model(task: Any) -> bool:

@@ -41,6 +41,7 @@ from langchain_promptopt._langchain.discover import (
 from langchain_promptopt._langchain.dryrun import (
     Proof,
     Survey,
+    answered,
     dry_run,
     reaches_model,
     sends_rows,
@@ -555,7 +556,7 @@ class ChainTarget:
                 overlaid(overlay),
                 self._sessions.evaluation(heard) as (watched, one),
             ):
-                output = await self._quick.chain.ainvoke(value, watched)
+                output = await answered(self._quick.chain, value, watched, in_thread=self._proof.in_thread)
             refuse_interrupt(output)
         finally:  # what a model refuses to answer was rendered too
             hits = self._hit(overlay)

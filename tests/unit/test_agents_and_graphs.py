@@ -107,6 +107,21 @@ def test_an_interrupt_is_the_failure_of_its_example():
     assert all("stopped at an interrupt" in f["message"] for f in failed)
 
 
+class SyncSaver(memory.InMemorySaver):
+    """As `SqliteSaver` and `PostgresSaver`."""
+
+    async def aget_tuple(self, config):
+        raise NotImplementedError
+
+    aput = alist = aput_writes = aget_tuple
+
+
+def test_a_checkpointer_without_an_asynchronous_form_is_no_obstacle():
+    result = run(target=graph_of(sort, checkpointer=SyncSaver()))
+    assert result.outcome == "improved"
+    assert result.test[0]["wins"] == 20
+
+
 @tool
 def shelf_of(word: str) -> str:
     """Where a word is kept."""
