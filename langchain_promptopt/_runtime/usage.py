@@ -410,13 +410,14 @@ def also_heard(handler: BaseCallbackHandler, config: RunnableConfig) -> Runnable
     """The config under which `handler` hears of all model calls and may refuse them.
 
     Where a meter is in force, which sees them all, it passes them on: a second callback costs more than either does.
+    One that several evaluations share, which stand `beside` it, cannot tell whose call it hears.
 
     Args:
         handler: Listens to the beginnings and ends of model calls alone.
         config: Of the evaluation.
     """
     meter = _metering.get()
-    if meter is None:
+    if meter is None or beside.get() is not None:
         return with_handler(config, handler)
     meter.beside, meter.raise_error = handler, True
     return config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TypedDict
 
@@ -188,6 +189,21 @@ def test_each_evaluation_under_each_model_has_a_thread_of_its_own():
     answers = run(graph(checkpointer=memory.InMemorySaver()), models=models)
     assert [said(one["small"]) for one in answers] == [f"a: {RULES}|{r['word']}" for r in ROWS]
     assert len({*models["small"].threads, *models["large"].threads} - {None}) == 4
+
+
+THREADS = {"word-0": "thread-0"}
+
+
+def test_an_id_of_the_programs_own_that_evaluations_under_two_models_share_is_refused():
+    memory = pytest.importorskip("langgraph.checkpoint.memory", reason="needs langgraph")
+    kept = graph(checkpointer=memory.InMemorySaver())
+
+    def same_thread(row):
+        return kept.invoke(row, {"configurable": {"thread_id": THREADS[row["word"]]}})
+
+    for meter in (nullcontext(), metered_by(UsageCollector())):
+        with meter, pytest.raises(ConfigError, match="two evaluations use the same conversation: 'thread_id' is"):
+            run(same_thread, rows=ROWS[:1])
 
 
 @tool
