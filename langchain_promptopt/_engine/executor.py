@@ -18,6 +18,7 @@ from langchain_promptopt._runtime.failures import (
     CallError,
     FailedElsewhere,
     FailureKind,
+    by_its_end,
     classify_finish,
     classify_reply,
 )
@@ -504,14 +505,8 @@ class LocalExecutor:
         return _whole(output)
 
     def _as_failure(self, value: Any, tab: Tab) -> Any:
-        """An answer the model refused, or one cut short that cannot be read, by its own name."""
-        found = classify_finish(tab.finish, tab.refusal)
-        if found is None:
-            return value
-        unread = isinstance(value, Failure) and value.kind == "unparsable"
-        if found.kind == "truncated":  # a caller that can read the text keeps it
-            return replace(value, kind="truncated") if unread else value
-        return found.as_failure() if unread or not isinstance(value, Failure) else value
+        """As `by_its_end`; the answers of several models are told apart already."""
+        return value if isinstance(value, ByModel) else by_its_end(value, classify_finish(tab.finish, tab.refusal))
 
     async def _judged(self, job: Job, output: Any, config: RunnableConfig, tab: Tab) -> Scores | Failure:
         """The scores; the answer is kept while a judge that fails is asked again."""

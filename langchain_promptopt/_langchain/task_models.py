@@ -32,10 +32,10 @@ from langchain_promptopt._langchain.models import model_name
 from langchain_promptopt._langchain.wire import ASKED, fronted, openai_calls
 from langchain_promptopt._objects import walk
 from langchain_promptopt._runtime.concurrency import together
-from langchain_promptopt._runtime.failures import classify
-from langchain_promptopt._runtime.usage import beside
+from langchain_promptopt._runtime.failures import FailedElsewhere, by_its_end, classify, classify_finish
+from langchain_promptopt._runtime.usage import UsageCollector, beside, with_handler
 from langchain_promptopt.errors import ConfigError, did_you_mean
-from langchain_promptopt.types import BY_MODEL, ByModel
+from langchain_promptopt.types import BY_MODEL, ByModel, Failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._langchain.dryrun import Calling
+    from langchain_promptopt._runtime.usage import Collected
     from langchain_promptopt.types import StepAnswer
 
 ALL = "*"
@@ -163,8 +164,8 @@ class Panel:
         config: RunnableConfig | None,
         rendered: set[str] | None,
         answers: list[StepAnswer] | None,
-    ) -> ByModel:
-        """The program's answer under each task model, side by side. One that fails by its own fault has a Failure.
+    ) -> ByModel | Failure:
+        """The program's answer under each task model, side by side; a Failure for one that fails by the prompt's fault.
 
         Args:
             ask: Runs the program once, given a config and what notes the names it rendered and what its steps said.
@@ -175,6 +176,9 @@ class Panel:
         Raises:
             ConfigError: A call could not go to the task model, or the program kept an answer from another one.
             Exception: What the program raised, where it failed under all models or where no prompt is to blame.
+
+        Returns:
+            The answers by model, or the one Failure where all models refuse to answer.
         """
         noted: dict[str, list[StepAnswer]] = {name: [] for name in self.models}
         failed: list[Exception] = []
@@ -183,17 +187,19 @@ class Panel:
 
         async def under(stand: _Stand) -> Any:
             hits, said = set[str](), None if answers is None else noted[stand.name]
+            heard = UsageCollector()
             try:
-                return await self._under(stand, lambda config: ask(config, hits, said), config, hits)
+                value = await self._under(stand, lambda c: ask(with_handler(c, heard), hits, said), config, hits)
             except Exception as error:
                 found = classify(error)
                 if found.action != "zero":
                     raise
                 failed.append(error)
-                return found.as_failure()
+                value = found.as_failure()
             finally:
                 if rendered is not None:
                     rendered.update(hits)
+            return _by_its_end(value, heard.collected)
 
         found = ByModel(zip(self.models, await together(map(under, stands)), strict=True))
         if len({stand.seen for stand in stands}) > 1:
@@ -201,9 +207,12 @@ class Panel:
         for name, steps in noted.items():
             for step in steps:
                 (answers if answers is not None else []).append(step.of_model(name))
-        if len(failed) == len(self.models):
+        if any(not isinstance(value, Failure) for value in found.values()):
+            return found
+        if failed:
             raise failed[0]
-        return found
+        refused: Failure = next(iter(found.values()))
+        return refused
 
     async def _under(
         self,
@@ -238,6 +247,14 @@ class Panel:
         self._unheard += bool(hits) and not stand.asked
         if not self._heard and self._unheard >= _PATIENCE:
             raise ConfigError(_UNSEEN, mend=_SEEN)
+
+
+def _by_its_end(value: Any, heard: Collected) -> Any:
+    """An answer by the end of its last reply. Raises FailedElsewhere where its provider failed."""
+    end = classify_finish(heard.finish_reason or "", heard.refusal)
+    if end is not None and end.retryable:
+        raise FailedElsewhere(end)
+    return by_its_end(value, end)
 
 
 def whose_turn() -> tuple[str, bool]:

@@ -263,6 +263,21 @@ def classify_finish(finish_reason: str, refusal: object = None) -> FailureKind |
     return None if kind is None else FailureKind.of(kind, f"finish_reason is {finish_reason}")
 
 
+def by_its_end(value: Any, end: FailureKind | None) -> Any:
+    """An answer that the model refused, or a cut one that cannot be read, as the failure by its own name.
+
+    Args:
+        value: The answer, or the Failure it ended as.
+        end: What the last reply says of its end.
+    """
+    if end is None:
+        return value
+    unread = isinstance(value, Failure) and value.kind == "unparsable"
+    if end.kind == "truncated":  # a caller that can read the text keeps it
+        return replace(value, kind="truncated") if unread else value
+    return end.as_failure() if unread or not isinstance(value, Failure) else value
+
+
 _FINISH = {
     "length": "truncated",
     "max_tokens": "truncated",

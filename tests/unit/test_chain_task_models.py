@@ -282,6 +282,22 @@ def test_a_model_under_which_the_program_fails_counts_alone():
         run(parsed, models={"small": Named(model_name="a"), "tiny": Named(model_name="c")}, rows=ROWS[:1])
 
 
+class Refusing(Named):
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        message = AIMessage("", response_metadata={"finish_reason": "content_filter"})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def test_a_model_that_refuses_to_answer_counts_alone_whoever_answers_last():
+    for models in ({"small": Refusing(model_name="a"), "large": Named(model_name="b")},
+                   {"large": Named(model_name="b"), "small": Refusing(model_name="a")}):  # fmt: skip
+        (answers,) = run(PROMPT | own, models=models, rows=ROWS[:1])
+        assert answers["small"].kind == "content_filter"
+        assert said(answers["large"]) == f"b: {RULES}|word-0"
+    (answers,) = run(PROMPT | own, models=pair(Refusing), rows=ROWS[:1])
+    assert (answers.kind, answers.scored_zero) == ("content_filter", True)
+
+
 def test_a_thread_that_the_program_starts_asks_the_task_model():
     def threaded(row):
         value, found = PROMPT.invoke(row), []
