@@ -123,12 +123,15 @@ def parse_lines(
     if items is None:
         return Rejection("no_json", 'the reply holds no JSON object with a list of "changes"')
     marks, problem = list[Mark](), Rejection("no_change", 'every "new" is the same as its "old"')
+    made = set[tuple[str, str]]()
     for item in items:
-        found = _change(_forwards(item, prompts.document.text, errors), prompts, limits)
+        change = _forwards(item, prompts.document.text, errors)
+        found, words = _change(change, prompts, limits), _replacement(change, errors)
         if isinstance(found, Rejection):
             problem = found
-        else:
+        elif words is None or words not in made:
             marks += found
+            made |= {words} if words else set()
     return tuple(marks) if marks or not items else problem
 
 
@@ -191,6 +194,19 @@ def _forwards(item: Mapping[str, Any], text: str, errors: Sequence[Shown]) -> Ma
         return {**item, "old": new, "new": old}
     beside = _answer_beside(_line_of(item, text), old, new, found)
     return {**item, "old": beside} if beside else item
+
+
+def _replacement(item: Mapping[str, Any], errors: Sequence[Shown]) -> tuple[str, str] | None:
+    """The given and the expected answer that a change puts one in the place of the other; None for another change.
+
+    Small models repeat it at each line that holds the answer. The same examples cannot blame several lines, and the
+    first one named is the likeliest.
+    """
+    old, new = _folded(_field(item, _OLD) or ""), _folded(_field(item, _NEW) or "")
+    for contrast in contrasts(errors):
+        if contrast.given and (old, new) == (_folded(contrast.given), _folded(contrast.expected)):
+            return old, new
+    return None
 
 
 def _line_of(item: Mapping[str, Any], text: str) -> str:
