@@ -76,6 +76,25 @@ _BORDER = re.compile(r"(?<=[.!?])\s+|\n(?=\s*(?:[-*#(]|\d+\.|\w+:|$))|\n\n")
 """Between sentences, list items and paragraphs."""
 
 
+def sentence_of(planted: Planted, fault: Fault) -> tuple[int, int]:
+    """Start and end of the sentence or list item that a fault stands in."""
+    borders = [m.span() for m in _BORDER.finditer(planted.text)]
+    start = max((b for _, b in borders if b <= fault.start), default=0)
+    return start, min((a for a, _ in borders if a >= fault.end), default=len(planted.text))
+
+
+def elsewhere(planted: Planted, fault: Fault, edits: Sequence[tuple[int, int, str]]) -> int:
+    """How many edits change another sentence or list item than that of the fault.
+
+    Args:
+        planted: The prompt that was shown.
+        fault: The fault that the shown examples point to.
+        edits: Start, end and new text of each edit, in offsets of the prompt.
+    """
+    start, end = sentence_of(planted, fault)
+    return sum(a < start or b > end for a, b, _ in edits)
+
+
 def repaired(planted: Planted, fault: Fault, edits: Sequence[tuple[int, int, str]]) -> bool:
     """Whether the sentence or list item of the fault holds the right words after the edits and lost the wrong ones.
 
@@ -84,10 +103,7 @@ def repaired(planted: Planted, fault: Fault, edits: Sequence[tuple[int, int, str
         fault: The fault that the shown examples point to.
         edits: Start, end and new text of each edit, in offsets of the prompt.
     """
-    text = planted.text
-    borders = [m.span() for m in _BORDER.finditer(text)]
-    start = max((b for _, b in borders if b <= fault.start), default=0)
-    end = min((a for a, _ in borders if a >= fault.end), default=len(text))
+    text, (start, end) = planted.text, sentence_of(planted, fault)
     touching = [(a, b, new) for a, b, new in sorted(edits) if a <= end and b >= start]
     start, end = min([start, *(a for a, _, _ in touching)]), max([end, *(b for _, b, _ in touching)])
     out, at = "", start

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import Runnable
 
 from benchmarks.real_models.held_out import HELD_OUT
-from benchmarks.real_models.prompts import TUNING, Fault, Planted, repaired
+from benchmarks.real_models.prompts import TUNING, Fault, Planted, elsewhere, repaired
 from benchmarks.real_models.second_held_out import SECOND_HELD_OUT
 from langchain_promptopt._text.words import count_words
 from langchain_promptopt.steps.base import flat_range
@@ -127,6 +127,7 @@ async def measure(model: Any, cell: Cell, planted: Planted, number: int, most: i
         "edited": bool(edits),
         "changed_words": sum(max(count_words(planted.text[a:b]), count_words(new)) for a, b, new in edits),
         "repaired": repaired(planted, fault, edits),
+        "elsewhere": elsewhere(planted, fault, edits),
         "rejections": [[r.rule, r.detail] for r in out.rejections],
         "edits": edits,
         "turns": out.turns,

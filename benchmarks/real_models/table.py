@@ -13,7 +13,7 @@ from benchmarks.gate_simulation import wilson
 
 _HEAD = (
     "| model | protocol | faults | reply parses | legal mark | fault marked | marks on a fault | repaired"
-    " | changed words | calls | tokens read | tokens written | seconds |"
+    " | repaired, nothing else changed | changed words | calls | tokens read | tokens written | seconds |"
 )
 
 
@@ -40,6 +40,7 @@ def line(model: str, cell: str, rows: list[dict[str, Any]]) -> str:
             share(rows, "hit"),
             on_fault,
             share(rows, "repaired"),
+            share(rows, "clean"),
             f"{median(edited):g}" if edited else "-",
             *figures,
             f"{median(row['seconds'] for row in rows):.0f} |",
@@ -55,6 +56,7 @@ def main() -> None:
     for path in parser.parse_args().files:
         for text in path.read_text("utf-8").splitlines():
             row = json.loads(text)
+            row["clean"] = row["repaired"] and not row["elsewhere"]
             groups[row["model"], row["cell"]].append(row)
     print(_HEAD)
     print("|---" * _HEAD.count(" | ") + "|---|")

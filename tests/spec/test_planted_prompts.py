@@ -8,9 +8,10 @@ from collections import Counter
 import pytest
 
 from benchmarks.real_models.held_out import HELD_OUT
-from benchmarks.real_models.prompts import TUNING, Fault, Planted, repaired
+from benchmarks.real_models.prompts import TUNING, Fault, Planted, elsewhere, repaired, sentence_of
+from benchmarks.real_models.second_held_out import SECOND_HELD_OUT
 
-ALL = (*TUNING, *HELD_OUT)
+ALL = (*TUNING, *HELD_OUT, *SECOND_HELD_OUT)
 FAULTS = [pytest.param(p, f, id=f"{p.name}-{n}") for p in ALL for n, f in enumerate(p.faults)]
 
 LOOSE = {("bank-desk", 0), ("correo", 1)}
@@ -33,6 +34,7 @@ def test_a_fault_stands_where_it_says(planted: Planted, fault: Fault) -> None:
 def test_only_the_right_words_in_the_right_place_repair_a_fault(planted: Planted, fault: Fault) -> None:
     for way in ways(fault):
         assert repaired(planted, fault, [(fault.start, fault.end, way)])
+        assert elsewhere(planted, fault, [(fault.start, fault.end, way)]) == 0
     assert not repaired(planted, fault, [])
     if (planted.name, planted.faults.index(fault)) not in LOOSE:
         assert not repaired(planted, fault, [(fault.start, fault.end, "")])
@@ -41,6 +43,8 @@ def test_only_the_right_words_in_the_right_place_repair_a_fault(planted: Planted
     for other in planted.faults:
         if other is not fault:
             assert not repaired(planted, fault, [(other.start, other.end, ways(fault)[0])])
+            both = [(f.start, f.end, "x") for f in (fault, other)]
+            assert elsewhere(planted, fault, both) == (sentence_of(planted, fault) != sentence_of(planted, other))
 
 
 @pytest.mark.parametrize("planted", ALL, ids=lambda p: p.name)

@@ -135,6 +135,25 @@ def test_a_change_that_changes_nothing_is_asked_for_again_with_a_word_about_the_
     assert "the old words 'legal'; look at the other lines too" in model.calls[1][-1].content
 
 
+def test_the_same_replacement_is_made_once_at_the_line_named_first():
+    text = PROMPT.replace("help", "legal")
+    changes = [{"line": n, "why": "w", "old": "legal", "new": "post"} for n in (4, 5)]
+    changes += [{"line": 3, "why": "w", "old": "questions", "new": "words"}]
+    model = ScriptedModel(fn=lambda _: json.dumps({"changes": changes}))
+    rows = [{"id": "1", "inputs": {"mail": "my parcel"}, "expected": {"answer": "post"}, "output": "legal"}]
+    out = IdentifyTokens(model=model, protocol="line").invoke(as_workpiece({"prompt": text, "errors": rows}))
+    assert out.span_texts == ("words", "post")
+    assert "- <edit>legal</edit>: parcels" in out.tagged
+
+
+def test_the_same_change_of_other_words_is_made_at_every_line():
+    changes = [{"line": n, "why": "w", "old": old, "new": "mails"} for n, old in ((3, "questions"), (4, "parcels"))]
+    model = ScriptedModel(fn=lambda _: json.dumps({"changes": changes}))
+    piece = as_workpiece({"prompt": PROMPT, "errors": [{"inputs": "x"}]})
+    out = IdentifyTokens(model=model, protocol="line").invoke(piece)
+    assert out.span_texts == ("mails", "mails")
+
+
 def test_the_expected_answer_takes_the_place_of_the_answer_and_not_of_its_condition():
     change = {"line": 4, "why": "w", "old": "parcels that are late", "new": "post"}
     model = ScriptedModel(fn=lambda _: json.dumps({"changes": [change]}))
