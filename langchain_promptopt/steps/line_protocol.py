@@ -123,15 +123,15 @@ def parse_lines(
     if items is None:
         return Rejection("no_json", 'the reply holds no JSON object with a list of "changes"')
     marks, problem = list[Mark](), Rejection("no_change", 'every "new" is the same as its "old"')
-    made = set[tuple[str, str]]()
+    answered = set[str]()
     for item in items:
         change = _forwards(item, prompts.document.text, errors)
-        found, words = _change(change, prompts, limits), _replacement(change, errors)
+        found, answers = _change(change, prompts, limits), _answers(change, errors)
         if isinstance(found, Rejection):
             problem = found
-        elif words is None or words not in made:
+        elif not answers & answered:
             marks += found
-            made |= {words} if words else set()
+            answered |= answers
     return tuple(marks) if marks or not items else problem
 
 
@@ -196,17 +196,18 @@ def _forwards(item: Mapping[str, Any], text: str, errors: Sequence[Shown]) -> Ma
     return {**item, "old": beside} if beside else item
 
 
-def _replacement(item: Mapping[str, Any], errors: Sequence[Shown]) -> tuple[str, str] | None:
-    """The given and the expected answer that a change puts one in the place of the other; None for another change.
+def _answers(item: Mapping[str, Any], errors: Sequence[Shown]) -> frozenset[str]:
+    """The examples that a change answers for: those whose expected answer it puts there, none for other changes.
 
-    Small models repeat it at each line that holds the answer. The same examples cannot blame several lines, and the
-    first one named is the likeliest.
+    Small models put the expected answer into every line they are shown. The same examples cannot blame several lines,
+    and the first one named is the likeliest, so a change for examples that have one already is left out.
     """
     old, new = _folded(_field(item, _OLD) or ""), _folded(_field(item, _NEW) or "")
+    ids = dict[bool, set[str]]({True: set(), False: set()})
     for contrast in contrasts(errors):
-        if contrast.given and (old, new) == (_folded(contrast.given), _folded(contrast.expected)):
-            return old, new
-    return None
+        if contrast.given and new == _folded(contrast.expected):
+            ids[_folded(contrast.given) in old] |= {shown.example_id for shown in contrast.examples}
+    return frozenset(ids[True] or ids[False])
 
 
 def _line_of(item: Mapping[str, Any], text: str) -> str:

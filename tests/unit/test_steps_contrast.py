@@ -146,6 +146,18 @@ def test_the_same_replacement_is_made_once_at_the_line_named_first():
     assert "- <edit>legal</edit>: parcels" in out.tagged
 
 
+def test_an_answer_expected_twice_is_put_at_the_line_of_each_answer_given():
+    changes = [
+        {"line": n, "why": "w", "old": old, "new": "post"} for n, old in ((4, "legal"), (5, "help"), (3, "sales"))
+    ]
+    model = ScriptedModel(fn=lambda _: json.dumps({"changes": changes}))
+    rows = []
+    for number, output in enumerate(("legal", "help")):
+        rows.append({"id": str(number), "inputs": {"mail": "x"}, "expected": {"answer": "post"}, "output": output})
+    out = IdentifyTokens(model=model, protocol="line").invoke(as_workpiece({"prompt": PROMPT, "errors": rows}))
+    assert out.tagged == PROMPT.replace("legal", "<edit>legal</edit>").replace("help", "<edit>help</edit>")
+
+
 def test_the_same_change_of_other_words_is_made_at_every_line():
     changes = [{"line": n, "why": "w", "old": old, "new": "mails"} for n, old in ((3, "questions"), (4, "parcels"))]
     model = ScriptedModel(fn=lambda _: json.dumps({"changes": changes}))
