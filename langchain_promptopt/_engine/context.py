@@ -134,6 +134,7 @@ class Emitter:
         self, journal: Journal, observers: Sequence[Observer] = (), redaction: RowRedaction | None = None
     ) -> None:
         self.journal = journal
+        self._replayed = journal if isinstance(journal, Replayed) else None  # asking costs more than reading a row
         self._redaction = redaction
         self._observers = list(observers)
 
@@ -150,8 +151,8 @@ class Emitter:
 
     def again(self, outcome: Outcome) -> None:
         """As `emit` for a row that came from the journal, so is there already."""
-        if isinstance(self.journal, Replayed):
-            self.journal.again(outcome.cell)
+        if self._replayed is not None:
+            self._replayed.again(outcome.cell)
         if self._observers:
             self._show(ScoredRow.of(outcome))
 

@@ -210,7 +210,9 @@ class Metrics:
     @property
     def deciding(self) -> str | None:
         """The metric that decides where the gate names none: the first of the first evaluator."""
-        return next(iter(self.names), None)
+        for key, names in self._keys.items():  # asked for each row, so without listing all names
+            return names[0] if names else key
+        return None
 
     @property
     def open(self) -> tuple[str, ...]:

@@ -157,10 +157,11 @@ def outcome_of(data: Mapping[str, Any], cell: Cell | None = None) -> Outcome:
 
     Raises ValueError or TypeError where the data cannot be an outcome, a KeyError where some is missing.
     """
-    failure = data.get("failure")
-    if not all(_is_score(score) for score in data["scores"].values()):
-        msg = f"scores must be numbers from 0 to 1, not {data['scores']!r:.80}"
-        raise ValueError(msg)
+    failure, steps = data.get("failure"), data.get("steps")
+    for score in data["scores"].values():
+        if not isinstance(score, int | float) or not 0 <= score <= 1:
+            msg = f"scores must be numbers from 0 to 1, not {data['scores']!r:.80}"
+            raise ValueError(msg)
     return Outcome(
         cell=cell_of(data) if cell is None else cell,
         scores=data["scores"],
@@ -173,17 +174,13 @@ def outcome_of(data: Mapping[str, Any], cell: Cell | None = None) -> Outcome:
         judge=Usage.from_json(data.get("judge")),
         tries=data.get("tries", 1),
         rendered=None if data.get("rendered") is None else tuple(data["rendered"]),
-        steps=tuple(StepAnswer.from_json(step) for step in data.get("steps") or ()),
+        steps=tuple(map(StepAnswer.from_json, steps)) if steps else (),
     )
 
 
 def cell_of(data: Mapping[str, Any]) -> Cell:
     """The cell a `scored` event is about."""
     return Cell(data["candidate_id"], data["split"], data["example_id"], data.get("repeat", 0))
-
-
-def _is_score(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)

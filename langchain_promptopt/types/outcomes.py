@@ -218,9 +218,9 @@ class Usage:
             return _NOTHING
         usage = cls(**data)
         counts = (usage.calls, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
-        amounts = (usage.seconds, 0.0 if usage.usd is None else usage.usd)
-        whole = all(type(n) is int and 0 <= n < _MOST for n in counts)
-        if not whole or not all(0 <= amount < _MOST for amount in amounts):
+        seconds, usd = usage.seconds, 0.0 if usage.usd is None else usage.usd
+        whole = {*map(type, counts)} == {int} and min(counts) >= 0 and max(counts) < _MOST
+        if not whole or not 0 <= seconds < _MOST or not 0 <= usd < _MOST:  # a NaN is within nothing
             msg = f"no call can have used {data!r:.120}"
             raise ValueError(msg)
         return usage
