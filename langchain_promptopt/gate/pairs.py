@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import fsum, isfinite
+from statistics import median_low
 from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_promptopt.errors import DataError
@@ -156,7 +157,7 @@ def pair_outcomes(
         raised=_raised_alone(pairs),
         served_baseline=_served(baseline),
         served_candidate=_served(candidate),
-        serving=serving,
+        serving=replace(serving, models=max(serving.models, _models_in_one((*baseline, *candidate)))),
     )
 
 
@@ -266,6 +267,12 @@ def _served(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         if o.model_served is not None:
             names.update(o.model_served.split(", "))
     return tuple(sorted(names))
+
+
+def _models_in_one(outcomes: Sequence[Outcome]) -> int:
+    """How many models most evaluations use: a program may hold some that were not found in it."""
+    counts = [len(o.model_served.split(", ")) for o in outcomes if o.model_served is not None]
+    return median_low(counts) if counts else 0
 
 
 RowMeans: TypeAlias = tuple[float, float]

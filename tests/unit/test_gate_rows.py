@@ -121,6 +121,14 @@ def test_a_model_that_changes_during_the_test_voids_it():
     assert "m-1, m-2" in detail
 
 
+def test_models_that_each_evaluation_uses_are_no_change():
+    """A program may call several models where only one of them was found in it."""
+    one = [outcome(name, 1.0, served="big-1, small-1") for name in "abc"]
+    assert not pair_outcomes(one, one, {name: name for name in "abc"}).model_changed
+    drifted = [*one[:2], outcome("c", 1.0, served="big-2, small-1")]
+    assert pair_outcomes(one, drifted, {name: name for name in "abc"}).model_changed
+
+
 def test_sides_served_by_different_models_void_it_unless_that_is_the_question():
     left, right = [outcome("a", 1.0, served="m-1")], [outcome("a", 1.0, served="m-2")]
     assert void(pair_outcomes(left, right, clusters("a")), "em")
