@@ -83,7 +83,11 @@ class Event:
     def as_json(self) -> dict[str, Any]:
         """The `data` object of the journal line."""
         kind: Any = type(self)
-        return {name: _plain(getattr(self, name)) for name in _names(kind)}
+        data = {}
+        for name in _names(kind):
+            value = getattr(self, name)
+            data[name] = value if type(value) in _SIMPLE else _plain(value)
+        return data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,9 @@ import textwrap
 import threading
 import uuid
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
@@ -91,20 +90,13 @@ class Sessions:
         self._asked: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
-    @contextmanager
-    def evaluation(self, config: RunnableConfig | None) -> Iterator[tuple[RunnableConfig, _Evaluation]]:
-        """One evaluation, with the config that lets it be seen.
+    def evaluation(self, config: RunnableConfig | None) -> _Evaluation:
+        """One evaluation: a block that gives the config that lets it be seen, and the evaluation itself.
 
         Raises:
             ConfigError: It uses an id that another evaluation has used, or sends a reply that another one got.
         """
-        one = _Evaluation(self)
-        try:
-            yield also_heard(one, config or {}), one
-        except Exception:
-            one.check()
-            raise
-        one.check()
+        return _Evaluation(self, config)
 
     def shared(self, configurable: Mapping[str, Any], user: _Evaluation) -> tuple[str, str] | None:
         """The first id that another evaluation has used, with its name."""
@@ -168,11 +160,19 @@ class _Evaluation(BaseCallbackHandler):
     ignore_chain = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
     """It listens to models only, so that chains run without a callback for each step."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, config: RunnableConfig | None) -> None:
         self._sessions = sessions
+        self._config = config or {}
         self._shared = self._mend = ""
         self.asked = False
         """Whether it asked a model."""
+
+    def __enter__(self) -> tuple[RunnableConfig, Self]:
+        return also_heard(self, self._config), self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.check()
 
     def on_chat_model_start(self, *given: Any, **_: Any) -> None:
         """A chat model is about to be called; the config in force around it holds the ids."""

@@ -155,7 +155,7 @@ def copied(value: Any, depth: int = _DEEPEST) -> Any:
     if depth == 0 or isinstance(value, str):
         return value
     if type(value) is dict:
-        return {name: copied(item, depth - 1) for name, item in value.items()}
+        return {name: item if type(item) is str else copied(item, depth - 1) for name, item in value.items()}
     if type(value) is list:
         return [copied(item, depth - 1) for item in value]
     if is_message(value) and callable(copy := getattr(value, "model_copy", None)):
