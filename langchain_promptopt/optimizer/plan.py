@@ -512,12 +512,12 @@ async def _opened(
     with untraced():  # no evaluation: the model is not asked, so there is nothing to look at
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.tune, config=settings.config)
         try:
-            if replaces:
-                await target.replace_models(Panel(_task_models(settings), settings.swap), rows)
             if not settings.constant_prompt and not target.prompts.variables:
                 _require_rows(target.prompts, await target.sends_rows(rows), data)
             if not target.ends_early:
                 await require_no_memory(target.chain, rows, target.models, given=target.given)
+            if replaces:
+                await target.replace_models(Panel(_task_models(settings), settings.swap), rows)
         except BaseException:
             target.close()
             raise

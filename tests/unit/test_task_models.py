@@ -148,6 +148,18 @@ def test_what_is_kept_of_one_model_is_not_taken_for_another(tmp_path):
     assert len(other["small"].calls) == len(first["small"].calls)
 
 
+def test_a_chain_that_remembers_examples_is_refused_with_several_models_too():
+    own, before = ScriptedModel(fn=answer, model_name="own"), []
+    template = ChatPromptTemplate([("system", RULES), ("human", "Before: {before}\nWord: {word}")])
+
+    def remembers(row):
+        before.append(("human", row["word"]))
+        return (template | own).invoke({**row, "before": str(before)}).text
+
+    with pytest.raises(ConfigError, match="examples would share what the chain remembers"):
+        run(target=RunnableLambda(remembers))
+
+
 def test_two_chains_are_compared_under_several_models():
     sides = [ChatPromptTemplate.from_template(p) | offline_own() for p in (PROMPT, PROMPT.replace("PLANT", "animal"))]
     given = {"evaluators": ["exact_match"], "runs_dir": None, "openings": None, "task_models": models()}
