@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from langchain_core.callbacks.base import BaseCallbackHandler
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import BaseMessage
+from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableParallel
 from langchain_core.runnables.base import RunnableBinding
 from langchain_core.runnables.config import merge_configs
@@ -82,6 +83,29 @@ class Panel:
         self._own = ""
         self._heard = False
         self._unheard = 0
+
+    @classmethod
+    def of(
+        cls, task: Any, models: Mapping[str, BaseChatModel], swap: Sequence[str] | None, *, batched: bool
+    ) -> Panel | None:
+        """The task models of a task; None where it has none, or a prompt asks all in one evaluation.
+
+        Args:
+            task: What the user gave.
+            models: The task models by name.
+            swap: Names of the program's models to replace.
+            batched: Whether requests go into batches: those of an evaluation have to be made at once.
+
+        Raises:
+            ConfigError: A chain's models cannot be replaced in batches.
+        """
+        bare = isinstance(task, BasePromptTemplate)
+        if not models or (batched and bare):
+            return None
+        if batched:
+            msg = "task_models cannot take the place of a chain's models in batches"
+            raise ConfigError(msg, where="executor", mend="Leave executor out, or give the prompt template itself.")
+        return cls(models, (ALL,) if bare else swap)
 
     # before anything is paid for
 

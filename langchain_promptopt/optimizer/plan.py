@@ -503,10 +503,10 @@ async def _opened(
     task: Any, model: Runnable[Any, Any] | None, data: DataSet, settings: Settings, *, searches: bool
 ) -> ChainTarget:
     """The target, found and proven by a dry run."""
-    replaces = bool(settings.task_models) and not isinstance(task, BasePromptTemplate)
-    if replaces and settings.executor == "batch":
-        msg = "task_models cannot take the place of a chain's models in batches"
-        raise ConfigError(msg, where="executor", mend="Leave executor out, or give the prompt template itself.")
+    batched = settings.executor == "batch"
+    over = Panel.of(task, _task_models(settings), settings.swap, batched=batched)
+    if over is not None and isinstance(task, BasePromptTemplate):
+        model = next(iter(over.models.values()))
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
     rows = [dict(e.inputs) for e in islice(rows_in_order(data, splits), _DRY_ROWS)]
     with untraced():  # no evaluation: the model is not asked, so there is nothing to look at
@@ -516,8 +516,8 @@ async def _opened(
                 _require_rows(target.prompts, await target.sends_rows(rows), data)
             if not target.ends_early:
                 await require_no_memory(target.chain, rows, target.models, given=target.given)
-            if replaces:
-                await target.replace_models(Panel(_task_models(settings), settings.swap), rows)
+            if over is not None:
+                await target.replace_models(over, rows)
         except BaseException:
             target.close()
             raise

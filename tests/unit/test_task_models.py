@@ -7,7 +7,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
@@ -63,6 +63,21 @@ def test_a_prompt_is_chosen_for_all_models_and_each_is_shown(tmp_path):
     assert "One prompt, several models" in worst.report(tmp_path / "r.html").read_text()
     assert len({mean.run_id, worst.run_id}) == 2
     assert worst.usage["by_role"]["task"]["calls"] % 2 == 0
+
+
+def refuses_cats(messages):
+    if "cat" in str(messages[-1].text):
+        return AIMessage("", response_metadata={"finish_reason": "content_filter"})
+    return answer(messages)
+
+
+def test_an_answer_that_one_model_refuses_counts_for_that_model_alone():
+    refusing = ScriptedModel(fn=refuses_cats, model_name="refusing")
+    for given in ({"refusing": refusing, **models()}, {**models(), "refusing": refusing}):
+        result = run(task_models={"large": given["large"], **given})
+        best = {m["model"]: m["best"] for m in result.by_model}
+        assert best["large"] == 1.0
+        assert best["refusing"] < 1.0
 
 
 def test_the_gate_may_name_the_metric_of_one_model():
