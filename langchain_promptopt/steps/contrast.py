@@ -33,6 +33,8 @@ _KEPT = 0.5
 """How much a word of an example that was answered right counts against a place."""
 _GROUPS = 5
 """Groups of wrong examples that are shown with their places."""
+_LEAST = 0.5
+"""A place with a smaller share of the best one's score is not shown."""
 _LONGEST = 80
 """Code points of an answer that is repeated; a longer one is referred to by its example alone."""
 
@@ -157,7 +159,7 @@ class Places:
         if answer := _said(given):
             _share(scores, {n for n, said in enumerate(self._said) if f" {answer} " in said}, _GIVEN * len(group))
         best = sorted((n for n in scores if scores[n] > 0), key=lambda n: (-scores[n], n))
-        return tuple(self._places[n] for n in best[:most])
+        return tuple(self._places[n] for n in best[:most] if scores[n] >= _LEAST * scores[best[0]])
 
     def _holding(self, term: str) -> set[int]:
         return {n for word, n in self._index.get(term[:_STEM], ()) if _same_stem(term, word)}
