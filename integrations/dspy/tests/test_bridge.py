@@ -140,9 +140,8 @@ def test_what_miprov2_compiled_is_decided(demos):
         triage.right_label, prompt_model=langchain_lm(writer), auto=None, num_candidates=3, num_threads=2,
         max_bootstrapped_demos=demos, max_labeled_demos=2 * demos,
     )  # fmt: skip
-    compiled = mipro.compile(
-        triage.student(), trainset=triage.examples(100, 8), valset=triage.examples(200, 8), num_trials=6, minibatch=False
-    )
+    split = {"trainset": triage.examples(100, 8), "valset": triage.examples(200, 8)}
+    compiled = mipro.compile(triage.student(), **split, num_trials=6, minibatch=False)
     assert writer.calls
     assert instructions(compiled) == better
     assert bool(compiled.predictors()[0].demos) is bool(demos)

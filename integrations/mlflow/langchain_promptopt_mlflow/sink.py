@@ -1,7 +1,7 @@
 """Prompts as versions in MLflow's prompt registry: a `PromptSink`, and the way back into LangChain.
 
-MLflow writes variables as `{{name}}` and has one form of template, so f-strings and plain mustache are turned into it
-and back; what it cannot hold is refused before anything is written.
+MLflow writes variables as `{{name}}` and their values as they are. F-strings and mustache's `{{{name}}}` and `{{&name}}`
+are turned into that and back; what it cannot hold is refused before anything is written.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _ROLES = {"system": "system", "human": "user", "user": "user", "ai": "assistant"
 _IDENTITY = "promptopt.prompt_id"
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _CODE = re.compile(r"\{%|\{#")
+_HELD = "Save it as a file (`result.save`) or push to LangSmith."
 
 
 class MlflowPrompts:
@@ -159,14 +160,18 @@ def _text_of(message: Message, prompt: Prompt) -> str:
     source, parts, at, names = message.template, [], 0, []
     for atom in message.parsed.atoms:
         parts.append(source[at : atom.start])
-        inner = source[atom.start : atom.end].strip("{}").strip()
+        written = source[atom.start : atom.end]
         if atom.kind == "escape":
             parts.append(source[atom.start])
-        elif atom.kind == "variable" and _NAME.fullmatch(inner):
-            names.append(inner)
-            parts.append("{{" + inner + "}}")
         else:
-            raise _refused(prompt, source[atom.start : atom.end])
+            name = _plain_name(written, message.template_format)
+            if atom.kind != "variable" or name is None:
+                mend = _HELD
+                if message.template_format == "mustache" and atom.kind == "variable":
+                    mend = "LangChain writes its values as HTML and MLflow does not: write three braces, {{{name}}}."
+                raise _refused(prompt, written, mend)
+            names.append(name)
+            parts.append("{{" + name + "}}")
         at = atom.end
     text = "".join([*parts, source[at:]])
     if VARIABLE.findall(text) != names or _CODE.search(text):
@@ -174,11 +179,21 @@ def _text_of(message: Message, prompt: Prompt) -> str:
     return text
 
 
-def _refused(prompt: Prompt, what: str) -> PromptError:
-    msg = f"MLflow's registry cannot hold {what}"
-    return PromptError(
-        msg, where=f"prompt {prompt.name!r}", mend="Save it as a file (`result.save`) or push to LangSmith."
-    )
+def _plain_name(written: str, template_format: str) -> str | None:
+    """The variable's name where it is nothing but a name whose value is written as it is."""
+    if template_format == "f-string":
+        name = written[1:-1]
+    elif template_format == "mustache" and written.startswith("{{{"):
+        name = written[3:-3].strip()
+    elif template_format == "mustache" and written.startswith("{{&"):
+        name = written[3:-2].strip()
+    else:
+        return None
+    return name if _NAME.fullmatch(name) else None
+
+
+def _refused(prompt: Prompt, what: str, mend: str = _HELD) -> PromptError:
+    return PromptError(f"MLflow's registry cannot hold {what}", where=f"prompt {prompt.name!r}", mend=mend)
 
 
 def _as_fstring(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import offline
 import pytest
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_promptopt_mlflow import MlflowPrompts
 from mlflow import MlflowClient
 
@@ -49,14 +50,18 @@ def test_a_prompt_is_a_version_with_message_alias_and_mlflows_variables(client):
     assert sink.head() == "1"
 
 
-def test_a_string_prompt_and_plain_mustache_are_held(client):
+def test_a_string_prompt_and_mustache_that_writes_values_as_they_are_are_held(client):
     sink = MlflowPrompts("triage", client=client)
     text = PromptSet((Prompt("main", (Message("human", "Read {x}."),), kind="string"),))
     assert pushed(sink, text) == "1"
     assert client.load_prompt("prompts:/triage/1").template == "Read {{x}}."
     assert sink.pull("1").format(x="{y}") == "Read {y}."
-    assert pushed(sink, chat(("human", "Now {{x}} {z}"), template_format="mustache"), parent="1") == "2"
-    assert sink.pull().format_messages(x="a")[0].content == "Now a {z}"
+    value, mustache = {"x": "<a & b>", "y": "{c}"}, "Now {{{ x }}} {z} {{&y}}"
+    assert pushed(sink, chat(("human", mustache), template_format="mustache"), parent="1") == "2"
+    said = ChatPromptTemplate([("human", mustache)], template_format="mustache").format_messages(**value)[0].content
+    assert said == "Now <a & b> {z} {c}"
+    assert sink.pull().format_messages(**value)[0].content == said
+    assert client.load_prompt("prompts:/triage/2").format(**value)[0]["content"] == said
 
 
 def test_the_same_prompt_again_is_no_new_version_but_may_get_an_alias(client):
@@ -76,6 +81,7 @@ def test_the_same_prompt_again_is_no_new_version_but_may_get_an_alias(client):
         (chat(("human", "Say {{{{name}}}}.")), "braces"),
         (chat(("human", "Say {{% if %}}.")), "braces"),
         (chat(("human", "{{#a}}x{{/a}}"), template_format="mustache"), "{{#a}}"),
+        (chat(("human", "Now {{x}}"), template_format="mustache"), "write three braces, {{{name}}}"),
         (chat(("human", "{% if a %}x{% endif %}"), template_format="jinja2"), "{% if a %}"),
     ],
 )
