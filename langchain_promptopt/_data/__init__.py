@@ -15,8 +15,10 @@ from langchain_promptopt._data._load import (
     version_of,
 )
 from langchain_promptopt._data._rows import Columns
+from langchain_promptopt._data._splits import LEAKS, is_split_name, usual_names
 
 __all__ = [
+    "LEAKS",
     "SUFFIXES",
     "Columns",
     "Inspected",
@@ -24,6 +26,7 @@ __all__ = [
     "describe_source",
     "examples_of",
     "inspect_rows",
+    "is_split_name",
     "keep_splits",
     "load_data",
     "must_pass_of",
@@ -32,5 +35,6 @@ __all__ = [
     "rows_in_order",
     "tag_columns",
     "unused_columns",
+    "usual_names",
     "version_of",
 ]

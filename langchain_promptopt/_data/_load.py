@@ -19,6 +19,7 @@ from langchain_promptopt._data._splits import (
     Splits,
     as_named,
     as_sent,
+    carve_dev,
     carve_val,
     repeat_notes,
     with_ids,
@@ -103,9 +104,11 @@ def load_data(  # noqa: PLR0913 - the facade of this package; each is a setting 
     kept, dropped = without_leaks(named, drop_leaks=drop_leaks)
     final = with_ids(kept)
     repeated = repeat_notes(final)
-    carved = carve_val(final)
+    from_train, carved = carve_dev(final), carve_val(final)
     by_hash = any(note.kind == "split_by_hash" for note in notes)
-    told = (*told_once, *dropped, *repeated, *_blurred(final, sorting), *_size_notes(final, carved, by_hash=by_hash))
+    told = [*told_once, *dropped, *repeated, *_blurred(final, sorting), *_size_notes(final, carved, by_hash=by_hash)]
+    if from_train:
+        told.append(f"dev: {from_train} examples taken from train by hash, as the data has no dev split")
     ordered: dict[str, tuple[Example, ...]] = {}
     for name in SPLITS:
         if name in final:
@@ -118,7 +121,7 @@ def load_data(  # noqa: PLR0913 - the facade of this package; each is a setting 
         seen.problems,
         (*gathered.notes, *seen.notes, *notes, *more),
         use=use,
-        split_by=_split_by(sorting) if by_hash or carved else None,
+        split_by=_split_by(sorting) if by_hash or carved or from_train else None,
         spare=seen.spare,
     )
 

@@ -40,6 +40,7 @@ class Columns:
         id: The column with the row's id.
         group: The column that keeps related rows together (a thread, a customer).
         note: The column with a person's remark for the optimizer; rows may carry it as `note` anyway.
+        split: The column that says which split a row belongs to; rows may carry it as `split` anyway.
     """
 
     inputs: Mapping[str, str] | None = None
@@ -47,6 +48,7 @@ class Columns:
     id: str | None = None
     group: str | None = None
     note: str | None = None
+    split: str | None = None
 
     @property
     def output_columns(self) -> dict[str, str] | None:
@@ -61,7 +63,8 @@ class Columns:
     @property
     def named(self) -> frozenset[str]:
         """The columns that some setting names, by the name they have in the row."""
-        paths = [*(self.inputs or {}).values(), *(self.output_columns or {}).values(), self.id, self.group, self.note]
+        paths = [*(self.inputs or {}).values(), *(self.output_columns or {}).values(), self.id, self.group]
+        paths += [self.note, self.split]
         found: set[str] = set()
         for path in paths:
             if path is not None:
@@ -119,7 +122,7 @@ class Reader:
         problems = _first_by_field(problems)
         if problems:
             return None, problems
-        wanted = (raw.split,) if raw.split is not None else _wanted_splits(value, example.metadata)
+        wanted = (raw.split,) if raw.split is not None else self._wanted_splits(value, example.metadata)
         has_id = bool(example.id)
         if not has_id:
             example = replace(example, id=content_hash(example.inputs))
@@ -174,6 +177,13 @@ class Reader:
             return {}, []
         return (dict(given), []) if isinstance(given, Mapping) else ({}, [Problem("outputs", _no_mapping(given))])
 
+    def _wanted_splits(self, value: Mapping[str, Any], metadata: Mapping[str, Any]) -> tuple[str, ...]:
+        """The splits a row names: in the column for it, or as rows usually do."""
+        if self.columns.split is None:
+            return _wanted_splits(value, metadata)
+        given = _lookup(value, self.columns.split)
+        return () if is_blank(given) else (str(given).strip(),)
+
     def _used(self) -> set[str]:
         """Columns that serve as inputs or references."""
         named = [*(self.columns.inputs or {}).values(), *(self.columns.output_columns or {}).values()]
@@ -194,7 +204,8 @@ class Reader:
                     mend = 'Name them, e.g. inputs = { ticket = "text" } and outputs = ["label"]'
                     raise DataError(msg, mend=f"{mend}, or with --input ticket=text --output label.")
                 found = []
-            taken = {*found, *outputs.values(), *map(_head, outputs.values()), self.columns.group, self.columns.note}
+            taken = {*found, *outputs.values(), *map(_head, outputs.values()), self.columns.group}
+            taken |= {self.columns.note, self.columns.split}
             inputs = []
             for n in names:
                 if n not in taken and (self.variables is None or n in self.variables):

@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 SHARES: tuple[tuple[Split, float], ...] = (("train", 0.3), ("dev", 0.3), ("test", 0.4))  # product 10.1
 VAL_FROM = 100
 """Rows of dev from which `val` is carved (product 2)."""
+_ALSO: Mapping[Split, tuple[str, ...]] = {
+    "train": ("training",),
+    "dev": ("validation", "valid", "development", "eval", "evaluation", "val"),
+    "val": (),
+    "test": ("testing", "holdout", "held_out"),
+}
+"""What others call our splits, the likeliest first."""
+DEV_FROM = 8
+"""Train examples from which a part of them becomes dev, where the data has no dev split."""
 UNSPLIT = frozenset({"base"})
 """LangSmith's name for rows that were put into no split."""
 _SHOWN = 3
@@ -205,6 +214,32 @@ def name_map(splits: Mapping[str, str] | None, seen: Iterable[str]) -> dict[str,
     return found
 
 
+def usual_names(seen: Sequence[str]) -> dict[str, Split]:
+    """The data's split names to ours by what they usually mean, as a guess that a person reads before it is used.
+
+    >>> usual_names(["train", "validation", "TEST", "other"])
+    {'train': 'train', 'validation': 'dev', 'TEST': 'test'}
+
+    Our own names stay; `val` is dev where nothing else is.
+    """
+    found: dict[str, Split] = {name: name for name in SPLITS if name in seen}
+    for ours in SPLITS:
+        if ours in found:
+            continue
+        for word in (ours, *_ALSO[ours]):
+            same = [name for name in seen if name.casefold().replace("-", "_") == word]
+            free = [name for name in same if found.get(name, "val") == "val"]
+            if free:
+                found[free[0]] = ours
+                break
+    return found
+
+
+def is_split_name(text: str) -> bool:
+    """Whether a text is a usual name of a split."""
+    return text.casefold().replace("-", "_") in {*SPLITS, *chain.from_iterable(_ALSO.values())}
+
+
 def by_hash(rows: Sequence[Placed]) -> Splits:
     """Train, dev and test by hash: a cluster is never cut, and references play no part."""
     splits: Splits = {name: [] for name, _ in SHARES}
@@ -221,6 +256,24 @@ def by_hash(rows: Sequence[Placed]) -> Splits:
     for row in rows:
         splits[chosen[id(row)]].append(row)
     return splits
+
+
+def carve_dev(splits: Splits) -> int:
+    """Move about half of train to dev where the data has no dev split; how many rows moved. Growing data moves none."""
+    train = splits.get("train", [])
+    if splits.get("dev") or len(train) < DEV_FROM:
+        return 0
+    kept: list[Placed] = []
+    moved: list[Placed] = []
+    for cluster in clusters_of(train, split_keys=True):
+        to = moved if _unit("dev", _cluster_key(cluster)) < 0.5 else kept
+        to += cluster
+    if not kept or not moved:
+        return 0
+    ids = {id(row) for row in moved}
+    splits["train"] = [row for row in train if id(row) not in ids]
+    splits["dev"] = [row for row in train if id(row) in ids]
+    return len(moved)
 
 
 def carve_val(splits: Splits) -> int:
@@ -252,6 +305,8 @@ def _cluster_key(cluster: Iterable[Placed]) -> str:
 
 # The record of splits made here
 
+LEAKS = "leaks"
+"""The reason in the facts of the error about examples of the test that are elsewhere, too."""
 SPLITS_FILE = "promptopt.splits.jsonl"
 """Beside the openings: what a prompt read when rows without splits were first split."""
 _SKETCH = 64
@@ -370,7 +425,7 @@ def without_leaks(splits: Splits, *, drop_leaks: bool) -> tuple[Splits, list[str
         why = " or ".join(sorted({p.reason for p in pairs}))
         msg = f"{len(pairs)} leak(s) into test, same {why}{_compared(pairs)}: {_some(pairs)}"
         mend = "Remove one of each pair, or use --drop-leaks (drop_leaks=True) to remove them from train and dev."
-        raise DataError(msg, mend=mend, leaks=[p.facts for p in pairs])
+        raise DataError(msg, mend=mend, reason=LEAKS, leaks=[p.facts for p in pairs])
     gone = {id(p.first) for p in pairs}
     kept: Splits = {}
     notes = []

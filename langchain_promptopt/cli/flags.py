@@ -48,6 +48,7 @@ _ALL = (
     Flag("--output", "data.outputs", "Column with the reference answer; repeatable.", "COLUMN", list),
     Flag("--id", "data.id", "Column with the example's id.", "COLUMN"),
     Flag("--group", "data.group", "Column whose equal values stay in one split.", "COLUMN"),
+    Flag("--split", "data.split", "Column that says which split an example is in.", "COLUMN"),
     Flag("--evaluator", "evaluate.evaluators", "Built-in name or module:function; may be repeated.", "NAME", list),
     Flag("--task-model", "task.model", 'Model that runs the prompt, "provider:name" or "offline".', "MODEL"),
     Flag(
@@ -113,7 +114,7 @@ _ALL = (
 )
 FLAGS = {flag.option.lstrip("-").replace("-", "_"): flag for flag in _ALL}
 
-DATA = ("data", "input", "output", "id", "group", "drop_leaks", "skip_bad_lines", "runs_dir")
+DATA = ("data", "input", "output", "id", "group", "split", "drop_leaks", "skip_bad_lines", "runs_dir")
 PROJECT = ("window", "reference", "filter", "sample", "limit")
 TASK = ("evaluator", "task_model", "task_models", "over", "swap", "template_format", "freeze", "tune", *DATA)
 GATE = ("primary", "alpha", "min_improvement", "margin", "repeats", "must_pass")

@@ -82,6 +82,9 @@ class DataConfig(BaseModel):
     outputs: Names = Field(default=(), description="columns that hold the reference answer")
     id: str | None = Field(default=None, description="column with the example's id")
     group: str | None = Field(default=None, description="column whose equal values stay in one split")
+    split: str | None = Field(
+        default=None, description="column that says which split an example is in; default is `split`"
+    )
     note: str | None = Field(default=None, description="column with a human remark for the optimizer")
     as_of: str | None = Field(
         default=None, description="version or tag of a LangSmith dataset; of a project, the end of the window"

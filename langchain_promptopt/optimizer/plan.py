@@ -616,7 +616,7 @@ def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, 
         _check_editable(prompts)
         _check_length(prompts, settings)
         check_host(prompts, settings.demos, len(data["train"]))
-        _check_dev(data)
+        check_dev(data)
     target.render_check(prompts, list(rows_in_order(data)))
     return prompts
 
@@ -671,8 +671,8 @@ def _optimizer_model(settings: Settings) -> Any:
     return resolve_model(settings.optimizer_model, "optimizer", factories=factories())
 
 
-def _check_dev(data: DataSet) -> None:
-    """A search needs rows to compare candidates on."""
+def check_dev(data: DataSet) -> None:
+    """Raise DataError where there are no rows to compare candidates on, which a search needs."""
     if data["dev"]:
         return
     shares = ", ".join(f"{s} {len(rows)}" for s, rows in data.splits.items())

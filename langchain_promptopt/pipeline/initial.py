@@ -8,11 +8,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from itertools import chain, islice
+from itertools import chain, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_promptopt._data import SUFFIXES, inspect_rows, read_file, references_needed
+from langchain_promptopt._data import (
+    LEAKS,
+    SUFFIXES,
+    inspect_rows,
+    is_split_name,
+    read_file,
+    references_needed,
+    usual_names,
+)
 from langchain_promptopt._imports import importing_from
 from langchain_promptopt._langchain.discover import find_prompts
 from langchain_promptopt._langchain.models import endpoint_of, model_name, runs_here, without_keys
@@ -22,7 +30,7 @@ from langchain_promptopt.config import with_values
 from langchain_promptopt.errors import DataError, UsageError
 from langchain_promptopt.evaluators import resolve_evaluators
 from langchain_promptopt.optimizer.facade import prompts
-from langchain_promptopt.optimizer.plan import make_plan, use_of
+from langchain_promptopt.optimizer.plan import check_dev, make_plan, use_of
 from langchain_promptopt.pipeline.prepare import code_folder, data_of, load_task, settings_from
 from langchain_promptopt.pipeline.recorded import columns_of
 
@@ -34,14 +42,17 @@ if TYPE_CHECKING:
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.types import PromptSet
 
+_Seen: TypeAlias = "tuple[list[str], PromptSet, tuple[str, ...], DataSet, Sequence[Any]]"
 _SAMPLE = 500
-"""Rows looked at for a guess."""
+"""Rows looked at for a guess of columns; a column of splits is often sorted, and all of it is read."""
 _ANSWERS: tuple[str, ...] = (
-    "label", "labels", "answer", "output", "expected", "expected_output", "reference", "target", "gold", "class",
-    "category", "intent", "team", "topic", "queue", "completion", "response", "summary", "solution",
+    "label", "labels", "answer", "output", "expected", "expected_output", "reference", "target", "gold", "ideal",
+    "class", "category", "intent", "team", "topic", "queue", "completion", "response", "summary", "solution",
 )  # fmt: skip
 _IDS = ("id", "uuid", "key", "number", "nr", "no")
 _GROUPS = ("thread", "conversation", "session", "group", "customer", "account", "user", "author", "document", "patient")
+_SPLITS = ("split", "dataset_split")
+"""Columns that are read as the split without being named."""
 _KINDS = 30
 """A column with more different values than this is no label."""
 
@@ -82,13 +93,14 @@ def first_settings(config: Config, given: Mapping[str, Any]) -> Survey:
     """
     with without_keys(), importing_from(code_folder(config)):
         task = load_task(config).task
-        guess = _guessed(config, _variables(task), given)
-        filled = with_values(config, guess.values)
-        metrics, prompts, off, data, models = run_sync(lambda: _look(filled, task))
+        guess = _with_splits(_guessed(config, _variables(task), given), config)
+        guess, crossing, seen = _tried(guess, config, task)
+    metrics, prompts, off, data, models = seen
+    filled = with_values(config, guess.values)
     values, notes = _proposal(filled, given, metrics, models)
     unused = (f"columns that nothing reads: {', '.join(guess.unused)}",) if guess.unused else ()
     read = [note.text for note in data.notes if note.kind == "columns"]
-    return Survey(prompts, data, values, guess.why, (*read, *_told(guess), *unused, *notes), off)
+    return Survey(prompts, data, values, guess.why, (*read, *_told(guess), *crossing, *unused, *notes), off)
 
 
 def list_prompts(config: Config) -> tuple[Listed, ...]:
@@ -114,10 +126,24 @@ _LISTED_ROWS = 8
 """Rows that a dry run is given, to see which prompts are sent."""
 
 
-async def _look(config: Config, task: Any) -> tuple[list[str], PromptSet, tuple[str, ...], DataSet, Sequence[Any]]:
+def _tried(guess: Guess, config: Config, task: Any) -> tuple[Guess, tuple[str, ...], _Seen]:
+    """The guess that can be used, what to say where it was changed, and what a run would see with it."""
+    try:
+        return guess, (), run_sync(lambda: _look(with_values(config, guess.values), task))
+    except DataError as error:
+        if error.facts.get("reason") != LEAKS or "data.group" not in guess.values:
+            raise
+    # Splits that a person made stand above a group that was guessed.
+    said = f"{guess.values['data.group']} is no group: its values are in several splits of the data"
+    guess = _without_group(guess)
+    return guess, (said,), run_sync(lambda: _look(with_values(config, guess.values), task))
+
+
+async def _look(config: Config, task: Any) -> _Seen:
     """Metrics, prompts, descriptions that stay, rows and models, as a run would resolve them."""
     plan = await make_plan(task, settings_from(config), searches=False)
     try:
+        check_dev(plan.data)
         prompts, off = plan.baseline.prompts.awake, tuple(plan.target.beside)
         return [e.key for e in plan.evaluators], prompts, off, plan.data, plan.target.models
     finally:
@@ -143,12 +169,12 @@ def _variables(task: Any) -> list[str]:
 
 def _guessed(config: Config, variables: Sequence[str], given: Mapping[str, Any]) -> Guess:
     """A guess where the rows are not in a form that is read as it is; nothing where they are, or cannot be seen."""
-    rows = _sample(config)
+    rows = _rows(config)
     if not rows or isinstance(rows[0].get("inputs"), dict) or isinstance(rows[0].get("messages"), list):
         return Guess()
     guess = guess_columns(rows, variables)
-    if _readable(rows, config, variables):
-        return _group_alone(guess, given)
+    if _readable(rows[:_SAMPLE], config, variables):
+        return _beside(guess, given)
     values = {}
     for key, value in guess.values.items():
         if key not in given:
@@ -169,12 +195,20 @@ def _guessed(config: Config, variables: Sequence[str], given: Mapping[str, Any])
     return Guess(values, {key: why for key, why in guess.why.items() if key in values}, guess.unused)
 
 
-def _group_alone(guess: Guess, given: Mapping[str, Any]) -> Guess:
-    """Of rows that are read by the names of their columns, the group is all that is left to guess."""
-    group = guess.values.get("data.group")
-    if group is None or "data.group" in given:
-        return Guess()
-    return Guess({"data.group": group}, {"data.group": guess.why["data.group"]})
+def _beside(guess: Guess, given: Mapping[str, Any]) -> Guess:
+    """Of rows that are read by the names of their columns, group and split are all that is left to guess."""
+    values = {}
+    for key in ("data.group", "data.split"):
+        if key in guess.values and key not in given:
+            values[key] = guess.values[key]
+    return Guess(values, {key: guess.why[key] for key in values})
+
+
+def _without_group(guess: Guess) -> Guess:
+    """The guess without the group, whose values are in several of the data's own splits."""
+    values, why = dict(guess.values), dict(guess.why)
+    del values["data.group"], why["data.group"]
+    return Guess(values, why, guess.unused)
 
 
 def _needs_reference(config: Config) -> bool:
@@ -194,8 +228,38 @@ def _readable(rows: Sequence[Mapping[str, Any]], config: Config, variables: Sequ
         return False
 
 
-def _sample(config: Config) -> list[dict[str, Any]]:
-    """Some rows as they lie in the file; [] for sources that are not files here."""
+def _with_splits(guess: Guess, config: Config) -> Guess:
+    """The guess with `data.splits` where the data calls its splits otherwise than we do."""
+    if config.data.splits:
+        return guess
+    column = guess.values.get("data.split", config.data.split)
+    usual = usual_names(list(dict.fromkeys(_split_names(config, column))))
+    if all(theirs == ours for theirs, ours in usual.items()):
+        return guess
+    splits = {ours: theirs for theirs, ours in usual.items()}
+    why = "guessed: what these names usually mean"
+    return Guess({**guess.values, "data.splits": splits}, {**guess.why, "data.splits": why}, guess.unused)
+
+
+def _split_names(config: Config, column: str | None) -> list[str]:
+    """What the splits of the data are called: files of a folder, keys of a JSON object, or what the rows say."""
+    path = config.path(config.data.source or "")
+    if path.is_dir():
+        return [p.stem for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES]
+    if path.is_file() and (splits := read_file(path, skip_bad_lines=True).splits):
+        return list(splits)
+    names: list[str] = []
+    for row in _rows(config):
+        metadata = row.get("metadata")
+        places = (row, metadata) if isinstance(metadata, dict) else (row,)
+        for place, key in product(places, _SPLITS if column is None else (column,)):
+            if isinstance(place.get(key), str):
+                names.append(place[key].strip())
+    return names
+
+
+def _rows(config: Config) -> list[dict[str, Any]]:
+    """Rows as they lie in the file, of a folder in its first file; [] for sources that are not files here."""
     path = config.path(config.data.source or "")
     if path.is_dir():
         path = next((p for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES), path)
@@ -206,7 +270,7 @@ def _sample(config: Config) -> list[dict[str, Any]]:
     if not values and found.splits:
         values = list(chain.from_iterable(found.splits.values()))
     out: list[dict[str, Any]] = []
-    for value in islice(values, _SAMPLE):
+    for value in values:
         if isinstance(value, dict):
             out.append(dict(value))
     return out
@@ -219,10 +283,10 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -
     >>> dict(guess_columns(rows, ["email"]).values)
     {'data.inputs': {'email': 'Body'}, 'data.outputs': ['Team'], 'data.id': 'Mail ID'}
     """
-    left = []
-    for name in dict.fromkeys(chain.from_iterable(rows)):
-        if _plain(name) not in {"split", "dataset_split"}:
-            left.append(name)
+    columns = list(dict.fromkeys(chain.from_iterable(rows)))
+    split = _split(rows, columns)
+    rows = rows[:_SAMPLE]
+    left = _without(columns, split, *_SPLITS)
     values: dict[str, Any] = {}
     why: dict[str, str] = {}
     inputs = _inputs(rows, left, variables)
@@ -235,10 +299,13 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -
     if answer is not None:
         values["data.outputs"] = [answer]
         few = "guessed: it has few different values"
-        why["data.outputs"] = "guessed by name" if _plain(answer) in _ANSWERS else few
+        why["data.outputs"] = "guessed by name" if answer in _named_answers([answer]) else few
     if row_id is not None:
         values["data.id"] = row_id
         why["data.id"] = "guessed: every example has another value"
+    if split is not None:
+        values["data.split"] = split
+        why["data.split"] = "guessed: its values are names of splits"
     rest = _without(left, answer, row_id)
     group = _group(rows, rest)
     if group is not None:
@@ -265,6 +332,23 @@ def _row_id(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | 
     return short
 
 
+def _split(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | None:
+    """The column whose values are names of splits; None where there is one that is read without being named."""
+    if set(columns) & {*_SPLITS}:
+        return None
+    for name in columns:
+        kinds = set(_texts(rows, name))
+        if len(kinds) > 1 and all(map(is_split_name, kinds)):
+            return name
+    return None
+
+
+def _is_id(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    """Whether a column is named as an id and tells the rows apart by short texts."""
+    texts = _texts(rows, column)
+    return bool(_words(column) & {*_IDS}) and len(set(texts)) == len(texts) and _is_short(rows, column)
+
+
 def _group(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | None:
     """The first column that is named as one of groups and has a value on several rows; None where some have none."""
     for name in columns:
@@ -275,35 +359,49 @@ def _group(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | N
 
 
 def _inputs(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], variables: Sequence[str]) -> dict[str, str]:
-    """Variable -> column, by name; the longest text for the one variable that is left."""
+    """Variable -> column, by name; the longest text for the one variable that is left.
+
+    An id is an input only where the variable has its whole name: {ticket} is not "Ticket ID".
+    """
     by_name = {_plain(name): name for name in columns}
     found: dict[str, str] = {}
     for variable in variables:
         if _plain(variable) in by_name:
             found[variable] = by_name[_plain(variable)]
+    ids = [name for name in columns if _is_id(rows, name)]
     for variable in variables:
-        free = _without(columns, *found.values())
+        free = _without(columns, *found.values(), *ids)
         offered = [plain for plain, name in by_name.items() if name in free]
         close = get_close_matches(_plain(variable), offered, 1, 0.75)
         if variable not in found and close:
             found[variable] = by_name[close[0]]
     for variable in _without(variables, *found):
-        named = [name for name in _without(columns, *found.values()) if _words(variable) < _words(name)]
+        named = [name for name in _without(columns, *found.values(), *ids) if _words(variable) < _words(name)]
         if len(named) == 1:
             found[variable] = named[0]
     left = _without(variables, *found)
-    free = _without(columns, *found.values())
+    free = _without(columns, *found.values(), *ids)
+    free = _without(free, *_named_answers(free)[:1])
     if len(left) == 1 and free:
         found[left[0]] = max(free, key=lambda name: sum(map(len, _texts(rows, name))))
     return found
 
 
-def _answer(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | None:
+def _named_answers(columns: Sequence[str]) -> list[str]:
+    """Columns that are named as the answer, the likeliest first; then those with such a word in their names."""
     named = []
     for wanted in _ANSWERS:
         for name in columns:
             if _plain(name) == wanted:
                 named.append(name)
+    for name in columns:
+        if name not in named and _words(name) & {*_ANSWERS} and not _words(name) & {*_IDS}:
+            named.append(name)
+    return named
+
+
+def _answer(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str | None:
+    named = _named_answers(columns)
     few = []
     for name in columns:
         kinds = len(set(_texts(rows, name)))
@@ -361,9 +459,9 @@ def _proposal(
         out["evaluate"]["evaluators"] = dict(config.evaluate.evaluators)
     if config.task.prompt is not None:
         out["task"]["model"] = config.task.model
-    for key in ("inputs", "outputs", "id", "group"):
+    for key in ("inputs", "outputs", "id", "group", "split", "splits"):
         if value := getattr(config.data, key):
-            out["data"][key] = dict(value) if key == "inputs" else value if isinstance(value, str) else list(value)
+            out["data"][key] = list(value) if isinstance(value, tuple) else value
     for dotted in given:
         section, _, key = dotted.partition(".")
         value = getattr(getattr(config, section), key)

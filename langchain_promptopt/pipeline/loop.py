@@ -395,7 +395,7 @@ def _reading(config: Config, window: str) -> Config:
 def _on_rows(config: Config, rows: Path) -> Config:
     """The configuration on harvested examples: their columns are the prompt's variables already."""
     plain: dict[str, Any] = {"inputs": {}, "outputs": (), "id": None, "note": None, "splits": {}, "source": str(rows)}
-    plain |= dict.fromkeys(("window", "as_of", "filter", "sample", "limit", "reference"))
+    plain |= dict.fromkeys(("split", "window", "as_of", "filter", "sample", "limit", "reference"))
     plain["group"] = "group" if config.data.group is not None else None
     output = {"tag": config.output.tag or ("staging" if config.output.push is not None else None)}
     langsmith = {"queues": (), "issues": False, "insights": None, "write_splits": False, "experiments": False}

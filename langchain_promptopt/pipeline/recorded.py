@@ -212,4 +212,5 @@ def columns_of(data: DataConfig) -> Columns:
         id=data.id,
         group=data.group,
         note=data.note,
+        split=data.split,
     )

@@ -213,6 +213,79 @@ def test_a_guess_takes_names_before_shapes():
     assert found.values == {"data.inputs": {"ticket": "text"}, "data.outputs": ["expected"]}
 
 
+def test_an_id_that_has_the_variable_in_its_name_is_no_input():
+    """A table as a ticket system exports it."""
+    table = []
+    for i in range(9):
+        row = {"Ticket ID": f"T{i}", "Subject": f"Help {i}", "Body": f"A long text {i} of a customer", "Lang": "de"}
+        table.append({**row, "Expected Team": "ab"[i % 2]})
+    found = guess_columns(table, ["ticket"]).values
+    assert found == {"data.inputs": {"ticket": "Body"}, "data.outputs": ["Expected Team"], "data.id": "Ticket ID"}
+    bare = [{"Ticket ID": row["Ticket ID"], "label": row["Expected Team"]} for row in table]
+    assert "data.inputs" not in guess_columns(bare, ["ticket"]).values
+    assert guess_columns(bare, ["ticket_id"]).values["data.inputs"] == {"ticket_id": "Ticket ID"}
+
+
+SPLIT_NAMES = {
+    "a column of another name": ("Fold", ("train", "dev", "test"), {"train", "dev", "test"}),
+    "others' names of splits": ("split", ("Training", "validation", "TEST"), {"train", "dev", "test"}),
+    "val for want of dev": ("Set", ("train", "val", "test"), {"train", "dev", "test"}),
+    "no dev": ("split", ("train", "train", "test"), {"train", "dev", "test"}),
+}
+
+
+@pytest.mark.parametrize("case", SPLIT_NAMES)
+def test_splits_as_people_name_them_make_a_file_that_check_accepts(project, capfd, case):
+    column, names, ours = SPLIT_NAMES[case]
+    lines = (project / "mails.csv").read_text().splitlines()
+    named = [f"{line},{names[i // 40]}" for i, line in enumerate(lines[1:])]
+    (project / "split.csv").write_text("\n".join([f"{lines[0]},{column}", *named]) + "\n")
+    code, said, err = cli(capfd, "init", "shop_4801:chain", "--data", "split.csv")
+    assert code == 0, err
+    assert written(project)["data"].get("split") == (None if column == "split" else column)
+    assert (f"data.split: {column} (guessed: its values are names of splits)" in said) is (column != "split")
+    code, out, err = cli(capfd, "check", "--json")
+    assert code == 0, err
+    found = json.loads(out)["splits"]
+    assert set(found) == ours
+    assert found["test"] == 40
+    guessed = "data.splits: train = Training, dev = validation, test = TEST (guessed: what these names usually mean)"
+    assert (guessed in said) is (case == "others' names of splits")
+
+
+def test_a_folder_with_a_file_named_validation_makes_a_file_that_check_accepts(project, capfd):
+    lines = (project / "mails.csv").read_text().splitlines()
+    (project / "mails").mkdir()
+    for i, name in enumerate(("test", "train", "validation")):
+        (project / "mails" / f"{name}.csv").write_text("\n".join([lines[0], *lines[1 + 40 * i : 41 + 40 * i]]) + "\n")
+    code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "mails")
+    assert code == 0, err
+    assert written(project)["data"]["splits"] == {"train": "train", "dev": "validation", "test": "test"}
+    assert cli(capfd, "check")[0] == 0
+
+
+def test_a_guessed_group_gives_way_to_the_splits_of_the_data(project, capfd):
+    lines = (project / "mails.csv").read_text().splitlines()
+    crossing = [
+        f"{line.rpartition(',')[0]},C{i % 40},{('train', 'dev', 'test')[i // 40]}" for i, line in enumerate(lines[1:])
+    ]
+    (project / "split.csv").write_text("\n".join(["Mail ID,Body,Team,Lang,Customer,split", *crossing]) + "\n")
+    code, out, err = cli(capfd, "init", "shop_4801:chain", "--data", "split.csv")
+    assert code == 0, err
+    assert "Customer is no group: its values are in several splits of the data" in out
+    assert "group" not in written(project)["data"]
+    assert cli(capfd, "init", "shop_4801:chain", "--data", "split.csv", "--group", "Customer", "--force")[0] == 2
+
+
+def test_no_file_is_written_where_check_would_refuse_the_splits(project, capfd):
+    lines = (project / "mails.csv").read_text().splitlines()
+    only = [f"{lines[0]},split", *(f"{line},test" for line in lines[1:])]
+    (project / "split.csv").write_text("\n".join(only) + "\n")
+    code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "split.csv")
+    assert (code, (project / "promptopt.toml").exists()) == (2, False)
+    assert "at least one dev example is needed" in err
+
+
 def test_prompts_are_listed_before_anything_is_set_up(project, capfd):
     code, out, err = cli(capfd, "prompts", "shop_4801:chain", "--data", "mails.csv", "--input", "email=Body")
     assert code == 0, err

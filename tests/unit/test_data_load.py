@@ -281,6 +281,20 @@ def test_relabelling_and_reordering_keep_val():
     assert sizes(load_data(given_val)) == {"dev": 150, "val": 1}
 
 
+def test_data_without_a_dev_split_lends_some_of_train_and_growing_moves_none():
+    rows = [row(f"q{i}", split="train") for i in range(60)] + [row(f"t{i}", split="test") for i in range(10)]
+    found = load_data(rows)
+    assert sum(sizes(found).values()) == 70
+    assert sizes(found)["test"] == 10
+    assert 20 <= sizes(found)["dev"] <= 40
+    assert any("taken from train by hash, as the data has no dev split" in note.text for note in found.notes)
+    before = places(load_data(rows[:40]))
+    after = places(found)
+    assert before == {question: after[question] for question in before}
+    assert sizes(load_data(rows[:7])) == {"train": 7}
+    assert sizes(load_data([*rows, row("own", split="dev")])) == {"train": 60, "dev": 1, "test": 10}
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)), min_size=1, max_size=60))
 @settings(max_examples=40, deadline=None)
 def test_hashing_never_cuts_a_group_or_an_input(pairs):

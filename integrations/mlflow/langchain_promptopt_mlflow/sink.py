@@ -1,7 +1,7 @@
 """Prompts as versions in MLflow's prompt registry: a `PromptSink`, and the way back into LangChain.
 
-MLflow writes variables as `{{name}}` and their values as they are. F-strings and mustache's `{{{name}}}` and `{{&name}}`
-are turned into that and back; what it cannot hold is refused before anything is written.
+MLflow writes variables as `{{name}}` and their values as they are. F-strings and mustache's `{{{name}}}` and
+`{{&name}}` are turned into that and back; what it cannot hold is refused before anything is written.
 """
 
 from __future__ import annotations
