@@ -19,6 +19,9 @@ from langchain_core.messages import BaseMessage
 from langchain_promptopt._objects import package_of, walk
 
 
+_LONGEST_TUPLE = 64
+
+
 @dataclass(frozen=True)
 class Holder:
     """One place that holds a text: how to say where it is, how to read it and how to set it."""
@@ -64,8 +67,30 @@ def held_by(path: str, thing: Any) -> Iterator[tuple[str, Holder]]:
 
 
 def _if_text(value: object, holder: Holder) -> Iterator[tuple[str, Holder]]:
+    """A text that a holder holds itself, or inside a tuple: ("system", "You sort tickets."), a NamedTuple."""
     if isinstance(value, str):
         yield value, holder
+    elif isinstance(value, tuple) and len(value) <= _LONGEST_TUPLE:
+        names = getattr(type(value), "_fields", ())
+        for i, member in enumerate(value):
+            yield from _if_text(member, _member(holder, i, names[i] if names else ""))
+
+
+def _member(whole: Holder, i: int, name: str) -> Holder:
+    """A holder of one member of a tuple: to set it, its holder gets another tuple."""
+
+    def read() -> object:
+        found: Any = whole.read()
+        return found[i]
+
+    def write(text: str) -> None:
+        old: Any = whole.read()
+        members = [*old[:i], text, *old[i + 1 :]]
+        new: Any = tuple(members) if type(old) is tuple else old._make(members)
+        whole.write(new)
+
+    where = f"{whole.where}.{name}" if name else f"{whole.where}[{i}]"
+    return replace(whole, where=where, name=name or whole.name, read=read, write=write)
 
 
 def _item(where: str, name: str, container: Any, key: Any) -> Holder:

@@ -10,6 +10,7 @@ from enum import Enum
 from functools import cache, lru_cache
 from pathlib import Path
 from textwrap import dedent
+from typing import NamedTuple
 
 import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -64,6 +65,14 @@ class Configuration:
 
 class Context(BaseModel):
     prompt: str = "Pydantic default: sort the ticket."
+
+
+class Named(NamedTuple):
+    system: str = "Named tuple: sort the ticket."
+
+
+NAMED = Named()
+PAIRS = (("system", "Pair of a constant: sort the ticket."),)
 
 
 class Holder:
@@ -124,9 +133,21 @@ def made(prompt="Closure: sort the ticket."):
     return by_closure
 
 
+def by_pair(ticket):
+    return model.invoke([("system", "Pair in the code: sort the ticket."), ("human", ticket)]).text
+
+
+def by_constant_pairs(ticket):
+    return model.invoke([*PAIRS, ("human", ticket)]).text
+
+
+def by_named_tuple(ticket):
+    return model.invoke([SystemMessage(NAMED.system), HumanMessage(ticket)]).text
+
+
 SHAPES = [
     by_constant, by_format, by_replace, by_fstring, by_config, by_message, by_class, by_dataclass, by_pydantic,
-    by_default, made(),
+    by_default, made(), by_pair, by_constant_pairs, by_named_tuple,
 ]  # fmt: skip
 
 
