@@ -374,6 +374,35 @@ def test_a_second_model_that_only_an_answer_leads_to_is_refused_before_it_is_ask
 # ---------------------------------------------------------------- what is refused
 
 
+def test_a_completion_model_that_only_an_answer_leads_to_is_refused_before_it_is_asked():
+    completions = FakeListLLM(responses=["paid"])
+
+    def finishes(row):
+        first = (PROMPT | own).invoke(row)
+        return completions.model_copy().invoke(row["word"]) if first.text.startswith(("a: ", "b: ")) else first
+
+    with pytest.raises(ConfigError, match="cannot replace the model 'fake-list': LangChain's chat models are asked"):
+        run(finishes)
+
+
+def test_a_program_that_stops_asking_models_that_can_be_seen_is_refused():
+    live = []
+
+    async def hides(row):
+        value = await PROMPT.ainvoke(row)
+        return value.to_string() if live else await own.ainvoke(value)
+
+    async def look():
+        with await open_target(hides, dry_inputs=ROWS[:1]) as target:
+            await target.replace_models(Panel(pair(), None), ROWS[:1])
+            live.append(True)
+            for _ in range(8):
+                await target.invoke(target.prompts, ROWS[0])
+
+    with pytest.raises(ConfigError, match="no call of one was seen in this one"):
+        asyncio.run(look())
+
+
 def test_models_out_of_sight_are_refused_before_anything_is_paid():
     with pytest.raises(ConfigError, match="no call of one was seen in this one"):
         run(PROMPT | RunnableLambda(lambda value: value.to_string()))
