@@ -7,6 +7,7 @@ with the reason.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -110,6 +111,48 @@ def test_the_page_works_by_keyboard_and_at_400_pixels(page):
     box.focus()
     page.keyboard.press("Space")
     assert not box.is_checked()
+
+
+FOCUSED = """() => {
+    const e = document.activeElement;
+    return [e.dataset.edit || e.dataset.copy || e.placeholder || e.type || e.tagName, getComputedStyle(e).outlineStyle];
+}"""
+
+
+def test_every_control_is_reached_by_tab_and_used_by_keys(page):
+    whole, walked = shown_rows(page), []
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        name, outline = page.evaluate(FOCUSED)
+        if name == "BODY":
+            break
+        assert outline == "solid", f"{name} has the focus and does not show it"
+        walked.append(name)
+        if name == "radio":
+            page.keyboard.press("ArrowRight")
+            assert shown_rows(page) < whole
+        elif name == "Search":
+            page.keyboard.type("no example has this")
+            assert shown_rows(page) == 0
+        elif name == "apply-command":
+            page.keyboard.press("Enter")
+            page.get_by_role("status").filter(has_text="Copied").wait_for(state="attached")
+    boxes = [box.get_attribute("data-edit") for box in page.locator("input[data-edit]").all()]
+    assert [name for name in walked if name in boxes] == boxes
+    assert {"apply-command", "message-1", "radio", "Search", "SUMMARY"} <= set(walked)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_printed_dark_on_white_and_without_controls(page, scheme):
+    page.emulate_media(media="print", color_scheme=scheme)
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 without its margins
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 718
+    assert page.locator(".bar:visible, .copy:visible, .choose:visible").count() == 0
+    style = "s => { const c = getComputedStyle(document.querySelector(s)); return [c.color, c.backgroundColor]; }"
+    for place in ("body", ".verdict", ".tile", ".card"):
+        ink, paper = (sum(map(int, re.findall(r"\d+", c)[:3])) for c in page.evaluate(style, place))
+        assert (ink < 200, paper > 700) == (True, True), place
+    assert page.pdf().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
