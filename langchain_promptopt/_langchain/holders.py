@@ -18,7 +18,6 @@ from langchain_core.messages import BaseMessage
 
 from langchain_promptopt._objects import package_of, walk
 
-
 _LONGEST_TUPLE = 64
 
 
