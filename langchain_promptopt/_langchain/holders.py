@@ -8,7 +8,9 @@ import inspect
 import re
 import sys
 import types
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
 from enum import EnumType
 from pathlib import Path
@@ -49,20 +51,38 @@ def held_by(path: str, thing: Any) -> Iterator[tuple[str, Holder]]:
     if isinstance(thing, MutableMapping):
         for key, value in list(thing.items()):
             yield from _if_text(value, _item(f"{path}[{key!r}]", str(key), thing, key))
-    elif isinstance(thing, list):
-        for i, value in enumerate(thing):
+    elif isinstance(thing, list | deque):
+        for i, value in enumerate(list(thing)):
             yield from _if_text(value, _item(f"{path}[{i}]", "", thing, i))
     elif inspect.isfunction(thing):
         yield from _in_function(path, thing)
     elif not isinstance(thing, Mapping | tuple | set | frozenset | types.ModuleType | type):
-        # frozen dataclasses and pydantic models are written past their guard, in the instance's own dictionary
-        stored = getattr(thing, "__dict__", {})
-        own = _is_own_class(type(thing)) or isinstance(thing, BaseMessage)
-        for name, value in list(stored.items()):
-            if not name.startswith("__"):
-                yield from _if_text(value, replace(_item(f"{path}.{name}", name, stored, name), own=own))
-        if _is_own_class(type(thing)):
-            yield from _in_class(type(thing))
+        yield from _in_instance(path, thing)
+
+
+def _in_instance(path: str, thing: Any) -> Iterator[tuple[str, Holder]]:
+    # frozen dataclasses and pydantic models are written past their guard, in the instance's own dictionary
+    stored = getattr(thing, "__dict__", {})
+    own = _is_own_class(type(thing)) or isinstance(thing, BaseMessage)
+    for name, value in list(stored.items()):
+        if not name.startswith("__"):
+            yield from _if_text(value, replace(_item(f"{path}.{name}", name, stored, name), own=own))
+    for name, slot in _slots(type(thing)):
+        with suppress(AttributeError):  # a slot that is not set
+            yield from _if_text(slot.__get__(thing), replace(_slot(f"{path}.{name}", name, thing, slot), own=own))
+    if _is_own_class(type(thing)):
+        yield from _in_computed(path, thing, stored)
+        yield from _in_class(type(thing))
+
+
+def _in_computed(path: str, thing: Any, stored: Mapping[str, Any]) -> Iterator[tuple[str, Holder]]:
+    """What a `cached_property` has kept: a walk passes by it, and it would keep the old text."""
+    for name, value in list(stored.items()):
+        if not isinstance(inspect.getattr_static(type(thing), name, None), functools.cached_property):
+            continue
+        for step, inner in walk(value):
+            if not _is_own_class(type(inner)):  # the walk over the program comes to those by itself
+                yield from held_by(f"{path}.{name}{step[1:]}", inner)
 
 
 def _if_text(value: object, holder: Holder) -> Iterator[tuple[str, Holder]]:
@@ -100,6 +120,26 @@ def _item(where: str, name: str, container: Any, key: Any) -> Holder:
 
     def write(text: str) -> None:
         container[key] = text
+
+    return Holder(where, name, read, write)
+
+
+def _slots(kind: type) -> Iterator[tuple[str, Any]]:
+    """The slots of a class of the program's own, by name."""
+    for owner in kind.__mro__ if _is_own_class(kind) else ():
+        for name, member in list(vars(owner).items()):
+            if isinstance(member, types.MemberDescriptorType):
+                yield name, member
+
+
+def _slot(where: str, name: str, thing: Any, slot: Any) -> Holder:
+    """A holder in a slot, also one of a frozen dataclass, whose guard stands before it."""
+
+    def read() -> object:
+        return slot.__get__(thing)
+
+    def write(text: str) -> None:
+        slot.__set__(thing, text)
 
     return Holder(where, name, read, write)
 

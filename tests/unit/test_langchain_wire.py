@@ -7,7 +7,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
@@ -71,7 +71,13 @@ class Named(NamedTuple):
     system: str = "Named tuple: sort the ticket."
 
 
+@dataclass(frozen=True, slots=True)
+class Slots:
+    prompt: str = "Slots of a frozen dataclass: sort the ticket."
+
+
 NAMED = Named()
+SLOTS = Slots()
 PAIRS = (("system", "Pair of a constant: sort the ticket."),)
 
 
@@ -145,9 +151,30 @@ def by_named_tuple(ticket):
     return model.invoke([SystemMessage(NAMED.system), HumanMessage(ticket)]).text
 
 
+def by_slots(ticket):
+    return model.invoke([SystemMessage(SLOTS.prompt), HumanMessage(ticket)]).text
+
+
+class Computed:
+    def __init__(self, text):
+        self.text = text
+
+    @cached_property
+    def message(self):
+        return SystemMessage(self.text)
+
+
+COMPUTED = Computed("Cached property: sort the ticket.")
+
+
+def by_cached_property(ticket):
+    return model.invoke([COMPUTED.message, HumanMessage(ticket)]).text
+
+
 SHAPES = [
     by_constant, by_format, by_replace, by_fstring, by_config, by_message, by_class, by_dataclass, by_pydantic,
-    by_default, made(), by_pair, by_constant_pairs, by_named_tuple,
+    by_default, made(), by_pair, by_constant_pairs, by_named_tuple, by_slots,
+    by_cached_property,
 ]  # fmt: skip
 
 
