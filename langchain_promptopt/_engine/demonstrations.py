@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._engine.context import Run
     from langchain_promptopt._engine.evaluations import Demands, Evaluations
-    from langchain_promptopt._engine.search import Found
+    from langchain_promptopt._engine.search import SearchEnd
     from langchain_promptopt._runtime.ledger import Spending
     from langchain_promptopt.recipe import Demos
     from langchain_promptopt.types import Outcome, Prompt, PromptSet
@@ -255,7 +255,7 @@ class Demonstrating:
             cells = demos.cells(len(self.run.data["train"]), dev + len(self.run.data["val"]))
             self.spending.set_aside(cells, first=dev)
 
-    async def shown(self, found: Found, demands: Demands) -> Found:
+    async def shown(self, found: SearchEnd, demands: Demands) -> SearchEnd:
         """What the search found, its best with demonstrations where they raise its score."""
         demos = self.run.demos
         if demos is None:
@@ -283,7 +283,7 @@ class Demonstrating:
             self.spending.release(_CLAIM)
         return found if best is None else replace(found, best=best, trajectory=(*found.trajectory, best))
 
-    async def _children(self, found: Found, demos: Demos) -> list[Candidate]:
+    async def _children(self, found: SearchEnd, demos: Demos) -> list[Candidate]:
         """Candidates with demonstrations, journaled."""
         parent = found.best.candidate
         prompt = _host(parent.prompts, demos)
@@ -403,7 +403,7 @@ class Demonstrating:
             self._report(f"a set of {len(chosen)} could not be shown ({refused.rule}: {refused.detail})")
         return None
 
-    async def _best(self, found: Found, children: Sequence[Candidate], demands: Demands) -> Attempt | None:
+    async def _best(self, found: SearchEnd, children: Sequence[Candidate], demands: Demands) -> Attempt | None:
         """The child that scores most on the rows of the search's best, where that is more than the best itself."""
         kept, out = await demands.kept(children)
         ids = list(found.best.by_example)

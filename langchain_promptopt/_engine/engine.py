@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_promptopt._engine.demonstrations import Demonstrating
 from langchain_promptopt._engine.evaluations import Evaluations
-from langchain_promptopt._engine.search import Found, SearchLoop
+from langchain_promptopt._engine.search import SearchEnd, SearchLoop
 from langchain_promptopt._runtime.ledger import Spending
 from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.errors import BudgetSpent
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._engine.context import Run
     from langchain_promptopt._engine.evaluations import Demands
-    from langchain_promptopt._engine.search import Found
+    from langchain_promptopt._engine.search import SearchEnd
     from langchain_promptopt.types import Outcomes
     from langchain_promptopt.types.edits import FinalEdit
 
@@ -230,7 +230,7 @@ class Ended:
 
     outcome: Outcomes
     exit_code: int
-    found: Found
+    found: SearchEnd
     verdict: Decision | None
 
 
@@ -278,13 +278,13 @@ class Engine:
             end(_outputs(outcome, run.baseline, found, verdict))
         return Ended(outcome, EXIT[outcome], found, verdict)
 
-    async def _verdict(self, evaluations: Evaluations, found: Found, config: RunnableConfig) -> Decision | None:
+    async def _verdict(self, evaluations: Evaluations, found: SearchEnd, config: RunnableConfig) -> Decision | None:
         """None when there is nothing to test, or no test to run it on."""
         if found.best.candidate.id == self.run.baseline.id or not self.gate_possible:
             return None
         return await run_gate(self.run, evaluations, self.keeper, found.best, config, enforced=found.enforced)
 
-    def _outcome(self, found: Found, verdict: Decision | None) -> Outcomes:
+    def _outcome(self, found: SearchEnd, verdict: Decision | None) -> Outcomes:
         if verdict is not None:
             return verdict.outcome
         if found.best.candidate.id != self.run.baseline.id:
@@ -292,7 +292,7 @@ class Engine:
         return "budget" if found.stopped.kind == "budget" else "no_gain"
 
 
-def _outputs(outcome: str, baseline: Candidate, found: Found, verdict: Decision | None) -> dict[str, Any]:
+def _outputs(outcome: str, baseline: Candidate, found: SearchEnd, verdict: Decision | None) -> dict[str, Any]:
     known = {a.candidate.id: a.candidate for a in found.trajectory}
     return {
         "outcome": outcome,
@@ -325,7 +325,7 @@ class Pruning:
     evaluations: Evaluations
     spending: Spending
 
-    async def pruned(self, found: Found, demands: Demands) -> Found:
+    async def pruned(self, found: SearchEnd, demands: Demands) -> SearchEnd:
         """What the search found, its best with fewer edits where fewer carry it and break no example of `must_pass`."""
         known = {a.candidate.id: a.candidate for a in found.trajectory}
         edits = final_edits(self.run.baseline, found.best.candidate, known)
@@ -344,7 +344,7 @@ class Pruning:
                 best = found.best if len(edits) <= most else found.baseline
         return replace(found, best=best, trajectory=(*found.trajectory, best)) if best is not found.best else found
 
-    async def _cut(self, found: Found, edits: tuple[FinalEdit, ...]) -> Attempt:
+    async def _cut(self, found: SearchEnd, edits: tuple[FinalEdit, ...]) -> Attempt:
         best, rows, most = found.best, list(found.best.by_example), self.run.max_edits or len(edits)
         worth = await self._worth(found, edits, rows)
         if worth is None:  # to rank some edits by score and others not would favour the unscored
@@ -368,7 +368,7 @@ class Pruning:
         # each edit alone could go, but perhaps not all of them together
         return lean if lean is not None and lean.score >= best.score else best
 
-    async def _worth(self, found: Found, edits: Sequence[FinalEdit], rows: Sequence[str]) -> list[float] | None:
+    async def _worth(self, found: SearchEnd, edits: Sequence[FinalEdit], rows: Sequence[str]) -> list[float] | None:
         """How much score goes with each edit; None where the budget does not reach or one's rest is no prompt."""
         rests = [self._child(found, (*edits[:i], *edits[i + 1 :])) for i in range(len(edits))]
         if any(self.run.renders(rest.prompts) is not None for rest in rests):
@@ -378,7 +378,7 @@ class Pruning:
             return None
         return [found.best.score - (await self._scored(found, rest, rows)).score for rest in rests]
 
-    def _unscored(self, found: Found, edits: Sequence[FinalEdit]) -> Attempt:
+    def _unscored(self, found: SearchEnd, edits: Sequence[FinalEdit]) -> Attempt:
         """The child of these edits where no budget is left to run it on search rows: the test decides about it."""
         child = self._child(found, edits)
         if self.run.renders(child.prompts) is not None:
@@ -386,7 +386,7 @@ class Pruning:
         self._report_child(child, found.best.candidate)
         return Attempt(child, found.best.score)
 
-    async def _attempt(self, found: Found, edits: Sequence[FinalEdit], rows: Sequence[str]) -> Attempt | None:
+    async def _attempt(self, found: SearchEnd, edits: Sequence[FinalEdit], rows: Sequence[str]) -> Attempt | None:
         """The child these edits make, scored on the rows; None where it does not render or the budget is used up."""
         child = self._child(found, edits)
         missing = self._missing(child, rows)
@@ -399,7 +399,7 @@ class Pruning:
     def _missing(self, child: Candidate, rows: Sequence[str]) -> int:
         return len(set(rows) - set(self.evaluations.ids(child, "dev")))
 
-    async def _scored(self, found: Found, child: Candidate, rows: Sequence[str]) -> Attempt:
+    async def _scored(self, found: SearchEnd, child: Candidate, rows: Sequence[str]) -> Attempt:
         if child.id != self.run.baseline.id and not self.evaluations.ids(child, "dev"):
             self._report_child(child, found.best.candidate)
         await self.evaluations.settle(child, "dev", rows)
@@ -407,7 +407,7 @@ class Pruning:
         seen = {i: scores[i] for i in rows if i in scores}
         return Attempt(child, fmean(seen.values()) if seen else 0.0, seen)
 
-    def _child(self, found: Found, edits: Sequence[FinalEdit]) -> Candidate:
+    def _child(self, found: SearchEnd, edits: Sequence[FinalEdit]) -> Candidate:
         made = tuple(e.as_edit() for e in edits)
         base = self.run.baseline
         return Candidate(

@@ -24,7 +24,7 @@ from langchain_promptopt._runtime.failures import (
 )
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import Stopping
-from langchain_promptopt._runtime.tracing import Steps, Tracers, listened, run_id_of, span, trace_metadata
+from langchain_promptopt._runtime.tracing import StepRuns, Tracers, listened, run_id_of, span, trace_metadata
 from langchain_promptopt._runtime.usage import UsageCollector, followed_threads, metered_by, with_handler
 from langchain_promptopt._text.words import whole_text
 from langchain_promptopt.errors import ConfigError
@@ -493,7 +493,7 @@ class LocalExecutor:
             tab: What the cell has cost so far.
             meter: Sees the model calls of this try.
         """
-        heard, steps = with_handler(config, meter), Steps() if self.looks_inside else None
+        heard, steps = with_handler(config, meter), StepRuns() if self.looks_inside else None
         if steps is not None:
             heard = with_handler(heard, steps)
         tab.rendered, tab.answers = set(), []

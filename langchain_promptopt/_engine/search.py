@@ -50,7 +50,7 @@ _NOTHING_LEFT = Stop("nothing_left", "no example shows an error that a proposal 
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchEnd:
     """What the search ends with."""
 
     best: Attempt
@@ -91,7 +91,7 @@ class SearchLoop:
         self.archive = Archive(self.run)
         self.demands = Demands(self.run, self.evaluations, self.spending)
 
-    async def found(self, config: RunnableConfig) -> Found:
+    async def found(self, config: RunnableConfig) -> SearchEnd:
         """Run to the end. A spent budget ends the search early with the best so far (N7)."""
         await self._baseline(config)
         total = self.run.recipe.stop.total(len(self.run.data["train"]))
@@ -101,7 +101,7 @@ class SearchLoop:
             self.run.state.step = t
             stop = await self._stop_after(t, total, config) or self._over(t, total)
         report_stop(self.run, stop)
-        return Found(await self._pick(), self.archive.trajectory[0], tuple(self.archive.trajectory), t, stop)
+        return SearchEnd(await self._pick(), self.archive.trajectory[0], tuple(self.archive.trajectory), t, stop)
 
     def _over(self, t: int, total: int) -> Stop | None:
         """Why no step may follow step `t`: the budget, or the step limit.

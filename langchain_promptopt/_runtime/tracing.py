@@ -111,7 +111,7 @@ def trace_metadata(candidate: Candidate, *, step: int, split: str = "") -> dict[
     }
 
 
-class Steps(BaseTracer):
+class StepRuns(BaseTracer):
     """Keeps the runs of one call of a chain, each with its `child_runs`, for evaluators that read them."""
 
     run_inline = True

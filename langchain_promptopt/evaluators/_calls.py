@@ -226,7 +226,7 @@ class Calls:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Arguments:
     """What an evaluator is given of a `Call` (or `Calls`): by position, then by name."""
 
     by_position: tuple[str, ...] = ()
@@ -248,7 +248,7 @@ class Plan:
         return frozenset((*self.by_position, *self.by_name))
 
 
-def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPPORTED) -> Plan:
+def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPPORTED) -> Arguments:
     """How to turn a `Call` into arguments for `function`.
 
     Args:
@@ -274,13 +274,13 @@ def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPP
     if wanted and all(p.name in names for p in required):
         alone = tuple(p.name for p in wanted if p.kind is p.POSITIONAL_ONLY)
         lacks = any(p.name == "reference_outputs" and p.default is None for p in wanted)
-        return Plan(alone, tuple(p.name for p in wanted if p.kind is not p.POSITIONAL_ONLY), lacks)
+        return Arguments(alone, tuple(p.name for p in wanted if p.kind is not p.POSITIONAL_ONLY), lacks)
     plural = names is SUPPORTED and {p.name for p in required} & set(OF_ALL_ROWS[:2])
     by_position = all(p.kind is not p.KEYWORD_ONLY for p in required)
     if len(required) == 2 and not plural and by_position:  # (run, example)
-        return Plan(tuple(names[:2]))
+        return Arguments(tuple(names[:2]))
     if not named and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return Plan((), _BY_KEYWORD)
+        return Arguments((), _BY_KEYWORD)
     raise _refuse(name, parameters, names)
 
 
