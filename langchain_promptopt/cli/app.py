@@ -6,13 +6,14 @@ import os
 import sys
 import traceback
 from contextlib import nullcontext
+from io import StringIO
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langchain_promptopt.cli import changes, methods, nights, optimize, runs, watch
 from langchain_promptopt.cli.flags import EXAMPLES, help_of
-from langchain_promptopt.cli.output import answer_alone, ensure_text, log_is_public, print_json
+from langchain_promptopt.cli.output import answer_alone, ensure_text, log_is_public, note, print_json
 from langchain_promptopt.errors import Interrupted, PromptOptError, UsageError, exit_code_of
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ def _run(args: list[str], *, with_traceback: bool) -> int:
 
 def _usage(error: Any, *, as_json: bool) -> int:
     """A wrong command line, said the way Typer says it."""
-    error.show(file=sys.stderr)
+    shown = StringIO()
+    error.show(file=shown)
+    note(shown.getvalue().rstrip("\n"))
     if as_json:
         _print_failure(UsageError(error.format_message()))
     return 2
@@ -104,7 +107,7 @@ def _failed(error: PromptOptError, *, as_json: bool) -> int:
     from langchain_promptopt.report.render import error_line
 
     said = visible(error.public if log_is_public() else str(error))
-    sys.stderr.write(f"promptopt: {said}\n")
+    note(f"promptopt: {said}")
     if line := error_line("promptopt", said, os.environ):
         sys.stderr.write(line + "\n")
     if as_json:

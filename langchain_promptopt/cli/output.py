@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from contextlib import contextmanager, redirect_stdout, suppress
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
 
 import typer
@@ -129,8 +131,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: 
 
 
 def note(text: str) -> None:
-    """A remark for people, on stderr."""
-    sys.stderr.write(visible(text) + "\n")
+    """A remark for people, on stderr: broken between words for a terminal, one line where a program reads it."""
+    said = visible(text)
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = [fill(line, width, break_long_words=False, break_on_hyphens=False) for line in said.split("\n")]
+        said = "\n".join(lines)
+    sys.stderr.write(said + "\n")
 
 
 def said(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:

@@ -228,9 +228,10 @@ def prompts(
     from langchain_promptopt._langchain.models import resolve_model
     from langchain_promptopt._langchain.target import listed, open_target
     from langchain_promptopt._runtime.concurrency import run_sync
+    from langchain_promptopt.offline import factories
 
     names = (tune,) if isinstance(tune, str) else tune
-    model = None if task_model is None else resolve_model(task_model, "task")
+    model = None if task_model is None else resolve_model(task_model, "task", factories=factories())
 
     async def found() -> tuple[Listed, ...]:
         with await open_target(chain, dry_inputs=rows, model=model, config=config, lists=True) as target:

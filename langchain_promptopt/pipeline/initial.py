@@ -117,7 +117,7 @@ def list_prompts(config: Config) -> tuple[Listed, ...]:
             rows[:_LISTED_ROWS],
             tune=settings.tune,
             freeze=settings.freeze,
-            task_model=settings.task_model,
+            task_model=settings.task_model or next(iter(settings.task_models.values()), None),
             config=settings.config,
         )
 

@@ -297,3 +297,13 @@ def test_prompts_are_listed_before_anything_is_set_up(project, capfd):
     )
     assert code == 2
     assert "Did you mean 'main'?" in err
+
+
+@pytest.mark.parametrize("model", [("--task-model", "offline"), ("--task-models", "a=offline")])
+def test_a_prompt_file_is_listed_with_the_models_a_run_may_have(project, capfd, model):
+    (project / "prompt.txt").write_text(PROMPT.replace("{ticket}", "{email}"))
+    code, out, err = cli(
+        capfd, "prompts", "prompt.txt", "--data", "mails.csv", "--input", "email=Body", *model, "--json"
+    )
+    assert code == 0, err
+    assert [p["name"] for p in json.loads(out)["prompts"]] == ["main"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from rich.cells import cell_len
 
@@ -51,6 +53,21 @@ def test_a_table_that_does_not_fit_becomes_lines_of_name_and_value(project, capf
     assert [line.split()[0] for line in narrow][:3] == ["run", "started", "method"]
     for word in " ".join(wide).split():
         assert word in " ".join(narrow).split()
+
+
+def test_remarks_and_errors_are_broken_between_words_for_a_terminal_alone(project, capfd, monkeypatch):
+    missing = ("check", "prompt.txt", "--data", "there is no such file of examples in this folder.jsonl")
+    for args in (missing, ("check", "--budget-of-the-run", "3")):
+        assert run(args) == 2
+        (whole,) = [line for line in capfd.readouterr().err.splitlines() if ("promptopt: " in line or "Error" in line)]
+        with monkeypatch.context() as terminal:
+            terminal.setattr(sys.stderr, "isatty", lambda: True)
+            for width in WIDTHS:
+                terminal.setenv("COLUMNS", str(width))
+                assert run(args) == 2
+                lines = capfd.readouterr().err.splitlines()
+                assert max(map(cell_len, lines)) <= width
+                assert whole in " ".join(lines)
 
 
 def test_a_check_fits_and_a_pipe_gets_enough_columns(tmp_path, capfd, monkeypatch):
