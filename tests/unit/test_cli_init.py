@@ -299,7 +299,7 @@ def test_prompts_are_listed_before_anything_is_set_up(project, capfd):
     assert "Did you mean 'main'?" in err
 
 
-@pytest.mark.parametrize("model", [("--task-model", "offline"), ("--task-models", "a=offline")])
+@pytest.mark.parametrize("model", [("--task-model", "offline"), ("--set", "optimize.task_models={ a = 'offline' }")])
 def test_a_prompt_file_is_listed_with_the_models_a_run_may_have(project, capfd, model):
     (project / "prompt.txt").write_text(PROMPT.replace("{ticket}", "{email}"))
     code, out, err = cli(
