@@ -503,19 +503,21 @@ def test_a_memory_of_texts_is_refused_before_a_call(kind):
 
 
 def test_a_store_of_examples_is_no_memory():
-    async def looked():
-        rows = [{"q": word} for word in WORDS]
-        for past in (list(WORDS), Drawn(WORDS)):
-            await require_no_memory(remembering(past, lambda *_: None), rows, [MODEL], given=lambda row, c: (row, c))
-
-    asyncio.run(looked())
+    rows = [{"q": word} for word in WORDS]
+    program = remembering(list(WORDS), lambda *_: None)
+    asyncio.run(require_no_memory(program, rows, [MODEL], given=lambda row, c: (row, c)))
 
 
-class Drawn(tuple):
-    """Prints as some of its members: first one, then another, as a chain that draws examples at random."""
+def test_what_a_cache_of_the_program_keeps_of_a_dry_run_is_no_answer_to_an_example():
+    kept = {}
 
-    seen = 0
+    def answer_once(row):
+        if row["q"] not in kept:
+            kept[row["q"]] = MODEL.invoke(row["q"]).content
+        return kept[row["q"]]
 
-    def __str__(self):
-        self.seen += 1
-        return self[-2] if self.seen == 3 else self[0]
+    rows = [{"q": word} for word in WORDS]
+    program = RunnableLambda(answer_once)
+    asyncio.run(require_no_memory(program, rows, [MODEL], given=lambda row, c: (row, c)))
+    assert len(kept) == 2
+    assert not kept.keys() & {*WORDS}
