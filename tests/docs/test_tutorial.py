@@ -1,15 +1,21 @@
-"""The tutorial, word by word: its first block and then its commands, in one folder, without a network."""
+"""The tutorial and the README, word by word: their commands one after the other, in one folder, without a network."""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from langchain_promptopt.cli.app import run
+from langchain_promptopt.offline import demo_prompt, demo_rows
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "tutorial.md"
 
 
 @pytest.mark.timeout(240)
@@ -31,3 +37,70 @@ def test_the_commands_of_the_tutorial_do_what_it_says(tmp_path, monkeypatch, cap
     assert Path(said["report"].strip()).name == "report.html"
     assert said["diff"].startswith("diff --git a/prompt.txt b/prompt.txt")
     assert Path("prompt.txt").read_text("utf-8") != before
+
+
+CHAIN = """from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+
+from langchain_promptopt.offline import offline_model
+
+PROMPT = \"\"\"\\
+{prompt}\"\"\"
+chain = ChatPromptTemplate.from_template(PROMPT) | offline_model("task") | StrOutputParser()
+"""
+
+
+def git(*words, **given):
+    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    return subprocess.run(["git", *who, *words], check=True, capture_output=True, **given).stdout.decode()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A repository with a chain in Python, its prompt once more in a file, and examples."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("my_app").mkdir()
+    Path("prompts").mkdir()
+    Path("my_app/chain.py").write_text(CHAIN.replace("{prompt}", demo_prompt()), "utf-8")
+    Path("prompts/triage.yaml").write_text("human: |\n" + re.sub("^(?=.)", "  ", demo_prompt(), flags=re.M), "utf-8")
+    Path("tickets.jsonl").write_text("\n".join(map(json.dumps, demo_rows())), "utf-8")
+    git("init", "--quiet", "--initial-branch", "main", ".")
+    git("add", "-A")
+    git("commit", "--quiet", "-m", "The app")
+    yield tmp_path
+    for name in ("my_app", "my_app.chain"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.timeout(400)
+def test_the_commands_of_the_readme_lead_from_a_chain_to_a_pull_request(project, capfd):
+    """A branch with the new prompt in the code, and the text that a reviewer reads."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    block = re.search(r"## Command line\n\n```\n(.*?)^```", readme, re.M | re.S).group(1)
+    *lines, compared = [re.split(r"\s+#", line)[0].strip() for line in block.splitlines()]
+    old, said = Path("my_app/chain.py").read_text("utf-8"), {}
+    for line in lines:
+        words, piped = shlex.split(line.partition("|")[0])[1:], line.partition("|")[2].split()
+        assert run(words) == 0, line
+        said[words[0]] = capfd.readouterr().out
+        if piped:
+            assert piped == ["git", "apply"]
+            git("apply", input=said[words[0]].encode())
+    new = Path("my_app/chain.py").read_text("utf-8")
+    changed = git("diff", "--name-only").split()
+    assert {"my_app/chain.py", "prompts/triage.yaml"} <= set(changed)
+    assert new != old
+    assert compile(new, "chain.py", "exec")
+    assert "## ✅ Prompt optimization: improved" in said["report"]
+    git("switch", "--quiet", "--create", "better-prompt")
+    git("add", "-A")
+    git("commit", "--quiet", "-m", said["report"])
+    shown = git("show", "--stat", "--format=%B")
+    assert "improved" in shown
+    assert ".promptopt/" not in shown  # records of runs stay out, the record of looks at the test goes along
+    assert "promptopt.openings.jsonl" in shown
+    for name, source in (("old.txt", old), ("new.txt", new)):
+        Path(name).write_text(source.split('"""')[1].removeprefix("\\\n"), "utf-8")
+    assert run(shlex.split(compared)[1:]) in {0, 3}
+    assert "exact_match" in capfd.readouterr().out
