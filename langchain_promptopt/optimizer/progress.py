@@ -155,7 +155,7 @@ class Tally:
         if self.races:
             if self.lead is None:
                 return "no score yet" if self.base is None else "no candidate ahead yet"
-            return f"best candidate {signed(self.lead[0])} points on {self.lead[1]} examples so far"
+            return f"leading candidate {signed(self.lead[0])} points on {self.lead[1]} examples so far"
         if self.best is None or self.base is None:
             return "no score yet" if self.best is None else f"best {points(self.best)}"
         return f"best {points(self.best)} ({signed(self.best - self.base)})"

@@ -1,8 +1,10 @@
 """`--help` is written for users: the parameters of a verb's function are not in it."""
 
 import re
+from importlib.metadata import version
 
-from langchain_promptopt.cli.app import app
+import langchain_promptopt
+from langchain_promptopt.cli.app import app, run
 from langchain_promptopt.cli.flags import EXAMPLES, FLAGS, help_of
 
 
@@ -22,3 +24,9 @@ def test_help_says_example_where_it_means_one():
         assert not re.search(r"\brows?\b", flag.help), flag.option
     for verb in EXAMPLES:
         assert not re.search(r"\brows?\b", help_of(verb)), verb.__name__
+
+
+def test_the_version_is_the_distributions_in_both_faces(capfd):
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out == f"promptopt {version('langchain-promptopt')}\n"
+    assert langchain_promptopt.__version__ == version("langchain-promptopt")

@@ -55,8 +55,8 @@ def test_in_a_race_the_leader_is_measured_on_rows_that_the_baseline_saw_too():
     scored += [row("second", e, 0.5) for e in (*hard, "unseen")]
     said = [tally.take(event_of(e)) for e in (*scored, dev("seed", 0.5, 20), dev("first", 10 / 15, 15))]
     assert said == [None] * len(scored) + ["baseline 50.0 on 20 search examples", None]
-    assert "step 1 done: best candidate +0.0" in tally.take(event_of(selected(1, "seed", "first"))).replace("±", "+")
-    assert "step 2 done: best candidate +50.0 points on 10 examples so far" in tally.take(
+    assert "step 1 done: leading candidate +0.0" in tally.take(event_of(selected(1, "seed", "first"))).replace("±", "+")
+    assert "step 2 done: leading candidate +50.0 points on 10 examples so far" in tally.take(
         event_of(selected(2, "second"))
     )
 

@@ -170,6 +170,17 @@ def test_the_script_gets_the_prompt_in_parts_that_make_the_old_and_the_new_text(
     assert "innerHTML" not in script
 
 
+def test_every_mark_of_a_chart_has_its_numbers_for_hover_and_screen_readers():
+    lines = improved_run()
+    page = render_html(RunRecord.from_events(lines, rows_of(lines)))
+    marks = re.findall(r"<(circle)\b[^>]*>(.{0,7})", page)
+    assert len(marks) >= 3
+    assert all(inside == "<title>" for _, inside in marks)
+    titles = re.findall(r"<circle[^>]*><title>([^<]+)</title>", page)
+    assert all(re.search(r"\d", title) for title in titles)
+    assert "the old prompt: " in page
+
+
 def test_every_candidate_is_in_the_tree():
     record = RunRecord.from_events(improved_run())
     tree = render_html(record).split('class="card tree"')[1].split("</section>")[0]
