@@ -153,6 +153,8 @@ def load_task(config: Config, name: str | None = None) -> Loaded:
 
     Raises ConfigError where nothing is named or found, PromptError where a prompt is unusable.
     """
+    from langchain_core.runnables import Runnable
+
     from langchain_promptopt._files.layouts import prompt_in_code, read_prompt_file
 
     wanted = name or config.task.chain or config.task.prompt
@@ -163,7 +165,13 @@ def load_task(config: Config, name: str | None = None) -> Loaded:
         return _of_file(read_prompt_file(file[0], config.task.template_format, file[1]))
     if names_code(wanted):
         found = built_without_key(lambda: import_object(wanted, config.root, "task.chain"))
-        return _of_file(prompt_in_code(found, wanted)) if isinstance(found, str | list) else Loaded(found)
+        if isinstance(found, str | list):
+            return _of_file(prompt_in_code(found, wanted))
+        if isinstance(found, Runnable) or callable(found):
+            return Loaded(found)
+        msg = f"{wanted!r} is a {type(found).__name__}, and no chain"
+        mend = "Name a Runnable, a prompt template, or a function whose prompts are tunable(...)."
+        raise ConfigError(msg, where="task.chain", mend=mend)
     if "/" in wanted and not Path(wanted.partition("#")[0]).suffix:
         from langchain_promptopt._langsmith.hub import pull_template
 
