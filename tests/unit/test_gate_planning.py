@@ -145,7 +145,7 @@ def test_feasibility_refuses_a_sweep_that_cannot_pass():
     assert feasibility(100, Gate(), baseline_rate=0.9).possible
     assert not feasibility(14, Gate(), opening=30).possible
     assert "opening 30" in feasibility(14, Gate(), opening=30).reason
-    assert not feasibility(1000, Gate(alpha=0.0)).possible
+    assert not feasibility(1000, Gate(alpha=1e-320)).possible
 
 
 def test_feasibility_falls_with_each_opening():

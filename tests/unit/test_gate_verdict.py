@@ -261,7 +261,7 @@ def test_crashes_on_rows_the_baseline_got_right_do_not_pass_as_outages():
     decision = decide(pair_outcomes(outcomes("b", old), outcomes("c", new, crash), names), Gate())
     assert decision.verdict == "inconclusive"
     assert "dropped" in decision.reason.detail
-    assert any("5 pairs were dropped" in w for w in decision.warnings)
+    assert any("5 pairs were left out" in w for w in decision.warnings)
 
 
 def test_crashes_of_the_prompt_count_as_losses():
