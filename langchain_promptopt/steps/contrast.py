@@ -142,13 +142,15 @@ class Places:
         answer = _said(given)
         return bool(answer) and any(f" {answer} " in said for said in self._said)
 
-    def likely(self, group: Sequence[Shown], correct: Sequence[Shown], given: str, most: int = 3) -> tuple[Place, ...]:
+    def likely(
+        self, group: Sequence[Shown], correct: Sequence[Shown], contrast: Contrast | None = None, most: int = 3
+    ) -> tuple[Place, ...]:
         """The places that wrong examples are most likely about, best first.
 
         Args:
             group: The wrong examples.
             correct: Examples that were answered right.
-            given: The answer that the wrong ones were given, or nothing.
+            contrast: The answer that all of the wrong ones were given, and the one expected; None where they differ.
             most: How many places at most.
         """
         scores: dict[int, float] = defaultdict(float)
@@ -156,10 +158,16 @@ class Places:
             for shown in examples:
                 for term in sorted(_terms(_flat(shown.inputs))):  # sums of floats depend on the order
                     _share(scores, self._holding(term), weight)
-        if answer := _said(given):
-            _share(scores, {n for n, said in enumerate(self._said) if f" {answer} " in said}, _GIVEN * len(group))
+        if contrast is not None:
+            _share(scores, self._blamed(contrast), _GIVEN * len(group))
         best = sorted((n for n in scores if scores[n] > 0), key=lambda n: (-scores[n], n))
         return tuple(self._places[n] for n in best[:most] if scores[n] >= _LEAST * scores[best[0]])
+
+    def _blamed(self, contrast: Contrast) -> set[int]:
+        """Places with the answer given; those with the expected one too, such as lists of all answers, only if alone."""
+        given, expected = _said(contrast.given), _said(contrast.expected)
+        found = {n for n, said in enumerate(self._said) if given and f" {given} " in said}
+        return {n for n in found if f" {expected} " not in self._said[n]} or found
 
     def _holding(self, term: str) -> set[int]:
         return {n for word, n in self._index.get(term[:_STEM], ()) if _same_stem(term, word)}
@@ -181,7 +189,7 @@ def likely_lines(prompts: PromptSet, batch: Batch) -> str:
         (labels if places.holds(contrast.given) else others).append(contrast)
     for group in (*zip(labels), others):
         examples = list(chain.from_iterable(contrast.examples for contrast in group))
-        found = places.likely(examples, batch.correct, group[0].given if len(group) == 1 else "")
+        found = places.likely(examples, batch.correct, group[0] if len(group) == 1 else None)
         if found:
             out += [*map(str, group), *map(str, found)]
     return "\n".join(out)

@@ -74,6 +74,13 @@ def test_scripts_without_spaces_are_compared_by_pairs_of_characters():
     assert shown(text, wrong("1", "荷物がまだ届きません", "配送", "総務"))[1:] == ["1| 荷物が遅れた場合：経理"]
 
 
+def test_a_list_of_all_answers_is_not_blamed_for_one_of_them():
+    text = "Answer with sales, post or legal.\nLate parcels: legal\nDamaged goods: legal\n{mail}"
+    error = wrong("1", "It never came.", "post", "legal")
+    assert shown(text, error)[1:] == ["2| Late parcels: legal", "3| Damaged goods: legal"]
+    assert shown("Answer with post or legal.\n{mail}", error)[1:] == ["1| Answer with post or legal."]
+
+
 def test_a_word_that_stands_in_many_places_tells_less_than_one_that_stands_in_few():
     text = "Parcels abroad: a\nParcels today: b\nParcels home: c\nLetters: d\n{mail}"
     error = wrong("1", "the parcels, and letters", "x", "y")
@@ -112,7 +119,8 @@ def test_the_fields_that_differ_are_told(output, expected, pair):
 def test_a_place_is_a_stretch_of_its_line(text, inputs, output):
     prompts = PromptSet((Prompt("main", (Message("human", text, "f-string"),)),))
     lines = prompts.document.text.split("\n")
-    for place in Places(prompts).likely([wrong("1", inputs, "x", output)], (), output):
+    error = wrong("1", inputs, "x", output)
+    for place in Places(prompts).likely([error], (), *contrasts([error])):
         rest = "\n".join(lines[place.line - 1 :])
         assert place.text
         assert place.text in rest
