@@ -164,7 +164,7 @@ class Places:
         return tuple(self._places[n] for n in best[:most] if scores[n] >= _LEAST * scores[best[0]])
 
     def _blamed(self, contrast: Contrast) -> set[int]:
-        """Places with the answer given; those with the expected one too, such as lists of all answers, only if alone."""
+        """Places with the answer given. Those with the expected one too, as in lists of all answers, only if alone."""
         given, expected = _said(contrast.given), _said(contrast.expected)
         found = {n for n, said in enumerate(self._said) if given and f" {given} " in said}
         return {n for n in found if f" {expected} " not in self._said[n]} or found
