@@ -1,4 +1,4 @@
-"""How well a model obeys the protocols of the steps: `python -m benchmarks.real_models.run URL MODEL`.
+"""How well a model obeys the protocols of the steps: `python -m benchmarks.real_models URL MODEL`.
 
 Any OpenAI-compatible endpoint serves as the optimizer model. Each request shows one prompt of `prompts.py` and the
 examples of one planted fault; the steps of the package mark and rewrite. One JSON line a request goes to the file
@@ -177,9 +177,12 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", default=["line+schema"], choices=CELLS)
     parser.add_argument("--set", default="held-out", choices=SETS)
     parser.add_argument("--most", type=int, default=600, help="longest reply, in tokens")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines; finished requests are not made again")
+    out = Path(__file__).parents[1] / "results" / "real_models.jsonl"
+    parser.add_argument("--out", type=Path, default=out, help="JSON lines; finished requests are not made again")
+    parser.add_argument("--prompts", type=int, help="so many prompts of the set only, the first ones")
     asked = parser.parse_args()
-    prompts, cells = SETS[asked.set], [Cell(c) for c in asked.cells]
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    prompts, cells = SETS[asked.set][: asked.prompts], [Cell(c) for c in asked.cells]
     asyncio.run(run(asked.url, asked.model, cells, prompts, asked.out, asked.most))
 
 
