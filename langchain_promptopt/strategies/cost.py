@@ -19,7 +19,7 @@ from langchain_promptopt.types import Batch, Shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langchain_promptopt.protocols import Scoring
+    from langchain_promptopt.protocols import Scope, Scoring
     from langchain_promptopt.recipe import Recipe
 
 _LIKELY_NEW = 0.85  # share of proposals that survive guards and are new; the rest are duplicates or rejected
@@ -255,8 +255,14 @@ def shape_of(recipe: Recipe, sizes: Sizes) -> Shape:
         baseline_rows=_first_rows(recipe.scoring, sizes.dev),
         top=recipe.final.top,
         repeats=sizes.repeats,
-        spans=0 if recipe.shortens else getattr(recipe.scope, "k_max", 0),
+        spans=0 if recipe.shortens else _spans(recipe.scope),
     )
+
+
+def _spans(scope: Scope) -> int:
+    """Places that one proposal may change at most, by the scope itself or the one that it wraps."""
+    inner = getattr(scope, "inner", None)
+    return getattr(scope, "k_max", 0) if inner is None else _spans(inner)
 
 
 def _branches(recipe: Recipe) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from langchain_promptopt import optimize
 from langchain_promptopt.errors import RecipeError
-from langchain_promptopt.presets import PRESETS, ape, apo, gpo, lpo_gpo, lpo_opro, lpo_pe2, opro, pe2, recipe_of
+from langchain_promptopt.presets import PRESETS, ape, apo, gpo, lpo_gpo, lpo_opro, lpo_pe2, opro, pe2, recipe_of, robust
 from langchain_promptopt.strategies.control import Cosine
 from langchain_promptopt.strategies.cost import Sizes, estimate_calls, shape_of
 from langchain_promptopt.strategies.evidence import ErrorBatches, FormatExamples, NoEvidence
@@ -187,3 +187,4 @@ def test_running_the_winner_without_each_of_its_edits_is_counted():
     pruning = [level.evaluations["pruning"] for level in (of_spans.low, of_spans.likely, of_spans.high)]
     assert pruning == [0, 4 * 100, (3 * 5 + 1) * 100]
     assert high(pe2(), train=50, dev=100).evaluations["pruning"] == 0
+    assert high(robust(), train=50, dev=100).evaluations["pruning"] == (20 + 1) * 100, "its scope wraps that of lpo"
