@@ -171,8 +171,11 @@ def test_a_chain_that_remembers_examples_is_refused_with_several_models_too():
         before.append(("human", row["word"]))
         return (template | own).invoke({**row, "before": str(before)}).text
 
+    data = rows(test=60)
+    for row in data:  # texts of one word alone are not marked in the dry run
+        row["inputs"] = {"word": f"this is a {row['inputs']['word']}"}
     with pytest.raises(ConfigError, match="examples would share what the chain remembers"):
-        run(target=RunnableLambda(remembers))
+        run(target=RunnableLambda(remembers), data=data)
 
 
 def test_two_chains_are_compared_under_several_models():
