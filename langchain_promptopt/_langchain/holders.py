@@ -21,6 +21,10 @@ from langchain_core.messages import BaseMessage
 from langchain_promptopt._objects import package_of, walk
 
 _LONGEST_TUPLE = 64
+_COMPUTED = frozenset(
+    {"builtins", "collections", "langchain", "langchain_classic", "langchain_core", "langgraph", "types"}
+)
+"""Packages whose objects are looked into where a `cached_property` keeps them; what others keep is their own."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def _in_computed(path: str, thing: Any, stored: Mapping[str, Any]) -> Iterator[t
     """What a `cached_property` has kept: a walk passes by it, and it would keep the old text."""
     for name, value in list(stored.items()):
         if not isinstance(inspect.getattr_static(type(thing), name, None), functools.cached_property):
+            continue
+        if type(value).__module__.partition(".")[0] not in _COMPUTED and not _is_own_class(type(value)):
             continue
         for step, inner in walk(value):
             if not _is_own_class(type(inner)):  # the walk over the program comes to those by itself

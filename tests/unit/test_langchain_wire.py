@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from argparse import Namespace
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -176,6 +177,28 @@ SHAPES = [
     by_default, made(), by_pair, by_constant_pairs, by_named_tuple, by_slots,
     by_cached_property,
 ]  # fmt: skip
+
+
+class Wrapping:
+    """Keeps an object of a library that wrote down what it was sent, as clients with a history do."""
+
+    def __init__(self, text):
+        self.template = PromptTemplate.from_template(text)
+
+    @cached_property
+    def client(self):
+        return Namespace(history=[{"content": self.template.format()}])
+
+
+WRAPPING = Wrapping("Library: sort the ticket.")
+
+
+def by_wrapping(ticket):
+    return model.invoke([SystemMessage(WRAPPING.client.history[0]["content"]), HumanMessage(ticket)]).text
+
+
+def test_what_a_library_keeps_is_not_a_prompt_of_the_program():
+    assert not [held.where for held in seen(by_wrapping, "t 1", "t 2") if "history" in held.where]
 
 
 def seen(function, *tickets):
