@@ -62,3 +62,14 @@ def chain(fn=answer):
 def optimizer(fn=improve) -> ScriptedModel:
     """The optimizer program as a model."""
     return ScriptedModel(fn=fn, model_name="optimizer")
+
+
+MAIL = """You sort mail.
+
+- sales: questions about prices
+- legal: parcels that are late
+- help: the app is broken
+
+Answer with the name alone.
+Mail: {mail}"""
+"""A prompt whose second rule names the wrong team."""

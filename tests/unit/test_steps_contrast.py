@@ -13,15 +13,7 @@ from langchain_promptopt.steps.base import as_workpiece
 from langchain_promptopt.steps.contrast import Places, contrasts, likely_lines
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Batch, Message, Prompt, PromptSet, Shown
-
-PROMPT = """You sort mail.
-
-- sales: questions about prices
-- legal: parcels that are late
-- help: the app is broken
-
-Answer with the name alone.
-Mail: {mail}"""
+from tests.support.tasks import MAIL as PROMPT
 
 
 def wrong(example_id, inputs, expected, output):

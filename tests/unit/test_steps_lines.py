@@ -19,15 +19,7 @@ from langchain_promptopt.steps.line_protocol import anchored, parse_lines, unlin
 from langchain_promptopt.store.journal import MemoryStore
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Rejection, Usage
-
-PROMPT = """You sort mail.
-
-- sales: questions about prices
-- legal: parcels that are late
-- help: the app is broken
-
-Answer with the name alone.
-Mail: {mail}"""
+from tests.support.tasks import MAIL as PROMPT
 
 
 def reply(*changes, **more):
