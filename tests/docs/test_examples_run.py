@@ -96,7 +96,9 @@ def test_every_example_runs_offline(path, tmp_path):
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("block", blocks("python"))
 def test_every_python_block_runs_offline(block, tmp_path):
-    python(block, tmp_path)
+    said = python(block, tmp_path)
+    for promised in re.findall(r"^print\(result\)  # (<.*) \.\.\.>$", block, re.M):
+        assert promised in said
 
 
 @pytest.mark.timeout(240)
@@ -158,10 +160,16 @@ def test_every_command_that_is_shown_exists(command, capfd):
         assert re.search(rf"{flag}\b", text), f"{verb} has no {flag}"
 
 
-def test_the_list_of_verbs_in_the_readme_is_whole(capfd):
+def test_the_readme_fits_on_one_screen():
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(lines) <= 52
+    assert max(map(len, lines)) <= 130
+
+
+def test_the_list_of_verbs_on_the_page_is_whole(capfd):
     assert promptopt(["--help"]) == 0
     known = set(re.findall(r"^  ([a-z]+)  ", capfd.readouterr().out, re.M))
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs" / "howto" / "pull-request.md").read_text("utf-8")
     listed = re.search(r"`promptopt ([a-z]+ \|[a-z |\n]+)`", text).group(1)
     assert {word.strip() for word in listed.split("|")} == known
 
