@@ -105,7 +105,7 @@ def test_the_readme_shows_what_the_demo_prints(tmp_path, monkeypatch, capfd):
 
 @pytest.mark.timeout(400)
 def test_the_commands_of_the_readme_lead_from_a_chain_to_a_pull_request(project, capfd):
-    """A branch with the new prompt in the code, and the text that a reviewer reads. The page has more commands than the README."""
+    """A branch with the new prompt in the code, and the text that a reviewer reads; the page has more commands."""
     lines, (applied, compared) = blocks(ROOT / "docs" / "howto" / "pull-request.md")
     [short] = [block for block in blocks(ROOT / "README.md") if len(block) > 1]
     assert short == [line for line in lines if line in short]
