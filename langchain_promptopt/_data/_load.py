@@ -338,9 +338,12 @@ _NEARLY_ALL = 0.9
 def _blurred(splits: Splits, sorting: Sorting) -> list[str]:
     """Notes for columns and fields that make repeated rows look different, where it is not known that they are read."""
     reading = sorting.readings[0]
+    parts = [part_read(placed.row.example.inputs, reading) for placed in chain.from_iterable(splits.values())]
+    if reading.paths is not None and _are_flat(parts, frozenset(reading.paths)):
+        return []  # each field is read
     rows = []
-    for placed in chain.from_iterable(splits.values()):
-        fields = dict(_fields(as_sent(part_read(placed.row.example.inputs, reading))))
+    for part in parts:
+        fields = dict(_fields(as_sent(part)))
         rows.append({path: content_hash(normal_form(values)) for path, values in fields.items()})
     said = []
     for path in dict.fromkeys(chain.from_iterable(rows)):
@@ -355,6 +358,14 @@ def _blurred(splits: Splits, sorting: Sorting) -> list[str]:
                 f" known what the chain reads; {rest}"
             )
     return said
+
+
+def _are_flat(rows: Iterable[Mapping[str, Any]], paths: frozenset[str]) -> bool:
+    """Whether rows have fields of these names alone, and none of them has fields of its own."""
+    return all(paths.issuperset(row) and _FLAT.issuperset(map(type, row.values())) for row in rows)
+
+
+_FLAT = frozenset({str, int, float, bool, type(None)})
 
 
 def _fields(value: Any, path: str = "") -> Iterator[tuple[str, list[Any]]]:

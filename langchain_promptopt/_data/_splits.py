@@ -67,6 +67,13 @@ class Placed:
     row: Row
     sorting: Sorting = field(default=Sorting(), repr=False)
 
+    def named(self, name: str, group: str | None) -> Placed:
+        """The same row under an id and a group; what is read of it stays, so its hashes are not made again."""
+        changed = replace(self.row.example, id=name, group=group)
+        made = replace(self, row=replace(self.row, example=changed))
+        vars(made)["keys"] = self.keys
+        return made
+
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """One hash for each reading: rows that share one of them are the same row to a prompt."""
@@ -528,8 +535,7 @@ def with_ids(splits: Splits) -> Splits:
                 raise DataError(msg, mend="Give each example an id of its own, or none.")
             fresh = _unused(example.id, used)
             used[fresh] = place
-            changed = replace(example, id=fresh, group=groups.get(id(placed), example.group))
-            found[name].append(replace(placed, row=replace(placed.row, example=changed)))
+            found[name].append(placed.named(fresh, groups.get(id(placed), example.group)))
     return found
 
 

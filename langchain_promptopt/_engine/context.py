@@ -89,7 +89,7 @@ class Objective:
 
     def value(self, scores: Mapping[str, float]) -> float | None:
         """The primary metric, or the weighted mean; None where a row has no score of it."""
-        if self.metrics is not None:
+        if self.metrics is not None and self.metrics.open:
             self.metrics.observe(scores)
         if not self.weights:
             return self._score(self.primary, scores)

@@ -33,14 +33,15 @@ if TYPE_CHECKING:
 
 _USAGE = struct.Struct("<IQQQdd")
 _KIND = struct.Struct("<I")
-_SCORES_AT = _KIND.size + _USAGE.size
+_HEAD = struct.Struct("<IIQQQdd")
+"""A kind and a usage: what one call packs and unpacks."""
+_SCORES_AT = _HEAD.size
 _MOST_CALLS, _MOST_TOKENS = 2**32 - 1, 2**64 - 1
 _NO_USAGE = Usage()
 Figures: TypeAlias = tuple[int, int, int, int, float, float]
 """Fields of a Usage in their order; not-a-number is an unknown price."""
-
-_COMMON = {0.0: 0.0, 1.0: 1.0}
-"""Scores of most rows of most evaluators, each one object instead of one a row."""
+Spent: TypeAlias = tuple[bool, bool, int, int, int, int, float, float]
+"""Whether an outcome failed, whether it was kept from an earlier run, and the figures of its usage."""
 
 
 class _Kind(NamedTuple):
@@ -53,10 +54,7 @@ class _Kind(NamedTuple):
     tries: int
     judged: bool
     layout: struct.Struct
-
-    @property
-    def dropped(self) -> bool:
-        return self.failure is not None and not self.failure.scored_zero
+    dropped: bool
 
 
 class Packer:
@@ -76,12 +74,8 @@ class Packer:
         judge = outcome.judge if outcome.judge.calls else None
         number = self._number(outcome, tuple(scores), judged=judge is not None)
         tail = b"" if judge is None else _USAGE.pack(*figures_of(judge))
-        return (
-            _KIND.pack(number)
-            + _USAGE.pack(*figures_of(outcome.usage))
-            + self._kinds[number].layout.pack(*scores.values())
-            + tail
-        )
+        head = _HEAD.pack(number, *figures_of(outcome.usage))
+        return head + self._kinds[number].layout.pack(*scores.values()) + tail
 
     def unpack(self, cell: Cell, packed: bytes) -> Outcome:
         """The outcome of `cell` again: no answer, no comments."""
@@ -103,14 +97,17 @@ class Packer:
         kind = self._kinds[_KIND.unpack_from(packed)[0]]
         return {} if kind.dropped else self._scores(kind, packed)
 
-    def spent(self, packed: bytes) -> tuple[bool, bool, Figures]:
+    def spent(self, packed: bytes) -> Spent:
         """Whether it failed, whether it was kept from an earlier run, and the figures of its usage."""
-        kind = self._kinds[_KIND.unpack_from(packed)[0]]
-        return kind.failure is not None, kind.cached, _USAGE.unpack_from(packed, _KIND.size)
+        number, *figures = _HEAD.unpack_from(packed)
+        kind = self._kinds[number]
+        return (kind.failure is not None, kind.cached, *figures)
 
     def _scores(self, kind: _Kind, packed: bytes) -> dict[str, float]:
-        values = kind.layout.unpack_from(packed, _SCORES_AT)
-        return {name: _COMMON.get(value, value) for name, value in zip(kind.names, values, strict=True)}
+        found = {}
+        for name, value in zip(kind.names, kind.layout.unpack_from(packed, _SCORES_AT), strict=True):
+            found[name] = 1.0 if value == 1 else value or 0.0  # one object for the scores of most rows
+        return found
 
     def _number(self, outcome: Outcome, names: tuple[str, ...], *, judged: bool) -> int:
         key = (names, outcome.failure, outcome.model_served, outcome.cached, outcome.tries, judged)
@@ -127,6 +124,7 @@ class Packer:
                     outcome.tries,
                     judged=judged,
                     layout=layout,
+                    dropped=outcome.dropped,
                 )
             )
         return number
@@ -137,9 +135,11 @@ def figures_of(usage: Usage) -> Figures:
     usd = math.nan if usage.usd is None else usage.usd
     calls, tokens_in, tokens_out, read = usage.calls, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens
     counts = (calls, tokens_in, tokens_out, read)
-    if {*map(type, counts)} != {int} or min(counts) < 0 or max(counts) > _MOST_CALLS:
-        calls = min(max(0, int(calls)), _MOST_CALLS)
-        tokens_in, tokens_out, read = (min(max(0, int(n)), _MOST_TOKENS) for n in counts[1:])
+    for count in counts:
+        if type(count) is not int or not 0 <= count <= _MOST_CALLS:
+            calls = min(max(0, int(calls)), _MOST_CALLS)
+            tokens_in, tokens_out, read = (min(max(0, int(n)), _MOST_TOKENS) for n in counts[1:])
+            break
     return calls, tokens_in, tokens_out, read, usd, usage.seconds
 
 
@@ -152,7 +152,7 @@ def usage_of(figures: Figures) -> Usage:
 _Rows: TypeAlias = dict[str, bytes | Outcome]
 
 
-_NONE: tuple[tuple[()], ...] = ((),) * 6
+_NONE: tuple[tuple[()], ...] = ((),) * 8
 
 
 class Totals(NamedTuple):
@@ -231,8 +231,11 @@ class OutcomeTable:
         """Rows in the split's order, each with its scores by repeat; a dropped one has none."""
         repeats = self._parts.get((candidate_id, split), ())
         for i in self.ids(candidate_id, split):
-            found = [self._scores(rows[i]) for rows in repeats if i in rows]
-            yield i, [scores for scores in found if scores]
+            found: list[Mapping[str, float]] = []
+            for rows in repeats:
+                if i in rows and (scores := self._scores(rows[i])):
+                    found.append(scores)
+            yield i, found
 
     def totals(self, candidate_id: str, split: str, only: frozenset[str] | None = None) -> Totals:
         """Failures and usage of all rows known, or of `only` these, added up in the split's order.
@@ -250,11 +253,9 @@ class OutcomeTable:
             for rows in repeats:
                 if i in rows:
                     spent.append(self._spent(rows[i]))
-        calls, tokens_in, tokens_out, read, usd, seconds = zip(*(s[2] for s in spent), strict=True) if spent else _NONE
-        usage = usage_of((sum(calls), sum(tokens_in), sum(tokens_out), sum(read), sum(usd), sum(seconds)))
-        failures = sum(s[0] for s in spent)
-        cached = sum(s[1] for s in spent)
-        return Totals(failures, cached, usage)
+        failures, cached, *figures = map(sum, zip(*spent, strict=True) if spent else _NONE)
+        calls, tokens_in, tokens_out, read, usd, seconds = figures
+        return Totals(failures, cached, usage_of((calls, tokens_in, tokens_out, read, usd, seconds)))
 
     def _placed(self, split: str) -> dict[str, tuple[int, str]]:
         """Rows by id, with their place and the one string object used for the id everywhere."""
@@ -267,14 +268,14 @@ class OutcomeTable:
         return row if isinstance(row, Outcome) else self._packer.unpack(cell, row)
 
     def _scores(self, row: bytes | Outcome) -> Mapping[str, float]:
-        if isinstance(row, Outcome):
-            return {} if row.dropped else row.scores
-        return self._packer.scores(row)
+        if isinstance(row, bytes):
+            return self._packer.scores(row)
+        return {} if row.dropped else row.scores
 
-    def _spent(self, row: bytes | Outcome) -> tuple[bool, bool, Figures]:
-        if isinstance(row, Outcome):
-            return row.failure is not None, row.cached, figures_of(row.usage)
-        return self._packer.spent(row)
+    def _spent(self, row: bytes | Outcome) -> Spent:
+        if isinstance(row, bytes):
+            return self._packer.spent(row)
+        return (row.failure is not None, row.cached, *figures_of(row.usage))
 
 
 _IN_A_ROW = 10  # failed evaluations that end a run (product contract, guarantee 7)
@@ -300,6 +301,7 @@ class Evaluations:
         self._held: list[Outcome] = []
         self._reported: set[tuple[str, str, int | frozenset[str]]] = set()
         self._streak = self._dropped = self._asked = 0
+        self._names = tuple(p.name for p in run.baseline.prompts)
 
     def known(self, candidate: Candidate, split: str) -> dict[str, list[Outcome]]:
         """Outcomes so far by example id, rows in the split's order."""
@@ -361,11 +363,11 @@ class Evaluations:
         return [self._kept[cell] for _, cell in wanted]
 
     async def _settle(self, wanted: Sequence[tuple[Candidate, Cell]]) -> None:
-        jobs = []
+        jobs, known = [], self._run.journal.cells
         for candidate, cell in wanted:
-            if cell in self._kept or cell in self._pending:
+            if cell in self._kept or (self._pending and cell in self._pending):
                 continue
-            if (replayed := self._run.journal.cells.get(cell)) is not None:
+            if (replayed := known.get(cell)) is not None:
                 book(self._run.ledger, self._run.state.step, replayed)
                 self._run.again(replayed)
                 self._note(replayed)
@@ -398,13 +400,14 @@ class Evaluations:
         self._release_held()
 
     def _note(self, outcome: Outcome) -> None:
-        if not outcome.dropped:
-            names = [p.name for p in self._run.baseline.prompts] if outcome.rendered is None else outcome.rendered
-            self._run.state.rendered.update(names)
+        state, failure = self._run.state, outcome.failure
+        if failure is None or failure.scored_zero:
+            names = self._names if outcome.rendered is None else outcome.rendered
+            state.rendered.update(names)
             if outcome.cell.split == "test":
-                self._run.state.rendered_in_test.update(names)
-        if outcome.failure is not None and outcome.failure.kind == UNJUDGED:
-            self._run.state.unjudged[outcome.failure.message] += 1
+                state.rendered_in_test.update(names)
+        if failure is not None and failure.kind == UNJUDGED:
+            state.unjudged[failure.message] += 1
 
     async def _done(self, outcome: Outcome) -> None:
         self._asked += 1
@@ -508,8 +511,10 @@ class Evaluations:
             value = self._run.objective.value
             means = {}
             for i, found in self._kept.scores(candidate.id, split):
-                known = [v for v in map(value, found) if v is not None]
-                if known:
+                if len(found) == 1:
+                    if (score := value(found[0])) is not None:
+                        means[i] = score
+                elif known := [v for v in map(value, found) if v is not None]:
                     means[i] = _mean(known)
             view = MappingProxyType(means)
             self._primary[candidate.id, split] = (count, view)

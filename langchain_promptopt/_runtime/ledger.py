@@ -85,25 +85,21 @@ class Tally:
     unpriced: bool = False
     micros: int = 0
 
-    def add(self, usage: Usage) -> None:
-        """Add one usage."""
+    def add(self, usage: Usage, pico: int, micros: int) -> None:
+        """Add one usage.
+
+        Args:
+            usage: Its calls and tokens, and whether its price is known.
+            pico: Its price in picodollars.
+            micros: Its time in microseconds.
+        """
         self.calls += usage.calls
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
         self.cache_read_tokens += usage.cache_read_tokens
         self.unpriced = self.unpriced or usage.usd is None
-        self.pico += to_pico(usage.usd) if usage.usd else 0
-        self.micros += round(usage.seconds * 1_000_000)
-
-    def join(self, other: Tally) -> None:
-        """Add what another adds up to."""
-        self.calls += other.calls
-        self.input_tokens += other.input_tokens
-        self.output_tokens += other.output_tokens
-        self.cache_read_tokens += other.cache_read_tokens
-        self.unpriced = self.unpriced or other.unpriced
-        self.pico += other.pico
-        self.micros += other.micros
+        self.pico += pico
+        self.micros += micros
 
     def usage(self) -> Usage:
         """The sums."""
@@ -115,6 +111,11 @@ class Tally:
             None if self.unpriced else to_usd(self.pico),
             self.micros / 1_000_000,
         )
+
+
+def whole_of(usage: Usage) -> tuple[int, int]:
+    """Price in picodollars and time in microseconds: sums of whole numbers do not depend on their order."""
+    return to_pico(usage.usd) if usage.usd else 0, round(usage.seconds * 1_000_000)
 
 
 def amount_of(usage: Usage, searched: int) -> Amount:
@@ -247,14 +248,13 @@ class Ledger:
             split: The split it was for; usage on "test" is taken from the test's share.
             cells: Number of evaluations of role "task"; None is one. Other roles have none.
         """
-        added = Tally()
-        added.add(usage)
+        pico, micros = whole_of(usage)
         searched = 0
         if role == "task" and split != "test":
             searched = 1 if cells is None else cells
         with self._lock:  # a thread of the chain may end after its cell
             for tally in (self._total, self._by_role[role], self._by_step[step]):
-                tally.join(added)
+                tally.add(usage, pico, micros)
             self._search_calls += searched
             if split == "test":
                 self._test_paid += amount_of(usage, searched)

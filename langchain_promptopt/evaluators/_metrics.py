@@ -198,40 +198,36 @@ class Metrics:
         self._evaluators = {e.key: e for e in evaluators}
         self._keys: dict[str, list[str]] = {e.key: list(told_keys(e)) for e in evaluators}
         self._learned: set[str] = set()
-
-    @property
-    def names(self) -> tuple[str, ...]:
+        self.names: tuple[str, ...] = ()
         """All metrics known by now; an evaluator whose metrics are not known yet is listed by its own key."""
+        self.deciding: str | None = None
+        """The metric that decides where the gate names none: the first of the first evaluator."""
+        self.open: tuple[str, ...] = ()
+        """Keys of evaluators whose metrics are not known yet."""
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say what is known by now; each row asks for it, and it changes with the first rows alone."""
         found: list[str] = []
         for key, names in self._keys.items():
             found.extend(names or [key])
-        return tuple(found)
-
-    @property
-    def deciding(self) -> str | None:
-        """The metric that decides where the gate names none: the first of the first evaluator."""
-        for key, names in self._keys.items():  # asked for each row, so without listing all names
-            return names[0] if names else key
-        return None
-
-    @property
-    def open(self) -> tuple[str, ...]:
-        """Keys of evaluators whose metrics are not known yet."""
-        found: list[str] = []
-        for k, e in self._evaluators.items():
-            if e.open and k not in self._learned:
-                found.append(k)
-        return tuple(found)
+        self.names = tuple(found)
+        self.deciding = next(iter(found), None)
+        self.open = tuple(k for k, e in self._evaluators.items() if e.open and k not in self._learned)
 
     def learn(self, keys: Mapping[str, Iterable[str]]) -> None:
         """Note the keys that evaluators gave for a row, by evaluator."""
         for evaluator, given in keys.items():
-            known, fresh = self._keys.setdefault(evaluator, []), list(given)
+            fresh = tuple(given)
+            if evaluator in self._learned and set(fresh) <= set(self._keys[evaluator]):
+                continue
+            known = self._keys.setdefault(evaluator, [])
             guessed = self._is_open(evaluator) or not set(known) & set(fresh)
             if guessed and evaluator not in self._learned:
                 known.clear()
             self._learned.add(evaluator)
             known += [key for key in fresh if key not in known]
+            self._tell()
 
     def observe(self, scores: Iterable[str]) -> None:
         """Note the keys of a row that another process scored: their order shows whose they are."""

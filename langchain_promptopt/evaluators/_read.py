@@ -39,6 +39,8 @@ def visible(text: str) -> str:
     >>> visible("Os\u200blo\ufeff")
     'Oslo'
     """
+    if text.isascii():  # all of it shows, and it has one form
+        return text
     return unicodedata.normalize("NFC", _IDLE_JOINER.sub("", text.translate(_INVISIBLE)))
 
 
@@ -48,6 +50,8 @@ def folded(text: str) -> str:
     >>> folded("  City\n of PARIS ")
     'city of paris'
     """
+    if text.isascii():  # as below, which changes nothing else in such a text
+        return " ".join(text.casefold().split())
     return _BLANKS.sub(" ", unicodedata.normalize("NFC", visible(text).casefold())).strip()
 
 
@@ -70,6 +74,8 @@ def normal_form(value: Any) -> Any:
     True
     """
     if isinstance(value, str):
+        if value.isascii():  # as below, which changes nothing else in such a text
+            return " ".join(value.casefold().split())
         compact = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", visible(value)).casefold())
         return _BLANKS.sub(" ", compact).strip()
     if isinstance(value, Mapping):

@@ -73,9 +73,11 @@ class RowMark:
         True
         """
         parts = [part_read(inputs, reading) for reading in readings]
-        hashes = [frozenset(value_keys(part)) for part in parts]
-        old = {row_hash(inputs), *(row_hash(part) for part in parts)}
-        return cls(tuple(hashes), frozenset(value_keys(inputs)).union(*hashes), frozenset(old))
+        hashes = tuple(frozenset(value_keys(part)) for part in parts)
+        rest = [part for part in parts if part.keys() != inputs.keys()]
+        every = value_keys(inputs) if rest else ()  # else all its values are read, and hashed above
+        old = {row_hash(inputs), *(row_hash(part) for part in rest)}
+        return cls(hashes, frozenset(every).union(*hashes), frozenset(old))
 
 
 def part_read(inputs: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
@@ -104,6 +106,20 @@ def recorded_rows(rows: Iterable[RowMark]) -> list[str]:
     for row in rows:
         for values in row.read:
             found.add("+".join(sorted(values)))
+    return sorted(found)
+
+
+def recorded_inputs(rows: Iterable[Mapping[str, Any]], readings: Sequence[Reading]) -> list[str]:
+    """As `recorded_rows` of the marks of these inputs; the marks hold more, which takes longer to make.
+
+    Args:
+        rows: Inputs of examples.
+        readings: What the prompts read of them.
+    """
+    found: set[str] = set()
+    for inputs in rows:
+        for reading in readings:
+            found.add("+".join(value_keys(part_read(inputs, reading))))
     return sorted(found)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from langchain_promptopt._engine.engine import EXIT, run_gate
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._runtime.concurrency import run_sync
-from langchain_promptopt._runtime.ledger import Spending, Tally
+from langchain_promptopt._runtime.ledger import Spending, Tally, whole_of
 from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt.errors import ConfigError, DataError
 from langchain_promptopt.events import Proposed, RunFinished, shown_events
@@ -187,7 +187,7 @@ def _spent(evaluations: Evaluations, candidate: Candidate) -> dict[str, Any]:
     tally = Tally()
     for outcomes in evaluations.known(candidate, "test").values():
         for outcome in outcomes:
-            tally.add(outcome.usage)
+            tally.add(outcome.usage, *whole_of(outcome.usage))
     usage = tally.usage()
     return {**usage.as_json(), "tokens": usage.input_tokens + usage.output_tokens}
 

@@ -47,7 +47,7 @@ from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, P
 from langchain_promptopt.evaluators import Declared, Metrics, know_labels, resolve_evaluators, resolve_summaries
 from langchain_promptopt.evaluators._metrics import learn_models
 from langchain_promptopt.events import RunStarted
-from langchain_promptopt.gate.openings import Openings, RowMark, recorded_rows, rows_among
+from langchain_promptopt.gate.openings import Openings, RowMark, recorded_inputs, rows_among
 from langchain_promptopt.gate.planning import feasibility
 from langchain_promptopt.offline import factories
 from langchain_promptopt.optimizer.judges import judge_models, judge_notes, shared_model_note
@@ -333,11 +333,11 @@ def _resolved(tasks: Sequence[Any], settings: Settings, *, searches: bool) -> _R
 
 def _searched(data: DataSet) -> list[str]:
     """All examples but those of the test, as records keep them."""
-    found: list[RowMark] = []
+    found: list[Mapping[str, Any]] = []
     for split, rows in data.splits.items():
         if split != "test":
-            found.extend(RowMark.of(e.inputs, data.use.readings) for e in rows)
-    return recorded_rows(found)
+            found.extend(e.inputs for e in rows)
+    return recorded_inputs(found, data.use.readings)
 
 
 def _refuse_searched(data: DataSet, settings: Settings) -> None:

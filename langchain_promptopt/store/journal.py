@@ -39,7 +39,6 @@ from langchain_promptopt.store.folder import open_unlinked, private_dir
 from langchain_promptopt.store.lines import (
     JOURNAL,
     VERDICTS,
-    cell_of,
     decode,
     encode,
     fingerprint,
@@ -47,6 +46,7 @@ from langchain_promptopt.store.lines import (
     now,
     outcome_of,
     parse_line,
+    parse_scored,
 )
 from langchain_promptopt.types import Cell, Outcome
 
@@ -454,7 +454,7 @@ class Journal:
         """Take up the event of a line, or note that the line is damaged."""
         size = len(line) + (not line.endswith(b"\n"))
         try:
-            found = parse_line(line)
+            found, outcome = parse_scored(line)
         except ValueError as error:
             self.damaged.append(f"line {number}: {error}")
             self._seq += 1
@@ -462,8 +462,8 @@ class Journal:
             return
         if found["seq"] != number and not self.damaged:
             self.damaged.append(f"line {number}: it has seq {found['seq']}, so a line was lost, added or moved")
-        if found["type"] == ScoredRow.type:  # there may be 100,000: known by their cells, and read when asked for
-            self._index(cell_of(found["data"]), size, loaded=True)
+        if outcome is not None:  # there may be 100,000: known by their cells, and read when asked for
+            self._index(outcome.cell, size, loaded=True)
         else:
             self._recall(found)
             self._index(None, size)

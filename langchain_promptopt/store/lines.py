@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -34,6 +34,7 @@ JOURNAL = "journal.jsonl"
 _LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
 _CANONICAL = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str, sort_keys=True)
 _READER = json.JSONDecoder()
+_scan: Callable[[str, int], tuple[Any, int]] = _READER.scan_once  # type: ignore[attr-defined]  # not in the stubs
 _FINISHED = b'"type":"%s"' % RunFinished.type.encode()
 _TESTED = b'"type":"%s"' % Tested.type.encode()
 _ENDS = frozenset({"", "\n"})
@@ -94,7 +95,10 @@ def encode(seq: int, time: str, kind: str, data: Mapping[str, Any]) -> bytes:
 def decode(line: bytes) -> Any:
     """The value on a line of a journal. Raises ValueError where it is not JSON in UTF-8."""
     text = line.decode()
-    value, end = _READER.raw_decode(text)  # as `decode`, without looking for white space we never write
+    try:
+        value, end = _scan(text, 0)  # as `decode`, without looking for white space we never write
+    except StopIteration:
+        value, end = _READER.raw_decode(text)  # which says what is wrong
     return value if text[end:] in _ENDS else _READER.decode(text)
 
 
@@ -157,25 +161,42 @@ def outcome_of(data: Mapping[str, Any], cell: Cell | None = None) -> Outcome:
 
     Raises ValueError or TypeError where the data cannot be an outcome, a KeyError where some is missing.
     """
-    failure, steps = data.get("failure"), data.get("steps")
-    for score in data["scores"].values():
-        if not isinstance(score, int | float) or not 0 <= score <= 1:
-            msg = f"scores must be numbers from 0 to 1, not {data['scores']!r:.80}"
+    said = {**_UNSAID, **data}  # one look at the defaults: a run that goes on reads a line for each of its evaluations
+    scores, failure, usage, judge, steps = said["scores"], said["failure"], said["usage"], said["judge"], said["steps"]
+    for score in scores.values():
+        if not (type(score) is float or isinstance(score, int | float)) or not 0 <= score <= 1:
+            msg = f"scores must be numbers from 0 to 1, not {scores!r:.80}"
             raise ValueError(msg)
     return Outcome(
-        cell=cell_of(data) if cell is None else cell,
-        scores=data["scores"],
-        output=data.get("output"),
-        comments=data.get("comments") or {},
-        failure=None if failure is None else Failure(failure["kind"], failure["message"], failure["scored_zero"]),
-        usage=Usage.from_json(data.get("usage")),
-        model_served=data.get("model_served"),
-        cached=data.get("cached", False),
-        judge=Usage.from_json(data.get("judge")),
-        tries=data.get("tries", 1),
-        rendered=None if data.get("rendered") is None else tuple(data["rendered"]),
-        steps=tuple(map(StepAnswer.from_json, steps)) if steps else (),
+        cell_of(said) if cell is None else cell,
+        scores,
+        said["output"],
+        said["comments"] or {},
+        None if failure is None else Failure(failure["kind"], failure["message"], failure["scored_zero"]),
+        Usage.from_json(usage),
+        said["model_served"],
+        said["cached"],
+        Usage.from_json(judge) if judge else _NO_USAGE,
+        said["tries"],
+        None if said["rendered"] is None else tuple(said["rendered"]),
+        tuple(map(StepAnswer.from_json, steps)) if steps else (),
     )
+
+
+_UNSAID: Mapping[str, Any] = {
+    "output": None,
+    "comments": None,
+    "failure": None,
+    "usage": None,
+    "model_served": None,
+    "cached": False,
+    "judge": None,
+    "tries": 1,
+    "rendered": None,
+    "steps": None,
+}
+"""What a `scored` event that does not have one of these fields means by that."""
+_NO_USAGE = Usage()
 
 
 def cell_of(data: Mapping[str, Any]) -> Cell:
@@ -188,25 +209,32 @@ _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, 
 
 def parse_line(line: bytes) -> dict[str, Any]:
     """The event on a whole line. Raises ValueError saying what is wrong with it."""
+    return parse_scored(line)[0]
+
+
+def parse_scored(line: bytes) -> tuple[dict[str, Any], Outcome | None]:
+    """As `parse_line`, with the outcome where the event is `scored`."""
     try:
         event: Any = decode(line)
         if not isinstance(event, dict) or not _is_event(event):
             msg = f"it is not an event: {line[:80]!r}"
             raise ValueError(msg)
         if event["type"] == ScoredRow.type:
-            outcome_of(event["data"])
-        elif event["type"] == Called.type:
+            return event, outcome_of(event["data"])
+        if event["type"] == Called.type:
             _check_call(event["data"])
     except _UNREADABLE as error:
         msg = str(error)[:120] or type(error).__name__
         raise ValueError(msg) from error
-    return event
+    return event, None
 
 
 def _is_event(line: dict[str, Any]) -> bool:
-    get = line.get
-    texts = isinstance(get("time"), str) and isinstance(get("type"), str)
-    return texts and isinstance(get("seq"), int) and isinstance(get("data"), dict)
+    try:
+        seq, time, kind, data = line["seq"], line["time"], line["type"], line["data"]
+    except KeyError:
+        return False
+    return isinstance(time, str) and isinstance(kind, str) and isinstance(seq, int) and isinstance(data, dict)
 
 
 def _check_call(data: Mapping[str, Any]) -> None:

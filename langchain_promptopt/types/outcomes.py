@@ -217,9 +217,10 @@ class Usage:
         if not data:
             return _NOTHING
         usage = cls(**data)
-        counts = (usage.calls, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
         seconds, usd = usage.seconds, 0.0 if usage.usd is None else usage.usd
-        whole = {*map(type, counts)} == {int} and min(counts) >= 0 and max(counts) < _MOST
+        whole = True
+        for count in (usage.calls, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens):
+            whole = whole and type(count) is int and 0 <= count < _MOST
         if not whole or not 0 <= seconds < _MOST or not 0 <= usd < _MOST:  # a NaN is within nothing
             msg = f"no call can have used {data!r:.120}"
             raise ValueError(msg)
