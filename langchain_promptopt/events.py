@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar, cast
 
-from langchain_promptopt.types import Cell, Edit, Failure, Outcome, PromptSet, Span, Stop, Usage
+from langchain_promptopt.types import Cell, Edit, Failure, Outcome, PromptSet, Reason, Span, Stop, Usage
 from langchain_promptopt.types.edits import FinalEdit, compose, differences, with_edits
 
 if TYPE_CHECKING:
@@ -36,14 +36,6 @@ class Recalled:
     candidate_id: str
     score: float | None = None
     similarity: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why the gate decided as it did: a kind, "" where an old journal has none, and a text for people."""
-
-    kind: str
-    detail: str
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from langchain_promptopt._data import Columns
-from langchain_promptopt._langchain.isolation import Given as ChainConfig
+from langchain_promptopt._langchain.isolation import ChainConfig
 from langchain_promptopt._langsmith.service import LangSmithOptions
 from langchain_promptopt._runtime.clock import Clock
 from langchain_promptopt._runtime.limiter import RateLimit

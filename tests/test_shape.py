@@ -135,6 +135,26 @@ def test_a_file_name_stands_once():
     assert {name: n for name, n in names.items() if n > 1} == {}
 
 
+def class_names(path: Path) -> list[str]:
+    """Names of a file's classes, those inside functions too, and of its type aliases."""
+    found = []
+    for node in nodes_of(path):
+        if isinstance(node, ast.ClassDef):
+            found.append(node.name)
+        elif isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+            found.append(ast.unparse(node.target))
+    return found
+
+
+def test_a_class_name_stands_once():
+    """Private ones and type aliases count: one word, one meaning."""
+    places = defaultdict(list)
+    for path in FILES:
+        for name in class_names(path):
+            places[name].append(named(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def test_no_fragment_has_a_single_importer():
     """A short file that one other file needs belongs into that file, unless it is an option, a verb or a format."""
     users = defaultdict(set)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 PROJECT = "langsmith-project:"
 """How the name of a LangSmith project begins."""
-Kind: TypeAlias = Literal["folder", "file", "url", "uuid", "hf", "name", "project", "splits", "rows"]
-REMOTE: frozenset[Kind] = frozenset({"url", "uuid", "name", "project"})
+SourceKind: TypeAlias = Literal["folder", "file", "url", "uuid", "hf", "name", "project", "splits", "rows"]
+REMOTE: frozenset[SourceKind] = frozenset({"url", "uuid", "name", "project"})
 """Kinds that only LangSmith can read."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\Z")
 _URL = re.compile(r"https?://\S+\Z")
@@ -42,7 +42,7 @@ _PLACE = re.compile(r"(?:\.{0,2}|~[^/\\]*|[A-Za-z]:)[/\\]")
 class Source:
     """Where rows come from. `name` is what reports show; `path` is set for files and folders."""
 
-    kind: Kind
+    kind: SourceKind
     name: str
     path: Path | None = None
     config: str | None = None

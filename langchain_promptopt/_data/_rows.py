@@ -81,7 +81,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Row:
+class UsableRow:
     """A usable row, with where it stood and which split it asks for."""
 
     example: Example
@@ -104,7 +104,7 @@ class Reader:
     chats: dict[str, None] = field(default_factory=dict)
     """What was said about rows in the form of a chat."""
 
-    def read(self, raw: Raw) -> tuple[Row | None, list[Problem]]:
+    def read(self, raw: Raw) -> tuple[UsableRow | None, list[Problem]]:
         """The row, or None and what is wrong with it."""
         value = _as_mapping(raw.value)
         if value is None:
@@ -126,7 +126,7 @@ class Reader:
         has_id = bool(example.id)
         if not has_id:
             example = replace(example, id=content_hash(example.inputs))
-        return Row(example, raw.row, wanted, raw.line, has_id), []
+        return UsableRow(example, raw.row, wanted, raw.line, has_id), []
 
     def _example(self, value: Mapping[str, Any]) -> tuple[Example, list[Problem]]:
         if self.columns.inputs is None and self.columns.outputs is None and _is_chat(value):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from langchain_promptopt._data._rows import Row
+    from langchain_promptopt._data._rows import UsableRow
     from langchain_promptopt.gate import Openings
 
 SHARES: tuple[tuple[Split, float], ...] = (("train", 0.3), ("dev", 0.3), ("test", 0.4))  # product 10.1
@@ -64,7 +64,7 @@ class Sorting:
 class Placed:
     """A row with the hashes that decide whether it is the same as another."""
 
-    row: Row
+    row: UsableRow
     sorting: Sorting = field(default=Sorting(), repr=False)
 
     def named(self, name: str, group: str | None) -> Placed:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("langchain_promptopt")
 
 
-class Journal(Protocol):
+class ReplayableStore(Protocol):
     """A Store that can also say what it already holds, for replay."""
 
     def append(self, event: Event) -> None:
@@ -67,7 +67,7 @@ class Journal(Protocol):
 
 @runtime_checkable
 class Replayed(Protocol):
-    """What a Journal whose `cells` were there before the run has besides."""
+    """What a `ReplayableStore` whose `cells` were there before the run has besides."""
 
     def again(self, cell: Cell) -> None:
         """The journaled row of this cell is used: it counts as appended again, and nothing is written."""
@@ -131,7 +131,7 @@ class Emitter:
     """
 
     def __init__(
-        self, journal: Journal, observers: Sequence[Observer] = (), redaction: RowRedaction | None = None
+        self, journal: ReplayableStore, observers: Sequence[Observer] = (), redaction: RowRedaction | None = None
     ) -> None:
         self.journal = journal
         self._replayed = journal if isinstance(journal, Replayed) else None  # asking costs more than reading a row
@@ -221,7 +221,7 @@ class Run:
     _by_id: dict[str, Mapping[str, Example]] = field(default_factory=dict, init=False)
 
     @property
-    def journal(self) -> Journal:
+    def journal(self) -> ReplayableStore:
         """The record, for what it already holds."""
         return self.emitter.journal
 
@@ -287,7 +287,7 @@ class OptimizerModel:
         self,
         inner: Any,
         transport: Transport,
-        journal: Journal,
+        journal: ReplayableStore,
         emit: Callable[[Event], None],
         book: Callable[..., None],
         embed: Embed | None = None,

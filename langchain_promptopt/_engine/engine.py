@@ -20,9 +20,9 @@ from langchain_promptopt._runtime.ledger import Spending
 from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.events import Incident, Opened, Proposed, RunFinished, RunStarted, Tested, opening_key
-from langchain_promptopt.gate import Decision, Reason, alpha_at
+from langchain_promptopt.gate import Decision, alpha_at
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome
+from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome, Reason
 from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:

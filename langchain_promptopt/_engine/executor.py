@@ -23,7 +23,7 @@ from langchain_promptopt._runtime.failures import (
     classify_reply,
 )
 from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
-from langchain_promptopt._runtime.stopping import Stopping
+from langchain_promptopt._runtime.stopping import GracefulStop
 from langchain_promptopt._runtime.tracing import StepRuns, Tracers, listened, run_id_of, span, trace_metadata
 from langchain_promptopt._runtime.usage import UsageCollector, followed_threads, metered_by, with_handler
 from langchain_promptopt._text.words import whole_text
@@ -91,7 +91,7 @@ class Guarded:
     emit: Callable[[Event], None]
     models: Mapping[str, str]
     deadline: float | None = None
-    stopping: Stopping = field(default_factory=Stopping)
+    stopping: GracefulStop = field(default_factory=GracefulStop)
     batched: bool = False
     _patient: RetryPolicy = field(init=False)
     _told: set[tuple[str, str]] = field(default_factory=set)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_promptopt._engine.archive import Archive, report_stop
 from langchain_promptopt._engine.evaluations import UNJUDGED, Demands, DevScores
-from langchain_promptopt._engine.step import Proposal, Step, StepPlan, ask_for, plan_step, sift_families, write_children
+from langchain_promptopt._engine.step import (
+    Proposal,
+    SearchStep,
+    StepPlan,
+    ask_for,
+    plan_step,
+    sift_families,
+    write_children,
+)
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import span, trace_metadata
 from langchain_promptopt.errors import DataError, EvaluatorError
@@ -178,7 +186,7 @@ class SearchLoop:
         async with span(config, f"step {t}", {"step": t}, {"promptopt_step": t}) as (inner, end):
             rng = rng_at(self.run.seed, "parents", t)
             parents = recipe.search.parents(tuple(archive.trajectory), archive.kept, t, rng)
-            step = Step(self.run, self.evaluations, self.spending, archive, t, total, inner)
+            step = SearchStep(self.run, self.evaluations, self.spending, archive, t, total, inner)
             plan = await plan_step(step, parents)
             self.errors = self.errors if plan.errors is None else plan.errors
             self.shown = plan.shown + (self.shown if archive.stalled else 0)
@@ -202,7 +210,7 @@ class SearchLoop:
             end({"best": archive.leader.candidate.id, "score": archive.leader.score})
         return "done"
 
-    async def _children(self, step: Step, plan: StepPlan) -> list[Candidate]:
+    async def _children(self, step: SearchStep, plan: StepPlan) -> list[Candidate]:
         """The children of all proposals that go on to dev: written, pruned, and tried where the recipe wants it."""
         proposals: list[Proposal] = []
         for _, made in plan.families:

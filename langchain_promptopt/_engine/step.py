@@ -54,7 +54,7 @@ _CALLS_OF_A_CHILD = 2
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchStep:
     """Step `t` of `total`, after all that is in `archive`, and what its parts work with."""
 
     run: Run
@@ -104,7 +104,7 @@ class StepPlan:
         return total
 
 
-async def plan_step(step: Step, parents: Sequence[Attempt]) -> StepPlan:
+async def plan_step(step: SearchStep, parents: Sequence[Attempt]) -> StepPlan:
     """Proposals that fit the budget, with the evidence they start from."""
     affordable = [p for p in parents if _claim_evidence(step, p)]
     if parents and not affordable:
@@ -129,7 +129,7 @@ async def plan_step(step: Step, parents: Sequence[Attempt]) -> StepPlan:
     return StepPlan(tuple(families), early and bool(families), bool(cut), _errors_of_leader(step, affordable, shown))
 
 
-def _errors_of_leader(step: Step, parents: Sequence[Attempt], shown: Sequence[Sequence[Shown]]) -> int | None:
+def _errors_of_leader(step: SearchStep, parents: Sequence[Attempt], shown: Sequence[Sequence[Shown]]) -> int | None:
     leader = step.archive.leader.candidate.id
     for parent, rows in zip(parents, shown, strict=True):
         if rows and parent.candidate.id == leader:
@@ -143,13 +143,13 @@ def _is_scored_at_once(run: Run, proposal: Proposal) -> bool:
     return recipe.scoring.eager and recipe.proposals.keeps_all and not recipe.trials.rows(proposal.batch)
 
 
-def _claim_evidence(step: Step, parent: Attempt) -> bool:
+def _claim_evidence(step: SearchStep, parent: Attempt) -> bool:
     known = step.evaluations.ids(parent.candidate, "train")
     missing = set(_wanted(step, parent)) - set(known)
     return step.spending.claim(step.t, cells=len(missing))
 
 
-def _claim_children(step: Step, proposal: Proposal, before: int, *, early: bool) -> int:
+def _claim_children(step: SearchStep, proposal: Proposal, before: int, *, early: bool) -> int:
     """How many children of a proposal the budget bears, each with the rows it must see and all its model calls.
 
     Where every row is used that is an upper bound; a race claims its later rows as it goes.
@@ -171,13 +171,13 @@ def _claim_children(step: Step, proposal: Proposal, before: int, *, early: bool)
     return 0
 
 
-def _wanted(step: Step, parent: Attempt) -> tuple[str, ...]:
+def _wanted(step: SearchStep, parent: Attempt) -> tuple[str, ...]:
     ids = tuple(e.id for e in step.run.data["train"])
     rng = rng_at(step.run.seed, "evidence", step.t, parent.candidate.id, "rows")
     return step.run.recipe.evidence.wanted(ids, rng, _known_before(step, parent.candidate))
 
 
-def _known_before(step: Step, candidate: Candidate) -> dict[str, tuple[float, ...]]:
+def _known_before(step: SearchStep, candidate: Candidate) -> dict[str, tuple[float, ...]]:
     """Train scores of a candidate and its ancestors, nearest first."""
     by_id = {a.candidate.id: a.candidate for a in step.archive.trajectory}
     out: dict[str, tuple[float, ...]] = {}
@@ -189,7 +189,7 @@ def _known_before(step: Step, candidate: Candidate) -> dict[str, tuple[float, ..
     return out
 
 
-async def _evidence(step: Step, parent: Attempt) -> list[Shown]:
+async def _evidence(step: SearchStep, parent: Attempt) -> list[Shown]:
     wanted = _wanted(step, parent)
     outcomes = await step.evaluations.ensure(parent.candidate, "train", wanted) if wanted else []
     examples = step.run.examples("train")
@@ -208,7 +208,7 @@ def _shown(run: Run, row: Example, outcome: Outcome | None) -> Shown:
     return Shown(example.id, example.inputs, example.outputs, outcome.output, score, comment, outcome.steps)
 
 
-def _proposals(step: Step, parent: Attempt, rows: list[Shown]) -> list[Proposal]:
+def _proposals(step: SearchStep, parent: Attempt, rows: list[Shown]) -> list[Proposal]:
     run, t, recipe = step.run, step.t, step.run.recipe
     trajectory, stalled = tuple(step.archive.trajectory), step.archive.stalled
     bare = [_shown(run, e, None) for e in run.data["train"]]
@@ -376,7 +376,9 @@ def _with_evidence(edit: Edit, batch: Batch) -> Edit:
     return edit if edit.example_ids else replace(edit, example_ids=batch.example_ids)
 
 
-async def sift_families(step: Step, plan: StepPlan, written: Mapping[int, Sequence[Candidate]]) -> list[Candidate]:
+async def sift_families(
+    step: SearchStep, plan: StepPlan, written: Mapping[int, Sequence[Candidate]]
+) -> list[Candidate]:
     """The children that the recipe's trials let go on to dev, parents in their order.
 
     Args:
@@ -401,7 +403,7 @@ async def sift_families(step: Step, plan: StepPlan, written: Mapping[int, Sequen
 class TrainScores:
     """Implements protocols.TrainBench for the children of one parent."""
 
-    step: Step
+    step: SearchStep
     parent: Candidate
     first: Proposal
     """The parent's first proposal: children of joined edits are recorded as made there."""

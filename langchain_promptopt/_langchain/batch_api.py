@@ -69,7 +69,7 @@ _asking: ContextVar[_Asking | None] = ContextVar("promptopt_batches", default=No
 
 
 @dataclass(frozen=True)
-class Line:
+class BatchReply:
     """What a batch says about one request."""
 
     status: int
@@ -81,7 +81,7 @@ class Line:
         return self.status >= 500 or self.status in _AGAIN
 
     @classmethod
-    def of(cls, found: Any) -> Line:
+    def of(cls, found: Any) -> BatchReply:
         """A line of an output or error file."""
         response = found.get("response") or {}
         status, body = response.get("status_code"), response.get("body")
@@ -91,20 +91,20 @@ class Line:
         return cls.missing(str(error.get("code") or "batch_error"), str(error.get("message") or "no reply"))
 
     @classmethod
-    def missing(cls, code: str, message: str) -> Line:
+    def missing(cls, code: str, message: str) -> BatchReply:
         """There is no reply, and the request is not to blame."""
         return cls(503, {"error": {"message": message, "code": code, "type": "batch", "param": None}})
 
 
 @dataclass(eq=False)
-class _Call:
+class _WaitingRequest:
     """A request that waits for its batch."""
 
     client: Any
     endpoint: str
     base: str
     body: dict[str, Any]
-    future: asyncio.Future[Line]
+    future: asyncio.Future[BatchReply]
     id: str = ""
 
     @property
@@ -124,7 +124,7 @@ class _Sent:
 
     file: str
     batch: str | None = None
-    result: asyncio.Task[dict[str, Line]] | None = None
+    result: asyncio.Task[dict[str, BatchReply]] | None = None
 
 
 @dataclass
@@ -148,7 +148,7 @@ class Batches:
     emit: Callable[[Event], None]
     most_requests: int = 50_000
     most_bytes: int = 190_000_000
-    _queue: list[_Call] = field(default_factory=list)
+    _queue: list[_WaitingRequest] = field(default_factory=list)
     _arrived: int = 0
     _kept: dict[str, list[tuple[str, _Sent]]] = field(default_factory=dict)
     """Requests of earlier processes that nobody has asked for yet."""
@@ -217,7 +217,7 @@ class Batches:
         else:
             self._all_wait.clear()
 
-    async def reply(self, client: Any, endpoint: str, cell: Cell, body: dict[str, Any]) -> Line:
+    async def reply(self, client: Any, endpoint: str, cell: Cell, body: dict[str, Any]) -> BatchReply:
         """The reply to a request of a cell, from a batch of an earlier process or from the next one.
 
         Args:
@@ -235,7 +235,7 @@ class Batches:
             line = (await asyncio.shield(sent.result)).get(custom_id)
             if line is not None and not line.lost:
                 return line
-        call = _Call(client, endpoint, base, body, asyncio.get_running_loop().create_future())
+        call = _WaitingRequest(client, endpoint, base, body, asyncio.get_running_loop().create_future())
         self._queue.append(call)
         self._arrived += 1
         if not self._flushing:
@@ -264,7 +264,7 @@ class Batches:
             seen = self._arrived
             await self.clock.sleep(_QUIET)
         calls, self._queue, self._flushing = self._queue, [], False
-        groups: dict[tuple[str, ...], list[_Call]] = {}
+        groups: dict[tuple[str, ...], list[_WaitingRequest]] = {}
         for call in calls:
             if not call.future.done():  # its evaluation was given up
                 call.id = f"{call.base}-{self._numbers[call.base]}"
@@ -274,9 +274,9 @@ class Batches:
             for part in self._parts(group):
                 self._start(self._answer(part))
 
-    def _parts(self, calls: Sequence[_Call]) -> Iterator[list[_Call]]:
+    def _parts(self, calls: Sequence[_WaitingRequest]) -> Iterator[list[_WaitingRequest]]:
         """The calls in parts that the Batch API takes."""
-        part: list[_Call] = []
+        part: list[_WaitingRequest] = []
         size = 0
         for call in calls:
             more = len(call.line())
@@ -287,7 +287,7 @@ class Batches:
             size += more
         yield part
 
-    async def _answer(self, calls: list[_Call]) -> None:
+    async def _answer(self, calls: list[_WaitingRequest]) -> None:
         """Submit calls of one kind, wait, and give each what its line says."""
         try:
             if self._refusals:
@@ -301,12 +301,12 @@ class Batches:
                 if not call.future.done():
                     call.future.set_exception(ended)
             return
-        nothing = Line.missing("batch_incomplete", f"batch {sent.batch} ended without a reply to this request")
+        nothing = BatchReply.missing("batch_incomplete", f"batch {sent.batch} ended without a reply to this request")
         for call in calls:
             if not call.future.done():
                 call.future.set_result(lines.get(call.id) or lines.get("") or nothing)
 
-    async def _submitted(self, client: Any, calls: Sequence[_Call]) -> _Sent:
+    async def _submitted(self, client: Any, calls: Sequence[_WaitingRequest]) -> _Sent:
         """Upload the file, note what is in it, make the batch, note that: in this order, so that none is lost."""
         content = b"".join(call.line() for call in calls)
         upload = ("promptopt.jsonl", content, "application/jsonl")
@@ -330,7 +330,7 @@ class Batches:
         self._note({"file": sent.file, "batch": sent.batch})
         return sent
 
-    async def _recalled(self, client: Any, sent: _Sent) -> dict[str, Line]:
+    async def _recalled(self, client: Any, sent: _Sent) -> dict[str, BatchReply]:
         """What came of a batch of an earlier process; nothing where it was never made, or is gone."""
         try:
             if sent.batch is None:
@@ -345,10 +345,10 @@ class Batches:
                 return {}
             raise _as_error(failed, client) from failed
 
-    async def _collected(self, client: Any, sent: _Sent) -> dict[str, Line]:
+    async def _collected(self, client: Any, sent: _Sent) -> dict[str, BatchReply]:
         """The lines of a batch by custom id, once it has ended; under "" what holds for all of a refused batch."""
         batch = await self._ended(client, str(sent.batch))
-        lines: dict[str, Line] = {}
+        lines: dict[str, BatchReply] = {}
         for name in ("output_file_id", "error_file_id"):
             if (place := getattr(batch, name, None)) is not None:
                 lines |= await self._read(client, place)
@@ -362,10 +362,10 @@ class Batches:
             action = "its requests without a reply go into the next batch"
             kind = f"batch_{batch.status}"
             self.emit(Incident(role="task", kind=kind, retryable=True, action=action, detail=why))
-            lines[""] = Line.missing(kind, why)
+            lines[""] = BatchReply.missing(kind, why)
         return lines
 
-    async def _read(self, client: Any, file: str) -> dict[str, Line]:
+    async def _read(self, client: Any, file: str) -> dict[str, BatchReply]:
         """The lines of a result file by custom id."""
         return _lines_by_id((await self._asked(lambda: client.files.content(file))).content)
 
@@ -409,13 +409,13 @@ def _lines_of(record: Path | None) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def _lines_by_id(content: bytes) -> dict[str, Line]:
+def _lines_by_id(content: bytes) -> dict[str, BatchReply]:
     """The lines of a result file by custom id; the first of an id counts, and what is no such line is left out."""
-    lines: dict[str, Line] = {}
+    lines: dict[str, BatchReply] = {}
     for text in content.splitlines():
         try:
             found = json.loads(text)
-            lines.setdefault(str(found["custom_id"]), Line.of(found))
+            lines.setdefault(str(found["custom_id"]), BatchReply.of(found))
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
     return lines
@@ -523,7 +523,7 @@ class _Route:
                 line = await asking.batches.reply(self._direct, endpoint, asking.cell, body)
         except PromptOptError as error:
             asking.refused = error
-            return _response(request, Line(400, {"error": {"message": str(error)}}))
+            return _response(request, BatchReply(400, {"error": {"message": str(error)}}))
         return _response(request, line)
 
 
@@ -555,10 +555,10 @@ def _endpoint(request: Any) -> str | None:
 def _refused(request: Any, asking: _Asking, why: str) -> Any:
     mend = "Write that step with `await model.ainvoke(...)`, or leave out the executor."
     asking.refused = ConfigError(f'executor="batch" cannot go on: {why}', where="the chain", mend=mend)
-    return _response(request, Line(400, {"error": {"message": why}}))
+    return _response(request, BatchReply(400, {"error": {"message": why}}))
 
 
-def _response(request: Any, line: Line) -> Any:
+def _response(request: Any, line: BatchReply) -> Any:
     """The response that the SDK reads; it must not try again by itself, which would take a batch each time."""
     library = sys.modules[type(request).__module__.partition(".")[0]]
     return library.Response(line.status, headers={"x-should-retry": "false"}, json=line.body, request=request)

@@ -37,7 +37,7 @@ from langchain_promptopt._objects import package_of, read_code
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from langchain_promptopt._langchain.schemas import Kind
+    from langchain_promptopt._langchain.schemas import SchemaKind
 
 _DOCSTRING = "docstring"
 _SURE = 20
@@ -46,7 +46,7 @@ _MANY = 200
 """Members of one list or dictionary of a module that are looked at."""
 _NESTED = 4
 """How deep lists and dictionaries of a module are looked into for schemas."""
-_NAMED_IN_CODE: dict[str, Kind] = {
+_NAMED_IN_CODE: dict[str, SchemaKind] = {
     "with_structured_output": "schema",
     "response_format": "schema",
     "text_format": "schema",
@@ -66,7 +66,7 @@ class Description:
         holders: Every place that holds it.
     """
 
-    kind: Kind
+    kind: SchemaKind
     owner: str
     paths: tuple[str, ...]
     holders: tuple[Holder, ...]
@@ -187,7 +187,7 @@ def _overlaid(entry: Any, known: Sequence[Description]) -> Any:
 class _Source:
     """An object of the program that holds texts of one tool or schema."""
 
-    kind: Kind | None
+    kind: SchemaKind | None
     """None where it holds the texts of one that is known from elsewhere, if of any."""
     name: str
     texts: dict[str, str]
@@ -365,7 +365,7 @@ def _of_binding(path: str, kwargs: Mapping[str, Any], taken: set[int]) -> Iterat
         yield from _of_any(kind, entry, f"{path}.kwargs[{number}]")
 
 
-def _of_any(kind: Kind | None, entry: Any, path: str) -> Iterator[_Source]:
+def _of_any(kind: SchemaKind | None, entry: Any, path: str) -> Iterator[_Source]:
     """The texts of a tool or schema in any of its forms; a function or a TypedDict holds none that can be set."""
     if isinstance(entry, BaseTool):
         yield from _of_tool(path, entry)
@@ -382,7 +382,7 @@ def _is_tool(thing: dict[Any, Any]) -> bool:
     return (own or {"name", "input_schema"} <= thing.keys()) and form_of(thing) is not None
 
 
-def _of_json(kind: Kind | None, entry: dict[str, Any], path: str, file: str = "") -> Iterator[_Source]:
+def _of_json(kind: SchemaKind | None, entry: dict[str, Any], path: str, file: str = "") -> Iterator[_Source]:
     form = form_of(entry)
     if form is None:
         return

@@ -315,14 +315,14 @@ def _either_braces(text: str) -> str:
     return re.escape(text).replace(r"\{", r"\{{1,2}").replace(r"\}", r"\}{1,2}")
 
 
-Piece: TypeAlias = tuple[str, str | None, str | None, str | None]
+FormatPiece: TypeAlias = tuple[str, str | None, str | None, str | None]
 """As `string.Formatter.parse` gives it: literal text, then the name of a hole, its format and its conversion."""
 
 
-def _fields(text: str) -> list[Piece]:
+def _fields(text: str) -> list[FormatPiece]:
     """The pieces of a text that `str.format` can fill; none where it cannot, as with single braces of JSON."""
     try:
-        pieces: list[Piece] = list(string.Formatter().parse(text))
+        pieces: list[FormatPiece] = list(string.Formatter().parse(text))
     except ValueError:
         return []
     return pieces if all(name is None or name.isidentifier() for _, name, _, _ in pieces) else []
@@ -347,9 +347,9 @@ def _pattern_of(text: str) -> re.Pattern[str] | None:
     return re.compile("".join(out), re.DOTALL)
 
 
-def _split_at_holes(text: str) -> list[Piece]:
+def _split_at_holes(text: str) -> list[FormatPiece]:
     """The pieces of a text that only `.replace("{name}", ...)` can fill."""
-    out: list[Piece] = []
+    out: list[FormatPiece] = []
     at = 0
     for hole in _HOLE.finditer(text):
         out.append((text[at : hole.start()], hole[1], "", None))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
     from langchain_core.runnables import Runnable, RunnableConfig
 
-Given: TypeAlias = "Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]] | None"
+ChainConfig: TypeAlias = "Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]] | None"
 """The caller's config for evaluations: one for all examples, or a function of an example's inputs."""
 
 _FRESH = (
@@ -61,7 +61,7 @@ class Isolation:
         ids: Names in `configurable` that get a fresh value each time, with their types.
     """
 
-    given: Given = None
+    given: ChainConfig = None
     ids: Mapping[str, type] = field(default_factory=dict)
 
     def config(self, inputs: Mapping[str, Any], config: RunnableConfig | None) -> RunnableConfig | None:
@@ -226,7 +226,7 @@ def refuse_interrupt(output: Any) -> None:
         raise GraphInterruptError(msg)
 
 
-def replaced_ids(given: Given, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+def replaced_ids(given: ChainConfig, inputs: Mapping[str, Any]) -> tuple[str, ...]:
     """Ids of a caller's config that each evaluation gets afresh, so that those given are not used."""
     return tuple(_named_ids(given(inputs) if callable(given) else given or {}))
 
@@ -261,7 +261,7 @@ def checked(given: Any) -> RunnableConfig:
     return cast("RunnableConfig", dict(given))
 
 
-def isolation_of(task: Any, given: Given = None) -> Isolation:
+def isolation_of(task: Any, given: ChainConfig = None) -> Isolation:
     """The config that keeps each evaluation of `task` apart from the others.
 
     Args:

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Kind: TypeAlias = Literal["tool", "schema"]
+SchemaKind: TypeAlias = Literal["tool", "schema"]
 Node: TypeAlias = dict[str, Any]
 """A JSON object that holds a text as its "description"."""
 
@@ -119,7 +119,7 @@ def json_form(entry: Any) -> Form | None:
         return None
 
 
-def entries_of(call: Mapping[str, Any]) -> Iterator[tuple[Kind, Any]]:
+def entries_of(call: Mapping[str, Any]) -> Iterator[tuple[SchemaKind, Any]]:
     """The tools and schemas among the arguments of a call of a model, or of a binding of one.
 
     Args:

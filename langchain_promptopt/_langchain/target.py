@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models.base import BaseLanguageModel
 
     from langchain_promptopt._langchain.conversion import Snapshot
-    from langchain_promptopt._langchain.isolation import Given
+    from langchain_promptopt._langchain.isolation import ChainConfig
     from langchain_promptopt._langchain.task_models import Panel
     from langchain_promptopt.types import Example, Message, Prompt, StepAnswer
 
@@ -85,7 +85,7 @@ async def open_target(
     dry_inputs: Rows,
     model: Runnable[Any, Any] | None = None,
     only: Sequence[str] | None = None,
-    config: Given = None,
+    config: ChainConfig = None,
     lists: bool = False,
 ) -> ChainTarget:
     """The target for whatever a user hands over: chain, prompt template with a model, or callable.
@@ -230,7 +230,9 @@ async def _described_target(ask: _Request, seen: Survey, described: dict[str, Fo
 _NOTHING_FOUND = "no prompt template was found in the chain"
 
 
-def _prompt_target(template: BasePromptTemplate[Any], model: Runnable[Any, Any] | None, config: Given) -> ChainTarget:
+def _prompt_target(
+    template: BasePromptTemplate[Any], model: Runnable[Any, Any] | None, config: ChainConfig
+) -> ChainTarget:
     """A bare template and the model that answers it; outputs are the model's text, or a schema's parsed object."""
     if model is None:
         msg = "a bare prompt template needs a model to answer it"

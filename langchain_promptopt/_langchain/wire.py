@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 Pass: TypeAlias = Callable[[str], str]
 """From a text that is about to be sent to the text to send."""
-Told: TypeAlias = Callable[[Any, dict[str, Any]], dict[str, Any]]
+ChangeTools: TypeAlias = Callable[[Any, dict[str, Any]], dict[str, Any]]
 """From what is asked and the keyword arguments of a call, tools and schemas among them, to those to call with."""
 Around: TypeAlias = Callable[..., Any]
 """A function in front of a method: it gets the method, then what the method is called with, `self` first."""
-Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
-Change: TypeAlias = Callable[[Pass, tuple[Any, ...], dict[str, Any]], Arguments]
+CallArguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+ChangeCall: TypeAlias = Callable[[Pass, tuple[Any, ...], dict[str, Any]], CallArguments]
 
 _CHANGING = threading.Lock()
 _TAPS: list[tuple[Pass, list[Callable[[], None]]]] = []
@@ -78,7 +78,7 @@ def _overlaid_call(_: Any, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def tapped(passed: Pass = overlaid_text, told: Told = _overlaid_call) -> Iterator[None]:
+def tapped(passed: Pass = overlaid_text, told: ChangeTools = _overlaid_call) -> Iterator[None]:
     """Let the calls of models pass their texts through a function; may be entered several times at once.
 
     Args:
@@ -126,12 +126,12 @@ def texts_of(sent: Any) -> list[str]:
     return found
 
 
-def _tap_langchain(passed: Pass, told: Told) -> Iterator[Callable[[], None]]:
+def _tap_langchain(passed: Pass, told: ChangeTools) -> Iterator[Callable[[], None]]:
     for name in ASKED:
         yield _wrap(BaseChatModel, name, _changed(_batch if "generate" in name else _input, passed, told))
 
 
-def _tap_openai(passed: Pass, told: Told) -> Iterator[Callable[[], None]]:
+def _tap_openai(passed: Pass, told: ChangeTools) -> Iterator[Callable[[], None]]:
     for owner, name in openai_calls():
         yield _wrap(owner, name, _changed(_request, passed, told))
 
@@ -158,7 +158,7 @@ def _imported(name: str) -> Any:
         return None
 
 
-def _changed(change: Change, passed: Pass, told: Told) -> Around:
+def _changed(change: ChangeCall, passed: Pass, told: ChangeTools) -> Around:
     """What changes the arguments of a call.
 
     Args:
@@ -228,7 +228,7 @@ def _with_fronts(plain: Callable[..., Any], fronts: Sequence[Around]) -> Callabl
     return called
 
 
-def _batch(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+def _batch(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallArguments:
     """`generate(messages, ...)`: a list of conversations."""
     given = args[0] if args else kwargs["messages"]
     changed = []
@@ -237,7 +237,7 @@ def _batch(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Argum
     return ((changed, *args[1:]), kwargs) if args else (args, kwargs | {"messages": changed})
 
 
-def _input(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+def _input(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallArguments:
     """`stream(input, ...)`: a prompt value, a text, or messages in any of LangChain's forms."""
     from langchain_core.messages.utils import convert_to_messages
 
@@ -250,7 +250,7 @@ def _input(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Argum
     return ((changed, *args[1:]), kwargs) if args else (args, kwargs | {"input": changed})
 
 
-def _request(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+def _request(passed: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallArguments:
     """`create(messages=...)` of chat completions, `create(input=..., instructions=...)` of responses."""
     changed = dict(kwargs)
     for name in ("messages", "input"):

@@ -45,7 +45,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushResult:
     """The result of a push: the commit that holds the prompt, and whether it is new."""
 
     commit: Commit
@@ -118,7 +118,9 @@ class PromptHub:
             raise PromptError(msg, mend="Optimize a prompt; a model beside it is named with task.model.")
         return pulled
 
-    def commit(self, address: Address, manifest: Mapping[str, Any], *, parent: Commit | None, message: str) -> Pushed:
+    def commit(
+        self, address: Address, manifest: Mapping[str, Any], *, parent: Commit | None, message: str
+    ) -> PushResult:
         """Commit a prompt on top of `parent`; a prompt that is the head already is left as it is.
 
         Args:
@@ -132,14 +134,14 @@ class PromptHub:
         """
         head = self.commit_at(Address(address.owner, address.name))
         if head is not None and head.same(manifest):
-            return Pushed(head, fresh=False)
+            return PushResult(head, fresh=False)
         if (head.hash if head else None) != (parent.hash if parent else None):
             raise self.conflict(address, head)
         if head is None:
             self._create(address)
         return self._put(address, manifest, head, message)
 
-    def _put(self, address: Address, manifest: Mapping[str, Any], parent: Commit | None, message: str) -> Pushed:
+    def _put(self, address: Address, manifest: Mapping[str, Any], parent: Commit | None, message: str) -> PushResult:
         above = parent.hash if parent else None
         body = {"parent_commit": above, "manifest": manifest, "description": message[:_MESSAGE_LIMIT]}
         what = f"committing prompt {address.name!r}"
@@ -149,15 +151,15 @@ class PromptHub:
             return Commit(row["id"], row["commit_hash"], above, manifest)
 
         try:
-            return Pushed(
+            return PushResult(
                 self.service.call(what, post, settled=lambda: self._ours(address, manifest, above)), fresh=True
             )
         except LangSmithConflictError:
             if (made := self._ours(address, manifest, above)) is not None:
-                return Pushed(made, fresh=True)
+                return PushResult(made, fresh=True)
             head = self.commit_at(Address(address.owner, address.name))
             if head is not None and head.same(manifest):
-                return Pushed(head, fresh=False)
+                return PushResult(head, fresh=False)
             raise self.conflict(address, head) from None
 
     def _ours(self, address: Address, manifest: Mapping[str, Any], parent: str | None) -> Commit | None:

@@ -120,14 +120,14 @@ def _documents(completion: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Spans:
+class SpanProvider:
     """The provider of the SDK's spans. `ours` is whether we made it, and so have to shut it down."""
 
     provider: Any
     ours: bool
 
 
-def provider(project: str | None, exporter: SpanExporter | None = None) -> Spans:
+def provider(project: str | None, exporter: SpanExporter | None = None) -> SpanProvider:
     """A tracer provider for the SDK: the application's own if it has one, else one that sends OTLP.
 
     In both cases spans have OpenInference's attributes.
@@ -149,12 +149,12 @@ def provider(project: str | None, exporter: SpanExporter | None = None) -> Spans
     current = trace.get_tracer_provider()
     theirs = isinstance(current, TracerProvider) and not current.resource.attributes.get(_SDKS_OWN)
     if theirs and exporter is None:
-        return Spans(_seen(current, _completed_at_end), ours=False)
+        return SpanProvider(_seen(current, _completed_at_end), ours=False)
     name = project or get_env_var("PROJECT") or "promptopt"
     made = TracerProvider(resource=Resource.create({"openinference.project.name": name, "service.name": "promptopt"}))
     most = None if os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else _WAITING  # the SDK drops what does not fit
     made.add_span_processor(BatchSpanProcessor(mapped(exporter if exporter is not None else _otlp()), most))
-    return Spans(made, ours=True)
+    return SpanProvider(made, ours=True)
 
 
 def _seen(theirs: trace.TracerProvider, each: Callable[[trace.Span], trace.Span]) -> trace.TracerProvider:

@@ -25,7 +25,7 @@ from langchain_promptopt.errors import ConfigError, CredentialsError, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-Json: TypeAlias = Mapping[str, Any]
+JsonObject: TypeAlias = Mapping[str, Any]
 
 NO_ROWS = "no rows"
 """The reason of the error where a window holds nothing that can be an example."""
@@ -143,7 +143,7 @@ class Reference:
         """The filter that finds runs with this feedback, "" where LangSmith has none."""
         return f'eq(feedback_key, "{self.key}")' if self.key else ""
 
-    def read(self, run: Json, said: Sequence[Json]) -> dict[str, Any] | None:
+    def read(self, run: JsonObject, said: Sequence[JsonObject]) -> dict[str, Any] | None:
         """The reference of one run, or None; None for preferences too, which are about several runs.
 
         Args:
@@ -161,7 +161,7 @@ class Reference:
                 return found
         return None
 
-    def _told(self, run: Json, one: Json) -> dict[str, Any] | _Silent | None:
+    def _told(self, run: JsonObject, one: JsonObject) -> dict[str, Any] | _Silent | None:
         if one.get("correction"):
             return as_reference(one["correction"])
         if (score := one.get("score")) is not None:
@@ -184,7 +184,7 @@ def as_reference(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {"output": value}
 
 
-def answer_of(run: Json) -> dict[str, Any] | None:
+def answer_of(run: JsonObject) -> dict[str, Any] | None:
     """What a run answered, messages as their text; None where it answered nothing.
 
     >>> answer_of({"outputs": {"messages": [{"type": "human", "content": "hi"}, {"type": "ai", "content": "ho"}]}})
@@ -295,7 +295,7 @@ class ProjectRows:
             mend = 'Set data.reference: "correction", "feedback:KEY", "evaluator:KEY" or "preference:KEY".'
             raise ConfigError(msg, where="data.reference", mend=mend)
 
-    def _read(self, project: Json, window: Window, reference: Reference | None) -> list[dict[str, Any]]:
+    def _read(self, project: JsonObject, window: Window, reference: Reference | None) -> list[dict[str, Any]]:
         """The root runs of the window that ended without an error."""
         conditions = [c for c in (self.options.filter, reference and reference.condition) if c]
         wanted = conditions[0] if len(conditions) == 1 else f"and({', '.join(conditions)})" if conditions else None
@@ -325,8 +325,8 @@ class ProjectRows:
 
     def _rows(
         self,
-        runs: Sequence[Json],
-        said: Mapping[str, list[Json]],
+        runs: Sequence[JsonObject],
+        said: Mapping[str, list[JsonObject]],
         reference: Reference | None,
         remarks: Mapping[str, list[str]],
     ) -> list[dict[str, Any]]:
@@ -349,7 +349,7 @@ class ProjectRows:
             rows.append(row | ({"note": note} if note else {}))
         return rows
 
-    def _remarks(self, project: Json, name: str) -> dict[str, list[str]]:
+    def _remarks(self, project: JsonObject, name: str) -> dict[str, list[str]]:
         """What issues and insights of the project say about a run or trace, by its id."""
         found: dict[str, list[str]] = defaultdict(list)
         assert self.service is not None  # noqa: S101 - set by the caller, for the type checker
@@ -365,14 +365,14 @@ class ProjectRows:
         return found
 
 
-def project_of(service: Service, name: str) -> Json:
+def project_of(service: Service, name: str) -> JsonObject:
     """The project of a name. Raises CredentialsError where there is none."""
     found = service.ask(f"looking for project {name!r}", "GET", "/sessions", params={"name": name, "limit": 1})
     if not found:
         msg = f"there is no LangSmith project {name!r}"
         mend = "Check the name, and that the key belongs to its workspace."
         raise CredentialsError(msg, where=service.client.api_url, mend=mend, role="langsmith", status=404)
-    project: Json = found[0]
+    project: JsonObject = found[0]
     return project
 
 
@@ -427,16 +427,16 @@ def _page(
     return service.call("reading runs", act)
 
 
-def feedback_of(service: Service, runs: Iterable[Json]) -> dict[str, list[Json]]:
+def feedback_of(service: Service, runs: Iterable[JsonObject]) -> dict[str, list[JsonObject]]:
     """All feedback by run, oldest first, of people and of evaluators; runs that say they have none are not asked."""
     asked = [str(run["id"]) for run in runs if run.get("feedback_stats") != {}]
-    found: dict[str, list[Json]] = defaultdict(list)
+    found: dict[str, list[JsonObject]] = defaultdict(list)
     for one in feedback_on(service, asked, people=False):
         found[str(one["run_id"])].append(one)
     return found
 
 
-def _metadata(run: Json, said: Sequence[Json]) -> dict[str, Any]:
+def _metadata(run: JsonObject, said: Sequence[JsonObject]) -> dict[str, Any]:
     """The run's own metadata, its answer, and the scores that people and evaluators gave it."""
     given = run.get("metadata") or (run.get("extra") or {}).get("metadata") or {}
     found = {k: v for k, v in given.items() if k not in _NOT_OURS}
@@ -462,7 +462,7 @@ class Preferred:
 
 
 def preferences(
-    runs: Sequence[Json], said: Mapping[str, list[Json]], reference: Reference | None
+    runs: Sequence[JsonObject], said: Mapping[str, list[JsonObject]], reference: Reference | None
 ) -> tuple[dict[str, Preferred], set[str]]:
     """The runs that people preferred, by id, and those that were passed over.
 
@@ -495,12 +495,12 @@ def preferences(
     return found, passed - found.keys()
 
 
-def _issues(service: Service, project: str) -> list[Json]:
+def _issues(service: Service, project: str) -> list[JsonObject]:
     ask = getattr(service.client, "list_project_issues", None)
     if ask is None:
         raise _too_old(what="issues")
     found = service.call(f"reading issues of project {project!r}", lambda: ask(project))
-    rows: list[Json] = found["issues"] if isinstance(found, Mapping) else found
+    rows: list[JsonObject] = found["issues"] if isinstance(found, Mapping) else found
     return rows
 
 
@@ -561,7 +561,7 @@ def examples_in(service: Service, dataset: str) -> list[dict[str, Any]]:
     return rows
 
 
-def add_examples(service: Service, dataset: str, rows: Sequence[Json]) -> None:
+def add_examples(service: Service, dataset: str, rows: Sequence[JsonObject]) -> None:
     """Put rows into a dataset; those that are there already, by their id, are left alone, so repeating it is safe.
 
     Args:
@@ -573,7 +573,7 @@ def add_examples(service: Service, dataset: str, rows: Sequence[Json]) -> None:
     for at in range(0, len(rows), _WRITTEN_AT_ONCE):
         part = rows[at : at + _WRITTEN_AT_ONCE]
 
-        def act(part: Sequence[Json] = part) -> Any:
+        def act(part: Sequence[JsonObject] = part) -> Any:
             wanted = [row["id"] for row in part]
             there = {str(e.id) for e in client.list_examples(example_ids=wanted)}
             new: list[Any] = []
@@ -588,7 +588,7 @@ def add_examples(service: Service, dataset: str, rows: Sequence[Json]) -> None:
         service.call("writing examples", act)
 
 
-def change_examples(service: Service, dataset: str, rows: Sequence[Json]) -> None:
+def change_examples(service: Service, dataset: str, rows: Sequence[JsonObject]) -> None:
     """Give examples other reference outputs. Repeating it is safe.
 
     Args:

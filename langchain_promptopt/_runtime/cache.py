@@ -36,7 +36,7 @@ _Write: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Address:
+class CacheKey:
     """The address of one evaluation: everything that may change its outcome.
 
     Args:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.types import Outcome
 
 
-class Limits(Protocol):
+class BudgetLimits(Protocol):
     """The budget's fields, whatever class carries them (recipe.Budget does). None is no limit."""
 
     @property
@@ -138,13 +138,13 @@ class Ledger:
     """The run's one account.
 
     Args:
-        budget: The limits; see `Limits`.
+        budget: The limits; see `BudgetLimits`.
         prices: Where prices come from.
         clock: For `seconds`.
         elapsed: Seconds that earlier processes of the same run already used.
     """
 
-    def __init__(self, budget: Limits, prices: PriceTable, clock: Clock, *, elapsed: float = 0.0) -> None:
+    def __init__(self, budget: BudgetLimits, prices: PriceTable, clock: Clock, *, elapsed: float = 0.0) -> None:
         self._budget = budget
         self._prices = prices
         self._clock = clock

@@ -355,7 +355,7 @@ class Slot:
             self.used(tokens, calls)
 
 
-class Limits:
+class LimitsByModel:
     """The user's limits by model name, spelled as in the price table: "openai:gpt-4o" or "gpt-4o"."""
 
     def __init__(self, given: Mapping[str, RateLimit | Mapping[str, Any]]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-class Stopping:
+class GracefulStop:
     """What is in flight, and whether anything may still begin.
 
     Work that has begun counts until its reply is in the journal, so its further calls (a judge's, about an answer

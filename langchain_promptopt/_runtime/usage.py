@@ -133,7 +133,7 @@ class Collected:
     refusal: str | None = None
     """The last reply's refusal, which it has in place of an answer."""
 
-    def note(self, reply: _Reply) -> None:
+    def note(self, reply: _Generation) -> None:
         """Remember how a reply ended and who gave it."""
         if reply.served:
             self.served.append(reply.served)
@@ -141,7 +141,7 @@ class Collected:
             self.finish_reasons.append(reply.finish_reason)
         self.refusal = reply.refusal
 
-    def add(self, model: str, replies: Sequence[_Reply], llm_output: Mapping[str, Any]) -> None:
+    def add(self, model: str, replies: Sequence[_Generation], llm_output: Mapping[str, Any]) -> None:
         """Add the usage of one call. Missing or impossible usage is counted as unmetered.
 
         Args:
@@ -329,7 +329,7 @@ class UsageCollector(BaseCallbackHandler):
         with self._lock:
             call = self._open.pop(run_id, None) or _Call(_UNKNOWN, booked=True)
             into = self.collected if self._late is None else Collected(started=not call.booked)
-            replies = [_Reply.of(generation) for generation in chain.from_iterable(response.generations)]
+            replies = [_Generation.of(generation) for generation in chain.from_iterable(response.generations)]
             for reply in replies:
                 into.note(reply)
             if any(reply.hit for reply in replies):
@@ -347,7 +347,7 @@ class UsageCollector(BaseCallbackHandler):
         if self.beside is not None:
             self.beside.on_llm_end(response, run_id=run_id)
 
-    def _model(self, call: _Call, replies: Sequence[_Reply], response: LLMResult) -> str:
+    def _model(self, call: _Call, replies: Sequence[_Generation], response: LLMResult) -> str:
         """The name that the call's price goes by."""
         told = response.llm_output or {}
         tier = next((r.tier for r in replies if r.tier), None) or told.get("service_tier")
@@ -369,7 +369,7 @@ class _Call:
     inner: ModelUse = field(default_factory=ModelUse)
     """What the calls reported that were made within this one."""
 
-    def passes_on(self, replies: Sequence[_Reply], llm_output: Mapping[str, Any]) -> bool:
+    def passes_on(self, replies: Sequence[_Generation], llm_output: Mapping[str, Any]) -> bool:
         """Whether the usage of these replies is that of the calls within, which is counted already.
 
         A model that asks another one and returns its reply is not paid a second time. One that reports a usage of
@@ -528,7 +528,7 @@ def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> Runnab
 
 
 @dataclass(frozen=True, slots=True)
-class _Reply:
+class _Generation:
     """What one generation says about itself."""
 
     usage: Mapping[str, Any] | None
@@ -544,7 +544,7 @@ class _Reply:
         return self.usage is not None and self.usage.get("total_cost") == 0
 
     @classmethod
-    def of(cls, generation: Any) -> _Reply:
+    def of(cls, generation: Any) -> _Generation:
         message = getattr(generation, "message", None)
         info = generation.generation_info or {}
         meta = getattr(message, "response_metadata", None) or {}
@@ -559,7 +559,7 @@ class _Reply:
         )
 
 
-def _metered(replies: Sequence[_Reply], llm_output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _metered(replies: Sequence[_Generation], llm_output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Usage to add up for one call.
 
     With n > 1 OpenAI's client writes the call's whole usage on each of the n replies: equal

@@ -19,7 +19,7 @@ from langchain_promptopt._text.words import slices, solid_tokens, token_ranges
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from langchain_promptopt._text.tags import Tagged
+    from langchain_promptopt._text.tags import TaggedReply
 
 LEAST_SIMILAR = 0.9
 """Below this an echo counts as another text (spec 1.4 step 2)."""
@@ -43,7 +43,7 @@ def match(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[int]:
     return out
 
 
-def project(tagged: Tagged, text: str) -> tuple[Range, ...] | Rejection:
+def project(tagged: TaggedReply, text: str) -> tuple[Range, ...] | Rejection:
     """The tagged ranges as ranges of `text`, which the model was asked to repeat (spec 1.4 step 2).
 
     Talk before the first and after the last matched word is not held against the reply. Ranges of

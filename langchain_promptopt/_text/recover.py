@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt._text.align import match
-from langchain_promptopt._text.tags import Tagged, parse_tags, strip_wrapping
+from langchain_promptopt._text.tags import TaggedReply, parse_tags, strip_wrapping
 from langchain_promptopt._text.templates import placeholders
 from langchain_promptopt._text.words import count_words, fit, solid_tokens, strip_talk
 
@@ -113,7 +113,7 @@ _REACH = 12
 """How many fixed tokens on each side of a span are checked for lone matches."""
 
 
-class Reading:
+class AlignedReply:
     """A reply aligned with the fixed text of the parent. `partner[i]` is the reply's token for ours, or -1."""
 
     def __init__(self, said: str, frame: Frame) -> None:
@@ -209,7 +209,7 @@ _REFUSAL = re.compile(
 )
 
 
-def unusable(reading: Reading, *, unclosed: bool) -> Rejection | None:
+def unusable(reading: AlignedReply, *, unclosed: bool) -> Rejection | None:
     """Why no replacement may be read out of an aligned reply, most telling reason first."""
     if reading.leak > _SUSPECT and _REFUSAL.match(reading.said):
         return Rejection("refusal", "the reply refuses the task")
@@ -222,7 +222,7 @@ def unusable(reading: Reading, *, unclosed: bool) -> Rejection | None:
     return _lost_code(reading)
 
 
-def _lost_code(reading: Reading) -> Rejection | None:
+def _lost_code(reading: AlignedReply) -> Rejection | None:
     """Compare the variables of parent and reply: none lost, none new, same order (VARS)."""
     ours = reading.frame.codes
     spoken = placeholders(reading.core, reading.frame.format)
@@ -303,11 +303,11 @@ def _recover(body: str, frame: Frame, tag: str) -> Recovered | Rejection:
     return found
 
 
-def _from_text(tagged: Tagged, frame: Frame) -> Recovered | Rejection:
+def _from_text(tagged: TaggedReply, frame: Frame) -> Recovered | Rejection:
     """The reply read without its tags."""
     said = strip_talk(tagged.text, frame.text, *frame.weak_ends)
     exact = None if tagged.unclosed else _exactly(said, frame)
-    return exact or _by_alignment(Reading(said, frame), unclosed=tagged.unclosed > 0)
+    return exact or _by_alignment(AlignedReply(said, frame), unclosed=tagged.unclosed > 0)
 
 
 # Wrappers
@@ -356,7 +356,7 @@ def _squeezed(texts: Iterable[str]) -> list[str]:
     return [" ".join(text.split()) for text in texts]
 
 
-def _by_tags(tagged: Tagged, frame: Frame) -> Recovered | None:
+def _by_tags(tagged: TaggedReply, frame: Frame) -> Recovered | None:
     """What stands in the tags, when they are as many as the spans and the text around them is the parent's."""
     if not frame.spans or tagged.unclosed or len(tagged.ranges) != len(frame.spans):
         return None
@@ -367,7 +367,7 @@ def _by_tags(tagged: Tagged, frame: Frame) -> Recovered | None:
     return Recovered(tuple(fit(tagged.text[a:b], frame.text, span) for span, (a, b) in pairs), exact=True)
 
 
-def _moved(tagged: Tagged, frame: Frame) -> Rejection | None:
+def _moved(tagged: TaggedReply, frame: Frame) -> Rejection | None:
     """Refuse tags whose surroundings came back in another order: it is unclear which span is which."""
     if len(tagged.ranges) != len(frame.spans) or not 2 <= len(frame.spans) <= _MANY:
         return None
@@ -434,7 +434,7 @@ def _first_and_last(reply: str, anchors: list[str]) -> tuple[int, int] | None:
     return (at, end if last else len(reply))
 
 
-def _by_alignment(reading: Reading, *, unclosed: bool) -> Recovered | Rejection:
+def _by_alignment(reading: AlignedReply, *, unclosed: bool) -> Recovered | Rejection:
     """Aligned tokens: a span counts only between two matched neighbours, else it stays as it is."""
     refusal = unusable(reading, unclosed=unclosed)
     if refusal is not None:

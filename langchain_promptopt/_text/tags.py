@@ -64,7 +64,7 @@ def insert_tags(text: str, ranges: Sequence[Range], tag: str = "edit") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Tagged:
+class TaggedReply:
     """A reply without its marks; `ranges` are offsets in `text`. Marks without a partner are only counted."""
 
     text: str
@@ -73,14 +73,14 @@ class Tagged:
     stray: int = 0
 
 
-def parse_tags(reply: str, tag: str = "edit") -> Tagged:
+def parse_tags(reply: str, tag: str = "edit") -> TaggedReply:
     """Read tags with a stack: outermost wins, stray closers and unclosed openers are dropped. Never raises.
 
     >>> parse_tags("Be <EDIT>very <edit>brief</edit> </Edit >now</edit>.")
-    Tagged(text='Be very brief now.', ranges=((3, 14),), unclosed=0, stray=1)
+    TaggedReply(text='Be very brief now.', ranges=((3, 14),), unclosed=0, stray=1)
     """
     if not tag:
-        return Tagged(reply)
+        return TaggedReply(reply)
     parts, at, length, stray = list[str](), 0, 0, 0
     opened, pairs = list[tuple[int, int]](), list[tuple[int, Range]]()  # place in the reply, offset in the text
     for found in tag_pattern(tag).finditer(reply):
@@ -97,7 +97,7 @@ def parse_tags(reply: str, tag: str = "edit") -> Tagged:
         else:
             stray += 1
     parts.append(reply[at:])
-    return Tagged("".join(parts), tuple(r for _, r in pairs), len(opened), stray)
+    return TaggedReply("".join(parts), tuple(r for _, r in pairs), len(opened), stray)
 
 
 _THINK = re.compile(r"\s*+<(think(?:ing)?|reasoning|analysis|scratchpad)>", re.IGNORECASE)

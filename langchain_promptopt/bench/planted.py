@@ -116,7 +116,7 @@ def faulty_ranges(world: World, text: str) -> list[tuple[int, int]]:
     return out
 
 
-def tag_quality(world: World, search: StepWatch, watch: Watch) -> tuple[float | None, float | None]:
+def tag_quality(world: World, search: StepWatch, watch: MemoryJournal) -> tuple[float | None, float | None]:
     """Precision and recall of all marks of a run; None without any mark or fault.
 
     Args:
@@ -150,7 +150,7 @@ def _met(places: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]]) -
 
 
 @dataclass
-class Watch:
+class MemoryJournal:
     """The record of a run kept in memory: what the tables need, and nothing to replay."""
 
     calls: Mapping[str, Called] = field(default_factory=dict)
@@ -242,7 +242,7 @@ class Played:
     """A search that ended in a world: what it found, why it ended, and what was noted on the way."""
 
     search: StepWatch
-    watch: Watch
+    watch: MemoryJournal
     best: Attempt
     stopped: Stop
 
@@ -282,8 +282,8 @@ class StepWatch(SearchLoop):
         return ended
 
 
-def _run(recipe: Recipe, world: Playable, model: Any, search_calls: int | None) -> tuple[Run, Watch]:
-    watch = Watch()
+def _run(recipe: Recipe, world: Playable, model: Any, search_calls: int | None) -> tuple[Run, MemoryJournal]:
+    watch = MemoryJournal()
     ledger = Ledger(Budget(search_calls=search_calls), PriceTable({}), RealClock())
     emitter, state = Emitter(watch), RunState()
 

@@ -260,7 +260,7 @@ HUB: Mapping[str, Hub] = {
 
 
 @dataclass(frozen=True)
-class Task:
+class BenchTask:
     """A task ready to run."""
 
     name: str
@@ -286,7 +286,7 @@ class Task:
         )
 
 
-def task_of(name: str, folder: str | Path | None, seed: int = 0) -> Task:
+def task_of(name: str, folder: str | Path | None, seed: int = 0) -> BenchTask:
     """Load a task: `folder/<name>/{train,dev,test}.jsonl`, or the hub without a folder.
 
     Args:
@@ -305,7 +305,7 @@ def task_of(name: str, folder: str | Path | None, seed: int = 0) -> Task:
         for r in split:
             found.add(str(r["outputs"]["answer"]))
     labels = sorted(found)
-    return Task(name, cut, next(iter(kinds)), tuple(labels))
+    return BenchTask(name, cut, next(iter(kinds)), tuple(labels))
 
 
 def _some(rows: Sequence[Row], n: int, seed: int, *place: str) -> list[Row]:
@@ -367,7 +367,9 @@ def _row_of(hub: Hub, record: Mapping[str, Any]) -> Row:
     return {"inputs": {"question": question}, "outputs": {"answer": answer}, "metadata": {"answer_type": kind}}
 
 
-def run_task_once(task: Task, method: str, seed: int, search_calls: int, model: str, optimizer: str) -> dict[str, Any]:
+def run_task_once(
+    task: BenchTask, method: str, seed: int, search_calls: int, model: str, optimizer: str
+) -> dict[str, Any]:
     """One run through the whole product, gate included; `test` is None when no candidate was put to the test.
 
     Args:

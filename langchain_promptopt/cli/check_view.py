@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.failures import Probe
     from langchain_promptopt.gate import Feasibility
     from langchain_promptopt.pipeline.check import CheckReport, Facts, Pilot
-    from langchain_promptopt.strategies.cost import Estimate, Level
+    from langchain_promptopt.strategies.cost import Assumption, Estimate
     from langchain_promptopt.types import Prompt
 
 
@@ -80,7 +80,7 @@ def _estimate(estimate: Estimate) -> list[RenderableType]:
     return [Text(), table_view(columns, rows, numbers=range(1, len(columns)))]
 
 
-def _about(level: Level) -> tuple[str, str]:
+def _about(level: Assumption) -> tuple[str, str]:
     """Tokens and money of a level, to the two figures that such a guess has."""
     tokens = int(level.tokens)
     return wording.number(round(tokens, 2 - len(str(tokens)))), wording.money(level.usd)

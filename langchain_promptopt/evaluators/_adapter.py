@@ -21,7 +21,7 @@ from langchain_promptopt.evaluators._calls import Call, shown_names
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from langchain_promptopt.evaluators._calls import Names
+    from langchain_promptopt.evaluators._calls import GivenNames
     from langchain_promptopt.types import Example
 
 _FIELDS = ("key", "score", "value", "comment", "metadata")
@@ -196,7 +196,7 @@ class Blame:
 
     def __init__(self, key: str, example_id: str = "", asks: frozenset[str] = frozenset()) -> None:
         self.key, self.example_id, self.asks = key, example_id, asks
-        self.names: Names = ()
+        self.names: GivenNames = ()
 
     def __enter__(self) -> Self:
         return self

@@ -173,16 +173,16 @@ class Call:
         opened = {k: _opened(v) for k, v in attached.items()}
         return cls(given, outputs, reference, opened, example, steps, run)
 
-    def names(self) -> Names:
+    def names(self) -> GivenNames:
         """The names in outputs and reference before an evaluator changes them."""
         return (("outputs", tuple(self.outputs)), ("reference_outputs", tuple(self.reference_outputs)))
 
 
-Names: TypeAlias = "tuple[tuple[str, tuple[Any, ...]], ...]"
+GivenNames: TypeAlias = "tuple[tuple[str, tuple[Any, ...]], ...]"
 """What an evaluator is given by name, and the names in each."""
 
 
-def shown_names(given: Names, asked: Collection[str]) -> str:
+def shown_names(given: GivenNames, asked: Collection[str]) -> str:
     """The names in what an evaluator asks for, for messages."""
     told = []
     for what, values in given:
@@ -226,7 +226,7 @@ class Calls:
 
 
 @dataclass(frozen=True)
-class Arguments:
+class EvaluatorArguments:
     """What an evaluator is given of a `Call` (or `Calls`): by position, then by name."""
 
     by_position: tuple[str, ...] = ()
@@ -248,7 +248,7 @@ class Arguments:
         return frozenset((*self.by_position, *self.by_name))
 
 
-def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPPORTED) -> Arguments:
+def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPPORTED) -> EvaluatorArguments:
     """How to turn a `Call` into arguments for `function`.
 
     Args:
@@ -274,13 +274,13 @@ def plan_of(function: Callable[..., Any], name: str, names: Sequence[str] = SUPP
     if wanted and all(p.name in names for p in required):
         alone = tuple(p.name for p in wanted if p.kind is p.POSITIONAL_ONLY)
         lacks = any(p.name == "reference_outputs" and p.default is None for p in wanted)
-        return Arguments(alone, tuple(p.name for p in wanted if p.kind is not p.POSITIONAL_ONLY), lacks)
+        return EvaluatorArguments(alone, tuple(p.name for p in wanted if p.kind is not p.POSITIONAL_ONLY), lacks)
     plural = names is SUPPORTED and {p.name for p in required} & set(OF_ALL_ROWS[:2])
     by_position = all(p.kind is not p.KEYWORD_ONLY for p in required)
     if len(required) == 2 and not plural and by_position:  # (run, example)
-        return Arguments(tuple(names[:2]))
+        return EvaluatorArguments(tuple(names[:2]))
     if not named and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return Arguments((), _BY_KEYWORD)
+        return EvaluatorArguments((), _BY_KEYWORD)
     raise _refuse(name, parameters, names)
 
 

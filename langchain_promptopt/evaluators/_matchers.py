@@ -29,7 +29,7 @@ from langchain_promptopt.evaluators._read import (
 )
 from langchain_promptopt.evaluators._reply import (
     MISSING,
-    Compared,
+    ComparedPart,
     json_of,
     pairs_of,
     reply_text,
@@ -116,7 +116,7 @@ def _by_field(
     return merged
 
 
-def _of_pair(key: str, pair: Compared, rule: _Rule, *, exact: bool) -> dict[str, Any]:
+def _of_pair(key: str, pair: ComparedPart, rule: _Rule, *, exact: bool) -> dict[str, Any]:
     if pair.reply is MISSING:
         result = _verdict(key, right=pair.references == (None,), parsed="nothing", expected=_expected(pair), reply="")
         return result | ({} if result["score"] else {"comment": f"the answer has no field `{pair.name}`"})
@@ -131,12 +131,12 @@ def _of_pair(key: str, pair: Compared, rule: _Rule, *, exact: bool) -> dict[str,
     return rule(pair.reply, pair.references)
 
 
-def _is_same(pair: Compared) -> bool:
+def _is_same(pair: ComparedPart) -> bool:
     """Whether a structured reply is one of the alternatives, or is all of them as a list."""
     return same_json(pair.reply, list(pair.references)) or any(same_json(pair.reply, r) for r in pair.references)
 
 
-def _expected(pair: Compared) -> Any:
+def _expected(pair: ComparedPart) -> Any:
     return pair.references[0] if len(pair.references) == 1 else list(pair.references)
 
 

@@ -30,7 +30,7 @@ MISSING = _Missing()
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedPart:
     """A part of an answer, and the alternatives it is compared with.
 
     Args:
@@ -46,13 +46,13 @@ class Compared:
     typed: bool = False
 
 
-def pairs_of(outputs: Any, reference_outputs: Any) -> tuple[Compared, ...]:
+def pairs_of(outputs: Any, reference_outputs: Any) -> tuple[ComparedPart, ...]:
     """What is compared: one pair for each field of the reference, or the whole where one side is no dict of fields.
 
     >>> [(p.name, p.reply) for p in pairs_of({"label": "a", "urgent": True}, {"label": "a", "urgent": False})]
     [('label', 'a'), ('urgent', True)]
     >>> pairs_of({"output": "4"}, {"answer": ["4", "four"]})
-    (Compared(name='', reply='4', references=('4', 'four'), typed=False),)
+    (ComparedPart(name='', reply='4', references=('4', 'four'), typed=False),)
     """
     # plain values: every mapping in them is a dict, and asking for that is far quicker than asking for a Mapping
     answer, reference = _unwrapped(answer_of(outputs), reference_outputs), answer_of(reference_outputs)
@@ -64,10 +64,10 @@ def pairs_of(outputs: Any, reference_outputs: Any) -> tuple[Compared, ...]:
     if len(references) == 1 and isinstance(references[0], dict):
         fields = _fields_of(answer, references[0])
         if fields is None:
-            return (Compared("", answer, references),)
+            return (ComparedPart("", answer, references),)
         return tuple(_compared("", fields, references[0], typed=typed))
     objects = any(isinstance(r, dict) for r in references) and isinstance(answer, dict)
-    return (Compared("", answer if objects else reply_of(answer, reference), references),)
+    return (ComparedPart("", answer if objects else reply_of(answer, reference), references),)
 
 
 def _unwrapped(answer: Any, reference: Any) -> Any:
@@ -99,7 +99,7 @@ def _structured(answer: Mapping[str, Any]) -> Any:
 
 def _compared(
     above: str, answer: Mapping[str, Any], reference: Mapping[str, Any], *, typed: bool = False
-) -> Iterator[Compared]:
+) -> Iterator[ComparedPart]:
     for name, wanted in reference.items():
         place = f"{above}.{name}" if above else str(name)
         given = answer.get(name, MISSING)
@@ -109,9 +109,9 @@ def _compared(
         if isinstance(given, dict) and given:
             given = reply_of(given)
         if len(reference) == 1 and not above:
-            yield Compared(place, given, references_of(wanted), typed)
+            yield ComparedPart(place, given, references_of(wanted), typed)
         else:
-            yield Compared(place, given, tuple(wanted) if isinstance(wanted, list) and wanted else (wanted,), typed)
+            yield ComparedPart(place, given, tuple(wanted) if isinstance(wanted, list) and wanted else (wanted,), typed)
 
 
 def references_of(reference_outputs: Any) -> tuple[Any, ...]:

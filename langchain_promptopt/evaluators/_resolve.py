@@ -16,7 +16,7 @@ from langchain_promptopt._imports import import_object
 from langchain_promptopt._objects import fingerprint
 from langchain_promptopt.errors import ConfigError, EvaluatorError
 from langchain_promptopt.evaluators._adapter import Blame, Evaluator, Returned, Scale, is_async_callable, results_of
-from langchain_promptopt.evaluators._calls import OF_ALL_ROWS, SUPPORTED, Arguments, Call, Calls, plan_of
+from langchain_promptopt.evaluators._calls import OF_ALL_ROWS, SUPPORTED, Call, Calls, EvaluatorArguments, plan_of
 from langchain_promptopt.evaluators._matchers import BUILT_INS, REVISION, LabelMatch, label_match
 from langchain_promptopt.evaluators._metrics import key_of, own_keys
 from langchain_promptopt.evaluators._read import as_text, folded
@@ -251,7 +251,7 @@ class SummaryEvaluator:
 
     key: str
     function: Callable[..., Any] = field(repr=False)
-    plan: Arguments = field(repr=False)
+    plan: EvaluatorArguments = field(repr=False)
     named: bool = False
 
     async def score(self, rows: Sequence[Call]) -> list[Returned]:

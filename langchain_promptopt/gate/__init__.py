@@ -15,7 +15,8 @@ from langchain_promptopt.gate.planning import (
     rows_needed,
 )
 from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds
-from langchain_promptopt.gate.verdict import Decision, GateVerdict, Reason, TestEntry, decide, deciding_metrics
+from langchain_promptopt.gate.verdict import Decision, GateVerdict, TestEntry, decide, deciding_metrics
+from langchain_promptopt.types import Reason
 
 __all__ = [
     "OPENINGS_FILE",

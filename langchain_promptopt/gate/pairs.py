@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt.types import Outcome
 
-Scores: TypeAlias = Mapping[str, tuple[float, ...]]
+MetricScores: TypeAlias = Mapping[str, tuple[float, ...]]
 
 UNEQUAL_BELOW = 0.05
 """Two-sided p-value of "both sides are equally likely to lose a cell" under which there is no verdict."""
@@ -38,10 +38,10 @@ class PairedRow:
 
     example_id: str
     cluster: str
-    baseline: Scores
-    candidate: Scores
-    baseline_side: Scores = field(default_factory=dict)
-    candidate_side: Scores = field(default_factory=dict)
+    baseline: MetricScores
+    candidate: MetricScores
+    baseline_side: MetricScores = field(default_factory=dict)
+    candidate_side: MetricScores = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

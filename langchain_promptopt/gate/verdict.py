@@ -23,7 +23,7 @@ from langchain_promptopt.gate.pairs import (
 )
 from langchain_promptopt.gate.planning import FEWEST_CLUSTERS, feasibility
 from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds, spread
-from langchain_promptopt.types import FULL, broken
+from langchain_promptopt.types import FULL, Reason, broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,46 +32,9 @@ if TYPE_CHECKING:
     from langchain_promptopt.recipe import Gate
     from langchain_promptopt.types import Outcomes
 
-Role: TypeAlias = Literal["primary", "guard", "warning"]
+MetricRole: TypeAlias = Literal["primary", "guard", "warning"]
 EntryVerdict: TypeAlias = Literal["improved", "inconclusive", "no_gain", "held", "broken", "ok", "warning"]
 GateVerdict: TypeAlias = Literal["improved", "inconclusive", "no_gain", "void"]
-ReasonKind: TypeAlias = Literal[
-    "shown",
-    "not_worse",
-    "worse",
-    "not_shown",
-    "small_against_a_failure",
-    "guard_not_shown",
-    "guard_broken",
-    "must_pass_broken",
-    "must_pass_not_shown",
-    "below_worth",
-    "only_by_dropped_rows",
-    "too_few_rows",
-    "model_changed",
-    "scores_lost_unequally",
-    "evaluator_raised_on_one_side",
-    "not_rendered",
-    "budget",
-]
-"""`small_against_a_failure`: too few examples to rule out that some fail outright and undo the gain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why the gate decided as it did.
-
-    Args:
-        kind: What programs decide by.
-        detail: For people, without a full stop; nothing in the package reads it.
-    """
-
-    kind: ReasonKind
-    detail: str
-
-    def as_json(self) -> dict[str, str]:
-        """Plain values."""
-        return {"kind": self.kind, "detail": self.detail}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +69,7 @@ class TestEntry:
     __test__ = False
 
     metric: str
-    role: Role
+    role: MetricRole
     baseline: float
     best: float
     difference: float
@@ -234,7 +197,7 @@ def watched_entry(found: Contrast, level: Level, *, warns: bool) -> TestEntry:
     return replace(entry, verdict="warning" if warns else "ok", minimum_detectable_effect=None)
 
 
-def _entry(found: Contrast, level: Level, tested: Comparison, role: Role, margin: float) -> TestEntry:
+def _entry(found: Contrast, level: Level, tested: Comparison, role: MetricRole, margin: float) -> TestEntry:
     wins = sum(d > 0 for d in found.differences)
     losses = sum(d < 0 for d in found.differences)
     return TestEntry(

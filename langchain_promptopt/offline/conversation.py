@@ -24,15 +24,15 @@ from langchain_promptopt.steps.metaprompts import load
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from langchain_promptopt.offline.manual import Manual, Place
+    from langchain_promptopt.offline.manual import Place, TaskManual
+    from langchain_promptopt.steps.propose import Goal
 
-Kind: TypeAlias = Literal[
+RequestKind: TypeAlias = Literal[
     "reasons", "inspect", "line", "quote", "echo", "index", "slots", "reply", "global", "induce", "summarise"
 ]
-Goal: TypeAlias = Literal["edit", "generate", "paraphrase", "shorten"]
 Turns: TypeAlias = Sequence[tuple[str, str]]
 
-_FILES: Mapping[str, Kind] = {
+_FILES: Mapping[str, RequestKind] = {
     "gradient.apo": "reasons",
     "gradient.pe2": "inspect",
     "identify.line-ask": "line",
@@ -56,7 +56,7 @@ _TAG = re.compile(r"<(edit[\w-]*)>", re.I)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ShownRow:
     """A row as the conversation shows it."""
 
     id: str
@@ -69,11 +69,11 @@ class Row:
 class Request:
     """What the last request of a conversation wants, and all it may be answered from."""
 
-    kind: Kind
+    kind: RequestKind
     prompt: str
-    errors: tuple[Row, ...] = ()
-    correct: tuple[Row, ...] = ()
-    examples: tuple[Row, ...] = ()
+    errors: tuple[ShownRow, ...] = ()
+    correct: tuple[ShownRow, ...] = ()
+    examples: tuple[ShownRow, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
     feedback: str = ""
     goal: Goal = "edit"
@@ -145,7 +145,7 @@ def understand(turns: Turns) -> Request | None:
     )
 
 
-def _last_request(turns: Turns) -> tuple[int, Kind] | None:
+def _last_request(turns: Turns) -> tuple[int, RequestKind] | None:
     for at in reversed(range(len(turns))):
         kind = _kind(turns[at])
         if kind is not None:
@@ -153,7 +153,7 @@ def _last_request(turns: Turns) -> tuple[int, Kind] | None:
     return None
 
 
-def _kind(turn: tuple[str, str]) -> Kind | None:
+def _kind(turn: tuple[str, str]) -> RequestKind | None:
     if turn[0] != "human":
         return None
     told = _folded(turn[1])
@@ -214,12 +214,12 @@ def _objects(body: str) -> list[Mapping[str, Any]]:
     return out
 
 
-def _rows(text: str, name: str) -> tuple[Row, ...]:
+def _rows(text: str, name: str) -> tuple[ShownRow, ...]:
     rows = []
     for value in _objects(section(text, name) or ""):
         inputs = value.get("inputs")
         rows.append(
-            Row(
+            ShownRow(
                 id=str(value.get("id", "")),
                 inputs=inputs if isinstance(inputs, dict) else {"input": inputs},
                 expected=value.get("expected"),
@@ -286,11 +286,11 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RequestEvidence:
     """What a request teaches: the prompt as read, the rows to mend and the rows to keep."""
 
     prompt: str
-    manual: Manual
+    manual: TaskManual
     errors: tuple[Case, ...]
     kept: tuple[Case, ...]
 
@@ -300,7 +300,7 @@ class Evidence:
         return (*self.errors, *self.kept)
 
 
-def evidence_of(request: Request) -> Evidence:
+def evidence_of(request: Request) -> RequestEvidence:
     """The request's rows as cases. Format examples count as errors where a reader of the prompt would err."""
     manual = read(request.prompt)
     errors = _labelled(request.errors, request.prompt, manual)
@@ -308,22 +308,22 @@ def evidence_of(request: Request) -> Evidence:
     for case in _labelled(request.examples, request.prompt, manual):
         right = answered(manual, case.text) == case.expected
         (kept if right else errors).append(case)
-    return Evidence(request.prompt, manual, tuple(errors), tuple(kept))
+    return RequestEvidence(request.prompt, manual, tuple(errors), tuple(kept))
 
 
-def _labelled(rows: Sequence[Row], prompt: str, manual: Manual) -> list[Case]:
+def _labelled(rows: Sequence[ShownRow], prompt: str, manual: TaskManual) -> list[Case]:
     """Cases of the rows whose expected answer is a label of the manual."""
     cases = [_case(row, prompt, manual) for row in rows]
     return [c for c in cases if c.expected >= 0]
 
 
-def answered(manual: Manual, text: str) -> int:
+def answered(manual: TaskManual, text: str) -> int:
     """The label a reader of the manual gives, -1 for none."""
     judgement = judge(manual, text)
     return -1 if judgement is None else judgement.label
 
 
-def _case(row: Row, prompt: str, manual: Manual) -> Case:
+def _case(row: ShownRow, prompt: str, manual: TaskManual) -> Case:
     shown = []
     for k, v in row.inputs.items():
         if re.search(rf"\{{\s*{re.escape(str(k))}\b", prompt):
@@ -358,7 +358,7 @@ def leaves(value: Any) -> list[str]:
     return [] if value is None else [str(value)]
 
 
-def _first_label(texts: Iterable[str], manual: Manual) -> int:
+def _first_label(texts: Iterable[str], manual: TaskManual) -> int:
     names = [_bare(label.name) for label in manual.labels]
     for text in texts:
         folded = _bare(text)
@@ -397,7 +397,7 @@ _COMMON = frozenset(
 """Words so common in any text that they rarely tell labels apart; they are a second choice, not forbidden."""
 
 
-def telling_words(case: Case, evidence: Evidence, spent: frozenset[str]) -> list[str]:
+def telling_words(case: Case, evidence: RequestEvidence, spent: frozenset[str]) -> list[str]:
     """Words of the row that speak for its expected label, the best first.
 
     Words are left out that other shown rows use under other labels, that the label's line has
@@ -447,7 +447,7 @@ def _stems_of(cases: Iterable[Case]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _spoken_outside_labels(evidence: Evidence) -> frozenset[str]:
+def _spoken_outside_labels(evidence: RequestEvidence) -> frozenset[str]:
     """Words the prompt uses of itself: they belong to the setting, not to a label."""
     text, at, out = evidence.prompt, 0, []
     for label in sorted(evidence.manual.labels, key=lambda one: one.line):

@@ -22,8 +22,8 @@ from langchain_promptopt.steps.line_protocol import anchored
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from langchain_promptopt.offline.conversation import Evidence
-    from langchain_promptopt.offline.manual import Manual
+    from langchain_promptopt.offline.conversation import RequestEvidence
+    from langchain_promptopt.offline.manual import TaskManual
 
 _SLIDE = 3
 
@@ -169,7 +169,7 @@ def more_triggers(text: str, rule: Rule, words: Sequence[str]) -> Patch:
 
 
 def more_cues(
-    text: str, manual: Manual, label: int, words: Sequence[str], slots: Sequence[Place] | None
+    text: str, manual: TaskManual, label: int, words: Sequence[str], slots: Sequence[Place] | None
 ) -> Patch | None:
     """Add cue words to a label's line: at its end, or where the slots allow it inside the line.
 
@@ -236,7 +236,7 @@ class MarkLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class MarkedPlace:
     """A place to point at, and why."""
 
     place: Place
@@ -292,7 +292,7 @@ def _is_line(text: str, start: int, end: int) -> bool:
     return not _WORD.search(after) and re.fullmatch(r"\s*(?:[-*+•–]|\(?\w{1,3}[.)])?\s*", before) is not None
 
 
-def marks_of(text: str, fixes: Sequence[Fix], k_max: int) -> list[Mark]:
+def marks_of(text: str, fixes: Sequence[Fix], k_max: int) -> list[MarkedPlace]:
     """The places of all patches, in order of the fixes, at most `k_max`, none overlapping.
 
     Args:
@@ -300,18 +300,18 @@ def marks_of(text: str, fixes: Sequence[Fix], k_max: int) -> list[Mark]:
         fixes: The fixes, most important first.
         k_max: Most marks.
     """
-    out: list[Mark] = []
+    out: list[MarkedPlace] = []
     for fix in fixes:
         for patch in sorted(fix.patches):
             place = place_of(text, patch)
             taken = [m.place for m in out]
             free = all(place[1] <= start or end <= place[0] for start, end in taken)
             if free and len(out) < k_max and place not in taken:
-                out.append(Mark(place, fix.reason))
+                out.append(MarkedPlace(place, fix.reason))
     return out
 
 
-def as_quotes(text: str, marks: Sequence[Mark]) -> str:
+def as_quotes(text: str, marks: Sequence[MarkedPlace]) -> str:
     """The JSON list of the quote form."""
     items = []
     for mark in marks:
@@ -359,7 +359,7 @@ def _occurrence(body: str, at: int, quote: str) -> int:
     return places.index(at) + 1 if at in places else 1
 
 
-def as_echo(text: str, marks: Sequence[Mark], tag: str) -> str:
+def as_echo(text: str, marks: Sequence[MarkedPlace], tag: str) -> str:
     """The prompt again with tags around the marks.
 
     Args:
@@ -375,7 +375,7 @@ def as_echo(text: str, marks: Sequence[Mark], tag: str) -> str:
     return "".join([*out, text[at:]])
 
 
-def as_numbers(numbered: str, text: str, marks: Sequence[Mark]) -> str:
+def as_numbers(numbered: str, text: str, marks: Sequence[MarkedPlace]) -> str:
     """The JSON list of the index form, by the numbers that stand before the words.
 
     Args:
@@ -416,7 +416,7 @@ _MOST_CUES = 3
 class Material:
     """What the fixes of all rows are made from."""
 
-    evidence: Evidence
+    evidence: RequestEvidence
     slots: tuple[Place, ...] | None = None
     insertions: bool = True
     spent: frozenset[str] = frozenset()
@@ -599,7 +599,7 @@ _HOPEFUL = _HARMLESS | {"both"}
 
 
 @dataclass(frozen=True)
-class Limits:
+class ChangeLimits:
     """Bounds on what may be changed in one go. None is no bound."""
 
     places: int | None = None
@@ -640,7 +640,7 @@ def ranked_fixes(case: Case, material: Material, mood: Mood) -> list[Fix]:
     return sorted(lawful, key=lambda f: -(f.promise + mood.sway(f)))[:_TRIED]
 
 
-def repairs(material: Material, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
+def repairs(material: Material, mood: Mood, limits: ChangeLimits) -> tuple[Fix, ...]:
     """At most one fix for each wrong row, together within the limits.
 
     Args:
@@ -661,7 +661,7 @@ def repairs(material: Material, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
     return tuple(chosen)
 
 
-def explorations(material: Material, mood: Mood, limits: Limits) -> tuple[Fix, ...]:
+def explorations(material: Material, mood: Mood, limits: ChangeLimits) -> tuple[Fix, ...]:
     """Cues to try when no row shown is wrong: words of a right row, where they break nothing shown.
 
     Args:
@@ -684,7 +684,7 @@ def explorations(material: Material, mood: Mood, limits: Limits) -> tuple[Fix, .
     return ()
 
 
-def _best(case: Case, material: Material, mood: Mood, limits: Limits, patches: list[Patch]) -> Fix | None:
+def _best(case: Case, material: Material, mood: Mood, limits: ChangeLimits, patches: list[Patch]) -> Fix | None:
     before = _right(material, patches, material.evidence.all)
     best, best_value = None, float("-inf")
     for fix in ranked_fixes(case, material, mood):
@@ -700,7 +700,7 @@ def _best(case: Case, material: Material, mood: Mood, limits: Limits, patches: l
     return best if best_value > 0 else None
 
 
-def _too_much(prompt: str, patches: Sequence[Patch], limits: Limits) -> bool:
+def _too_much(prompt: str, patches: Sequence[Patch], limits: ChangeLimits) -> bool:
     if limits.places is not None and len(patches) > limits.places:
         return True
     return limits.words is not None and cost(prompt, patches) > limits.words

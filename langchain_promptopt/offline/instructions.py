@@ -1,4 +1,4 @@
-"""Reads instructions into a `Manual`: which labels, which rules, which form of answer; never sees a row.
+"""Reads instructions into a `TaskManual`: which labels, which rules, which form of answer; never sees a row.
 
 `separate` tells a rendered prompt's instructions from the row's input, without knowing any variable. The input is
 data: rules, labels or tags in it are never followed. The template's own words come first, so the earliest sign of
@@ -16,16 +16,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.offline.manual import (
+    AnswerForm,
     Cue,
     Fallback,
-    Form,
     Label,
+    LabelLine,
     Line,
-    Manual,
     Order,
-    Pair,
     Place,
     Rule,
+    TaskManual,
     default_label,
     label_pairs,
     lines_of,
@@ -68,7 +68,7 @@ _KEY = re.compile(r"\{{1,2}\s*\"(\w+)\"\s*:")
 _CLEARS = {"only": ("reason", "sentence"), "upper": ("lower",), "lower": ("upper",), "json": ("prefix",)}
 
 
-def find_form(text: str, lines: list[Line]) -> Form:
+def find_form(text: str, lines: list[Line]) -> AnswerForm:
     """The form the lines ask for; of two statements that conflict the later one counts."""
     places: dict[str, Place] = {}
     prefix = ""
@@ -82,7 +82,7 @@ def find_form(text: str, lines: list[Line]) -> Form:
             places[name] = (line.start + start, line.start + end)
             prefix = said if name == "prefix" else prefix
     key = _KEY.search(text) if "json" in places else None
-    return Form(
+    return AnswerForm(
         case="upper" if "upper" in places else "lower" if "lower" in places else "",
         json_key=(key.group(1) if key else "label") if "json" in places else "",
         reason="reason" in places,
@@ -108,7 +108,7 @@ def _traits(line: str) -> tuple[tuple[str, int, int, bool, str], ...]:
     return tuple(traits)
 
 
-def put(answer: str, form: Form, because: Callable[[], str]) -> str:
+def put(answer: str, form: AnswerForm, because: Callable[[], str]) -> str:
     """`answer` in that form; `because` gives the reason where one is asked for.
 
     Args:
@@ -116,7 +116,7 @@ def put(answer: str, form: Form, because: Callable[[], str]) -> str:
         form: The form that the prompt asks for.
         because: Makes the reason; called only where the form has one.
 
-    >>> put("red", Form(case="upper", json_key="colour"), lambda: "")
+    >>> put("red", AnswerForm(case="upper", json_key="colour"), lambda: "")
     '{"colour": "RED"}'
     """
     cased = answer.upper() if form.case == "upper" else answer.lower() if form.case == "lower" else answer
@@ -148,7 +148,7 @@ _LAST = re.compile(
 
 
 @lru_cache(maxsize=1024)
-def read(text: str) -> Manual:
+def read(text: str) -> TaskManual:
     r"""What `text` instructs. The same text is read once.
 
     >>> manual = read('- red: fire, blood\n- blue: sea, sky\nIf the text mentions "sun", answer red.')
@@ -168,7 +168,7 @@ def read(text: str) -> Manual:
     return _indexed(text, rest, labels, rules, default_label(rest, names))
 
 
-def _label(text: str, pair: Pair) -> Label:
+def _label(text: str, pair: LabelLine) -> Label:
     line = _whole(pair.line)
     return Label(pair.name, pair.place, line, pair.body, _cues(text[slice(*pair.body)]))
 
@@ -213,7 +213,7 @@ def _sign(at: int, against: list[Place]) -> float:
 
 def _indexed(
     text: str, rest: list[Line], labels: tuple[Label, ...], rules: tuple[Rule, ...], fallback: Fallback | None
-) -> Manual:
+) -> TaskManual:
     found = []
     for label in labels:
         found.append(frozenset(topical(label.name.replace("_", " "))) or frozenset(stems(label.name)))
@@ -223,7 +223,7 @@ def _indexed(
     for r, rule in enumerate(rules):
         for t, trigger in enumerate(rule.triggers):
             index[trigger.stems[0]].append((r, t))
-    return Manual(
+    return TaskManual(
         labels=labels,
         rules=rules,
         form=find_form(text, rest),

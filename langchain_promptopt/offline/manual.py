@@ -85,7 +85,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class AnswerForm:
     """How the answer is put. `places` are the words that asked for each trait."""
 
     case: Literal["", "upper", "lower"] = ""
@@ -110,12 +110,12 @@ Order: TypeAlias = Literal["", "first", "last"]
 
 
 @dataclass(frozen=True)
-class Manual:
+class TaskManual:
     """Instructions, read. The indexes are derived once, so that an answer costs microseconds."""
 
     labels: tuple[Label, ...]
     rules: tuple[Rule, ...]
-    form: Form
+    form: AnswerForm
     order: Order
     fallback: Fallback | None
     words: Mapping[str, tuple[tuple[int, float], ...]]
@@ -169,7 +169,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LabelLine:
     """`name` and description of a line that defines a label."""
 
     name: str
@@ -205,7 +205,7 @@ def lines_of(text: str) -> list[Line]:
     return out
 
 
-def label_pairs(text: str, lines: list[Line]) -> list[Pair]:
+def label_pairs(text: str, lines: list[Line]) -> list[LabelLine]:
     """The lines that define labels: under a heading that says so, else listed in a sentence, else a run of pairs."""
     candidates = [p for p in map(_pair, lines) if p is not None]
     below_title = [p for p in candidates if _LABEL_TITLE.search(p.line.section)]
@@ -223,7 +223,7 @@ def label_pairs(text: str, lines: list[Line]) -> list[Pair]:
     return _longest_run(lines, [p for p in candidates if p.line.item and p.body[1] > p.body[0]])
 
 
-def _pair(line: Line) -> Pair | None:
+def _pair(line: Line) -> LabelLine | None:
     if line.heading is not None or _RULE_START.match(line.text):
         return None
     found = _PAIR.match(line.text)
@@ -233,17 +233,17 @@ def _pair(line: Line) -> Pair | None:
     at = line.start + found.start("name")
     end = line.start + len(line.text[: found.end("body")].rstrip(" .;,"))
     body = line.start + found.start("body")
-    return Pair(name, (at, at + len(name)), (body, max(body, end)), line)
+    return LabelLine(name, (at, at + len(name)), (body, max(body, end)), line)
 
 
-def _distinct(pairs: list[Pair]) -> list[Pair]:
+def _distinct(pairs: list[LabelLine]) -> list[LabelLine]:
     seen: set[str] = set()
     return [p for p in pairs if not (p.name.casefold() in seen or seen.add(p.name.casefold()))]  # type: ignore[func-returns-value]  # set.add as a memo
 
 
-def _longest_run(lines: list[Line], pairs: list[Pair]) -> list[Pair]:
+def _longest_run(lines: list[Line], pairs: list[LabelLine]) -> list[LabelLine]:
     place = {id(line): i for i, line in enumerate(lines)}
-    runs: list[list[Pair]] = []
+    runs: list[list[LabelLine]] = []
     for pair in pairs:
         at = place[id(pair.line)]
         if runs and place[id(runs[-1][-1].line)] == at - 1:
@@ -254,9 +254,9 @@ def _longest_run(lines: list[Line], pairs: list[Pair]) -> list[Pair]:
     return _distinct(best) if len(best) > 1 else []
 
 
-def _inline(text: str, lines: list[Line]) -> list[Pair]:
+def _inline(text: str, lines: list[Line]) -> list[LabelLine]:
     """Labels listed inside a sentence, as in "one of: red, green or blue"."""
-    best: list[Pair] = []
+    best: list[LabelLine] = []
     for line in lines:
         for found in _openings(line.text):
             pairs = _listed(text, line, line.start + found.start("list"), found["list"])
@@ -273,7 +273,7 @@ def _openings(line: str) -> Iterator[re.Match[str]]:
         found = _INLINE.search(line, found.start() + 1)
 
 
-def _listed(text: str, line: Line, at: int, listing: str) -> list[Pair]:
+def _listed(text: str, line: Line, at: int, listing: str) -> list[LabelLine]:
     listing = re.split(
         r"(?<=[\w\"'`)])[.;!?](?:\s|$)|\s[—–]\s|\b(?:only|depending|according|and nothing else|without)\b", listing
     )[0]
@@ -287,7 +287,7 @@ def _listed(text: str, line: Line, at: int, listing: str) -> list[Pair]:
         start = text.find(found.group(1), at)
         name = found.group(1).rstrip(".,;:")
         at = start + len(name)
-        pairs.append(Pair(name, (start, at), (at, at), line))
+        pairs.append(LabelLine(name, (start, at), (at, at), line))
     return _distinct(pairs)
 
 

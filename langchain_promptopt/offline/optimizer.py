@@ -19,9 +19,9 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.offline.conversation import Request, Turns, evidence_of, understand
 from langchain_promptopt.offline.fixes import (
+    ChangeLimits,
     Fix,
-    Limits,
-    Mark,
+    MarkedPlace,
     MarkLimits,
     Material,
     Mood,
@@ -153,9 +153,9 @@ class _Reply:
             case "summarise":
                 return summarised(self.request.history)
 
-    def fixes(self, limits: Limits | None = None) -> tuple[Fix, ...]:
+    def fixes(self, limits: ChangeLimits | None = None) -> tuple[Fix, ...]:
         """The fixes this reply stands for."""
-        bounds = limits or Limits(words=self.request.allowance)
+        bounds = limits or ChangeLimits(words=self.request.allowance)
         found = repairs(self.material, self.mood, bounds)
         generates = self.request.goal == "generate" and not self.material.evidence.errors
         return found or (explorations(self.material, self.mood, bounds) if generates else ())
@@ -187,7 +187,7 @@ class _Reply:
     def pointed(self) -> str:
         """The marks, in the protocol asked for."""
         request = self.request
-        fixes = self.fixes(Limits(places=request.k_max, words=request.allowance))
+        fixes = self.fixes(ChangeLimits(places=request.k_max, words=request.allowance))
         marks = marks_of(request.prompt, fixes, request.k_max) or self._expected_lines()
         if request.kind == "line":
             return self._changed(fixes, marks)
@@ -197,12 +197,12 @@ class _Reply:
             return as_echo(request.prompt, marks, request.tag)
         return as_numbers(request.numbered, request.prompt, marks)
 
-    def _changed(self, fixes: Sequence[Fix], marks: Sequence[Mark]) -> str:
+    def _changed(self, fixes: Sequence[Fix], marks: Sequence[MarkedPlace]) -> str:
         """The marked places with their new texts, in one reply."""
         self.request = replace(self.request, slots=tuple(sorted(m.place for m in marks)))
         return as_changes(self.request.prompt, [(p, _reason(p, fixes)) for p in self.slot_patches().values()])
 
-    def _expected_lines(self) -> list[Mark]:
+    def _expected_lines(self) -> list[MarkedPlace]:
         """Where to look when no fix was found: the last word of an expected label's line."""
         manual, out = self.material.evidence.manual, []
         expected = dict.fromkeys(c.expected for c in self.material.evidence.all)
@@ -210,7 +210,7 @@ class _Reply:
         for label in wanted:
             end = max(manual.labels[label].body[1], manual.labels[label].place[1])
             start = max(self.request.prompt.rfind(" ", 0, end) + 1, manual.labels[label].line[0])
-            out.append(Mark((start, end), f'"{manual.labels[label].name}" may be described too thinly.'))
+            out.append(MarkedPlace((start, end), f'"{manual.labels[label].name}" may be described too thinly.'))
         self.rng.shuffle(out)
         return out[:1]
 

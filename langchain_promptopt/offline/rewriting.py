@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from random import Random
 
-    from langchain_promptopt.offline.conversation import Row
-    from langchain_promptopt.offline.manual import Manual, Place
+    from langchain_promptopt.offline.conversation import ShownRow
+    from langchain_promptopt.offline.manual import Place, TaskManual
 
 _OTHER_WORDS = (
     ("mentions", "contains"),
@@ -130,7 +130,7 @@ def _starts(lines: list[str]) -> list[int]:
     return out
 
 
-def _short_labels(manual: Manual, lines: list[str], starts: list[int], room: int) -> dict[int, str]:
+def _short_labels(manual: TaskManual, lines: list[str], starts: list[int], room: int) -> dict[int, str]:
     """Each label's line, cut to its share of the words."""
     out: dict[int, str] = {}
     share = max(2, room // max(1, len(manual.labels)))
@@ -141,7 +141,7 @@ def _short_labels(manual: Manual, lines: list[str], starts: list[int], room: int
     return out
 
 
-def _worth(manual: Manual, lines: list[str], starts: list[int]) -> list[int]:
+def _worth(manual: TaskManual, lines: list[str], starts: list[int]) -> list[int]:
     """Other lines: those on the answer's form first, then rules, then the rest."""
     form = [place[0] for place in manual.form.places.values()]
     rules = [r.line[0] for r in manual.rules]
@@ -162,7 +162,7 @@ def _worth(manual: Manual, lines: list[str], starts: list[int]) -> list[int]:
 _CUES = 5
 
 
-def induced(rows: Sequence[Row]) -> str:
+def induced(rows: Sequence[ShownRow]) -> str:
     """An instruction that would give these answers: the answers as labels, each with the words its rows share least.
 
     Without rows there is nothing to infer, and the instruction says only to answer.

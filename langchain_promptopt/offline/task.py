@@ -1,6 +1,6 @@
 """The offline task model: a small program that really follows the prompt it is given.
 
-It applies a `Manual` to one input: rules first, then the overlap of words with each label's line.
+It applies a `TaskManual` to one input: rules first, then the overlap of words with each label's line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 
-    from langchain_promptopt.offline.manual import Manual, Rule, Trigger
+    from langchain_promptopt.offline.manual import Rule, TaskManual, Trigger
 
 DOUBT = 0.45
 """Overlap below this is too weak to stand against a stated fallback."""
@@ -41,7 +41,7 @@ class Judgement:
     rule_points: dict[int, float]
 
 
-def judge(manual: Manual, data: str) -> Judgement | None:
+def judge(manual: TaskManual, data: str) -> Judgement | None:
     """What the manual's reader answers for `data`; None where the manual names no labels."""
     if not manual.labels:
         return None
@@ -53,7 +53,7 @@ def judge(manual: Manual, data: str) -> Judgement | None:
     return Judgement(_choose(manual, points, overlap, barred), fired, overlap, points)
 
 
-def _choose(manual: Manual, points: dict[int, float], overlap: dict[int, float], barred: set[int]) -> int:
+def _choose(manual: TaskManual, points: dict[int, float], overlap: dict[int, float], barred: set[int]) -> int:
     def strength(i: int) -> tuple[float, float, int]:
         return points.get(i, 0.0), round(overlap.get(i, 0.0), 9), -i
 
@@ -68,7 +68,7 @@ def _choose(manual: Manual, points: dict[int, float], overlap: dict[int, float],
     return fallback if weak and fallback is not None else best
 
 
-def _fired(manual: Manual, sequence: list[str]) -> tuple[tuple[int, tuple[int, ...]], ...]:
+def _fired(manual: TaskManual, sequence: list[str]) -> tuple[tuple[int, tuple[int, ...]], ...]:
     met: dict[int, set[int]] = {}
     present = set(sequence)
     for at, s in enumerate(sequence):
@@ -98,7 +98,7 @@ def _holds(rule: Rule, met: set[int], sequence: list[str], present: set[str]) ->
     return True
 
 
-def _points(manual: Manual, fired: tuple[tuple[int, tuple[int, ...]], ...]) -> dict[int, float]:
+def _points(manual: TaskManual, fired: tuple[tuple[int, tuple[int, ...]], ...]) -> dict[int, float]:
     points: dict[int, float] = {}
     positive = [(r, ts) for r, ts in fired if not manual.rules[r].never]
     if manual.order and positive:
@@ -109,7 +109,7 @@ def _points(manual: Manual, fired: tuple[tuple[int, tuple[int, ...]], ...]) -> d
     return points
 
 
-def _overlap(manual: Manual, sequence: list[str]) -> dict[int, float]:
+def _overlap(manual: TaskManual, sequence: list[str]) -> dict[int, float]:
     totals: dict[int, float] = {}
     words, phrases = manual.words, manual.phrases
     lively = [s for s in sequence if not is_dull(s)]
@@ -203,7 +203,7 @@ class OfflineTaskModel(BaseChatModel):
         chosen = self._noisy(judgement.label, manual, instructions, data)
         return put(manual.labels[chosen].name, manual.form, lambda: _because(manual, judgement, data))
 
-    def _noisy(self, chosen: int, manual: Manual, instructions: str, data: str) -> int:
+    def _noisy(self, chosen: int, manual: TaskManual, instructions: str, data: str) -> int:
         if self.noise <= 0 or len(manual.labels) < 2:
             return chosen
         digest = hashlib.sha256(f"{self.seed}\x00{instructions}\x00{data}".encode("utf-8", "surrogatepass")).hexdigest()
@@ -233,7 +233,7 @@ class OfflineTaskModel(BaseChatModel):
         return self._generate(messages, stop, None, **kwargs)
 
 
-def _because(manual: Manual, judgement: Judgement, data: str) -> str:
+def _because(manual: TaskManual, judgement: Judgement, data: str) -> str:
     """The words of the input that decided, as a sentence."""
     label = judgement.label
     known: set[str] = set()

@@ -26,7 +26,7 @@ from langchain_promptopt.types import Example
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
-    from langchain_promptopt._langchain.isolation import Given as ChainConfig
+    from langchain_promptopt._langchain.isolation import ChainConfig
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.redact import Redact
     from langchain_promptopt.optimizer.remote import Workers

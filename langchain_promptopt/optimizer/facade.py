@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # what a call needs is loaded by the call
     from typing import Any, Unpack
 
     from langchain_promptopt._data import Columns
-    from langchain_promptopt._langchain.isolation import Given as ChainConfig
+    from langchain_promptopt._langchain.isolation import ChainConfig
     from langchain_promptopt._langchain.target import Listed
     from langchain_promptopt._langsmith.service import LangSmithOptions
     from langchain_promptopt._runtime.clock import Clock

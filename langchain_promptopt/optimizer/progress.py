@@ -88,7 +88,7 @@ _WIDTH = 24
 
 
 @dataclass
-class Tally:
+class RunProgress:
     """What the events so far add up to. Scores of held-out examples are left out until the test is decided."""
 
     seed_id: str = ""
@@ -263,7 +263,7 @@ class Watcher:
         say: Callable[[str], None],
         show: Callable[[str, float | None], None] | None = None,
     ) -> None:
-        self._tally = Tally()
+        self._tally = RunProgress()
         self._say = say
         self._show = show
 
@@ -397,7 +397,7 @@ class Streamed:
     """
 
     def __init__(self, send: Callable[[dict[str, Any]], object]) -> None:
-        self._tally = Tally()
+        self._tally = RunProgress()
         self._send = send
         self._sent: tuple[str, int | None] = ("", None)
 

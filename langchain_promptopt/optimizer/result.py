@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._langchain.conversion import Snapshot
     from langchain_promptopt._langsmith.publish import Winner
-    from langchain_promptopt.gate import Decision, Reason
+    from langchain_promptopt.gate import Decision
     from langchain_promptopt.optimizer.answer import Answer, Metric
     from langchain_promptopt.ports import DataSet
     from langchain_promptopt.report.record import Health, RunRecord, Tradeoff
-    from langchain_promptopt.types import Outcomes, PromptSet, Stop
+    from langchain_promptopt.types import Outcomes, PromptSet, Reason, Stop
     from langchain_promptopt.types.edits import FinalEdit
 
 

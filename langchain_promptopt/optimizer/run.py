@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._engine.context import Run
     from langchain_promptopt._engine.engine import Ended
-    from langchain_promptopt._runtime.stopping import Stopping
+    from langchain_promptopt._runtime.stopping import GracefulStop
     from langchain_promptopt.evaluators import SummaryEvaluator
     from langchain_promptopt.gate import Decision
     from langchain_promptopt.optimizer.answer import Metric
@@ -363,7 +363,7 @@ def failure_recorded(plan: Plan, ready: Assembled) -> Iterator[None]:
         raise
 
 
-async def until_signal(work: Coroutine[Any, Any, T], plan: Plan, stopping: Stopping) -> T:
+async def until_signal(work: Coroutine[Any, Any, T], plan: Plan, stopping: GracefulStop) -> T:
     """The end of the run; the first SIGINT or SIGTERM ends it in order.
 
     What is in flight then gets a short time to come in. Where only that was missing, the run ends
@@ -393,7 +393,7 @@ async def until_signal(work: Coroutine[Any, Any, T], plan: Plan, stopping: Stopp
     raise _interrupted(plan, cancel.number or 2, lost)
 
 
-async def _settled(cancel: Cancel, plan: Plan, stopping: Stopping) -> int:
+async def _settled(cancel: Cancel, plan: Plan, stopping: GracefulStop) -> int:
     """Once a signal came and calls in flight had their time: how many of them were given up."""
     await cancel.wait()
     patience = grace(plan.settings.policy.timeout)

@@ -20,12 +20,12 @@ from langchain_promptopt._engine.executor import Guarded, LocalExecutor, Scores
 from langchain_promptopt._langchain.batch_api import Batches
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._langchain.models import endpoint_of, model_id, model_name, streamed
-from langchain_promptopt._runtime.cache import Address, EvaluationCache
+from langchain_promptopt._runtime.cache import CacheKey, EvaluationCache
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
 from langchain_promptopt._runtime.ledger import Ledger, book
-from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, Limits
+from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, LimitsByModel
 from langchain_promptopt._runtime.pace import first_level, is_near
 from langchain_promptopt._runtime.redact import redact
 from langchain_promptopt._runtime.tracing import Tracers, span, within
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._runtime.clock import Clock
     from langchain_promptopt._runtime.ledger import Flight
     from langchain_promptopt._runtime.redact import RowRedaction
-    from langchain_promptopt._runtime.stopping import Stopping
+    from langchain_promptopt._runtime.stopping import GracefulStop
     from langchain_promptopt.evaluators import EvalResult, Evaluator, Metrics
     from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.optimizer.plan import Plan
@@ -113,8 +113,8 @@ class CacheShelf:
         # Answers of the test are always fresh: reused ones would not be independent of earlier looks.
         return self._seen and job.cell.split != "test"
 
-    def _address(self, job: Job) -> Address:
-        return Address(
+    def _address(self, job: Job) -> CacheKey:
+        return CacheKey(
             rendered=job.candidate.id,  # with the row's inputs and the chain's code it decides the rendered text
             inputs=job.example.inputs,
             model=", ".join(self._models),
@@ -208,7 +208,7 @@ class Booked:
 
     inner: Executor
     book: Callable[[Outcome], None]
-    stopping: Stopping
+    stopping: GracefulStop
     redaction: RowRedaction | None = None
 
     async def evaluate(self, jobs: Sequence[Job], done: Callable[[Outcome], Awaitable[None]]) -> None:
@@ -243,7 +243,7 @@ class Ways:
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._limits = Limits(settings.limits)
+        self._limits = LimitsByModel(settings.limits)
         self._most = settings.max_concurrency
         self._clock = clock
         self._first: dict[str, float] = {}

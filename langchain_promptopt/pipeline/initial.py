@@ -67,7 +67,7 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Survey:
+class FirstSettings:
     """What `init` shows: the prompts a chain renders, the rows there are, and the settings to write."""
 
     prompts: PromptSet
@@ -81,7 +81,7 @@ class Survey:
     """Names of the descriptions of tools and schemas, which change only where `tune` names them."""
 
 
-def first_settings(config: Config, given: Mapping[str, Any]) -> Survey:
+def first_settings(config: Config, given: Mapping[str, Any]) -> FirstSettings:
     """Settings for the task and data that `config` names.
 
     Args:
@@ -100,7 +100,7 @@ def first_settings(config: Config, given: Mapping[str, Any]) -> Survey:
     values, notes = _proposal(filled, given, metrics, models)
     unused = (f"columns that nothing reads: {', '.join(guess.unused)}",) if guess.unused else ()
     read = [note.text for note in data.notes if note.kind == "columns"]
-    return Survey(prompts, data, values, guess.why, (*read, *_told(guess), *crossing, *unused, *notes), off)
+    return FirstSettings(prompts, data, values, guess.why, (*read, *_told(guess), *crossing, *unused, *notes), off)
 
 
 def list_prompts(config: Config) -> tuple[Listed, ...]:

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer import Result
     from langchain_promptopt.ports import Observer
 
-Step: TypeAlias = Literal[
+LoopStage: TypeAlias = Literal[
     "idle", "harvesting", "harvested", "proposed", "approved", "promoted", "watching",
     "withdrawing", "rejecting", "no_gain", "kept", "rolled_back", "rejected",
 ]  # fmt: skip
-CLOSED: frozenset[Step] = frozenset({"idle", "no_gain", "kept", "rolled_back", "rejected"})
+CLOSED: frozenset[LoopStage] = frozenset({"idle", "no_gain", "kept", "rolled_back", "rejected"})
 """Steps after which a new night may begin."""
 _NIGHTS_KEPT = 100
 _STATE = "state.json"
@@ -61,7 +61,7 @@ class LoopState:
         history: How earlier nights ended, oldest first.
     """
 
-    step: Step = "idle"
+    step: LoopStage = "idle"
     since: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -248,7 +248,7 @@ class Loop:
             msg = "another process is at work on this loop"
             raise UsageError(msg, where=str(self.folder), mend="Wait until it has ended.") from None
 
-    def _move(self, step: Step, **facts: Any) -> bool:
+    def _move(self, step: LoopStage, **facts: Any) -> bool:
         """Write a step down. What is written is what a later call begins with."""
         state = self.state
         state.step, state.since = step, self.now().isoformat()

@@ -210,7 +210,7 @@ async def _evaluated(prepared: Prepared, data: Sequence[Mapping[str, Any]], spoo
             raise ConfigError(msg, where="evaluate_cells", mend=mend)
         jobs = jobs_from_json(data, plan.baseline.prompts)
         ready = assemble(plan)
-        return await Worker(spool).evaluate(ready.local, jobs)
+        return await ShardWorker(spool).evaluate(ready.local, jobs)
     finally:
         if ready is not None:
             ready.close()
@@ -222,7 +222,7 @@ class _Down(Exception):  # noqa: N818 - no error: the way out of a shard whose m
 
 
 @dataclass
-class Worker:
+class ShardWorker:
     """Evaluates one shard, noting every answer at once."""
 
     spool: Spool

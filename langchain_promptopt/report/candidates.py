@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.report.rows import Rows, Scorer, paired_rows
+from langchain_promptopt.report.rows import ComparedRows, Scorer, paired_rows
 from langchain_promptopt.types.edits import FinalEdit, compose
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Effect:
 
     made: Tried
     together: tuple[int, ...]
-    rows: Rows
+    rows: ComparedRows
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class LeftOut:
         others: Edits that both have. The winner may have fewer: those that add nothing are taken out at the end.
     """
 
-    rows: Rows
+    rows: ComparedRows
     others: int
 
 
@@ -185,7 +185,7 @@ def by_prompt(
         own = [e for e in edits if e.prompt == name]
         others = [e for e in edits if e.prompt != name]
         how = ""
-        rows: list[Rows] = []
+        rows: list[ComparedRows] = []
         if own:
             numbers = {n for n, e in enumerate(edits, start=1) if e.prompt == name}
             ways = {
@@ -200,7 +200,7 @@ def by_prompt(
     return tuple(found)
 
 
-def _gain(parts: Sequence[Rows]) -> dict[str, Any]:
+def _gain(parts: Sequence[ComparedRows]) -> dict[str, Any]:
     if not parts:
         return {"difference": None, "n": 0, "better": 0, "worse": 0}
     difference, better, worse = 0.0, 0, 0
@@ -212,7 +212,7 @@ def _gain(parts: Sequence[Rows]) -> dict[str, Any]:
     return {"difference": difference, "n": n, "better": better, "worse": worse}
 
 
-def _alone(numbers: set[int], steps: Mapping[int, tuple[Effect, ...]]) -> list[Rows]:
+def _alone(numbers: set[int], steps: Mapping[int, tuple[Effect, ...]]) -> list[ComparedRows]:
     """Rows of the steps that made these final edits; none where a step made another one, too, or was not scored."""
     made: dict[str, Effect] = {}
     for number in sorted(numbers):
@@ -264,7 +264,7 @@ class _Sides:
         """The id of the baseline with these edits."""
         return self._prompts.apply([e.as_edit() for e in edits]).id
 
-    def rows(self, edits: Iterable[FinalEdit], whole: str) -> Rows:
+    def rows(self, edits: Iterable[FinalEdit], whole: str) -> ComparedRows:
         """Search rows of the baseline with these edits against those of another candidate."""
         return paired_rows(self._cells, (self.made(edits), whole), "dev", self._scorer)
 

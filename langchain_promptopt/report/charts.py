@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.report.candidates import StepScore
     from langchain_promptopt.types import MetricEntry
 
-    Place: TypeAlias = Callable[[float], float]
+    Coordinate: TypeAlias = Callable[[float], float]
 
 _WIDTH, _HEIGHT = 720, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 18, 48
@@ -92,14 +92,14 @@ def steps_chart(steps: Sequence[StepScore]) -> str:
     )
 
 
-def _tries(steps: Sequence[StepScore], x: Place, y: Place) -> Iterator[str]:
+def _tries(steps: Sequence[StepScore], x: Coordinate, y: Coordinate) -> Iterator[str]:
     for step in steps:
         for score in step.scores:
             title = f"{_step_name(step.step)}: a candidate with {points(score)}"
             yield f'<circle class="try" cx="{x(step.step)}" cy="{y(score)}" r="4"><title>{title}</title></circle>'
 
 
-def _leaders(steps: Sequence[StepScore], x: Place, y: Place) -> Iterator[str]:
+def _leaders(steps: Sequence[StepScore], x: Coordinate, y: Coordinate) -> Iterator[str]:
     for step in steps:
         title = f"{_step_name(step.step)}: the best had {points(step.best)}"
         yield f'<circle class="best" cx="{x(step.step)}" cy="{y(step.best)}" r="5"><title>{title}</title></circle>'

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_promptopt.report.record import RunRecord
-    from langchain_promptopt.report.rows import Place, Row, Rows
+    from langchain_promptopt.report.rows import ComparedRow, ComparedRows, EditPlace
     from langchain_promptopt.types.edits import FinalEdit
 
 _TITLES = {"interrupted": "⏸️ Prompt optimization: interrupted", "budget": "⏸️ Prompt optimization: budget spent"}
@@ -168,7 +168,7 @@ def _metrics(record: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def _worse(rows: Rows, room: _Room, *, show_rows: bool) -> list[str]:
+def _worse(rows: ComparedRows, room: _Room, *, show_rows: bool) -> list[str]:
     kind = "held-out" if rows.split == "test" else f"search ({rows.split})"
     out = [
         f"### Examples that got worse: {len(rows.worse)} of {len(rows.all)} {kind}",
@@ -179,7 +179,7 @@ def _worse(rows: Rows, room: _Room, *, show_rows: bool) -> list[str]:
     return [*out, listed, f"… and {more} more in the full report." if more > 0 else ""]
 
 
-def _better(rows: Rows, room: _Room, *, show_rows: bool) -> str:
+def _better(rows: ComparedRows, room: _Room, *, show_rows: bool) -> str:
     """The gains, folded: a reviewer reads the losses first."""
     if not rows.better:
         return ""
@@ -190,7 +190,7 @@ def _better(rows: Rows, room: _Room, *, show_rows: bool) -> str:
     return f"<details>\n<summary>{title}</summary>\n\n{listed}{rest}\n\n</details>"
 
 
-def _row(row: Row, room: _Room, *, show_rows: bool) -> str:
+def _row(row: ComparedRow, room: _Room, *, show_rows: bool) -> str:
     line = f"- {code(row.example_id)}: {wording.points(row.before.score)} → {wording.points(row.after.score)}"
     if not show_rows:
         return line
@@ -225,7 +225,7 @@ def _evidence(edit: FinalEdit) -> str:
     )
 
 
-def _diff(place: Place, limit: int) -> str:
+def _diff(place: EditPlace, limit: int) -> str:
     lines = [f"@@ {visible(place.title)} @@"]
     for sign, changed in (("-", place.removed), ("+", place.added)):
         text = place.left + shortened(changed, limit) + place.right

@@ -26,7 +26,6 @@ from langchain_promptopt.events import (
     Moved,
     Proposed,
     Pushed,
-    Reason,
     Recalled,
     Rejected,
     Retrieved,
@@ -54,8 +53,8 @@ from langchain_promptopt.report.candidates import (
 )
 from langchain_promptopt.report.rows import (
     AnswerCost,
-    Place,
-    Rows,
+    ComparedRows,
+    EditPlace,
     Scorer,
     answer_cost,
     cell_score,
@@ -68,7 +67,7 @@ from langchain_promptopt.types import BREAKS, MetricEntry
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_promptopt.types import PromptSet, Stop, Usage
+    from langchain_promptopt.types import PromptSet, Reason, Stop, Usage
     from langchain_promptopt.types.edits import FinalEdit
 
 
@@ -464,7 +463,7 @@ class RunRecord:
         return _role("all", self.usage)
 
     @cached_property
-    def rows(self) -> Mapping[str, Rows]:
+    def rows(self) -> Mapping[str, ComparedRows]:
         """Paired rows of baseline and best by split, the held-out ones first."""
         scorer, pair = Scorer.of(self.started), (self.seed_id, self.best_id)
         splits = ("test", "val", "dev") if self.seed_id != self.best_id else ()
@@ -544,7 +543,7 @@ class RunRecord:
         """The candidates that were made from this one, in the order of the journal."""
         return tuple(t for t in self.candidates.values() if t.parent_id == candidate_id)
 
-    def place(self, edit: FinalEdit) -> Place:
+    def place(self, edit: FinalEdit) -> EditPlace:
         """The place of a final edit in the baseline."""
         return place_of(self.started.prompts[edit.prompt].messages[edit.message].template, edit)
 

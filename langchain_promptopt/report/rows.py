@@ -60,7 +60,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedRow:
     """One example under both prompts. `inputs` and `expected` are None where the rows were not given."""
 
     example_id: str
@@ -106,29 +106,29 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ComparedRows:
     """The paired rows of a split."""
 
     split: str
-    all: tuple[Row, ...]
+    all: tuple[ComparedRow, ...]
 
-    def without_text(self) -> Rows:
+    def without_text(self) -> ComparedRows:
         """The same rows by id and score alone."""
 
-        def bare(row: Row) -> Row:
+        def bare(row: ComparedRow) -> ComparedRow:
             before, after = (replace(side, output=None, comment="", failure="") for side in (row.before, row.after))
-            return Row(row.example_id, row.split, before, after)
+            return ComparedRow(row.example_id, row.split, before, after)
 
-        return Rows(self.split, tuple(map(bare, self.all)))
+        return ComparedRows(self.split, tuple(map(bare, self.all)))
 
     @property
-    def better(self) -> tuple[Row, ...]:
+    def better(self) -> tuple[ComparedRow, ...]:
         """Largest gain first."""
         ranked = sorted(self.all, key=lambda row: (-row.change, row.example_id))
         return tuple(takewhile(lambda row: row.change > 0, ranked))
 
     @property
-    def worse(self) -> tuple[Row, ...]:
+    def worse(self) -> tuple[ComparedRow, ...]:
         """Largest loss first."""
         ranked = sorted(self.all, key=lambda row: (row.change, row.example_id))
         return tuple(takewhile(lambda row: row.change < 0, ranked))
@@ -164,7 +164,7 @@ def paired_rows(
     split: str,
     scorer: Scorer,
     examples: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Rows:
+) -> ComparedRows:
     """Rows of a split that both candidates were run on.
 
     Args:
@@ -183,7 +183,7 @@ def paired_rows(
     for example_id, found in sides.items():
         if all(found.get(candidate) for candidate in pair):
             rows.append(
-                Row(
+                ComparedRow(
                     example_id,
                     split,
                     _side(found[pair[0]], scorer),
@@ -192,7 +192,7 @@ def paired_rows(
                     _expected(known.get(example_id, {})),
                 )
             )
-    return Rows(split, tuple(rows))
+    return ComparedRows(split, tuple(rows))
 
 
 def _expected(example: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -254,7 +254,7 @@ _BEFORE, _AFTER = 72, 40
 
 
 @dataclass(frozen=True)
-class Place:
+class EditPlace:
     """The surroundings of an edit: kept text on its line, what goes and what comes between it.
 
     Args:
@@ -279,7 +279,7 @@ class Place:
         return f"line {self.line}" + (f', under "{self.heading}"' if self.heading else "")
 
 
-def place_of(template: str, edit: FinalEdit) -> Place:
+def place_of(template: str, edit: FinalEdit) -> EditPlace:
     """The place of an edit in `template`, the baseline's text of its message."""
     head, removed, added, tail = edit.core
     start, end = edit.start + len(head), edit.end - len(tail)
@@ -292,7 +292,7 @@ def place_of(template: str, edit: FinalEdit) -> Place:
     stop = template.find("\n", end)
     right = template[end : stop if stop >= 0 else len(template)]
     above = [m.group(1) for m in _HEADING.finditer(template, 0, start)]
-    return Place(
+    return EditPlace(
         line=template.count("\n", 0, start) + 1,
         heading=above[-1] if above else "",
         left=_ending(left),

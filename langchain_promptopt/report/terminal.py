@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import ConsoleOptions, JustifyMethod, RenderableType
 
     from langchain_promptopt.report.record import RunRecord
-    from langchain_promptopt.report.rows import Place, Row, Rows
+    from langchain_promptopt.report.rows import ComparedRow, ComparedRows, EditPlace
     from langchain_promptopt.types import MetricEntry
 
 
@@ -134,7 +134,7 @@ def edit_views(record: RunRecord) -> list[RenderableType]:
     return out
 
 
-def _line_view(sign: str, place: Place, changed: str, style: str) -> Text:
+def _line_view(sign: str, place: EditPlace, changed: str, style: str) -> Text:
     color = style.removeprefix("bold ")
     return (
         Text(sign, style=color)
@@ -144,16 +144,16 @@ def _line_view(sign: str, place: Place, changed: str, style: str) -> Text:
     )
 
 
-def rows_view(rows: Rows) -> RenderableType:
+def rows_view(rows: ComparedRows) -> RenderableType:
     """Rows that got worse beside rows that got better."""
     where = "held-out" if rows.split == "test" else f"search ({rows.split})"
     title = f"\n{where.capitalize()} examples: {len(rows.worse)} worse, {len(rows.better)} better, {rows.same} the same"
     sides = _row_list("Got worse", "red", rows.worse), _row_list("Got better", "green", rows.better)
-    return Group(Text(title, style="bold"), _Beside(*sides))
+    return Group(Text(title, style="bold"), _SideBySide(*sides))
 
 
 @dataclass(frozen=True)
-class _Beside:
+class _SideBySide:
     """Two parts side by side, or one below the other in a narrow window."""
 
     left: RenderableType
@@ -170,7 +170,7 @@ class _Beside:
         yield table
 
 
-def _row_list(title: str, color: str, rows: Sequence[Row]) -> RenderableType:
+def _row_list(title: str, color: str, rows: Sequence[ComparedRow]) -> RenderableType:
     lines = [Text(f"{title}: {len(rows)}", style=color)]
     for row in rows[:_SHOWN_ROWS]:
         scores = f"  {wording.points(row.before.score)} → {wording.points(row.after.score)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.types import MetricEntry
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from langchain_promptopt.report.record import Health, RunRecord, SuspectRow
-    from langchain_promptopt.types import StopKind
+    from langchain_promptopt.types import Reason, StopKind
 
 
 def as_text(value: Any) -> str:
@@ -143,18 +143,6 @@ def evidence(record: RunRecord) -> str:
     if record.void and record.reason is not None:
         return void_sentence(record.reason, record.run_id)
     return "The held-out examples were not opened." if record.finished else ""
-
-
-class Reason(Protocol):
-    """Why the gate decided as it did: a kind, and a text for people without a full stop."""
-
-    @property
-    def kind(self) -> str:
-        """What programs decide by."""
-
-    @property
-    def detail(self) -> str:
-        """What people read."""
 
 
 def void_sentence(reason: Reason, run_id: str) -> str:

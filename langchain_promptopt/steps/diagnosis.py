@@ -26,7 +26,7 @@ from langchain_promptopt.steps.base import (
     spans_of,
     tagged,
 )
-from langchain_promptopt.steps.contrast import likely_lines
+from langchain_promptopt.steps.likely_lines import likely_lines
 from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, parse_lines, texts_of
 from langchain_promptopt.steps.metaprompts import names
 from langchain_promptopt.types import Feedback, PromptSet, Rejection, Workpiece

@@ -15,7 +15,7 @@ from langchain_promptopt._text.document import subtract
 from langchain_promptopt._text.spans import BULLET, diff_edits, find_quote, splice
 from langchain_promptopt._text.words import count_words, word_limit
 from langchain_promptopt.steps.base import find_json
-from langchain_promptopt.steps.contrast import Contrast, contrasts, goes_on
+from langchain_promptopt.steps.likely_lines import Confusion, confusions, goes_on
 from langchain_promptopt.steps.metaprompts import load
 from langchain_promptopt.types import Rejection
 
@@ -185,9 +185,9 @@ def _forwards(item: Mapping[str, Any], text: str, errors: Sequence[Shown]) -> Ma
     old, new = _field(item, _OLD) or "", _field(item, _NEW) or ""
     if not old.strip() or not new.strip():
         return item
-    found = contrasts(errors)
-    expected = {_folded(contrast.expected) for contrast in found}
-    given = {_folded(contrast.given) for contrast in found}
+    found = confusions(errors)
+    expected = {_folded(confusion.expected) for confusion in found}
+    given = {_folded(confusion.given) for confusion in found}
     backwards = _folded(old) in expected - given and _folded(new) in given - expected
     absent = find_quote(text, old) is None and find_quote(text, new) is not None
     if backwards or absent:
@@ -204,9 +204,9 @@ def _answers(item: Mapping[str, Any], errors: Sequence[Shown]) -> frozenset[str]
     """
     old, new = _folded(_field(item, _OLD) or ""), _folded(_field(item, _NEW) or "")
     ids = dict[bool, set[str]]({True: set(), False: set()})
-    for contrast in contrasts(errors):
-        if contrast.given and new == _folded(contrast.expected):
-            ids[_folded(contrast.given) in old] |= {shown.example_id for shown in contrast.examples}
+    for confusion in confusions(errors):
+        if confusion.given and new == _folded(confusion.expected):
+            ids[_folded(confusion.given) in old] |= {shown.example_id for shown in confusion.examples}
     return frozenset(ids[True] or ids[False])
 
 
@@ -215,13 +215,13 @@ def _line_of(item: Mapping[str, Any], text: str) -> str:
     return lines[number - 1] if number is not None and 1 <= number <= len(lines) else ""
 
 
-def _answer_beside(line: str, old: str, new: str, found: Sequence[Contrast]) -> str:
+def _answer_beside(line: str, old: str, new: str, found: Sequence[Confusion]) -> str:
     """The wrong answer that stands once in the line beside `old`, where `new` is the answer expected in its place."""
     if find_quote(line, old) is None or find_quote(line, new) is not None:
         return ""
-    for contrast in found:
-        wrong = contrast.given
-        if wrong and _folded(new) == _folded(contrast.expected) and _folded(wrong) not in _folded(old):
+    for confusion in found:
+        wrong = confusion.given
+        if wrong and _folded(new) == _folded(confusion.expected) and _folded(wrong) not in _folded(old):
             first = find_quote(line, wrong)
             if first is not None and find_quote(line, wrong, 2) == first:
                 return wrong

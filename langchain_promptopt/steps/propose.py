@@ -94,7 +94,7 @@ def _new_text(prompts: PromptSet, span: Span, old: str, raw: str, *, bounded: bo
     return reframed(old, source) if bounded and not isinstance(source, Rejection) else source
 
 
-class Proposal(Step):
+class ProposalStep(Step):
     """Base of the two proposals: k children, each from a reply of its own."""
 
     goal: Goal = "edit"
@@ -151,7 +151,7 @@ class Proposal(Step):
         return {"edits": drafts[0]["edits"] if len(drafts) == 1 else drafts, **super()._trace_outputs(out)}
 
 
-class LocalProposal(Proposal):
+class LocalProposal(ProposalStep):
     """Rewrite the marked places only; adds `drafts`.
 
     Args:
@@ -317,7 +317,7 @@ def whole_text_edits(piece: Workpiece, text: str) -> tuple[Edit, ...] | Rejectio
     return refused[0] if refused else edits
 
 
-class GlobalProposal(Proposal):
+class GlobalProposal(ProposalStep):
     """Rewrite the whole prompt; adds `drafts` whose edits are the word-level difference.
 
     Args:
@@ -353,7 +353,7 @@ class GlobalProposal(Proposal):
         return ("global.edit", f"global.goal-{self.goal}", "global.cap", "global.keep")
 
 
-class InduceInstruction(Proposal):
+class InduceInstruction(ProposalStep):
     """Write a new instruction from `batch.formats` alone; it takes the place of the longest editable stretch."""
 
     run_name: ClassVar[str] = "induce_instruction"

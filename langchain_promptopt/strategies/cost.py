@@ -93,7 +93,7 @@ class CallCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class Assumption:
     """The numbers of one assumption: low, likely or high."""
 
     calls: Mapping[str, int]
@@ -132,9 +132,9 @@ class Level:
 class Estimate:
     """Low: one step only. Likely: some proposals are rejected. High: every proposal is new and fully evaluated."""
 
-    low: Level
-    likely: Level
-    high: Level
+    low: Assumption
+    likely: Assumption
+    high: Assumption
 
     def as_json(self) -> dict[str, Any]:
         """The three levels by name."""
@@ -175,7 +175,7 @@ def estimate_calls(shape: Shape, costs: Mapping[str, CallCost] | None = None) ->
     )
 
 
-def _level(shape: Shape, assumed: _Assumed) -> Level:
+def _level(shape: Shape, assumed: _Assumed) -> Assumption:
     parents = fresh = 0
     optimizer = float(shape.seed_calls)
     pool = shape.seeds
@@ -205,7 +205,7 @@ def _level(shape: Shape, assumed: _Assumed) -> Level:
         "judge": math.ceil(rows * shape.judge_calls),
     }
     tokens, usd = _priced(calls, assumed.costs)
-    return Level(calls, evaluations, shape.seeds + fresh, tokens, usd)
+    return Assumption(calls, evaluations, shape.seeds + fresh, tokens, usd)
 
 
 def _priced(calls: Mapping[str, int], costs: Mapping[str, CallCost]) -> tuple[int, float | None]:

@@ -112,7 +112,7 @@ class _Piece:
     lineage: tuple[str, ...] = ()
 
 
-Step: TypeAlias = tuple[str, Sequence[Edit]]
+EditStep: TypeAlias = tuple[str, Sequence[Edit]]
 """A candidate id and the edits that made it from its parent."""
 
 
@@ -153,7 +153,7 @@ def final_edits(baseline: Candidate, best: Candidate, known: Mapping[str, Candid
     Returns:
         The edits in offsets of the baseline, sorted by place.
     """
-    chain: list[Step] = []
+    chain: list[EditStep] = []
     at = best
     while at.id != baseline.id:
         if not at.parents or at.parents[0] not in {*known, baseline.id} or len(chain) > len(known):
@@ -163,7 +163,7 @@ def final_edits(baseline: Candidate, best: Candidate, known: Mapping[str, Candid
     return compose(baseline.prompts, chain[::-1])
 
 
-def compose(base: PromptSet, steps: Sequence[Step]) -> tuple[FinalEdit, ...]:
+def compose(base: PromptSet, steps: Sequence[EditStep]) -> tuple[FinalEdit, ...]:
     """Edits of consecutive steps as edits of `base`. Edits that touch become one; what was taken back is gone.
 
     >>> from langchain_promptopt.types import Message, Prompt
@@ -183,7 +183,7 @@ def compose(base: PromptSet, steps: Sequence[Step]) -> tuple[FinalEdit, ...]:
     return tuple(found)
 
 
-def _pieces(template: str, name: str, message: int, steps: Sequence[Step]) -> list[_Piece]:
+def _pieces(template: str, name: str, message: int, steps: Sequence[EditStep]) -> list[_Piece]:
     pieces = [_Piece(template, 0, len(template))]
     for candidate_id, edits in steps:
         here = [e for e in edits if (e.span.prompt, e.span.message) == (name, message)]

@@ -55,6 +55,46 @@ class Stop:
         return {"kind": self.kind, "detail": self.detail}
 
 
+ReasonKind: TypeAlias = Literal[
+    "shown",
+    "not_worse",
+    "worse",
+    "not_shown",
+    "small_against_a_failure",
+    "guard_not_shown",
+    "guard_broken",
+    "must_pass_broken",
+    "must_pass_not_shown",
+    "below_worth",
+    "only_by_dropped_rows",
+    "too_few_rows",
+    "model_changed",
+    "scores_lost_unequally",
+    "evaluator_raised_on_one_side",
+    "not_rendered",
+    "budget",
+    "",
+]
+"""`small_against_a_failure`: too few examples to rule out that some fail outright and undo the gain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why the gate decided as it did.
+
+    Args:
+        kind: What programs decide by; "" where a journal of version 0.1 has none.
+        detail: For people, without a full stop; nothing in the package reads it.
+    """
+
+    kind: ReasonKind
+    detail: str
+
+    def as_json(self) -> dict[str, str]:
+        """Plain values."""
+        return {"kind": self.kind, "detail": self.detail}
+
+
 @dataclass(frozen=True)
 class Example:
     """One row. `outputs` are the reference outputs; `group` keeps related rows in one split and cluster."""

@@ -8,7 +8,7 @@ import pytest
 
 from langchain_promptopt import optimize
 from langchain_promptopt.events import Evaluated, Incident, Rejected, ScoredRow, event_of
-from langchain_promptopt.optimizer.progress import Tally, Watcher, bar, expected_of, progress_shown
+from langchain_promptopt.optimizer.progress import RunProgress, Watcher, bar, expected_of, progress_shown
 from langchain_promptopt.presets import lpo_pe2
 from langchain_promptopt.strategies.registry import dump
 from langchain_promptopt.types import Usage
@@ -27,8 +27,8 @@ def expected(**changes):
     return expected_of(event_of({"type": "run.started", "data": STARTED | changes}))
 
 
-def replay(lines) -> tuple[Tally, list[str]]:
-    tally = Tally()
+def replay(lines) -> tuple[RunProgress, list[str]]:
+    tally = RunProgress()
     said = [text for e in lines if (text := tally.take(event_of(e))) is not None]
     return tally, said
 
@@ -48,7 +48,7 @@ def row(candidate, example, score):
 
 def test_in_a_race_the_leader_is_measured_on_rows_that_the_baseline_saw_too():
     """Each candidate sees other rows: the second leader has fewer points in all and is further ahead all the same."""
-    tally = Tally(seed_id="seed", races=True, weights={"m": 1.0})
+    tally = RunProgress(seed_id="seed", races=True, weights={"m": 1.0})
     easy, hard = [f"e{i}" for i in range(10)], [f"h{i}" for i in range(10)]
     scored = [row("seed", e, 1.0) for e in easy] + [row("seed", e, 0.0) for e in hard]
     scored += [row("first", e, 1.0) for e in easy] + [row("first", e, 0.0) for e in hard[:5]]
@@ -62,7 +62,7 @@ def test_in_a_race_the_leader_is_measured_on_rows_that_the_baseline_saw_too():
 
 
 def test_steps_of_the_method_are_no_incidents_and_retries_are_counted():
-    tally = Tally()
+    tally = RunProgress()
     plateau = {"role": "method", "kind": "plateau", "action": "one global step", "retryable": False}
     limit = {"role": "task", "kind": "rate_limit", "action": "try 2 in 1.0 s", "retryable": True}
     said = [
@@ -96,7 +96,7 @@ def test_scores_of_an_unfinished_test_are_not_shown():
 
 
 def test_cached_rows_cost_nothing_and_an_unknown_price_stays_unknown():
-    tally = Tally(seed_id="a")
+    tally = RunProgress(seed_id="a")
     row = {"candidate_id": "a", "split": "dev", "usage": {"calls": 1, "usd": 1.0}, "cached": True}
 
     def take(**changes):
@@ -119,9 +119,9 @@ def test_offline_models_cost_nothing():
 
 
 def test_an_event_without_news_is_passed_over():
-    tally = Tally()
+    tally = RunProgress()
     assert tally.take(Rejected(parent_id="a", step=1, rule="VARS", detail="")) is None
-    assert tally == Tally()
+    assert tally == RunProgress()
 
 
 def test_lines_go_to_stderr_only_with_hidden_characters_spelled_out(capfd):
@@ -152,7 +152,7 @@ def test_a_terminal_gets_a_live_line_that_goes_away(monkeypatch, capfd):
 
 def shares(result) -> list[tuple[str, float]]:
     """Phase and share after each event of a run."""
-    tally, out = Tally(), []
+    tally, out = RunProgress(), []
     for event in result.events():
         tally.take(event_of(event))
         out.append((tally.phase, tally.share))

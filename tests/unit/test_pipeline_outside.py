@@ -156,7 +156,7 @@ def test_answers_survive_a_torn_line(tmp_path):
 
 
 def test_a_worker_gives_up_when_models_stay_out_of_reach():
-    from langchain_promptopt.pipeline.orchestration import Worker
+    from langchain_promptopt.pipeline.orchestration import ShardWorker
     from langchain_promptopt.ports import Job
     from langchain_promptopt.types import Candidate, Example, PromptSet
 
@@ -175,7 +175,7 @@ def test_a_worker_gives_up_when_models_stay_out_of_reach():
     jobs = [
         Job(Cell("c", "dev", str(i)), Candidate(PromptSet(())), Example(str(i), {}, {"answer": "a"})) for i in range(40)
     ]
-    found = asyncio.run(Worker(Nowhere()).evaluate(Down(), jobs))
+    found = asyncio.run(ShardWorker(Nowhere()).evaluate(Down(), jobs))
     assert len(asked) == 10
     assert [found[job.cell].dropped for job in jobs] == [True] * 40
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_promptopt._runtime.cache import Address, EvaluationCache
+from langchain_promptopt._runtime.cache import CacheKey, EvaluationCache
 
-BASE = Address(
+BASE = CacheKey(
     rendered=[["system", "Be brief."]],
     inputs={"q": "1+1?"},
     model="openai:m",

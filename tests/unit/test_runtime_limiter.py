@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt._runtime.clock import FakeClock, RealClock
-from langchain_promptopt._runtime.limiter import Bucket, Limiter, Limiters, Limits, RateLimit
+from langchain_promptopt._runtime.limiter import Bucket, Limiter, Limiters, LimitsByModel, RateLimit
 from langchain_promptopt.errors import ConfigError
 
 
@@ -289,15 +289,15 @@ def test_a_lane_of_several_models_and_a_ceiling_is_left_whole_when_one_of_them_k
 
 
 def test_limits_are_found_by_any_spelling_of_a_model_and_checked():
-    limits = Limits({"openai:gpt-4o": {"requests_per_minute": 5}, "other": RateLimit(concurrency=2)})
+    limits = LimitsByModel({"openai:gpt-4o": {"requests_per_minute": 5}, "other": RateLimit(concurrency=2)})
     assert limits.of("gpt-4o").requests_per_minute == 5
     assert limits.of("gpt-4o-2024-08-06").requests_per_minute == 5
     assert limits.of("other").concurrency == 2
     assert limits.of("third") == RateLimit()
     with pytest.raises(ConfigError, match="unknown fields"):
-        Limits({"m": {"rpm": 5}})
+        LimitsByModel({"m": {"rpm": 5}})
     with pytest.raises(ConfigError, match="above 0"):
-        Limits({"m": {"tokens_per_minute": 0}})
+        LimitsByModel({"m": {"tokens_per_minute": 0}})
 
 
 def test_refusals_that_do_not_say_how_long_pause_briefly_and_longer_while_they_go_on():

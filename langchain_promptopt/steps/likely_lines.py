@@ -40,7 +40,7 @@ _LONGEST = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Contrast:
+class Confusion:
     """Wrong examples that were given one answer where another one is expected.
 
     Attributes:
@@ -61,12 +61,12 @@ class Contrast:
         return f'{who}: the answer was "{self.given}"; it should be "{self.expected}".'
 
 
-def contrasts(errors: Sequence[Shown]) -> tuple[Contrast, ...]:
+def confusions(errors: Sequence[Shown]) -> tuple[Confusion, ...]:
     """The wrong examples by what they were answered and what is expected, the largest group first."""
     groups: dict[tuple[str, str], list[Shown]] = defaultdict(list)
     for shown in errors:
         groups[_answers(shown)].append(shown)
-    found = [Contrast(given, expected, tuple(group)) for (given, expected), group in groups.items()]
+    found = [Confusion(given, expected, tuple(group)) for (given, expected), group in groups.items()]
     return tuple(sorted(found, key=lambda c: -len(c.examples)))
 
 
@@ -99,7 +99,7 @@ def _fields(values: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PromptPlace:
     """A sentence or line of the prompt.
 
     Attributes:
@@ -126,7 +126,7 @@ class Places:
 
     def __init__(self, prompts: PromptSet) -> None:
         text = prompts.document.text
-        self._places: list[Place] = []
+        self._places: list[PromptPlace] = []
         self._said: list[str] = []
         self._index: dict[str, list[tuple[str, int]]] = defaultdict(list)
         editable = _editable(text, prompts.document.frozen)
@@ -134,7 +134,7 @@ class Places:
             if said := _said(editable[start:end]):
                 for term in _terms(editable[start:end]):
                     self._index[term[:_STEM]].append((term, len(self._places)))
-                self._places.append(Place(text.count("\n", 0, start) + 1, text[start:end].strip()))
+                self._places.append(PromptPlace(text.count("\n", 0, start) + 1, text[start:end].strip()))
                 self._said.append(f" {said} ")
 
     def holds(self, given: str) -> bool:
@@ -143,14 +143,14 @@ class Places:
         return bool(answer) and any(f" {answer} " in said for said in self._said)
 
     def likely(
-        self, group: Sequence[Shown], correct: Sequence[Shown], contrast: Contrast | None = None, most: int = 3
-    ) -> tuple[Place, ...]:
+        self, group: Sequence[Shown], correct: Sequence[Shown], confusion: Confusion | None = None, most: int = 3
+    ) -> tuple[PromptPlace, ...]:
         """The places that wrong examples are most likely about, best first.
 
         Args:
             group: The wrong examples.
             correct: Examples that were answered right.
-            contrast: The answer that all of the wrong ones were given, and the one expected; None where they differ.
+            confusion: The answer that all of the wrong ones were given, and the one expected; None where they differ.
             most: How many places at most.
         """
         scores: dict[int, float] = defaultdict(float)
@@ -158,14 +158,14 @@ class Places:
             for shown in examples:
                 for term in sorted(_terms(_flat(shown.inputs))):  # sums of floats depend on the order
                     _share(scores, self._holding(term), weight)
-        if contrast is not None:
-            _share(scores, self._blamed(contrast), _GIVEN * len(group))
+        if confusion is not None:
+            _share(scores, self._blamed(confusion), _GIVEN * len(group))
         best = sorted((n for n in scores if scores[n] > 0), key=lambda n: (-scores[n], n))
         return tuple(self._places[n] for n in best[:most] if scores[n] >= _LEAST * scores[best[0]])
 
-    def _blamed(self, contrast: Contrast) -> set[int]:
+    def _blamed(self, confusion: Confusion) -> set[int]:
         """Places with the answer given. Those with the expected one too, as in lists of all answers, only if alone."""
-        given, expected = _said(contrast.given), _said(contrast.expected)
+        given, expected = _said(confusion.given), _said(confusion.expected)
         found = {n for n, said in enumerate(self._said) if given and f" {given} " in said}
         return {n for n in found if f" {expected} " not in self._said[n]} or found
 
@@ -184,11 +184,11 @@ def likely_lines(prompts: PromptSet, batch: Batch) -> str:
         One group below the other; nothing where no place shares a word with them.
     """
     places, out = Places(prompts), list[str]()
-    labels, others = list[Contrast](), list[Contrast]()
-    for contrast in contrasts(batch.errors)[:_GROUPS]:
-        (labels if places.holds(contrast.given) else others).append(contrast)
+    labels, others = list[Confusion](), list[Confusion]()
+    for confusion in confusions(batch.errors)[:_GROUPS]:
+        (labels if places.holds(confusion.given) else others).append(confusion)
     for group in (*zip(labels), others):
-        examples = list(chain.from_iterable(contrast.examples for contrast in group))
+        examples = list(chain.from_iterable(confusion.examples for confusion in group))
         found = places.likely(examples, batch.correct, group[0] if len(group) == 1 else None)
         if found:
             out += [*map(str, group), *map(str, found)]

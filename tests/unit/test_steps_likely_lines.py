@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from langchain_promptopt.steps import IdentifyTokens
 from langchain_promptopt.steps.base import as_workpiece
-from langchain_promptopt.steps.contrast import Places, contrasts, likely_lines
+from langchain_promptopt.steps.likely_lines import Places, confusions, likely_lines
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Batch, Message, Prompt, PromptSet, Shown
 from tests.support.tasks import MAIL as PROMPT
@@ -102,7 +102,7 @@ def test_variables_are_no_words_of_a_place():
     ],
 )
 def test_the_fields_that_differ_are_told(output, expected, pair):
-    (found,) = contrasts([Shown("1", {}, expected, output, 0.0)])
+    (found,) = confusions([Shown("1", {}, expected, output, 0.0)])
     assert (found.given, found.expected) == pair
     assert str(found).startswith("Row 1")
 
@@ -112,7 +112,7 @@ def test_a_place_is_a_stretch_of_its_line(text, inputs, output):
     prompts = PromptSet((Prompt("main", (Message("human", text, "f-string"),)),))
     lines = prompts.document.text.split("\n")
     error = wrong("1", inputs, "x", output)
-    for place in Places(prompts).likely([error], (), *contrasts([error])):
+    for place in Places(prompts).likely([error], (), *confusions([error])):
         rest = "\n".join(lines[place.line - 1 :])
         assert place.text
         assert place.text in rest
