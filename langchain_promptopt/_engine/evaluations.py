@@ -22,7 +22,18 @@ from langchain_promptopt.errors import EvaluatorError, TooManyFailures
 from langchain_promptopt.events import Evaluated, Incident, Rejected, ScoredRow
 from langchain_promptopt.ports import Job
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.types import BREAKS, FULL, Candidate, Cell, Failure, Outcome, Split, Usage, broken
+from langchain_promptopt.types import (
+    BREAKS,
+    FULL,
+    Candidate,
+    Cell,
+    Failure,
+    Outcome,
+    Split,
+    Usage,
+    broken,
+    name_examples,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -613,7 +624,9 @@ class Demands:
             self._wanted[split] = tuple(i for i in must.of(split) if scores.get(i, 0.0) >= FULL)
             failing += [i for i in must.of(split) if scores.get(i, 1.0) < FULL]
         if failing:
-            self._remark(f"the old prompt gets {_told(failing)} wrong, which must pass; that rules out no candidate")
+            self._remark(
+                f"the old prompt gets {name_examples(failing)} wrong, which must pass; that rules out no candidate"
+            )
 
     def _remark(self, text: str) -> None:
         self._run.state.remarks += (text,)
@@ -640,7 +653,7 @@ class Demands:
             for split, wanted in self._wanted.items():
                 lost += self._lost(c, split, wanted)
             if lost and c.id not in out:
-                out[c.id] = f"gets {_told(lost)} {BREAKS}"
+                out[c.id] = f"gets {name_examples(lost)} {BREAKS}"
             if c.id in out:
                 self._refuse(c, out[c.id])
         return [c for c in listed if c.id not in out], out
@@ -649,7 +662,7 @@ class Demands:
         """Whether it breaks none of the examples of a split that it and the baseline were run on; journaled if not."""
         lost = self._lost(candidate, split, () if self._run.must_pass is None else self._run.must_pass.of(split))
         if lost:
-            self._refuse(candidate, f"gets {_told(lost)} {BREAKS}")
+            self._refuse(candidate, f"gets {name_examples(lost)} {BREAKS}")
         return not lost
 
     def _lost(self, candidate: Candidate, split: str, wanted: Iterable[str]) -> tuple[str, ...]:
@@ -667,12 +680,3 @@ class Demands:
         parent = candidate.parents[0] if candidate.parents else self._run.baseline.id
         detail = f"candidate {candidate.id} {why}"
         self._run.emit(Rejected(parent_id=parent, step=self._run.state.step, rule="must_pass", detail=detail))
-
-
-_NAMED = 5
-"""Examples that a sentence names."""
-
-
-def _told(ids: Sequence[str]) -> str:
-    shown = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
-    return f"example{'s' if len(ids) > 1 else ''} {shown}"

@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -20,9 +19,9 @@ from pydantic import PrivateAttr
 
 from langchain_promptopt.bench import world as numbers
 from langchain_promptopt.bench.world import FRAME, OLD_FRAME_WORD, VALUES, Unit, reworded, rule, topics_in, units_of
+from langchain_promptopt.offline.conversation import longest_stretch, number_in, objects_in, on_one_line, section
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.steps.line_protocol import anchored, is_example, unlined
-from langchain_promptopt.steps.metaprompts import load
 from langchain_promptopt.types import content_hash
 
 if TYPE_CHECKING:
@@ -65,19 +64,9 @@ class Asked:
     marked: str
 
 
-@cache
-def _print_of(name: str) -> str:
-    """The longest stretch of a meta-prompt between its places."""
-    return max((_folded(p) for p in re.split(r"\$\{?\w+\}?", load(name))), key=len)
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _kind(told: str) -> str | None:
     for name, kind in _KINDS.items():
-        if _print_of(name) in told:
+        if longest_stretch(name) in told:
             return kind
     return None
 
@@ -93,54 +82,37 @@ def _last_request(texts: Sequence[str]) -> tuple[int, str]:
 
 def _goal(told: str) -> str:
     for goal in _GOALS:
-        if _print_of(f"propose.goal-{goal}") in told or _print_of(f"global.goal-{goal}") in told:
+        if longest_stretch(f"propose.goal-{goal}") in told or longest_stretch(f"global.goal-{goal}") in told:
             return goal
     return "edit"
 
 
 def asked(turns: Sequence[tuple[str, str]]) -> Asked:
     """The last request that is known by its wording; a remark about a bad reply leads back to it."""
-    human = [(text, _folded(text)) for role, text in turns if role in {"human", "user"} and not is_example(text)]
+    human = [(text, on_one_line(text)) for role, text in turns if role in {"human", "user"} and not is_example(text)]
     at, kind = _last_request([told for _, told in human])
     text, told = human[at]
     opening = human[0][0]
-    prompt = section(opening, "prompt") or unlined(section(opening, "lines"))
+    prompt = section(opening, "prompt") or unlined(section(opening, "lines") or "")
     return Asked(
         kind=kind,
         goal=_goal(told),
         prompt=prompt,
-        opening=f"{prompt}\n{section(opening, 'errors')}\n{section(opening, 'examples')}",
-        errors=_objects(section(opening, "errors")),
-        formats=_objects(section(opening, "examples")),
-        history=_objects(section(opening, "history")),
+        opening="\n".join((prompt, section(opening, "errors") or "", section(opening, "examples") or "")),
+        errors=_rows(opening, "errors"),
+        formats=_rows(opening, "examples"),
+        history=_rows(opening, "history"),
         reasoned=any(_kind(t) == "reasons" for _, t in human[:at]),
-        allowance=_number(r"change at most (\d+) words", told),
-        cap=_number(r"may have at most (\d+) words", told),
-        k_max=_number(r"JSON list of at most (\d+) (?:objects|changes)", told) or 5,
-        w_max=_number(r"has at most (\d+) words", told),
-        marked=section(text, "marked"),
+        allowance=number_in(r"change at most (\d+) words", told),
+        cap=number_in(r"may have at most (\d+) words", told),
+        k_max=number_in(r"JSON list of at most (\d+) (?:objects|changes)", told) or 5,
+        w_max=number_in(r"has at most (\d+) words", told),
+        marked=section(text, "marked") or "",
     )
 
 
-@cache
-def _section_pattern(name: str) -> re.Pattern[str]:
-    return re.compile(rf"^<({name}(?:-[0-9a-f]{{6}})*)>\n(.*?)\n</\1>", re.S | re.M)
-
-
-def section(text: str, name: str) -> str:
-    """The body of a marked section, or nothing."""
-    found = _section_pattern(name).search(text)
-    return found.group(2) if found else ""
-
-
-def _objects(body: str) -> tuple[Mapping[str, Any], ...]:
-    values = (json.loads(line) for line in body.split("\n") if line.startswith("{"))
-    return tuple(v for v in values if isinstance(v, dict))
-
-
-def _number(pattern: str, told: str) -> int | None:
-    found = re.search(pattern, told)
-    return int(found.group(1)) if found else None
+def _rows(text: str, name: str) -> tuple[Mapping[str, Any], ...]:
+    return tuple(objects_in(section(text, name) or ""))
 
 
 def slots_of(marked: str) -> list[tuple[int, int]]:

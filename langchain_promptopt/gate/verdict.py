@@ -23,7 +23,7 @@ from langchain_promptopt.gate.pairs import (
 )
 from langchain_promptopt.gate.planning import FEWEST_CLUSTERS, feasibility
 from langchain_promptopt.gate.statistics import Comparison, alpha_at, exceeds, spread
-from langchain_promptopt.types import FULL, Reason, broken
+from langchain_promptopt.types import FULL, Reason, broken, name_examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -395,18 +395,18 @@ class _Demanded:
     def over(self, verdict: GateVerdict, reason: Reason) -> tuple[GateVerdict, Reason]:
         """The verdict with these examples considered: a broken one is no gain, an unseen one leaves a gain open."""
         if self.broken and verdict != "no_gain":
-            what = f"{_examples(self.broken)}, which must pass and which the old prompt gets right"
+            what = f"{name_examples(self.broken)}, which must pass and which the old prompt gets right"
             return "no_gain", Reason("must_pass_broken", f"the new prompt gets {what}, wrong")
         if self.unseen and verdict == "improved":
-            why = f"{_examples(self.unseen)} must pass and could not be scored"
+            why = f"{name_examples(self.unseen)} must pass and could not be scored"
             return "inconclusive", Reason("must_pass_not_shown", why)
         return verdict, reason
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader should know beside the reason."""
-        broken = (f"the new prompt breaks {_examples(self.broken)} (must_pass)",) if self.broken else ()
-        failing = (f"both prompts get {_examples(self.failing)} wrong (must_pass)",) if self.failing else ()
+        broken = (f"the new prompt breaks {name_examples(self.broken)} (must_pass)",) if self.broken else ()
+        failing = (f"both prompts get {name_examples(self.failing)} wrong (must_pass)",) if self.failing else ()
         return (*broken, *failing)
 
     def as_json(self) -> dict[str, Any]:
@@ -422,15 +422,6 @@ def _demanded(pairs: Pairs, of_row: Callable[[PairedRow], RowMeans | None]) -> _
     failing = tuple(i for i in pairs.required if i in before and max(before[i], after[i]) < FULL)
     unseen = tuple(i for i in pairs.required if i not in before)
     return _Demanded(broken=broken(pairs.required, before, after), failing=failing, unseen=unseen)
-
-
-_NAMED = 5
-"""Examples that a sentence names."""
-
-
-def _examples(ids: Sequence[str]) -> str:
-    shown = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
-    return f"example{'s' if len(ids) > 1 else ''} {shown}"
 
 
 def _primary(found: Contrast, level: Level, gate: Gate) -> tuple[TestEntry, Comparison]:

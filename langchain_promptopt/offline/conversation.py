@@ -94,18 +94,19 @@ class Request:
 
 
 @cache
-def _fingerprint(name: str) -> str:
+def longest_stretch(name: str) -> str:
     """The longest stretch of a meta-prompt between its places."""
     parts = re.split(r"\$\{?\w+\}?", load(name))
-    return _folded(max(parts, key=len))
+    return on_one_line(max(parts, key=len))
 
 
-def _folded(text: str) -> str:
+def on_one_line(text: str) -> str:
+    """The text with single blanks in place of all white space."""
     return " ".join(text.split())
 
 
 def _asks(name: str, text: str) -> bool:
-    return _fingerprint(name) in text
+    return longest_stretch(name) in text
 
 
 def understand(turns: Turns) -> Request | None:
@@ -115,7 +116,7 @@ def understand(turns: Turns) -> Request | None:
         return None
     at, kind = asked
     text = turns[at][1]
-    told = _folded(text)
+    told = on_one_line(text)
     opening = "\n\n".join(t for role, t in turns[: at + 1] if role == "human" and not is_example(t))
     prompt = section(opening, "prompt") or unlined(section(opening, "lines") or "")
     tag, slots = _slots(section(text, "marked") or "", prompt) if kind in {"slots", "reply"} else (_tag_of(told), ())
@@ -127,12 +128,12 @@ def understand(turns: Turns) -> Request | None:
         errors=_rows(opening, "errors"),
         correct=_rows(opening, "correct"),
         examples=_rows(opening, "examples"),
-        history=tuple(_objects(section(opening, "history") or "")),
+        history=tuple(objects_in(section(opening, "history") or "")),
         feedback="\n".join((section(opening, "feedback") or "", *_said(turns[:at]))).strip(),
         goal=_goal(told),
-        reasons=_number(r"Give (\d+)", told) or 1,
-        k_max=_number(r"at most (\d+) (?:objects|marks|changes)|marks?: at most (\d+)", told) or 5,
-        w_max=_number(r"(?:has at most|each around at most) (\d+)", told),
+        reasons=number_in(r"Give (\d+)", told) or 1,
+        k_max=number_in(r"at most (\d+) (?:objects|marks|changes)|marks?: at most (\d+)", told) or 5,
+        w_max=number_in(r"(?:has at most|each around at most) (\d+)", told),
         whole_lines=_asks("identify.lines", told),
         insertions=any(_asks(name, told) for name in _INSERTIONS),
         allowance=limit,
@@ -156,7 +157,7 @@ def _last_request(turns: Turns) -> tuple[int, RequestKind] | None:
 def _kind(turn: tuple[str, str]) -> RequestKind | None:
     if turn[0] != "human":
         return None
-    told = _folded(turn[1])
+    told = on_one_line(turn[1])
     for name, kind in _FILES.items():
         if _asks(name, told):
             return kind
@@ -185,13 +186,17 @@ def section(text: str, name: str) -> str | None:
     >>> section("x\n<prompt>\nBe brief.\n</prompt>", "prompt")
     'Be brief.'
     """
-    return next(iter(sections(text, name)), None)
+    found = re.search(_section_pattern(name), text, re.S | re.M)
+    return found.group(2) if found else None
 
 
 def sections(text: str, name: str) -> list[str]:
     """The bodies of all sections `name`."""
-    pattern = rf"^<({name}(?:-[0-9a-f]{{6}})*)>\n(.*?)\n</\1>"
-    return [found.group(2) for found in re.finditer(pattern, text, re.S | re.M)]
+    return [found.group(2) for found in re.finditer(_section_pattern(name), text, re.S | re.M)]
+
+
+def _section_pattern(name: str) -> str:
+    return rf"^<({name}(?:-[0-9a-f]{{6}})*)>\n(.*?)\n</\1>"
 
 
 def _places_of(parts: list[str], prompt: str) -> tuple[Place, ...]:
@@ -202,7 +207,8 @@ def _places_of(parts: list[str], prompt: str) -> tuple[Place, ...]:
     return tuple(sorted(places))
 
 
-def _objects(body: str) -> list[Mapping[str, Any]]:
+def objects_in(body: str) -> list[Mapping[str, Any]]:
+    """The JSON objects among the lines of a section; other lines are left out."""
     out: list[Mapping[str, Any]] = []
     for line in body.split("\n"):
         try:
@@ -216,7 +222,7 @@ def _objects(body: str) -> list[Mapping[str, Any]]:
 
 def _rows(text: str, name: str) -> tuple[ShownRow, ...]:
     rows = []
-    for value in _objects(section(text, name) or ""):
+    for value in objects_in(section(text, name) or ""):
         inputs = value.get("inputs")
         rows.append(
             ShownRow(
@@ -229,20 +235,21 @@ def _rows(text: str, name: str) -> tuple[ShownRow, ...]:
     return tuple(rows)
 
 
-def _number(pattern: str, told: str) -> int | None:
+def number_in(pattern: str, told: str) -> int | None:
+    """The first number that a group of the pattern found; None where the pattern does not occur."""
     found = re.search(pattern, told)
     return int(next(g for g in found.groups() if g)) if found else None
 
 
 def _after(told: str, name: str) -> int | None:
     """The number a one-sentence meta-prompt was filled with."""
-    spelled = re.escape(_folded(load(name))).replace(r"\ ", " ")
-    return _number(re.sub(r"\\\$\w+", r"(\\d+)", spelled), told)
+    spelled = re.escape(on_one_line(load(name))).replace(r"\ ", " ")
+    return number_in(re.sub(r"\\\$\w+", r"(\\d+)", spelled), told)
 
 
 def _tag_of(told: str) -> str:
     """The tag the echo form is asked to use; the prompt itself may hold tags too."""
-    ahead = _folded(load("identify.echo")).partition("<$tag>")[0][-40:]
+    ahead = on_one_line(load("identify.echo")).partition("<$tag>")[0][-40:]
     found = re.search(re.escape(ahead) + _TAG.pattern, told)
     return found.group(1) if found else "edit"
 

@@ -34,6 +34,7 @@ from langchain_promptopt.types.outcomes import (
     Trajectory,
     Usage,
     broken,
+    name_examples,
     shortened_steps,
     value_at,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "content_hash",
     "copied",
     "is_conversation",
+    "name_examples",
     "recorded",
     "shortened_steps",
     "told",

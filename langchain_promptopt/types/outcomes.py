@@ -114,6 +114,20 @@ class Example:
         return self.group if self.group is not None else self.id
 
 
+_NAMED = 5
+"""Examples that a sentence names."""
+
+
+def name_examples(ids: Sequence[str]) -> str:
+    """Examples as a sentence names them: some by their ids, the rest as a number.
+
+    >>> name_examples(["a", "b", "c", "d", "e", "f"])
+    'examples a, b, c, d, e and 1 more'
+    """
+    shown = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
+    return f"example{'s' if len(ids) > 1 else ''} {shown}"
+
+
 ABSENT: Any = object()
 """What `value_at` gives where there is nothing: None may be a value."""
 _INDEX = re.compile(r"\[(-?\d+)\]")
