@@ -1,8 +1,7 @@
-"""What the documents show runs: every example, every Python block, every verb and flag that is typed out."""
+"""What the documents show runs: every example, every Python block, every link and list."""
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -13,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from langchain_promptopt.cli.app import run as promptopt
+from tests.docs.before_pages import BEFORE
+from tests.docs.pages import PAGES, ROOT, code_of, fenced
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md", ROOT / "skills/langchain-promptopt/SKILL.md"]
-PAGES += sorted((ROOT / "docs").rglob("*.md"))
 OFFLINE = """
 import socket
 _connect = socket.socket.connect
@@ -27,11 +25,6 @@ def connect(self, address):
     return _connect(self, address)
 socket.socket.connect = connect
 """
-
-
-def fenced(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each fenced block. `python excerpt` is part of a program: it must parse, and is not run."""
-    return re.findall(r"^```([^\n`]*)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
 
 
 SHAPES = {
@@ -58,14 +51,6 @@ def test_the_page_of_agents_names_an_example_for_each_shape():
         assert all(word in text for word in ('"improved"', "result.revert()", "byte for byte"))
 
 
-def blocks(language: str) -> list:
-    found = []
-    for page in PAGES:
-        texts = [text for name, text in fenced(page) if name == language]
-        found += [pytest.param(text, id=f"{page.relative_to(ROOT)}-{i}") for i, text in enumerate(texts)]
-    return found
-
-
 def python(source: str, folder: Path) -> str:
     """Run it as a program of its own, in an empty folder, without a network or a key."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
@@ -80,7 +65,7 @@ def python(source: str, folder: Path) -> str:
 
 def test_there_are_examples_and_blocks():
     assert len(EXAMPLES) >= 5
-    assert len(blocks("python")) >= 2
+    assert len(PROGRAMS) >= 10
 
 
 @pytest.mark.timeout(240)
@@ -93,11 +78,17 @@ def test_every_example_runs_offline(path, tmp_path):
     assert path.read_text("utf-8").startswith('"""'), "an example says what it shows"
 
 
+PROGRAMS = {page.relative_to(ROOT).as_posix(): "\n".join(code_of(page)) for page in PAGES if code_of(page)}
+"""The Python blocks of each page, one after the other: a page is one program, begun by `before_pages`."""
+
+
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("block", blocks("python"))
-def test_every_python_block_runs_offline(block, tmp_path):
-    said = python(block, tmp_path)
-    for promised in re.findall(r"^print\(result\)  # (<.*) \.\.\.>$", block, re.M):
+@pytest.mark.parametrize("page", list(PROGRAMS))
+def test_every_python_block_runs_offline(page, tmp_path):
+    before = f"from tests.docs import before_pages\nglobals().update(before_pages.BEFORE[{page!r}]())\n"
+    after = "\nassert globals().get('result') is None or result.outcome == 'improved', result\n"
+    said = python((before if page in BEFORE else "") + PROGRAMS[page] + after, tmp_path)
+    for promised in re.findall(r"^print\(result\)  # (<.*) \.\.\.>$", PROGRAMS[page], re.M):
         assert promised in said
 
 
@@ -126,38 +117,16 @@ for cell in {codes!r}:
     assert {path.name for path in tmp_path.iterdir()} >= {"tickets.csv", "prompts", "report.html"}
 
 
-@pytest.mark.parametrize("block", blocks("python excerpt"))
-def test_every_excerpt_is_python(block):
-    ast.parse(block)
+def test_no_block_is_of_a_kind_that_nothing_tries():
+    kinds = {name for page in PAGES for name, _ in fenced(page)}
+    assert kinds <= {"", "sh", "text", "python", "toml", "json", "yaml"}
+    assert set(BEFORE) <= set(PROGRAMS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_to_files_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
-
-
-def commands() -> list[str]:
-    """Lines of the documents that start with `promptopt`, without comment, pipe and redirection."""
-    out = []
-    for page in PAGES:
-        for line in (
-            line for name, text in fenced(page) if not name.startswith("python") for line in text.splitlines()
-        ):
-            command = re.split(r"\s#|\s[|>]", line.strip().removeprefix("$ "))[0].strip()
-            if command.startswith("promptopt "):
-                out.append(command)
-    return sorted(set(out))
-
-
-@pytest.mark.parametrize("command", commands())
-def test_every_command_that_is_shown_exists(command, capfd):
-    """The verb is there, and its help knows every flag of the line."""
-    verb, *words = command.split()[1:]
-    assert promptopt([verb, "--help"]) == 0
-    text = capfd.readouterr().out
-    for flag in (w.partition("=")[0] for w in words if w.startswith("--")):
-        assert re.search(rf"{flag}\b", text), f"{verb} has no {flag}"
 
 
 def test_the_readme_fits_on_one_screen():
