@@ -350,7 +350,7 @@ def _nearest(column: str, value: Mapping[str, Any]) -> str:
 
 def _is_chat(value: Mapping[str, Any]) -> bool:
     messages = value.get("messages")
-    return isinstance(messages, list | tuple) and bool(messages) and all(_is_message(m) for m in messages)
+    return isinstance(messages, list | tuple) and bool(messages) and all(map(_is_message, messages))
 
 
 def _is_message(value: Any) -> bool:
@@ -384,7 +384,7 @@ def _wanted_splits(value: Mapping[str, Any], metadata: Mapping[str, Any]) -> tup
         if isinstance(given, str) and given.strip():
             return (given.strip(),)
         if isinstance(given, list | tuple) and given:
-            return tuple(str(s) for s in given)
+            return tuple(map(str, given))
     return ()
 
 
@@ -398,7 +398,7 @@ def _input_problems(
             problems.append(Problem(f"inputs.{n}", "missing or empty"))
     if not inputs and not needed:
         problems.append(Problem("inputs", "empty"))
-    elif inputs and all(is_blank(v) for v in inputs.values()) and not problems:
+    elif inputs and all(map(is_blank, inputs.values())) and not problems:
         problems.append(Problem(f"inputs.{next(iter(inputs))}", "every input is empty"))
     return problems + _broken_text(inputs, "inputs")
 
@@ -427,7 +427,7 @@ def _output_problems(
     elif "answer" in outputs:
         names = ["answer"]
     else:
-        names = list(outputs) if all(_no_reference(v) for v in outputs.values()) else []
+        names = list(outputs) if all(map(_no_reference, outputs.values())) else []
     found = []
     for n in names:
         if _no_reference(outputs[n]):
@@ -437,7 +437,7 @@ def _output_problems(
 
 def _no_reference(value: Any) -> bool:
     if isinstance(value, list | tuple):
-        return not value or any(is_blank(v) for v in value)
+        return not value or any(map(is_blank, value))
     return is_blank(value)
 
 

@@ -101,7 +101,7 @@ def as_sent(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: as_sent(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        messages = [_message(member) for member in value]
+        messages = list(map(_message, value))
         return [as_sent(v) if m is None else m for v, m in zip(value, messages, strict=True)]
     return value
 
@@ -277,7 +277,7 @@ def carve_dev(splits: Splits) -> int:
         to += cluster
     if not kept or not moved:
         return 0
-    ids = {id(row) for row in moved}
+    ids = set(map(id, moved))
     splits["train"] = [row for row in train if id(row) not in ids]
     splits["dev"] = [row for row in train if id(row) in ids]
     return len(moved)
@@ -294,7 +294,7 @@ def carve_val(splits: Splits) -> int:
         if 2 * len(moved) >= len(dev):  # spec 6.1: at least half
             break
         moved += cluster
-    ids = {id(row) for row in moved}
+    ids = set(map(id, moved))
     splits["val"] = [row for row in dev if id(row) in ids]
     splits["dev"] = [row for row in dev if id(row) not in ids]
     return len(moved)
@@ -476,7 +476,7 @@ def repeats(splits: Mapping[Split, Sequence[Placed]]) -> list[Pair]:
 
 def conflicts(splits: Mapping[Split, Sequence[Placed]]) -> list[Pair]:
     """Repeats whose references differ."""
-    return [pair for pair in repeats(splits) if _disagree(pair)]
+    return list(filter(_disagree, repeats(splits)))
 
 
 def _disagree(pair: Pair) -> bool:

@@ -104,7 +104,7 @@ class Objective:
         names = tuple(self.weights) or ((self.primary,) if self.primary is not None else ())
         if self.metrics is None:
             return names
-        known = (self.metrics.find(n) for n in names) if names else (self.metrics.deciding,)
+        known = map(self.metrics.find, names) if names else (self.metrics.deciding,)
         return tuple(n for n in known if n is not None)
 
     @property
@@ -417,7 +417,7 @@ class OptimizerModel:
             return vector
         else:
             vector, usage = await self._embed(embeddings, whole_text(text), step)
-        reply = json.dumps([float(v) for v in vector])
+        reply = json.dumps(list(map(float, vector)))
         self._emit(Called(key=key, role="embedding", step=step, reply=reply, usage=usage))
         return vector
 

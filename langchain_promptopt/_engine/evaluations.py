@@ -511,7 +511,7 @@ class Evaluations:
         values = []
         for example_id, repeats in self._kept.scores(candidate.id, split):
             if only is None or example_id in only:
-                values += [self._run.objective.value(scores) for scores in repeats]
+                values += list(map(self._run.objective.value, repeats))
         return [v for v in values if v is not None]
 
     def scores(self, candidate: Candidate, split: str) -> Mapping[str, float]:

@@ -593,7 +593,7 @@ def _whole(output: Any) -> Any:
             return ByModel({name: _whole(value) for name, value in output.items()})
         if type(output) is dict:
             return {key: _whole(value) for key, value in output.items()}
-        return [_whole(value) for value in output] if type(output) is list else output
+        return list(map(_whole, output)) if type(output) is list else output
     except RecursionError:
         return output
 

@@ -203,7 +203,7 @@ def _shown(run: Run, row: Example, outcome: Outcome | None) -> Shown:
     if outcome is None:
         return Shown(example.id, example.inputs, example.outputs, None, 0.0, example.note or "")
     failed = f"{outcome.failure.kind}: {outcome.failure.message}" if outcome.failure is not None else ""
-    comment = "; ".join(c for c in (*outcome.comments.values(), example.note or "", failed) if c)
+    comment = "; ".join(filter(None, (*outcome.comments.values(), example.note or "", failed)))
     score = run.objective.value(outcome.scores) or 0.0
     return Shown(example.id, example.inputs, example.outputs, outcome.output, score, comment, outcome.steps)
 

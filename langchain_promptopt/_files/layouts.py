@@ -316,7 +316,7 @@ def _may_be_prompt(value: Any) -> bool:
         return len(value.split()) > 1
     if isinstance(value, list):
         return bool(value) and all(isinstance(v, Mapping) and "role" in v for v in value)
-    return isinstance(value, Mapping) and (_is_body(value) or any(_may_be_prompt(v) for v in value.values()))
+    return isinstance(value, Mapping) and (_is_body(value) or any(map(_may_be_prompt, value.values())))
 
 
 def _read(data: Any, name: str, place: _Place) -> PromptFile:
@@ -408,7 +408,7 @@ def _holds_text(value: Any) -> bool:
     if isinstance(value, str):
         return len(value.split()) > 1 or "{" in value
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return any(_holds_text(v) for v in inner)
+    return any(map(_holds_text, inner))
 
 
 def _unused(data: Mapping[str, Any], used: set[str], place: _Place) -> tuple[str, ...]:
@@ -424,7 +424,7 @@ def _unused_of(messages: list[Any], place: _Place) -> tuple[str, ...]:
     left: list[str] = []
     for item in messages:
         if isinstance(item, Mapping):
-            left += [str(key) for key in item.keys() - read - _SENT]
+            left += list(map(str, item.keys() - read - _SENT))
     left = sorted(set(left))
     return (f"{place.path.name}: not used of its messages: {', '.join(left)}",) if left else ()
 
@@ -509,7 +509,7 @@ def from_saved(data: Mapping[str, Any], where: str) -> Prompt:
         msg = f"the file has version {data.get('promptopt')!r}, this program reads {VERSION}"
         raise PromptError(msg, where=where)
     try:
-        messages = [_saved_message(m) for m in data["messages"]]
+        messages = list(map(_saved_message, data["messages"]))
         prompt = Prompt(
             name=data["name"],
             messages=tuple(messages),
@@ -629,7 +629,7 @@ def save_prompts(prompts: PromptSet, folder: str | Path, before: PromptSet = Pro
             "partials": list(prompt.partials),
             "source": prompt.source,
             **({"replaces": replaced[prompt.name]} if prompt.name in replaced else {}),
-            "messages": [_saved(m) for m in prompt.messages],
+            "messages": list(map(_saved, prompt.messages)),
         }
         replace_file(path, _json(data))
         paths.append(path)

@@ -247,7 +247,7 @@ def _without_texts(thing: Any) -> Any:
         return None
     beside: list[Any] = []
     for _, inner in walk(thing):
-        beside.extend(part for part in _beside_text(inner) if part)
+        beside.extend(filter(None, _beside_text(inner)))
     return {"prompt": beside}
 
 

@@ -157,7 +157,7 @@ def canned(models: Sequence[BaseLanguageModel[Any]], chain: Any = None) -> Itera
     """
     remotes = [thing for _, thing in find_remotes(chain) if not isinstance(thing, type)]
     with _CHANGING:
-        mine = [one for one in (*models, *remotes) if _take(one)]
+        mine = list(filter(_take, (*models, *remotes)))
     try:
         with fronted(_sends()):
             yield
@@ -378,7 +378,7 @@ async def dry_run(
         first_only: Stop each run at the first rendering, for code whose calls we cannot stop.
     """
     proof = Proof()
-    wanted = {id(thing) for thing in things}
+    wanted = set(map(id, things))
 
     def watch(_: Any) -> None:
         if first_only or wanted <= proof.calls.keys() | overlay.calls.keys():
@@ -741,7 +741,7 @@ def reaches_model(task: Any) -> bool:
     if find_models(task) or holds_client(task, _CLIENTS, stop=is_prompt_or_model):
         return True
     reached = (thing for _, thing in walk(task, stop=is_prompt_or_model))
-    return any(_makes_model(thing) for thing in reached)
+    return any(map(_makes_model, reached))
 
 
 def _makes_model(thing: Any) -> bool:

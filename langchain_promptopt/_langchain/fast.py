@@ -169,9 +169,9 @@ def _plainly(transform: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, 
 def _is_json(value: Any) -> bool:
     """Whether the SDK would send the value as it is: what json writes, and no file, date, model or generator."""
     if type(value) is dict:
-        return all(_is_json(v) for v in value.values())
+        return all(map(_is_json, value.values()))
     if type(value) is list:
-        return all(_is_json(v) for v in value)
+        return all(map(_is_json, value))
     return value is None or type(value) in _PLAIN
 
 
@@ -251,7 +251,7 @@ def _is_straight(steps: list[Any]) -> bool:
         isinstance(prompt, BasePromptTemplate)
         and type(prompt).ainvoke is BasePromptTemplate.ainvoke
         and isinstance(inner, BaseChatModel)
-        and [type(step) for step in rest] in ([], [_Inline])
+        and list(map(type, rest)) in ([], [_Inline])
     )
 
 

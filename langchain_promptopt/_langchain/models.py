@@ -370,7 +370,7 @@ def _without_secrets(value: Any) -> Any:
                 found[str(k)] = _without_secrets(v)
         return found
     if isinstance(value, list | tuple):
-        return [_without_secrets(v) for v in value]
+        return list(map(_without_secrets, value))
     return value
 
 

@@ -322,7 +322,7 @@ def _may_return_a_runnable(function: Any, code: CodeType) -> bool:
     """LangChain calls a Runnable that a function returns, with the whole row."""
     held = inspect.getclosurevars(function)
     known = {**held.globals, **held.nonlocals}
-    if any(_holds_runnables(value) for value in known.values()):
+    if any(map(_holds_runnables, known.values())):
         return True
     steps = []
     for step in dis.get_instructions(code):

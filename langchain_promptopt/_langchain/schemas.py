@@ -154,7 +154,7 @@ def with_entries(call: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[
     changed = dict(call)
     for key in _TOOLS:
         if isinstance(call.get(key), list | tuple):
-            changed[key] = [change(entry) for entry in call[key]]
+            changed[key] = list(map(change, call[key]))
     for key in _SCHEMAS:
         if isinstance(call.get(key), Mapping | type):
             changed[key] = change(call[key])

@@ -528,7 +528,7 @@ def _with_tools(model: BaseChatModel, asked: BaseChatModel, arguments: Mapping[s
             raise _strange(_PARALLEL, asked, model)
     offered = "tools"
     try:
-        tools = [convert_to_openai_tool(tool) for tool in given.pop(offered)]
+        tools = list(map(convert_to_openai_tool, given.pop(offered)))
         made: Any = model.bind_tools(tools, **bound)
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise _strange(offered, asked, model) from error

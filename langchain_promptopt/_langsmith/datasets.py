@@ -115,7 +115,7 @@ def words_of(feedback: Mapping[str, Any]) -> str:
     if correction:
         wanted = correction.get("output", correction) if isinstance(correction, dict) else correction
         parts.append(f"should have been: {wanted}")
-    return "; ".join(p for p in parts if p)
+    return "; ".join(filter(None, parts))
 
 
 @dataclass
@@ -204,7 +204,7 @@ class LangSmithRows:
             )
             missing = [i for i in ids if i not in there]
             for at in range(0, len(missing), _EXAMPLES_AT_ONCE):
-                part = [UUID(i) for i in missing[at : at + _EXAMPLES_AT_ONCE]]
+                part = list(map(UUID, missing[at : at + _EXAMPLES_AT_ONCE]))
                 self.service.call(
                     f"writing split {split!r} of dataset {dataset.name!r}",
                     lambda split=split, part=part: client.update_dataset_splits(  # type: ignore[misc]  # bound early

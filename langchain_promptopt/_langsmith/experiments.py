@@ -236,7 +236,7 @@ class _Experiment:
         for (key, split), scores in sorted(parts.items()):
             mean, told = sum(scores) / len(scores), f"mean of {len(scores)} examples"
             means.append({"metric": key, "split": split, "value": mean, "comment": told})
-        return [self._on_all(entry) for entry in (*means, *self.summaries)]
+        return list(map(self._on_all, (*means, *self.summaries)))
 
     def _on_all(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         key, value = f"{entry['metric']} ({entry['split']})", entry["value"]

@@ -211,7 +211,7 @@ def mapped(inner: SpanExporter) -> SpanExporter:
 
     class Mapped(SpanExporter):
         def export(self, spans: Sequence[ReadableSpan]) -> Any:
-            return inner.export([translated(span) for span in spans])
+            return inner.export(list(map(translated, spans)))
 
         def shutdown(self) -> None:
             inner.shutdown()
@@ -316,7 +316,7 @@ class InOrder:
             self._made = None
             self._inner.export_batch([op], {op.id: self._inside(parent) or context})
             self._open[op.id] = self._made
-            ready += [self._held.pop(uid) for uid in self._children.pop(op.id, ())]
+            ready += list(map(self._held.pop, self._children.pop(op.id, ())))
             if _told(op).get("end_time"):
                 self._close(op.id)
             for later in self._ends.pop(op.id, ()):

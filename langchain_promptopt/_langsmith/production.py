@@ -202,7 +202,7 @@ def answer_of(run: JsonObject) -> dict[str, Any] | None:
 
 def _text_of(value: Any) -> str | None:
     """The text of a message, or of the last message a model wrote in a list of them; None for other values."""
-    if isinstance(value, list) and value and all(_role(m) for m in value):
+    if isinstance(value, list) and value and all(map(_role, value)):
         spoken = [m for m in value if _role(m) in {"ai", "assistant", "AIMessage"}]
         return _text_of(spoken[-1]) if spoken else None
     if not _role(value):
@@ -343,7 +343,7 @@ class ProjectRows:
             if wins:
                 words.append(wins.note)
             outputs = wins.reference if wins else reference.read(run, mine) if reference else None
-            note = "; ".join(dict.fromkeys(text for text in words if text))
+            note = "; ".join(dict.fromkeys(filter(None, words)))
             metadata = _metadata(run, mine) | ({"rejected": wins.rejected} if wins else {})
             row: dict[str, Any] = {"id": uid, "inputs": dict(run["inputs"]), "outputs": outputs, "metadata": metadata}
             rows.append(row | ({"note": note} if note else {}))
@@ -601,7 +601,7 @@ def change_examples(service: Service, dataset: str, rows: Sequence[JsonObject]) 
     client = service.client
     for at in range(0, len(rows), _WRITTEN_AT_ONCE):
         part = [{"id": row["id"], "outputs": row["outputs"]} for row in rows[at : at + _WRITTEN_AT_ONCE]]
-        updates = [ExampleUpdate.model_validate(row) for row in part]
+        updates = list(map(ExampleUpdate.model_validate, part))
         what = "writing references of examples"
         service.call(what, lambda updates=updates: client.update_examples(dataset_id=dataset, updates=updates))  # type: ignore[misc]  # bound early
 

@@ -303,7 +303,7 @@ def _parent(hub: PromptHub, place: Address, head: Commit | None, pair: tuple[Pro
     if head is None:
         return None
     stands = template_in(head)
-    if stands is not None and _texts(to_prompt(stands, name="hub")) in [_texts(p) for p in pair]:
+    if stands is not None and _texts(to_prompt(stands, name="hub")) in list(map(_texts, pair)):
         return head
     raise hub.conflict(place, head)
 

@@ -132,7 +132,7 @@ def _without_keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_keys(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_without_keys(inner) for inner in value]
+        return list(map(_without_keys, value))
     return redact(value) if isinstance(value, str) else value
 
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Results in the order given. After an exception, the other work is cancelled and awaited, then it is raised."""
-    tasks = [asyncio.ensure_future(w) for w in work]
+    tasks = list(map(asyncio.ensure_future, work))
     try:
         return list(await asyncio.gather(*tasks))
     except BaseException:

@@ -218,7 +218,7 @@ def never_sent(error: BaseException) -> bool:
 
     A proxy that cannot reach the next server was itself reached, so the call counts as sent.
     """
-    addresses = {_address(source) for source in _all_inner(error)} - {None}
+    addresses = set(map(_address, _all_inner(error))) - {None}
     if len(addresses) > 1:
         return False
     for source in _all_inner(error):
@@ -439,7 +439,7 @@ def _named_kind(error: BaseException) -> str | None:
     """The kind by class name, the most derived class first."""
     names = (_NAMES.get(cls.__name__) for cls in type(error).__mro__)
     kind = next((k for k in names if k is not None), None)
-    if kind == "timeout" and any(_was_cut(inner) for inner in inner_errors(error)):
+    if kind == "timeout" and any(map(_was_cut, inner_errors(error))):
         return "connection"  # the openai SDK's client on aiohttp reports a connection that was cut as a time-out
     by_status = kind == "bad_request" and _status(error) is not None
     return None if by_status else kind
@@ -621,7 +621,7 @@ def _is_api_answer(error: BaseException) -> bool:
         said = _kept_answer(error)
     if isinstance(said, str):
         return not said.lstrip().startswith("<")
-    return isinstance(said, Mapping) and any(said.get(name) for name in _ERROR_KEYS)
+    return isinstance(said, Mapping) and any(map(said.get, _ERROR_KEYS))
 
 
 def _kept_answer(error: BaseException) -> Any:

@@ -262,7 +262,7 @@ def _checked(name: str, given: Price | Mapping[str, Any]) -> Price:
             mend = "Give input and output, and cache_read and cache_write if they differ from input."
             raise ConfigError(msg, mend=mend) from error
     caches = [v for v in (price.cache_read, price.cache_write) if v is not None]
-    if not all(_is_amount(v) for v in (price.input, price.output, *caches)):
+    if not all(map(_is_amount, (price.input, price.output, *caches))):
         msg = f"the price of {name} must be numbers from 0 up, got {price!r}"
         raise ConfigError(msg)
     return price

@@ -148,7 +148,7 @@ class RowRedaction:
             found: Any = self.hook(text)
         except Exception as error:  # noqa: BLE001 - code of the user
             line = own_line(error)
-            place = "; ".join(part for part in (line, where) if part)
+            place = "; ".join(filter(None, (line, where)))
             msg = f"redact= raised {type(error).__name__}"
             raise ConfigError(msg, where=place or "redact", mend=_MEND) from None
         if isinstance(found, str):

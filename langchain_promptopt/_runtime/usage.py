@@ -329,7 +329,7 @@ class UsageCollector(BaseCallbackHandler):
         with self._lock:
             call = self._open.pop(run_id, None) or _Call(_UNKNOWN, booked=True)
             into = self.collected if self._late is None else Collected(started=not call.booked)
-            replies = [_Generation.of(generation) for generation in chain.from_iterable(response.generations)]
+            replies = list(map(_Generation.of, chain.from_iterable(response.generations)))
             for reply in replies:
                 into.note(reply)
             if any(reply.hit for reply in replies):

@@ -221,7 +221,7 @@ def lint_answers(new_texts: Sequence[str], parent_text: str, answers: Iterable[s
         parent_text: The parent's template text.
         answers: Reference answers as texts.
     """
-    said, known = (_folded(t) for t in ("\n".join(new_texts), parent_text))
+    said, known = map(_folded, ("\n".join(new_texts), parent_text))
     for answer in answers:
         wanted = _folded(answer)
         if count_words(answer) >= word_limit(answer, _LONG_ANSWER_WORDS) and wanted in said and wanted not in known:
@@ -269,7 +269,7 @@ def _copied_example(said: str, parent: str, examples: Sequence[str], others: Ite
     if not mine:
         return None
     runs = _runs(mine) - _runs(_words(parent))
-    fresh = {w for w in mine if _carries_content(w)} - set(_words(parent))
+    fresh = set(filter(_carries_content, mine)) - set(_words(parent))
     for example in examples:
         content = _content_of(example)
         both = fresh & content
@@ -310,7 +310,7 @@ def _carries_content(word: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _content_of(example: str) -> frozenset[str]:
-    return frozenset(w for w in _words(example) if _carries_content(w))
+    return frozenset(filter(_carries_content, _words(example)))
 
 
 @lru_cache(maxsize=16384)

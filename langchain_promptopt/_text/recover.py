@@ -371,8 +371,8 @@ def _moved(tagged: TaggedReply, frame: Frame) -> Rejection | None:
     """Refuse tags whose surroundings came back in another order: it is unclear which span is which."""
     if len(tagged.ranges) != len(frame.spans) or not 2 <= len(frame.spans) <= _MANY:
         return None
-    theirs = [_bag(part) for part in _around(tagged.text, tagged.ranges)]
-    for i, ours in enumerate(_bag(f) for f in frame.fixed):
+    theirs = list(map(_bag, _around(tagged.text, tagged.ranges)))
+    for i, ours in enumerate(map(_bag, frame.fixed)):
         if not ours or _share(ours, theirs[i]) >= 0.5:
             continue
         elsewhere = []

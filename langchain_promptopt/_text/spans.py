@@ -56,7 +56,7 @@ def find_quote(text: str, quote: str, occurrence: int = 1, frozen: Sequence[Rang
 
 def _flexible(wanted: str) -> str:
     """Possessive blanks between escaped words: nothing to backtrack into."""
-    return r"\s++".join(re.escape(part) for part in wanted.split())
+    return r"\s++".join(map(re.escape, wanted.split()))
 
 
 def _choose(places: list[Range], occurrence: int, frozen: Sequence[Range]) -> Range | None:

@@ -249,7 +249,7 @@ def placeholders(text: str, template_format: TemplateFormat | None) -> tuple[str
     if template_format is None or template_format == "literal":
         return ()
     pattern = _FSTRING if template_format == "f-string" else _DOUBLE_BRACED
-    return tuple(found for found in pattern.findall(text) if found)
+    return tuple(filter(None, pattern.findall(text)))
 
 
 # Parsed templates

@@ -127,7 +127,7 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         "| task | method | start | held-out test | search calls | optimizer calls | outcomes |",
         "|---|---|---|---|---|---|---|",
     ]
-    lines += [_row(row) for row in table["rows"]]
+    lines += list(map(_row, table["rows"]))
     return "\n".join([*lines, *(f"\n{note}" for note in table["notes"])])
 
 
@@ -169,7 +169,7 @@ def word_order_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
     1.0
     """
     wanted = _words(_text(reference_outputs))
-    lines = [_words(line) for line in _text(outputs).splitlines()]
+    lines = list(map(_words, _text(outputs).splitlines()))
     single = [line[-1] for line in lines if line]
     right = wanted in lines or single[-len(wanted) :] == wanted
     return {"key": "word_order_match", "score": float(right)}
@@ -387,7 +387,7 @@ def run_task_once(
 
     data = {}
     for split, rows in task.rows.items():
-        data[split] = [dict(row) for row in rows]
+        data[split] = list(map(dict, rows))
     with TemporaryDirectory() as nowhere:  # a bench decides nothing, so its openings of the test rows are not kept
         result = optimize(
             task.first_prompt(),

@@ -53,7 +53,7 @@ def chosen_edits(text: str, count: int) -> list[int]:
     if bad:
         msg = f"there is no edit {bad[0]!r}"
         raise UsageError(msg, where="--edits", mend=f"Edits are numbered 1 to {count}; `promptopt show` lists them.")
-    return sorted({int(part) for part in parts})
+    return sorted(set(map(int, parts)))
 
 
 def patch_of(record: RunRecord, config: Config, file: Path | None) -> str:

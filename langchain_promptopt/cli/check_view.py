@@ -33,7 +33,7 @@ def check_view(report: CheckReport) -> RenderableType:
         parts += _pilot(report.pilot)
     if report.problems:
         parts.append(Text("\nProblems", style="bold"))
-        parts += [facts_view(problem) for problem in report.problems]
+        parts += list(map(facts_view, report.problems))
     if report.notes:
         parts.append(Text("\nNotes", style="bold"))
         parts += [safe_text(f"- {remark}") for remark in report.notes]

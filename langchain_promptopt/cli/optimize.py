@@ -86,7 +86,7 @@ def init(
         print_json(said | {"notes": list(found.notes)})
         return 0
     off = [(name, f'off; tune = ["{name}"] lets it change', "") for name in found.off]
-    print_table(("prompt", "messages", "variables"), [*(_line(p) for p in found.prompts), *off])
+    print_table(("prompt", "messages", "variables"), [*map(_line, found.prompts), *off])
     print_view("")
     print_table(("split", "examples"), list(splits.items()), numbers=[1])
     for text in found.notes:
@@ -128,7 +128,7 @@ def import_(
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     if given.as_json:
-        print_json({"tool": found.tool, "files": [str(path) for path in texts], "not_taken": found.left})
+        print_json({"tool": found.tool, "files": list(map(str, texts)), "not_taken": found.left})
         return 0
     print_prose(f"{found.tool}: {len(found.examples)} examples")
     for path in texts:

@@ -64,7 +64,7 @@ def with_rows(record: RunRecord, config: Config, given: Given) -> RunRecord:
 def runs(*, given: Given) -> int:
     """List runs with their outcome, gain and cost."""
     config = given.load()
-    found = [_run_line(folder) for folder in run_folders(config.runs_dir)]
+    found = list(map(_run_line, run_folders(config.runs_dir)))
     if given.as_json:
         print_json([run.as_json() for run in found])
     elif not found:

@@ -458,7 +458,7 @@ def toml_text(values: Mapping[str, Mapping[str, Any]], remarks: Mapping[str, str
         for key, value in keys.items():
             line = f"{_key(key)} = {toml_value(value)}"
             said = (known[key].description if key in known else None, (remarks or {}).get(f"{section}.{key}"))
-            about = "; ".join(text for text in said if text)
+            about = "; ".join(filter(None, said))
             out.append(f"{line:<47} # {about}" if about else line)
         out.append("")
     return "\n".join(out).rstrip() + "\n"
@@ -476,7 +476,7 @@ def toml_value(value: Any) -> str:
         inside = ", ".join(f"{_key(str(k))} = {toml_value(v)}" for k, v in value.items())
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(toml_value(v) for v in value)}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, int | float):
         return repr(value)
     return _text(str(value))

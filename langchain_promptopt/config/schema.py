@@ -413,7 +413,7 @@ class Config(BaseModel):
 
         Raises ConfigError that names all missing keys at once.
         """
-        missing = [shown for shown in map(self._missing, keys) if shown]
+        missing = list(filter(None, map(self._missing, keys)))
         if missing:
             msg = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
             mend = "Write it into promptopt.toml or give the flag; `promptopt init` writes the file."

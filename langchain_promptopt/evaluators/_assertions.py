@@ -72,7 +72,7 @@ def _no_case(check: Check) -> Check:
 def _parts(value: Any) -> list[str]:
     """The texts of a list, or of a text with commas between them, as promptfoo's CSV has them."""
     if isinstance(value, list):
-        return [as_text(part) for part in value]
+        return list(map(as_text, value))
     return [part.strip() for part in as_text(value).split(",") if part.strip()]
 
 

@@ -187,7 +187,7 @@ def shown_names(given: GivenNames, asked: Collection[str]) -> str:
     told = []
     for what, values in given:
         if what in asked:
-            names = [repr(name) for name in values[:_NAMED]] + ["..."] * (len(values) > _NAMED)
+            names = list(map(repr, values[:_NAMED])) + ["..."] * (len(values) > _NAMED)
             told.append(f"{what} with {', '.join(names) or 'nothing'}")
     return " and ".join(told)
 

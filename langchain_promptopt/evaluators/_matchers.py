@@ -192,10 +192,10 @@ def number_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
 
 
 def _same_number(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
-    numbers = [_reference_number(value) for value in references]
+    numbers = list(map(_reference_number, references))
     text = reply_text(reply, "number_match")
     number = parse_number(text)
-    expected = ", ".join(_number_text(n) for n in numbers)
+    expected = ", ".join(map(_number_text, numbers))
     parsed = None if number is None else _number_text(number)
     return _verdict("number_match", right=number in numbers, parsed=parsed, expected=expected, reply=text)
 
@@ -290,7 +290,7 @@ def _of_labels(
 ) -> dict[str, Any]:
     text = reply_text(reply, key)
     label = parse_label(text, labels, closed=closed)
-    right = label is not None and folded(label) in {folded(w) for w in wanted}
+    right = label is not None and folded(label) in set(map(folded, wanted))
     return _verdict(key, right=right, parsed=label, expected=", ".join(wanted), reply=text)
 
 
@@ -321,7 +321,7 @@ def make_label_match(labels: Iterable[str], *, key: str = "label_match") -> Labe
     0.0
     """
     found = tuple(labels)
-    distinct = {folded(label) for label in found}
+    distinct = set(map(folded, found))
     if len(distinct) < len(found) or not all(label.strip() for label in found):
         msg = "labels must differ in more than case and must not be blank"
         raise EvaluatorError(msg, where=f"make_label_match, {len(found)} labels")

@@ -55,7 +55,7 @@ def own_keys(evaluator: Any) -> tuple[tuple[str, ...], bool]:
     if tree is None:
         return (), True
     returned = list(_returned(tree))
-    return tuple(dict.fromkeys(_literal_keys(tree))), not all(_is_told(value) for value in returned)
+    return tuple(dict.fromkeys(_literal_keys(tree))), not all(map(_is_told, returned))
 
 
 def function_of(evaluator: Any) -> Any:
@@ -164,7 +164,7 @@ def _is_told(value: ast.expr) -> bool:
     if isinstance(value, ast.IfExp):
         return _is_told(value.body) and _is_told(value.orelse)
     if isinstance(value, ast.List | ast.Tuple):
-        return all(_is_told(item) for item in value.elts)
+        return all(map(_is_told, value.elts))
     if isinstance(value, ast.Constant | ast.Compare | ast.BoolOp | ast.UnaryOp | ast.BinOp):
         return True
     if isinstance(value, ast.Dict):

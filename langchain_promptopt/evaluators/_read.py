@@ -81,7 +81,7 @@ def normal_form(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): normal_form(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [normal_form(v) for v in value]
+        return list(map(normal_form, value))
     if isinstance(value, set | frozenset):
         return sorted(map(normal_form, value), key=content_hash)
     by_content = canonical(value)  # printed forms are shortened, and may hold addresses
@@ -304,7 +304,7 @@ def _by_text(text: str, options: Mapping[str, str]) -> str | None:
         return None
     if (whole := trimmed(text)) in wanted:
         return wanted[whole]
-    names = "|".join(re.escape(o) for o in sorted(wanted, key=len, reverse=True))
+    names = "|".join(map(re.escape, sorted(wanted, key=len, reverse=True)))
     if not names:
         return None
     found = set()
@@ -334,7 +334,7 @@ def parse_choice(text: str, options: Mapping[str, str] | None = None) -> str | N
 def _only_letter(plain: str, known: Mapping[str, str]) -> str | None:
     letters = {m.group(1).upper() for m in _BRACKETED.finditer(plain)}
     if not letters:
-        if trimmed(plain) in {trimmed(o) for o in known.values()}:
+        if trimmed(plain) in set(map(trimmed, known.values())):
             return _by_text(plain, known)
         if (first := _leading(plain)) is not None:
             return first
@@ -382,7 +382,7 @@ class _Table:
 def _table(labels: tuple[str, ...]) -> _Table:
     """The longest label stands first in the pattern, so that "invalid" is never read as "valid"."""
     spelt = {folded(label): label for label in labels}
-    names = "|".join(_whole(label) for label in sorted(spelt, key=len, reverse=True))
+    names = "|".join(map(_whole, sorted(spelt, key=len, reverse=True)))
     return _Table(spelt, {trimmed(label): label for label in labels}, re.compile(names))
 
 

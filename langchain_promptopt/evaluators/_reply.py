@@ -129,7 +129,7 @@ def references_of(reference_outputs: Any) -> tuple[Any, ...]:
         elif (name := _only(value, ANSWER_NAMES)) is not None:
             value = value[name]
     found = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if not found or any(_says_nothing(v) for v in found) or value == {}:
+    if not found or any(map(_says_nothing, found)) or value == {}:
         msg = f"the reference {reference_outputs!r} holds no answer"
         raise EvaluatorError(msg, mend="Leave examples without a reference out.")
     return found
@@ -184,7 +184,7 @@ def text_references(references: Sequence[Any], key: str) -> tuple[str, ...]:
             msg = f"`{key}` compares text, and the reference is an object: {as_text(value)[:200]}"
             mend = "Use `exact_match`, which compares objects as JSON, or name one column in `outputs`."
             raise EvaluatorError(msg, mend=mend)
-    return tuple(as_text(value) for value in references)
+    return tuple(map(as_text, references))
 
 
 def json_of(reply: Any) -> tuple[Any, bool]:

@@ -303,7 +303,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     >>> sign_flip_p([0.5, -0.25])
     0.5
     """
-    moved = [d for d in differences if d]
+    moved = list(filter(None, differences))
     if not moved:
         return 1.0
     if all(isclose(abs(d), abs(moved[0]), rel_tol=1e-9) for d in moved):
@@ -320,7 +320,7 @@ def whole_steps(differences: Sequence[float]) -> list[int]:
     >>> whole_steps([1 / 3, -2 / 3, 0.5])
     [2, -4, 3]
     """
-    total = sum(abs(d) for d in differences)
+    total = sum(map(abs, differences))
     limit = _finest_range(len(differences))
     scale = _common_denominator(differences, int(limit / total) + 1)
     if scale is None or scale * total > limit:
@@ -341,7 +341,7 @@ def _finest_range(n: int) -> int:
 
 def _common_denominator(differences: Sequence[float], largest: int) -> int | None:
     scale = 1
-    for size in {abs(d) for d in differences}:
+    for size in set(map(abs, differences)):
         fraction = Fraction(size).limit_denominator(_LARGEST_DENOMINATOR)
         if not isclose(float(fraction), size, rel_tol=1e-9):
             return None

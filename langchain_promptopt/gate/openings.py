@@ -76,7 +76,7 @@ class RowMark:
         hashes = tuple(frozenset(value_keys(part)) for part in parts)
         rest = [part for part in parts if part.keys() != inputs.keys()]
         every = value_keys(inputs) if rest else ()  # else all its values are read, and hashed above
-        old = {row_hash(inputs), *(row_hash(part) for part in rest)}
+        old = {row_hash(inputs), *map(row_hash, rest)}
         return cls(hashes, frozenset(every).union(*hashes), frozenset(old))
 
 
@@ -94,9 +94,9 @@ def is_textual(value: Any) -> bool:
     if isinstance(value, _TEXT_TYPES):
         return True
     if isinstance(value, Mapping):
-        return all(is_textual(member) for member in value.values())
+        return all(map(is_textual, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
-        return all(is_textual(member) for member in value)
+        return all(map(is_textual, value))
     return type(value).__module__ in {"datetime", "decimal", "uuid", "pathlib", "fractions"}
 
 
@@ -161,7 +161,7 @@ def _spaced(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _spaced(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_spaced(v) for v in value]
+        return list(map(_spaced, value))
     return value
 
 

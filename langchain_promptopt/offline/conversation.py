@@ -238,7 +238,7 @@ def _rows(text: str, name: str) -> tuple[ShownRow, ...]:
 def number_in(pattern: str, told: str) -> int | None:
     """The first number that a group of the pattern found; None where the pattern does not occur."""
     found = re.search(pattern, told)
-    return int(next(g for g in found.groups() if g)) if found else None
+    return int(next(filter(None, found.groups()))) if found else None
 
 
 def _after(told: str, name: str) -> int | None:
@@ -335,7 +335,7 @@ def _case(row: ShownRow, prompt: str, manual: TaskManual) -> Case:
     for k, v in row.inputs.items():
         if re.search(rf"\{{\s*{re.escape(str(k))}\b", prompt):
             shown.append(v)
-    text = "\n".join(_plain(v) for v in (shown or row.inputs.values()))
+    text = "\n".join(map(_plain, shown or row.inputs.values()))
     wanted, answer = leaves(row.expected), leaves(row.answer)
     expected = _first_label(wanted, manual)
     given = _first_label(answer, manual)

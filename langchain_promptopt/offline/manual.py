@@ -194,7 +194,7 @@ def lines_of(text: str) -> list[Line]:
             continue
         found = _HEADING.match(raw)
         if found is not None:
-            section = next(g for g in found.groups() if g)
+            section = next(filter(None, found.groups()))
             out.append(Line(begin, begin + len(stripped), stripped, item=False, heading=section, section=section))
             continue
         mark = _ITEM.match(raw)
@@ -323,7 +323,7 @@ _PIECE = re.compile(r",|;|/|\bor\b|\band\b|\bas well as\b|\bbut\b", re.I)
 @lru_cache(maxsize=256)
 def _target(names: tuple[str, ...]) -> re.Pattern[str]:
     """A verb of answering, and close behind it a label's name."""
-    spelled = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
+    spelled = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     return re.compile(
         rf"(?:\b|(?<=\s))(?P<verb>{_VERB})(?:\s+{_FILLER}){{0,4}}\s+[\"'`*“]*(?P<name>{spelled})(?!\w)", re.I
     )
@@ -391,7 +391,7 @@ def _conditions(text: str, start: int, end: int) -> tuple[tuple[Trigger, ...], t
 def _triggers(text: str, start: int, end: int) -> tuple[Trigger, ...]:
     quoted = []
     for found in _QUOTED.finditer(text, start, end):
-        phrase = tuple(stems(next(g for g in found.groups() if g)))
+        phrase = tuple(stems(next(filter(None, found.groups()))))
         if phrase:
             quoted.append(Trigger(phrase, found.span()))
     return tuple(quoted) if quoted else _loose(text, start, end)

@@ -114,7 +114,7 @@ def condensed(text: str, cap: int, frozen: str = "") -> str:
     room = cap - sum(count_words(lines[i]) for i in chosen)
     starts = _starts(lines)
     short = _short_labels(manual, lines, starts, room // 2)
-    room -= sum(count_words(s) for s in short.values())
+    room -= sum(map(count_words, short.values()))
     for i in _worth(manual, lines, starts):
         if i not in chosen and i not in short and count_words(lines[i]) <= room:
             chosen[i] = None

@@ -59,11 +59,11 @@ def stem(word: str) -> str:
 
 def stems(text: str) -> list[str]:
     """The stem of every word of `text`, in order."""
-    return [stem(w) for w in TOKEN.findall(text)]
+    return list(map(stem, TOKEN.findall(text)))
 
 
-_DULL = frozenset(stem(w) for w in STOP)
-_DULL_READER = _DULL | frozenset(stem(w) for w in READER)
+_DULL = frozenset(map(stem, STOP))
+_DULL_READER = _DULL | frozenset(map(stem, READER))
 
 
 def is_dull(stemmed: str, *, instruction: bool = False) -> bool:

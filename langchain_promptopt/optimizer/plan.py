@@ -636,7 +636,7 @@ def _method_notes(recipe: Recipe, data: DataSet) -> tuple[str, ...]:
 
 def _models(target: ChainTarget, optimizer: Any) -> dict[str, str]:
     """What decides the models' answers, by role, for record and run id."""
-    found = {"task": ", ".join(sorted({model_id(m) for m in target.models})) or "unknown"}
+    found = {"task": ", ".join(sorted(set(map(model_id, target.models)))) or "unknown"}
     return found if optimizer is None else found | {"optimizer": model_id(optimizer)}
 
 

@@ -109,7 +109,7 @@ def outcomes_json(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
 
 def outcomes_from_json(data: Iterable[Mapping[str, Any]]) -> list[Outcome]:
     """The inverse of `outcomes_json`."""
-    return [outcome_of(item) for item in data]
+    return list(map(outcome_of, data))
 
 
 def failure_told(error: Exception) -> dict[str, Any]:
@@ -446,7 +446,7 @@ class RemoteExecutor(LocalExecutor):
         [told] = jobs_json([job], self.run_id)
         reply = await self._replied({**told, "do": "answer", "seconds": self.seconds}, "task", meter)
         tab.rendered = set(reply["rendered"])
-        tab.answers = [StepAnswer.from_json(step) for step in reply.get("steps", ())]
+        tab.answers = list(map(StepAnswer.from_json, reply.get("steps", ())))
         return _Held(reply["answer"], reply)
 
     async def weigh(

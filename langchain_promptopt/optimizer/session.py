@@ -70,7 +70,7 @@ class ParkedExecutor:
 
     async def tell(self, told: Mapping[Cell, Outcome]) -> int:
         """Answer open cells and return when the run has noted them; returns how many others are still open."""
-        places = [self.parked.pop(cell) for cell in told]
+        places = list(map(self.parked.pop, told))
         left = len(self.parked)
         for place in places:
             place.outcome.set_result(told[place.job.cell])

@@ -68,8 +68,8 @@ class CacheShelf:
     def __init__(self, plan: Plan, cache: EvaluationCache) -> None:
         self._cache = cache
         self._seen = bool(plan.target.models)
-        self._models = [model_id(model) for model in plan.target.models]
-        self._endpoints = [endpoint_of(model) for model in plan.target.models]
+        self._models = list(map(model_id, plan.target.models))
+        self._endpoints = list(map(endpoint_of, plan.target.models))
         self._evaluators = {e.key: e.hash for e in plan.evaluators}
         self._chain = plan.code
         decides = plan.started.decides
@@ -88,7 +88,7 @@ class CacheShelf:
             found["comments"],
             model_served=found["model_served"],
             cached=True,
-            steps=tuple(StepAnswer.from_json(step) for step in found.get("steps", ())),
+            steps=tuple(map(StepAnswer.from_json, found.get("steps", ()))),
         )
 
     def put(self, job: Job, outcome: Outcome) -> None:

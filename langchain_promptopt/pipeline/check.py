@@ -345,7 +345,7 @@ async def _judged_again(plan: Plan, ready: Assembled, found: Sequence[_Twice]) -
             scores = said.scores if isinstance(said, Scores) else None
         out.append(replace(twice, again=scores))
 
-    await together(once(twice) for twice in found)
+    await together(map(once, found))
     return out
 
 

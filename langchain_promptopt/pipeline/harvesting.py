@@ -169,7 +169,7 @@ def grown(old: Sequence[Mapping[str, Any]], data: DataSet, *, opened: Openings |
         opened: The record by which test rows that were looked at are retired; None retires none.
     """
     readings = data.use.readings
-    growth = Growth([dict(row) for row in old])
+    growth = Growth(list(map(dict, old)))
     if opened is not None:
         growth.retired = _retired(growth.rows, readings, opened)
     known: dict[str, dict[str, Any]] = {}
@@ -227,6 +227,6 @@ def _into_dataset(service: Service, name: str, data: DataSet) -> Growth:
         key = min(_keys(row["inputs"], data.use.readings))
         fresh.append({**row, "id": str(uuid5(NAMESPACE_URL, f"{dataset}/{key}")), "run": row["id"]})
     add_examples(service, dataset, fresh)
-    new = {id(row) for row in growth.added}
+    new = set(map(id, growth.added))
     change_examples(service, dataset, [row for row in growth.changed if id(row) not in new])
     return growth

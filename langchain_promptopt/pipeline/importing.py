@@ -406,7 +406,7 @@ def _tests(found: Imported, given: Any, path: Path) -> list[Mapping[str, Any]]:
         file = path.parent / name
         try:
             if file.suffix == ".csv":
-                out += [_csv_test(row) for row in csv.DictReader(read_text(file).splitlines())]
+                out += list(map(_csv_test, csv.DictReader(read_text(file).splitlines())))
             elif file.suffix in {".yaml", ".yml", ".json"}:
                 out += _tests(found, _yaml(read_text(file), file), file)
             else:

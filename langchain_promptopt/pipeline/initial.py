@@ -494,7 +494,7 @@ def _optimizer(config: Config, models: Sequence[Any]) -> dict[str, Any]:
         return {"model": config.optimize.model, **address}
     if models and all(model_name(model).startswith("offline") for model in models):
         return {"model": "offline"}
-    own = next((m for m in models if endpoint_of(m)), None)
+    own = next(filter(endpoint_of, models), None)
     if own is not None and type(own).__name__ == "ChatOllama":
         return {"model": f"ollama:{model_name(own)}", "base_url": endpoint_of(own)}
     if own is not None:

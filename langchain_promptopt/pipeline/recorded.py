@@ -46,7 +46,7 @@ def _public(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _public(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_public(inner) for inner in value]
+        return list(map(_public, value))
     return public_url(value) if isinstance(value, str) else value
 
 

@@ -119,7 +119,7 @@ def render_markdown(record: RunRecord, *, show_rows: bool = False, limit: int = 
     """
     text, record = "", record if show_rows else discreet(record)
     for room in _ROOMS:
-        text = "\n\n".join(block for block in _blocks(record, room, show_rows=show_rows) if block) + "\n"
+        text = "\n\n".join(filter(None, _blocks(record, room, show_rows=show_rows))) + "\n"
         if _size(text) <= limit:
             return text
     while _size(text) > limit:  # whole blocks from the end, so that nothing is cut open
@@ -220,9 +220,7 @@ def _edits(record: RunRecord, room: _Room) -> list[str]:
 def _evidence(edit: FinalEdit) -> str:
     if not edit.example_ids:
         return ""
-    return (
-        f" (evidence: {', '.join(code(i) for i in edit.example_ids[:8])}{', …' if len(edit.example_ids) > 8 else ''})"
-    )
+    return f" (evidence: {', '.join(map(code, edit.example_ids[:8]))}{', …' if len(edit.example_ids) > 8 else ''})"
 
 
 def _diff(place: EditPlace, limit: int) -> str:
@@ -324,7 +322,7 @@ def block(text: str, language: str = "") -> str:
 
 
 def _longest(text: str) -> int:
-    return max((len(run) for run in re.findall("`+", text)), default=0)
+    return max(map(len, re.findall("`+", text)), default=0)
 
 
 def _word(text: str) -> str:

@@ -181,7 +181,7 @@ def paired_rows(
     known = examples or {}
     rows = []
     for example_id, found in sides.items():
-        if all(found.get(candidate) for candidate in pair):
+        if all(map(found.get, pair)):
             rows.append(
                 ComparedRow(
                     example_id,

@@ -176,7 +176,7 @@ def _row_list(title: str, color: str, rows: Sequence[ComparedRow]) -> Renderable
         scores = f"  {wording.points(row.before.score)} → {wording.points(row.after.score)}"
         lines.append(safe_text(row.example_id, "bold", 60) + Text(scores, style="dim"))
         if row.inputs:
-            lines.append(safe_text("  " + "; ".join(as_text(v) for v in row.inputs.values()), limit=_SHOWN_TEXT))
+            lines.append(safe_text("  " + "; ".join(map(as_text, row.inputs.values())), limit=_SHOWN_TEXT))
         if row.expected:
             lines.append(safe_text("  expected: " + as_text(row.expected), "dim", _SHOWN_TEXT))
         if row.before.output is not None or row.after.output is not None:
@@ -232,7 +232,7 @@ def table_view(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: S
         rows: One value a column each.
         numbers: Indices of the columns that are aligned to the right, from 0.
     """
-    return _Columns(tuple(columns), tuple(tuple(row) for row in rows), frozenset(numbers))
+    return _Columns(tuple(columns), tuple(map(tuple, rows)), frozenset(numbers))
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ class _Columns:
             justify: JustifyMethod = "right" if i in self.numbers else "left"
             table.add_column(name, justify=justify, overflow="fold", no_wrap=short[i], min_width=width)
         for row in self.rows:
-            table.add_row(*(safe_text(cell) for cell in row))
+            table.add_row(*map(safe_text, row))
         return table
 
     def _stacked(self) -> RenderableType:
@@ -311,7 +311,7 @@ def test_view(outcome: str, metrics: Sequence[MetricEntry], void: str) -> Render
         void: What to say of a test without a verdict; "" where the test was not opened.
     """
     columns = ("metric", "old", "new", "change", "interval", "better / worse", "verdict")
-    cells = [wording.metric_cells(metric) for metric in metrics]
+    cells = list(map(wording.metric_cells, metrics))
     rows = []
     for c in cells:
         rows.append([c.name, c.old, c.new, c.difference, c.interval, c.moves, c.verdict])
@@ -331,6 +331,6 @@ def facts_view(data: Mapping[str, Any], indent: int = 0) -> RenderableType:
             parts.append(label)
             parts += [facts_view(item, indent + 1) for item in value]
         else:
-            shown = ", ".join(as_text(v) for v in value) if isinstance(value, list | tuple) else as_text(value)
+            shown = ", ".join(map(as_text, value)) if isinstance(value, list | tuple) else as_text(value)
             parts.append(label + Text("  ") + safe_text(shown))
     return Group(*parts)

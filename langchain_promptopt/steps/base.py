@@ -70,7 +70,7 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _short(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_short(v) for v in value]
+        return list(map(_short, value))
     return value
 
 
@@ -165,7 +165,7 @@ def opening(piece: Workpiece, texts: MetaPrompts = DEFAULT, *, numbered: bool = 
     text = piece.prompts.document.text
     shown = "The current prompt with its lines numbered:\n" + section("lines", lined(text))
     parts = [texts.fill("task"), shown if numbered else "The current prompt:\n" + section("prompt", text)]
-    parts += [p for p in (evidence(piece), past(piece)) if p]
+    parts += list(filter(None, (evidence(piece), past(piece))))
     if piece.feedback is not None and piece.feedback.text:
         parts.append("What was found out about the errors:\n" + section("feedback", piece.feedback.text))
     return "\n\n".join(parts)
@@ -401,7 +401,7 @@ class Step(RunnableSerializable[Any, Workpiece]):
             config: Not used; part of the Runnable interface.
         """
         names = ("system", "task", "allowance", "identify.retry", *self._metaprompt_names())
-        return [self.metaprompts.template(name) for name in dict.fromkeys(names)]
+        return list(map(self.metaprompts.template, dict.fromkeys(names)))
 
     def _metaprompt_names(self) -> tuple[str, ...]:
         """Names of the meta-prompts that this step adds to those of every step."""
@@ -569,7 +569,7 @@ def _shown(rows: Sequence[Any]) -> tuple[Shown, ...]:
                 output=row.get("answer", row.get("output")),
                 score=float(row.get("score", 0.0)),
                 comment=str(row.get("comment", "")),
-                steps=tuple(StepAnswer.from_json(step) for step in row.get("steps", ())),
+                steps=tuple(map(StepAnswer.from_json, row.get("steps", ()))),
             )
         )
     return tuple(out)

@@ -48,7 +48,7 @@ def reasons_of(reply: str) -> tuple[str, ...]:
     for line in lines:
         if line[:1] in {"-", "*", "•"}:
             items.append(line.lstrip("-*• ").strip())
-    found = tuple(item for item in items if item)
+    found = tuple(filter(None, items))
     return found or ((reply.strip(),) if reply.strip() else ())
 
 

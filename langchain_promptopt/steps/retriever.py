@@ -59,7 +59,7 @@ class TrajectoryRetriever(BaseRetriever):
         ask = self.ask if self.ask is not None else Ask(_no_model, RunnableConfig(), 0)
         inner = replace(ask, config={**ask.config, "callbacks": callbacks})
         items = await self.memory.retrieve(tuple(self.trajectory), self._center(query), inner)
-        return [document_of(item) for item in items]
+        return list(map(document_of, items))
 
     def _center(self, query: str) -> Attempt:
         if isinstance(self.around, Attempt):

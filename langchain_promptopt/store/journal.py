@@ -165,7 +165,7 @@ class MemoryStore:
 
     def events(self) -> Iterator[Mapping[str, Any]]:
         """All lines so far."""
-        return (json.loads(line) for line in tuple(self._lines))
+        return map(json.loads, tuple(self._lines))
 
     def flush(self) -> None:
         """Nothing to do."""

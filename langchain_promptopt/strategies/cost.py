@@ -300,7 +300,7 @@ def _optimizer_calls(recipe: Recipe) -> float:
 
 def _train_rows(recipe: Recipe, n: int) -> int:
     """Train rows run for one parent: its own, and those its children are tried on."""
-    own = len(recipe.evidence.wanted(tuple(str(i) for i in range(n)), Random(0)))
+    own = len(recipe.evidence.wanted(tuple(map(str, range(n))), Random(0)))
     return own + recipe.trials.rows(_batch(recipe)) * _made(recipe)
 
 

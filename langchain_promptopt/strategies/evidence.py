@@ -97,7 +97,7 @@ class ErrorBatches:
             m: How many batches are asked for.
             rng: Randomness of this step and this parent.
         """
-        errors = [s for s in rows if failed(s)]
+        errors = list(filter(failed, rows))
         right = [s for s in rows if not failed(s)]
         if not errors:
             return ()
@@ -138,7 +138,7 @@ class ErrorGroups:
             m: How many batches are asked for.
             rng: Randomness of this step and this parent.
         """
-        errors = [s for s in rows if failed(s)]
+        errors = list(filter(failed, rows))
         if not errors:
             return ()
         found: list[Batch] = []

@@ -43,7 +43,7 @@ class HashedEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """The vectors of several texts."""
-        return [self.embed_query(t) for t in texts]
+        return list(map(self.embed_query, texts))
 
 
 @lru_cache(maxsize=4096)
@@ -142,7 +142,7 @@ class Importance:
             ask: Not used.
         """
         order = sorted(pool_of(trajectory, self.pool), key=lambda a: (-a.score, a.candidate.id))
-        return tuple(Remembered(a) for a in order[: self.k])
+        return tuple(map(Remembered, order[: self.k]))
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class TopByScore:
         """
         order = sorted(pool_of(trajectory, "all"), key=lambda a: (a.score, a.candidate.id))
         shown = [a for a in order if a.score >= self.threshold][-self.k :] or order[-1:]
-        return tuple(Remembered(a) for a in shown)
+        return tuple(map(Remembered, shown))
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class TopEdits:
         """
         edited = [a for a in pool_of(trajectory, "all") if a.candidate.edits]
         order = sorted(edited, key=lambda a: (a.gain, a.candidate.id))
-        return tuple(Remembered(a) for a in order[-self.k :])
+        return tuple(map(Remembered, order[-self.k :]))
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,6 @@ class Summary:
         step = SummariseTrajectory(
             model=ask.runnable(), temperature=self.temperature, metaprompts=MetaPrompts(ask.metaprompts)
         )
-        piece = Workpiece(around.candidate.prompts, memory=tuple(Remembered(a) for a in past))
+        piece = Workpiece(around.candidate.prompts, memory=tuple(map(Remembered, past)))
         out = await step.ainvoke(piece, ask.config)
         return (Remembered(around, None, out.feedback.text),) if out.feedback is not None else ()

@@ -141,7 +141,7 @@ def _key(field: str) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return list(map(_plain, value))
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return _named(value)

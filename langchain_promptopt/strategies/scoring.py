@@ -405,7 +405,7 @@ class Race:
         while alive:
             seen = min(round(rung), total)
             await up_to(alive, seen, bench)
-            if seen >= total or any(bench.withheld(c) for c in alive):
+            if seen >= total or any(map(bench.withheld, alive)):
                 break
             bar = self._bar(alive, incumbents, bench)
             behind = set()
@@ -440,7 +440,7 @@ class Race:
     def _bar(self, alive: Sequence[Candidate], incumbents: Sequence[Attempt], bench: Bench) -> Scores | None:
         """Row scores of the beam's last by the rows seen so far, incumbents included."""
         shown = set(bench.known(alive[0]))
-        entrants = [bench.known(c) for c in alive]
+        entrants = list(map(bench.known, alive))
         for a in incumbents:
             entrants.append({i: s for i, s in _rows(a, bench).items() if i in shown})
         order = sorted(filter(None, entrants), key=lambda e: -sum(e.values()) / len(e))
@@ -620,7 +620,7 @@ class NotWorse:
         rung, dropped = self.first, list[Candidate]()
         while alive:
             await up_to(alive, min(rung, total), bench)
-            if rung >= total or any(bench.withheld(c) for c in alive):
+            if rung >= total or any(map(bench.withheld, alive)):
                 break
             behind = [c for c in alive if first is not None and self._behind(c, first, bench)]
             dropped += behind

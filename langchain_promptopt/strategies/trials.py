@@ -210,7 +210,7 @@ def _with_joint_insertions(edits: Iterable[Edit]) -> list[Edit]:
             out.append(edit)
         elif edit.new.strip() not in first.new:
             ids = dict.fromkeys((*first.example_ids, *edit.example_ids))
-            reason = "; ".join(dict.fromkeys(r for r in (first.reason, edit.reason) if r))
+            reason = "; ".join(dict.fromkeys(filter(None, (first.reason, edit.reason))))
             joint = replace(first, new=first.new + edit.new, reason=reason, example_ids=tuple(ids))
             out[out.index(first)] = at[edit.span] = joint
     return out

@@ -403,7 +403,7 @@ class ProposalsTests:
 
     def test_prune_keeps_some_in_their_order(self, proposals: Proposals) -> None:
         """A part of what came, in the order it came, the same for the same randomness."""
-        parent, fresh = sample_trajectory()[0], [sample_candidate(i) for i in range(20)]
+        parent, fresh = sample_trajectory()[0], list(map(sample_candidate, range(20)))
         kept = proposals.prune(fresh, parent, Random(1))
         assert list(kept) == [c for c in fresh if c in kept]
         assert proposals.prune(fresh, parent, Random(1)) == kept
@@ -431,7 +431,7 @@ class TrialsTests:
         """Two batches with two children each, of which every second is right on all rows."""
         shown = sample_rows()
         batches = [Batch(errors=shown[1:3], correct=shown[:1]), Batch(errors=shown[4:6], correct=shown[3:4])]
-        children = [sample_candidate(i) for i in range(4)]
+        children = list(map(sample_candidate, range(4)))
         before = {s.example_id: s.score for s in shown}
         after = {c.id: float(i % 2) for i, c in enumerate(children)}
         bench = SampleTrainBench(Candidate(sample_prompts()), before, after)
@@ -465,7 +465,7 @@ class TrialsTests:
 
     def test_some_of_some_pass(self, trials: Trials) -> None:
         """At least one and at most all; more children never mean fewer."""
-        found = [trials.passing(n) for n in range(5)]
+        found = list(map(trials.passing, range(5)))
         assert found == sorted(found)
         assert all(min(1, n) <= passing <= n for n, passing in enumerate(found))
 
@@ -524,7 +524,7 @@ class ScoringTests:
 
     def score(self, scoring: Scoring, n: int = 6) -> tuple[list[Candidate], tuple[Attempt, ...], SampleBench]:
         """Fresh candidates of rising quality, and what became of them."""
-        fresh = [sample_candidate(i) for i in range(n)]
+        fresh = list(map(sample_candidate, range(n)))
         bench = SampleBench({c.id: (i + 1) / (n + 1) for i, c in enumerate(fresh)})
         return fresh, run(scoring.score(fresh, [], bench)), bench
 

@@ -139,7 +139,7 @@ def told(value: Any) -> Any:
         return {openai_role(value): _message(value, _DEEPEST)}
     if isinstance(value, Mapping):
         return {name: told(item) for name, item in value.items()}
-    return [told(item) for item in value] if isinstance(value, list) else value
+    return list(map(told, value)) if isinstance(value, list) else value
 
 
 def told_fields(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def _member(name: Any, value: Any, depth: int) -> Any:
 
 
 def _are_messages(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(is_message(v) for v in value)
+    return isinstance(value, list | tuple) and bool(value) and all(map(is_message, value))
 
 
 def _sequence(values: Sequence[Any], depth: int) -> Any:
@@ -252,7 +252,7 @@ def _message(message: Any, depth: int) -> Any:
         text = str(more.get("refusal") or _of(message, "refusal") or _of(more.get("audio"), "transcript") or "")
     said: dict[str, Any] = {"text": text} if text else {}
     if role_of(message) in _AI:
-        asked = _of(message, "tool_calls") or [c for c in (more.get("function_call"),) if c]
+        asked = _of(message, "tool_calls") or list(filter(None, (more.get("function_call"),)))
         for name, calls in (("tool_calls", asked), ("invalid_tool_calls", _of(message, "invalid_tool_calls") or ())):
             if calls:
                 said[name] = [_call(c, depth) for c in calls]

@@ -323,7 +323,7 @@ class PromptSet:
     @classmethod
     def from_json(cls, data: Iterable[Mapping[str, Any]]) -> PromptSet:
         """The inverse of `as_json`: prompts without what the record leaves out, which is frozen ranges and kinds."""
-        return cls(tuple(Prompt.from_json(p) for p in data))
+        return cls(tuple(map(Prompt.from_json, data)))
 
 
 @dataclass(frozen=True)
