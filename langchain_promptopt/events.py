@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from langchain_promptopt.types import Candidate, Rejection, Remembered, Workpiece
 
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
+_TEXT = frozenset({str})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Recalled:
 def _plain(value: Any) -> Any:
     if type(value) in _SIMPLE:  # most of a journal, and far quicker than asking for abstract classes
         return value
+    if type(value) is dict and _SIMPLE.issuperset(map(type, value.values())) and _TEXT.issuperset(map(type, value)):
+        return {**value}
     if isinstance(value, Edit | PromptSet | Stop | Usage):
         return value.as_json()
     if isinstance(value, Dropped | Failure | Recalled | Span):
@@ -158,11 +161,24 @@ class ScoredRow(Event):
     """What each step said, on train rows of apps with several prompts or with tools; left out where there is none."""
 
     def as_json(self) -> dict[str, Any]:
-        """The `data` object of the journal line."""
-        data = Event.as_json(self)
-        if self.steps is None:
-            del data["steps"]
-        return data
+        """The `data` object of the journal line: its fields in their order, named here because most lines are such."""
+        data = {
+            "candidate_id": self.candidate_id,
+            "split": self.split,
+            "example_id": self.example_id,
+            "repeat": self.repeat,
+            "scores": _plain(self.scores),
+            "comments": _plain(self.comments),
+            "failure": None if self.failure is None else _plain(self.failure),
+            "cached": self.cached,
+            "usage": self.usage.as_json(),
+            "model_served": self.model_served,
+            "output": _plain(self.output),
+            "judge": None if self.judge is None else self.judge.as_json(),
+            "tries": self.tries,
+            "rendered": None if self.rendered is None else _plain(self.rendered),
+        }
+        return data if self.steps is None else data | {"steps": _plain(self.steps)}
 
     @property
     def cell(self) -> Cell:
@@ -187,7 +203,7 @@ class ScoredRow(Event):
             judge=outcome.judge if outcome.judge.calls else None,
             tries=outcome.tries,
             rendered=outcome.rendered,
-            steps=[step.as_json() for step in outcome.steps] or None,
+            steps=[step.as_json() for step in outcome.steps] if outcome.steps else None,
         )
 
 

@@ -7,7 +7,7 @@ The executor runs many cells at once, each through the chain and the evaluators.
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,7 +44,7 @@ from langchain_promptopt.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from langchain_core.embeddings import Embeddings
@@ -242,14 +242,14 @@ class Guarded:
             self._told.add(("task", "calls"))
             self.emit(Incident(role="task", kind="calls_unseen", retryable=False, action="not counted", detail=what))
 
-    async def _call(
+    def _call(
         self,
         role: str,
         attempt: Callable[[Flight], Awaitable[Any]],
         split: str | None,
         place: tuple[str | int, ...],
         work: Hashable,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         waits = self.batched and role == "task"
 
         async def limited() -> Any:
@@ -278,7 +278,7 @@ class Guarded:
             action = f"try {retry.attempt + 1} in {retry.pause:.1f} s"
             self.emit(Incident(role=role, kind=v.kind, retryable=True, action=action, detail=v.detail))
 
-        return await with_retries(
+        return with_retries(
             limited,
             policy=replace(self._patient, base=0.0) if waits else self._patient,
             clock=self.clock,
@@ -392,7 +392,7 @@ class LocalExecutor:
         metadata: On every evaluation trace.
         tracers: What watches the evaluations, and where the ids of their traces are noted.
         redaction: What the user gave as `redact=`: outcomes and traces pass it; chain and evaluators see the real row.
-        asked_for: A block around all tries of a cell; batches know by it who asks.
+        asked_for: A block around all tries of a cell, by which batches know who asks; None is none.
     """
 
     target: Target
@@ -409,7 +409,7 @@ class LocalExecutor:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tracers: Tracers = field(default_factory=Tracers)
     redaction: RowRedaction | None = None
-    asked_for: Callable[[Cell], AbstractContextManager[None]] = lambda _: nullcontext()
+    asked_for: Callable[[Cell], AbstractContextManager[None]] | None = None
     answers: dict[Cell, tuple[Any, Sequence[Any]]] | None = None
     """Where set, what the chain returned and its steps by cell, for evaluators that are asked again."""
 
@@ -443,8 +443,9 @@ class LocalExecutor:
                 outcome = self.redaction.outcome(outcome)
             if outcome.steps:
                 outcome = replace(outcome, steps=shortened_steps(outcome.steps))
-            shown = {"output": outcome.output, "scores": dict(outcome.scores), "comments": dict(outcome.comments)}
-            end(shown if outcome.failure is None else {**shown, "failure": outcome.failure.kind})
+            if heard:
+                shown = {"output": outcome.output, "scores": dict(outcome.scores), "comments": dict(outcome.comments)}
+                end(shown if outcome.failure is None else {**shown, "failure": outcome.failure.kind})
         if self.shelf is not None:
             self.shelf.put(job, outcome)
         return _with_evidence(outcome)
@@ -480,8 +481,11 @@ class LocalExecutor:
             _refuse_outage(tab.finish)
             return output
 
-        with self.asked_for(job.cell):
+        if self.asked_for is None:
             value = await self.guard.cell("task", attempt, job)
+        else:
+            with self.asked_for(job.cell):
+                value = await self.guard.cell("task", attempt, job)
         return self._as_failure(value, tab)
 
     async def ask(self, job: Job, config: RunnableConfig, tab: Tab, meter: UsageCollector) -> Any:
@@ -559,6 +563,8 @@ class LocalExecutor:
 
     def told(self, job: Job, output: Any) -> Any:
         """What is kept of an answer; of those of several models, each by itself."""
+        if type(output) is str:
+            return output
         if isinstance(output, ByModel):
             return {name: self.told(job, value) for name, value in output.items()}
         if isinstance(output, Failure):

@@ -14,7 +14,7 @@ import asyncio
 import sys
 import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -552,11 +552,13 @@ async def _answered_somehow(chain: Runnable[Any, Any], call: tuple[Any, Runnable
             raise
 
 
-async def answered(chain: Runnable[Any, Any], value: Any, config: RunnableConfig | None, *, in_thread: bool) -> Any:
+def answered(
+    chain: Runnable[Any, Any], value: Any, config: RunnableConfig | None, *, in_thread: bool
+) -> Coroutine[Any, Any, Any]:
     """What the chain says; `in_thread` where a part of it, such as LangGraph's SqliteSaver, has no `async` form."""
     if in_thread:
-        return await run_in_executor(config, chain.invoke, value, config)
-    return await chain.ainvoke(value, config)
+        return run_in_executor(config, chain.invoke, value, config)
+    return chain.ainvoke(value, config)
 
 
 def _note(proof: Proof, overlay: Overlay, row: Mapping[str, Any], things: Sequence[Any]) -> None:

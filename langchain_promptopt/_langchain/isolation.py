@@ -20,7 +20,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_child_runnable_config
 
 from langchain_promptopt._langchain.discover import is_prompt_or_model
@@ -86,6 +86,8 @@ class Sessions:
         self._users: dict[tuple[str, str], _Evaluation] = {}
         self._replies: dict[str, _Evaluation | None] = {}
         self._asked: dict[str, set[str]] = {}
+        self._unread: dict[str, list[Mapping[str, Any]]] = {}
+        """By prompts, the rows of `require_asked` that are not in `_asked` yet: few runs ever look there."""
         self._lock = threading.Lock()
 
     def evaluation(self, config: RunnableConfig | None) -> _Evaluation:
@@ -114,7 +116,10 @@ class Sessions:
     def holds_reply(self, ids: Iterable[str], user: _Evaluation) -> bool:
         """Whether one of these messages is a reply that another evaluation got."""
         with self._lock:
-            return any(self._replies.get(name) not in (None, user) for name in ids)
+            for name in ids:
+                if self._replies.get(name) not in (None, user):
+                    return True
+        return False
 
     def require_asked(self, inputs: Mapping[str, Any], prompts: str, *, asked: bool) -> None:
         """Refuse an answer that was kept from an evaluation with other prompts.
@@ -127,14 +132,16 @@ class Sessions:
         Raises:
             ConfigError: It did not, and an earlier one of the example with other prompts did.
         """
-        row = content_hash(inputs)
         with self._lock:
-            earlier = self._asked.setdefault(row, set())
             if asked:
-                earlier.add(prompts)
+                self._unread.setdefault(prompts, []).append(inputs)
                 return
-            kept = bool(earlier - {prompts})
-        if kept:
+            for name, rows in self._unread.items():
+                for row in rows:
+                    self._asked.setdefault(content_hash(row), set()).add(name)
+            self._unread.clear()
+            earlier = self._asked.get(content_hash(inputs), set())
+        if earlier - {prompts}:
             raise answers_kept()
 
 
@@ -182,7 +189,7 @@ class _Evaluation(BaseCallbackHandler):
                 f"Leave {found[0]!r} out of that code, or take it from the config that the code is given: each"
                 " evaluation gets an id of its own."
             )
-        elif self._sessions.holds_reply(_ids_of(chain.from_iterable(chain.from_iterable(given[1:]))), self):
+        elif self._sessions.holds_reply(_ids_of(chain.from_iterable(given[1])) if len(given) > 1 else (), self):
             self._shared = "a request of one holds a reply that the model gave in the other"
             self._mend = _FRESH
         self.check()
@@ -193,7 +200,7 @@ class _Evaluation(BaseCallbackHandler):
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
         """A model has replied."""
-        made = (getattr(reply, "message", None) for reply in chain.from_iterable(response.generations))
+        made = [getattr(reply, "message", None) for reply in chain.from_iterable(response.generations)]
         self._sessions.replied(_ids_of(made), self)
 
     def check(self) -> None:
@@ -203,11 +210,17 @@ class _Evaluation(BaseCallbackHandler):
             raise ConfigError(msg, where="config", mend=self._mend)
 
 
-def _ids_of(messages: Iterable[Any]) -> Iterator[str]:
+def _ids_of(messages: Iterable[Any]) -> list[str]:
     """The ids of model replies among messages: LangChain gives each one of its own, and histories keep it."""
+    found: list[str] = []
     for message in messages:
-        if isinstance(message, AIMessage) and message.id:
-            yield message.id
+        if type(message) not in _ASKED and isinstance(message, AIMessage) and message.id:
+            found.append(message.id)
+    return found
+
+
+_ASKED = frozenset({SystemMessage, HumanMessage})
+"""Most of what a model is sent; they are no replies, and asking whether they are is slow."""
 
 
 class GraphInterruptError(Exception):

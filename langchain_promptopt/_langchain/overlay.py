@@ -15,7 +15,6 @@ import copy
 import inspect
 import threading
 import types
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,7 +24,7 @@ from langchain_promptopt._text.templates import FORMATS, TemplateFormat
 from langchain_promptopt.errors import ConfigError, ConflictError, PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from langchain_core.prompts.prompt import PromptTemplate
 
@@ -136,14 +135,20 @@ _SLOTS: dict[int, _Slot] = {}
 _CHANGING = threading.Lock()
 
 
-@contextmanager
-def overlaid(overlay: Overlay) -> Iterator[Overlay]:
+class overlaid:  # noqa: N801 - a block; as a class, because every evaluation passes one and a generator costs more
     """Render by `overlay` in this context and in all contexts copied from it."""
-    token = _ACTIVE.set(overlay)
-    try:
-        yield overlay
-    finally:
-        _ACTIVE.reset(token)
+
+    __slots__ = ("_overlay", "_token")
+
+    def __init__(self, overlay: Overlay) -> None:
+        self._overlay = overlay
+
+    def __enter__(self) -> Overlay:
+        self._token = _ACTIVE.set(self._overlay)
+        return self._overlay
+
+    def __exit__(self, *_: object) -> None:
+        _ACTIVE.reset(self._token)
 
 
 def current(thing: Any, variables: Mapping[str, Any]) -> Any | None:

@@ -9,7 +9,6 @@ order of renderings tells nothing.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +20,7 @@ from langchain_promptopt._runtime.usage import with_handler
 from langchain_promptopt.types import StepAnswer, answer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
@@ -30,11 +29,8 @@ if TYPE_CHECKING:
     from langchain_promptopt._langchain.overlay import Overlay
 
 
-@contextmanager
-def noted(
-    overlay: Overlay, names: Mapping[int, str], config: RunnableConfig | None, answers: list[StepAnswer] | None
-) -> Iterator[RunnableConfig | None]:
-    """A block whose steps are noted, also where it raises.
+class noted:  # noqa: N801 - a block; as a class, because every evaluation passes one and a generator costs more
+    """A block whose steps are noted, also where it raises; it gives the config to evaluate with.
 
     One prompt says nothing beside the app's own answer, unless tools are called: then nothing is added.
 
@@ -43,22 +39,33 @@ def noted(
         names: Names of the prompts by live object (by id).
         config: Of the evaluation.
         answers: What each step said is added to it; None notes nothing.
-
-    Yields:
-        The config to evaluate with.
     """
-    if answers is None:
-        yield config
-        return
-    made: list[tuple[Any, Any]] = []
-    overlay.made = made
-    notes = StepNotes(names, made)
-    try:
-        yield with_handler(config or {}, notes)
-    finally:
-        found = notes.answers()
-        if len(names) > 1 or any(step.kind == "tool" for step in found):
-            answers += found
+
+    __slots__ = ("_answers", "_config", "_names", "_notes", "_overlay")
+
+    def __init__(
+        self,
+        overlay: Overlay,
+        names: Mapping[int, str],
+        config: RunnableConfig | None,
+        answers: list[StepAnswer] | None,
+    ) -> None:
+        self._overlay, self._names, self._config, self._answers = overlay, names, config, answers
+
+    def __enter__(self) -> RunnableConfig | None:
+        if self._answers is None:
+            return self._config
+        made: list[tuple[Any, Any]] = []
+        self._overlay.made = made
+        self._notes = StepNotes(self._names, made)
+        return with_handler(self._config or {}, self._notes)
+
+    def __exit__(self, *_: object) -> None:
+        if self._answers is None:
+            return
+        found = self._notes.answers()
+        if len(self._names) > 1 or any(step.kind == "tool" for step in found):
+            self._answers += found
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -514,14 +514,14 @@ class ChainTarget:
         """The models that can be reached from the chain, or answer for them; what is behind plain code is not seen."""
         return find_models(self.chain) if self._panel is None else (*self._panel.models.values(), *self._panel.left)
 
-    async def invoke(
+    def invoke(
         self,
         prompts: PromptSet,
         inputs: Mapping[str, Any],
         config: RunnableConfig | None = None,
         rendered: set[str] | None = None,
         answers: list[StepAnswer] | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Run the chain once with these prompts in place of its own. Any number may run at a time.
 
         Args:
@@ -537,8 +537,8 @@ class ChainTarget:
             GraphInterruptError: The graph asks a person in place of an answer.
         """
         if self._panel is None:
-            return await self._once(prompts, inputs, config, rendered, answers)
-        return await self._panel.answers(partial(self._once, prompts, inputs), config, rendered, answers)
+            return self._once(prompts, inputs, config, rendered, answers)
+        return self._panel.answers(partial(self._once, prompts, inputs), config, rendered, answers)
 
     async def _once(
         self,

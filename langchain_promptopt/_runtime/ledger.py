@@ -156,6 +156,7 @@ class Ledger:
             "usd": None if budget.usd is None else to_pico(budget.usd),
             "search_calls": budget.search_calls,
         }
+        self._has_limits = any(limit is not None for limit in self._limit.values())
         self._total = Tally()
         self._by_role: defaultdict[str, Tally] = defaultdict(Tally)
         self._by_step: defaultdict[int, Tally] = defaultdict(Tally)
@@ -388,7 +389,7 @@ class Ledger:
     @property
     def budgeted(self) -> bool:
         """Whether any limit was set."""
-        return self._budget.seconds is not None or any(limit is not None for limit in self._limit.values())
+        return self._budget.seconds is not None or self._has_limits
 
     def exhausted(self, split: str | None = None, *, begun: bool = False) -> str | None:
         """Why no further call may start now, or None. Only work on the test may use the test's share.
@@ -399,6 +400,8 @@ class Ledger:
         """
         if self._budget.seconds is not None and self.seconds >= self._budget.seconds:
             return f"budget.seconds ({self._budget.seconds:g}) is used up"
+        if not self._has_limits:
+            return None
         testing = split == "test"
         # Unlike in `_fits`, calls in flight count here: several may ask before the first of them is paid.
         made, kept = self._used(), _NOTHING if testing else self._test_left() + self._aside
@@ -489,7 +492,8 @@ class Flight:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._add(_NOTHING - self._mine)
+        if self._mine is not _NOTHING:
+            self._add(_NOTHING - self._mine)
 
     def another(self) -> None:
         """One call begins. The first `calls` are covered already; further ones raise BudgetSpent past the budget."""
@@ -509,6 +513,8 @@ class Flight:
 
     def _add(self, more: Amount) -> None:
         ledger = self._ledger
+        if not ledger._has_limits:  # nobody asks what is in flight
+            return
         with ledger._lock:  # a chain may make its calls in threads
             self._mine += more
             ledger._flying += more

@@ -90,6 +90,8 @@ async def with_retries(
     for attempt in range(1, policy.attempts + 1):
         limit = _allowed(policy, clock, deadline)
         try:
+            if limit is None:
+                return await call()
             async with clock.timeout(limit):
                 return await call()
         except PromptOptError:

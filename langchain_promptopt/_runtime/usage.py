@@ -13,7 +13,6 @@ import functools
 import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import chain
@@ -28,7 +27,7 @@ from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.types import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
@@ -175,10 +174,12 @@ class Collected:
 
     def usage(self, pricing: Pricing, *, seconds: float = 0.0) -> Usage:
         """All calls priced. The cost is unknown where a price is unknown or a reply reported no usage."""
-        reported = sum(use.calls for use in self.by_model.values())
-        total = Usage(calls=max(0, self.started - reported), seconds=seconds)
+        total, unreported = Usage(seconds=seconds), self.started
         for model, use in self.by_model.items():
             total += pricing.priced(model, use.metadata(), calls=use.calls)
+            unreported -= use.calls
+        if unreported > 0:
+            total += Usage(calls=unreported)
         known = None if self.unmetered else total.usd
         return Usage(
             total.calls, total.input_tokens, total.output_tokens, total.cache_read_tokens, known, total.seconds
@@ -329,10 +330,11 @@ class UsageCollector(BaseCallbackHandler):
         with self._lock:
             call = self._open.pop(run_id, None) or _Call(_UNKNOWN, booked=True)
             into = self.collected if self._late is None else Collected(started=not call.booked)
-            replies = list(map(_Generation.of, chain.from_iterable(response.generations)))
+            replies, hit = list(map(_Generation.of, chain.from_iterable(response.generations))), False
             for reply in replies:
                 into.note(reply)
-            if any(reply.hit for reply in replies):
+                hit = hit or reply.hit
+            if hit:
                 into.started -= 1
                 into.cache_hits += 1
             elif self._late is None and call.passes_on(replies, response.llm_output or {}):
@@ -350,10 +352,12 @@ class UsageCollector(BaseCallbackHandler):
     def _model(self, call: _Call, replies: Sequence[_Generation], response: LLMResult) -> str:
         """The name that the call's price goes by."""
         told = response.llm_output or {}
-        tier = next((r.tier for r in replies if r.tier), None) or told.get("service_tier")
+        tier = served = None
+        for reply in replies:
+            tier, served = tier or reply.tier, served or reply.served
+        tier = tier or told.get("service_tier")
         if self.requested or call.asked != _UNKNOWN:
             return at_tier(self.requested or call.asked, tier)
-        served = next((r.served for r in replies if r.served), None)
         return at_tier(served or str(told.get("model_name") or _UNKNOWN), tier)
 
 
@@ -396,14 +400,19 @@ beside: ContextVar[Any] = ContextVar("promptopt_beside_meter", default=None)
 """What else of an evaluation goes into the threads that follow the meter."""
 
 
-@contextmanager
-def metered_by(meter: UsageCollector) -> Iterator[None]:
+class metered_by:  # noqa: N801 - a block; as a class, because every call passes one and a generator costs more
     """A block whose model calls `meter` sees, whatever callbacks they are given."""
-    token = _metering.set(meter)
-    try:
-        yield
-    finally:
-        _metering.reset(token)
+
+    __slots__ = ("_meter", "_token")
+
+    def __init__(self, meter: UsageCollector) -> None:
+        self._meter = meter
+
+    def __enter__(self) -> None:
+        self._token = _metering.set(self._meter)
+
+    def __exit__(self, *_: object) -> None:
+        _metering.reset(self._token)
 
 
 def also_heard(handler: BaseCallbackHandler, config: RunnableConfig) -> RunnableConfig:
@@ -565,6 +574,8 @@ def _metered(replies: Sequence[_Generation], llm_output: Mapping[str, Any]) -> l
     With n > 1 OpenAI's client writes the call's whole usage on each of the n replies: equal
     numbers are one number. Completion models tell theirs beside the replies.
     """
+    if len(replies) == 1 and replies[0].usage is not None:
+        return [replies[0].usage]
     told = [r.usage for r in replies if r.usage is not None]
     if told:
         same = all(dict(meta) == dict(told[0]) for meta in told)

@@ -70,6 +70,8 @@ def results_of(value: Any, name: str) -> list[Returned]:
     >>> [r.score for r in results_of({"results": [{"key": "a", "score": 1}, {"key": "b", "score": 0}]}, "f")]
     [1, 0]
     """
+    if type(value) is dict and "results" not in value:
+        return [_of_fields(value, name, listed=False)]
     return list(_walk(value, name)) or [Returned(None, None, None, "", {})]
 
 
@@ -92,12 +94,16 @@ def _walk(value: Any, name: str, *, listed: bool = False) -> Iterator[Returned]:
 def _of_mapping(value: Mapping[str, Any], name: str, *, listed: bool) -> Iterator[Returned]:
     if "results" in value:
         yield from _walk(list(value["results"]), name)
-        return
-    if not {"score", "value", "comment"} & value.keys():
+    else:
+        yield _of_fields(value, name, listed=listed)
+
+
+def _of_fields(value: Mapping[str, Any], name: str, *, listed: bool) -> Returned:
+    if "score" not in value and "value" not in value and "comment" not in value:
         msg = f"`{name}` returned a mapping without `score`: its keys are {', '.join(map(str, value)) or 'none'}"
         raise EvaluatorError(msg, mend="Return {'key': ..., 'score': ...}, or a list of such results.")
     key = value.get("key")
-    yield Returned(
+    return Returned(
         None if key is None else str(key),
         value.get("score"),
         value.get("value"),
@@ -129,16 +135,20 @@ def number_of(result: Returned, key: str, scale: Scale) -> float | None:
             msg = f"`{key}` gave {given!r}, and its values are {', '.join(map(repr, scale.values))}"
             raise EvaluatorError(msg, mend="Add it to `values`.", key=key, value=given)
         return None
+    raw = given if type(given) is float else _as_float(given, key)
+    if math.isnan(raw):
+        msg = f"`{key}` gave NaN; where it does not apply, return the score None"
+        raise ValueError(msg)
+    return raw
+
+
+def _as_float(given: Any, key: str) -> float:
     if hasattr(given, "item") and not isinstance(given, numbers.Real):  # a numpy scalar
         given = given.item()
     if not isinstance(given, numbers.Real) and not hasattr(given, "__float__"):
         msg = f"`{key}` gave {given!r}, which is not a number"
         raise EvaluatorError(msg, mend="Return a number, a truth value, or {'key': ..., 'score': ...}.", key=key)
-    raw = float(given)
-    if math.isnan(raw):
-        msg = f"`{key}` gave NaN; where it does not apply, return the score None"
-        raise ValueError(msg)
-    return raw
+    return float(given)
 
 
 class EvaluatorFailed(EvaluatorError):  # noqa: N818 - a fact, like TooManyFailures
@@ -240,6 +250,16 @@ class EvalResult:
     def parse_ok(self) -> bool:
         """False when any evaluator could not read an answer from the reply."""
         return all(m.get("parse_ok", True) for m in self.metadata.values())
+
+    def joined(self, other: EvalResult) -> EvalResult:
+        """Both verdicts as one."""
+        return EvalResult(
+            {**self.scores, **other.scores},
+            {**self.comments, **other.comments},
+            {**self.metadata, **other.metadata},
+            {**self.keys, **other.keys},
+            {**self.categories, **other.categories},
+        )
 
 
 @dataclass(frozen=True)
@@ -368,25 +388,20 @@ async def score_all(
     Raises:
         EvaluatorFailed: One of them failed, or two gave the same score key.
     """
-    scores: dict[str, float] = {}
-    comments: dict[str, str] = {}
-    metadata: dict[str, Mapping[str, Any]] = {}
-    keys: dict[str, tuple[str, ...]] = {}
-    categories: dict[str, str] = {}
+    merged: EvalResult | None = None
     for evaluator in evaluators:
         found = await evaluator.score(example, output, run=run, inputs=inputs, steps=steps)
-        given = set(chain.from_iterable(keys.values()))
+        if merged is None:
+            merged = found
+            continue
+        given = set(chain.from_iterable(merged.keys.values()))
         twice = given.intersection(chain.from_iterable(found.keys.values()))
         if twice:
             msg = f"two evaluators gave the key `{min(twice)}`, the second is `{evaluator.key}`"
             mend = "Name them: evaluators={'first': ..., 'second': ...}."
             raise EvaluatorFailed(msg, key=evaluator.key, example_id=example.id, mend=mend)
-        scores |= found.scores
-        comments |= found.comments
-        metadata |= found.metadata
-        keys |= found.keys
-        categories |= found.categories
-    return EvalResult(scores, comments, metadata, keys, categories)
+        merged = merged.joined(found)
+    return merged or EvalResult()
 
 
 def is_async_callable(function: Any) -> bool:

@@ -170,7 +170,7 @@ class Call:
         given = copied(dict(example.inputs if inputs is None else inputs))
         reference = copied(dict(example.outputs))
         attached = example.attachments or example.metadata.get("attachments") or {}
-        opened = {k: _opened(v) for k, v in attached.items()}
+        opened = {k: _opened(v) for k, v in attached.items()} if attached else {}
         return cls(given, outputs, reference, opened, example, steps, run)
 
     def names(self) -> GivenNames:

@@ -125,8 +125,8 @@ def _of_pair(key: str, pair: ComparedPart, rule: _Rule, *, exact: bool) -> dict[
         return _verdict(key, right=right, parsed=as_text(pair.reply), expected="nothing", reply=pair.reply)
     if isinstance(pair.reply, dict | list) and _is_same(pair):
         return _verdict(key, right=True, parsed=as_text(pair.reply), expected=_expected(pair), reply=pair.reply)
-    wants_number = all(isinstance(r, int | float) for r in pair.references)
-    if exact and pair.typed and wants_number and isinstance(pair.reply, str):
+    is_text = exact and pair.typed and isinstance(pair.reply, str)
+    if is_text and all(isinstance(r, int | float) for r in pair.references):  # a number is wanted
         return _verdict(key, right=False, parsed=repr(pair.reply), expected=_expected(pair), reply=pair.reply)
     return rule(pair.reply, pair.references)
 
@@ -159,8 +159,10 @@ def exact_match(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
 
 
 def _exactly(key: str, reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
-    right = reply is not MISSING and any(_is_exactly(reply, reference) for reference in references)
-    structured = all(isinstance(reference, dict | list) for reference in references)
+    right, structured = False, True
+    for reference in references:
+        right = right or (reply is not MISSING and _is_exactly(reply, reference))
+        structured = structured and isinstance(reference, dict | list)
     readable = json_of(reply)[1] if structured else bool(as_text(reply).strip())
     expected = references[0] if len(references) == 1 else list(references)
     parsed = as_text(reply) if readable or right else None
@@ -168,6 +170,8 @@ def _exactly(key: str, reply: Any, references: tuple[Any, ...]) -> dict[str, Any
 
 
 def _is_exactly(reply: Any, reference: Any) -> bool:
+    if type(reply) is type(reference) is str:
+        return trimmed(reply) == trimmed(reference)
     if isinstance(reference, dict | list | tuple):
         value, is_json = json_of(reply)
         return is_json and same_json(value, reference)

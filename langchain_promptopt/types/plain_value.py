@@ -152,10 +152,14 @@ def copied(value: Any, depth: int = _DEEPEST) -> Any:
 
     Other objects are the same ones.
     """
-    if depth == 0 or isinstance(value, str):
+    if depth == 0 or type(value) is str:
         return value
     if type(value) is dict:
-        return {name: item if type(item) is str else copied(item, depth - 1) for name, item in value.items()}
+        found = {**value}
+        for name in value:
+            if type(item := value[name]) is not str:
+                found[name] = copied(item, depth - 1)
+        return found
     if type(value) is list:
         return [copied(item, depth - 1) for item in value]
     if is_message(value) and callable(copy := getattr(value, "model_copy", None)):
