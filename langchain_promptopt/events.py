@@ -42,6 +42,8 @@ class Recalled:
 def _plain(value: Any) -> Any:
     if type(value) in _SIMPLE:  # most of a journal, and far quicker than asking for abstract classes
         return value
+    if type(value) is dict and not value:
+        return {}
     if type(value) is dict and _SIMPLE.issuperset(map(type, value.values())) and _TEXT.issuperset(map(type, value)):
         return {**value}
     if isinstance(value, Edit | PromptSet | Stop | Usage):

@@ -221,7 +221,7 @@ class OutcomeTable:
         placed = self._placed(split)
         if len(found) == len(placed):
             return list(placed)
-        return sorted(found, key=lambda i: placed[i])
+        return sorted(found, key=placed.__getitem__)
 
     def outcomes(self, candidate_id: str, split: str, example_id: str) -> list[Outcome]:
         """What is known of one row, in the order of the repeats.

@@ -155,9 +155,15 @@ class PriceTable:
             if not _SNAPSHOT.search(name):
                 bare[spellings(name)[-1]] = price
         self._own = bare | checked
+        self._known: dict[str, Price | TieredPrice | None] = {}
 
     def price(self, model_id: str) -> Price | TieredPrice | None:
         """The price of this model, or None where it is unknown."""
+        if model_id not in self._known:
+            self._known[model_id] = self._found(model_id)
+        return self._known[model_id]
+
+    def _found(self, model_id: str) -> Price | TieredPrice | None:
         model = without_tier(model_id)
         tier = model_id[len(model) :]
         found = next((self._own[name + tier] for name in spellings(model) if name + tier in self._own), None)

@@ -333,7 +333,7 @@ class UsageCollector(BaseCallbackHandler):
             replies, hit = list(map(_Generation.of, chain.from_iterable(response.generations))), False
             for reply in replies:
                 into.note(reply)
-                hit = hit or reply.hit
+                hit = hit or (reply.usage is not None and reply.hit)
             if hit:
                 into.started -= 1
                 into.cache_hits += 1

@@ -98,6 +98,8 @@ class _Fields(dict[str, Any]):
 
 def outputs_of(value: Any) -> dict[str, Any]:
     """What a chain returned as LangSmith hands it over: a dict as it is, an object's fields, else {"output": value}."""
+    if isinstance(value, str):
+        return {"output": value}
     if isinstance(value, Mapping):
         return dict(value)
     if not isinstance(value, type) and callable(dump := getattr(value, "model_dump", None)):

@@ -56,9 +56,11 @@ def pairs_of(outputs: Any, reference_outputs: Any) -> tuple[ComparedPart, ...]:
     """
     if type(outputs) is dict and type(reference_outputs) is dict and len(outputs) == len(reference_outputs) == 1:
         ((name, wanted),) = reference_outputs.items()
-        reply, named = outputs.get("output"), type(name) is str and name != "output"
-        if named and type(reply) is type(wanted) is str and wanted.strip():  # nearly all rows; the rest says the same
-            return (Compared("", reply, (wanted,)),)
+        reply = outputs.get("output")
+        if isinstance(reply, str) and type(wanted) is type(name) is str and name != "output" and wanted.strip():
+            said = answer_of(reply)
+            if type(said) is str:  # nearly all rows; what follows says the same of them, step by step
+                return (ComparedPart("", said, (wanted,)),)
     # plain values: every mapping in them is a dict, and asking for that is far quicker than asking for a Mapping
     answer, reference = _unwrapped(answer_of(outputs), reference_outputs), answer_of(reference_outputs)
     fields = _fields_of(answer, reference)

@@ -401,7 +401,7 @@ def _scorer(plan: Plan) -> Callable[[Example, Any, Sequence[Any]], Any]:
 
 def _require_number(plan: Plan, found: EvalResult, example: Example) -> None:
     """Raise where the deciding metric speaks in words that are worth nothing yet: no further row would be scored."""
-    for key in plan.objective.deciding:
+    for key in plan.objective.deciding if found.categories else ():
         if key in found.categories:
             msg = f"`{key}` decides, and gave {found.categories[key]!r}, which is no score"
             mend = "Say what its words are worth: declare(..., values={'good': 1.0, 'bad': 0.0})."

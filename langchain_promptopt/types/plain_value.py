@@ -162,6 +162,8 @@ def copied(value: Any, depth: int = _DEEPEST) -> Any:
         return found
     if type(value) is list:
         return [copied(item, depth - 1) for item in value]
+    if isinstance(value, str):
+        return value
     if is_message(value) and callable(copy := getattr(value, "model_copy", None)):
         lists = {name: copied(getattr(value, name, None), depth - 1) for name in ("content", "tool_calls")}
         return copy(update={name: item for name, item in lists.items() if item is not None})
@@ -200,6 +202,8 @@ def _plain(value: Any, depth: int) -> Any:
 def _scalar(value: Any) -> Any:
     if value is None or type(value) is str:
         return value
+    if isinstance(value, str) and not isinstance(value, Enum):  # LangChain's own kind of text, mostly
+        return str(value)
     if isinstance(value, Enum):
         return _scalar(value.value)
     if isinstance(value, float) and not math.isfinite(value):
