@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from langchain_promptopt.events import Dropped, Incident, Selected
 from langchain_promptopt.protocols import PartialScoring
+from langchain_promptopt.types import attempts_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -103,8 +104,7 @@ class Archive:
     def begin(self, first: Attempt, seeds: Sequence[Attempt]) -> None:
         """The baseline and the candidates beside it; `seeds` may hold the baseline again, measured further."""
         # of two attempts of one candidate the later one counts: it has seen more rows
-        tried = {a.candidate.id: a for a in (first, *seeds)}
-        self.trajectory = list(tried.values())
+        self.trajectory = list(attempts_by_id((first, *seeds)).values())
         left = sorted((a for a in self.trajectory if not a.out), key=lambda a: -a.score)
         self._choose(left)
         self.best = left[:1]
@@ -179,7 +179,7 @@ class Archive:
     def _compare_with(self, leader: Attempt) -> None:
         """Bring all scores on the leader's scale: attempts may have seen different rows."""
         self.trajectory = list(self.run.recipe.scoring.comparable(self.trajectory, leader))
-        by_id = {a.candidate.id: a for a in self.trajectory}
+        by_id = attempts_by_id(self.trajectory)
         self.best = [by_id[a.candidate.id] for a in self.best]
         self.kept = tuple(by_id[a.candidate.id] for a in self.kept)
 
@@ -187,7 +187,7 @@ class Archive:
         """The survivors, the first of them marked as the one the search goes on from."""
         lead = kept[0].candidate.id if kept else None
         self.trajectory = [replace(a, chosen=True) if a.candidate.id == lead else a for a in self.trajectory]
-        by_id = {a.candidate.id: a for a in self.trajectory}
+        by_id = attempts_by_id(self.trajectory)
         self.kept = tuple(by_id[a.candidate.id] for a in kept)
 
     def _with_gain(self, attempt: Attempt) -> Attempt:

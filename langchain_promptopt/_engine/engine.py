@@ -22,7 +22,7 @@ from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.events import Incident, Opened, Proposed, RunFinished, RunStarted, Tested, opening_key
 from langchain_promptopt.gate import Decision, alpha_at
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome, Reason
+from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome, Reason, candidates_by_id
 from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class Engine:
 
 
 def _outputs(outcome: str, baseline: Candidate, found: SearchEnd, verdict: Decision | None) -> dict[str, Any]:
-    known = {a.candidate.id: a.candidate for a in found.trajectory}
+    known = candidates_by_id(found.trajectory)
     return {
         "outcome": outcome,
         "edits": [e.as_json() for e in final_edits(baseline, found.best.candidate, known)],
@@ -327,7 +327,7 @@ class Pruning:
 
     async def pruned(self, found: SearchEnd, demands: Demands) -> SearchEnd:
         """What the search found, its best with fewer edits where fewer carry it and break no example of `must_pass`."""
-        known = {a.candidate.id: a.candidate for a in found.trajectory}
+        known = candidates_by_id(found.trajectory)
         edits = final_edits(self.run.baseline, found.best.candidate, known)
         if len(edits) < 2 or (self.run.max_edits is None and not _local(found.best.candidate, known)):
             return found

@@ -36,6 +36,8 @@ from langchain_promptopt.types import (
     Stop,
     Trajectory,
     Workpiece,
+    attempts_by_id,
+    candidates_by_id,
     told,
     told_fields,
 )
@@ -70,7 +72,7 @@ class SearchEnd:
     @property
     def enforced(self) -> bool:
         """Whether every child on the way to the best was kept to its marked places."""
-        known = {a.candidate.id: a.candidate for a in self.trajectory}
+        known = candidates_by_id(self.trajectory)
         at: Candidate | None = self.best.candidate
         for _ in range(len(known) + 1):
             if at is None:
@@ -204,7 +206,7 @@ class SearchLoop:
                     scored = (*scored, *await recipe.scoring.catch_up((archive.leader, rival), bench))
                 done({"scores": {a.candidate.id: a.score for a in scored}, "traces": self._traces(fresh)})
             self.spending.release(t)
-            async with span(inner, "select", {"scored": [a.candidate.id for a in scored]}) as (_, chosen):
+            async with span(inner, "select", {"scored": list(attempts_by_id(scored))}) as (_, chosen):
                 archive.admit(scored, t, rival)
                 chosen({"kept": [a.candidate.id for a in archive.kept], "dropped": archive.dropped})
             end({"best": archive.leader.candidate.id, "score": archive.leader.score})
@@ -221,7 +223,7 @@ class SearchLoop:
         kept = self._pruned(plan, written, step.t)
         tried = await sift_families(step, plan, kept)
         self.spending.release(step.t)
-        known = {a.candidate.id for a in self.archive.trajectory}
+        known = attempts_by_id(self.archive.trajectory)
         return [c for c in _distinct(tried) if c.id not in known]
 
     async def _written(self, proposal: Proposal, *, early: bool) -> tuple[Candidate, ...]:
@@ -234,7 +236,7 @@ class SearchLoop:
 
     def _pruned(self, plan: StepPlan, written: Sequence[Sequence[Candidate]], t: int) -> Mapping[int, list[Candidate]]:
         """New children that are kept before scoring, by the number of their proposal."""
-        known = {a.candidate.id for a in self.archive.trajectory}
+        known = set(attempts_by_id(self.archive.trajectory))
         kept: dict[int, list[Candidate]] = {}
         at = 0
         for parent, proposals in plan.families:

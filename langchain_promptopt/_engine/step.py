@@ -34,6 +34,8 @@ from langchain_promptopt.types import (
     Shown,
     Trajectory,
     Workpiece,
+    attempts_by_id,
+    candidates_by_id,
 )
 
 if TYPE_CHECKING:
@@ -179,7 +181,7 @@ def _wanted(step: SearchStep, parent: Attempt) -> tuple[str, ...]:
 
 def _known_before(step: SearchStep, candidate: Candidate) -> dict[str, tuple[float, ...]]:
     """Train scores of a candidate and its ancestors, nearest first."""
-    by_id = {a.candidate.id: a.candidate for a in step.archive.trajectory}
+    by_id = candidates_by_id(step.archive.trajectory)
     out: dict[str, tuple[float, ...]] = {}
     at: Candidate | None = candidate
     while at is not None:
@@ -344,7 +346,7 @@ def splice_drafts(run: Run, proposal: Proposal, piece: Workpiece) -> Spliced:
         piece: The workpiece that holds the drafts.
     """
     recipe, parent = run.recipe, proposal.parent.candidate
-    known = {a.candidate.id for a in proposal.trajectory} | {parent.id}
+    known = {parent.id, *attempts_by_id(proposal.trajectory)}
     scope = "global" if piece.spans is None else recipe.scope.name
     rows = run.shown_rows("train", "dev")
     enforce = str(getattr(recipe.refine, "enforce", "strict"))  # one that does not say so splices

@@ -44,7 +44,7 @@ from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.rows import latest_cells
 from langchain_promptopt.report.wording import void_sentence
 from langchain_promptopt.store import RunFolder, read_events, visible_events
-from langchain_promptopt.types import Candidate, broken
+from langchain_promptopt.types import Candidate, broken, candidates_by_id
 from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
@@ -481,7 +481,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
         *(verdict.warnings if verdict else ()),
         *(() if plan.shows.possible else (plan.shows.reason,)),
     )
-    edits = final_edits(plan.baseline, best, {a.candidate.id: a.candidate for a in ended.found.trajectory})
+    edits = final_edits(plan.baseline, best, candidates_by_id(ended.found.trajectory))
     return Result(
         run_id=plan.run_id,
         outcome=ended.outcome,

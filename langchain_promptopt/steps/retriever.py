@@ -14,7 +14,7 @@ from pydantic import ConfigDict
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.protocols import Ask
-from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet, Remembered
+from langchain_promptopt.types import Attempt, Candidate, Message, Prompt, PromptSet, Remembered, attempts_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,7 +89,7 @@ def document_of(item: Remembered) -> Document:
 
 def items_of(documents: Iterable[Document], attempts: Iterable[Attempt]) -> list[Remembered]:
     """The inverse of `document_of`, given the attempts there are."""
-    by_id = {a.candidate.id: a for a in attempts}
+    by_id = attempts_by_id(attempts)
     found: list[Remembered] = []
     for d in documents:
         found.append(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from langchain_promptopt.recipe import at_least
-from langchain_promptopt.types import Attempt, Candidate
+from langchain_promptopt.types import Attempt, Candidate, attempts_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -418,7 +418,7 @@ class Race:
                 break
             rung *= self.grow
         now = [_further(a, bench) for a in incumbents]
-        found = {a.candidate.id: a for a in attempts_of((), dropped, bench)}
+        found = attempts_by_id(attempts_of((), dropped, bench))
         found |= {c.id: self._measured(c, now, bench, early=early) for c in alive}
         further = (a for a, old in zip(now, incumbents, strict=True) if a.n > old.n)
         return (*(found[c.id] for c in fresh), *further)
@@ -626,7 +626,7 @@ class NotWorse:
             dropped += behind
             alive = [c for c in alive if c not in behind]
             rung *= 2
-        found = {a.candidate.id: a for a in attempts_of(alive, dropped, bench)}
+        found = attempts_by_id(attempts_of(alive, dropped, bench))
         for c in fresh:
             if bench.withheld(c):
                 found[c.id] = replace(found[c.id], out=True)

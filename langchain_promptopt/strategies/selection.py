@@ -16,7 +16,7 @@ from langchain_promptopt._text.words import count_words
 from langchain_promptopt.protocols import Incumbent, Selection
 from langchain_promptopt.recipe import at_least
 from langchain_promptopt.strategies.scoring import fall, first_of
-from langchain_promptopt.types import Stop
+from langchain_promptopt.types import Stop, attempts_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,12 @@ def ranked(attempts: Sequence[Attempt]) -> list[Attempt]:
     """Best first, those a race dropped left out; ties keep the earlier attempt."""
     order = {a.candidate.id: i for i, a in enumerate(attempts)}
     return sorted((a for a in attempts if not a.out), key=lambda a: (-a.score, order[a.candidate.id]))
+
+
+def _selection(kept: Sequence[Attempt], attempts: Sequence[Attempt]) -> Selection:
+    """Those that are kept, and why each of the others is not."""
+    here = attempts_by_id(kept)
+    return Selection(tuple(kept), _reasons(kept, [a for a in attempts if a.candidate.id not in here]))
 
 
 def _reasons(kept: Sequence[Attempt], rest: Sequence[Attempt]) -> dict[str, str]:
@@ -71,8 +77,7 @@ class Beam:
             incumbent: Not used.
         """
         best = ranked([*kept, *fresh])[: self.width]
-        ids = {a.candidate.id for a in best}
-        return Selection(tuple(best), _reasons(best, [a for a in (*kept, *fresh) if a.candidate.id not in ids]))
+        return _selection(best, (*kept, *fresh))
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,7 @@ class Greedy:
         current = kept[:1]
         if leaders and (not current or incumbent.accepts(leaders[0], current[0])):
             current = leaders[:1]
-        ids = {a.candidate.id for a in current}
-        return Selection(tuple(current), _reasons(current, [a for a in (*kept, *fresh) if a.candidate.id not in ids]))
+        return _selection(current, (*kept, *fresh))
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class Trim(Beam):
             return chosen
         left = tuple(a for a in chosen.kept if a.candidate.id != first.candidate.id)
         why = {a.candidate.id: _why_trimmed(a, first) for a in (*kept, *fresh)}
-        here = {a.candidate.id for a in left} | {first.candidate.id}
+        here = attempts_by_id((*left, first))
         return Selection((*left, first), {i: said for i, said in why.items() if i not in here})
 
 
@@ -360,7 +364,7 @@ class BestVal:
             val: Val scores by candidate id, then by row id; empty without a val split.
             seed_id: Candidate id of the user's own prompt.
         """
-        by_id = {a.candidate.id: a for a in trajectory}
+        by_id = attempts_by_id(trajectory)
         if len(val) < 2:
             return ranked(trajectory)[0]
         means = {i: sum(v.values()) / len(v) for i, v in val.items() if v}

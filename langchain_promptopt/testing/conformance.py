@@ -51,6 +51,7 @@ from langchain_promptopt.types import (
     Stop,
     Usage,
     Workpiece,
+    attempts_by_id,
 )
 
 if TYPE_CHECKING:
@@ -592,10 +593,10 @@ class SearchTests:
         """Nothing is lost without a reason, and nothing that a race dropped survives."""
         trajectory = sample_trajectory()
         found = search.admit(trajectory[:2], trajectory[2:], 1, AlwaysYes())
-        ids = {a.candidate.id for a in found.kept}
+        ids = set(attempts_by_id(found.kept))
         assert ids
         assert not any(a.out for a in found.kept)
-        assert ids | set(found.dropped) == {a.candidate.id for a in trajectory}
+        assert ids | set(found.dropped) == set(attempts_by_id(trajectory))
         assert not ids & set(found.dropped)
         assert search.admit(trajectory[:2], trajectory[2:], 1, AlwaysYes()) == found
 

@@ -526,3 +526,13 @@ class Attempt:
 
 
 Trajectory: TypeAlias = tuple[Attempt, ...]
+
+
+def attempts_by_id(attempts: Iterable[Attempt]) -> dict[str, Attempt]:
+    """Attempts by the id of their candidate; of several of one candidate the last counts."""
+    return {attempt.candidate.id: attempt for attempt in attempts}
+
+
+def candidates_by_id(attempts: Iterable[Attempt]) -> dict[str, Candidate]:
+    """The candidates of attempts by their ids."""
+    return {attempt.candidate.id: attempt.candidate for attempt in attempts}
