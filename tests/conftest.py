@@ -37,6 +37,7 @@ LONG = {
     "spec/test_traces.py",
     "types/test_what_must_not_type_check.py",
     "unit/test_agents_and_graphs.py",
+    "unit/test_cli_snapshots_of_runs.py",
     "unit/test_comparing.py",
     "unit/test_demonstrations.py",
     "unit/test_engine_failures.py",

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from langchain_promptopt.report import wording
-from langchain_promptopt.report.terminal import facts_view, safe_text, table_view
+from langchain_promptopt.report.terminal import facts_view, hanging, safe_text, table_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from langchain_promptopt.types import Prompt
 
 
-def check_view(report: CheckReport) -> RenderableType:
-    """The whole check."""
+def check_view(report: CheckReport, target: str = "") -> RenderableType:
+    """The whole check.
+
+    Args:
+        report: What was found.
+        target: The chain or the prompt as the settings name it, to say where each prompt is.
+    """
     facts = report.facts
-    parts: list[RenderableType] = [facts_view(_plan(facts)), _prompts(facts.prompts)]
+    parts: list[RenderableType] = [facts_view(_plan(facts)), _prompts(facts.prompts, target)]
     parts += _probes(report.probes)
     parts += _estimate(facts.estimate)
     parts += _power(facts.shows, facts.splits.get("test", 0))
@@ -36,7 +41,7 @@ def check_view(report: CheckReport) -> RenderableType:
         parts += list(map(facts_view, report.problems))
     if report.notes:
         parts.append(Text("\nNotes", style="bold"))
-        parts += [safe_text(f"- {remark}") for remark in report.notes]
+        parts += [hanging("- ", safe_text(remark)) for remark in report.notes]
     return Group(*parts)
 
 
@@ -53,10 +58,10 @@ def _plan(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _prompts(prompts: Iterable[Prompt]) -> RenderableType:
+def _prompts(prompts: Iterable[Prompt], target: str) -> RenderableType:
     rows = []
     for p in prompts:
-        rows.append([p.name, len(p.messages), ", ".join(p.variables), p.source])
+        rows.append([p.name, len(p.messages), ", ".join(p.variables), wording.placed(p.source, target)])
     return Group(Text(), table_view(("prompt", "messages", "variables", "source"), rows, numbers=[1]))
 
 
@@ -98,9 +103,9 @@ def _power(shows: Feasibility, rows: int) -> list[RenderableType]:
     if least is not None:
         parts.append(safe_text(f"Smallest gain found 4 times in 5: {wording.points(least)} points."))
     if shows.table:
-        chances = "; ".join(f"{wording.points(c.gain)} points {c.power:.0%}" for c in shows.table)
-        parts.append(safe_text(f"Chance to find a true gain of {chances}."))
-    return [*parts, *(safe_text(f"- {warning}") for warning in shows.warnings)]
+        chances = ", ".join(f"{c.power:.0%} for {wording.points(c.gain)} points" for c in shows.table)
+        parts.append(safe_text(f"Chance to find a true gain: {chances}."))
+    return [*parts, *(hanging("- ", safe_text(warning)) for warning in shows.warnings)]
 
 
 def _independent(clusters: int, rows: int) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_promptopt._langchain.target import Listed
+    from langchain_promptopt.config import Config
     from langchain_promptopt.pipeline.check import CheckReport
     from langchain_promptopt.types import Prompt
 
@@ -166,12 +167,15 @@ def prompts(
     config = given.load()
     config.require("task", "data.source")
     from langchain_promptopt.pipeline.initial import list_prompts
+    from langchain_promptopt.report.wording import placed
 
     found = list_prompts(config)
     if given.as_json:
         print_json({"prompts": [one.as_json() for one in found]})
         return 0
-    rows = [(p.name, p.kind, p.where, "yes" if p.sent else "no", _change(p)) for p in found]
+    rows = []
+    for p in found:
+        rows.append((p.name, p.kind, placed(p.where, _target(config)), "yes" if p.sent else "no", _change(p)))
     print_table(("prompt", "kind", "where", "sent", "may change"), rows)
     return 0
 
@@ -206,17 +210,23 @@ def check(
     config.require("task", "data.source", "evaluate.evaluators")
     from langchain_promptopt.pipeline.check import check_config
 
-    return show_check(check_config(config, pilot), as_json=given.as_json)
+    return show_check(check_config(config, pilot), _target(config), as_json=given.as_json)
 
 
-def show_check(report: CheckReport, *, as_json: bool) -> int:
-    """Print a check; returns the exit code it asks for."""
+def _target(config: Config) -> str:
+    """The chain or prompt as people name it: files below the working directory by their path from there."""
+    named = config.task.chain or config.task.prompt or ""
+    return named.removeprefix(str(Path.cwd()) + os.sep)
+
+
+def show_check(report: CheckReport, target: str, *, as_json: bool) -> int:
+    """Print a check of `target`; returns the exit code it asks for."""
     if as_json:
         print_json(report.as_json())
     else:
         from langchain_promptopt.cli.check_view import check_view
 
-        print_view(check_view(report))
+        print_view(check_view(report, target))
     for error in report.missing:
         note(f"promptopt: {error}")
     return report.exit_code
@@ -262,7 +272,7 @@ def optimize(
     with failures_told(config):
         if dry_run:
             config.require(*NEEDED)
-            return show_check(check_config(config), as_json=given.as_json)
+            return show_check(check_config(config), _target(config), as_json=given.as_json)
         return run_and_tell(start(config), ok=ok, as_json=given.as_json)
 
 
@@ -337,7 +347,9 @@ def against_estimate(usage: Mapping[str, Any], low: Mapping[str, Any], high: Map
     used, first = f"{number(usage['calls'])} model calls", f"{number(low['total'])} to {number(high['total'])}"
     if usage.get("usd") is not None:
         used += f", {money(usage['usd'])}"
-        first += f" calls, {money(low['usd'])} to {money(high['usd'])}" if high["usd"] is not None else ""
+        if high["usd"] is not None:
+            least, most = money(low["usd"]), money(high["usd"])
+            first += f" calls, {least}" + (f" to {most}" if most != least else "")
     return f"{used}; estimated before the run: {first}"
 
 

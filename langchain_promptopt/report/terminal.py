@@ -85,11 +85,25 @@ def run_view(record: RunRecord, *, show_rows: bool = True) -> RenderableType:
             table.add_row(safe_text(what, "dim"), safe_text(value))
         parts += [Text("\nHow the optimizer model did", style="bold"), table]
     if commands := wording.how_to(record):
-        table = Table.grid(padding=(0, 2))
-        for what, command in commands:
-            table.add_row(safe_text(what, "dim"), safe_text(command))
-        parts += [Text("\nWhat to do with it", style="bold"), table]
+        parts += [Text("\nWhat to do with it", style="bold"), _Commands(tuple(commands))]
     return Group(*parts)
+
+
+@dataclass(frozen=True)
+class _Commands:
+    """What can be done next and its command, side by side where each command fits on its line, to be copied."""
+
+    rows: tuple[tuple[str, str], ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        table = Table.grid(padding=(0, 2))
+        below: list[RenderableType] = []
+        for what, command in self.rows:
+            table.add_row(safe_text(what, "dim"), safe_text(command))
+            below += [safe_text(what, "dim"), hanging("  ", safe_text(command))]
+        whats, commands = zip(*self.rows, strict=True)
+        needed = max(map(cell_len, whats)) + 2 + max(map(cell_len, commands))
+        yield table if needed <= options.max_width else Group(*below)
 
 
 def verdict_view(record: RunRecord) -> RenderableType:
@@ -134,14 +148,18 @@ def edit_views(record: RunRecord) -> list[RenderableType]:
     return out
 
 
-def _line_view(sign: str, place: EditPlace, changed: str, style: str) -> Text:
-    color = style.removeprefix("bold ")
-    return (
-        Text(sign, style=color)
-        + safe_text(place.left, "dim")
-        + safe_text(changed, style)
-        + safe_text(place.right, "dim")
-    )
+def _line_view(sign: str, place: EditPlace, changed: str, style: str) -> RenderableType:
+    line = safe_text(place.left, "dim") + safe_text(changed, style) + safe_text(place.right, "dim")
+    return hanging(sign, line, style.removeprefix("bold "))
+
+
+def hanging(sign: str, text: Text, style: str = "") -> RenderableType:
+    """A text behind a sign; lines that are broken begin under the text, not under the sign."""
+    grid = Table.grid()
+    grid.add_column(width=cell_len(sign), no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(sign, style=style), text)
+    return grid
 
 
 def rows_view(rows: ComparedRows) -> RenderableType:
@@ -149,7 +167,8 @@ def rows_view(rows: ComparedRows) -> RenderableType:
     where = "held-out" if rows.split == "test" else f"search ({rows.split})"
     title = f"\n{where.capitalize()} examples: {len(rows.worse)} worse, {len(rows.better)} better, {rows.same} the same"
     sides = _row_list("Got worse", "red", rows.worse), _row_list("Got better", "green", rows.better)
-    return Group(Text(title, style="bold"), _SideBySide(*sides))
+    shown = _SideBySide(*sides) if rows.worse and rows.better else Group(*(sides[:1] if rows.worse else sides[1:]))
+    return Group(Text(title, style="bold"), *([shown] if rows.worse or rows.better else []))
 
 
 @dataclass(frozen=True)
@@ -171,17 +190,18 @@ class _SideBySide:
 
 
 def _row_list(title: str, color: str, rows: Sequence[ComparedRow]) -> RenderableType:
-    lines = [Text(f"{title}: {len(rows)}", style=color)]
+    lines: list[RenderableType] = [Text(f"{title}: {len(rows)}", style=color)]
     for row in rows[:_SHOWN_ROWS]:
         scores = f"  {wording.points(row.before.score)} → {wording.points(row.after.score)}"
         lines.append(safe_text(row.example_id, "bold", 60) + Text(scores, style="dim"))
         if row.inputs:
-            lines.append(safe_text("  " + "; ".join(map(as_text, row.inputs.values())), limit=_SHOWN_TEXT))
+            inputs = "; ".join(map(as_text, row.inputs.values()))
+            lines.append(hanging("  ", safe_text(inputs, limit=_SHOWN_TEXT)))
         if row.expected:
-            lines.append(safe_text("  expected: " + as_text(row.expected), "dim", _SHOWN_TEXT))
+            lines.append(hanging("  ", safe_text("expected: " + as_text(row.expected), "dim", _SHOWN_TEXT)))
         if row.before.output is not None or row.after.output is not None:
-            told = f"  {as_text(row.before.output)} → {as_text(row.after.output)}"
-            lines.append(safe_text(told, "dim", _SHOWN_TEXT))
+            told = f"{as_text(row.before.output)} → {as_text(row.after.output)}"
+            lines.append(hanging("  ", safe_text(told, "dim", _SHOWN_TEXT)))
     if len(rows) > _SHOWN_ROWS:
         lines.append(Text(f"… {len(rows) - _SHOWN_ROWS} more", style="dim"))
     return Group(*lines)
@@ -225,14 +245,27 @@ def sides_view(by_side: Mapping[str, Mapping[str, Any]]) -> RenderableType:
 def table_view(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()) -> RenderableType:
     """A plain table of values from outside.
 
-    Where the window is too narrow for it, each row becomes a few lines of name and value.
+    A column in which no row has anything is left out. Where the window is too narrow, each row becomes a few lines of
+    name and value.
 
     Args:
         columns: The heads of the columns.
         rows: One value a column each.
         numbers: Indices of the columns that are aligned to the right, from 0.
     """
-    return _Columns(tuple(columns), tuple(map(tuple, rows)), frozenset(numbers))
+    kept = []
+    for i in range(len(columns)):
+        if not rows or any(_shown(row[i]) for row in rows):
+            kept.append(i)
+    right = frozenset(kept.index(i) for i in numbers if i in kept)
+    cells = []
+    for row in rows:
+        cells.append(tuple(row[i] for i in kept))
+    return _Columns(tuple(columns[i] for i in kept), tuple(cells), right)
+
+
+def _shown(cell: Any) -> str:
+    return visible(as_text(cell))
 
 
 @dataclass(frozen=True)
@@ -246,7 +279,7 @@ class _Columns:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         widths = []
         for i, name in self._numbered:
-            widths.append(max(cell_len(self._shown(cell)) for cell in (name, *self._column(i))))
+            widths.append(max(cell_len(_shown(cell)) for cell in (name, *self._column(i))))
         # Ids and numbers are not broken over lines; texts can be, down to some words.
         short = [width <= _SHORT_CELL for width in widths]
         needed = sum(w if s else min(w, _SHORT_CELL) for w, s in zip(widths, short, strict=True)) + 2 * len(widths) - 2
@@ -258,9 +291,6 @@ class _Columns:
 
     def _column(self, i: int) -> list[Any]:
         return [row[i] for row in self.rows]
-
-    def _shown(self, cell: Any) -> str:
-        return visible(as_text(cell))
 
     def _table(self, widths: Sequence[int], short: Sequence[bool]) -> Table:
         table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
@@ -277,7 +307,7 @@ class _Columns:
         for row in self.rows:
             grid = Table.grid(padding=(0, 2))
             for name, cell in zip(self.names, row, strict=True):
-                if self._shown(cell):
+                if _shown(cell):
                     grid.add_row(Text(name, style="dim"), safe_text(cell))
             parts += [*([Text()] if parts else []), grid]
         return Group(*parts)
@@ -310,11 +340,14 @@ def test_view(outcome: str, metrics: Sequence[MetricEntry], void: str) -> Render
         metrics: Entries of the gate's table, the primary first; none where there is no verdict.
         void: What to say of a test without a verdict; "" where the test was not opened.
     """
-    columns = ("metric", "old", "new", "change", "interval", "better / worse", "verdict")
     cells = list(map(wording.metric_cells, metrics))
+    levels = {c.interval.partition(" (")[2].removesuffix(")") for c in cells} - {""}
+    level = levels.pop() if len(levels) == 1 else ""  # one for all stands in the head
+    columns = ("metric", "old", "new", "change", f"{level} interval".strip(), "better / worse", "verdict")
     rows = []
     for c in cells:
-        rows.append([c.name, c.old, c.new, c.difference, c.interval, c.moves, c.verdict])
+        interval = c.interval.removesuffix(f" ({level})")
+        rows.append([c.name, c.old, c.new, c.difference, interval, c.moves, c.verdict])
     said = wording.proof(metrics[0]) if metrics else void or "The held-out examples were not opened."
     title = safe_text(outcome.replace("_", " ").capitalize(), "bold")
     return Group(title, safe_text(said), Text(), table_view(columns, rows, numbers=range(1, 6)))

@@ -482,10 +482,15 @@ def how_to(record: RunRecord) -> list[tuple[str, str]]:
     run = record.run_id
     unproven = "" if record.outcome == "improved" and not record.unenforced else " --force"
     to = _to_flag(record)
+    some = {0: "", 1: "", 2: "1"}.get(len(record.edits), "1,3")
     out = [
         ("see the change as a patch", f"promptopt diff {run} --patch"),
         ("write the new prompt into a file", f"promptopt apply {run}{to}{unproven}"),
-        ("write only some of the edits, untested", f"promptopt apply {run} --edits 1,3{to} --force"),
+        *(
+            [("write only some of the edits, untested", f"promptopt apply {run} --edits {some}{to} --force")]
+            if some
+            else []
+        ),
         ("undo it in the file", f"promptopt apply --revert {run}"),
         ("put it into LangSmith", f"promptopt push {run} OWNER/NAME --tag staging{unproven}"),
         ("undo that", f"promptopt rollback {run}"),
@@ -500,6 +505,15 @@ def _to_flag(record: RunRecord) -> str:
         return ""
     module = str(record.started.setting("task", "chain") or "").partition(":")[0]
     return f" --to {module if module.endswith('.py') else module.replace('.', '/') + '.py' if module else 'FILE'}"
+
+
+def placed(where: str, target: str) -> str:
+    """Where a prompt is, in words of the command line: `$` is the target itself.
+
+    >>> placed("$", "prompt.txt"), placed("$.first", "my_app.chain:chain"), placed("app.py:3", "my_app.chain:chain")
+    ('prompt.txt', 'my_app.chain:chain.first', 'app.py:3')
+    """
+    return target + where[1:] if target and where.startswith("$") else where
 
 
 def replayed_note(run_id: str) -> str:
@@ -562,7 +576,7 @@ def health_facts(health: Health) -> list[tuple[str, str]]:
     if health.second_tries:
         facts.append(("asked a second time", f"{health.second_tries} of {number(health.calls)} calls"))
     if health.signatures:
-        facts.append(("signatures met", ", ".join(s.replace("_", " ") for s in health.signatures)))
+        facts.append(("the search ran into", ", ".join(s.replace("_", " ") for s in health.signatures)))
     doubted = [s for s in health.suspects if s.objections]
     hard = [s for s in health.suspects if not s.objections]
     if doubted:

@@ -249,7 +249,7 @@ def saturation_reason(progress: Progress, least_errors: int = 2) -> Stop | None:
     """The dev score cannot rise, or the train rows show too few errors to learn from."""
     best = progress.best[-1] if progress.best else None
     if best is not None and best.score >= 0.99 and best.n >= progress.dev_size:  # a few lucky rows saturate nothing
-        return Stop("saturated", f"dev is at {best.score:.3f} and cannot show more")
+        return Stop("saturated", f"dev is at {100 * best.score:.1f} and cannot show more")
     if progress.train_errors is not None and progress.train_errors < least_errors:
         return Stop("few_errors", f"only {progress.train_errors} train errors are left")
     return None

@@ -34,11 +34,19 @@ def project(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("face", FACES)
 def test_a_face_is_as_it_was_and_no_wider_than_the_terminal(project, capfd, monkeypatch, face):
+    def drawn():
+        assert run(FACES[face]) in {0, 3}
+        return capfd.readouterr().out
+
+    assert_as_kept(face, monkeypatch, drawn)
+
+
+def assert_as_kept(face, monkeypatch, drawn):
+    """What `drawn` gives is no wider than each of the widths, and is what is kept under the name of the face."""
     shown = ""
     for width in WIDTHS:
         monkeypatch.setenv("COLUMNS", str(width))
-        assert run(FACES[face]) in {0, 3}
-        lines = [line.rstrip() for line in capfd.readouterr().out.splitlines()]
+        lines = [line.rstrip() for line in drawn().splitlines()]
         assert max(map(cell_len, lines)) <= width
         shown += f"===== {width} columns\n" + "".join(f"{line}\n" for line in lines)
     file = KEPT / f"{face}.txt"

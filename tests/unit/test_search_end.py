@@ -73,14 +73,14 @@ def test_the_budget_of_the_run_is_the_outcome_budget():
 
 def test_every_output_says_why_the_search_ended():
     result = run(replace(lpo_pe2(), stop=Steps(limit=1, least_errors=0)))
-    assert result.stopped == Stop("saturated", "dev is at 1.000 and cannot show more")
-    told = {"kind": "saturated", "detail": "dev is at 1.000 and cannot show more"}
+    assert result.stopped == Stop("saturated", "dev is at 100.0 and cannot show more")
+    told = {"kind": "saturated", "detail": "dev is at 100.0 and cannot show more"}
     assert result.as_json()["stopped"] == told
     events = json.loads(json.dumps(list(result.events()), default=str))
     finished = next(e["data"] for e in events if e["type"] == "run.finished")
     assert finished["stopped"] == told
     record = RunRecord.from_events(events)
-    sentence = "The search ended because there was no room left to gain: dev is at 1.000 and cannot show more."
+    sentence = "The search ended because there was no room left to gain: dev is at 100.0 and cannot show more."
     assert search_end(record) == sentence
     assert sentence in render(record, "markdown")
     assert sentence in render(record, "html")
