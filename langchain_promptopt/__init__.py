@@ -30,7 +30,7 @@ _HOMES = {
     "GlobalProposal": "steps",
     "IdentifyTokens": "steps",
     "LocalProposal": "steps",
-    "PromptOptimizer": "optimizer.runnable",
+    "PromptOptimizer": "optimizer.session",
     "Recipe": "recipe",
     "Result": "optimizer.result",
     "TextualGradient": "steps",

@@ -1,7 +1,8 @@
 """Objects of the user's own code: imported by name; their errors name the user's file and line.
 
 Whatever is raised while a module of the user is imported, or an object of theirs is built, is one line
-with the file and line of their own code. The original error stays attached as the cause.
+with the file and line of their own code. The original error stays attached as the cause. Which code is theirs, and
+which an installer put there, is told here too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import sysconfig
 import traceback
 from contextlib import contextmanager
 from difflib import get_close_matches
-from pathlib import Path
+from functools import cache, lru_cache
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.errors import ConfigError, CredentialsError, PromptOptError, UsageError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _OURS = str(Path(__file__).parent)
 _PLACES = ("stdlib", "platstdlib", "purelib", "platlib")
 _INSTALLED = tuple(dict.fromkeys(str(Path(path)) for path in map(sysconfig.get_path, _PLACES) if path))
+_STDLIB = str(Path(traceback.__file__).parent)
 _SHOWN = 300
 """Characters of an error or a list of names that a message shows."""
 
@@ -178,3 +181,41 @@ def _is_users(filename: str) -> bool:
 def _short(filename: str) -> str:
     path = Path(filename)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename
+
+
+# Libraries: which code is the user's, and which an installer put there.
+
+
+@lru_cache(maxsize=8192)
+def package_of(module: Any) -> str | None:
+    """The package of a module that is installed or part of Python; None for the user's own code."""
+    root = str(module or "").partition(".")[0]
+    if root == "langchain_promptopt":
+        return root
+    known = sys.modules.get(str(module)) or sys.modules.get(root)
+    given = (getattr(known, "__file__", None), *(getattr(known, "__path__", None) or ()))
+    places = [str(place) for place in given if place]
+    if root in sys.stdlib_module_names and (not places or places[0].startswith(_STDLIB)):
+        return root  # and no module of the user's with the name of one of Python's
+    return root if any(_in_library(place, root) for place in places) else None
+
+
+def _in_library(place: str, root: str) -> bool:
+    """Whether a file or folder of the package `root` was put there by an installer."""
+    path = PurePath(place)
+    if {"site-packages", "dist-packages"}.intersection(path.parts):
+        return True
+    above = next((folder.parent for folder in (path, *path.parents) if folder.name == root), path.parent)
+    return _has_records(str(above))
+
+
+@cache
+def _has_records(folder: str) -> bool:
+    """Whether an installer left its records there, as `pip install --target` does."""
+    return any(Path(folder).glob("*.dist-info/RECORD"))
+
+
+def is_installed(root: str) -> bool:
+    """Whether a package that is not loaded yet was put there by an installer, or is not there at all."""
+    spec = importlib.util.find_spec(root)
+    return spec is None or _in_library(spec.origin or next(iter(spec.submodule_search_locations or ()), ""), root)

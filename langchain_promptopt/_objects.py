@@ -10,11 +10,9 @@ imported here.
 from __future__ import annotations
 
 import dis
-import hashlib
 import importlib
 import importlib.util
 import inspect
-import json
 import os
 import re
 import sys
@@ -26,15 +24,14 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import date, time, timedelta, timezone
-from decimal import Decimal
+from dataclasses import dataclass
 from enum import Enum, EnumType
-from fractions import Fraction
 from functools import cache, cached_property, lru_cache, partial, partialmethod, singledispatchmethod
 from pathlib import Path, PurePath
 from typing import Any, cast, get_args, get_origin, is_typeddict
-from uuid import UUID
+
+from langchain_promptopt._imports import is_installed, package_of
+from langchain_promptopt._values import TEXTUAL, as_json, canonical, content_hash, is_array, printed, type_name
 
 MAX_VISITED = 50_000
 """Objects looked at before a walk gives up; chains have hundreds."""
@@ -44,25 +41,44 @@ _LONGEST_SECRET = 4096
 _LARGE = 256
 """Members from which on nested plain data counts as one value, and is not entered member by member."""
 
-_TEXTUAL = (date, time, timedelta, timezone, Decimal, Fraction, UUID, PurePath)
-"""Types whose text is their value."""
 _VALUES = (
-    str, bytes, bytearray, bool, int, float, complex, type(None), type(Ellipsis), range, Enum, re.Pattern, *_TEXTUAL,
+    str, bytes, bytearray, bool, int, float, complex, type(None), type(Ellipsis), range, Enum, re.Pattern, *TEXTUAL,
+    memoryview, types.CodeType,
 )  # fmt: skip
-_SUBCLASSED = (str, bytes, bytearray, int, float, complex, *_TEXTUAL)
+_SUBCLASSED = (str, bytes, bytearray, int, float, complex, *TEXTUAL)
 _SCALARS = frozenset({str, bytes, bool, int, float, complex, type(None)})
 _BY_REDUCTION = frozenset({"operator", "zoneinfo", "ipaddress", "array"})
-"""Modules whose objects have no attributes to read, and say how they were made; not generators of random numbers,
-counters and buffers: running the program changes them, so a run could never be taken up again."""
+"""Modules whose objects have no attributes to read, and are values by how they were made."""
+_COPYING = frozenset({"__reduce__", "__reduce_ex__", "__getstate__"})
+_DEEPEST = 4
+"""Levels of lists and dicts that are made for a copy of an object, and are not parts of it themselves."""
 
 _OPAQUE = frozenset({
     "anthropic", "datasets", "httpx", "httpx2", "numpy", "openai", "pandas", "pyarrow", "pydantic_core",
     "requests", "sqlalchemy", "torch", "transformers", "urllib3",
 })  # fmt: skip
 """Packages whose instances hold neither prompts nor parameters of ours, but huge object graphs."""
-_OPEN = (types.SimpleNamespace, Mapping, deque)
-_OPEN_MODULES = frozenset({"argparse", "collections", "difflib", "json", "statistics", "string", "textwrap"})
+_UNREADABLE = frozenset({"datasets", "pyarrow", "torch", "transformers"})
+"""Those among them whose instances are data or weights, which decide answers."""
+_OPEN = (types.SimpleNamespace, Mapping, deque, threading.local)
+_OPEN_MODULES = frozenset({
+    "argparse", "asyncio.queues", "calendar", "collections", "csv", "difflib", "email", "graphlib", "html", "json",
+    "http.cookies", "queue", "statistics", "string", "textwrap", "urllib.request", "xml",
+})  # fmt: skip
 """Classes and modules of the standard library whose objects hold what users put into them."""
+_DECIDES_NOTHING = frozenset({
+    "_abc", "_asyncio", "_contextvars", "_frozen_importlib", "_frozen_importlib_external", "_socket", "_ssl",
+    "_thread", "_weakref", "_weakrefset", "abc", "asyncio", "concurrent", "contextlib", "dataclasses",
+    "enum", "http", "importlib", "inspect", "logging", "os", "posix", "select",
+    "selectors", "signal", "socket", "ssl", "subprocess", "sys", "threading", "types", "typing", "unittest",
+    "urllib", "warnings", "weakref",
+})  # fmt: skip
+"""Modules of Python's whose other objects do work for a program and hold nothing of it: locks, loggers, sockets."""
+_SEEN = _DECIDES_NOTHING | {"builtins", "random"}
+SEEDED = frozenset({"random.Random", "numpy.random._generator.Generator", "numpy.random.mtrand.RandomState"})
+"""Generators of random numbers: without a seed their state is another one in each process."""
+_RUNNING = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+_VIEWS: tuple[type[Any], ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _FAMILY = frozenset({"agentevals", "langsmith", "openevals", "types"})
 """Packages whose private attributes hold what the user gave, as those of LangChain and LangGraph do."""
 _IDLE = frozenset({
@@ -90,8 +106,6 @@ _READ_DOCS = frozenset({"__doc__", "getdoc"})
 _JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
 _NAMING = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree})
 
-_STDLIB = str(Path(dis.__file__).parent)
-
 _KEY_RUN = re.compile(r"[A-Za-z0-9]{16,}")
 """The random part of a key. Names such as `hf_summarize_v2` have none."""
 _WORDS = re.compile(r"[A-Za-z]?[a-z]*(?:[-_][a-z]+)*|[A-Z]+(?:[-_][A-Z]+)*")
@@ -109,114 +123,13 @@ TOKEN = re.compile(
 _USERINFO = re.compile(r"://[^/\s:@]{0,200}:[^/\s@]{1,200}@")
 
 
-def content_hash(value: object, length: int = 16) -> str:
-    """Hex digest of a value's content, the same in every process.
-
-    >>> content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
-    True
-    >>> content_hash({"tags": {"x", "y"}}) == content_hash({"tags": {"y", "x"}})
-    True
-    """
-    return hashlib.sha256(_json(value).encode("utf-8", "surrogatepass")).hexdigest()[:length]
-
-
-def canonical(value: Any) -> Any:
-    """`value` as JSON that equal values share and different values do not.
-
-    Plain JSON stays as it is. Sets lose their order, bytes and arrays (numpy, pandas and what converts
-    to them) become a digest of their content, dataclasses and other objects their type and state.
-    """
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return _mapping(value)
-    if isinstance(value, list | tuple):
-        return [canonical(member) for member in value]
-    if isinstance(value, set | frozenset):
-        return {"set": sorted(map(_json, value))}
-    if isinstance(value, bytes | bytearray | memoryview):
-        return {"bytes": _digest(bytes(value))}
-    return _special(value)
+# Reaching: one walk over everything that a chain or an evaluator can get at.
 
 
 def concrete_type(thing: object) -> type[Any]:
     """The class the user wrote: a slot class installed for a search stands for its base."""
     kind = type(thing)
     return cast("type[Any]", getattr(kind, "__promptopt_base__", kind))
-
-
-def type_name(kind: type[Any]) -> str:
-    """Module and qualified name of a class."""
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _json(value: Any) -> str:
-    try:  # nearly all values are JSON already, and the encoder is fast
-        return _dumped(value)
-    except TypeError:  # keys that are no text, or of several types
-        return _dumped(canonical(value))
-
-
-_dumped = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=canonical).encode
-
-
-def _mapping(value: Mapping[Any, Any]) -> Any:
-    if all(isinstance(key, str) for key in value):
-        return {key: canonical(member) for key, member in value.items()}
-    return {"mapping": sorted([_json(key), _json(member)] for key, member in value.items())}
-
-
-def _special(value: Any) -> Any:
-    """What is no JSON: values by their content, other objects by type and state."""
-    if isinstance(value, Enum):
-        return {"enum": f"{type_name(type(value))}.{value.name}"}
-    if isinstance(value, _TEXTUAL):
-        return str(value)
-    if _is_array(value):
-        return _array(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        state: Any = {}
-        for field in fields(value):
-            state[field.name] = getattr(value, field.name, None)
-    else:
-        state = getattr(value, "__dict__", None) or _stated(value)
-    return {"object": type_name(type(value)), "state": canonical(state)}
-
-
-def _stated(value: Any) -> Any:
-    """The state of an object without attributes: its printed form, unless that is an address."""
-    text = repr(value)
-    return "" if "0x" in text else text
-
-
-def _is_array(value: Any) -> bool:
-    return "numpy" in sys.modules and hasattr(type(value), "__array__")
-
-
-def _array(value: Any) -> Any:
-    """An array or a table by its numbers."""
-    numpy = sys.modules["numpy"]
-    if isinstance(value, numpy.generic):
-        return canonical(value.item())
-    if hasattr(value, "columns") and hasattr(value, "iloc"):  # a table
-        columns = []
-        for i, name in enumerate(value.columns):
-            columns.append([canonical(name), canonical(value.iloc[:, i])])
-        return {"table": columns, "index": canonical(value.index)}
-    found = numpy.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    if found.dtype.hasobject:
-        content: Any = [canonical(member) for member in found.ravel().tolist()]
-    else:
-        content = _digest(numpy.ascontiguousarray(found).tobytes())
-    index = {"index": canonical(value.index)} if hasattr(value, "iloc") else {}
-    return {"array": content, "type": found.dtype.str, "shape": list(found.shape), **index}
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-# Reaching: one walk over everything that a chain or an evaluator can get at.
 
 
 def walk(root: Any, *, stop: Callable[[Any], bool] = lambda _: False) -> Iterator[tuple[str, Any]]:
@@ -261,8 +174,79 @@ def parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f".{name}", getattr(thing, name)) for name in names if hasattr(thing, name))
         yield from () if package_of(type(thing).__module__) else _attributes(thing)
     elif not isinstance(thing, types.ModuleType):
-        yield from _content(thing)
-        yield from _attributes(thing)
+        yield from _object_parts(thing)
+
+
+def _object_parts(thing: Any) -> Iterator[tuple[str, Any]]:
+    yield from _content(thing)
+    yield from _attributes(thing)
+    if made := _copy(thing):
+        yield from _copied("=", made)
+
+
+def _copy(thing: Any) -> tuple[Any, ...]:
+    """What is needed beside a class to make a copy of an object; locks and open files have none."""
+    with suppress(Exception):
+        if not _has_copy(thing):
+            return ()
+        made = thing.__reduce_ex__(2)
+        return () if isinstance(made, str) else tuple(made[1:])
+    return ()
+
+
+def _has_copy(thing: Any) -> bool:
+    """Whether a class of a library holds state that no attribute shows, and says of it what a copy takes along."""
+    if isinstance(thing, (*_OPEN, *_SUBCLASSED, list, tuple, set, frozenset, Enum)) or inspect.isroutine(thing):
+        return False
+    if thing is getattr(sys.modules.get("random"), "_inst", None):  # each process has seeded its own
+        return False
+    makers = (base for base in concrete_type(thing).__mro__ if not _COPYING.isdisjoint(vars(base)))
+    maker = next(makers, object)
+    package = package_of((type(thing) if maker is object else maker).__module__)
+    if package in sys.stdlib_module_names:
+        return maker is not object and package not in _DECIDES_NOTHING
+    return package == "numpy" or (maker is not object and package is not None and _is_mute(thing))
+
+
+def _is_mute(thing: Any) -> bool:
+    """Whether an object of a compiled module outside of Python's does not even print its state."""
+    if package_of(type(thing).__module__) is None or any("__slots__" in vars(kind) for kind in type(thing).__mro__):
+        return False
+    return _is_compiled(thing) and not printed(thing)
+
+
+def _copied(step: str, value: Any, depth: int = _DEEPEST) -> Iterator[tuple[str, Any]]:
+    """Members of the lists and dicts that hold the state of a copy."""
+    if depth and type(value) in {list, tuple} and not _is_value(value):
+        for i, member in enumerate(value):
+            yield from _copied(f"{step}[{i}]", member, depth - 1)
+    elif depth and type(value) is dict and not _is_value(value):
+        for key, member in value.items():
+            yield from _copied(f"{step}[{_key(key)}]", member, depth - 1)
+    else:
+        yield step, value
+
+
+def _counts_oddly(thing: Any) -> bool:
+    return _has_copy(thing) if type_name(type(thing)) in SEEDED else _is_unread(thing)
+
+
+def _is_unread(thing: Any) -> bool:
+    """Whether an object holds state that nothing here can read: open files, connections, generators, weights."""
+    kind = concrete_type(thing)
+    package = package_of(kind.__module__)
+    if isinstance(thing, (type, types.ModuleType, types.CellType, *_HOLDERS)):
+        return False
+    if inspect.isroutine(thing) or inspect.isdatadescriptor(thing):
+        return False
+    if isinstance(thing, _RUNNING) or package in _UNREADABLE:
+        return True
+    if package in sys.stdlib_module_names:
+        if package in _SEEN or not _is_opaque(kind) or any(thing is s for s in (sys.stdout, sys.stderr)):
+            return False
+    elif not _is_mute(thing):
+        return False
+    return not any(step.startswith("=") for step, _ in parts_of(thing))
 
 
 def _content(thing: Any) -> Iterator[tuple[str, Any]]:
@@ -275,13 +259,17 @@ def _content(thing: Any) -> Iterator[tuple[str, Any]]:
     if type(thing).__module__ in {"os", "weakref"}:  # the environment, and caches
         return
     if isinstance(thing, _SUBCLASSED):  # a class of the user's that is a text or a number too
-        yield "=", _json(thing)
+        yield "=", as_json(thing)
+    if isinstance(thing, deque) and thing.maxlen is not None:
+        yield ".maxlen", thing.maxlen
     if isinstance(thing, defaultdict):
         yield ".default_factory", thing.default_factory
     if isinstance(thing, Mapping):
-        yield from ((f"[{_key(key)}]", value) for key, value in list(thing.items()))
-    elif isinstance(thing, list | tuple | deque):
-        yield from ((f"[{i}]", value) for i, value in enumerate(list(thing)))
+        with suppress(Exception):  # a mapping that asks a server, or reads a damaged file
+            yield from [(f"[{_key(key)}]", value) for key, value in list(thing.items())]
+    elif isinstance(thing, (list, tuple, deque, *_VIEWS)):
+        members = cast("list[Any]", thing)
+        yield from ((f"[{i}]", value) for i, value in enumerate(list(members)))
     elif isinstance(thing, set | frozenset):
         yield from ((f"[{i}]", value) for i, value in enumerate(sorted(thing, key=_member_key)))
 
@@ -289,7 +277,7 @@ def _content(thing: Any) -> Iterator[tuple[str, Any]]:
 def _member_key(member: Any) -> str:
     """Where a set's member stands in an order that is the same in every process."""
     node = _node(member)
-    return _json([node.label, node.values])
+    return as_json([node.label, node.values])
 
 
 def _key(key: Any) -> str:
@@ -326,7 +314,7 @@ def _is_opaque(kind: type[Any]) -> bool:
     if package == "langsmith":  # its evaluators hold the user's functions, its client threads and queues
         return not kind.__module__.startswith("langsmith.evaluation")
     if package in sys.stdlib_module_names:
-        return package not in _OPEN_MODULES and not issubclass(kind, _OPEN)
+        return _OPEN_MODULES.isdisjoint((package, kind.__module__)) and not issubclass(kind, _OPEN)
     return package in _OPAQUE
 
 
@@ -404,15 +392,10 @@ def _imported(name: str, package: str) -> types.ModuleType | None:
     with suppress(Exception):  # it may not be there at all, or fail: then the function fails too, and says why
         name = importlib.util.resolve_name(name, package)
         root = name.partition(".")[0]
-        if name not in sys.modules and (root in sys.stdlib_module_names or _is_installed(root)):
+        if name not in sys.modules and (root in sys.stdlib_module_names or is_installed(root)):
             return None
         return importlib.import_module(name)
     return None
-
-
-def _is_installed(root: str) -> bool:
-    spec = importlib.util.find_spec(root)
-    return spec is None or _in_library(spec.origin or next(iter(spec.submodule_search_locations or ()), ""), root)
 
 
 def _is_dunder(name: str) -> bool:
@@ -508,7 +491,9 @@ def _constant(value: Any) -> Any:
 # The fingerprint: one hash over everything reached.
 
 
-def fingerprint(root: Any, *, instead: Callable[[Any], Any] = lambda _: None) -> str:
+def fingerprint(
+    root: Any, *, instead: Callable[[Any], Any] = lambda _: None, unread: dict[str, str] | None = None
+) -> str:
     """A hash of what `root` does: code reached, values held, parameters of models; the same in every process.
 
     Installed packages and the standard library count by name, version and recorded files, and are not entered.
@@ -517,6 +502,8 @@ def fingerprint(root: Any, *, instead: Callable[[Any], Any] = lambda _: None) ->
     Args:
         root: A chain, an evaluator, a model, or a tuple of them.
         instead: What stands for an object; None for the object itself.
+        unread: Gets the places of objects whose state nothing can read, so that it does not enter, and of those of
+            `SEEDED`, with their types.
     """
     seen: dict[int, tuple[str, Any]] = {}
     entries: list[Any] = []
@@ -532,7 +519,11 @@ def fingerprint(root: Any, *, instead: Callable[[Any], Any] = lambda _: None) ->
             seen[id(given)] = (path, (given, thing))
         node = _settled(thing)
         entries.append([path, node.label, node.values])
+        if unread is not None and _counts_oddly(thing):
+            unread[path] = type_name(type(thing))
         todo.extend((path + step, child) for step, child in node.parts)
+    if unread is not None and todo:
+        unread[""] = f"more than {MAX_VISITED:,} objects"
     return content_hash(entries)
 
 
@@ -569,7 +560,7 @@ def _node(thing: Any) -> _Node:
     if isinstance(thing, dict):
         values["order"] = [_key(key) for key in thing]
     elif not values and all(part is type(thing) for _, part in parts) and _is_compiled(thing):
-        values["says"] = _stated(thing)  # regex.compile("a+")
+        values["says"] = printed(thing)  # regex.compile("a+")
     return _Node(_label(thing), values, tuple(parts))
 
 
@@ -591,7 +582,8 @@ def _is_compiled(thing: Any) -> bool:
 def _keeps_private(kind: type[Any]) -> bool:
     """Whether private attributes count: they do where they hold what the user gave, not connections and caches."""
     package = package_of(kind.__module__)
-    return package is None or package in _FAMILY or package.startswith(("langchain", "langgraph"))
+    known = package is None or package in _FAMILY or package.startswith(("langchain", "langgraph"))
+    return known or not _OPEN_MODULES.isdisjoint((package, kind.__module__))
 
 
 def _label(thing: Any) -> Any:
@@ -640,7 +632,7 @@ def _is_value(thing: Any) -> bool:
         return False
     if _is_secret(thing):
         return True
-    known = isinstance(thing, _VALUES) or kind.__module__ in _BY_REDUCTION or _is_array(thing)
+    known = isinstance(thing, _VALUES) or kind.__module__ in _BY_REDUCTION or is_array(thing)
     return known and package_of(kind.__module__) is not None
 
 
@@ -663,6 +655,8 @@ def _value(thing: Any) -> Any:
         return _clean(thing)
     if isinstance(thing, PurePath):
         return {"path": _place(thing)}
+    if isinstance(thing, types.CodeType):
+        return {"code": read_code(thing).digest}
     if isinstance(thing, re.Pattern):
         return {"pattern": canonical(thing.pattern), "flags": thing.flags}
     if isinstance(thing, tuple):
@@ -692,38 +686,6 @@ def _place(path: PurePath) -> str:
         if path.is_relative_to(folder):
             return path.relative_to(folder).as_posix()
     return path.as_posix()
-
-
-# Libraries: what is installed counts by its version.
-
-
-@lru_cache(maxsize=8192)
-def package_of(module: Any) -> str | None:
-    """The package of a module that is installed or part of Python; None for the user's own code."""
-    root = str(module or "").partition(".")[0]
-    if root == "langchain_promptopt":
-        return root
-    known = sys.modules.get(str(module)) or sys.modules.get(root)
-    given = (getattr(known, "__file__", None), *(getattr(known, "__path__", None) or ()))
-    places = [str(place) for place in given if place]
-    if root in sys.stdlib_module_names and (not places or places[0].startswith(_STDLIB)):
-        return root  # and no module of the user's with the name of one of Python's
-    return root if any(_in_library(place, root) for place in places) else None
-
-
-def _in_library(place: str, root: str) -> bool:
-    """Whether a file or folder of the package `root` was put there by an installer."""
-    path = PurePath(place)
-    if {"site-packages", "dist-packages"}.intersection(path.parts):
-        return True
-    above = next((folder.parent for folder in (path, *path.parents) if folder.name == root), path.parent)
-    return _has_records(str(above))
-
-
-@cache
-def _has_records(folder: str) -> bool:
-    """Whether an installer left its records there, as `pip install --target` does."""
-    return any(Path(folder).glob("*.dist-info/RECORD"))
 
 
 @cache
@@ -775,8 +737,6 @@ class Watch:
     def __init__(self, *roots: Any) -> None:
         self._roots = roots
         self._seen = [(thing, _node(thing)) for _, thing in walk(roots)]
-        self.whole = len(self._seen) < MAX_VISITED
-        """False where there is too much to look at all of it."""
 
     def again(self) -> Watch:
         """The same objects as they are now, before they run once more."""

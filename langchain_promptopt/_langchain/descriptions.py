@@ -20,6 +20,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel
 
+from langchain_promptopt._imports import package_of
 from langchain_promptopt._langchain.holders import Holder, line_of, own_modules, shown_path
 from langchain_promptopt._langchain.overlay import current, installed
 from langchain_promptopt._langchain.schemas import (
@@ -32,7 +33,7 @@ from langchain_promptopt._langchain.schemas import (
     with_entries,
     with_texts,
 )
-from langchain_promptopt._objects import package_of, read_code
+from langchain_promptopt._objects import read_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

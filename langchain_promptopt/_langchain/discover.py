@@ -23,14 +23,16 @@ from langchain_core.prompts.image import ImagePromptTemplate
 from langchain_core.runnables import Runnable
 
 from langchain_promptopt._files.layouts import read_prompts
+from langchain_promptopt._imports import package_of
 from langchain_promptopt._langchain.conversion import from_prompt, is_readable, to_prompt, write_all
 from langchain_promptopt._langchain.descriptions import Description, find_descriptions
 from langchain_promptopt._langchain.held import HeldText, held_texts
 from langchain_promptopt._langchain.models import model_name
 from langchain_promptopt._langchain.overlay import Tunable, registered
-from langchain_promptopt._objects import concrete_type, fingerprint, package_of, type_name, walk
+from langchain_promptopt._objects import SEEDED, concrete_type, fingerprint, walk
+from langchain_promptopt._values import type_name
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
-from langchain_promptopt.types import Prompt, PromptSet
+from langchain_promptopt.types import Note, Prompt, PromptSet
 from langchain_promptopt.types.prompts import DESCRIPTIONS
 
 if TYPE_CHECKING:
@@ -229,6 +231,33 @@ def code_of(chain: Any) -> str:
     It is the same before, during and after a search: what a search puts over the live prompts does not count.
     """
     return fingerprint(chain, instead=_without_texts)
+
+
+def unseen_state(*roots: Any) -> Iterator[Note]:
+    """What the run's id does not cover of the user's objects, because nothing can read it."""
+    unread: dict[str, str] = {}
+    fingerprint(roots, instead=_without_texts, unread=unread)
+    if much := unread.pop("", ""):
+        yield Note("unused", f"the chain holds {much}; a change beyond them gives no new run")
+    places: tuple[list[str], list[str]] = ([], [])
+    for path, kind in unread.items():
+        places[kind in SEEDED].append(f"{_ROOTS.sub('$', path)} ({kind})")
+    hidden, random = places
+    if hidden:
+        text = f"no part of the run's id, because it cannot be read: what is in {_some(hidden)}."
+        yield Note("unused", f"{text} Where that has changed, give the run another seed to have it made anew")
+    if random:
+        text = f"part of the run's id is the state of {_some(random)}."
+        yield Note("unused", f"{text} Give it a seed in your code, else no other process can take up this run")
+
+
+_ROOTS = re.compile(r"^\$(\[\d+\])")
+_MOST_NAMED = 4
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def prompts_beside(chain: Any, candidates: Sequence[Found]) -> str:

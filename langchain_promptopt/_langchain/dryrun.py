@@ -29,6 +29,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.runnables.config import run_in_executor
 
+from langchain_promptopt._imports import package_of
 from langchain_promptopt._langchain.discover import (
     PULL_ONCE,
     Found,
@@ -45,7 +46,7 @@ from langchain_promptopt._langchain.discover import (
 from langchain_promptopt._langchain.held import HeldText, shortened
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
 from langchain_promptopt._langchain.wire import fronted, tapped, texts_of
-from langchain_promptopt._objects import holds_client, package_of, walk
+from langchain_promptopt._objects import holds_client, walk
 from langchain_promptopt._runtime.usage import UsageCollector, beside, followed_threads, metered_by
 
 if TYPE_CHECKING:

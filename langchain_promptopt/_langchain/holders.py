@@ -18,7 +18,8 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from langchain_promptopt._objects import package_of, walk
+from langchain_promptopt._imports import package_of
+from langchain_promptopt._objects import walk
 
 _LONGEST_TUPLE = 64
 _COMPUTED = frozenset(

@@ -26,8 +26,9 @@ from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_chil
 from langchain_promptopt._langchain.discover import is_prompt_or_model
 from langchain_promptopt._langchain.dryrun import sent_by_turns
 from langchain_promptopt._langchain.held import shortened
-from langchain_promptopt._objects import content_hash, walk
+from langchain_promptopt._objects import walk
 from langchain_promptopt._runtime.usage import also_heard
+from langchain_promptopt._values import content_hash
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._objects import canonical, content_hash
+from langchain_promptopt._values import canonical, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

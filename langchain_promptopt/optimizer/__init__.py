@@ -12,13 +12,12 @@ if TYPE_CHECKING:
     from langchain_promptopt.optimizer.arguments import Settings
     from langchain_promptopt.optimizer.facade import aoptimize, optimize
     from langchain_promptopt.optimizer.result import Result
-    from langchain_promptopt.optimizer.runnable import PromptOptimizer
-    from langchain_promptopt.optimizer.session import Session
+    from langchain_promptopt.optimizer.session import PromptOptimizer, Session
 
 __all__ = ["PromptOptimizer", "Result", "Session", "Settings", "aoptimize", "optimize"]
 
 _HOMES = {
-    "PromptOptimizer": "runnable",
+    "PromptOptimizer": "session",
     "Result": "result",
     "Session": "session",
     "Settings": "arguments",

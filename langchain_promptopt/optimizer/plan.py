@@ -28,7 +28,7 @@ from langchain_promptopt._data import (
 from langchain_promptopt._engine.context import Objective
 from langchain_promptopt._engine.demonstrations import check_host
 from langchain_promptopt._langchain.batch_api import refuse_unbatchable
-from langchain_promptopt._langchain.discover import code_of, prompts_beside
+from langchain_promptopt._langchain.discover import code_of, prompts_beside, unseen_state
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.isolation import replaced_ids, require_no_memory
 from langchain_promptopt._langchain.models import model_id, model_name, resolve_model, secrets_of
@@ -39,7 +39,7 @@ from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.hub import PREFIX, PromptHub, stored
 from langchain_promptopt._langsmith.production import ProjectRows
 from langchain_promptopt._langsmith.traces import untraced
-from langchain_promptopt._objects import MAX_VISITED, Watch, fingerprint
+from langchain_promptopt._objects import Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.redact import RowRedaction, keep_secret
 from langchain_promptopt._text.templates import find_edit_marks
@@ -408,10 +408,8 @@ async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sid
     started, openings = _started(settings, recipe, data, prompts, decides), Openings(settings.openings)
     remarks = (*remarks, *_margin_notes(settings, data), *(_method_notes(recipe, data) if searches else ()))
     told = [*_notes("prompt", (*settings.notes, *target.notes, *_prompt_notes(prompts, data)))]
-    told += (
-        *_notes("method", remarks),
-        *_without_effect(task, settings, data, target, watch),
-    )
+    told += (*_notes("method", remarks), *_without_effect(task, settings, data, target))
+    told += unseen_state(task, given.model, *(e.origin for e in evaluators))
     shows = what_the_split_shows(data, settings, openings, started.run_id)
     return Plan(
         task=task,
@@ -584,7 +582,7 @@ def _notes(kind: NoteKind, texts: Iterable[str]) -> Iterator[Note]:
     return (Note(kind, text) for text in texts)
 
 
-def _without_effect(task: Any, settings: Settings, data: DataSet, target: ChainTarget, watch: Watch) -> Iterator[Note]:
+def _without_effect(task: Any, settings: Settings, data: DataSet, target: ChainTarget) -> Iterator[Note]:
     """Settings that change nothing in this run, and what of the chain is not looked at."""
     if settings.task_model is not None and not isinstance(task, BasePromptTemplate):
         yield Note("unused", "task_model is not used: this chain calls models of its own; only a bare prompt needs one")
@@ -599,9 +597,6 @@ def _without_effect(task: Any, settings: Settings, data: DataSet, target: ChainT
     row = next((dict(e.inputs) for e in rows_in_order(data)), {})
     if ids := replaced_ids(settings.config, row):
         yield Note("unused", f"config: {', '.join(ids)} is not used as given: each evaluation gets one of its own")
-    if not watch.whole:
-        text = f"the chain holds more than {MAX_VISITED:,} objects; a change beyond them gives no new run"
-        yield Note("unused", text)
 
 
 def _checked_prompts(target: ChainTarget, data: DataSet, settings: Settings, *, searches: bool) -> PromptSet:

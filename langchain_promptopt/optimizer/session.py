@@ -1,4 +1,6 @@
-"""A run driven from outside: the caller evaluates, the engine decides (product contract, 3 and 10.6).
+"""`PromptOptimizer`, the optimizer as a Runnable, and its `Session`: a run driven from outside.
+
+In a session the caller evaluates, and the engine decides (product contract, 3 and 10.6).
 
 `propose` hands out cells, and `tell` takes their outcomes. The run is the same as any other; only its executor
 differs: it keeps every job until its outcome arrives. Cells and outcomes travel as JSON; what they cost counts on
@@ -9,21 +11,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from langchain_promptopt._runtime.concurrency import together
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_promptopt._runtime.concurrency import run_sync, together
 from langchain_promptopt._runtime.ledger import book
 from langchain_promptopt.errors import ConfigError
+from langchain_promptopt.optimizer.arguments import Arguments, refuse_unknown, settings_of
 from langchain_promptopt.optimizer.plan import Plan, make_plan
 from langchain_promptopt.optimizer.remote import jobs_json, outcomes_from_json
-from langchain_promptopt.optimizer.run import concluded, engine_work
+from langchain_promptopt.optimizer.run import concluded, engine_work, run_task
 from langchain_promptopt.optimizer.wiring import Assembled, assemble
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
-    from langchain_promptopt.optimizer.arguments import Settings
+    from langchain_promptopt.optimizer.arguments import Settings, Task
     from langchain_promptopt.optimizer.result import Result
     from langchain_promptopt.ports import Job
     from langchain_promptopt.types import Cell, Outcome
@@ -236,3 +242,56 @@ class Session:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+class PromptOptimizer(Runnable[Any, Any]):
+    """An optimizer with its settings; give it a chain (or {"chain": ..., "data": ...}) and get a Result.
+
+    Args:
+        **settings: The arguments of `optimize` except the chain; an input's own entries win over them.
+    """
+
+    def __init__(self, **settings: Unpack[Arguments]) -> None:
+        refuse_unknown(settings, Arguments.__annotations__, where="PromptOptimizer()")
+        self._settings = settings
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Result:  # noqa: A002, ARG002
+        """Optimize a chain.
+
+        Args:
+            input: The chain, or {"chain": chain, ...} with further arguments of `optimize`.
+            config: Its callbacks get the decision trace.
+            **kwargs: Taken for the Runnable interface, and not used.
+
+        Raises:
+            PromptOptError: As `optimize`.
+        """
+        return run_sync(lambda: self.ainvoke(input, config))
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Result:  # noqa: A002, ARG002
+        """Optimize a chain on the running event loop.
+
+        Args:
+            input: The chain, or {"chain": chain, ...} with further arguments of `optimize`.
+            config: Its callbacks get the decision trace.
+            **kwargs: Taken for the Runnable interface, and not used.
+
+        Raises:
+            PromptOptError: As `optimize`.
+        """
+        chain, settings = self._read(input)
+        return await run_task(chain, settings_of(settings, where="PromptOptimizer()"), config)
+
+    def session(self, chain: Task, **settings: Unpack[Arguments]) -> Session:
+        """A run whose evaluations are made by the caller: `propose()` gives cells, `tell()` takes outcomes."""
+        return Session(chain, settings_of({**self._settings, **settings}, where="session()"))
+
+    def _read(self, value: Any) -> tuple[Any, dict[str, Any]]:
+        if not isinstance(value, Mapping):
+            return value, {**self._settings}
+        given = dict(value)
+        if "chain" not in given:
+            msg = "the input names no chain"
+            raise ConfigError(msg, mend='Give the chain itself, or {"chain": chain, "data": ...}.')
+        chain = given.pop("chain")
+        return chain, {**self._settings, **given}

@@ -4,8 +4,8 @@ Identity comes from content: two candidates with the same text are one candidate
 caching, deduplication and resuming need no bookkeeping.
 """
 
-from langchain_promptopt._objects import canonical, content_hash
 from langchain_promptopt._text import Range, Rejection
+from langchain_promptopt._values import canonical, content_hash
 from langchain_promptopt.types.outcomes import (
     ABSENT,
     BREAKS,

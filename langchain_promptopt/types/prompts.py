@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from langchain_promptopt._objects import content_hash
 from langchain_promptopt._text.document import Document, Piece
 from langchain_promptopt._text.spans import shifted, splice
 from langchain_promptopt._text.templates import Template, TemplateFormat, parse_template
 from langchain_promptopt._text.words import count_tokens
+from langchain_promptopt._values import content_hash
 from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field
 
 from langchain_promptopt import compare, optimize, tunable
-from langchain_promptopt._langchain.discover import code_of, find_models, find_prompts
+from langchain_promptopt._langchain.discover import code_of, find_models, find_prompts, unseen_state
 from langchain_promptopt._langchain.overlay import install
 from langchain_promptopt._objects import Watch, fingerprint, holds_client
 from langchain_promptopt.errors import DataError, ResumeError
@@ -197,6 +197,37 @@ SHAPES = [
     ),
 ]
 
+HELD = [
+    ("import random", "random.Random(3)", "random.Random(4)"),
+    ("import random\nclass R(random.Random): pass", "R(3)", "R(4)"),
+    ("import numpy", "numpy.random.default_rng(3)", "numpy.random.default_rng(4)"),
+    ("import io", "io.StringIO('few')", "io.StringIO('all')"),
+    ("import io", "io.BytesIO(b'few')", "io.BytesIO(b'all')"),
+    ("import itertools", "itertools.count(3)", "itertools.count(4)"),
+    ("import itertools", "itertools.cycle(['a'])", "itertools.cycle(['b'])"),
+    ("", "iter(['a'])", "iter(['b'])"),
+    ("", "{'a': 1}.keys()", "{'b': 1}.keys()"),
+    ("", "slice(3)", "slice(4)"),
+    ("", "compile('x + 1', '', 'eval')", "compile('x + 2', '', 'eval')"),
+    ("", "ValueError('few')", "ValueError('all')"),
+    ("import decimal", "decimal.Context(prec=3)", "decimal.Context(prec=4)"),
+    ("from statistics import NormalDist", "NormalDist(0)", "NormalDist(1)"),
+    ("from collections import deque", "deque([1], maxlen=3)", "deque([1], maxlen=4)"),
+    ("from xml.etree.ElementTree import fromstring", "fromstring('<a><b/></a>')", "fromstring('<a><c/></a>')"),
+    ("import ctypes", "ctypes.c_int(3)", "ctypes.c_int(4)"),
+    (
+        "from queue import Queue\ndef filled(x):\n    queue = Queue()\n    queue.put(x)\n    return queue",
+        "filled(['a'])",
+        "filled(['b'])",
+    ),
+    (
+        "from threading import local\ndef filled(x):\n    held = local()\n    held.style = x\n    return held",
+        "filled('a')",
+        "filled('b')",
+    ),
+]
+SHAPES += [(f"{imports}\nHELD = {one}\ndef post(x): return HELD", one, other) for imports, one, other in HELD]
+
 
 @pytest.mark.parametrize(("source", "old", "new"), SHAPES)
 def test_what_decides_counts_in_whatever_object_it_is_held(source, old, new):
@@ -205,6 +236,32 @@ def test_what_decides_counts_in_whatever_object_it_is_held(source, old, new):
     assert source.count(old) == 1
     assert of(source) == of(source)
     assert of(source) != of(source.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("made_by", "kind"),
+    [
+        ("struct.Struct('i')", "_struct.Struct"),
+        ("io.TextIOWrapper(io.BytesIO())", "_io.TextIOWrapper"),
+        ("(n for n in [1])", "builtins.generator"),
+        ("random.Random()", "random.Random"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_place(made_by, kind):
+    source = f"import io, random, struct\nHELD = {made_by}\ndef post(x): return HELD"
+    (note,) = unseen_state(made(source)["post"])
+    assert f"$<HELD> ({kind})" in str(note)
+
+
+def test_locks_loggers_and_clients_are_not_named():
+    source = """
+    import logging, threading, httpx
+    from concurrent.futures import ThreadPoolExecutor
+    from random import choice
+    HELD = [logging.getLogger("x"), threading.RLock(), ThreadPoolExecutor(1), httpx.Client(), choice, object()]
+    def post(x): return HELD
+    """
+    assert [*unseen_state(made(source)["post"], chain())] == []
 
 
 @pytest.mark.parametrize(
