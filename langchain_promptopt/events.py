@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar, cast
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.types import Cell, Edit, Failure, Outcome, PromptSet, Reason, Span, Stop, Usage
 from langchain_promptopt.types.edits import FinalEdit, compose, differences, with_edits
 
@@ -487,7 +488,7 @@ class RunFinished(Event):
     @property
     def by_role(self) -> Mapping[str, Usage]:
         """What each role spent, as the ledger ended; empty where a record does not say."""
-        spent: Mapping[str, Usage] = {r: _usage(used) for r, used in (self.usage.get("by_role") or {}).items()}
+        spent: Mapping[str, Usage] = map_values(_usage, self.usage.get("by_role") or {})
         return spent
 
     @property

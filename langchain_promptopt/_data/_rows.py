@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import pick, without
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.evaluators import ANSWER_NAMES
 from langchain_promptopt.types import ABSENT, Example, RowUse, content_hash, is_conversation, value_at
@@ -162,7 +163,7 @@ class Reader:
         if self.columns.inputs is not None:
             return _mapped(value, self.columns.inputs, "inputs")
         if not shaped:
-            return {name: value[name] for name in self._guess(value)["inputs"] if name in value}, []
+            return pick(value, self._guess(value)["inputs"]), []
         given = _as_state(value.get("inputs"))
         return (dict(given), []) if isinstance(given, Mapping) else ({}, [Problem("inputs", _no_mapping(given))])
 
@@ -171,7 +172,7 @@ class Reader:
         if named is not None:
             return _mapped(value, named, "outputs")
         if not shaped:
-            return {name: value[name] for name in self._guess(value)["outputs"] if name in value}, []
+            return pick(value, self._guess(value)["outputs"]), []
         given = _as_state(_reference(value))
         if given is None and not self.use.references:
             return {}, []
@@ -235,7 +236,7 @@ class Reader:
         for name, item in value.items():
             if name not in {"messages", *_OWN}:
                 more[name] = item
-        kept = {name: value[name] for name in ("id", "split", "metadata", "note") if name in value}
+        kept = pick(value, ("id", "split", "metadata", "note"))
         reading = self.use.readings[0]
         outputs = {} if answer is None else {"outputs": {"answer": _said(answer)}}
         asked_at = max((i for i, m in enumerate(messages) if openai_role(m) == "user"), default=-1)
@@ -374,7 +375,7 @@ def _metadata(value: Mapping[str, Any], *, shaped: bool, used: set[str]) -> dict
     given = value.get("metadata")
     kept = dict(given) if isinstance(given, Mapping) else {}
     if not shaped:
-        kept |= {k: v for k, v in value.items() if k not in used and k not in _OWN}
+        kept |= without(value, used, _OWN)
     return kept
 
 

@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import map_values, parted, pick
 from langchain_promptopt.errors import DataError
 from langchain_promptopt.evaluators import normal_form
 from langchain_promptopt.gate.openings import locked_file, part_read, row_hash, value_keys
@@ -99,7 +100,7 @@ class Placed:
 def as_sent(value: Any) -> Any:
     """A value with its messages as a model gets them: one form for all ways to write them, and no ids."""
     if isinstance(value, dict):
-        return {name: as_sent(member) for name, member in value.items()}
+        return map_values(as_sent, value)
     if isinstance(value, list | tuple):
         messages = list(map(_message, value))
         return [as_sent(v) if m is None else m for v, m in zip(value, messages, strict=True)]
@@ -181,7 +182,7 @@ def as_named(
         msg = f"no example is in a split of ours; the data has {', '.join(seen)}"
         raise DataError(msg, mend='Name them, e.g. splits = { train = "train", dev = "validation", test = "test" }.')
     notes = [_left_out(split, n) for split, n in left_out.items()]
-    return {name: found[name] for name in SPLITS if name in found}, notes
+    return pick(found, SPLITS), notes
 
 
 def _left_out(split: str, n: int) -> Note:
@@ -277,9 +278,7 @@ def carve_dev(splits: Splits) -> int:
         to += cluster
     if not kept or not moved:
         return 0
-    ids = set(map(id, moved))
-    splits["train"] = [row for row in train if id(row) not in ids]
-    splits["dev"] = [row for row in train if id(row) in ids]
+    splits["dev"], splits["train"] = _apart(train, moved)
     return len(moved)
 
 
@@ -294,10 +293,14 @@ def carve_val(splits: Splits) -> int:
         if 2 * len(moved) >= len(dev):  # spec 6.1: at least half
             break
         moved += cluster
-    ids = set(map(id, moved))
-    splits["val"] = [row for row in dev if id(row) in ids]
-    splits["dev"] = [row for row in dev if id(row) not in ids]
+    splits["val"], splits["dev"] = _apart(dev, moved)
     return len(moved)
+
+
+def _apart(rows: Sequence[Placed], moved: Sequence[Placed]) -> tuple[list[Placed], list[Placed]]:
+    """The rows that were moved, and those that stay, in the order of the data."""
+    ids = set(map(id, moved))
+    return parted(rows, lambda row: id(row) in ids)
 
 
 def _unit(purpose: str, key: str) -> float:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from langchain_promptopt._collections import by_id, present, without
 from langchain_promptopt._runtime.tracing import Tracers
 from langchain_promptopt._text.words import whole_text
 from langchain_promptopt.errors import ConfigError
@@ -105,7 +106,7 @@ class Objective:
         if self.metrics is None:
             return names
         known = map(self.metrics.find, names) if names else (self.metrics.deciding,)
-        return tuple(n for n in known if n is not None)
+        return tuple(present(known))
 
     @property
     def name(self) -> str:
@@ -251,7 +252,7 @@ class Run:
             raise PromptOptError(msg)
         known = self._by_id.get(split)
         if known is None:
-            known = self._by_id[split] = {e.id: e for e in self.data[split]}
+            known = self._by_id[split] = by_id(self.data[split])
         return known
 
     def shown(self, example: Example) -> Example:
@@ -350,8 +351,8 @@ class OptimizerModel:
         body = kwargs.get("extra_body")
         if not isinstance(body, dict) or "response_format" not in body:
             return await self._sent(messages, config, kwargs, step)
-        rest = {k: v for k, v in body.items() if k != "response_format"}
-        plain = {k: v for k, v in kwargs.items() if k != "extra_body"} | ({"extra_body": rest} if rest else {})
+        rest = without(body, {"response_format"})
+        plain = without(kwargs, {"extra_body"}) | ({"extra_body": rest} if rest else {})
         if not self.takes_schema:
             return await self._sent(messages, config, plain, step)
         try:

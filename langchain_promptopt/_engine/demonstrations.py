@@ -17,6 +17,7 @@ from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._collections import pick
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._text.lint import check_replacement
 from langchain_promptopt._text.spans import kept_outside
@@ -417,7 +418,7 @@ class Demonstrating:
         before, attempts = found.best.score, list[Attempt]()
         for child in kept:
             scores = self.evaluations.scores(child, "dev")
-            seen = {i: scores[i] for i in ids if i in scores}
+            seen = pick(scores, ids)
             attempts.append(Attempt(child, fmean(seen.values()) if seen else 0.0, seen))
         best = max(attempts, key=lambda a: a.score)
         if best.score <= before:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_promptopt._collections import parted, pick
 from langchain_promptopt._engine.demonstrations import Demonstrating
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.search import SearchEnd, SearchLoop
@@ -129,8 +130,7 @@ async def _decided(
             told += f"; {again} of its calls were retries, which no reserve knows beforehand"
         why = Reason("budget", told)
         return Decision(verdict="void", reason=why, opening=opening, alpha=alpha_at(run.gate.alpha, opening))
-    baseline = [o for o in outcomes if o.cell.candidate_id == run.baseline.id]
-    candidate = [o for o in outcomes if o.cell.candidate_id != run.baseline.id]
+    baseline, candidate = parted(outcomes, lambda o: o.cell.candidate_id == run.baseline.id)
     verdict = keeper.decide(baseline, candidate, opening)
     unanswered = (*_unanswered(baseline, "old"), *_unanswered(candidate, "new"))
     verdict = replace(verdict, warnings=(*verdict.warnings, *unanswered))
@@ -404,7 +404,7 @@ class Pruning:
             self._report_child(child, found.best.candidate)
         await self.evaluations.settle(child, "dev", rows)
         scores = self.evaluations.scores(child, "dev")
-        seen = {i: scores[i] for i in rows if i in scores}
+        seen = pick(scores, rows)
         return Attempt(child, fmean(seen.values()) if seen else 0.0, seen)
 
     def _child(self, found: SearchEnd, edits: Sequence[FinalEdit]) -> Candidate:

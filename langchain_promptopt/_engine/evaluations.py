@@ -16,6 +16,7 @@ from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from langchain_promptopt._collections import pick, present
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.ledger import book
 from langchain_promptopt.errors import EvaluatorError, TooManyFailures
@@ -312,7 +313,7 @@ class Evaluations:
         self._held: list[Outcome] = []
         self._reported: set[tuple[str, str, int | frozenset[str]]] = set()
         self._streak = self._dropped = self._asked = 0
-        self._names = tuple(p.name for p in run.baseline.prompts)
+        self._names = run.baseline.prompts.names
 
     def known(self, candidate: Candidate, split: str) -> dict[str, list[Outcome]]:
         """Outcomes so far by example id, rows in the split's order."""
@@ -512,7 +513,7 @@ class Evaluations:
         for example_id, repeats in self._kept.scores(candidate.id, split):
             if only is None or example_id in only:
                 values += list(map(self._run.objective.value, repeats))
-        return [v for v in values if v is not None]
+        return present(values)
 
     def scores(self, candidate: Candidate, split: str) -> Mapping[str, float]:
         """Mean primary score by example id over repeats, dropped rows left out; read-only, later outcomes leave it."""
@@ -525,7 +526,7 @@ class Evaluations:
                 if len(found) == 1:
                     if (score := value(found[0])) is not None:
                         means[i] = score
-                elif known := [v for v in map(value, found) if v is not None]:
+                elif known := present(map(value, found)):
                     means[i] = _mean(known)
             view = MappingProxyType(means)
             self._primary[candidate.id, split] = (count, view)
@@ -566,7 +567,7 @@ class DevScores:
         ids = self._affordable(candidate, example_ids)
         await self._evaluations.settle(candidate, "dev", ids)
         scores = self.known(candidate)
-        return {i: scores[i] for i in ids if i in scores}
+        return pick(scores, ids)
 
     def withheld(self, candidate: Candidate) -> bool:
         """Whether the budget did not reach for all rows asked of this candidate."""

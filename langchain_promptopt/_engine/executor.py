@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.failures import (
     CallError,
@@ -596,9 +597,9 @@ def _whole(output: Any) -> Any:
         return whole_text(output)
     try:
         if isinstance(output, ByModel):
-            return ByModel({name: _whole(value) for name, value in output.items()})
+            return ByModel(map_values(_whole, output))
         if type(output) is dict:
-            return {key: _whole(value) for key, value in output.items()}
+            return map_values(_whole, output)
         return list(map(_whole, output)) if type(output) is list else output
     except RecursionError:
         return output
@@ -611,7 +612,7 @@ def _with_evidence(outcome: Outcome) -> Outcome:
 
 def _some_of(rendered: set[str] | None, prompts: PromptSet) -> tuple[str, ...] | None:
     """The names rendered, or None where they are all there are."""
-    names = [p.name for p in prompts]
+    names = prompts.names
     if rendered is None or rendered.issuperset(names):
         return None
     return tuple(n for n in names if n in rendered)

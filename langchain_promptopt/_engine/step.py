@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import merge_configs
 
+from langchain_promptopt._collections import pick
 from langchain_promptopt._engine.archive import marks_astray, report_astray, report_global_step, report_remarks
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import span, trace_metadata
@@ -429,7 +430,7 @@ class TrainScores:
         """Primary train scores of these rows."""
         await self.step.evaluations.ensure(candidate, "train", example_ids, alone=True)
         scores = self.known(candidate)
-        return {i: scores[i] for i in example_ids if i in scores}
+        return pick(scores, example_ids)
 
     def join(self, edits: tuple[Edit, ...], *, proposals: int = 1) -> Candidate | None:
         """The child that all these edits make together, under the same guards as any other."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from langchain_promptopt._collections import parted
 from langchain_promptopt._files.rewrite import read_text, replace_file
 from langchain_promptopt._text.templates import FORMATS, TemplateFormat, parse_template
 from langchain_promptopt.errors import PromptError
@@ -357,8 +358,7 @@ def _from_mapping(data: Mapping[str, Any], name: str, place: _Place) -> PromptFi
     if main is not None and main != "messages":
         last = [Message("human", _only_text(data[main], main, place), place.template_format)]
     listed = _messages(data["messages"] or [], place) if main == "messages" else ()
-    system = [m for m in own if m.role == "system"]  # providers take it first, wherever the file has it
-    others = [m for m in own if m.role != "system"]
+    system, others = parted(own, lambda m: m.role == "system")  # providers take it first, wherever the file has it
     messages = (*system, *listed, *others, *last)
     return _with(PromptFile(Prompt(name, messages, str(place.path))), values, notes)
 

@@ -34,6 +34,7 @@ from langchain_core.prompts.message import BaseMessagePromptTemplate
 from langchain_core.prompts.prompt import PromptTemplate
 from pydantic import BaseModel
 
+from langchain_promptopt._collections import without
 from langchain_promptopt._objects import concrete_type
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import Message, Prompt
@@ -336,7 +337,7 @@ def from_prompt(prompt: Prompt, *, like: BasePromptTemplate[Any]) -> BasePromptT
     # The hub's commit hash is kept only with the text of that commit: traces would link to the wrong prompt.
     changed = prompt.texts != now.texts
     if changed and built.metadata and HUB_COMMIT in built.metadata:
-        built.metadata = {k: v for k, v in built.metadata.items() if k != HUB_COMMIT}
+        built.metadata = without(built.metadata, {HUB_COMMIT})
     return built
 
 

@@ -20,6 +20,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel
 
+from langchain_promptopt._collections import without
 from langchain_promptopt._imports import package_of
 from langchain_promptopt._langchain.holders import Holder, line_of, own_modules, shown_path
 from langchain_promptopt._langchain.overlay import current, installed
@@ -416,7 +417,7 @@ def _of_tool(path: str, tool: BaseTool) -> Iterator[_Source]:
     holders = [("", Holder(f"{path}.description", "description", lambda: tool.description, write, thing=id(tool)))]
     arguments: Any = tool.args_schema
     if isinstance(arguments, dict):
-        inner = {"name": tool.name, "parameters": {k: v for k, v in arguments.items() if k != "description"}}
+        inner = {"name": tool.name, "parameters": without(arguments, {"description"})}
         for source in _of_json("tool", inner, f"{path}.args_schema"):
             holders += source.holders
     elif isinstance(arguments, type) and issubclass(arguments, BaseModel):

@@ -64,7 +64,7 @@ def resolve_freeze(prompts: PromptSet, rules: Sequence[str]) -> PromptSet:
     if not editable_text(prompts):
         msg = "nothing is left to edit: all text is frozen or a variable"
         mend = "Remove a freeze rule." if rules else "Use a prompt that has text around its variables."
-        raise PromptError(msg, where=", ".join(p.name for p in prompts), mend=mend)
+        raise PromptError(msg, where=", ".join(prompts.names), mend=mend)
     return prompts
 
 
@@ -216,7 +216,7 @@ def _apply(prompts: PromptSet, rule: str) -> PromptSet:
     name, colon, inner = rule.partition(":")
     if colon and _IS_RULE.match(inner):
         msg = f"the freeze rule {rule!r} names a prompt that is not there"
-        names = [p.name for p in prompts]
+        names = prompts.names
         raise ConfigError(msg, where="freeze", mend=f"{did_you_mean(name, names)}There is: {', '.join(names)}.")
     msg = f"{rule!r} is not a known kind of freeze rule"
     raise ConfigError(msg, where="freeze", mend=FORMS)
@@ -289,7 +289,7 @@ def _freeze_messages(prompts: PromptSet, rule: str, kind: str, value: str) -> Pr
     if not any(chosen(*place) for place in _messages(prompts)):
         roles = sorted({m.role for _, _, m in _messages(prompts)})
         most = max((len(p.messages) for p in prompts), default=0)
-        known = {"role": roles, "message": [*map(str, range(most))], "prompt": [p.name for p in prompts]}[kind]
+        known = {"role": roles, "message": [*map(str, range(most))], "prompt": [*prompts.names]}[kind]
         msg = f"the freeze rule {rule!r} matches nothing"
         raise ConfigError(msg, where="freeze", mend=f"There is: {', '.join(known)}.")
     made = []

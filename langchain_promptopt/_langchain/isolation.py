@@ -23,6 +23,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_child_runnable_config
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt._langchain.discover import is_prompt_or_model
 from langchain_promptopt._langchain.dryrun import sent_by_turns
 from langchain_promptopt._langchain.held import shortened
@@ -252,7 +253,7 @@ def _named_ids(config: Mapping[str, Any]) -> dict[str, type]:
 
 
 def _fresh_ids(kinds: Mapping[str, type]) -> dict[str, Any]:
-    return {name: _fresh(kind) for name, kind in kinds.items()}
+    return map_values(_fresh, kinds)
 
 
 def _fresh(kind: type) -> Any:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretBytes, SecretStr
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt._imports import forget_own_modules, users_errors
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._runtime.failures import TABLE, Probe, classify
@@ -341,7 +342,7 @@ def model_id(model: Any) -> str:
     """What decides a model's answers, for the run id: class, name, endpoint, sampling settings. Never keys."""
     inner = unbound(model)
     found = {name: getattr(inner, name, None) for name in _SAMPLING} | {"bound": getattr(model, "kwargs", None)}
-    cleaned = {name: _without_secrets(value) for name, value in found.items()}
+    cleaned = map_values(_without_secrets, found)
     settings = {}
     for name, value in cleaned.items():
         if value not in (None, {}, []):

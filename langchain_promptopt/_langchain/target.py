@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel
 
+from langchain_promptopt._collections import without
 from langchain_promptopt._langchain.batch_api import route
 from langchain_promptopt._langchain.conversion import chooses_examples, template_errors
 from langchain_promptopt._langchain.descriptions import Description
@@ -311,7 +312,7 @@ class ChainTarget:
 
     def leave(self, described: Mapping[str, Found]) -> None:
         """Note the descriptions of tools and schemas that are there, and are none of these prompts."""
-        self.beside = {name: f for name, f in described.items() if name not in self.places}
+        self.beside = without(described, self.places)
         if self.beside and not any(isinstance(f.template, Description) for f in self.places.values()):
             named = ", ".join([*self.beside][:_SHOWN]) + (" ..." if len(self.beside) > _SHOWN else "")
             there = []

@@ -25,6 +25,7 @@ from langchain_core.runnables.base import RunnableBinding
 from langchain_core.runnables.config import merge_configs
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from langchain_promptopt._collections import without
 from langchain_promptopt._langchain.descriptions import overlaid_call
 from langchain_promptopt._langchain.discover import find_models, find_remotes, is_prompt_or_model
 from langchain_promptopt._langchain.dryrun import Proof, SentCall, reaches_model, sent_calls
@@ -485,7 +486,7 @@ def _fitted(model: BaseChatModel, call: SentCall) -> dict[str, Any]:
     if not isinstance(asked, BaseChatModel):
         where = "it is no chat model of LangChain" if hasattr(asked, "invoke") else "the openai client is asked itself"
         raise _irreplaceable(_called(call), where)
-    kept = {name: value for name, value in call.arguments.items() if name not in _MODEL}
+    kept = without(call.arguments, _MODEL)
     if _same_form(type(asked), type(model)):
         return kept
     for name in kept:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from langsmith.utils import LangSmithConflictError, parse_prompt_identifier
 
+from langchain_promptopt._collections import without
 from langchain_promptopt._langsmith.service import Service
 from langchain_promptopt.errors import ConflictError, CredentialsError, EvaluatorError, PromptError, UsageError
 
@@ -425,7 +426,7 @@ def _value(row: Mapping[str, Any], path: str, variable: str, key: str) -> Any:
 def _verdicts(found: Any, key: str) -> list[dict[str, Any]]:
     answer = found if isinstance(found, Mapping) else getattr(found, "__dict__", {})
     comment = next((str(answer[c]) for c in _COMMENTS if answer.get(c)), "")
-    fields = {name: value for name, value in answer.items() if name not in _COMMENTS}
+    fields = without(answer, _COMMENTS)
     if not fields:
         msg = f"the judge {key!r} gave no score: {found!r:.200}"
         raise EvaluatorError(msg, key=key)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langsmith.utils import get_env_var, is_env_var_truish
 
+from langchain_promptopt._collections import without
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _completed_at_end(span: trace.Span) -> trace.Span:
 
     def completed(end_time: int | None = None) -> None:
         told = getattr(span, "attributes", None) or {}
-        span.set_attributes({k: v for k, v in openinference(told).items() if k not in told})
+        span.set_attributes(without(openinference(told), told))
         end(end_time)
 
     span.end = completed  # type: ignore[method-assign]  # of this span alone

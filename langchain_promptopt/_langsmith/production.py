@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langsmith.utils import LangSmithConflictError, LangSmithNotFoundError
 
+from langchain_promptopt._collections import without
 from langchain_promptopt._langsmith.datasets import feedback_on, is_of_people, queued_runs, words_of
 from langchain_promptopt._langsmith.service import LangSmithOptions, Service
 from langchain_promptopt.errors import ConfigError, CredentialsError, DataError
@@ -439,7 +440,7 @@ def feedback_of(service: Service, runs: Iterable[JsonObject]) -> dict[str, list[
 def _metadata(run: JsonObject, said: Sequence[JsonObject]) -> dict[str, Any]:
     """The run's own metadata, its answer, and the scores that people and evaluators gave it."""
     given = run.get("metadata") or (run.get("extra") or {}).get("metadata") or {}
-    found = {k: v for k, v in given.items() if k not in _NOT_OURS}
+    found = without(given, _NOT_OURS)
     if run.get("thread_id"):
         found.setdefault("thread_id", run["thread_id"])
     people: dict[str, Any] = {}
@@ -580,7 +581,7 @@ def add_examples(service: Service, dataset: str, rows: Sequence[JsonObject]) -> 
             for row in part:
                 if row["id"] not in there:
                     more = {"split": row["metadata"].get("split"), "source_run_id": row.get("run")}
-                    metadata = {k: v for k, v in row["metadata"].items() if k not in _NOT_OURS}
+                    metadata = without(row["metadata"], _NOT_OURS)
                     given = {"inputs": row["inputs"], "reference_outputs": row["outputs"], "metadata": metadata}
                     new.append({"id": row["id"], **given, **{k: v for k, v in more.items() if v}})
             return client.create_examples(dataset_id=dataset, examples=new) if new else {}

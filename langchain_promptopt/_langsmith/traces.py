@@ -34,6 +34,7 @@ from langsmith.utils import (
 )
 from urllib3.util.retry import Retry
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt._langsmith.otel import InOrder, provider, tracing_mode
 from langchain_promptopt._langsmith.service import asked_pause, require_key, status_of
 from langchain_promptopt._runtime.redact import redact
@@ -130,7 +131,7 @@ def _as_json(value: Any) -> Any:
 def _without_keys(value: Any) -> Any:
     """The outputs of a failed call, redacted: its client may have put the whole request there."""
     if isinstance(value, dict):
-        return {key: _without_keys(inner) for key, inner in value.items()}
+        return map_values(_without_keys, value)
     if isinstance(value, list):
         return list(map(_without_keys, value))
     return redact(value) if isinstance(value, str) else value

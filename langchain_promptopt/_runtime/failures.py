@@ -28,6 +28,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from langchain_promptopt._collections import present
 from langchain_promptopt._runtime.redact import message_of, redact
 from langchain_promptopt.errors import (
     ConfigError,
@@ -438,7 +439,7 @@ def _body_kind(error: BaseException) -> str | None:
 def _named_kind(error: BaseException) -> str | None:
     """The kind by class name, the most derived class first."""
     names = (_NAMES.get(cls.__name__) for cls in type(error).__mro__)
-    kind = next((k for k in names if k is not None), None)
+    kind = next(iter(present(names)), None)
     if kind == "timeout" and any(map(_was_cut, inner_errors(error))):
         return "connection"  # the openai SDK's client on aiohttp reports a connection that was cut as a time-out
     by_status = kind == "bad_request" and _status(error) is not None

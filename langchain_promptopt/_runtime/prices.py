@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import present
 from langchain_promptopt.errors import ConfigError, PriceError
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def _checked(name: str, given: Price | Mapping[str, Any]) -> Price:
             msg = f"the price of {name} has wrong or missing fields: {dict(given)!r}"
             mend = "Give input and output, and cache_read and cache_write if they differ from input."
             raise ConfigError(msg, mend=mend) from error
-    caches = [v for v in (price.cache_read, price.cache_write) if v is not None]
+    caches = present((price.cache_read, price.cache_write))
     if not all(map(_is_amount, (price.input, price.output, *caches))):
         msg = f"the price of {name} must be numbers from 0 up, got {price!r}"
         raise ConfigError(msg)

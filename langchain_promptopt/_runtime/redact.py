@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
+from langchain_promptopt._collections import without
 from langchain_promptopt._imports import own_line
 from langchain_promptopt._objects import TOKEN
 from langchain_promptopt.errors import ConfigError
@@ -226,7 +227,7 @@ class RowRedaction:
         for name, value in values.items():
             if str(name).startswith(_OURS):
                 mine[name] = value
-        return {**self.value({name: value for name, value in values.items() if name not in mine}), **mine}
+        return {**self.value(without(values, mine)), **mine}
 
     def error(self, error: PromptOptError) -> None:
         """Take texts of examples out of an error's message; what to do about it stays as it is."""

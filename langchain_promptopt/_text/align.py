@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rapidfuzz.distance import Indel, Levenshtein, Opcodes
 
+from langchain_promptopt._collections import present
 from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt._text.document import normal_ranges
 from langchain_promptopt._text.words import slices, solid_tokens, token_ranges
@@ -59,7 +60,7 @@ def project(tagged: TaggedReply, text: str) -> tuple[Range, ...] | Rejection:
     if similarity < LEAST_SIMILAR:
         return Rejection("echo_differs", f"the prompt was not repeated word for word (similarity {similarity:.2f})")
     found = (_projected(r, theirs, ours, partner) for r in tagged.ranges)
-    return tuple(r for r in found if r is not None)
+    return tuple(present(found))
 
 
 def _projected(mark: Range, theirs: Sequence[Range], ours: Sequence[Range], partner: Sequence[int]) -> Range | None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import regex
 
+from langchain_promptopt._collections import present
 from langchain_promptopt._text import Rejection
-from langchain_promptopt._text.words import count_words, word_limit, word_ranges
+from langchain_promptopt._text.words import count_words, slices, word_limit, word_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -90,7 +91,7 @@ def guess_language(text: str) -> str:
     'de'
     """
     bare = without_code(text).lower()
-    words = [bare[a:b] for a, b in word_ranges(bare)]
+    words = slices(bare, word_ranges(bare))
     found = []
     for name, known in _VOCABULARY.items():
         found.append((sum(w in known for w in words), name))
@@ -207,7 +208,7 @@ def lint(  # noqa: PLR0913
         _copied_example(said, parent_text, examples, others),
         _foreign(said, parent_text, child_text),
     ]
-    return [r for r in found if r is not None]
+    return present(found)
 
 
 def lint_answers(new_texts: Sequence[str], parent_text: str, answers: Iterable[str]) -> Rejection | None:
@@ -294,7 +295,7 @@ def _shared_run(runs: frozenset[tuple[str, ...]], example: str) -> Rejection | N
 
 def _words(text: str) -> tuple[str, ...]:
     bare = without_code(text).casefold()
-    return tuple(bare[a:b] for a, b in word_ranges(bare))
+    return tuple(slices(bare, word_ranges(bare)))
 
 
 def _runs(words: Sequence[str]) -> frozenset[tuple[str, ...]]:

@@ -19,7 +19,7 @@ from langchain_promptopt._text import Range, Rejection
 from langchain_promptopt._text.align import match
 from langchain_promptopt._text.tags import TaggedReply, parse_tags, strip_wrapping
 from langchain_promptopt._text.templates import placeholders
-from langchain_promptopt._text.words import count_words, fit, solid_tokens, strip_talk
+from langchain_promptopt._text.words import count_words, fit, slices, solid_tokens, strip_talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,7 +89,7 @@ class Frame:
         """The given format, or the one whose variables the frozen text holds."""
         if self.asked_format is not None:
             return self.asked_format
-        frozen = "\n".join(self.text[a:b] for a, b in self.frozen)
+        frozen = "\n".join(slices(self.text, self.frozen))
         candidates: tuple[TemplateFormat, ...] = ("f-string", "mustache")
         return next((f for f in candidates if placeholders(frozen, f)), None)
 
@@ -120,8 +120,8 @@ class AlignedReply:
         self.said = said
         self.frame = frame
         self.ours, self.theirs = solid_tokens(frame.text), solid_tokens(said)
-        self.spoken = [said[a:b] for a, b in self.theirs]
-        self.tokens: list[str | int] = [frame.text[a:b] for a, b in self.ours]
+        self.spoken = slices(said, self.theirs)
+        self.tokens: list[str | int] = [*slices(frame.text, self.ours)]
         for start, end in frame.spans:
             first = bisect_right(self.ours, start, key=lambda t: t[1])
             last = bisect_left(self.ours, end, key=lambda t: t[0])

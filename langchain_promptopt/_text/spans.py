@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import regex
 
+from langchain_promptopt._collections import present
 from langchain_promptopt._text import Range
 from langchain_promptopt._text.align import diff_edits as diff_edits
 from langchain_promptopt._text.align import project as project
 from langchain_promptopt._text.document import editable_words, gaps, normal_ranges, subtract
-from langchain_promptopt._text.words import count_words, snap_point, snap_range, solid_tokens, word_limit, words_inside
+from langchain_promptopt._text.words import (
+    count_words,
+    slices,
+    snap_point,
+    snap_range,
+    solid_tokens,
+    word_limit,
+    words_inside,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,7 +103,7 @@ def index_ranges(text: str, frozen: Sequence[Range], items: Sequence[Mapping[str
     """
     words = editable_words(text, normal_ranges(frozen, len(text)))
     found = (_indexed(item, words) for item in items)
-    return tuple(r for r in found if r is not None)
+    return tuple(present(found))
 
 
 def _indexed(item: Mapping[str, Any], words: Sequence[Range]) -> Range | None:
@@ -305,7 +314,7 @@ def shifted(place: Range, edits: Iterable[Replacement]) -> Range:
 
 def marked(ranges: Sequence[Range], text: str) -> tuple[str, ...]:
     """The texts under the ranges."""
-    return tuple(text[a:b] for a, b in ranges)
+    return tuple(slices(text, ranges))
 
 
 def legalise(ranges: Iterable[Range], text: str, frozen: Sequence[Range], limits: SpanLimits) -> tuple[Range, ...]:

@@ -16,7 +16,7 @@ import regex
 from rapidfuzz.distance import Levenshtein
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_promptopt._text import Range
 
@@ -48,6 +48,15 @@ def slices(text: str, ranges: Iterable[Range]) -> list[str]:
     ['Be', 'brief']
     """
     return [text[start:end] for start, end in ranges]
+
+
+def listed(counts: Mapping[str, object]) -> str:
+    """Names with their numbers, as a sentence has them.
+
+    >>> listed({"train": 40, "dev": 20})
+    'train 40, dev 20'
+    """
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def words_between(text: str, start: int, end: int) -> tuple[Range, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import without
 from langchain_promptopt._engine.context import Emitter, Objective, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.search import SearchLoop, StepEnd
@@ -209,7 +210,7 @@ class Trace:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {k: v for k, v in vars(self).items() if k != "best"} | {"refused": dict(self.refused)}
+        return without(vars(self), {"best"}) | {"refused": dict(self.refused)}
 
 
 def run_in_world(recipe: Recipe, settings: WorldSettings, seed: int, search_calls: int | None) -> Trace:

@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import PrivateAttr
 
+from langchain_promptopt._collections import present
 from langchain_promptopt.bench import world as numbers
 from langchain_promptopt.bench.world import FRAME, OLD_FRAME_WORD, VALUES, Unit, reworded, rule, topics_in, units_of
 from langchain_promptopt.offline.conversation import longest_stretch, number_in, objects_in, on_one_line, section
@@ -228,7 +229,7 @@ class Writer:
 
     def _diagnosis(self) -> list[Change]:
         """Changes that the shown rows (or plain knowledge) suggest, true ones and false ones."""
-        out = [ch for ch in map(self._known_fault, self.units) if ch is not None]
+        out = present(map(self._known_fault, self.units))
         if self.request.goal == "paraphrase" and not self.request.errors:
             return _apart(out)
         for row in self.request.errors or self.request.formats:

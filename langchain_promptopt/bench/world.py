@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.types import Example, Message, Outcome, Prompt, PromptSet, Usage
 
@@ -325,7 +326,7 @@ class World:
         made = {}
         for split, n in ROWS.items():
             made[split] = [self._row(split, i) for i in range(n)]
-        return {split: tuple(rows) for split, rows in made.items()}
+        return map_values(tuple, made)
 
     def _row(self, split: str, i: int) -> Example:
         rng = self.rng("row", split, i)

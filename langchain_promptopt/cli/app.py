@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_promptopt.cli import changes, methods, nights, optimize, runs, watch
+from langchain_promptopt.cli import changes, methods, nights, optimize, runs
 from langchain_promptopt.cli.flags import EXAMPLES, help_of
 from langchain_promptopt.cli.output import answer_alone, ensure_text, log_is_public, note, print_json
 from langchain_promptopt.errors import Interrupted, PromptOptError, UsageError, exit_code_of
@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 for _verb in (
     *(optimize.demo, optimize.init, optimize.import_, optimize.prompts, optimize.check),
-    *(optimize.optimize, optimize.compare, optimize.resume, watch.watch),
+    *(optimize.optimize, optimize.compare, optimize.resume, runs.watch),
     *(runs.runs, runs.show, changes.diff, runs.report, runs.export, changes.apply, changes.push, changes.rollback),
     *(nights.harvest, nights.agree, nights.loop, methods.methods, methods.bench),
 ):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langchain_promptopt._collections import without
 from langchain_promptopt.cli.flags import Given, verb, with_settings
 from langchain_promptopt.cli.output import Force, RunName, print_exact, print_json, print_view, said
 from langchain_promptopt.errors import UnavailableError, UsageError
@@ -161,7 +162,7 @@ def revert_files(record: RunRecord, folder: Path, only: Path | None = None, *, f
             raise UsageError(msg, where=name, mend="Undo it by hand, or add --force to lose that change.")
     for name, state in undo.items():
         Path(name).write_bytes(state["before"].encode("utf-8", "surrogateescape"))
-    left = {name: state for name, state in known.items() if name not in undo}
+    left = without(known, undo)
     if left:
         write_whole(note, json.dumps(left))
     else:

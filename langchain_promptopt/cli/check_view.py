@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
+from langchain_promptopt._text.words import listed
 from langchain_promptopt.report import wording
 from langchain_promptopt.report.terminal import facts_view, hanging, safe_text, table_view
 
@@ -46,7 +47,7 @@ def check_view(report: CheckReport, target: str = "") -> RenderableType:
 
 
 def _plan(facts: Facts) -> dict[str, Any]:
-    splits = ", ".join(f"{name} {n}" for name, n in facts.splits.items())
+    splits = listed(facts.splits)
     models = ", ".join(f"{role} {wording.model_name(model)}" for role, model in facts.models.items())
     return {
         "run": facts.run_id,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.cli.flags import verb
 from langchain_promptopt.cli.output import Json, print_json, print_prose, print_table
 
@@ -89,7 +90,7 @@ class _Method:
         from langchain_promptopt.strategies.registry import dump
 
         levels = {"low": self.expected.low, "likely": self.expected.likely, "high": self.expected.high}
-        axes = {axis: repr(strategy) for axis, strategy in self.recipe.axes().items()}
+        axes = map_values(repr, self.recipe.axes())
         return {
             "name": self.name,
             "source": self.recipe.source,

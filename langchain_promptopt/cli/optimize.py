@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.cli.flags import BUDGET, DATA, GATE, OPTIMIZE, OUTPUT, TASK, Given, verb, with_settings
 from langchain_promptopt.cli.output import (
     log_is_public,
@@ -80,7 +81,7 @@ def init(
     for section, keys in found.values.items():
         values[section] = {k: relative_to(v, out.parent) if isinstance(v, str) else v for k, v in keys.items()}
     out.write_text(toml_text(values, found.remarks), encoding="utf-8")
-    splits = {name: len(rows) for name, rows in found.data.splits.items()}
+    splits = map_values(len, found.data.splits)
     if given.as_json:
         prompts = found.prompts.as_json()
         said = {"file": str(out), "prompts": prompts, "off": list(found.off), "splits": splits}

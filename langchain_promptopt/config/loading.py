@@ -20,6 +20,7 @@ from typing import Any, TypeAlias, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from langchain_promptopt._collections import pick
 from langchain_promptopt.config.schema import Config, split_part
 from langchain_promptopt.errors import ConfigError
 
@@ -274,7 +275,7 @@ def config_for_failures(
     except (ConfigError, tomllib.TOMLDecodeError):
         file, data = None, {}
     section = data.get("output")
-    kept = {k: section[k] for k in _TELLING if k in section} if isinstance(section, Mapping) else {}
+    kept = pick(section, _TELLING) if isinstance(section, Mapping) else {}
     variables = {f"{_PREFIX}OUTPUT__{name.upper()}" for name in _TELLING}
     told: dict[str, Any] = {"output": kept}
     try:

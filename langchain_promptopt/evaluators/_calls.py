@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.errors import EvaluatorError, nearest
 from langchain_promptopt.types import copied
 
@@ -172,7 +173,7 @@ class Call:
         given = copied(dict(example.inputs if inputs is None else inputs))
         reference = copied(dict(example.outputs))
         attached = example.attachments or example.metadata.get("attachments") or {}
-        opened = {k: _opened(v) for k, v in attached.items()} if attached else {}
+        opened = map_values(_opened, attached) if attached else {}
         return cls(given, outputs, reference, opened, example, steps, run)
 
     def names(self) -> GivenNames:

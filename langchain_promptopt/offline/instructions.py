@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.offline.manual import (
     AnswerForm,
     Cue,
@@ -232,7 +233,7 @@ def _indexed(
         words=weights,
         phrases=phrases,
         names=names,
-        triggers={k: tuple(v) for k, v in index.items()},
+        triggers=map_values(tuple, index),
     )
 
 
@@ -255,7 +256,7 @@ def _weights(
         if len(whole) > 1:
             several[whole][i] = max(several[whole].get(i, 0.0), 0.75)
     scale = math.log(1 + max(len(labels), 1))
-    shared = Counter({s: len(held) for s, held in single.items()})
+    shared = Counter(map_values(len, single))
     words = {}
     for s, held in single.items():
         rarity = math.log(1 + len(labels) / shared[s])
@@ -264,7 +265,7 @@ def _weights(
     for found, held in several.items():
         for i, w in held.items():
             phrases[found[0]].append((i, found, w / len(held) ** 0.5))
-    return words, {k: tuple(v) for k, v in phrases.items()}
+    return words, map_values(tuple, phrases)
 
 
 def _order(text: str) -> Order:

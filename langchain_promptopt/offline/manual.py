@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from langchain_promptopt._collections import present
 from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def lines_of(text: str) -> list[Line]:
 
 def label_pairs(text: str, lines: list[Line]) -> list[LabelLine]:
     """The lines that define labels: under a heading that says so, else listed in a sentence, else a run of pairs."""
-    candidates = [p for p in map(_pair, lines) if p is not None]
+    candidates = present(map(_pair, lines))
     below_title = [p for p in candidates if _LABEL_TITLE.search(p.line.section)]
     titled = [p for p in below_title if p.line.item]
     if not titled:
@@ -338,7 +339,7 @@ def rules_in(line: Line, names: tuple[str, ...]) -> list[Rule]:
 def _rules_of(text: str, names: tuple[str, ...]) -> tuple[Rule, ...]:
     """Rules placed from the line's beginning; lines return in many versions of a prompt."""
     found = (_rule(text, m.span(), names) for m in _SENTENCE.finditer(text))
-    return tuple(rule for rule in found if rule is not None)
+    return tuple(present(found))
 
 
 def _rule(text: str, sentence: Place, names: tuple[str, ...]) -> Rule | None:

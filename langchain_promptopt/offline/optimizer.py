@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from langchain_core.language_models.chat_models import BaseChatModel
 
+from langchain_promptopt._text.words import slices
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.offline.conversation import Request, Turns, evidence_of, understand
 from langchain_promptopt.offline.fixes import (
@@ -252,7 +253,7 @@ class _Reply:
         request = self.request
         mended = patched(request.prompt, list(chain.from_iterable(f.patches for f in self.fixes())))
         keeps_meaning = request.goal == "paraphrase"
-        frozen = "\n".join(request.prompt[a:b] for a, b in request.frozen)
+        frozen = "\n".join(slices(request.prompt, request.frozen))
         told = mended
         if not (keeps_meaning and frozen) and request.goal != "shorten":
             rate = self._loss()

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from langchain_core.prompts.base import BasePromptTemplate
 
+from langchain_promptopt._collections import map_values, present
 from langchain_promptopt._data import (
     describe_source,
     load_data,
@@ -43,6 +44,7 @@ from langchain_promptopt._objects import Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.redact import RowRedaction, keep_secret
 from langchain_promptopt._text.templates import find_edit_marks
+from langchain_promptopt._text.words import listed
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
 from langchain_promptopt.evaluators import Declared, Metrics, know_labels, resolve_evaluators, resolve_summaries
 from langchain_promptopt.evaluators._metrics import learn_models
@@ -359,7 +361,7 @@ def _must_pass_notes(must: MustPass | None, *, searches: bool) -> Iterator[Note]
     """What a user should know about the examples that must pass: how many, and where none is looked at."""
     if must is None:
         return
-    told = ", ".join(f"{split} {len(ids)}" for split, ids in must.ids.items())
+    told = listed(map_values(len, must.ids))
     yield Note("data", f"examples that must pass ({must.tag}): {told}")
     if not must.of("test"):
         yield Note("data", f"no test example carries the tag {must.tag!r}, so must_pass plays no part in the verdict")
@@ -534,7 +536,7 @@ def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) ->
         f"{notes} {objects} Write the column where it belongs, as {{{next(iter(columns), 'input')}}}; if every example"
     )
     mend += " is meant to send the same text, say constant_prompt = true (config: [task])."
-    raise PromptError(msg, where=", ".join(p.name for p in prompts), mend=mend.strip())
+    raise PromptError(msg, where=", ".join(prompts.names), mend=mend.strip())
 
 
 def _as_sentences(notes: Iterable[str]) -> str:
@@ -640,7 +642,7 @@ def _prices(given: Sequence[Any], settings: Settings) -> PriceTable:
 
     Raises PriceError under a money budget when a model of any role is not in it.
     """
-    models = [model for model in given if model is not None]
+    models = present(given)
     keep_secret(chain.from_iterable(map(secrets_of, models)))
     prices = PriceTable(settings.prices)
     # Without a price for every model a money budget could not stop the run in time.
@@ -670,7 +672,7 @@ def check_dev(data: DataSet) -> None:
     """Raise DataError where there are no rows to compare candidates on, which a search needs."""
     if data["dev"]:
         return
-    shares = ", ".join(f"{s} {len(rows)}" for s, rows in data.splits.items())
+    shares = listed(map_values(len, data.splits))
     msg = f"at least one dev example is needed to search on, and there is none ({shares})"
     unused = [note.text for note in data.notes if note.kind == "unused"]
     if unused:
@@ -694,7 +696,7 @@ def _check_editable(prompts: PromptSet) -> None:
     if prompts.document.editable:
         return
     msg = "nothing is left to edit: every word of the prompts is frozen or a variable"
-    raise PromptError(msg, where=", ".join(p.name for p in prompts), mend="Freeze less.")
+    raise PromptError(msg, where=", ".join(prompts.names), mend="Freeze less.")
 
 
 DECIDES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -765,7 +767,7 @@ def _started(
     for name in DECIDES:
         if name in decides:
             hashes[name] = content_hash(decides[name])
-    sizes = {split: len(rows) for split, rows in data.splits.items()}
+    sizes = map_values(len, data.splits)
     return RunStarted(
         run_id=content_hash(hashes, 16),
         version=version("langchain-promptopt"),

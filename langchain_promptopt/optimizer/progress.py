@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import present
+from langchain_promptopt._text.words import listed
 from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.events import Called, Evaluated, Incident, RunStarted, ScoredRow, Selected, Tested
 from langchain_promptopt.report.privacy import visible
@@ -170,7 +172,7 @@ class RunProgress:
         self.races = self.expected is not None and self.expected.races
         primary = started.gate.get("primary") or next(iter(started.evaluator_names), "")
         self.weights = dict(started.gate.get("weights") or {}) or {primary: 1.0}
-        splits = ", ".join(f"{name} {n}" for name, n in (started.data.get("splits") or {}).items())
+        splits = listed(started.data.get("splits") or {})
         return f"run {started.run_id}: {started.method} on {started.data.get('source', '?')} ({splits})"
 
     def _spend(self, role: str, usage: Usage) -> None:
@@ -223,7 +225,7 @@ class RunProgress:
             for candidate in selected.kept:
                 if candidate != self.seed_id:
                     gains.append(self._gain(candidate))
-            self.lead = max((gain for gain in gains if gain is not None), default=None)
+            self.lead = max(present(gains), default=None)
         line = f"step {selected.step} done: {self.line().partition('  ')[2]}"
         more = self.expected is None or self.step < self.expected.steps
         self.phase = self._step(self.step + 1) if more else "choosing"

@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt._engine.executor import LocalExecutor, Scores, Tab
 from langchain_promptopt._runtime.failures import CallError, FailedElsewhere, FailureKind, classify
 from langchain_promptopt._runtime.redact import message_of
@@ -79,7 +80,7 @@ def _with_texts(baseline: PromptSet, given: Sequence[Mapping[str, Any]]) -> Prom
     texts = {}
     for p in given:
         texts[p["name"]] = [m["template"] for m in p["messages"]]
-    sizes = {name: len(found) for name, found in texts.items()}
+    sizes = map_values(len, texts)
     if sizes != {p.name: len(p.messages) for p in baseline}:
         msg = "a job's prompts are not those of this task"
         raise ConfigError(msg, where=", ".join(texts), mend="Give the worker the configuration and code of the run.")

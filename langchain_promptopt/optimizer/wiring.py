@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from langchain_promptopt._collections import pick
 from langchain_promptopt._data import keep_splits
 from langchain_promptopt._engine.context import Emitter, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.engine import Engine
@@ -73,7 +74,7 @@ class CacheShelf:
         self._evaluators = {e.key: e.hash for e in plan.evaluators}
         self._chain = plan.code
         decides = plan.started.decides
-        self._beside = {name: decides[name] for name in ("redact", "over") if name in decides}
+        self._beside = pick(decides, ("redact", "over"))
         self._version = plan.started.version
 
     def get(self, job: Job) -> Outcome | None:

@@ -13,6 +13,7 @@ from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import by_id, map_values
 from langchain_promptopt._engine.executor import Scores
 from langchain_promptopt._imports import importing_from
 from langchain_promptopt._langchain.models import NO_KEY, without_keys
@@ -129,7 +130,7 @@ class Pilot:
             "score": dict(self.score),
             "answers_that_changed": self.answers_that_changed,
             "disagreement": dict(self.disagreement),
-            "noise": {metric: asdict(noise) for metric, noise in self.noise.items()},
+            "noise": map_values(asdict, self.noise),
             "judge_consistency": dict(self.judge_consistency),
             "repeats_advised": self.repeats_advised,
             "dropped": self.dropped,
@@ -234,7 +235,7 @@ def _refuse_budget(plan: Plan) -> None:
 
 
 def _facts(plan: Plan) -> Facts:
-    splits = {split: len(rows) for split, rows in plan.data.splits.items()}
+    splits = map_values(len, plan.data.splits)
     return Facts(
         run_id=plan.run_id,
         prompts=plan.baseline.prompts.awake,
@@ -334,7 +335,7 @@ async def _judged_again(plan: Plan, ready: Assembled, found: Sequence[_Twice]) -
     """Each first answer before the judges once more, where an evaluator may be one."""
     if all(e.inline for e in plan.evaluators):
         return list(found)
-    examples = {e.id: e for e in plan.data["dev"]}
+    examples = by_id(plan.data["dev"])
     out: list[_Twice] = []
 
     async def once(twice: _Twice) -> None:

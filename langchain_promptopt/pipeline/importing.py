@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from langchain_promptopt._collections import pick
 from langchain_promptopt._files.rewrite import read_text
 from langchain_promptopt.errors import DataError, PromptError
 from langchain_promptopt.evaluators._assertions import is_assertion
@@ -263,7 +264,7 @@ def _openai_items(items: Sequence[Mapping[str, Any]]) -> Imported:
 
 
 def _part(item: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: item[name] for name in names if name in item}
+    return pick(item, names)
 
 
 def _as_messages(given: Any) -> list[Mapping[str, Any]]:

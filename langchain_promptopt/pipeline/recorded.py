@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt._data import Columns, examples_of, load_data
 from langchain_promptopt._imports import import_object
 from langchain_promptopt._runtime.redact import public_url
@@ -44,7 +45,7 @@ def recorded(config: Config) -> dict[str, Any]:
 
 def _public(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _public(inner) for key, inner in value.items()}
+        return map_values(_public, value)
     if isinstance(value, list):
         return list(map(_public, value))
     return public_url(value) if isinstance(value, str) else value

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.report.rows import ComparedRows, Scorer, paired_rows
 from langchain_promptopt.types.edits import FinalEdit, compose
 
@@ -120,7 +121,7 @@ def effects(
         rows = paired_rows(cells, (tried.parent_id, candidate_id), "dev", scorer)
         for number in numbers:
             out[number].append(Effect(tried, tuple(numbers), rows))
-    return {number: tuple(found) for number, found in out.items()}
+    return map_values(tuple, out)
 
 
 def left_out(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from langchain_promptopt._collections import present
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.report.record import RunRecord
 
@@ -167,7 +168,7 @@ def deliver(
         write_summary(markdown, env),
         write_outputs(step_outputs(record), env),
     ]
-    return [path for path in written if path is not None]
+    return present(written)
 
 
 def step_outputs(record: RunRecord) -> dict[str, str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import parted
 from langchain_promptopt.types import MetricEntry
 
 if TYPE_CHECKING:
@@ -577,8 +579,7 @@ def health_facts(health: Health) -> list[tuple[str, str]]:
         facts.append(("asked a second time", f"{health.second_tries} of {number(health.calls)} calls"))
     if health.signatures:
         facts.append(("the search ran into", ", ".join(s.replace("_", " ") for s in health.signatures)))
-    doubted = [s for s in health.suspects if s.objections]
-    hard = [s for s in health.suspects if not s.objections]
+    doubted, hard = parted(health.suspects, attrgetter("objections"))
     if doubted:
         facts.append(("labels the optimizer model doubts", _rows_named(doubted)))
     if hard:

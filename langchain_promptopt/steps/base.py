@@ -17,6 +17,7 @@ from langchain_core.runnables.base import RunnableSerializable
 from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict, field_validator
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.pace import is_near
 from langchain_promptopt._runtime.tracing import span
@@ -68,7 +69,7 @@ def _short(value: Any) -> Any:
         half = _LONGEST_VALUE // 2
         return f"{shorten(value, half)} [... {len(value) - 2 * half} characters left out ...] {value[-half:]}"
     if isinstance(value, dict):
-        return {k: _short(v) for k, v in value.items()}
+        return map_values(_short, value)
     if isinstance(value, list | tuple):
         return list(map(_short, value))
     return value
@@ -83,7 +84,7 @@ def _row(shown: Shown, *, answered: bool) -> str:
         row |= {"answer": told(shown.output), "score": round(shown.score, 3)}
         if shown.comment:
             row["comment"] = shown.comment
-    return json.dumps({k: _short(v) for k, v in row.items()}, ensure_ascii=False, default=str)
+    return json.dumps(map_values(_short, row), ensure_ascii=False, default=str)
 
 
 def rows(shown: Sequence[Shown], *, answered: bool = True) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 from langchain_core.prompts import PromptTemplate
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.errors import ConfigError, did_you_mean
 
 
@@ -74,7 +75,7 @@ class MetaPrompts:
 
     def fill(self, name: str, **values: object) -> str:
         """The meta-prompt with its `$places` filled once; a missing value is a KeyError."""
-        return Template(self.text(name)).substitute({k: str(v) for k, v in values.items()})
+        return Template(self.text(name)).substitute(map_values(str, values))
 
     def versions(self) -> dict[str, str]:
         """Content hash of every meta-prompt, for the run record."""

@@ -16,7 +16,7 @@ from langchain_promptopt._text.recover import Recovered, recover
 from langchain_promptopt._text.spans import diff_edits, reframed, unframed
 from langchain_promptopt._text.tags import parse_tags, pick_tag, strip_wrapping
 from langchain_promptopt._text.templates import check_new_text
-from langchain_promptopt._text.words import count_words, pad_insertion
+from langchain_promptopt._text.words import count_words, pad_insertion, slices
 from langchain_promptopt.steps.base import (
     Step,
     between_markers,
@@ -290,7 +290,7 @@ def _keep(prompts: PromptSet, texts: MetaPrompts) -> str:
     inside, whole = list[str](), list[str]()  # stretches of editable messages first, then whole messages
     for message in prompts.messages:
         if message.editable:
-            inside += [message.template[a:b] for a, b in message.frozen]
+            inside += slices(message.template, message.frozen)
         elif message.role != "placeholder":
             whole.append(message.template)
     fixed = [section("frozen", t) for t in (*inside, *whole) if t.strip()]

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import without
 from langchain_promptopt.errors import ResumeError, UsageError
 from langchain_promptopt.events import Called, Opened, RunFinished, RunStarted, ScoredRow, Tested, TestRows, event_of
 from langchain_promptopt.store.folder import open_unlinked
@@ -129,7 +130,7 @@ def fingerprint(kind: str, data: Mapping[str, Any]) -> bytes:
     """
     plain = _timeless(data)
     if kind == RunStarted.type:
-        plain = {k: v for k, v in plain.items() if k not in {"config", "version"}}
+        plain = without(plain, {"config", "version"})
     try:
         text = _CANONICAL.encode(plain)
     except (TypeError, ValueError, RecursionError):
@@ -146,7 +147,7 @@ def _timeless(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_seconds(usage: dict[str, Any]) -> dict[str, Any]:
-    plain = {k: v for k, v in usage.items() if k != "seconds"}
+    plain = without(usage, {"seconds"})
     found: dict[str, Any] = {}
     for k, v in plain.items():
         if isinstance(v, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._collections import parted
 from langchain_promptopt.types import Batch, Shown
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ class ErrorBatches:
             m: How many batches are asked for.
             rng: Randomness of this step and this parent.
         """
-        errors = list(filter(failed, rows))
-        right = [s for s in rows if not failed(s)]
+        errors, right = parted(rows, failed)
         if not errors:
             return ()
         deck: list[Shown] = []

@@ -14,6 +14,7 @@ from importlib import import_module
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.errors import RecipeError, did_you_mean, nearest
 from langchain_promptopt.recipe import Recipe
 from langchain_promptopt.strategies.control import NoControl
@@ -120,7 +121,7 @@ def _is_option(module: ModuleType, name: str, cls: type) -> bool:
 
 def dump(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain JSON values."""
-    return {"name": recipe.name, "source": recipe.source} | {a: dump_one(s) for a, s in recipe.axes().items()}
+    return {"name": recipe.name, "source": recipe.source} | map_values(dump_one, recipe.axes())
 
 
 def dump_one(strategy: Any) -> dict[str, Any]:

@@ -408,12 +408,11 @@ class Race:
             if seen >= total or any(map(bench.withheld, alive)):
                 break
             bar = self._bar(alive, incumbents, bench)
-            behind = set()
+            ahead: list[Candidate] = []
             for c in alive:
-                if bar is not None and self._behind(c, bar, bench):
-                    behind.add(c.id)
-            dropped += [c for c in alive if c.id in behind]
-            alive = [c for c in alive if c.id not in behind]
+                behind = bar is not None and self._behind(c, bar, bench)
+                (dropped if behind else ahead).append(c)
+            alive = ahead
             if early := self._won(alive, incumbents, bench):
                 break
             rung *= self.grow
@@ -622,9 +621,11 @@ class NotWorse:
             await up_to(alive, min(rung, total), bench)
             if rung >= total or any(map(bench.withheld, alive)):
                 break
-            behind = [c for c in alive if first is not None and self._behind(c, first, bench)]
-            dropped += behind
-            alive = [c for c in alive if c not in behind]
+            ahead: list[Candidate] = []
+            for c in alive:
+                behind = first is not None and self._behind(c, first, bench)
+                (dropped if behind else ahead).append(c)
+            alive = ahead
             rung *= 2
         found = attempts_by_id(attempts_of(alive, dropped, bench))
         for c in fresh:

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._collections import by_id
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.steps.metaprompts import MetaPrompts
 from langchain_promptopt.steps.propose import InduceInstruction
@@ -103,7 +104,7 @@ class Earlier:
                 Candidate(seed.prompts.apply(group), origin="earlier", scope="spans", parents=(seed.id,), edits=group)
             )
         rest = await self.inner.seeds(seed, train, ask)
-        return tuple({c.id: c for c in (*made, *rest)}.values())
+        return tuple(by_id((*made, *rest)).values())
 
 
 # ---------------------------------------------------------------- edits of an earlier run
@@ -123,7 +124,7 @@ class PastEdit:
     def placed(self, prompts: PromptSet) -> Edit | None:
         """The edit at its place in `prompts`; None where its text is gone, ambiguous or may not be touched."""
         span = self.edit.span
-        if span.prompt not in {p.name for p in prompts} or span.message >= len(prompts[span.prompt].messages):
+        if span.prompt not in prompts.names or span.message >= len(prompts[span.prompt].messages):
             return None
         start = self._found(prompts[span.prompt].messages[span.message].template)
         if start is None:

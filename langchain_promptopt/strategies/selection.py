@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._collections import without
 from langchain_promptopt._text.words import count_words
 from langchain_promptopt.protocols import Incumbent, Selection
 from langchain_promptopt.recipe import at_least
@@ -166,7 +167,7 @@ class Trim(Beam):
         left = tuple(a for a in chosen.kept if a.candidate.id != first.candidate.id)
         why = {a.candidate.id: _why_trimmed(a, first) for a in (*kept, *fresh)}
         here = attempts_by_id((*left, first))
-        return Selection((*left, first), {i: said for i, said in why.items() if i not in here})
+        return Selection((*left, first), without(why, here))
 
 
 def _why_trimmed(attempt: Attempt, first: Attempt) -> str:

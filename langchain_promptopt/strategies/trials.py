@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from langchain_promptopt._collections import pick
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt.protocols import NoTrials
 from langchain_promptopt.recipe import at_least
@@ -144,7 +145,7 @@ class OwnEvidence:
         before = bench.known(bench.parent)
         found: list[Trial] = []
         for c, scores in zip(paid, after, strict=True):
-            found.append(Trial(c, {i: before[i] for i in rows[c.id] if i in before}, scores))
+            found.append(Trial(c, pick(before, rows[c.id]), scores))
         return found
 
     def _own(self, child: Candidate, batches: Sequence[Batch]) -> list[str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from langchain_promptopt._collections import map_values
+
 if TYPE_CHECKING:
     from langchain_promptopt.types.prompts import Candidate
 
@@ -433,7 +435,7 @@ class MustPass:
 
     def as_json(self) -> list[Any]:
         """Plain values, for the run id."""
-        return [self.tag, {split: list(ids) for split, ids in self.ids.items()}]
+        return [self.tag, map_values(list, self.ids)]
 
 
 BREAKS = "wrong, which must pass"

@@ -17,6 +17,7 @@ from datetime import date, time
 from enum import Enum
 from typing import Any
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt.errors import ConfigError
 
 _DEEPEST = 20
@@ -138,13 +139,13 @@ def told(value: Any) -> Any:
     if is_message(value):
         return {openai_role(value): _message(value, _DEEPEST)}
     if isinstance(value, Mapping):
-        return {name: told(item) for name, item in value.items()}
+        return map_values(told, value)
     return list(map(told, value)) if isinstance(value, list) else value
 
 
 def told_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs or outputs of an example as people and models read them."""
-    return {name: told(value) for name, value in values.items()}
+    return map_values(told, values)
 
 
 def copied(value: Any, depth: int = _DEEPEST) -> Any:

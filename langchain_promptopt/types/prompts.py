@@ -234,6 +234,11 @@ class PromptSet:
         return [p.name for p in self if there.get(p.name) != (p.roles, p.texts)]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the prompts, in their order."""
+        return tuple(p.name for p in self.prompts)
+
+    @property
     def awake(self) -> PromptSet:
         """Without those that are idle."""
         return PromptSet(tuple(p for p in self.prompts if not p.idle))

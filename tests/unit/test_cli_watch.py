@@ -7,7 +7,7 @@ import json
 import pytest
 from filelock import FileLock
 
-from langchain_promptopt.cli import watch
+from langchain_promptopt.cli import runs
 from langchain_promptopt.cli.app import run
 from langchain_promptopt.store.lines import Tail
 from tests.support.journals import improved_run
@@ -42,7 +42,7 @@ def growing(journal, monkeypatch):
             del left[:10]
             stream.write("".join(LINES[:done]))
 
-    monkeypatch.setattr(watch.time, "sleep", wait)
+    monkeypatch.setattr(runs.time, "sleep", wait)
     yield
     lock.release()
 
