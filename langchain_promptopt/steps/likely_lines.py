@@ -10,19 +10,21 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._text.words import is_unspaced, slices, word_ranges
 from langchain_promptopt.types import told
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_promptopt.types import Batch, PromptSet, Shown
 
 _UNIT = re.compile(r"(?<=[.!?;])[ \t]+|(?<=[。！？；])|\n")
 """Between sentences and lines."""
+_COMMA = re.compile(r"[,;/|、，；]")
+"""Between the items of a list."""
 _WRAPPED = 60
 """Code points of a line that ends inside a sentence because it is full."""
 _STEM = 4
@@ -35,6 +37,8 @@ _GROUPS = 5
 """Groups of wrong examples that are shown with their places."""
 _LEAST = 0.5
 """A place with a smaller share of the best one's score is not shown."""
+_ITEM = 3
+"""Words of the longest answer that is passed over in a list of answers."""
 _LONGEST = 80
 """Code points of an answer that is repeated; a longer one is referred to by its example alone."""
 
@@ -68,6 +72,30 @@ def confusions(errors: Sequence[Shown]) -> tuple[Confusion, ...]:
         groups[_answers(shown)].append(shown)
     found = [Confusion(given, expected, tuple(group)) for (given, expected), group in groups.items()]
     return tuple(sorted(found, key=lambda c: -len(c.examples)))
+
+
+def is_listed(text: str, one: str, other: str) -> bool:
+    """Whether two answers stand in one list of answers, such as "yes or no"; in a rule more words are between them.
+
+    >>> is_listed("Queues: billing, shipping, sales.", "billing", "sales")
+    True
+    >>> is_listed("Refunds belong to billing, parcels to shipping.", "billing", "shipping")
+    False
+    """
+    first, second = (list(_stands(text, answer)) for answer in (one, other))
+    for a, b in product(first, second):
+        before, *items = map(str.split, _COMMA.split(text[min(a[1], b[1]) : max(a[0], b[0])]))
+        after = items.pop() if items else []
+        if a != b and max(len(before), len(after)) <= 1 and all(len(item) <= _ITEM for item in items):
+            return True
+    return False
+
+
+def _stands(text: str, answer: str) -> Iterator[tuple[int, int]]:
+    """Where an answer stands in a text, letter case aside."""
+    if answer.strip():
+        for found in re.finditer(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", text, re.I):
+            yield found.span()
 
 
 def goes_on(line: str, following: str) -> bool:
@@ -164,10 +192,11 @@ class Places:
         return tuple(self._places[n] for n in best[:most] if scores[n] >= _LEAST * scores[best[0]])
 
     def _blamed(self, confusion: Confusion) -> set[int]:
-        """Places with the answer given. Those with the expected one too, as in lists of all answers, only if alone."""
+        """Places with the answer given. Those with the expected one too only if alone, lists of answers never."""
         given, expected = _said(confusion.given), _said(confusion.expected)
         found = {n for n, said in enumerate(self._said) if given and f" {given} " in said}
-        return {n for n in found if f" {expected} " not in self._said[n]} or found
+        rules = {n for n in found if not is_listed(self._places[n].text, confusion.given, confusion.expected)}
+        return {n for n in rules if f" {expected} " not in self._said[n]} or rules
 
     def _holding(self, term: str) -> set[int]:
         return {n for word, n in self._index.get(term[:_STEM], ()) if _same_stem(term, word)}

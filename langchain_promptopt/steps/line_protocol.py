@@ -15,9 +15,9 @@ from langchain_promptopt._text.document import subtract
 from langchain_promptopt._text.spans import BULLET, diff_edits, find_quote, splice
 from langchain_promptopt._text.words import count_words, word_limit
 from langchain_promptopt.steps.base import find_json
-from langchain_promptopt.steps.likely_lines import Confusion, confusions, goes_on
+from langchain_promptopt.steps.likely_lines import Confusion, confusions, goes_on, is_listed
 from langchain_promptopt.steps.metaprompts import load
-from langchain_promptopt.types import Rejection
+from langchain_promptopt.types import Rejection, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +50,8 @@ SCHEMA: Mapping[str, Any] = {
 
 _NUMBER = re.compile(r"^[ \t]*\d{1,5}\|[ \t]?", re.M)
 _NUMBERED = re.compile(r"\s*(?:line\s*)?(\d{1,5})?\s*[|:.]?\s*(.*)", re.I | re.S)
+_WORD = re.compile(r"\w+")
+_ANSWER = re.compile(r'"answer": "([^"]+)"')
 _OLD, _NEW, _WHY = ("old", "quote", "words"), ("new", "replacement"), ("why", "reason")
 
 
@@ -127,6 +129,8 @@ def parse_lines(
     for item in items:
         change = _forwards(item, prompts.document.text, errors)
         found, answers = _change(change, prompts, limits), _answers(change, errors)
+        if not isinstance(found, Rejection):
+            found = _harm(found, prompts.document.text, errors) or found
         if isinstance(found, Rejection):
             problem = found
         elif not answers & answered:
@@ -208,6 +212,27 @@ def _answers(item: Mapping[str, Any], errors: Sequence[Shown]) -> frozenset[str]
         if confusion.given and new == _folded(confusion.expected):
             ids[_folded(confusion.given) in old] |= {shown.example_id for shown in confusion.examples}
     return frozenset(ids[True] or ids[False])
+
+
+def _harm(marks: Sequence[Mark], text: str, errors: Sequence[Shown]) -> Rejection | None:
+    """Why a change cannot help, whatever the examples: small models do both where they find no fault."""
+    for mark in marks:
+        new = (mark.new or "").strip()
+        low, high = text.rfind("\n", 0, mark.start) + 1, text.find("\n", mark.end)
+        line = text[low : mark.start] + (mark.new or "") + text[mark.end : high if high >= 0 else len(text)]
+        answers = {confusion.expected for confusion in confusions(errors)}
+        if mark.end > mark.start and new in answers and is_listed(line, new, new):
+            return Rejection("answer_list", f"the list of answers would hold {new!r} twice: {line.strip()!r}")
+        if _is_copied(new, text, errors):
+            return Rejection("copied", f"{new!r} is copied from the worked example, which is about another prompt")
+    return None
+
+
+def _is_copied(new: str, text: str, errors: Sequence[Shown]) -> bool:
+    """Whether a new text is an answer of the worked example that stands nowhere else in the request."""
+    seen = " ".join([text, *(f"{told(s.inputs)} {told(s.expected)} {told(s.output)}" for s in errors)])
+    theirs = {_folded(answer) for answer in _ANSWER.findall(load("identify.line-example"))}
+    return _folded(new) in theirs - set(_WORD.findall(seen.casefold()))
 
 
 def _line_of(item: Mapping[str, Any], text: str) -> str:

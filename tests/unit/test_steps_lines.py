@@ -190,7 +190,7 @@ def marks_of(change, prompt=PROMPT, errors=()):
     return [(text[: m.start].count("\n") + 1, text[m.start : m.end], m.new) for m in found]
 
 
-TURNED = "Name the class.\nA late parcel: legal, not delivery.\nMail: {mail}"
+TURNED = "Name the class.\nA late parcel: legal, and never delivery.\nMail: {mail}"
 
 
 @pytest.mark.parametrize(
@@ -203,6 +203,40 @@ TURNED = "Name the class.\nA late parcel: legal, not delivery.\nMail: {mail}"
 )
 def test_a_change_that_would_replace_the_expected_answer_by_the_given_one_is_turned(errors, marked):
     assert marks_of(("w", 2, "delivery", "legal"), TURNED, errors) == marked
+
+
+@pytest.mark.parametrize(
+    ("change", "prompt"),
+    [
+        ((2, "yes", "no"), "Is it late?\nAnswer with yes or no and nothing else.\n{mail}"),
+        ((2, "account", "sales"), "Sort the mail.\nQueues: billing, account, parcel post, sales.\n{mail}"),
+        ((2, "yes or", "no or"), "Is it late?\nAnswer: yes/no, yes or no.\n{mail}"),
+    ],
+)
+def test_an_answer_is_not_put_into_a_list_of_answers_twice(change, prompt):
+    errors = [("no", "yes"), ("sales", "account")]
+    given = as_workpiece({"prompt": prompt, "errors": [{"inputs": "x", "expected": e, "answer": a} for e, a in errors]})
+    found = parse_lines(reply(("w", *change)), given.prompts, SpanLimits(), given.batch.errors)
+    assert isinstance(found, Rejection)
+    assert found.rule == "answer_list"
+    assert f"{change[2].split()[0]!r} twice" in found.detail
+
+
+def test_an_answer_takes_the_place_of_another_one_in_a_rule_that_names_both():
+    text = "Sort the mail.\nParcels belong to sales, invoices belong to sales.\n{mail}"
+    assert marks_of(("w", 2, "Parcels belong to sales", "Parcels belong to post"), text, [("post", "sales")]) == [
+        (2, "sales", "post")
+    ]
+    both = text.replace("invoices belong to sales", "letters belong to post")
+    assert marks_of(("w", 2, "sales", "post"), both, [("post", "sales")]) == [(2, "sales", "post")]
+
+
+def test_an_answer_of_the_worked_example_is_not_copied():
+    given = as_workpiece({"prompt": PROMPT, "errors": [{"inputs": "x", "expected": "post", "answer": "legal"}]})
+    found = parse_lines(reply(("w", 4, "legal", "mammal")), given.prompts, SpanLimits(), given.batch.errors)
+    assert isinstance(found, Rejection)
+    assert found.rule == "copied"
+    assert marks_of(("w", 4, "legal", "mammal"), PROMPT, [("mammal", "legal")]) == [(4, "legal", "mammal")]
 
 
 def test_new_words_that_stand_in_the_prompt_and_old_ones_that_do_not_are_turned():
