@@ -254,14 +254,14 @@ class Demonstrating:
         if (demos := self.run.demos) is not None and not already(self.run.baseline.prompts, demos):
             dev = len(self.run.data["dev"])
             cells = demos.cells(len(self.run.data["train"]), dev + len(self.run.data["val"]))
-            self.spending.set_aside(cells, first=dev)
+            self.spending.set_aside(_CLAIM, cells, first=dev)
 
     async def shown(self, found: SearchEnd, demands: Demands) -> SearchEnd:
         """What the search found, its best with demonstrations where they raise its score."""
         demos = self.run.demos
         if demos is None:
             return found
-        self.spending.set_aside(0)
+        self.spending.set_aside(_CLAIM, 0)
         if name := already(found.best.candidate.prompts, demos):
             self._report(
                 f"prompt {name!r} has {_OPEN} already, so demos changed nothing; take that block out to have new"

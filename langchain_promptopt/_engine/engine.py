@@ -1,9 +1,10 @@
 """A whole run: record, search, the held-out decision, result. Interruptions leave a journal that can be resumed.
 
-The winner is pruned before it is tested. Each edit is taken out by turns and the rest run on the search rows the
-winner was run on; an edit without which no score is lost goes. With `max_edits`, what is left is cut to the limit, the
-most useful first. All of it is paid from what the search left of its part of the budget; where that does not reach, no
-edit goes that is within the limit, past it the edits made for the most rows stay, and that is said.
+The winner is pruned before it is tested. Each edit is taken out by turns and the rest run on the search rows that the
+edits decided: those that the winner scores otherwise than one of the prompts on the way to it. An edit without which no
+score is lost goes. With `max_edits`, what is left is cut to the limit, the most useful first. The search leaves the
+calls for it; where they do not reach, no edit goes that is within the limit, past it the edits made for the most rows
+stay, and that is said.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from langchain_promptopt._engine.context import Run
     from langchain_promptopt._engine.evaluations import Demands
     from langchain_promptopt._engine.search import SearchEnd
-    from langchain_promptopt.types import Outcomes
+    from langchain_promptopt.types import Outcomes, Trajectory
     from langchain_promptopt.types.edits import FinalEdit
 
 
@@ -258,12 +259,12 @@ class Engine:
             spending = Spending(run.ledger)
             if self.gate_possible:  # before the first call, so that the search cannot spend what the test needs
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
-            search = SearchLoop(run, evaluations, spending)
+            pruning = Pruning(run, evaluations, spending)
+            search = SearchLoop(run, evaluations, spending, pruning.reserve)
             demonstrating = Demonstrating(run, evaluations, spending)
             demonstrating.reserve()
             found = await demonstrating.shown(await search.found(inner), search.demands)
-            if not run.recipe.shortens:  # each of its edits makes the prompt shorter, and none has to gain anything
-                found = await Pruning(run, evaluations, spending).pruned(found, search.demands)
+            found = await pruning.pruned(found, search.demands)
             verdict = await self._verdict(evaluations, found, inner)
             outcome = self._outcome(found, verdict)
             run.emit(
@@ -325,11 +326,18 @@ class Pruning:
     evaluations: Evaluations
     spending: Spending
 
+    def reserve(self, best: Attempt, trajectory: Trajectory) -> None:
+        """Keep the calls from the search that pruning this attempt would take, at most two for each dev row."""
+        edits, cells = self._edits(best, trajectory), 0
+        if edits:
+            cells = len(edits) * len(self._decided(best, trajectory)) + len(best.by_example)
+        self.spending.set_aside(_CLAIM, min(cells, 2 * len(self.run.data["dev"])))
+
     async def pruned(self, found: SearchEnd, demands: Demands) -> SearchEnd:
         """What the search found, its best with fewer edits where fewer carry it and break no example of `must_pass`."""
-        known = candidates_by_id(found.trajectory)
-        edits = final_edits(self.run.baseline, found.best.candidate, known)
-        if len(edits) < 2 or (self.run.max_edits is None and not _local(found.best.candidate, known)):
+        self.spending.set_aside(_CLAIM, 0)
+        edits = self._edits(found.best, found.trajectory)
+        if not edits:
             return found
         try:
             best = await self._cut(found, edits)
@@ -344,11 +352,41 @@ class Pruning:
                 best = found.best if len(edits) <= most else found.baseline
         return replace(found, best=best, trajectory=(*found.trajectory, best)) if best is not found.best else found
 
+    def _edits(self, best: Attempt, trajectory: Trajectory) -> tuple[FinalEdit, ...]:
+        """The edits that may go one by one; none where there is nothing to choose."""
+        if self.run.recipe.shortens:  # each of its edits makes the prompt shorter, and none has to gain anything
+            return ()
+        known = candidates_by_id(trajectory)
+        edits = final_edits(self.run.baseline, best.candidate, known)
+        alone = len(edits) < 2 or (self.run.max_edits is None and not _local(best.candidate, known))
+        return () if alone else edits
+
+    def _decided(self, best: Attempt, trajectory: Trajectory) -> list[str]:
+        """The rows of the best that its edits decided: a prompt on the way to it scored otherwise, or none was run."""
+        before = self._before(best, trajectory)
+        scores = {i: {a.by_example[i] for a in before if i in a.by_example} for i in best.by_example}
+        rows = [i for i, score in best.by_example.items() if scores[i] != {score}]
+        return rows or list(best.by_example)
+
+    def _before(self, best: Attempt, trajectory: Trajectory) -> list[Attempt]:
+        """The attempts on the way from the baseline to this one."""
+        attempts = {a.candidate.id: a for a in trajectory}
+        wanted, out = [self.run.baseline.id, *best.candidate.parents[:1]], []
+        while wanted:
+            found = attempts.pop(wanted.pop(), None)
+            if found is not None and found.candidate.id != best.candidate.id:
+                out.append(found)
+                wanted.extend(found.candidate.parents[:1])
+        return out
+
     async def _cut(self, found: SearchEnd, edits: tuple[FinalEdit, ...]) -> Attempt:
         best, rows, most = found.best, list(found.best.by_example), self.run.max_edits or len(edits)
-        worth = await self._worth(found, edits, rows)
+        worth = await self._worth(found, edits)
         if worth is None:  # to rank some edits by score and others not would favour the unscored
             if len(edits) <= most:
+                self._report(
+                    "the budget did not cover a run without each edit, so some of them may add nothing", "kept all"
+                )
                 return best
             self._report(
                 "the budget did not cover a run without each edit; the edits made for the most examples are kept"
@@ -368,15 +406,17 @@ class Pruning:
         # each edit alone could go, but perhaps not all of them together
         return lean if lean is not None and lean.score >= best.score else best
 
-    async def _worth(self, found: SearchEnd, edits: Sequence[FinalEdit], rows: Sequence[str]) -> list[float] | None:
+    async def _worth(self, found: SearchEnd, edits: Sequence[FinalEdit]) -> list[float] | None:
         """How much score goes with each edit; None where the budget does not reach or one's rest is no prompt."""
         rests = [self._child(found, (*edits[:i], *edits[i + 1 :])) for i in range(len(edits))]
         if any(self.run.renders(rest.prompts) is not None for rest in rests):
             return None
+        rows = self._decided(found.best, found.trajectory)
         missing = sum(self._missing(rest, rows) for rest in rests)
         if missing and not self.spending.claim(_CLAIM, cells=missing):
             return None
-        return [found.best.score - (await self._scored(found, rest, rows)).score for rest in rests]
+        whole = fmean(found.best.by_example[i] for i in rows) if rows else 0.0
+        return [whole - (await self._scored(found, rest, rows)).score for rest in rests]
 
     def _unscored(self, found: SearchEnd, edits: Sequence[FinalEdit]) -> Attempt:
         """The child of these edits where no budget is left to run it on search rows: the test decides about it."""
@@ -429,5 +469,6 @@ class Pruning:
         made = Proposed.of(child, parent_id=child.parents[0], enforce="strict" if child.enforced else "audit")
         self.run.emit(replace(made, part_of=whole.id))
 
-    def _report(self, detail: str) -> None:
-        self.run.emit(Incident(role="method", kind="max_edits", retryable=False, action="kept fewer", detail=detail))
+    def _report(self, detail: str, action: str = "kept fewer") -> None:
+        kind = "max_edits" if action == "kept fewer" else _CLAIM
+        self.run.emit(Incident(role="method", kind=kind, retryable=False, action=action, detail=detail))

@@ -43,7 +43,7 @@ from langchain_promptopt.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -90,8 +90,9 @@ class SearchLoop:
     run: Run
     evaluations: Evaluations
     spending: Spending
+    reserve: Callable[[Attempt, Trajectory], None] = lambda *_: None
+    """Called before each step with the leader and all attempts: keeps calls for what comes after the search."""
     dev_val: list[tuple[float, float]] = field(default_factory=list)
-
     errors: int | None = None
     """Failed train rows of the best prompt that was run on them."""
     shown: int = 0
@@ -189,6 +190,7 @@ class SearchLoop:
             rng = rng_at(self.run.seed, "parents", t)
             parents = recipe.search.parents(tuple(archive.trajectory), archive.kept, t, rng)
             step = SearchStep(self.run, self.evaluations, self.spending, archive, t, total, inner)
+            self.reserve(archive.leader, tuple(archive.trajectory))
             plan = await plan_step(step, parents)
             self.errors = self.errors if plan.errors is None else plan.errors
             self.shown = plan.shown + (self.shown if archive.stalled else 0)

@@ -354,18 +354,21 @@ class Ledger:
         self._test += wanted
         return True
 
-    def set_aside(self, wanted: Amount, first: Amount = _NOTHING) -> None:
+    def set_aside(self, wanted: Amount, first: Amount = _NOTHING) -> bool:
         """Keep this from the search for work after it, in place of what was kept before.
-
-        Where it does not fit, nothing is kept.
 
         Args:
             wanted: What is kept.
             first: What comes before it and must fit, too.
+
+        Returns:
+            False where it does not fit; then nothing is kept.
         """
         self._aside = _NOTHING
-        if self._fits(wanted + first):
+        fits = self._fits(wanted + first)
+        if fits:
             self._aside = wanted
+        return fits
 
     def release(self, what: str | int) -> None:
         """The work is done. Its reservation gives way to what it cost once no other is open either."""
@@ -534,7 +537,7 @@ class Spending:
         self._cell_tokens = 0
         self._cell_usd = 0.0
         self._test_cells = 0
-        self._aside_cells = 0
+        self._aside: dict[str, int] = {}
 
     @property
     def reason(self) -> str | None:
@@ -554,17 +557,24 @@ class Spending:
             msg = f"the budget of {left:g} calls cannot pay for the {cells} calls of the held-out test"
             raise ConfigError(msg, mend="Raise budget.calls, use fewer test examples, or lower gate.repeats.")
 
-    def set_aside(self, cells: int, first: int = 0) -> None:
-        """Keep as many evaluations from the search, for what follows it; 0 gives back what was kept.
+    def set_aside(self, what: str, cells: int, first: int = 0) -> None:
+        """Keep as many evaluations from the search, for what follows it; where they do not fit, none for this.
 
         Args:
-            cells: Evaluations that are kept.
-            first: Evaluations before the search that must fit, too: else nothing is kept.
+            what: The work they are for; what was kept for it before is given back.
+            cells: Evaluations that are kept; 0 gives back what was kept.
+            first: Evaluations before the search that must fit, too.
         """
-        self._aside_cells = cells
+        self._aside[what] = cells
+        if not self._keep(first):
+            self._aside[what] = 0
+            self._keep()
+
+    def _keep(self, first: int = 0) -> bool:
+        cells = sum(self._aside.values())
         usd = to_pico(cells * self._cell_usd)
         wanted = Amount(cells * self._calls_per_cell, cells * self._cell_tokens, usd, cells)
-        self._ledger.set_aside(wanted, Amount(first, 0, 0, first))
+        return self._ledger.set_aside(wanted, Amount(first, 0, 0, first))
 
     def learn(self, outcomes: list[Outcome]) -> None:
         """What a row of this chain takes, seen on the baseline; what is kept for later work grows to that."""
@@ -572,7 +582,7 @@ class Spending:
             # one call a row is reserved already
             more = (self._calls_per_cell - 1) * self._test_cells
             self._ledger.reserve_test(more, self._cell_tokens * self._test_cells, self._cell_usd * self._test_cells)
-            self.set_aside(self._aside_cells)
+            self._keep()
 
     def learn_rival(self, outcomes: list[Outcome]) -> bool:
         """What a row of the prompt that is to be tested takes; half of the test's share grows to that.

@@ -101,9 +101,9 @@ def test_a_selection_beyond_the_budget_is_untested_and_says_so(tmp_path):
     task = Task()
     one = replace(recipe_of("lpo-pe2"), stop=Steps(limit=1), proposals=PerParent(m=1))
     whole = run(Task(), tmp_path, method=one)
-    search = whole.usage["calls"] - 2 * 16  # less the 16 dev rows that tell what each of the two edits is worth
-    result = run(task, tmp_path, method=one, budget=Budget(calls=search + 15))
-    assert result.usage["calls"] == search
+    # what a selection needs are the dev rows that did not tell what the edit is worth; one call is left of them
+    result = run(task, tmp_path, method=one, budget=Budget(calls=whole.usage["calls"] + 1))
+    assert result.usage["calls"] == whole.usage["calls"]
     before = task.calls
     part = result.select([1])
     assert task.calls == before
@@ -157,13 +157,60 @@ def test_a_limit_keeps_the_edits_that_do_most(tmp_path):
 
 
 def without_pruning(tmp_path) -> int:
-    """Calls of the same run less those that tell which of the three edits carry it: 16 dev rows without each."""
-    return pruned(Task(), tmp_path).usage["calls"] - 3 * 16
+    """Calls of the same run less those that tell which of the three edits carry it, and those of what is left."""
+    result = pruned(Task(), tmp_path)
+    parts = {e["data"]["candidate_id"] for e in result.events() if e["type"] == "proposed" and e["data"]["part_of"]}
+    found = [e["data"] for e in result.events() if e["type"] == "scored" and e["data"]["split"] == "dev"]
+    return result.usage["calls"] - sum(d["candidate_id"] in parts for d in found)
 
 
-def test_where_the_budget_ends_all_edits_within_the_limit_stay(tmp_path):
+def test_each_edit_is_left_out_on_the_examples_that_the_edits_decided(tmp_path):
+    result = pruned(Task(), tmp_path)
+    parts = {e["data"]["candidate_id"] for e in result.events() if e["type"] == "proposed" and e["data"]["part_of"]}
+    dev = [e["data"] for e in result.events() if e["type"] == "scored" and e["data"]["split"] == "dev"]
+    wrong = {
+        d["example_id"] for d in dev if d["candidate_id"] == result.baseline.id and d["scores"]["exact_match"] == 0
+    }
+    assert 0 < len(wrong) < 16
+    for part in parts - {result.best.id}:
+        assert {d["example_id"] for d in dev if d["candidate_id"] == part} == wrong
+    assert sum(d["candidate_id"] == result.best.id for d in dev) == 16  # what is left is run on all of them
+
+
+def test_where_the_budget_ends_all_edits_within_the_limit_stay_and_that_is_said(tmp_path):
     result = pruned(Task(), tmp_path, budget=Budget(calls=without_pruning(tmp_path) + 20))
     assert [e.new for e in result.edits] == ["Order", "animal", "stone"]
+    (said,) = [e["data"] for e in result.events() if e["type"] == "incident" and e["data"]["kind"] == "pruning"]
+    assert "some of them may add nothing" in said["detail"]
+
+
+class Stubborn(Task):
+    """A task with rows that no prompt gets right, so that a search goes on as long as it can pay."""
+
+    def answer(self, messages) -> str:
+        said = super().answer(messages)
+        return "nothing" if str(messages[-1].text).endswith(("1", "5", "9")) else said
+
+
+def test_a_search_that_spends_all_it_may_leaves_the_calls_that_tell_which_edits_carry_it(tmp_path):
+    numbers = iter(range(1000))
+
+    def always_something(messages) -> str:
+        if any("PLANT" in str(m.text) for m in messages):
+            return idle_too(messages)
+        if "JSON list" in str(messages[-1].text):
+            return json.dumps([{"message": 0, "quote": "one word", "occurrence": 1, "reason": "meant"}])
+        if "JSON object" in str(messages[-1].text):
+            return json.dumps({"1": {"new": f"one word {next(numbers)}", "reason": "meant"}})
+        return "- two words mislead"
+
+    model, budget = optimizer(always_something), Budget(search_calls=200)
+    given = {"evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "data": rows(), "apply": "never"}
+    task = Stubborn()
+    result = optimize(task.chain, optimizer_model=model, openings=tmp_path / "o.jsonl", budget=budget, **given)
+    assert result.stopped.kind == "budget"
+    assert [e.new for e in result.edits] == ["animal", "stone"]
+    assert result.usage["search_calls"] <= 200
 
 
 def test_where_the_budget_ends_the_evidence_decides_and_that_is_said(tmp_path):
