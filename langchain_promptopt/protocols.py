@@ -54,12 +54,14 @@ class Turn:
         reason: Number of the reason it follows, from 0.
         stalled: Steps since the best score last rose.
         astray: Whether marks so far have helped no more than chance would.
+        unusable: Rewrites of the whole prompt that were asked for in vain; 0 once one of them could be used.
     """
 
     batch: int = 0
     reason: int = 0
     stalled: int = 0
     astray: bool = False
+    unusable: int = 0
 
     @property
     def first_of_parent(self) -> bool:

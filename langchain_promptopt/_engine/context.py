@@ -182,6 +182,8 @@ class RunState:
     """Names of those that evaluations of test examples rendered."""
     remarks: tuple[str, ...] = ()
     """What the run found out about the chain, for the result's warnings."""
+    rewrites: Counter[str] = field(default_factory=Counter)
+    """Rewrites of the whole prompt that a local method asked for, by what became of them: "used" or "unusable"."""
     unjudged: Counter[str] = field(default_factory=Counter)
     """Evaluations on which an evaluator raised, by its message: they count neither for nor against."""
 

@@ -223,7 +223,8 @@ def _proposals(step: SearchStep, parent: Attempt, rows: list[Shown]) -> list[Pro
     for i, batch in enumerate(batches):
         # under a budget a search may pass its step limit; the schedule then stays at its end
         allowance = recipe.control.allowance(min(t, step.total), step.total)
-        turn = Turn(batch=i, stalled=stalled, astray=astray)
+        unusable = 0 if run.state.rewrites["used"] else run.state.rewrites["unusable"]
+        turn = Turn(batch=i, stalled=stalled, astray=astray, unusable=unusable)
         ask = ask_for(run, config, t, parent.candidate.id, i, turn=turn)
         proposals.append(Proposal(t, parent, batch, trajectory, allowance, ask))
     return proposals
@@ -307,6 +308,8 @@ async def _refine(run: Run, proposal: Proposal, piece: Workpiece, ask: Ask) -> l
     async with span(ask.config, "splice", _draft_inputs(written)) as (_, end):
         spliced = splice_drafts(run, proposal, written)
         end(_splice_outputs(spliced.children, (*written.rejections, *spliced.refused)))
+    if marked.spans is None:
+        run.state.rewrites["used" if spliced.children else "unusable"] += 1
     return list(spliced.children)
 
 

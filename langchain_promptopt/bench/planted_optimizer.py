@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _KINDS = {
     "gradient.apo": "reasons",
+    "gradient.apo-one": "reasons",
     "gradient.pe2": "reasons",
     "identify.line-ask": "line",
     "identify.quote": "quote",

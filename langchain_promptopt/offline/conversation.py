@@ -34,6 +34,7 @@ Turns: TypeAlias = Sequence[tuple[str, str]]
 
 _FILES: Mapping[str, RequestKind] = {
     "gradient.apo": "reasons",
+    "gradient.apo-one": "reasons",
     "gradient.pe2": "inspect",
     "identify.line-ask": "line",
     "identify.quote": "quote",

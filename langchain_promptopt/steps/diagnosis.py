@@ -77,13 +77,17 @@ class TextualGradient(Step):
 
     def _request(self, piece: Workpiece) -> str:
         if self.variant == "apo":
-            return self.metaprompts.fill("gradient.apo", n=self.reasons)
+            (name,) = self._metaprompt_names()
+            return self.metaprompts.fill(name, n=self.reasons)
         rows = piece.batch.errors or piece.batch.formats
         asked = [self.metaprompts.fill("gradient.pe2-row", id=s.example_id) for s in rows]
         return self.metaprompts.fill("gradient.pe2", questions="\n".join(asked))
 
     def _metaprompt_names(self) -> tuple[str, ...]:
-        return ("gradient.apo",) if self.variant == "apo" else ("gradient.pe2", "gradient.pe2-row")
+        if self.variant == "apo":
+            # small models that are asked for a list go on with it until the reply is cut
+            return ("gradient.apo" if self.reasons > 1 else "gradient.apo-one",)
+        return ("gradient.pe2", "gradient.pe2-row")
 
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
         feedback = out.feedback or Feedback("")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from langchain_promptopt._text.spans import SpanLimits, legalise
 from langchain_promptopt._text.words import word_limit, word_ranges
@@ -210,12 +210,14 @@ class Alternating:
 class Hedged:
     """Local; from `after` steps without gain on, every `every`-th proposal of a parent rewrites the whole prompt.
 
-    A whole rewrite is not bound by the word allowance of the local steps.
+    A whole rewrite is not bound by the word allowance of the local steps. Small models write none that can be used:
+    after `give_up` of them, and not one that could, no more are asked for.
     """
 
     inner: Scope = field(default_factory=Spans)
     after: int = 1
     every: int = 4
+    give_up: ClassVar[int] = 3
 
     @property
     def name(self) -> ScopeName:
@@ -229,7 +231,8 @@ class Hedged:
 
     async def resolve(self, piece: Workpiece, ask: Ask) -> Workpiece:
         """The inner scope, or None for global where it is this proposal's turn."""
-        if ask.turn.stalled >= self.after and ask.turn.batch % self.every == self.every - 1:
+        due = ask.turn.stalled >= self.after and ask.turn.batch % self.every == self.every - 1
+        if due and ask.turn.unusable < self.give_up:
             return replace(piece, allowance=Allowance())
         return await self.inner.resolve(piece, ask)
 

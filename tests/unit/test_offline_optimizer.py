@@ -276,6 +276,7 @@ def test_no_conversation_makes_it_raise(prompt, text, label):
     opening = f"<prompt>\n{prompt}\n</prompt>\n<errors>\n{body}\n</errors>\n"
     for name in (
         "gradient.apo",
+        "gradient.apo-one",
         "gradient.pe2",
         "identify.quote",
         "identify.echo",

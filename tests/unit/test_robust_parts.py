@@ -89,15 +89,18 @@ def test_later_evidence_is_what_ancestors_failed_and_a_few_fresh_rows():
 def test_a_hedged_scope_rewrites_the_whole_prompt_in_its_turn_of_a_stalled_step():
     scope = Hedged(FixedSpans(("two three",)), after=2, every=4)
 
-    def spans(stalled, batch):
+    def spans(stalled, batch, unusable=0):
         piece = Workpiece(PROMPTS, allowance=Allowance(5, stated=True, enforced=True))
-        ask = Ask(lambda at: None, {}, 0, ("any", "place"), turn=Turn(batch=batch, stalled=stalled))
+        turn = Turn(batch=batch, stalled=stalled, unusable=unusable)
+        ask = Ask(lambda at: None, {}, 0, ("any", "place"), turn=turn)
         return asyncio.run(scope.resolve(piece, ask))
 
     assert spans(1, 3).spans is not None
     assert spans(2, 2).spans is not None
     assert spans(2, 3).spans is None
     assert spans(2, 3).allowance == Allowance()
+    assert spans(2, 3, unusable=2).spans is None
+    assert spans(2, 3, unusable=3).spans is not None  # none of three could be used, so no more are asked for
 
 
 class Short:

@@ -238,3 +238,26 @@ def test_a_prompt_that_was_written_anew_is_not_taken_apart(tmp_path):
 
     assert parts() == []
     assert parts(max_edits=3)
+
+
+def rewrites_asked(tmp_path, whole: str) -> int:
+    """How often `robust` asks for the whole prompt, where every edit that it is given is useless."""
+    asked, numbers = [], iter(range(10000))
+
+    def answer(messages) -> str:
+        request = str(messages[-1].text)
+        if "<START>" in request:
+            asked.append(request)
+            return whole
+        if '"changes"' in request:
+            change = {"line": 1, "why": "meant", "old": "one word", "new": f"one word {next(numbers)}"}
+            return json.dumps({"changes": [change]})
+        return "two words mislead"
+
+    run(Task(), tmp_path, answer, method="robust", budget=Budget(search_calls=600))
+    return len(asked)
+
+
+def test_whole_prompts_are_no_longer_asked_for_where_none_of_three_could_be_used(tmp_path):
+    assert rewrites_asked(tmp_path, "I cannot do that.") == 2 * 3  # each is asked for a second time
+    assert rewrites_asked(tmp_path / "b", f"<START>{PROMPT.replace('Sort', 'Please sort')}<END>") > 2 * 3
