@@ -363,9 +363,11 @@ class Pruning:
 
     def _decided(self, best: Attempt, trajectory: Trajectory) -> list[str]:
         """The rows of the best that its edits decided: a prompt on the way to it scored otherwise, or none was run."""
-        before = self._before(best, trajectory)
-        scores = {i: {a.by_example[i] for a in before if i in a.by_example} for i in best.by_example}
-        rows = [i for i, score in best.by_example.items() if scores[i] != {score}]
+        rows: list[str] = []
+        for example_id, score in best.by_example.items():
+            known = {a.by_example.get(example_id) for a in self._before(best, trajectory)} - {None}
+            if known != {score}:
+                rows.append(example_id)
         return rows or list(best.by_example)
 
     def _before(self, best: Attempt, trajectory: Trajectory) -> list[Attempt]:
