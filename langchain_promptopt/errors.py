@@ -206,6 +206,25 @@ def exit_code_of(error: BaseException) -> int:
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
+def require(name: str, value: object, kinds: type[Any] | tuple[type[Any], ...], form: str) -> None:
+    """Raise ConfigError, with the form to write, unless a value that a user gave is of these types.
+
+    Args:
+        name: How the user writes it, for the message.
+        value: What was given.
+        kinds: The types it may have.
+        form: What to write.
+    """
+    if not isinstance(value, kinds):
+        shown = repr(value)
+        msg = f"{name} cannot be {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '…'}"
+        raise ConfigError(msg, mend=f"Write {form}.")
+
+
+_SHOWN = 200
+"""Characters of a wrong value that a message shows."""
+
+
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name that was probably meant, for error messages; None where no name is near.
 

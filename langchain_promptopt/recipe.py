@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast, get_args
 
 from langchain_promptopt.errors import ConfigError, RecipeError, did_you_mean
 from langchain_promptopt.protocols import NoTrials
@@ -96,6 +96,23 @@ def check_number(
         raise ConfigError(msg, mend=mend)
 
 
+class ByName:
+    """A value whose fields are given by name. Other arguments raise ConfigError, with the names that there are."""
+
+    def __new__(cls, *args: Any, **given: Any) -> Self:
+        """As for any class; the arguments are checked first."""
+        known = [f.name for f in dataclasses.fields(cast("Any", cls)) if f.init]
+        named = f"{cls.__name__}({known[0]}=...)"
+        if args:
+            msg = f"{cls.__name__} takes its values by name, got {args[0]!r}"
+            raise ConfigError(msg, mend=f"Write {named}. Known are {', '.join(known)}.")
+        for name in given:
+            if name not in known:
+                msg = f"{cls.__name__} has no {name!r}"
+                raise ConfigError(msg, mend=f"{did_you_mean(name, known)}Known are {', '.join(known)}.")
+        return super().__new__(cls)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A method as data: one strategy per axis (algorithms 5.2). `lpo(recipe)` changes one field."""
@@ -133,7 +150,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gate:
+class Gate(ByName):
     """How a test decides on the winner (product contract, section 8).
 
     Args:
@@ -237,7 +254,7 @@ MARGIN = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class Budget(ByName):
     """Hard limits of a run; any mix. None is no limit.
 
     Args:
@@ -286,7 +303,7 @@ Where: TypeAlias = Literal["auto", "start", "end"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demos:
+class Demos(ByName):
     """Demonstrations: train examples that the prompt answers right, shown in it where that raises the score.
 
     Args:

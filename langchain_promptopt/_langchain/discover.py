@@ -31,7 +31,7 @@ from langchain_promptopt._langchain.models import model_name
 from langchain_promptopt._langchain.overlay import Tunable, registered
 from langchain_promptopt._objects import SEEDED, concrete_type, fingerprint, walk
 from langchain_promptopt._values import type_name
-from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
+from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean, require
 from langchain_promptopt.types import Note, Prompt, PromptSet
 from langchain_promptopt.types.prompts import DESCRIPTIONS
 
@@ -449,6 +449,8 @@ def load_prompts(chain: Any, folder: str | Path, *, force: bool = False) -> Snap
     Raises:
         PromptError: A prompt is missing in the chain, was changed there, or does not fit.
     """
+    require("folder", folder, (str, Path), 'load_prompts(chain, "prompts/")')
+    require("force", force, bool, "force=True, or leave it out")
     saved = read_prompts(folder)
     places = all_places_of(chain)
     if not force:

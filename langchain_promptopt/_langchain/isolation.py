@@ -24,6 +24,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_child_runnable_config
 
 from langchain_promptopt._collections import map_values
+from langchain_promptopt._imports import users_errors
 from langchain_promptopt._langchain.discover import is_prompt_or_model
 from langchain_promptopt._langchain.dryrun import sent_by_turns
 from langchain_promptopt._langchain.held import shortened
@@ -70,7 +71,7 @@ class Isolation:
         """The config for one evaluation, added to the run's. Raises ConfigError if it is not a config."""
         if self.given is None and not self.ids:
             return config
-        own = checked(self.given(inputs) if callable(self.given) else self.given or {})
+        own = checked(_config_of(self.given, inputs))
         # An id that the caller's config gives would be the same for every candidate and repeat of the example.
         fresh = _fresh_ids({**_named_ids(own), **self.ids})
         return merge_configs(own, config, {"configurable": fresh} if fresh else None)
@@ -243,7 +244,14 @@ def refuse_interrupt(output: Any) -> None:
 
 def replaced_ids(given: ChainConfig, inputs: Mapping[str, Any]) -> tuple[str, ...]:
     """Ids of a caller's config that each evaluation gets afresh, so that those given are not used."""
-    return tuple(_named_ids(given(inputs) if callable(given) else given or {}))
+    return tuple(_named_ids(_config_of(given, inputs)))
+
+
+def _config_of(given: ChainConfig, inputs: Mapping[str, Any]) -> Any:
+    if not callable(given):
+        return given or {}
+    with users_errors("the function that makes the config of an example fails", "config"):
+        return given(inputs)
 
 
 def _named_ids(config: Mapping[str, Any]) -> dict[str, type]:

@@ -21,7 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_promptopt._text.templates import FORMATS, TemplateFormat
-from langchain_promptopt.errors import ConfigError, ConflictError, PromptError
+from langchain_promptopt.errors import ConfigError, ConflictError, PromptError, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +76,8 @@ def tunable(text: str, *, name: str, template_format: TemplateFormat = "f-string
     Raises:
         ConfigError: The name is taken by another text, or the format is unknown.
     """
+    require("tunable's text", text, str, 'TRIAGE = tunable("Sort {ticket}.", name="triage")')
+    require("tunable's name", name, str, 'TRIAGE = tunable("Sort {ticket}.", name="triage")')
     if template_format not in FORMATS or template_format == "literal":
         msg = f"{template_format!r} is not a template format"
         raise ConfigError(msg, where=f"tunable {name!r}", mend="Use f-string, mustache or jinja2.")

@@ -22,7 +22,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from langchain_promptopt._collections import pick
 from langchain_promptopt.config.schema import Config, split_part
-from langchain_promptopt.errors import ConfigError
+from langchain_promptopt.errors import ConfigError, require
 
 Key: TypeAlias = tuple[str, ...]
 
@@ -248,6 +248,9 @@ def config_from_dict(
     >>> config_from_dict({"optimize": {"seed": 7}}).optimize.seed
     7
     """
+    require(
+        "config", config, Mapping, 'run_step({"task": {"prompt": "prompt.md"}, "data": {"source": "rows.jsonl"}, ...})'
+    )
     data = json.loads(json.dumps(config, default=str))
     origins = Origins("the config given", "")
     _add_environment(data, env or {}, origins)
@@ -270,7 +273,7 @@ def config_for_failures(
         overrides: As for `load_config`.
     """
     try:
-        file, text = (None, "") if isinstance(given, Mapping) else _read(given)
+        file, text = _read(given) if given is None or isinstance(given, str | Path) else (None, "")
         data = given if isinstance(given, Mapping) else tomllib.loads(text)
     except (ConfigError, tomllib.TOMLDecodeError):
         file, data = None, {}

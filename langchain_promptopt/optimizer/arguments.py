@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, cast, get_args
 
 from langchain_promptopt._data import Columns
 from langchain_promptopt._langsmith.service import LangSmithOptions
 from langchain_promptopt._runtime.limiter import RateLimit
 from langchain_promptopt._runtime.prices import Price
 from langchain_promptopt._runtime.retry import RetryPolicy
-from langchain_promptopt.errors import ConfigError, UsageError, did_you_mean
+from langchain_promptopt.errors import ConfigError, UsageError, did_you_mean, require
 from langchain_promptopt.evaluators import Declared
 from langchain_promptopt.recipe import Budget, Demos, Gate, Recipe, check_number
 from langchain_promptopt.steps.metaprompts import DEFAULT, MetaPrompts
@@ -187,18 +187,21 @@ class Settings:
         self._check_executor()
         self._check_numbers()
         for name, (kinds, form) in _FORMS.items():
-            if not isinstance(getattr(self, name), kinds):
-                msg = f"{name} cannot be {getattr(self, name)!r}"
-                raise ConfigError(msg, mend=f"Write {form}.")
+            require(name, getattr(self, name), kinds, form)
         self._check_models()
         self._check_names()
         for name, kind, form in _BY_NAME:
             for key, value in getattr(self, name).items():
-                if not isinstance(value, kind):
-                    msg = f"{name}[{key!r}] cannot be {value!r}"
-                    raise ConfigError(msg, mend=f"Write {form}.")
+                require(f"{name}[{key!r}]", value, kind, form)
 
     def _check_names(self) -> None:
+        for watcher in self.observers:
+            if not callable(getattr(watcher, "on_event", None)):
+                msg = f"observers holds {watcher!r}, which has no on_event"
+                raise ConfigError(msg, mend=f"Write {_FORMS['observers'][1]}.")
+        if self.clock is not None and not hasattr(self.clock, "sleep"):
+            msg = f"clock cannot be {self.clock!r}"
+            raise ConfigError(msg, mend="Leave it out, or give an object with time, sleep and timeout.")
         for name in ("freeze", "tune", "swap"):
             for rule in getattr(self, name) or ():
                 if not isinstance(rule, str):
@@ -383,7 +386,7 @@ def settings_of(arguments: Mapping[str, Any], *, where: str = "optimize()") -> S
         cache=_path("cache", given.pop("cache", None)),
         langsmith=LangSmithOptions.of(options) if options is None or isinstance(options, Mapping) else options,
         trace_file=_path("trace_file", given.pop("trace_file", None)),
-        columns=columns if isinstance(columns, Columns) else _columns(mapped),
+        columns=_columns(columns, mapped),
         runs_dir=default_runs_dir(Path.cwd()) if folder == HERE else _path("runs_dir", folder),
         openings=Path.cwd() / FILE_NAME if openings == HERE else _path("openings", openings),
         metaprompts=MetaPrompts.of(given.pop("metaprompts", None)),
@@ -409,7 +412,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], *, where: str) ->
             raise ConfigError(msg, where=where, mend=mend)
 
 
-def _columns(mapped: Mapping[str, Any]) -> Columns:
+def _columns(columns: object, mapped: Mapping[str, Any]) -> Columns:
     """`inputs`, `outputs`, `id` and `group` as one value; one reference column may be given as a text."""
     forms = {
         "inputs": ((Mapping,), 'inputs={"ticket": "text"}: prompt variable -> column'),
@@ -418,10 +421,15 @@ def _columns(mapped: Mapping[str, Any]) -> Columns:
         "group": ((str,), 'group="thread": the column that keeps related examples together'),
     }
     for name, (kinds, form) in forms.items():
-        if mapped[name] is not None and not isinstance(mapped[name], kinds):
-            msg = f"{name} cannot be {mapped[name]!r}"
-            raise ConfigError(msg, mend=f"Write {form}.")
-    return Columns(**mapped)
+        if mapped[name] is not None:
+            require(name, mapped[name], kinds, form)
+    if columns is None:
+        return Columns(**mapped)
+    require("columns", columns, Columns, 'inputs={"ticket": "text"} and outputs=["label"], or columns=Columns(...)')
+    if doubled := [name for name, value in mapped.items() if value is not None]:
+        msg = f"columns and {', '.join(doubled)} are both set"
+        raise ConfigError(msg, mend="Leave columns out, or put the others into it.")
+    return cast("Columns", columns)
 
 
 def _path(name: str, place: object) -> Path | None:

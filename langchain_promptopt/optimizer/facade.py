@@ -228,8 +228,10 @@ def prompts(
     from langchain_promptopt._langchain.models import resolve_model
     from langchain_promptopt._langchain.target import listed, open_target
     from langchain_promptopt._runtime.concurrency import run_sync
+    from langchain_promptopt.errors import require
     from langchain_promptopt.offline import factories
 
+    require("rows", rows, (list, tuple), 'prompts(chain, [{"ticket": "..."}]): inputs, as the program takes them')
     names = (tune,) if isinstance(tune, str) else tune
     model = None if task_model is None else resolve_model(task_model, "task", factories=factories())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt.errors import ConfigError, ConflictError, UsageError
+from langchain_promptopt.errors import ConfigError, ConflictError, UsageError, require
 from langchain_promptopt.events import Applied, Moved, RolledBack, dated
 
 if TYPE_CHECKING:
@@ -213,7 +213,8 @@ class Result:
         if self.judged is None:
             msg = "this result is not attached to its chain and data any more"
             raise ConfigError(msg, mend="Call select on the result that optimize() returned.")
-        return self.judged(keep)
+        require("keep", keep, (list, tuple, set, frozenset, range), "result.select([1, 3]): numbers of edits, from 1")
+        return self.judged(list(keep))
 
     def apply(self, chain: Any, *, force: bool = False) -> None:
         """Write the best prompts into a live chain, all or nothing; `revert` undoes it byte for byte.
@@ -227,6 +228,7 @@ class Result:
             ConflictError: The chain's text is not the text that the run started from.
             PromptError: The chain lacks a prompt, or its variables or roles differ.
         """
+        require("force", force, bool, "force=True, or leave it out")
         if not force:
             self._require_proof("apply")
         self.write(chain, over=force)
@@ -258,6 +260,7 @@ class Result:
         """
         from langchain_promptopt._langchain.discover import differing
 
+        require("force", force, bool, "force=True, or leave it out")
         chosen = [w for w in self._written if chain is None or w.chain is chain]
         if self._written and not chosen:
             msg = "this result is not applied to this chain, but to another one"
@@ -286,6 +289,7 @@ class Result:
         """Write the best prompts to a folder that `load_prompts(chain, folder)` reads."""
         from langchain_promptopt._files.layouts import save_prompts
 
+        require("folder", folder, (str, Path), 'result.save("prompts/")')
         save_prompts(self.best.awake, Path(folder), self.baseline)
         shown = os.path.relpath(folder) if Path(folder).is_relative_to(Path.cwd()) else str(folder)
         files = [Path(shown, path.name).as_posix() for path in sorted(Path(folder).glob("*.json"))]
@@ -310,6 +314,7 @@ class Result:
         from langchain_promptopt._data import examples_of
         from langchain_promptopt.report.render import write_report
 
+        require("path", path, (str, Path), 'result.report("report.html")')
         examples = None if self.data is None else examples_of(self.data)
         return write_report(list(self.events()), Path(path), examples=examples, show_rows=show_rows)
 
@@ -328,6 +333,7 @@ class Result:
             UsageError: The gate did not pass, or there is nothing to push.
             ConflictError: The prompt in LangSmith was changed meanwhile; nothing was written.
         """
+        require("force", force, bool, "force=True, or leave it out")
         if not force:
             self._require_proof("push")
         from langchain_promptopt._langsmith.publish import push

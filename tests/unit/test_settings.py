@@ -10,7 +10,19 @@ import typing
 import pytest
 
 import langchain_promptopt.settings as face
-from langchain_promptopt import Budget, Gate, PromptOptimizer, aoptimize, compare, optimize
+from langchain_promptopt import (
+    Budget,
+    Gate,
+    PromptOptimizer,
+    aoptimize,
+    compare,
+    load_prompts,
+    optimize,
+    prompts,
+    tunable,
+)
+from langchain_promptopt._data import Columns
+from langchain_promptopt.config import config_from_dict
 from langchain_promptopt.errors import ConfigError, UsageError
 from langchain_promptopt.optimizer.arguments import Arguments, Settings, settings_of
 from tests.support.tasks import PROMPT, chain, optimizer, rows
@@ -213,3 +225,45 @@ def test_every_type_of_the_facade_has_a_public_name():
                 words = set(re.findall(r"\w+", parameter.annotation)) - plain
                 assert all(hasattr(face, word) for word in words), (function, name, words)
     assert typing.get_args(face.Apply) == ("if_improved", "never", "always")
+
+
+@pytest.mark.parametrize(
+    ("call", "form"),
+    [
+        (lambda: Budget(5), "Budget takes its values by name, got 5. Write Budget\\(usd=...\\)"),
+        (lambda: Budget(dollars=5), "Budget has no 'dollars'. Known are usd"),
+        (lambda: Gate("exact_match"), "Write Gate\\(primary=...\\)"),
+        (lambda: Gate(guard={}), "Did you mean 'guards'"),
+        (lambda: prompts(chain(), None), "rows cannot be None. Write prompts\\(chain, \\["),
+        (lambda: load_prompts(chain(), None), "folder cannot be None. Write load_prompts\\("),
+        (lambda: tunable(1, name="n"), "tunable's text cannot be 1. Write TRIAGE = tunable\\("),
+        (lambda: settings_of({"columns": {"ticket": "text"}}), "columns cannot be .* Write inputs="),
+        (lambda: settings_of({"columns": Columns(), "id": "nr"}), "columns and id are both set"),
+        (lambda: settings_of({"observers": ["x"]}), "which has no on_event"),
+        (lambda: settings_of({"clock": 1}), "clock cannot be 1"),
+        (lambda: config_from_dict(3), "config cannot be 3. Write run_step\\("),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_answered_with_the_form_that_works(call, form):
+    with pytest.raises(ConfigError, match=form):
+        call()
+
+
+def test_methods_of_a_result_answer_a_wrong_type_with_the_form_that_works(tmp_path):
+    given = {"evaluators": ["exact_match"], "method": "lpo-pe2", "runs_dir": None, "openings": tmp_path / "o.jsonl"}
+    live = chain()
+    result = optimize(live, data=rows(), optimizer_model=optimizer(), apply="never", **given)
+    calls = {
+        "keep": lambda: result.select(1),
+        "folder": lambda: result.save(None),
+        "path": lambda: result.report(1),
+        "force": lambda: result.apply(live, force="no"),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ConfigError, match=f"{name} cannot be .* Write "):
+            call()
+
+
+def test_a_config_function_that_fails_is_an_error_with_its_line():
+    with pytest.raises(ConfigError, match=r"the function that makes the config of an example fails: KeyError.*test_"):
+        Faces.optimize(optimizer(), config=lambda row: {"tags": [row["missing"]]}, runs_dir=None, openings=None)
