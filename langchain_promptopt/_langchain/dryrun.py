@@ -15,7 +15,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -160,7 +160,7 @@ def canned(models: Sequence[BaseLanguageModel[Any]], chain: Any = None) -> Itera
     with _CHANGING:
         mine = list(filter(_take, (*models, *remotes)))
     try:
-        with fronted(_sends()):
+        with fronted(later=[("httpx", _sends)]):
             yield
     finally:
         with _CHANGING:
@@ -168,12 +168,9 @@ def canned(models: Sequence[BaseLanguageModel[Any]], chain: Any = None) -> Itera
                 _give_back(model)
 
 
-def _sends() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+def _sends(httpx: Any) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     """The one way out of the HTTP clients that programs elsewhere are asked with, and what stands in front of it."""
-    with suppress(ImportError):
-        import httpx
-
-        yield from ((kind, "send", _stop_elsewhere) for kind in (httpx.Client, httpx.AsyncClient))
+    return ((kind, "send", _stop_elsewhere) for kind in (httpx.Client, httpx.AsyncClient))
 
 
 def _stop_elsewhere(send: Callable[..., Any], client: Any, /, *args: Any, **kwargs: Any) -> Any:

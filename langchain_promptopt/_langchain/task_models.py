@@ -180,7 +180,7 @@ class Panel:
     def standing(self) -> Iterator[None]:
         """A block in which models ask whose turn it is."""
         fronts = [(BaseChatModel, name, _chat_front(name)) for name in ASKED]
-        with fronted((*fronts, *((owner, name, _client_front) for owner, name in openai_calls()))):
+        with fronted(fronts, openai_calls(_client_front)):
             yield
 
     async def answers(

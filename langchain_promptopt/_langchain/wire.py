@@ -12,7 +12,9 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -26,6 +28,8 @@ from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 Pass: TypeAlias = Callable[[str], str]
 """From a text that is about to be sent to the text to send."""
@@ -33,10 +37,15 @@ ChangeTools: TypeAlias = Callable[[Any, dict[str, Any]], dict[str, Any]]
 """From what is asked and the keyword arguments of a call, tools and schemas among them, to those to call with."""
 Around: TypeAlias = Callable[..., Any]
 """A function in front of a method: it gets the method, then what the method is called with, `self` first."""
+Fronted: TypeAlias = "tuple[Any, str, Around]"
+"""A class, the name of its method, and the function in front of that."""
+Later: TypeAlias = "tuple[str, Callable[[Any], Iterable[Fronted]]]"
+"""The name of a module that may not be imported yet, and from the module to what is fronted in it."""
 CallArguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 ChangeCall: TypeAlias = Callable[[Pass, tuple[Any, ...], dict[str, Any]], CallArguments]
 
-_CHANGING = threading.Lock()
+_CHANGING = threading.RLock()
+"""Nothing is imported under it: an import waits for others, which may wait for this lock."""
 _TAPS: list[tuple[Pass, list[Callable[[], None]]]] = []
 _WRAPPED: dict[tuple[Any, str], tuple[Callable[..., Any], list[Around]]] = {}
 """Methods that have functions in front of them, by class and name: the class's own, and the functions."""
@@ -85,9 +94,14 @@ def tapped(passed: Pass = overlaid_text, told: ChangeTools = _overlaid_call) -> 
         passed: What each text goes through. It may raise, and then nothing is sent.
         told: What the other arguments go through, before the texts; the same one for the same `passed`.
     """
+    undo: list[Callable[[], None]] = []
+    request = _changed(_request, passed, told)
+    waiting = _awaited(openai_calls(request), undo)
     with _CHANGING:
-        known = any(other is passed for other, _ in _TAPS)
-        undo = [] if known else [*_tap_langchain(passed, told), *_tap_openai(passed, told)]
+        if any(other is passed for other, _ in _TAPS):
+            _end(waiting)
+        else:
+            _front((*_chat_taps(passed, told),), waiting, undo)
         entry = (passed, undo)
         _TAPS.append(entry)
     try:
@@ -126,36 +140,23 @@ def texts_of(sent: Any) -> list[str]:
     return found
 
 
-def _tap_langchain(passed: Pass, told: ChangeTools) -> Iterator[Callable[[], None]]:
+def _chat_taps(passed: Pass, told: ChangeTools) -> Iterator[Fronted]:
     for name in ASKED:
-        yield _wrap(BaseChatModel, name, _changed(_batch if "generate" in name else _input, passed, told))
+        yield BaseChatModel, name, _changed(_batch if "generate" in name else _input, passed, told)
 
 
-def _tap_openai(passed: Pass, told: ChangeTools) -> Iterator[Callable[[], None]]:
-    for owner, name in openai_calls():
-        yield _wrap(owner, name, _changed(_request, passed, told))
-
-
-def openai_calls() -> Iterator[tuple[Any, str]]:
-    """The openai client's own calls, where it is loaded, as class and method; it loads them at the first call."""
+def openai_calls(around: Around) -> tuple[Later, ...]:
+    """The openai client's own calls, where it is loaded, with a function in front; it loads them at the first call."""
     if "openai" not in sys.modules:
-        return
-    for module, kinds in (
-        ("openai.resources.chat.completions.completions", ("Completions", "AsyncCompletions")),
-        ("openai.resources.responses.responses", ("Responses", "AsyncResponses")),
-    ):
-        found = _imported(module)
-        for kind in kinds:
+        return ()
+
+    def of(module: Any) -> Iterator[Fronted]:
+        for kind in ("Completions", "AsyncCompletions", "Responses", "AsyncResponses"):
             for name in ("create", "parse"):
-                if name in vars(getattr(found, kind, object)):
-                    yield getattr(found, kind), name
+                if name in vars(getattr(module, kind, object)):
+                    yield getattr(module, kind), name, around
 
-
-def _imported(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:  # another version of the client
-        return None
+    return ("openai.resources.chat.completions.completions", of), ("openai.resources.responses.responses", of)
 
 
 def _changed(change: ChangeCall, passed: Pass, told: ChangeTools) -> Around:
@@ -176,16 +177,132 @@ def _changed(change: ChangeCall, passed: Pass, told: ChangeTools) -> Around:
 
 
 @contextmanager
-def fronted(methods: Iterable[tuple[Any, str, Around]]) -> Iterator[None]:
-    """A block with functions in front of methods: class, name of the method, function."""
+def fronted(methods: Iterable[Fronted] = (), later: Iterable[Later] = ()) -> Iterator[None]:
+    """A block with functions in front of methods.
+
+    Args:
+        methods: Methods of classes that are there.
+        later: Methods of modules that the program may import in the block: importing them here takes longer than a
+            dry run, and most programs never do.
+    """
+    undo: list[Callable[[], None]] = []
+    waiting = _awaited(later, undo)
     with _CHANGING:
-        undo = [_wrap(*method) for method in methods]
+        _front(methods, waiting, undo)
     try:
         yield
     finally:
         with _CHANGING:
-            for one in undo:
+            for one in reversed(undo):
                 one()
+
+
+def _front(methods: Iterable[Fronted], waiting: Sequence[_Waiting], undo: list[Callable[[], None]]) -> None:
+    for one in waiting:
+        undo.append(one.end)  # as the last of all, so nothing comes after it
+    undo.extend(_wrap(*method) for method in methods)
+    for one in waiting:
+        one.look()
+
+
+def _end(waiting: Iterable[_Waiting]) -> None:
+    for one in waiting:
+        one.end()
+
+
+_WAITING: list[_Waiting] = []
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """What is fronted in a module as soon as it is imported.
+
+    Args:
+        module: Its name.
+        methods: From the module to what is fronted in it.
+        undo: What takes that off again is added to it.
+    """
+
+    module: str
+    methods: Callable[[Any], Iterable[Fronted]]
+    undo: list[Callable[[], None]]
+    over: bool = False
+
+    def there(self, module: Any) -> None:
+        """The module has been imported."""
+        with _CHANGING:
+            if not self.over:
+                self.over = True
+                self.undo.extend(_wrap(*method) for method in self.methods(module))
+
+    def look(self) -> None:
+        """As `there` where it is; one whose import is under way tells when it has ended."""
+        found = sys.modules.get(self.module)
+        if found is not None and not getattr(found.__spec__, "_initializing", False):
+            self.there(found)
+
+    def end(self) -> None:
+        """Wait no longer."""
+        with _CHANGING:
+            self.over = True
+            _WAITING.remove(self)
+            if not _WAITING and _FINDER in sys.meta_path:
+                sys.meta_path.remove(_FINDER)
+
+
+def _awaited(later: Iterable[Later], undo: list[Callable[[], None]]) -> list[_Waiting]:
+    """Begin to wait for modules; of an import that is under way in another thread, the end is awaited here."""
+    made = [_Waiting(module, methods, undo) for module, methods in later]
+    with _CHANGING:
+        if made and not _WAITING:
+            sys.meta_path.insert(0, _FINDER)
+        _WAITING.extend(made)
+    for one in made:
+        if one.module in sys.modules:
+            import_module(one.module)
+    return made
+
+
+class _Finder(MetaPathFinder):
+    """Finds modules as all others do, and has those that are awaited tell when they have been imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where the module is; None for one that nobody waits for.
+
+        Args:
+            fullname: Its name.
+            path: Where the package around it looks for modules.
+            target: The module that is imported again.
+        """
+        if all(one.module != fullname for one in tuple(_WAITING)):
+            return None
+        for finder in tuple(sys.meta_path):
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None:
+                _tell_when_run(spec)
+                return spec
+        return None
+
+
+_FINDER = _Finder()
+
+
+def _tell_when_run(spec: ModuleSpec) -> None:
+    loader: Any = spec.loader
+    run = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        run(module)
+        if module.__name__ != spec.name:  # a loader of several modules, as for an archive
+            return
+        vars(loader).pop("exec_module", None)
+        for one in tuple(_WAITING):
+            if one.module == spec.name:
+                one.there(module)
+
+    loader.exec_module = exec_module
 
 
 def _wrap(owner: Any, name: str, around: Around) -> Callable[[], None]:

@@ -42,7 +42,7 @@ from langchain_promptopt.offline.stems import stems
 from langchain_promptopt.offline.task import OfflineTaskModel, result_of, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
@@ -312,11 +312,6 @@ def offline_model(role: Role) -> BaseChatModel:
     if role == "optimizer":
         return OfflineOptimizerModel()
     return OfflineTaskModel(model_name=f"offline-{role}")
-
-
-def factories() -> Mapping[str, Callable[[Role], BaseChatModel]]:
-    """Model specs of this package and what makes them."""
-    return {"offline": offline_model}
 
 
 def label_prompt(labels: Sequence[str], *, variable: str) -> str:

@@ -47,20 +47,24 @@ def models_by_role(plan: Plan) -> dict[str, list[Any]]:
 
 def call_costs(plan: Plan) -> dict[str, CallCost]:
     """About what one call of a role takes, from the lengths of prompts, rows and expected answers."""
+    models, takes = models_by_role(plan), _tokens_by_role(plan)
+    tiers = {"task": "batch"} if plan.settings.executor == "batch" else {}
+    found = {role: _cost(plan, models[role], *takes[role], tiers.get(role)) for role in takes}
+    return found | ({"judge": _told(plan)} if plan.settings.judges else {})
+
+
+def _tokens_by_role(plan: Plan) -> dict[str, tuple[float, float]]:
+    """Input and output tokens of one call of a role, judges whose costs were told apart."""
     rows = list(islice(rows_in_order(plan.data), _SAMPLE))
     row = _typical([e.inputs for e in rows])
     answer = max(_ANSWER, _typical([e.outputs for e in rows]))
     prompts = _tokens(plan.baseline.prompts.document.text)
     rewritten = 0 if plan.recipe.scope.name == "spans" else prompts
-    takes = {
+    return {
         "task": (prompts / max(1, len(plan.baseline.prompts)) + row, answer),
         "optimizer": (_META + prompts + _SHOWN * (row + 2 * answer), _EDITS + rewritten),
         "judge": (_RUBRIC + row + 2 * answer, _OPINION),
     }
-    models = models_by_role(plan)
-    tiers = {"task": "batch"} if plan.settings.executor == "batch" else {}
-    found = {role: _cost(plan, models[role], *takes[role], tiers.get(role)) for role in takes}
-    return found | ({"judge": _told(plan)} if plan.settings.judges else {})
 
 
 def judge_calls(plan: Plan) -> float:
@@ -69,12 +73,15 @@ def judge_calls(plan: Plan) -> float:
 
 
 def first_tokens(plan: Plan) -> dict[str, float]:
-    """What a call of each model is taken to use before any has told, by model name."""
-    costs = call_costs(plan)
+    """What a call of each model is taken to use before any has told, by model name; prices play no part."""
+    tokens = _tokens_by_role(plan)
+    if plan.settings.judges:
+        told = _told(plan)
+        tokens["judge"] = told.input_tokens, told.output_tokens
     found: dict[str, float] = {}
     for role, models in models_by_role(plan).items():
         for model in models:
-            found[model_name(model)] = costs[role].input_tokens + costs[role].output_tokens
+            found[model_name(model)] = sum(tokens[role])
     return found
 
 

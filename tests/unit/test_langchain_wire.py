@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from argparse import Namespace
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from langchain_promptopt import prompts, tunable
 from langchain_promptopt._langchain.freeze import resolve_freeze
 from langchain_promptopt._langchain.held import held_texts
 from langchain_promptopt._langchain.overlay import Overlay, install, overlaid
-from langchain_promptopt._langchain.wire import tapped
+from langchain_promptopt._langchain.wire import fronted, tapped
 from langchain_promptopt._objects import walk
 from langchain_promptopt.errors import ConfigError, PromptError
 from langchain_promptopt.testing.scripted import ScriptedModel
@@ -296,6 +297,27 @@ def test_the_tap_is_off_when_nothing_is_open():
             assert BaseChatModel.__dict__["generate"] is not plain["generate"]
         assert BaseChatModel.__dict__["generate"] is not plain["generate"]
     assert {name: BaseChatModel.__dict__[name] for name in plain} == plain
+
+
+def test_methods_of_a_module_that_is_imported_in_the_block_are_fronted(tmp_path, monkeypatch):
+    (tmp_path / "late_client.py").write_text("class Client:\n    def ask(self, word):\n        return word\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    finders = list(sys.meta_path)
+
+    def of(module):
+        yield module.Client, "ask", lambda ask, client, word: ask(client, f"instead of {word}")
+
+    with fronted(later=[("late_client", of), ("never_imported", of)]):
+        with fronted(later=[("late_client", of)]):
+            import late_client
+
+            assert late_client.Client().ask("a") == "instead of instead of a"
+        assert late_client.Client().ask("a") == "instead of a"
+        with fronted(later=[("late_client", of)]):
+            assert late_client.Client().ask("a") == "instead of instead of a"
+    assert late_client.Client().ask("a") == "a"
+    assert "exec_module" not in vars(late_client.__loader__)
+    assert sys.meta_path == finders
 
 
 def test_streams_and_content_parts_are_seen():
