@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_promptopt._runtime.failures import Probe
     from langchain_promptopt.gate import Feasibility
-    from langchain_promptopt.pipeline.check import CheckReport, Facts, Pilot
+    from langchain_promptopt.pipeline.check import CheckReport, Facts, Pilot, Speed
     from langchain_promptopt.strategies.cost import Assumption, Estimate
     from langchain_promptopt.types import Prompt
 
@@ -129,6 +129,17 @@ def _pilot(pilot: Pilot) -> list[RenderableType]:
     for role, used in pilot.ledger.by_role.items():
         tokens = wording.number(used.input_tokens + used.output_tokens)
         facts[f"{role} cost"] = f"{used.calls} calls, {tokens} tokens, {wording.money(used.usd)}"
+    if pilot.speed is not None:
+        facts |= _speed(pilot.speed)
     title = Text(f"\nPilot: {pilot.rows} search examples, answered twice and judged again", style="bold")
     columns = ("metric", "score", "noise of the model", "noise of the judge")
     return [title, table_view(columns, noise, numbers=(1, 2, 3)), facts_view(facts), *_estimate(pilot.estimate)]
+
+
+def _speed(speed: Speed) -> dict[str, Any]:
+    """How long a run takes at the speed that the pilot had."""
+    low, likely, high = (wording.duration(speed.run[level]) for level in ("low", "likely", "high"))
+    facts = {"an evaluation": wording.duration(speed.evaluation)}
+    if speed.reply is not None:
+        facts["an optimizer reply"] = f"about {wording.duration(speed.reply)}"
+    return facts | {"a whole run": f"about {likely} ({low} to {high}) at this speed"}

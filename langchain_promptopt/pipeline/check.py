@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
@@ -23,18 +24,20 @@ from langchain_promptopt._runtime.concurrency import run_sync, together
 from langchain_promptopt._runtime.ledger import Ledger, Spending
 from langchain_promptopt._runtime.prices import SERVICE_TIERS
 from langchain_promptopt.errors import CredentialsError
-from langchain_promptopt.optimizer.costs import estimate_of, levels_of, probes_of, retries_seen
+from langchain_promptopt.optimizer.costs import call_costs, estimate_of, levels_of, probes_of, retries_seen
 from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.wiring import assemble, evaluate_here
 from langchain_promptopt.pipeline.prepare import code_folder, prepare
 from langchain_promptopt.ports import Job
 from langchain_promptopt.protocols import rng_at
+from langchain_promptopt.steps.diagnosis import TextualGradient
 from langchain_promptopt.strategies.cost import CallCost
-from langchain_promptopt.types import Cell
+from langchain_promptopt.types import Cell, Workpiece
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from langchain_promptopt._engine.context import Run
     from langchain_promptopt._runtime.failures import Probe
     from langchain_promptopt.config import Config
     from langchain_promptopt.gate import Feasibility
@@ -96,6 +99,21 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """How fast the models of a run are, and what that makes of its estimate. All in seconds.
+
+    Attributes:
+        evaluation: Wall time of the pilot for each evaluation, at the run's own concurrency.
+        reply: A reply of the optimizer model, of the length that a run asks for; None without one.
+        run: The whole run by level of the estimate ("low", "likely", "high"), replies one after another.
+    """
+
+    evaluation: float
+    reply: float | None
+    run: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Pilot:
     """What some search examples told that were answered twice and judged again. Metrics are by name, scores 0 to 1.
 
@@ -110,6 +128,7 @@ class Pilot:
         dropped: Evaluations that were lost to an outage.
         ledger: What the pilot cost.
         estimate: The run's cost, by the calls seen here.
+        speed: How long it takes, by the speed seen here; None where every evaluation was lost.
     """
 
     rows: int
@@ -122,6 +141,7 @@ class Pilot:
     dropped: int
     ledger: Ledger
     estimate: Estimate
+    speed: Speed | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -136,6 +156,7 @@ class Pilot:
             "dropped": self.dropped,
             "usage": self.ledger.as_json(),
             "estimate": levels_of(self.estimate),
+            "seconds": None if self.speed is None else asdict(self.speed),
         }
 
 
@@ -249,6 +270,8 @@ def _facts(plan: Plan) -> Facts:
 
 
 _REPEATS = 2
+_WRITING = 4
+"""Tokens that a model reads in the time in which it writes one, about, where it runs on one core."""
 _LITTLE, _SOME = 0.02, 0.1
 """Mean difference of two rounds up to which one repeat, or two, are advised."""
 
@@ -277,8 +300,11 @@ async def run_pilot(plan: Plan, rows: int) -> Pilot:
     ready = assemble(replace(plan, settings=directly))
     ready.local.answers = {}  # evaluators see again what they saw first, not its plain form
     try:
+        begun = time.monotonic()
         outcomes = await evaluate_here(ready, _jobs(plan, rows))
+        taken = time.monotonic() - begun
         found = await _judged_again(plan, ready, _paired(outcomes))
+        reply = None if plan.optimizer is None or not found else await _reply_time(plan, ready.run)
     finally:
         ready.close()
     metrics: set[str] = set()
@@ -293,6 +319,7 @@ async def run_pilot(plan: Plan, rows: int) -> Pilot:
         if judged is not None:
             consistency[metric] = _mean([float(_same(row, metric)) for row in found if row.again])
     changed = [float(row.first.output != row.second.output) for row in found]
+    estimate = estimate_of(plan, _seen(plan, ready.run.ledger.by_role))
     return Pilot(
         rows=len(found),
         score=score,
@@ -303,8 +330,28 @@ async def run_pilot(plan: Plan, rows: int) -> Pilot:
         repeats_advised=_advised(max(whole.values(), default=0.0)),
         dropped=sum(outcome.dropped for outcome in outcomes),
         ledger=ready.run.ledger,
-        estimate=estimate_of(plan, _seen(plan, ready.run.ledger.by_role)),
+        estimate=estimate,
+        speed=_speed(estimate, taken / len(outcomes), reply) if found else None,
     )
+
+
+async def _reply_time(plan: Plan, run: Run) -> float:
+    """Seconds of a reply of the optimizer model, told from one short question about the prompt, without any example."""
+    piece = Workpiece(prompts=plan.baseline.prompts)
+    begun = time.monotonic()
+    await TextualGradient(model=run.optimizer.at((0, "pilot")), metaprompts=plan.settings.metaprompts).ainvoke(piece)
+    taken, used, usual = time.monotonic() - begun, run.ledger.by_role["optimizer"], call_costs(plan)["optimizer"]
+    asked = used.input_tokens + _WRITING * used.output_tokens
+    return taken * max(1.0, (usual.input_tokens + _WRITING * usual.output_tokens) / max(1.0, asked))
+
+
+def _speed(estimate: Estimate, evaluation: float, reply: float | None) -> Speed:
+    levels = {"low": estimate.low, "likely": estimate.likely, "high": estimate.high}
+    run: dict[str, float] = {}
+    for name, level in levels.items():
+        replies = level.calls.get("optimizer", 0) * (reply or 0.0)
+        run[name] = sum(level.evaluations.values()) * evaluation + replies
+    return Speed(evaluation, reply, run)
 
 
 def _jobs(plan: Plan, rows: int) -> list[Job]:
@@ -375,6 +422,8 @@ def _seen(plan: Plan, by_role: Mapping[str, Usage]) -> dict[str, CallCost]:
     """What a call of a role took here, at the price that it has in the run."""
     found: dict[str, CallCost] = {}
     for role, u in by_role.items():
+        if role == "optimizer":  # it was asked one short question
+            continue
         share = SERVICE_TIERS["batch"] if role == "task" and plan.settings.executor == "batch" else 1.0
         if u.calls:
             found[role] = CallCost(

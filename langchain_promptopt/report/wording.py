@@ -334,6 +334,18 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
+def duration(seconds: float) -> str:
+    """A length of time to read: two figures at most.
+
+    >>> duration(0.284), duration(12), duration(1500), duration(9000)
+    ('0.28 s', '12 s', '25 min', '2.5 h')
+    """
+    if seconds < 99.5:
+        return f"{seconds:.2g} s"
+    minutes = seconds / 60
+    return f"{minutes:.2g} min" if minutes < 99.5 else f"{minutes / 60:.3g} h"
+
+
 def money(usd: float | None) -> str:
     """US dollars, with as many digits as small sums need.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.tasks import PROMPT, rows
 
 APP = """
 import itertools
+import time
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_promptopt.testing.scripted import ScriptedModel
@@ -32,6 +34,15 @@ judge = ScriptedModel(fn=lambda _: "yes" if next(judged) % 5 < 2 else "no", mode
 
 message = ChatPromptTemplate.from_template(PROMPT) | ScriptedModel(fn=answer, model_name="task")
 
+shown = []
+
+def slow(messages):
+    shown.append(" ".join(str(m.text) for m in messages))
+    time.sleep(0.2)
+    return "nothing misleads"
+
+optimizer = ScriptedModel(fn=slow, model_name="optimizer")
+
 async def looks(outputs: dict) -> bool:
     return "response_metadata" in outputs
 
@@ -47,13 +58,13 @@ def pilot(tmp_path: Path):
     (tmp_path / f"{name}.py").write_text(APP)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows()))
 
-    def go(chain: str, evaluators: list[str]):
-        prices = {m: {"input": 1.0, "output": 1.0} for m in ("task", "judge")}
+    def go(chain: str, evaluators: list[str], optimizer: str | None = None):
+        prices = {m: {"input": 1.0, "output": 1.0} for m in ("task", "judge", "optimizer")}
         config = {
             "task": {"chain": f"{name}:{chain}"},
             "data": {"source": "rows.jsonl"},
             "evaluate": {"evaluators": [e.replace("APP", name) for e in evaluators]},
-            "optimize": {"max_concurrency": 1},
+            "optimize": {"max_concurrency": 1} | ({"model": f"{name}:{optimizer}"} if optimizer else {}),
             "prices": prices,
         }
         return check(prepare(config_from_dict(config, root=tmp_path)), pilot=6)
@@ -94,6 +105,28 @@ def test_a_judge_sees_the_same_object_both_times(pilot):
     found = pilot("message", ["APP:looks"]).pilot
     assert found.score["looks"] == 1
     assert found.judge_consistency["looks"] == 1
+
+
+def test_how_long_a_run_takes_is_told_from_the_speed_of_the_answers_and_of_one_reply(pilot):
+    found = pilot("steady", ["exact_match"], "optimizer")
+    speed, estimate = found.pilot.speed, found.pilot.estimate
+    assert speed.evaluation > 0
+    assert speed.reply >= 0.2
+    for name in ("low", "likely", "high"):
+        level = getattr(estimate, name)
+        whole = sum(level.evaluations.values()) * speed.evaluation + level.calls["optimizer"] * speed.reply
+        assert speed.run[name] == pytest.approx(whole)
+    app = sys.modules[f"pilot_app_{next(count) - 1}"]
+    (asked,) = app.shown
+    assert PROMPT.splitlines()[0] in asked
+    assert not any(row["inputs"]["word"] in asked for row in rows())
+    assert "a whole run" in _text(check_view(found))
+    assert found.as_json()["pilot"]["seconds"]["run"]["likely"] == speed.run["likely"]
+
+
+def test_without_an_optimizer_model_the_speed_is_that_of_the_evaluations(pilot):
+    speed = pilot("steady", ["exact_match"]).pilot.speed
+    assert speed.reply is None
 
 
 def _text(view) -> str:
