@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
+    from types import UnionType
+
+    Kinds: TypeAlias = type[Any] | tuple[type[Any], ...] | UnionType
 
 K = TypeVar("K")
 V = TypeVar("V")
 W = TypeVar("W")
+Made = TypeVar("Made", covariant=True)
 
 
 def pick(mapping: Mapping[K, V], names: Iterable[K]) -> dict[K, V]:
@@ -83,3 +88,34 @@ Item = TypeVar("Item", bound=HasId)
 def by_id(items: Iterable[Item]) -> dict[str, Item]:
     """Examples or candidates by their ids; of several with one id the last counts."""
     return {item.id: item for item in items}
+
+
+def ids_of(items: Iterable[HasId]) -> list[str]:
+    """The ids of examples or candidates, in their order."""
+    return [item.id for item in items]
+
+
+class AsJson(Protocol[Made]):
+    """What says itself in plain values."""
+
+    def as_json(self) -> Made:
+        """Plain values."""
+
+
+def all_as_json(items: Iterable[AsJson[Made]]) -> list[Made]:
+    """Each item in plain values."""
+    return [item.as_json() for item in items]
+
+
+def all_are(items: Iterable[object], kind: Kinds) -> bool:
+    """Whether every item is of this type, or of one of these.
+
+    >>> all_are(["a", "b"], str), all_are(["a", 1], str)
+    (True, False)
+    """
+    return all(isinstance(item, kind) for item in items)
+
+
+def members(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, each as it is: `dataclasses.asdict` copies what they hold."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}

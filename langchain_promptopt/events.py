@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar, cast
 
-from langchain_promptopt._collections import map_values
+from langchain_promptopt._collections import all_as_json, map_values
 from langchain_promptopt.types import Cell, Edit, Failure, Outcome, PromptSet, Reason, Span, Stop, Usage
 from langchain_promptopt.types.edits import FinalEdit, compose, differences, with_edits
 
@@ -206,7 +206,7 @@ class ScoredRow(Event):
             judge=outcome.judge if outcome.judge.calls else None,
             tries=outcome.tries,
             rendered=outcome.rendered,
-            steps=[step.as_json() for step in outcome.steps] if outcome.steps else None,
+            steps=all_as_json(outcome.steps) if outcome.steps else None,
         )
 
 

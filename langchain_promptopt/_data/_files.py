@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from langchain_promptopt._collections import all_are
 from langchain_promptopt._data._rows import Raw
 from langchain_promptopt._data._splits import name_map
 from langchain_promptopt.errors import DataError, UnavailableError, UsageError
@@ -277,7 +278,7 @@ def _json(text: str, path: Path) -> FileRows:
         return FileRows(_numbered(value))
     if isinstance(value, dict) and (wrapped := _wrapped(value, path)) is not None:
         return wrapped
-    if isinstance(value, dict) and value and all(isinstance(rows, list) for rows in value.values()):
+    if isinstance(value, dict) and value and all_are(value.values(), list):
         return FileRows((), splits=value)
     msg = f"{path.name!r} holds neither an array of examples nor an object of split name to examples"
     if isinstance(value, dict):
@@ -302,7 +303,7 @@ def _wrapped(value: Mapping[str, Any], path: Path) -> FileRows | None:
 
 
 def _are_rows(values: list[Any]) -> bool:
-    return bool(values) and all(isinstance(value, dict) for value in values)
+    return bool(values) and all_are(values, dict)
 
 
 @contextmanager

@@ -373,7 +373,7 @@ def _fields(value: Any, path: str = "") -> Iterator[tuple[str, list[Any]]]:
     inside: list[tuple[str, Any]] = []
     if isinstance(value, Mapping):
         inside = [(f"{path}.{name}" if path else str(name), member) for name, member in value.items()]
-    elif isinstance(value, list | tuple) and any(isinstance(member, Mapping) for member in value):
+    elif isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
         inside = [(f"{path}[]", member) for member in value]
     if not inside:
         yield path, [value]

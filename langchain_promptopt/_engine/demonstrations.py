@@ -17,7 +17,7 @@ from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from langchain_promptopt._collections import pick
+from langchain_promptopt._collections import ids_of, pick
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._text.lint import check_replacement
 from langchain_promptopt._text.spans import kept_outside
@@ -288,7 +288,7 @@ class Demonstrating:
         """Candidates with demonstrations, journaled."""
         parent = found.best.candidate
         prompt = _host(parent.prompts, demos)
-        ids = [e.id for e in self.run.data["train"]]
+        ids = ids_of(self.run.data["train"])
         rng_at(self.run.seed, _CLAIM).shuffle(ids)
         ids = ids[:POOL]
         if not await self._asked([parent], "train", ids):
@@ -319,7 +319,7 @@ class Demonstrating:
         if demos.how == "similar":
             return [nearest(pool, wrong, n)]
         if demos.how == "gain":
-            return await self._by_gain(parent, prompt, pool, [e.id for e in wrong])
+            return await self._by_gain(parent, prompt, pool, ids_of(wrong))
         draws: list[Sequence[Demo]] = []
         for draw in range(DRAWS):
             numbers = rng_at(self.run.seed, _CLAIM, draw).sample(range(len(pool)), n)
@@ -436,7 +436,7 @@ class Demonstrating:
 
     async def _holds_on_val(self, parent: Candidate, child: Candidate, demands: Demands) -> bool:
         """Whether val, where there is one, does not say that the child is worse."""
-        ids = [e.id for e in self.run.data["val"]]
+        ids = ids_of(self.run.data["val"])
         if not ids or not await self._asked([parent, child], "val", ids):
             return True
         old, new = (self.evaluations.scores(c, "val") for c in (parent, child))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_promptopt._collections import parted, pick
+from langchain_promptopt._collections import all_as_json, parted, pick
 from langchain_promptopt._engine.demonstrations import Demonstrating
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._engine.search import SearchEnd, SearchLoop
@@ -297,7 +297,7 @@ def _outputs(outcome: str, baseline: Candidate, found: SearchEnd, verdict: Decis
     known = candidates_by_id(found.trajectory)
     return {
         "outcome": outcome,
-        "edits": [e.as_json() for e in final_edits(baseline, found.best.candidate, known)],
+        "edits": all_as_json(final_edits(baseline, found.best.candidate, known)),
         "test": verdict.metrics if verdict is not None else [],
     }
 

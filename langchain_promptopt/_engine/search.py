@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from langchain_promptopt._collections import ids_of
 from langchain_promptopt._engine.archive import Archive, report_stop
 from langchain_promptopt._engine.evaluations import UNJUDGED, Demands, DevScores
 from langchain_promptopt._engine.step import (
@@ -200,7 +201,7 @@ class SearchLoop:
             if not plan.families and rival is None:
                 return "idle"
             fresh, archive.refused = await self.demands.kept(await self._children(step, plan))
-            tried = {"candidates": [c.id for c in fresh]}
+            tried = {"candidates": ids_of(fresh)}
             async with span(inner, "evaluate", tried, {"promptopt_split": "dev"}) as (_, done):
                 bench = DevScores(self.run, self.evaluations, t, None if plan.early else self.spending)
                 scored = await recipe.scoring.score(fresh, archive.kept, bench)
@@ -428,7 +429,7 @@ def _admit_seeds(run: Run, spending: Spending, seeds: Iterable[Candidate]) -> li
     cells = len(run.data["dev"]) if run.recipe.scoring.eager else 0
     out: list[Candidate] = []
     for seed in seeds:
-        refusal = _refusal_of_seed(run, seed, {run.baseline.id, *(c.id for c in out)}) or run.renders(seed.prompts)
+        refusal = _refusal_of_seed(run, seed, {run.baseline.id, *ids_of(out)}) or run.renders(seed.prompts)
         if refusal is not None:
             _report_refused(run, [refusal])
             continue

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import merge_configs
 
-from langchain_promptopt._collections import pick
+from langchain_promptopt._collections import all_as_json, ids_of, pick
 from langchain_promptopt._engine.archive import marks_astray, report_astray, report_global_step, report_remarks
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import span, trace_metadata
@@ -175,7 +175,7 @@ def _claim_children(step: SearchStep, proposal: Proposal, before: int, *, early:
 
 
 def _wanted(step: SearchStep, parent: Attempt) -> tuple[str, ...]:
-    ids = tuple(e.id for e in step.run.data["train"])
+    ids = tuple(ids_of(step.run.data["train"]))
     rng = rng_at(step.run.seed, "evidence", step.t, parent.candidate.id, "rows")
     return step.run.recipe.evidence.wanted(ids, rng, _known_before(step, parent.candidate))
 
@@ -316,7 +316,7 @@ async def _refine(run: Run, proposal: Proposal, piece: Workpiece, ask: Ask) -> l
 def _draft_inputs(piece: Workpiece) -> dict[str, Any]:
     drafts = []
     for draft in piece.drafts:
-        drafts.append({"edits": [e.as_json() for e in draft.edits], "leak": draft.leak})
+        drafts.append({"edits": all_as_json(draft.edits), "leak": draft.leak})
     return {"drafts": drafts}
 
 
@@ -324,7 +324,7 @@ def _splice_outputs(children: Sequence[Candidate], refused: Sequence[Rejection])
     """Children with their prompts and edits, and the rule that refused each of the others."""
     made = []
     for c in children:
-        made.append({"candidate_id": c.id, "prompts": c.prompts.as_json(), "edits": [e.as_json() for e in c.edits]})
+        made.append({"candidate_id": c.id, "prompts": c.prompts.as_json(), "edits": all_as_json(c.edits)})
     return {"children": made, "refused": [{"rule": r.rule, "detail": r.detail} for r in refused]}
 
 

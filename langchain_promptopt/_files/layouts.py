@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from langchain_promptopt._collections import parted
+from langchain_promptopt._collections import all_are, parted
 from langchain_promptopt._files.rewrite import read_text, replace_file
 from langchain_promptopt._text.templates import FORMATS, TemplateFormat, parse_template
 from langchain_promptopt.errors import PromptError
@@ -289,7 +289,7 @@ def _item_name(item: Any, number: int) -> str:
 def _several(data: Any) -> dict[str, Any]:
     """The named prompts of a file that is no prompt itself; {} where it is one, or holds none."""
     if isinstance(data, list):
-        texts = all(isinstance(item, str) for item in data)
+        texts = all_are(data, str)
         bodies = all(isinstance(item, Mapping) and _is_body(item) and "role" not in item for item in data)
         return _choices(data) if data and (texts or bodies) else {}
     if not isinstance(data, Mapping) or _is_body(data):
@@ -431,7 +431,7 @@ def _unused_of(messages: list[Any], place: _Place) -> tuple[str, ...]:
 
 def _partials(data: Mapping[str, Any], place: _Place) -> dict[str, Any]:
     values = data.get("partial_variables") or {}
-    if not isinstance(values, Mapping) or any(isinstance(v, Mapping | list) for v in values.values()):
+    if not isinstance(values, Mapping) or any(isinstance(part, Mapping | list) for part in values.values()):
         place.refuse("partial_variables is no table of plain values", "Write partial_variables: {name: value}.")
     return dict(values)
 
@@ -441,7 +441,7 @@ def _text_prompt(name: str, text: str, place: _Place) -> Prompt:
 
 
 def _messages(items: list[Any], place: _Place) -> tuple[Message, ...]:
-    if len(items) > 1 and all(isinstance(item, str) for item in items):
+    if len(items) > 1 and all_are(items, str):
         place.refuse(
             f"a list of {len(items)} texts is no prompt", "Write messages: [{role: system, content: ...}, ...]."
         )
@@ -491,7 +491,7 @@ def _only_text(value: Any, key: str, place: _Place) -> str:
 
 def _text(value: Any, place: _Place | None = None) -> Any:
     """A template, given as a text or as a list of lines."""
-    has_lines = isinstance(value, list) and bool(value) and all(isinstance(line, str) for line in value)
+    has_lines = isinstance(value, list) and bool(value) and all_are(value, str)
     if has_lines and place is not None and not all(line[-1:].isspace() for line in value[:-1]):
         what = f"a list of {len(value)} texts may be lines or parts of lines"
         place.refuse(what, 'Write one text, or end each line with a line break: "...\\n".')

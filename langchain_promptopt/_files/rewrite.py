@@ -16,6 +16,7 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import all_are
 from langchain_promptopt._files.python import rewrite_python
 from langchain_promptopt._files.yaml import part_range, respell, rewrite_yaml
 from langchain_promptopt.errors import PromptError
@@ -98,7 +99,7 @@ def _open_bracket(source: str, at: int) -> int:
 def _meaning(token: str) -> str | None:
     value: Any = json.loads(token)
     if isinstance(value, list):
-        return "".join(value) if all(isinstance(line, str) for line in value) else None
+        return "".join(value) if all_are(value, str) else None
     return value if isinstance(value, str) else None
 
 

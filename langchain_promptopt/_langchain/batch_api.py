@@ -19,6 +19,7 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import ids_of
 from langchain_promptopt._langchain.fast import own_client
 from langchain_promptopt._langchain.models import model_name, unbound
 from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
@@ -312,7 +313,7 @@ class Batches:
         upload = ("promptopt.jsonl", content, "application/jsonl")
         made = await self._asked(lambda: client.files.create(file=upload, purpose="batch"))
         sent = _Sent(str(made.id))
-        self._note({"file": sent.file, "ids": [call.id for call in calls]})
+        self._note({"file": sent.file, "ids": ids_of(calls)})
         tries = 0
 
         async def create() -> Any:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretBytes, SecretStr
 
-from langchain_promptopt._collections import map_values
+from langchain_promptopt._collections import ids_of, map_values
 from langchain_promptopt._imports import forget_own_modules, users_errors
 from langchain_promptopt._langchain.fast import quick
 from langchain_promptopt._runtime.failures import TABLE, Probe, classify
@@ -413,7 +413,7 @@ async def _asked(client: Any, role: str, name: str, where: str) -> Probe:
 async def _listed(client: Any, role: str, name: str, where: str) -> Probe:
     """Look in the endpoint's list: many servers have no entry for each model. An unlisted name may be an alias."""
     try:
-        known = [m.id for m in (await client.models.list()).data]
+        known = ids_of((await client.models.list()).data)
     except Exception as error:  # noqa: BLE001 - as above
         found = _refusal(error, role, name, where)
         return found or Probe(role, name, "not asked", "the endpoint has no list of models", where)

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from langsmith.utils import LangSmithNotFoundError
 
+from langchain_promptopt._collections import ids_of
 from langchain_promptopt._langsmith.service import Service
 from langchain_promptopt.errors import CredentialsError, DataError, EvaluatorError, UnavailableError
 
@@ -218,7 +219,7 @@ class LangSmithRows:
         """Write the splits of `data` to the dataset; returns the version that has them."""
         ids = {}
         for name, rows in data.splits.items():
-            ids[name] = [e.id for e in rows]
+            ids[name] = ids_of(rows)
         return self.write_splits(ids)
 
 

@@ -14,10 +14,11 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from langchain_promptopt._collections import members
 from langchain_promptopt._runtime.redact import message_of
 from langchain_promptopt.events import Incident
 from langchain_promptopt.types import content_hash
@@ -62,7 +63,7 @@ class CacheKey:
     @property
     def key(self) -> str:
         """Hash of all of it."""
-        return content_hash({f.name: getattr(self, f.name) for f in fields(self)}, 64)
+        return content_hash(members(self), 64)
 
 
 class EvaluationCache:

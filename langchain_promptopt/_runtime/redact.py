@@ -12,12 +12,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from langchain_promptopt._collections import without
+from langchain_promptopt._collections import members, without
 from langchain_promptopt._imports import own_line
 from langchain_promptopt._objects import TOKEN
 from langchain_promptopt.errors import ConfigError
@@ -175,7 +175,7 @@ class RowRedaction:
         if callable(dump) and not isinstance(value, type):
             return self._mapping(dump(mode="json"), where, depth)
         if is_dataclass(value) and not isinstance(value, type):
-            return self._mapping({f.name: getattr(value, f.name) for f in fields(value)}, where, depth)
+            return self._mapping(members(value), where, depth)
         plain = str(value)
         kept = self.text(plain, where)
         return value if kept == plain else kept

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_promptopt._collections import without
+from langchain_promptopt._collections import all_as_json, without
 from langchain_promptopt.cli.flags import Given, verb, with_settings
 from langchain_promptopt.cli.output import Force, RunName, print_exact, print_json, print_view, said
 from langchain_promptopt.errors import UnavailableError, UsageError
@@ -273,7 +273,7 @@ def diff(
     if patch:
         print_exact(patch_of(record, config, file))
     elif given.as_json:
-        print_json({"run_id": record.run_id, "edits": [e.as_json() for e in record.edits], "prompts": _prompts(record)})
+        print_json({"run_id": record.run_id, "edits": all_as_json(record.edits), "prompts": _prompts(record)})
     else:
         print_view(diff_view(record))
     return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langchain_promptopt._collections import all_as_json
 from langchain_promptopt.cli.flags import DATA, PROJECT, Given, verb, with_settings
 from langchain_promptopt.cli.output import note, said
 from langchain_promptopt.errors import UsageError
@@ -72,7 +73,7 @@ def agree(
     from langchain_promptopt.pipeline.agreement import agreement
 
     found = agreement(given.load(), people)
-    told = {"agreement": [a.as_json() for a in found]}
+    told = {"agreement": all_as_json(found)}
     said(told, "\n".join(map(str, found)), as_json=given.as_json)
     return 3 if least > -1.0 and not all(a.reaches(least) for a in found) else 0
 

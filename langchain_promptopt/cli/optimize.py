@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_promptopt._collections import map_values
+from langchain_promptopt._collections import all_as_json, map_values
 from langchain_promptopt.cli.flags import BUDGET, DATA, GATE, OPTIMIZE, OUTPUT, TASK, Given, verb, with_settings
 from langchain_promptopt.cli.output import (
     log_is_public,
@@ -172,7 +172,7 @@ def prompts(
 
     found = list_prompts(config)
     if given.as_json:
-        print_json({"prompts": [one.as_json() for one in found]})
+        print_json({"prompts": all_as_json(found)})
         return 0
     rows = []
     for p in found:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from langchain_promptopt._collections import all_as_json
 from langchain_promptopt.cli.flags import DATA, Given, verb, with_settings
 from langchain_promptopt.cli.output import RunName, answer_stream, note, print_json, print_table, print_view, said
 from langchain_promptopt.errors import PromptOptError, UsageError
@@ -68,7 +69,7 @@ def runs(*, given: Given) -> int:
     config = given.load()
     found = list(map(_run_line, run_folders(config.runs_dir)))
     if given.as_json:
-        print_json([run.as_json() for run in found])
+        print_json(all_as_json(found))
     elif not found:
         note(f"No runs in {config.runs_dir}.")
     else:

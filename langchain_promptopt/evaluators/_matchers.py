@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import all_are
 from langchain_promptopt.errors import EvaluatorError
 from langchain_promptopt.evaluators._assertions import assertions
 from langchain_promptopt.evaluators._read import (
@@ -126,7 +127,7 @@ def _of_pair(key: str, pair: ComparedPart, rule: _Rule, *, exact: bool) -> dict[
     if isinstance(pair.reply, dict | list) and _is_same(pair):
         return _verdict(key, right=True, parsed=as_text(pair.reply), expected=_expected(pair), reply=pair.reply)
     is_text = exact and pair.typed and isinstance(pair.reply, str)
-    if is_text and all(isinstance(r, int | float) for r in pair.references):  # a number is wanted
+    if is_text and all_are(pair.references, int | float):  # a number is wanted
         return _verdict(key, right=False, parsed=repr(pair.reply), expected=_expected(pair), reply=pair.reply)
     return rule(pair.reply, pair.references)
 

@@ -73,7 +73,7 @@ def pairs_of(outputs: Any, reference_outputs: Any) -> tuple[ComparedPart, ...]:
         if fields is None:
             return (ComparedPart("", answer, references),)
         return tuple(_compared("", fields, references[0], typed=typed))
-    objects = any(isinstance(r, dict) for r in references) and isinstance(answer, dict)
+    objects = any(isinstance(part, dict) for part in references) and isinstance(answer, dict)
     return (ComparedPart("", answer if objects else reply_of(answer, reference), references),)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil, sqrt
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from langchain_promptopt._collections import all_as_json, map_values, members
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.gate import planning
 from langchain_promptopt.gate.exact import normal_quantile, sign_flip_p
@@ -96,7 +97,7 @@ class TestEntry:
 
     def as_json(self) -> dict[str, Any]:
         """The entry as journal and machine output carry it."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return map_values(_plain, members(self))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TestEntry:
@@ -290,7 +291,7 @@ class Decision:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The entries as plain values, primary first."""
-        return [e.as_json() for e in self.entries]
+        return all_as_json(self.entries)
 
     @property
     def told(self) -> dict[str, Any]:

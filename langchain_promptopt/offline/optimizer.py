@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from langchain_core.language_models.chat_models import BaseChatModel
 
+from langchain_promptopt._collections import ids_of
 from langchain_promptopt._text.words import slices
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.offline.conversation import Request, Turns, evidence_of, understand
@@ -111,7 +112,7 @@ class OfflineOptimizerModel(BaseChatModel):
 
 def _shown(request: Request) -> str:
     """What a choice may depend on: the same in every turn of one conversation."""
-    rows = "".join(r.id for r in (*request.errors, *request.correct, *request.examples))
+    rows = "".join(ids_of((*request.errors, *request.correct, *request.examples)))
     past = f"{request.history} {request.allowance}" if request.kind == "global" else ""
     material = "\x00".join((request.prompt, rows, past, *request.tries))
     return hashlib.sha256(material.encode("utf-8", "surrogatepass")).hexdigest()

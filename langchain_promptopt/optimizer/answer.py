@@ -6,9 +6,10 @@ What is not known is empty or None.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from langchain_promptopt._collections import all_as_json, map_values, members
 from langchain_promptopt._runtime.redact import message_of, redact
 from langchain_promptopt.errors import Interrupted, PromptOptError, exit_code_of
 from langchain_promptopt.report.wording import void_sentence
@@ -86,7 +87,7 @@ class Answer:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, in the order of the fields."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return map_values(_plain, members(self))
 
 
 def _plain(value: Any) -> Any:
@@ -96,7 +97,7 @@ def _plain(value: Any) -> Any:
 def of_record(record: RunRecord) -> Answer:
     """The answer about a recorded run; `outcome` is None while it has not ended."""
     finished, tested = record.finished, record.tested
-    pareto = [t.as_json() for t in record.pareto]
+    pareto = all_as_json(record.pareto)
     applied = any(place.target == "chain" and not place.undone for place in record.destinations)
     files = [place.target for place in record.destinations if place.is_file and not place.undone]
     # What was seen of a void test is not shown, only that it was void and why.
@@ -108,7 +109,7 @@ def of_record(record: RunRecord) -> Answer:
         replayed=record.replayed,
         prompts=record.candidates[record.best_id].prompts.as_json(),
         test=table(() if tested is None else tested.metrics),
-        edits=[e.as_json() for e in record.edits],
+        edits=all_as_json(record.edits),
         usage={} if finished is None else finished.usage,
         health=record.health.as_json(),
         pareto=pareto,

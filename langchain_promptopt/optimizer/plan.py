@@ -16,7 +16,7 @@ from uuid import UUID
 
 from langchain_core.prompts.base import BasePromptTemplate
 
-from langchain_promptopt._collections import map_values, present
+from langchain_promptopt._collections import ids_of, map_values, present
 from langchain_promptopt._data import (
     describe_source,
     load_data,
@@ -732,7 +732,7 @@ def _decided(settings: Settings, recipe: Recipe, given: _Resolved, prompts: Prom
     data, must = given.data, given.must_pass
     splits = {}
     for split, rows in data.splits.items():
-        splits[split] = [e.id for e in rows]
+        splits[split] = ids_of(rows)
     frozen = [[list(m.frozen), m.editable] for m in prompts.messages]
     found: dict[str, Any] = {
         "method": recipe.name,

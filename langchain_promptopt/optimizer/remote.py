@@ -14,7 +14,7 @@ from collections import Counter, OrderedDict
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from langchain_promptopt._collections import map_values
+from langchain_promptopt._collections import all_as_json, map_values
 from langchain_promptopt._engine.executor import LocalExecutor, Scores, Tab
 from langchain_promptopt._runtime.failures import CallError, FailedElsewhere, FailureKind, classify
 from langchain_promptopt._runtime.redact import message_of
@@ -203,7 +203,7 @@ class Attempts:
         }
         output = await self.local.ask(job, config, tab, meter)
         said = {"answer": self.local.told(job, output), "rendered": sorted(tab.rendered or ())}
-        said["steps"] = [step.as_json() for step in tab.answers]
+        said["steps"] = all_as_json(tab.answers)
         if self.local.judges:  # these calls have limits of their own, so the run asks for them by themselves
             self._numbers += 1
             key = str(self._numbers)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_promptopt._collections import all_as_json
 from langchain_promptopt.errors import ConfigError, ConflictError, UsageError, require
 from langchain_promptopt.events import Applied, Moved, RolledBack, dated
 
@@ -141,7 +142,7 @@ class Result:
         """
         rows = []
         for shown in self._record().rows.values():
-            rows += [row.as_json() for row in shown.all]
+            rows += all_as_json(shown.all)
         try:
             import pandas as pd
         except ImportError:
@@ -365,7 +366,7 @@ def answer_of(result: Result) -> Answer:
     """The machine answer about a run of this process."""
     from langchain_promptopt.optimizer.answer import Answer
 
-    edits = [e.as_json() for e in result.edits]
+    edits = all_as_json(result.edits)
     return Answer(
         outcome=result.outcome,
         exit_code=result.exit_code,
@@ -377,7 +378,7 @@ def answer_of(result: Result) -> Answer:
         edits=edits,
         usage=dict(result.usage),
         health=result.health.as_json(),
-        pareto=[t.as_json() for t in result.pareto],
+        pareto=all_as_json(result.pareto),
         by_model=result.by_model,
         by_prompt=result.by_prompt,
         warnings=result.warnings,

@@ -23,6 +23,7 @@ from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tracers.base import BaseTracer
 
+from langchain_promptopt._collections import ids_of
 from langchain_promptopt._engine.evaluations import Evaluations
 from langchain_promptopt._langsmith.datasets import LangSmithRows
 from langchain_promptopt._langsmith.experiments import publish, winners
@@ -156,7 +157,7 @@ async def publish_experiments(plan: Plan, result: Result) -> None:
     record = RunRecord.from_events(events)
     examples = {i: e for i, e in examples_of(plan).items() if is_uuid(i)}
     try:
-        told = await summaries_of(plan.summaries, events, examples, [t.id for t in winners(record, events).values()])
+        told = await summaries_of(plan.summaries, events, examples, ids_of(winners(record, events).values()))
         done = await asyncio.to_thread(publish, service, plan.data.source, record, events, examples, told)
     except PromptOptError as error:
         result.warnings += (f"experiments were not published: {error} Run the same again to publish them.",)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from langchain_core.runnables.config import var_child_runnable_config
 
-from langchain_promptopt._collections import pick
+from langchain_promptopt._collections import all_as_json, pick
 from langchain_promptopt._data import keep_splits
 from langchain_promptopt._engine.context import Emitter, OptimizerModel, Run, RunState
 from langchain_promptopt._engine.engine import Engine
@@ -103,7 +103,7 @@ class CacheShelf:
             "model_served": outcome.model_served,
         }
         if outcome.steps:
-            value["steps"] = [step.as_json() for step in outcome.steps]
+            value["steps"] = all_as_json(outcome.steps)
         self._cache.put(self._address(job).key, value)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._collections import by_id, map_values
+from langchain_promptopt._collections import all_as_json, by_id, map_values
 from langchain_promptopt._engine.executor import Scores
 from langchain_promptopt._imports import importing_from
 from langchain_promptopt._langchain.models import NO_KEY, without_keys
@@ -183,7 +183,7 @@ class CheckReport:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         found = {"ok": self.exit_code == 0, "exit_code": self.exit_code, **self.facts.as_json()}
-        found |= {"probes": [p.as_json() for p in self.probes]}
+        found |= {"probes": all_as_json(self.probes)}
         found |= {"problems": list(self.problems), "notes": list(self.notes)}
         return found if self.pilot is None else found | {"pilot": self.pilot.as_json()}
 

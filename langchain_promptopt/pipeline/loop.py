@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from filelock import FileLock, Timeout
 
+from langchain_promptopt._collections import all_as_json
 from langchain_promptopt._engine.search import NOTHING_TO_IMPROVE
 from langchain_promptopt._langsmith.production import NO_ROWS, Window
 from langchain_promptopt._langsmith.publish import (
@@ -304,7 +305,7 @@ class Loop:
             outcome = "budget" if isinstance(error, BudgetSpent) else NOTHING_TO_IMPROVE
             return self._move("no_gain", outcome=outcome, reason=error.what, run_id=error.facts.get("run_id"))
         told = {"outcome": result.outcome, "run_id": result.run_id, "test": _told(result)}
-        told["agreement"] = [a.as_json() for a in measured]
+        told["agreement"] = all_as_json(measured)
         if result.outcome != "improved" or not result.gate_passed:
             return self._move("no_gain", **told)
         told["report"] = str(self._run(result.run_id) / "report.html")

@@ -17,7 +17,7 @@ from langchain_core.runnables.base import RunnableSerializable
 from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict, field_validator
 
-from langchain_promptopt._collections import map_values
+from langchain_promptopt._collections import all_as_json, map_values
 from langchain_promptopt._runtime.concurrency import run_sync
 from langchain_promptopt._runtime.pace import is_near
 from langchain_promptopt._runtime.tracing import span
@@ -79,7 +79,7 @@ def _row(shown: Shown, *, answered: bool) -> str:
     inputs, expected = told_fields(shown.inputs), told_fields(shown.expected)
     row: dict[str, Any] = {"id": shown.example_id, "inputs": inputs, "expected": expected}
     if answered and shown.steps:
-        row["steps"] = [step.as_json() for step in shown.steps]
+        row["steps"] = all_as_json(shown.steps)
     if answered:
         row |= {"answer": told(shown.output), "score": round(shown.score, 3)}
         if shown.comment:

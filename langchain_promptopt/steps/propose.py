@@ -11,6 +11,7 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from langchain_promptopt._collections import all_as_json
 from langchain_promptopt._text.lint import check_replacement
 from langchain_promptopt._text.recover import Recovered, recover
 from langchain_promptopt._text.spans import diff_edits, reframed, unframed
@@ -147,7 +148,7 @@ class ProposalStep(Step):
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
         drafts = []
         for d in out.drafts:
-            drafts.append({"edits": [e.as_json() for e in d.edits], "leak": d.leak})
+            drafts.append({"edits": all_as_json(d.edits), "leak": d.leak})
         return {"edits": drafts[0]["edits"] if len(drafts) == 1 else drafts, **super()._trace_outputs(out)}
 
 

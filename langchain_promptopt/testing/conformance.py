@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from langchain_promptopt._collections import ids_of
 from langchain_promptopt.errors import ConflictError
 from langchain_promptopt.events import Called, Evaluated, FeedbackGiven, Incident, Rejected, RunFinished, ScoredRow
 from langchain_promptopt.protocols import GuardContext, PartialScoring, Progress
@@ -104,7 +105,7 @@ def _ids(attempts: Iterable[Attempt]) -> list[str]:
 def _ids_by_split(data: DataSet) -> dict[str, list[str]]:
     found = {}
     for split, rows in data.splits.items():
-        found[split] = [e.id for e in rows]
+        found[split] = ids_of(rows)
     return found
 
 
@@ -196,9 +197,9 @@ class SeedingTests:
         """Same arguments, same seeds; each has the variables of the user's own prompt; no state is kept."""
         seed, train = Candidate(sample_prompts()), sample_examples()
         first = run(seeding.seeds(seed, train, sample_ask()))
-        ids = [c.id for c in first]
+        ids = ids_of(first)
         assert unchanged_by(seeding, lambda: run(seeding.seeds(seed, train, sample_ask())))
-        assert [c.id for c in run(seeding.seeds(seed, train, sample_ask()))] == ids
+        assert ids_of(run(seeding.seeds(seed, train, sample_ask()))) == ids
         assert len(set(ids)) == len(ids)
         for made in first:
             assert made.prompts["main"].signature == seed.prompts["main"].signature
@@ -215,7 +216,7 @@ class EvidenceTests:
 
     def test_wanted_rows_are_train_rows_each_once(self, evidence: Evidence) -> None:
         """A subset of the ids; the same draw for the same randomness."""
-        ids = [e.id for e in sample_examples()]
+        ids = ids_of(sample_examples())
         found = evidence.wanted(ids, Random(3))
         assert set(found) <= set(ids)
         assert len(set(found)) == len(found)
@@ -447,7 +448,7 @@ class TrialsTests:
         found = run(trials.sift(family, bench))
         edits = set(chain.from_iterable(c.edits for c in children))
         assert edits.issuperset(chain.from_iterable(c.edits for c in found))
-        assert len({c.id for c in found}) == len(found)
+        assert len(set(ids_of(found))) == len(found)
         assert set(found) <= children | set(bench.joined)
         assert run(trials.sift(*self.family())) == found
         assert run(trials.sift([], bench)) == ()
@@ -532,7 +533,7 @@ class ScoringTests:
     def test_every_fresh_candidate_gets_an_attempt(self, scoring: Scoring) -> None:
         """Its score is the mean of the rows it saw, all of them rows of the bench; the same again on a new bench."""
         fresh, found, bench = self.score(scoring)
-        assert set(_ids(found)) == {c.id for c in fresh}
+        assert set(_ids(found)) == set(ids_of(fresh))
         for attempt in found:
             assert set(attempt.by_example) <= set(bench.examples)
             assert attempt.n

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from langchain_promptopt._collections import all_as_json
 from langchain_promptopt._text.document import Document, Piece
 from langchain_promptopt._text.spans import shifted, splice
 from langchain_promptopt._text.templates import Template, TemplateFormat, parse_template
@@ -323,7 +324,7 @@ class PromptSet:
 
     def as_json(self) -> list[dict[str, Any]]:
         """All prompts as events carry them."""
-        return [p.as_json() for p in self.prompts]
+        return all_as_json(self.prompts)
 
     @classmethod
     def from_json(cls, data: Iterable[Mapping[str, Any]]) -> PromptSet:
