@@ -116,6 +116,11 @@ def all_are(items: Iterable[object], kind: Kinds) -> bool:
     return all(isinstance(item, kind) for item in items)
 
 
+def any_is(items: Iterable[object], kind: Kinds) -> bool:
+    """Whether an item is of this type, or of one of these."""
+    return any(isinstance(item, kind) for item in items)
+
+
 def members(value: Any) -> dict[str, Any]:
     """The fields of a dataclass by name, each as it is: `dataclasses.asdict` copies what they hold."""
     return {field.name: getattr(value, field.name) for field in fields(value)}

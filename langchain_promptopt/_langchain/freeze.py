@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
-from langchain_promptopt._text.document import gaps, normal_ranges
+from langchain_promptopt._text.document import covers, gaps, normal_ranges
 from langchain_promptopt._text.words import slices
 from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean, nearest
 from langchain_promptopt.types import ROLES, Message, Prompt, PromptSet, Range
@@ -120,7 +120,7 @@ def _tag_pairs(text: str, code: Sequence[Range]) -> list[Range]:
     open_tags: list[tuple[str, int, bool]] = []
     found = []
     for tag in _TAG.finditer(text):
-        if tag["empty"] or any(start <= tag.start() < end for start, end in code):
+        if tag["empty"] or covers(code, tag.start()):
             continue
         before, after = _around(text, tag)
         if not tag["close"]:

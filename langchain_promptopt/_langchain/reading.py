@@ -113,22 +113,21 @@ class _Flow:
         """What a function of one argument makes of `value`."""
         if isinstance(function, operator.itemgetter):
             items = function.__reduce__()[1]
-            found = [self._take(value, item) for item in items]
-            return found[0] if len(found) == 1 else self._all_made(found)
+            return self._take(value, items[0]) if len(items) == 1 else self._made_of(value, items)
         names = names_read(function)
         if names is None:
             raise _UnknownReading
-        return self._all_made([self._take(value, name) for name in names])
+        return self._made_of(value, names)
 
     def _template(self, template: BasePromptTemplate[Any], value: _Value) -> _Value:
         if chooses_examples(template):  # a selector is given every input
             raise _UnknownReading
         paths, printed = _paths(template)
-        taken = [self._take(value, path) for path in paths]
+        made = self._made_of(value, paths)
         if value is _ROW:
             self.printed |= printed
             self.names |= _meant(template)
-        return self._all_made(taken)
+        return made
 
     def _take(self, value: _Value, path: Any) -> _Value:
         """The value at a path; noted where it is one of the row's."""
@@ -140,6 +139,10 @@ class _Flow:
         if value.row:
             self.names.add(path)
         return _MADE
+
+    def _made_of(self, value: _Value, paths: Iterable[Any]) -> _Value:
+        """One value made of what stands at these paths of another one."""
+        return self._all_made([self._take(value, path) for path in paths])
 
     def _all_made(self, values: Iterable[_Value]) -> _Value:
         """One value made of others. A whole row among them is read in full."""
@@ -181,13 +184,17 @@ class _Flow:
         for condition, _ in step.branches:
             self.through(condition, value)
         taken = [branch for _, branch in step.branches]
-        return self._either([self.through(branch, value) for branch in (*taken, step.default)])
+        return self._through_one((*taken, step.default), value)
 
     def _alternatives(self, step: Any, value: _Value) -> _Value:
         others = [s for s in step.alternatives.values() if isinstance(s, Runnable)]
         if len(others) < len(step.alternatives):  # made when it is chosen
             raise _UnknownReading
-        return self._either([self.through(s, value) for s in (step.default, *others)])
+        return self._through_one((step.default, *others), value)
+
+    def _through_one(self, steps: Iterable[Any], value: _Value) -> _Value:
+        """What one of these steps makes of the value, whichever is taken."""
+        return self._either([self.through(step, value) for step in steps])
 
     def _either(self, values: list[_Value]) -> _Value:
         """One of several values, whichever it is."""
@@ -204,7 +211,7 @@ _STEPS: tuple[tuple[type[Any], Callable[[_Flow, Any, _Value], _Value]], ...] = (
     (RunnableBranch, _Flow._branch),
     (RunnableConfigurableFields, lambda flow, step, value: flow.through(step.default, value)),
     (RunnableConfigurableAlternatives, _Flow._alternatives),
-    (RunnableWithFallbacks, lambda flow, step, value: flow._either([flow.through(s, value) for s in step.runnables])),
+    (RunnableWithFallbacks, lambda flow, step, value: flow._through_one(step.runnables, value)),
     (RunnableBindingBase, lambda flow, step, value: flow.through(step.bound, value)),
 )
 

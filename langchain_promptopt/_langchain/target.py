@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.prompts.base import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel
 
-from langchain_promptopt._collections import without
+from langchain_promptopt._collections import any_is, without
 from langchain_promptopt._langchain.batch_api import route
 from langchain_promptopt._langchain.conversion import chooses_examples, template_errors
 from langchain_promptopt._langchain.descriptions import Description
@@ -304,16 +304,21 @@ class ChainTarget:
             if not isinstance(f.template, Description):
                 self._texts[id(f.template)] = name
         self._open = ExitStack()
-        if any(isinstance(f.template, HeldText | Description) for f in places.values()):
+        if any_is(self._prompt_holders, HeldText | Description):
             self._open.enter_context(tapped())
             self._quick = Quick(chain)  # as it is: shortcuts would pass by the taps
         else:
             self._quick = quick(chain)
 
+    @property
+    def _prompt_holders(self) -> list[Any]:
+        """What holds the prompts: templates, tunables, held texts, descriptions."""
+        return [found.template for found in self.places.values()]
+
     def leave(self, described: Mapping[str, Found]) -> None:
         """Note the descriptions of tools and schemas that are there, and are none of these prompts."""
         self.beside = without(described, self.places)
-        if self.beside and not any(isinstance(f.template, Description) for f in self.places.values()):
+        if self.beside and not any_is(self._prompt_holders, Description):
             named = ", ".join([*self.beside][:_SHOWN]) + (" ..." if len(self.beside) > _SHOWN else "")
             there = []
             for prefix in DESCRIPTIONS:
@@ -393,8 +398,7 @@ class ChainTarget:
         self._require_renderings()
 
     async def _tried(self, rows: Sequence[Mapping[str, Any]]) -> Proof:
-        kept = (f.template for f in self.places.values())
-        things = [one for one in kept if not isinstance(one, HeldText | Description)]
+        things = [one for one in self._prompt_holders if not isinstance(one, HeldText | Description)]
         models = find_models(self.chain if self._function is None else self._function)
         early = self.ends_early
         tried = rows[:1] if early else rows
@@ -403,7 +407,7 @@ class ChainTarget:
     @property
     def ends_early(self) -> bool:
         """Whether a dry run ends at its first prompt: a plain function may pay for what comes after it."""
-        return self._function is not None and any(isinstance(f.template, Tunable) for f in self.places.values())
+        return self._function is not None and any_is(self._prompt_holders, Tunable)
 
     def given(self, inputs: Mapping[str, Any], config: RunnableConfig | None) -> tuple[Any, RunnableConfig | None]:
         """What the chain is called with for a row: the dict of its inputs or its one input, and the config.
@@ -435,7 +439,7 @@ class ChainTarget:
         """Raise where the dry run shows that no prompt will be rendered; what a model decides stays open."""
         if self._proof.calls:
             return
-        outside = any(rendered_outside(f.template) for f in self.places.values())
+        outside = any(map(rendered_outside, self._prompt_holders))
         if self._proof.asked and not outside and not self._proof.copies:
             return
         why = f" (it ended early: {self._proof.error})" if self._proof.error else ""
@@ -450,7 +454,7 @@ class ChainTarget:
         return "; ".join(f"{name}: {f.path}" for name, f in (known or self.places).items())
 
     def _advice(self) -> str:
-        if any(rendered_outside(f.template) for f in self.places.values()):
+        if any(map(rendered_outside, self._prompt_holders)):
             return (
                 "They were rendered in a thread that does not inherit the context: use LangChain's batch, or "
                 "contextvars.copy_context().run in your own executor."
@@ -584,7 +588,7 @@ class ChainTarget:
     def _miss(self, overlay: Overlay) -> None:
         """Note an evaluation that rendered no prompt. A row may need none; all of them do not."""
         self._missed += 1
-        outside = any(rendered_outside(f.template) for f in self.places.values())
+        outside = any(map(rendered_outside, self._prompt_holders))
         hopeless = not self.rendered and (outside or self._missed >= PATIENCE)
         if not hopeless and not overlay.copies:
             return

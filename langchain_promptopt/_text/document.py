@@ -43,6 +43,24 @@ def gaps(frozen: Sequence[Range], length: int) -> list[Range]:
     return out
 
 
+def covers(ranges: Iterable[Range], at: int) -> bool:
+    """Whether one of the ranges holds the character at this place.
+
+    >>> covers([(2, 4)], 3), covers([(2, 4)], 4)
+    (True, False)
+    """
+    return any(start <= at < end for start, end in ranges)
+
+
+def overlaps(ranges: Iterable[Range], start: int, end: int) -> bool:
+    """Whether one of the ranges shares text with this one.
+
+    >>> overlaps([(2, 4)], 3, 9), overlaps([(2, 4)], 4, 9)
+    (True, False)
+    """
+    return any(start < b and a < end for a, b in ranges)
+
+
 def subtract(start: int, end: int, frozen: Sequence[Range]) -> list[Range]:
     """Parts of the range outside normal ranges `frozen`.
 

@@ -50,6 +50,15 @@ def slices(text: str, ranges: Iterable[Range]) -> list[str]:
     return [text[start:end] for start, end in ranges]
 
 
+def items_of_list(text: str) -> list[str]:
+    """The items of a list with commas, as settings and flags have it.
+
+    >>> items_of_list("a, b,,c ")
+    ['a', 'b', 'c']
+    """
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
 def listed(counts: Mapping[str, object]) -> str:
     """Names with their numbers, as a sentence has them.
 

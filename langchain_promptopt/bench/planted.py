@@ -19,6 +19,7 @@ from langchain_promptopt._engine.search import SearchLoop, StepEnd
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.ledger import Ledger, Spending
 from langchain_promptopt._runtime.prices import PriceTable
+from langchain_promptopt._text.document import overlaps
 from langchain_promptopt.bench.planted_optimizer import PlantedOptimizer
 from langchain_promptopt.bench.world import Playable, World, WorldExecutor, units_of
 from langchain_promptopt.errors import BudgetSpent
@@ -145,7 +146,7 @@ def _met(places: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]]) -
     """How many of these places overlap one of the others."""
     met = 0
     for start, end in places:
-        if any(start < b and a < end for a, b in others):
+        if overlaps(others, start, end):
             met += 1
     return met
 

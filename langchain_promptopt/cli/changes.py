@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_promptopt._collections import all_as_json, without
+from langchain_promptopt._text.words import items_of_list
 from langchain_promptopt.cli.flags import Given, verb, with_settings
 from langchain_promptopt.cli.output import Force, RunName, print_exact, print_json, print_view, said
 from langchain_promptopt.errors import UnavailableError, UsageError
@@ -46,7 +47,7 @@ def chosen_edits(text: str, count: int) -> list[int]:
     """The numbers in "1,3"; all where it is empty. Raises UsageError for a number without an edit."""
     if not text:
         return list(range(1, count + 1))
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+    parts = items_of_list(text)
     bad = []
     for part in parts:
         if not part.isascii() or not part.isdigit() or not 1 <= int(part) <= count:

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from langchain_promptopt._collections import pick
+from langchain_promptopt._text.words import items_of_list
 from langchain_promptopt.config.schema import Config, split_part
 from langchain_promptopt.errors import ConfigError, require
 
@@ -375,7 +376,7 @@ def _from_text(key: Key, text: str) -> Any:
 
 
 def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return items_of_list(text)
 
 
 def _absolute(key: Key, value: Any) -> Any:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from langchain_promptopt._text.words import items_of_list
 from langchain_promptopt.errors import EvaluatorError
 from langchain_promptopt.evaluators._read import as_text, shown
 from langchain_promptopt.evaluators._reply import json_of, reply_of, same_json
@@ -73,7 +74,7 @@ def _parts(value: Any) -> list[str]:
     """The texts of a list, or of a text with commas between them, as promptfoo's CSV has them."""
     if isinstance(value, list):
         return list(map(as_text, value))
-    return [part.strip() for part in as_text(value).split(",") if part.strip()]
+    return items_of_list(as_text(value))
 
 
 CHECKS: dict[str, Check] = {

@@ -220,12 +220,14 @@ class Calls:
     @classmethod
     def of(cls, calls: Sequence[Call]) -> Calls:
         """The rows' calls, name by name."""
-        runs = [c.run for c in calls]
-        examples = [c.example for c in calls]
-        inputs = [c.inputs for c in calls]
-        outputs = [c.outputs for c in calls]
-        references = [c.reference_outputs for c in calls]
-        return cls(runs, examples, inputs, outputs, references)
+        found = cls([], [], [], [], [])
+        for call in calls:
+            found.runs.append(call.run)
+            found.examples.append(call.example)
+            found.inputs.append(call.inputs)
+            found.outputs.append(call.outputs)
+            found.reference_outputs.append(call.reference_outputs)
+        return found
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._collections import map_values
+from langchain_promptopt._text.document import covers
 from langchain_promptopt.offline.manual import (
     AnswerForm,
     Cue,
@@ -186,7 +187,7 @@ def _cues(body: str) -> tuple[Cue, ...]:
     previous: tuple[str, int, int] | None = None
     for word in TOKEN.finditer(body):
         s = stem(word.group())
-        if is_dull(s, instruction=True) or any(a <= word.start() < b for a, b in taken):
+        if is_dull(s, instruction=True) or covers(taken, word.start()):
             continue
         sign = _sign(word.start(), against)
         out.append(Cue((s,), word.span(), sign))
@@ -209,7 +210,7 @@ def _quoted_cues(body: str, against: list[Place]) -> tuple[list[Cue], list[Place
 
 
 def _sign(at: int, against: list[Place]) -> float:
-    return _AGAINST if any(a <= at < b for a, b in against) else _CUE_WEIGHT
+    return _AGAINST if covers(against, at) else _CUE_WEIGHT
 
 
 def _indexed(

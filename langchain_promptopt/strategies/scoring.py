@@ -150,9 +150,8 @@ class FullDev(AsMeasured):
             bench: Runs candidates on dev rows, within the budget.
         """
         await _all_of([(c, bench.examples) for c in fresh], bench)
-        measured = [attempt_of(c, bench.known(c)) for c in fresh]
         found: list[Attempt] = []
-        for a in measured:
+        for a in attempts_of(fresh, (), bench):
             if bench.withheld(a.candidate):
                 found.append(replace(a, out=True))
             else:
@@ -189,7 +188,7 @@ class Bandit(AsMeasured):
             incumbents: Attempts kept from the step before.
             bench: Runs candidates on dev rows, within the budget.
         """
-        candidates = [a.candidate for a in incumbents] + list(fresh)
+        candidates = [*_candidates(incumbents), *fresh]
         left = self.rounds * self.samples * min(self.arms, len(candidates))
         if len(bench.examples) < 50 or left >= len(candidates) * len(bench.examples):
             return await FullDev().score(candidates, incumbents, bench)
@@ -197,7 +196,7 @@ class Bandit(AsMeasured):
         while left > 0 and (pulls := await self._pull(self._choose(candidates, bench, round_), bench, left)):
             left -= pulls
             round_ += 1
-        return tuple(attempt_of(c, bench.known(c)) for c in candidates)
+        return attempts_of(candidates, (), bench)
 
     def _choose(self, candidates: Sequence[Candidate], bench: Bench, round_: int) -> list[Candidate]:
         open_arms = [c for c in candidates if len(bench.known(c)) < len(bench.examples)]
@@ -244,7 +243,7 @@ class SuccessiveRejects(AsMeasured):
             incumbents: Attempts kept from the step before.
             bench: Runs candidates on dev rows, within the budget.
         """
-        alive = [a.candidate for a in incumbents] + list(fresh)
+        alive = [*_candidates(incumbents), *fresh]
         purse, dropped = _Purse(self.budget + len(alive)), list[Candidate]()
         for n in rejects_schedule(len(alive), self.budget, self.keep):
             await purse.up_to(alive, n, bench)
@@ -276,7 +275,7 @@ class SuccessiveHalving(AsMeasured):
             incumbents: Attempts kept from the step before.
             bench: Runs candidates on dev rows, within the budget.
         """
-        alive = [a.candidate for a in incumbents] + list(fresh)
+        alive = [*_candidates(incumbents), *fresh]
         arms, dropped, seen = len(alive), list[Candidate](), 0
         purse = _Purse(self.budget + arms)
         while len(alive) > self.keep:
@@ -327,6 +326,10 @@ async def up_to(alive: Sequence[Candidate], n: int, bench: Bench) -> None:
         bench: Runs candidates on dev rows, within the budget.
     """
     await _all_of({c.id: (c, bench.examples[:n]) for c in alive}.values(), bench)
+
+
+def _candidates(attempts: Iterable[Attempt]) -> list[Candidate]:
+    return [a.candidate for a in attempts]
 
 
 def _missing(candidate: Candidate, example_ids: Sequence[str], bench: Bench) -> list[str]:
@@ -520,7 +523,7 @@ class Lazy:
             incumbents: Attempts kept from the step before.
             bench: Runs candidates on dev rows, within the budget.
         """
-        return await self.inner.score(fresh, incumbents, _Beside(bench, [a.candidate for a in incumbents]))
+        return await self.inner.score(fresh, incumbents, _Beside(bench, _candidates(incumbents)))
 
     def comparable(self, attempts: Sequence[Attempt], leader: Attempt) -> tuple[Attempt, ...]:
         """As the inner scoring."""
@@ -528,7 +531,7 @@ class Lazy:
 
     async def catch_up(self, attempts: Sequence[Attempt], bench: Bench) -> tuple[Attempt, ...]:
         """All on every row, as far as the budget reaches."""
-        await up_to([a.candidate for a in attempts], len(bench.examples), bench)
+        await up_to(_candidates(attempts), len(bench.examples), bench)
         return tuple(_further(a, bench) for a in attempts)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._collections import by_id
+from langchain_promptopt._text.document import overlaps
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.steps.metaprompts import MetaPrompts
 from langchain_promptopt.steps.propose import InduceInstruction
@@ -151,7 +152,7 @@ def _allowed(edit: Edit, prompts: PromptSet) -> bool:
     message = prompts[span.prompt].messages[span.message]
     held = (*message.frozen, *message.parsed.atom_ranges)
     end = max(span.end, span.start + 1)  # an insertion counts as one character
-    if not message.editable or any(span.start < b and a < end for a, b in held):
+    if not message.editable or overlaps(held, span.start, end):
         return False
     try:
         made = prompts.apply([edit])

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_promptopt._collections import ids_of
+from langchain_promptopt._text.document import overlaps
 from langchain_promptopt.errors import ConflictError
 from langchain_promptopt.events import Called, Evaluated, FeedbackGiven, Incident, Rejected, RunFinished, ScoredRow
 from langchain_promptopt.protocols import GuardContext, PartialScoring, Progress
@@ -311,7 +312,7 @@ class ScopeTests:
         end = 0
         for span in found.spans or ():
             assert end <= span.start <= span.end <= len(message.template)
-            assert all(span.end <= a or b <= span.start for a, b in message.parsed.atom_ranges)
+            assert not overlaps(message.parsed.atom_ranges, span.start, span.end)
             end = span.end
 
     def test_frozen_prompts_give_no_span(self, scope: Scope) -> None:
