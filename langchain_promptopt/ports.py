@@ -30,6 +30,7 @@ class DataSet:
         use: What the prompts read of a row; rows are compared by that alone.
         split_by: The reading by which rows were split here; None where the data gives the splits.
         spare: Columns that no setting names: only a prompt or an evaluator can make use of them.
+        made: How splits that the data does not name were made, by split: "by hash", "from train", "from dev".
     """
 
     splits: Mapping[str, tuple[Example, ...]]
@@ -40,6 +41,7 @@ class DataSet:
     use: RowUse = field(default_factory=RowUse)
     split_by: Reading | None = None
     spare: tuple[str, ...] = ()
+    made: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, split: str) -> tuple[Example, ...]:
         return self.splits.get(split, ())

@@ -123,7 +123,14 @@ def load_data(  # noqa: PLR0913 - the facade of this package; each is a setting 
         use=use,
         split_by=_split_by(sorting) if by_hash or carved or from_train else None,
         spare=seen.spare,
+        made=_made(ordered, by_hash=by_hash, dev=from_train, val=carved),
     )
+
+
+def _made(splits: Iterable[str], *, by_hash: bool, dev: int, val: int) -> dict[str, str]:
+    """How each split was made that the data does not name; `dev` and `val` are rows moved there."""
+    made = dict.fromkeys(splits, "by hash") if by_hash else {}
+    return made | ({"dev": "from train"} if dev else {}) | ({"val": "from dev"} if val else {})
 
 
 def _split_by(sorting: Sorting) -> Reading | None:
@@ -402,7 +409,8 @@ def _alike_without(path: str, rows: Sequence[Mapping[str, str]]) -> int:
 
 def _size_notes(splits: Splits, carved: int, *, by_hash: bool) -> list[str]:
     total = sum(map(len, splits.values()))
-    notes = [", ".join(f"{n} {len(rows)} examples ({len(rows) / total:.0%})" for n, rows in splits.items())]
+    sizes = {name: len(splits[name]) for name in SPLITS if name in splits}
+    notes = [", ".join(f"{name} {n} examples ({n / total:.0%})" for name, n in sizes.items())]
     if carved:
         notes.append(f"val: {carved} examples carved from dev by hash")
     needed = f"at least {MIN_CLUSTERS} independent test examples are needed"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from langchain_promptopt._text.words import listed
 from langchain_promptopt.report import wording
 from langchain_promptopt.report.terminal import facts_view, hanging, safe_text, table_view
 
@@ -47,7 +46,7 @@ def check_view(report: CheckReport, target: str = "") -> RenderableType:
 
 
 def _plan(facts: Facts) -> dict[str, Any]:
-    splits = listed(facts.splits)
+    splits = wording.split_words({"splits": facts.splits, "made": facts.made})
     models = ", ".join(f"{role} {wording.model_name(model)}" for role, model in facts.models.items())
     return {
         "run": facts.run_id,

@@ -81,16 +81,16 @@ def init(
     for section, keys in found.values.items():
         values[section] = {k: relative_to(v, out.parent) if isinstance(v, str) else v for k, v in keys.items()}
     out.write_text(toml_text(values, found.remarks), encoding="utf-8")
-    splits = map_values(len, found.data.splits)
+    splits, made = map_values(len, found.data.splits), dict(found.data.made)
     if given.as_json:
         prompts = found.prompts.as_json()
-        said = {"file": str(out), "prompts": prompts, "off": list(found.off), "splits": splits}
+        said = {"file": str(out), "prompts": prompts, "off": list(found.off), "splits": splits, "splits_made": made}
         print_json(said | {"notes": list(found.notes)})
         return 0
     off = [(name, f'off; tune = ["{name}"] lets it change', "") for name in found.off]
     print_table(("prompt", "messages", "variables"), [*map(_line, found.prompts), *off])
     print_view("")
-    print_table(("split", "examples"), list(splits.items()), numbers=[1])
+    print_table(("split", "examples", "made"), [(*size, made.get(size[0], "")) for size in splits.items()], numbers=[1])
     for text in found.notes:
         print_prose(f"- {text}")
     print_prose(f"\nwrote {out}; next: promptopt check" + ("" if out.name == "promptopt.toml" else f" {out}"))

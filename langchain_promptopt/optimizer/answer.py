@@ -80,6 +80,10 @@ class Answer:
     stopped: Mapping[str, Any] | None = None
     reason: Mapping[str, Any] | None = None
     """Why the gate decided as it did; None where the test examples were not opened."""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    """Examples by split."""
+    splits_made: Mapping[str, str] = field(default_factory=dict)
+    """How splits were made that the data does not name, as {"dev": "from train"}."""
     links: Mapping[str, str] = field(default_factory=dict)
     written: Sequence[str] = ()
     """Files that the winner was written to; those of a recorded run that were not reverted since."""
@@ -119,6 +123,8 @@ def of_record(record: RunRecord) -> Answer:
         applied=applied,
         stopped=record.stopped.as_json() if record.stopped else None,
         reason=asdict(record.reason) if record.reason else None,
+        splits=record.started.data.get("splits") or {},
+        splits_made=record.started.data.get("made") or {},
         written=record.written or files,
         error=None if finished is None else finished.error,
     )

@@ -781,6 +781,7 @@ def _started(
             "source": data.source,
             "as_of": data.as_of,
             "splits": sizes,
+            **({"made": dict(data.made)} if data.made else {}),
             **data.use.as_json(),
             "searched": _searched(data),
         },

@@ -15,12 +15,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._collections import present
-from langchain_promptopt._text.words import listed
 from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.events import Called, Evaluated, Incident, RunStarted, ScoredRow, Selected, Tested
 from langchain_promptopt.report.privacy import visible
 from langchain_promptopt.report.record import simulated_roles
-from langchain_promptopt.report.wording import money, number, points, signed
+from langchain_promptopt.report.wording import money, number, points, signed, split_words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -172,8 +171,8 @@ class RunProgress:
         self.races = self.expected is not None and self.expected.races
         primary = started.gate.get("primary") or next(iter(started.evaluator_names), "")
         self.weights = dict(started.gate.get("weights") or {}) or {primary: 1.0}
-        splits = listed(started.data.get("splits") or {})
-        return f"run {started.run_id}: {started.method} on {started.data.get('source', '?')} ({splits})"
+        data = started.data
+        return f"run {started.run_id}: {started.method} on {data.get('source', '?')} ({split_words(data)})"
 
     def _spend(self, role: str, usage: Usage) -> None:
         self.calls += usage.calls

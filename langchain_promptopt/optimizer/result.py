@@ -367,6 +367,7 @@ def answer_of(result: Result) -> Answer:
     from langchain_promptopt.optimizer.answer import Answer
 
     edits = all_as_json(result.edits)
+    splits, made = ({}, {}) if result.data is None else (result.data.splits, result.data.made)
     return Answer(
         outcome=result.outcome,
         exit_code=result.exit_code,
@@ -385,6 +386,8 @@ def answer_of(result: Result) -> Answer:
         applied=result.applied,
         stopped=result.stopped.as_json() if result.stopped else None,
         reason=result.reason.as_json() if result.reason else None,
+        splits={name: len(rows) for name, rows in splits.items()},
+        splits_made=dict(made),
         links=dict(result.links),
         written=result.written,
     )

@@ -56,6 +56,8 @@ class Facts:
     prompts: PromptSet
     splits: Mapping[str, int]
     """Examples by split."""
+    made: Mapping[str, str]
+    """How splits were made that the data does not name."""
     models: Mapping[str, str]
     """By role."""
     evaluators: tuple[str, ...]
@@ -82,6 +84,7 @@ class Facts:
             "prompts": prompts,
             "rendered": self.rendered,
             "splits": dict(self.splits),
+            "splits_made": dict(self.made),
             "models": dict(self.models),
             "evaluators": list(self.evaluators),
             "method": self.method,
@@ -261,6 +264,7 @@ def _facts(plan: Plan) -> Facts:
         run_id=plan.run_id,
         prompts=plan.baseline.prompts.awake,
         splits=splits,
+        made=plan.data.made,
         models=plan.models,
         evaluators=tuple(e.key for e in plan.evaluators),
         method=plan.recipe.name,

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from langchain_promptopt._text.words import listed
 from langchain_promptopt.report import wording
 from langchain_promptopt.report.charts import interval_chart, steps_chart
 from langchain_promptopt.report.privacy import parts, visible
@@ -63,7 +62,7 @@ def data_words(data: Mapping[str, Any]) -> str:
     if colon and kind == "sha256":
         version = f"{kind}:{digest[:_HASH]}"
     source = f"{data.get('source', 'unknown source')}{f', version {version}' if version else ''}"
-    splits = listed(data.get("splits") or {})
+    splits = wording.split_words(data)
     return f"{source}; {splits}" if splits else source
 
 

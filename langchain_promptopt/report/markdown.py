@@ -141,6 +141,7 @@ def _blocks(record: RunRecord, room: _Room, *, show_rows: bool) -> list[str]:
         prose(top.ended),
         f"> {wording.replayed_note(record.run_id)}" if record.replayed else "",
         f"> {simulated}" if (simulated := wording.simulated_note(record)) else "",
+        prose(wording.made_note(record)),
         prose(wording.destination_note(record)),
         _metrics(record),
         _by_model(record),

@@ -115,6 +115,8 @@ def verdict_view(record: RunRecord) -> RenderableType:
         lines.append(safe_text(top.proof))
     if top.ended:
         lines.append(safe_text(top.ended, "dim"))
+    if note := wording.made_note(record):
+        lines.append(safe_text(note, "dim"))
     if note := wording.destination_note(record):
         lines.append(safe_text(note))
     if record.replayed:

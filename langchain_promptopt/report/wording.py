@@ -539,6 +539,25 @@ def replayed_note(run_id: str) -> str:
     return f"This is the recorded run {run_id}; nothing was called."
 
 
+def split_words(data: Mapping[str, Any]) -> str:
+    """Sizes of the splits, and how those were made that the data does not name.
+
+    >>> split_words({"splits": {"train": 6, "dev": 10, "test": 24}, "made": {"dev": "from train"}})
+    'train 6, dev 10 from train, test 24'
+    """
+    made = data.get("made") or {}
+    told = []
+    for name, n in (data.get("splits") or {}).items():
+        told.append(f"{name} {n}" + (f" {made[name]}" if name in made else ""))
+    return ", ".join(told)
+
+
+def made_note(record: RunRecord) -> str:
+    """That splits were made which the data does not name; "" where it names all."""
+    data = record.started.data
+    return f"The data does not name all splits: {split_words(data)}." if data.get("made") else ""
+
+
 def destination_note(record: RunRecord) -> str:
     """Where the winner went: live objects, registries, files; "" where it went nowhere."""
     told = []

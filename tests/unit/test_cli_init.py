@@ -289,7 +289,13 @@ def test_no_file_is_written_where_check_would_refuse_the_splits(project, capfd):
 def test_prompts_are_listed_before_anything_is_set_up(project, capfd):
     code, out, err = cli(capfd, "prompts", "shop_4801:chain", "--data", "mails.csv", "--input", "email=Body")
     assert code == 0, err
-    assert [line.split() for line in out.strip().splitlines()][1] == ["main", "template", "$.first", "yes", "yes"]
+    assert [line.split() for line in out.strip().splitlines()][1] == [
+        "main",
+        "template",
+        "shop_4801:chain.first",
+        "yes",
+        "yes",
+    ]
     listed = cli(capfd, "prompts", "shop_4801:chain", "--data", "mails.csv", "--input", "email=Body", "--json")
     assert [p["name"] for p in json.loads(listed[1])["prompts"]] == ["main"]
     code, _, err = cli(

@@ -5,6 +5,7 @@ After a wanted change: WRITE_SNAPSHOTS=1 python -m pytest tests/unit/test_cli_sn
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -56,3 +57,37 @@ def test_what_a_verb_prints_is_as_it_was_and_no_wider_than_the_terminal(project,
         return re.sub(r"\b[0-9a-f]{16}\b", RUN, f"{said}{'-' * 5} answer\n{out}")
 
     assert_as_kept(face, monkeypatch, drawn)
+
+
+def test_a_split_that_was_made_here_is_named_in_every_output(project, capfd):
+    """Data without a dev split lends part of train to dev. Nobody reads a result without being told."""
+    rows = Path("rows.jsonl").read_text("utf-8").replace('"split": "dev"', '"split": "train"')
+    Path("rows.jsonl").write_text(rows, "utf-8")
+    task = (*TASK, *SEARCH)
+
+    def said(*words):
+        assert run(words) == 0
+        return capfd.readouterr()
+
+    assert "dev   " in (first := said(*FACES["init"]).out)
+    assert "from train" in first
+    Path("promptopt.toml").unlink()
+    sizes = re.search(r"train (\d+), dev (\d+) from train, test 24", said("check", "prompt.txt", *task).out)
+    shown = sizes.group()
+    answers = [json.loads(said("check", "prompt.txt", *task, "--json").out)]
+    ran = said("optimize", "prompt.txt", *task)
+    assert ran.err.startswith("run ")
+    assert shown in ran.err.splitlines()[0]
+    assert shown in " ".join(ran.out.replace("│", " ").split())
+    answers += [json.loads(said("optimize", "prompt.txt", *task, "--json").out)]
+    answers += [json.loads(said("show", "latest", "--json").out)]
+    for answer in answers:
+        assert answer["splits_made"] == {"dev": "from train"}
+        assert answer["splits"] == {"train": int(sizes[1]), "dev": int(sizes[2]), "test": 24}
+    assert shown in " ".join(said("show", "latest").out.replace("│", " ").split())
+    assert shown in said("report", "latest", "--format", "markdown").out
+    page = Path(said("report", "latest").out.strip()).read_text("utf-8")
+    assert page.count(shown) == 2
+    ran = said("compare", "prompt.txt", "new.txt", *TASK, "--json")
+    assert json.loads(ran.out)["splits_made"] == {"dev": "from train"}
+    assert shown in ran.err.splitlines()[0]

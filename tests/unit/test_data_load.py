@@ -288,11 +288,19 @@ def test_data_without_a_dev_split_lends_some_of_train_and_growing_moves_none():
     assert sizes(found)["test"] == 10
     assert 20 <= sizes(found)["dev"] <= 40
     assert any("taken from train by hash, as the data has no dev split" in note.text for note in found.notes)
+    assert found.made == {"dev": "from train"}
     before = places(load_data(rows[:40]))
     after = places(found)
     assert before == {question: after[question] for question in before}
     assert sizes(load_data(rows[:7])) == {"train": 7}
-    assert sizes(load_data([*rows, row("own", split="dev")])) == {"train": 60, "dev": 1, "test": 10}
+    named = load_data([*rows, row("own", split="dev")])
+    assert sizes(named) == {"train": 60, "dev": 1, "test": 10}
+    assert named.made == {}
+
+
+def test_what_the_data_does_not_name_is_said_to_be_made_here():
+    assert load_data([row(f"q{i}") for i in range(60)]).made == dict.fromkeys(("train", "dev", "test"), "by hash")
+    assert load_data([row(f"q{i}", split="dev") for i in range(100)]).made == {"val": "from dev"}
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)), min_size=1, max_size=60))
