@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_promptopt._collections import all_as_json
+from langchain_promptopt._collections import all_as_json, map_values
 from langchain_promptopt.errors import ConfigError, ConflictError, UsageError, require
 from langchain_promptopt.events import Applied, Moved, RolledBack, dated
 
@@ -386,7 +386,7 @@ def answer_of(result: Result) -> Answer:
         applied=result.applied,
         stopped=result.stopped.as_json() if result.stopped else None,
         reason=result.reason.as_json() if result.reason else None,
-        splits={name: len(rows) for name, rows in splits.items()},
+        splits=map_values(len, splits),
         splits_made=dict(made),
         links=dict(result.links),
         written=result.written,
