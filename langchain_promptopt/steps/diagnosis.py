@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 
+_SENTENCE = 120
+"""Tokens of one sentence, with room; small models say it again and again until a reply is cut."""
+
+
 def reasons_of(reply: str) -> tuple[str, ...]:
     r"""One reason per list item; a reply without a list is one reason.
 
@@ -72,6 +76,8 @@ class TextualGradient(Step):
         return replace(out, feedback=Feedback(reply.strip(), tuple(s.example_id for s in piece.batch.errors)))
 
     def _enough(self, piece: Workpiece) -> int:
+        if self.variant == "apo" and self.reasons == 1:
+            return _SENTENCE
         asked = self.reasons if self.variant == "apo" else len(piece.batch.errors or piece.batch.formats)
         return 100 + 150 * asked
 
