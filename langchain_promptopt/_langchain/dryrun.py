@@ -15,7 +15,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +27,7 @@ from langchain_core.language_models.base import BaseLanguageModel
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.runnables.base import RunnableGenerator
 from langchain_core.runnables.config import run_in_executor
 
 from langchain_promptopt._imports import package_of
@@ -45,6 +46,7 @@ from langchain_promptopt._langchain.discover import (
 )
 from langchain_promptopt._langchain.held import HeldText, shortened
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
+from langchain_promptopt._langchain.reading import marked, new_mark
 from langchain_promptopt._langchain.wire import fronted, tapped, texts_of
 from langchain_promptopt._objects import holds_client, walk
 from langchain_promptopt._runtime.usage import UsageCollector, beside, followed_threads, metered_by
@@ -375,14 +377,15 @@ async def dry_run(
         given: What the chain is called with for a row.
         first_only: Stop each run at the first rendering, for code whose calls we cannot stop.
     """
-    proof = Proof()
     wanted = set(map(id, things))
 
-    def watch(_: Any) -> None:
-        if first_only or wanted <= proof.calls.keys() | overlay.calls.keys():
-            raise DryStop
+    async def tried(rows: Sequence[Mapping[str, Any]]) -> Proof:
+        proof = Proof(in_thread=_only_in_thread(chain))
 
-    with canned(models, chain), tapped(_note_request, _note_call):
+        def watch(_: Any) -> None:
+            if first_only or wanted <= proof.calls.keys() | overlay.calls.keys():
+                raise DryStop
+
         for reply in REPLIES:
             for row in rows[: MAX_ROWS if reply == REPLIES[0] else MAX_ROWS // 6]:
                 overlay = Overlay(watch=watch)
@@ -391,7 +394,14 @@ async def dry_run(
                 _note(proof, overlay, row, things)
                 if wanted <= proof.calls.keys() or (first_only and proof.calls):
                     return proof
-    return proof
+        return proof
+
+    with canned(models, chain), tapped(_note_request, _note_call):
+        with suppress(Exception):  # a config that the user's function makes of known inputs alone
+            proof = await tried(marked(rows, new_mark()))
+            if proof.calls and (wanted <= proof.calls.keys() or proof.asked or not proof.error):
+                return proof
+        return await tried(rows)
 
 
 async def sends_rows(
@@ -479,7 +489,7 @@ async def _all_sent(
     given: Calling,
 ) -> tuple[list[Any], Proof]:
     found: list[Any] = []
-    seen = Proof()
+    seen = Proof(in_thread=_only_in_thread(chain))
     with canned(models, chain), tapped(_note_request, _note_call):
         for reply in REPLIES:
             for row in rows[: MAX_ROWS // 3]:
@@ -548,6 +558,12 @@ async def _answered_somehow(chain: Runnable[Any, Any], call: tuple[Any, Runnable
         except NotImplementedError:
             proof.in_thread = False
             raise
+
+
+def _only_in_thread(chain: Any) -> bool:
+    """Whether a part of a chain is a generator without an `async` form, which LangChain runs by `invoke` alone."""
+    reached = (thing for _, thing in walk(chain, stop=is_prompt_or_model))
+    return any(isinstance(thing, RunnableGenerator) and not hasattr(thing, "_atransform") for thing in reached)
 
 
 def answered(

@@ -20,7 +20,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_child_runnable_config
 
 from langchain_promptopt._collections import map_values
@@ -28,6 +28,7 @@ from langchain_promptopt._imports import users_errors
 from langchain_promptopt._langchain.discover import is_prompt_or_model
 from langchain_promptopt._langchain.dryrun import sent_by_turns
 from langchain_promptopt._langchain.held import shortened
+from langchain_promptopt._langchain.reading import marked, new_mark
 from langchain_promptopt._objects import walk
 from langchain_promptopt._runtime.usage import also_heard
 from langchain_promptopt._values import content_hash
@@ -48,8 +49,6 @@ _FRESH = (
     " optimize(lambda row: build().invoke(row), ...)."
 )
 """What to do about a memory."""
-_TELLING = 8
-"""Characters from which on a text with a blank in it is marked in a dry run."""
 _ID_WORDS = ("session", "thread", "conversation", "chat")
 _ID_NAME = re.compile(rf"(?i)(?:chat_)?(?:{'|'.join(_ID_WORDS)})_?(?:id|key|uuid)")
 _ID_TYPES = frozenset({str, int, uuid.UUID})
@@ -336,30 +335,23 @@ async def require_no_memory(
     """
     if not rows:
         return
-    mark = f" [{uuid.uuid4().hex[:6]}]"
-    # A text that no example has: what a cache of the program keeps of a dry run is never the answer to an example.
-    first, other = (_marked(dict(row), mark + end) for row, end in ((rows[0], "?"), (rows[-1], "!")))
-    try:
-        before, _, after = await sent_by_turns(program, [first, other, first], models, given=given)
-    except Exception:  # noqa: BLE001 - a config that the user's function makes of known inputs alone
-        return
-    if after.count(f"{mark}!") > before.count(f"{mark}!"):
-        msg = "examples would share what the chain remembers: in a dry run, what it sent for one example held the"
-        msg += " input of another that was run before it"
-        raise ConfigError(msg, where="chain", mend=_FRESH)
+    for words in (True, False):
+        first, other = f"{new_mark()}?", f"{new_mark()}!"
+        turns = [marked(rows, first, words=words)[0], marked(rows, other, words=words)[-1]]
+        try:
+            before, _, after = await sent_by_turns(program, [*turns, turns[0]], models, given=given)
+        except Exception:  # noqa: BLE001, S112 - a config that the user's function makes of known inputs alone
+            continue
+        if after.count(other) > before.count(other):
+            raise _remembers()
+        if first in before:  # else the program looks up what was marked
+            return
 
 
-def _marked(value: Any, mark: str) -> Any:
-    """An input with a mark at the end of each text in it; words alone may be names that the program looks up."""
-    if isinstance(value, str):
-        return value + mark if len(value) >= _TELLING and " " in value.strip() else value
-    if isinstance(value, Mapping):
-        return {name: _marked(inner, mark) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_marked(inner, mark) for inner in value]
-    if isinstance(value, BaseMessage):
-        return value.model_copy(update={"content": _marked(value.content, mark)})
-    return value
+def _remembers() -> ConfigError:
+    msg = "examples would share what the chain remembers: in a dry run, what it sent for one example held the"
+    msg += " input of another that was run before it"
+    return ConfigError(msg, where="chain", mend=_FRESH)
 
 
 def _history_ids(path: str, bot: Any) -> dict[str, type]:

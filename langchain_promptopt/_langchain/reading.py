@@ -3,6 +3,7 @@
 Checks for leaks and duplicates compare only the inputs that are read, so that a row number does not make a
 duplicate a new example. The inputs are followed through sequences, parallel steps, branches and `assign`, until a
 prompt, a graph or a function takes names from them. Where they reach code that cannot be followed, all count as read.
+Where a run only looks, it is given marked inputs, which are no example's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import dis
 import inspect
 import operator
 import re
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -34,7 +37,7 @@ from langchain_promptopt._langchain.conversion import chooses_examples, partial_
 from langchain_promptopt.types import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
     from types import CodeType
 
 
@@ -346,3 +349,45 @@ def _may_return_a_runnable(function: Any, code: CodeType) -> bool:
 def _holds_runnables(value: object) -> bool:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return any(isinstance(part, Runnable) for part in inside)
+
+
+# Inputs that no example has, for runs that only look.
+
+
+def new_mark() -> str:
+    """What stands in no example."""
+    return f" [{uuid.uuid4().hex[:6]}]"
+
+
+def marked(rows: Sequence[Mapping[str, Any]], mark: str, *, words: bool = True) -> list[dict[str, Any]]:
+    """Inputs with a mark at the end of their texts: what a cache of the program keeps of them answers no example.
+
+    Args:
+        rows: Inputs.
+        mark: What no example holds.
+        words: Whether words alone are marked, too, where each row has another one. The program may look them up.
+    """
+    found: list[dict[str, Any]] = [{} for _ in rows]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        every = words and len({repr(row.get(name)) for row in rows}) == len(rows)
+        for row, made in zip(rows, found, strict=True):
+            if name in row:
+                made[name] = _marked(row[name], mark, every=every)
+    return found
+
+
+def _marked(value: Any, mark: str, *, every: bool = False) -> Any:
+    if isinstance(value, str):
+        tells = len(value) >= _TELLING and " " in value.strip()
+        return value + mark if tells or (every and value) else value
+    if isinstance(value, Mapping):
+        return {name: _marked(inner, mark) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_marked(inner, mark) for inner in value]
+    if isinstance(value, BaseMessage):
+        return value.model_copy(update={"content": _marked(value.content, mark, every=every)})
+    return value
+
+
+_TELLING = 8
+"""Characters from which on a text with a blank in it is marked in any case."""

@@ -521,3 +521,46 @@ def test_what_a_cache_of_the_program_keeps_of_a_dry_run_is_no_answer_to_an_examp
     asyncio.run(require_no_memory(program, rows, [MODEL], given=lambda row, c: (row, c)))
     assert len(kept) == 2
     assert not kept.keys() & {*WORDS}
+
+
+def test_a_memory_of_single_words_is_refused_too():
+    rows = [{"q": word.replace(" ", "_")} for word in WORDS]
+    program = remembering([], lambda past, q, _: past.append(q))
+    with pytest.raises(ConfigError, match="share what the chain remembers"):
+        asyncio.run(require_no_memory(program, rows, [MODEL], given=lambda row, c: (row, c)))
+
+
+def test_a_memory_is_seen_where_the_program_looks_up_a_word_of_the_example():
+    known = {f"T-{i}": word for i, word in enumerate(WORDS)}
+    talk = remembering([], lambda past, q, _: past.append(q))
+    program = RunnableLambda(lambda row: talk.invoke({"q": f"{known[row['id']]}: {row['q']}"}))
+    rows = [{"id": f"T-{i}", "q": word} for i, word in enumerate(WORDS)]
+    with pytest.raises(ConfigError, match="share what the chain remembers"):
+        asyncio.run(require_no_memory(program, rows, [MODEL], given=lambda row, c: (row, c)))
+
+
+@pytest.mark.parametrize("blank", [" ", "_"])
+def test_a_dry_run_of_two_prompts_leaves_no_canned_reply_for_an_example_in_a_cache(blank):
+    kept = {}
+
+    def ask(value):
+        text = value.to_string()
+        if text not in kept:
+            kept[text] = MODEL.invoke(value).content
+        return kept[text]
+
+    first, second = PromptTemplate.from_template("Shorten {q}"), PromptTemplate.from_template("Sort {q}")
+    program = RunnableLambda(lambda row: ask(first.invoke(row)) and row) | second | RunnableLambda(ask)
+    rows = [{"q": word.replace(" ", blank)} for word in WORDS]
+    asyncio.run(open_target(program, dry_inputs=rows)).close()
+    assert kept
+    assert not kept.keys() & {first.format(**row) for row in rows}
+
+
+def test_a_chain_with_a_generator_that_langchain_runs_by_invoke_alone_is_run_so():
+    def shout(parts):
+        for part in parts:
+            yield part.upper()
+
+    program = ChatPromptTemplate([("system", "Sort"), ("human", "{q}")]) | MODEL | StrOutputParser() | shout
+    assert evaluated(program, "List") == ["LIST|A", "LIST|B"]
