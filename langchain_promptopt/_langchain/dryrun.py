@@ -11,6 +11,8 @@ Programs without templates are looked at in the same way: the texts they hold th
 from __future__ import annotations
 
 import asyncio
+import re
+import string
 import sys
 import threading
 import types
@@ -44,7 +46,7 @@ from langchain_promptopt._langchain.discover import (
     may_ask_elsewhere,
     pulled_at,
 )
-from langchain_promptopt._langchain.held import HeldText, shortened
+from langchain_promptopt._langchain.held import HeldText, as_tunable, shortened
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
 from langchain_promptopt._langchain.reading import marked, new_mark
 from langchain_promptopt._langchain.wire import fronted, tapped, texts_of
@@ -663,6 +665,8 @@ class Survey:
     """Clients of programs elsewhere that the dry run came to, with their places."""
     in_thread: bool = False
     """Whether the program must be run in a thread."""
+    dollars: Sequence[tuple[str, str]] = ()
+    """The objects of `string.Template` that the program holds: their names and texts."""
 
     @property
     def proof(self) -> Proof:
@@ -710,11 +714,12 @@ class Survey:
         for held in self.held:
             if held.proven or not self._sends_a_line_of(held.text):
                 continue
-            name = held.name
-            return (
-                f"Parts of the text {name!r} ({held.place}) are sent, changed on the way. Hold it as "
-                f'{name} = tunable("""{shortened(held.text, 30)}""", name={name!r}) and send {name}.format(...).'
-            )
+            where = f"Parts of the text {held.name!r} ({held.place}) are sent, changed on the way"
+            return f"{where}. {as_tunable(held.name, held.text)} and send {held.name}.format(...)."
+        for name, text in self.dollars:
+            if self._sends_a_line_of(text):
+                made = as_tunable(name, text)
+                return f"{name} is a string.Template. {made} and send {name}.format(...) for {name}.substitute(...)."
         return ""
 
 
@@ -749,7 +754,11 @@ async def survey(
         values += texts_of(list(row.values()))
     elsewhere = elsewhere or next((elsewhere_by(*met) for met in seen.met), "")
     held = held_of(task, templates, sent, values)
-    return Survey(held, sent, seen.error, pulled_at(task), elsewhere, seen.met, seen.in_thread)
+    dollars = []
+    for path, thing in walk(task, stop=is_prompt_or_model):
+        if isinstance(thing, string.Template):
+            dollars.append((re.findall(r"\w+", path)[-1], thing.template))
+    return Survey(held, sent, seen.error, pulled_at(task), elsewhere, seen.met, seen.in_thread, dollars)
 
 
 def reaches_model(task: Any) -> bool:

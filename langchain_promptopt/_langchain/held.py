@@ -287,6 +287,17 @@ def _name(found: Sequence[HeldText], used: Iterable[str]) -> None:
         held.name = name
 
 
+def as_tunable(name: str, text: str) -> str:
+    """How to write a text that the program fills itself as a tunable one, for messages to people."""
+    hole = _OTHER_HOLE.search(text)
+    named = "" if hole is None else f" with {{{hole[1] or hole[2]}}} in place of {hole[0]},"
+    return f'Hold it as {name} = tunable("""{shortened(text, 30)}""", name={name!r}){named}'
+
+
+_OTHER_HOLE = re.compile(r"%\((\w+)\)s|\$\{?(\w+)\}?")
+"""Holes that `%` and `string.Template` fill."""
+
+
 def shortened(text: str, most: int = 80) -> str:
     """The beginning of a text on one line, for messages to people."""
     line = " ".join(text.split())

@@ -15,6 +15,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -33,6 +34,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import RunnableConfigurableAlternatives, RunnableConfigurableFields
 from langchain_core.runnables.passthrough import RunnableAssign, RunnablePick
 
+from langchain_promptopt._collections import map_values
 from langchain_promptopt._langchain.conversion import chooses_examples, partial_names, read_leaves
 from langchain_promptopt.types import Reading
 
@@ -367,13 +369,18 @@ def marked(rows: Sequence[Mapping[str, Any]], mark: str, *, words: bool = True) 
         mark: What no example holds.
         words: Whether words alone are marked, too, where each row has another one. The program may look them up.
     """
-    found: list[dict[str, Any]] = [{} for _ in rows]
-    for name in dict.fromkeys(name for row in rows for name in row):
-        every = words and len({repr(row.get(name)) for row in rows}) == len(rows)
-        for row, made in zip(rows, found, strict=True):
-            if name in row:
-                made[name] = _marked(row[name], mark, every=every)
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        made = {}
+        for name, value in row.items():
+            made[name] = _marked(value, mark, every=words and _differs(name, rows))
+        found.append(made)
     return found
+
+
+def _differs(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether each row has another value under a name."""
+    return len({repr(row.get(name)) for row in rows}) == len(rows)
 
 
 def _marked(value: Any, mark: str, *, every: bool = False) -> Any:
@@ -381,7 +388,7 @@ def _marked(value: Any, mark: str, *, every: bool = False) -> Any:
         tells = len(value) >= _TELLING and " " in value.strip()
         return value + mark if tells or (every and value) else value
     if isinstance(value, Mapping):
-        return {name: _marked(inner, mark) for name, inner in value.items()}
+        return map_values(partial(_marked, mark=mark), value)
     if isinstance(value, list | tuple):
         return [_marked(inner, mark) for inner in value]
     if isinstance(value, BaseMessage):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
+from string import Template
 from textwrap import dedent
 from typing import NamedTuple
 
@@ -541,6 +542,19 @@ PERCENT = "You sort the words of team %s into two kinds.\nCall every animal a PL
 
 def by_percent(inputs):
     return task_model.invoke([SystemMessage(PERCENT % "desk"), HumanMessage(FRAME.format(word=inputs["word"]))]).text
+
+
+DOLLARS = Template("You sort the words of team $team into two kinds.\nCall every animal a PLANT. Answer with one word.")
+
+
+def by_dollars(inputs):
+    return task_model.invoke([SystemMessage(DOLLARS.substitute(team="desk")), HumanMessage(inputs["word"])]).text
+
+
+def test_a_string_template_is_refused_with_the_line_to_write():
+    form = r"with {team} in place of \$team, and send DOLLARS.format\(...\) for DOLLARS.substitute"
+    with pytest.raises(PromptError, match=form):
+        run(target=by_dollars)
 
 
 def test_a_text_that_is_changed_on_the_way_is_refused_with_the_line_to_write():
