@@ -21,7 +21,9 @@ from langchain_promptopt._runtime.limiter import Lane, Limiter
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.retry import RetryPolicy
 from langchain_promptopt.errors import UnavailableError
+from langchain_promptopt.steps import TextualGradient
 from langchain_promptopt.steps.base import reply_limit
+from tests.support.openai_server import serve
 
 
 class OneSlot:
@@ -220,3 +222,14 @@ def test_a_kind_of_reply_that_is_short_has_a_limit_of_its_own(own, short, limit)
 
 def test_elsewhere_short_replies_have_the_usual_limit():
     assert reply_limit(ChatOpenAI(model="m", api_key="k"), short=250) == {"max_tokens": 4000}
+
+
+@pytest.mark.parametrize(("reasons", "limit"), [(1, 120), (3, 550)])
+def test_reasons_for_an_error_have_a_limit_by_their_number(reasons, limit):
+    piece = {"prompt": "Sort: {x}", "errors": [{"inputs": "a", "expected": "b", "answer": "c"}]}
+    with serve(lambda _: {"content": "It says nothing of a."}) as server:
+        model = ChatOpenAI(model="m", api_key="k", base_url=f"{server.url}/v1", max_retries=0)
+        TextualGradient(model=model, reasons=reasons).invoke(piece)
+        (asked,) = [r.json() for r in server.requests]
+    assert asked["max_completion_tokens"] == limit
+    assert ("in one sentence" in asked["messages"][-1]["content"]) == (reasons == 1)
