@@ -256,7 +256,7 @@ class Engine:
         async with span(config, "promptopt", inputs, metadata) as (inner, end), self.streamed(inner):
             run.emit(started)
             evaluations = self.evaluations = Evaluations(run)
-            spending = Spending(run.ledger)
+            spending = Spending(run.ledger, run.foreseen)
             if self.gate_possible:  # before the first call, so that the search cannot spend what the test needs
                 spending.reserve_test(2 * run.gate.repeats * len(run.data["test"]))
             pruning = Pruning(run, evaluations, spending)

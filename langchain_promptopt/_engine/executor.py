@@ -27,7 +27,7 @@ from langchain_promptopt._runtime.retry import Retry, RetryPolicy, with_retries
 from langchain_promptopt._runtime.stopping import GracefulStop
 from langchain_promptopt._runtime.tracing import StepRuns, Tracers, listened, run_id_of, span, trace_metadata
 from langchain_promptopt._runtime.usage import UsageCollector, followed_threads, metered_by, with_handler
-from langchain_promptopt._text.words import whole_text
+from langchain_promptopt._text.words import count_tokens, whole_text
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.events import Event, Incident
 from langchain_promptopt.protocols import rng_at
@@ -154,7 +154,9 @@ class Guarded:
             return message
 
         try:
-            message: AIMessage = await self._call("optimizer", attempt, None, (content_hash(str(messages)),), work)
+            place = (content_hash(str(messages)),)
+            most = most_tokens(model, messages, kwargs)
+            message: AIMessage = await self._call("optimizer", attempt, None, place, work, most)
         except CallError as failed:
             raise failed.failure.as_error("optimizer") from failed  # noqa: EM101 - the role, no message
         finally:  # the caller journals the reply before anything else can run
@@ -250,6 +252,7 @@ class Guarded:
         split: str | None,
         place: tuple[str | int, ...],
         work: Hashable,
+        most: int = 0,
     ) -> Coroutine[Any, Any, Any]:
         waits = self.batched and role == "task"
 
@@ -263,7 +266,7 @@ class Guarded:
 
         async def started(slot: Slot | Slots) -> Any:
             self.stopping.begin(work)
-            with self.ledger.flight(role, split, calls=_FIRST_CALLS[role]) as flight:
+            with self.ledger.flight(role, split, calls=_FIRST_CALLS[role], tokens=most) as flight:
                 flight.alive = slot.alive
                 limit = None if waits or self.policy.timeout is None else self.policy.timeout * slot.patience
                 try:
@@ -287,6 +290,17 @@ class Guarded:
             on_retry=retried,
             deadline=self.deadline,
         )
+
+
+def most_tokens(model: Any, messages: Any, kwargs: Mapping[str, Any]) -> int:
+    """The most that a call may use: about its request's tokens, and the longest reply, where a limit of it is known.
+
+    Args:
+        model: The model that is called.
+        messages: The request.
+        kwargs: Settings of the call, whose limit stands above the model's own.
+    """
+    return count_tokens(str(messages)) + int(kwargs.get("max_tokens") or getattr(model, "max_tokens", None) or 0)
 
 
 def _of_role(failure: FailureKind, role: str) -> FailureKind:

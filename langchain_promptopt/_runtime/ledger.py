@@ -394,12 +394,13 @@ class Ledger:
         """Whether any limit was set."""
         return self._budget.seconds is not None or self._has_limits
 
-    def exhausted(self, split: str | None = None, *, begun: bool = False) -> str | None:
+    def exhausted(self, split: str | None = None, *, begun: bool = False, tokens: int = 0) -> str | None:
         """Why no further call may start now, or None. Only work on the test may use the test's share.
 
         Args:
             split: The split the work is for.
             begun: Whether the call belongs to an evaluation that has begun, which search_calls counts already.
+            tokens: The most that the call may use, where that is known before it.
         """
         if self._budget.seconds is not None and self.seconds >= self._budget.seconds:
             return f"budget.seconds ({self._budget.seconds:g}) is used up"
@@ -414,6 +415,8 @@ class Ledger:
                 continue
             if getattr(used, name) >= limit:
                 return self._spent(name, limit, made, kept)
+            if name == "tokens" and used.tokens + tokens > limit:
+                return f"{self._spent(name, limit, made, kept)}, and the call may use {tokens}"
         return None
 
     def _spent(self, name: str, limit: int, made: Amount, kept: Amount) -> str:
@@ -434,7 +437,7 @@ class Ledger:
     def _test_left(self) -> Amount:
         return larger(self._test - self._test_paid - self._flying_test, _NOTHING)
 
-    def flight(self, role: str, split: str | None = None, *, calls: int = 1) -> Flight:
+    def flight(self, role: str, split: str | None = None, *, calls: int = 1, tokens: int = 0) -> Flight:
         """A block that makes calls and records them at its end.
 
         Entering it raises BudgetSpent where the budget is used up; with 0 calls, the budget is first checked by
@@ -445,8 +448,9 @@ class Ledger:
             role: "task", "optimizer" or "judge".
             split: The split the calls are for, if any.
             calls: Number of calls; `another` adds more.
+            tokens: The most that the first of them may use, where that is known before it.
         """
-        return Flight(self, role, split, calls)
+        return Flight(self, role, split, calls, tokens)
 
     def remaining(self) -> dict[str, float]:
         """What is left of each limit that was set; of counts, without what is reserved."""
@@ -463,13 +467,14 @@ class Ledger:
 class Flight:
     """Calls begun and not yet recorded; see `Ledger.flight`."""
 
-    __slots__ = ("_begun", "_calls", "_ledger", "_mine", "_refused", "_role", "_split", "alive", "meter")
+    __slots__ = ("_begun", "_calls", "_ledger", "_mine", "_refused", "_role", "_split", "_tokens", "alive", "meter")
 
-    def __init__(self, ledger: Ledger, role: str, split: str | None, calls: int) -> None:
+    def __init__(self, ledger: Ledger, role: str, split: str | None, calls: int, tokens: int) -> None:
         self._ledger = ledger
         self._role = role
         self._split = split
         self._calls = calls
+        self._tokens = tokens
         self._begun = 0
         self._mine = _NOTHING
         self._refused: str | None = None
@@ -511,7 +516,7 @@ class Flight:
             raise BudgetSpent(self._refused, mend="Raise it and resume.", role=self._role)
 
     def _admit(self, *, begun: bool = False) -> None:
-        self._refused = self._ledger.exhausted(self._split, begun=begun)
+        self._refused = self._ledger.exhausted(self._split, begun=begun, tokens=0 if begun else self._tokens)
         self.check()
 
     def _add(self, more: Amount) -> None:
@@ -529,10 +534,16 @@ class Flight:
 
 
 class Spending:
-    """Claims on what is left of a budget."""
+    """Claims on what is left of a budget.
 
-    def __init__(self, ledger: Ledger) -> None:
+    Args:
+        ledger: The account.
+        foreseen: What an optimizer call is taken to use before any was made; None is nothing.
+    """
+
+    def __init__(self, ledger: Ledger, foreseen: Usage | None = None) -> None:
         self._ledger = ledger
+        self._foreseen = foreseen or Usage()
         self._calls_per_cell = 1
         self._cell_tokens = 0
         self._cell_usd = 0.0
@@ -631,9 +642,10 @@ class Spending:
         return 0
 
     def _optimizer_cost(self, calls: int) -> tuple[int, float]:
-        """Expected tokens and money of optimizer calls, from those already settled."""
-        seen: Usage | None = self._ledger.by_role.get("optimizer")
-        if seen is None or not seen.calls:
+        """Expected tokens and money of optimizer calls, from those already settled, or as foreseen."""
+        seen = self._ledger.by_role.get("optimizer", self._foreseen)
+        seen = seen if seen.calls else self._foreseen
+        if not seen.calls:
             return 0, 0.0
         tokens = (seen.input_tokens + seen.output_tokens) * calls // seen.calls
         return tokens, (seen.usd or 0.0) * calls / seen.calls

@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
+from math import ceil
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,17 @@ from langchain_promptopt._langchain.models import endpoint_of, model_name, probe
 from langchain_promptopt._runtime.failures import Probe
 from langchain_promptopt._runtime.prices import at_tier, to_usd
 from langchain_promptopt._text.words import BYTES_A_TOKEN
-from langchain_promptopt.errors import CredentialsError
+from langchain_promptopt.errors import ConfigError, CredentialsError
 from langchain_promptopt.optimizer.judges import judge_models
+from langchain_promptopt.report.wording import number
 from langchain_promptopt.strategies.cost import CallCost, Estimate, Sizes, estimate_calls, shape_of
+from langchain_promptopt.types import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_promptopt.optimizer.plan import Plan
+    from langchain_promptopt.types import Prompt
 
 _SAMPLE = 200  # rows that typical lengths are taken from
 _ANSWER = 8  # tokens an answer has at least
@@ -34,6 +38,7 @@ _SHOWN = 4  # rows shown to the optimizer in a batch
 _EDITS = 150  # tokens of marks, reasons or replacements
 _RUBRIC = 300  # tokens of a judge's own prompt
 _OPINION = 60  # tokens of a judge's answer
+_LEAST = 0.65  # of the tokens assumed: some models count six bytes of plain text a token
 
 
 def models_by_role(plan: Plan) -> dict[str, list[Any]]:
@@ -136,14 +141,7 @@ def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> Estim
 
     `seen` is what calls of a role were found to take, in place of a guess.
     """
-    data = plan.data
-    sizes = Sizes(
-        train=len(data["train"]),
-        dev=len(data["dev"]),
-        val=len(data["val"]),
-        test=len(data["test"]),
-        repeats=plan.settings.gate.repeats,
-    )
+    sizes = _sizes(plan)
     shape = shape_of(plan.recipe, sizes)
     # a chain of several prompts makes a call for each, and several models one each
     calls = max(1, len(plan.baseline.prompts)) * max(1, len(plan.settings.task_models))
@@ -152,6 +150,53 @@ def estimate_of(plan: Plan, seen: Mapping[str, CallCost] | None = None) -> Estim
     idle = demos is None or already(plan.baseline.prompts, demos) is not None
     extra = 0 if demos is None or idle else demos.cells(sizes.train, sizes.dev + sizes.val)
     return estimate_calls(replace(shape, target_calls=calls, judge_calls=judge_calls(plan), demos=extra), costs)
+
+
+def _sizes(plan: Plan) -> Sizes:
+    data = plan.data
+    return Sizes(
+        train=len(data["train"]),
+        dev=len(data["dev"]),
+        val=len(data["val"]),
+        test=len(data["test"]),
+        repeats=plan.settings.gate.repeats,
+    )
+
+
+def foreseen(plan: Plan) -> Usage:
+    """What a first call of the optimizer model is taken to use, if there is one; money is None without a price."""
+    if plan.optimizer is None:
+        return Usage()
+    cost = call_costs(plan)["optimizer"]
+    return Usage(1, ceil(cost.input_tokens), ceil(cost.output_tokens), usd=cost.usd)
+
+
+def refuse_small_budget(plan: Plan) -> None:
+    """Raise ConfigError where the tokens of a budget cannot pay for baseline, one proposal and test.
+
+    What is compared is the least that these can take: the shortest prompt, answers of no length, and a tokenizer that
+    needs few tokens. Between that and the real need, the claims of the run keep the budget.
+    """
+    limit = plan.settings.budget.tokens
+    if limit is None or plan.optimizer is None:
+        return
+    sizes = _sizes(plan)
+    rows = shape_of(plan.recipe, sizes).baseline_rows
+    row = _LEAST * (min(map(_tokens_of_prompt, plan.baseline.prompts), default=0.0))
+    baseline = round(row * (sizes.dev if rows is None else min(rows, sizes.dev)))
+    test = round(row * 2 * sizes.test * sizes.repeats) if plan.shows.possible else 0
+    proposal = round(_LEAST * _tokens_by_role(plan)["optimizer"][0])
+    needed = baseline + proposal + test
+    if needed <= limit:
+        return
+    parts = f"the baseline takes {number(baseline)} or more, one proposal {number(proposal)}"
+    parts += f", the held-out test {number(test)}" if test else ""
+    msg = f"the budget of {number(limit)} tokens cannot pay for a run: {parts}"
+    raise ConfigError(msg, mend=f"Raise budget.tokens above {number(needed)}, or use fewer examples.")
+
+
+def _tokens_of_prompt(prompt: Prompt) -> float:
+    return sum(_tokens(message.template) for message in prompt.messages)
 
 
 def levels_of(estimate: Estimate) -> dict[str, Any]:

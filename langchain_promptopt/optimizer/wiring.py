@@ -38,7 +38,7 @@ from langchain_promptopt.events import Incident
 from langchain_promptopt.gate.openings import Openings, RowMark
 from langchain_promptopt.gate.pairs import Serving, pair_outcomes
 from langchain_promptopt.gate.verdict import Decision, decide
-from langchain_promptopt.optimizer.costs import first_tokens, models_by_role
+from langchain_promptopt.optimizer.costs import first_tokens, foreseen, models_by_role, refuse_small_budget
 from langchain_promptopt.optimizer.remote import RemoteExecutor, Workers
 from langchain_promptopt.store import Journal, MemoryStore, RunFolder
 from langchain_promptopt.types import SPLITS, Example, Outcome, PromptSet, Reading, Rejection, StepAnswer, Usage
@@ -502,6 +502,8 @@ def assemble(
     keep_splits(plan.data, plan.openings)
     journal = _journal(_folder(plan), ended)
     try:
+        if rival is None and ended is None and not journal.finished:
+            refuse_small_budget(plan)
         return _wired(plan, journal, executor, rival, ended)
     except BaseException:  # or the next try would find the run busy
         if ended is None:
@@ -553,6 +555,7 @@ def _wired(
         demos=settings.demos,
         must_pass=plan.must_pass,
         metaprompts=settings.metaprompts.own,
+        foreseen=foreseen(plan),
         state=state,
         tracers=tracers,
         redaction=plan.redaction,

@@ -24,7 +24,14 @@ from langchain_promptopt._runtime.concurrency import run_sync, together
 from langchain_promptopt._runtime.ledger import Ledger, Spending
 from langchain_promptopt._runtime.prices import SERVICE_TIERS
 from langchain_promptopt.errors import CredentialsError
-from langchain_promptopt.optimizer.costs import call_costs, estimate_of, levels_of, probes_of, retries_seen
+from langchain_promptopt.optimizer.costs import (
+    call_costs,
+    estimate_of,
+    levels_of,
+    probes_of,
+    refuse_small_budget,
+    retries_seen,
+)
 from langchain_promptopt.optimizer.plan import make_plan
 from langchain_promptopt.optimizer.wiring import assemble, evaluate_here
 from langchain_promptopt.pipeline.prepare import code_folder, prepare
@@ -253,7 +260,8 @@ async def _probes(plan: Plan, config: Config) -> tuple[Probe, ...]:
 
 
 def _refuse_budget(plan: Plan) -> None:
-    """Raise ConfigError where the budget cannot even pay for the test, as a run would before its first call."""
+    """Raise ConfigError where the budget cannot pay for the least of a run, as a run would before its first call."""
+    refuse_small_budget(plan)
     ledger = Ledger(plan.settings.budget, plan.prices, RealClock())
     Spending(ledger).reserve_test(2 * plan.settings.gate.repeats * len(plan.data["test"]))
 

@@ -72,6 +72,20 @@ def test_a_mixed_budget_is_kept(seed, up):
     assert over.get("usd", 0.0) <= flying * LARGEST * 2000e-6
 
 
+@pytest.mark.parametrize("tokens", [400, 1500, 3000, 3600, 4200, 5000, 6000, 8000])
+def test_a_token_budget_is_never_exceeded_by_a_call_that_could_be_foreseen(tokens, up):
+    """One call after the other, so that none is in flight: a small budget is refused before the first, or kept."""
+    before = up.count
+    try:
+        usage = run(up.base_url, budget=Budget(tokens=tokens), max_concurrency=1).usage
+    except ConfigError as refused:
+        assert str(refused).startswith(f"the budget of {tokens:,} tokens cannot pay for a run: the baseline takes")
+        assert up.count == before
+        assert tokens < 4000
+        return
+    assert usage["tokens"] <= tokens
+
+
 def test_a_budget_is_kept_while_calls_fail_and_are_made_again():
     with server(faults=FaultPlan(rate=0.3, kinds=["500", "reset"], seed=1)) as running:
         result = run(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_promptopt._runtime.clock import FakeClock
-from langchain_promptopt._runtime.ledger import Ledger
+from langchain_promptopt._runtime.ledger import Ledger, Spending
 from langchain_promptopt._runtime.prices import Price, PriceTable, to_pico, to_usd
 from langchain_promptopt.errors import BudgetSpent, ConfigError, PriceError
 from langchain_promptopt.recipe import Budget
@@ -198,6 +198,35 @@ def test_money_and_tokens_are_exceeded_by_the_calls_in_flight_at_most(limit):
     asyncio.run(main())
     needed = -(-to_pico(0.01) // one) if "usd" in limit else 100
     assert needed <= book.total.calls < needed + 8
+
+
+def test_a_call_that_may_use_more_tokens_than_are_left_is_not_begun():
+    book = ledger(tokens=1000)
+    assert book.reserve_test(0, 300)
+    book.record("task", 0, Usage(1, 500, 0))
+    with book.flight("optimizer", tokens=200):
+        pass
+    with (
+        pytest.raises(
+            BudgetSpent, match=r"leaves nothing .*: 500 used, 300 kept for the test, and the call may use 201"
+        ),
+        book.flight("optimizer", tokens=201),
+    ):
+        pytest.fail("it was begun")
+
+
+def test_the_first_claim_counts_what_an_optimizer_call_is_foreseen_to_use():
+    book = ledger(tokens=1000, usd=1.0)
+    assert Spending(book).claim(1, cells=0, optimizer_calls=4)
+    book.release(1)
+    foreseen = Usage(1, 250, 50, usd=0.1)
+    assert not Spending(book, foreseen).claim(1, cells=0, optimizer_calls=4)
+    assert Spending(book, foreseen).claim(1, cells=0, optimizer_calls=3)
+    book.release(1)
+    book.record("optimizer", 1, Usage(2, 100, 20, usd=0.01))
+    assert Spending(book, foreseen).claim(2, cells=0, optimizer_calls=14), (
+        "what calls took stands above what was foreseen"
+    )
 
 
 def test_failed_calls_leave_no_trace_in_flight():
