@@ -217,7 +217,7 @@ class Run:
     """Examples that no candidate may get wrong where the baseline gets them right."""
     metaprompts: Mapping[str, str] = field(default_factory=dict)
     """What the user says in place of the package's own meta-prompts, by name."""
-    foreseen: Usage = Usage()
+    foreseen: Usage = field(default_factory=Usage)
     """What an optimizer call is taken to use before any was made."""
     state: RunState = field(default_factory=RunState)
     tracers: Tracers = field(default_factory=Tracers)
