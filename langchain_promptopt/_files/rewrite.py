@@ -129,9 +129,12 @@ def _list(token: str, new: str) -> str:
 
 MAX_FILES = 5_000
 MAX_BYTES = 1_000_000
-_SUFFIXES = frozenset(
+_RECORD = "journal.jsonl"
+"""What every folder of a run holds."""
+SUFFIXES = frozenset(
     {".py", ".txt", ".md", ".prompt", ".yaml", ".yml", ".json", ".jinja", ".jinja2", ".j2", ".mustache"}
 )
+"""Endings of files that hold prompts."""
 _NOT_OURS = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages"})
 _WORD = re.compile(r"[A-Za-z]{4,}")
 _TELLING = 5
@@ -191,13 +194,16 @@ def _project_files(root: Path) -> Iterator[Path]:
     seen = 0
     for folder, folders, names in os.walk(root):
         here = Path(folder)
+        if _RECORD in names:  # of a run, and no source of a prompt
+            folders.clear()
+            continue
         ours = []
         for f in sorted(folders):
             if not f.startswith(".") and f not in _NOT_OURS:
                 ours.append(f)
         folders[:] = [f for f in ours if not (here / f / "pyvenv.cfg").exists()]
         for name in sorted(names):
-            if Path(name).suffix.lower() in _SUFFIXES and seen < MAX_FILES:
+            if Path(name).suffix.lower() in SUFFIXES and seen < MAX_FILES:
                 seen += 1
                 yield here / name
 

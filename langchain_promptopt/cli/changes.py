@@ -79,6 +79,7 @@ def patch_of(record: RunRecord, config: Config, file: Path | None) -> str:
                 f"the prompt's file {os.path.relpath(path)} lies outside this work tree, so `git apply` cannot reach it"
             )
             raise UsageError(msg, mend=f"Run the command there, or write the file: promptopt apply {record.run_id}.")
+        _refuse_written(path, part, old, new, record)
         patches.append(patch_for_file(path, old, new, part=part))
     return "".join(patches)
 
@@ -225,16 +226,24 @@ def _home(old: Prompt, new: Prompt, record: RunRecord, config: Config) -> tuple[
     path = find_source(old, new, config.root, _module(record, config))
     if path is None:
         msg = f"no file under {config.root} holds the text of prompt {old.name!r}"
-        raise UsageError(msg, where=old.source, mend="Name it: --to FILE for apply, --file FILE for diff --patch.")
+        raise UsageError(msg, where=old.source, mend=f"Name it: {_WHERE}.")
     return path, ""
+
+
+_WHERE = "--to FILE for apply, --file FILE for diff --patch"
 
 
 def _configured(old: Prompt, record: RunRecord, config: Config) -> tuple[Path, str] | None:
     """File and part that `task.prompt` names, as the run had it; other files with the same text are not looked at."""
+    from langchain_promptopt._files.rewrite import SUFFIXES
+
     prompt, chain = record.started.setting("task", "prompt"), record.started.setting("task", "chain")
     for name in (prompt or (None if chain else config.task.prompt), old.source):
         if name and (found := config.prompt_file(name)) is not None:
             return found
+        if name == prompt and name and Path(name.partition("#")[0]).suffix in SUFFIXES:
+            msg = f"the run read prompt {old.name!r} from {name}, and there is no such file any more"
+            raise UsageError(msg, where=f"run {record.run_id}", mend=f"Name its file: {_WHERE}.")
     return None
 
 

@@ -327,6 +327,21 @@ def test_the_patch_finds_the_literal_of_the_chain_by_itself(project, capfd):
     assert "is billing only when money was taken or is missing" in module.read_text()
 
 
+def test_no_patch_is_made_of_a_run_s_own_record_nor_for_edits_that_are_in_the_file(project, capfd):
+    (project / ".promptopt").rename(project / "nightly")
+    (project / "promptopt.toml").write_text('[output]\nruns_dir = "nightly/runs"\n')
+    assert answer(capfd, "apply", RUN, "--to", "prompt.json")[0] == 0
+    code, out, err = answer(capfd, "diff", RUN, "--patch", "--file", "prompt.json")
+    assert (code, out) == (2, "")
+    assert f"the edits of run {RUN} are in prompt.json already" in err
+    assert answer(capfd, "apply", RUN, "--revert")[0] == 0
+    (project / "nightly" / "runs" / RUN / "kept.json").write_bytes((project / "prompt.json").read_bytes())
+    (project / "prompt.json").unlink()
+    code, out, err = answer(capfd, "diff", RUN, "--patch")
+    assert (code, out) == (2, "")
+    assert "no file under" in err
+
+
 def test_methods_lists_the_presets(capfd):
     out = answer(capfd, "methods")[1]
     for name in ("lpo-pe2", "lpo-apo", "apo-pe2", "pe2"):
