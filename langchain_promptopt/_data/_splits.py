@@ -168,7 +168,11 @@ def as_named(
     """
     seen = Counter(chain.from_iterable(placed.row.wanted for placed in rows))
     if splits is None and not seen.keys() - UNSPLIT:
-        return by_hash(rows), [Note("split_by_hash", "unsplit data: split by hash of input and group")]
+        return by_hash(rows), [
+            Note(
+                "split_by_hash", "the data names no splits, so examples were split by a hash of their inputs and group"
+            )
+        ]
     names = name_map(splits, seen)
     found: Splits = {}
     left_out: Counter[str] = Counter()

@@ -373,7 +373,8 @@ def _must_pass_notes(must: MustPass | None, *, searches: bool) -> Iterator[Note]
 def _unused(data: DataSet, evaluators: Sequence[Evaluator], settings: Settings) -> Iterator[Note]:
     read = () if settings.must_pass is None else tag_columns(settings.must_pass)
     if unused := [name for name in unused_columns(data, evaluators) if name not in read]:
-        yield Note("unused", f"not used: {', '.join(unused)} (no prompt, setting or evaluator reads them)")
+        it = "it" if len(unused) == 1 else "them"
+        yield Note("unused", f"not used: {', '.join(unused)} (no prompt, setting or evaluator reads {it})")
 
 
 async def make_plan(task: Any, settings: Settings, *, searches: bool = True, sides: Sequence[Any] = ()) -> Plan:

@@ -544,18 +544,21 @@ def split_words(data: Mapping[str, Any]) -> str:
 
     >>> split_words({"splits": {"train": 6, "dev": 10, "test": 24}, "made": {"dev": "from train"}})
     'train 6, dev 10 from train, test 24'
+    >>> split_words({"splits": {"train": 6, "test": 9}, "made": {"train": "by hash", "test": "by hash"}})
+    'train 6, test 9, split by hash'
     """
-    made = data.get("made") or {}
+    splits, made = data.get("splits") or {}, data.get("made") or {}
+    alike = bool(splits) and all(made.get(name) == "by hash" for name in splits)
     told = []
-    for name, n in (data.get("splits") or {}).items():
-        told.append(f"{name} {n}" + (f" {made[name]}" if name in made else ""))
-    return ", ".join(told)
+    for name, n in splits.items():
+        told.append(f"{name} {n}" + (f" {made[name]}" if name in made and not alike else ""))
+    return ", ".join([*told, "split by hash"] if alike else told)
 
 
 def made_note(record: RunRecord) -> str:
-    """That splits were made which the data does not name; "" where it names all."""
+    """How many examples each split has and how it was made; "" where the data names all splits."""
     data = record.started.data
-    return f"The data does not name all splits: {split_words(data)}." if data.get("made") else ""
+    return f"Examples: {split_words(data)}." if data.get("made") else ""
 
 
 def destination_note(record: RunRecord) -> str:
@@ -564,7 +567,7 @@ def destination_note(record: RunRecord) -> str:
     places = record.destinations
     files = [p for p in places if p.is_file]
     for place in (p for p in places if p.target == "chain"):
-        told.append("applied to the chain" + (", and reverted since" if place.undone else ""))
+        told.append("applied to the chain in memory" + (", and reverted since" if place.undone else ""))
     for place in (p for p in places if p.kind == "pushed"):
         told.append(f"pushed to {place.target}" + (", and taken back since" if place.undone else ""))
     standing = dict.fromkeys([*(p.target for p in files if not p.undone), *record.written])

@@ -232,7 +232,7 @@ def _merged(before: list[_Piece], touched: list[_Piece], edit: Edit, candidate_i
     offset = edit.span.start - sum(len(p.text) for p in before)
     written = [p for p in touched if p.changed]
     here = before[-1].end if before else 0
-    reasons = _union(*(p.reasons for p in written), (edit.reason,))
+    reasons = _union(*(p.reasons for p in written), (_sentences(edit.reason),))
     example_ids = _union(*(p.example_ids for p in written), edit.example_ids)
     lineage = _union(*(p.lineage for p in written), (candidate_id,))
     return _Piece(
@@ -244,6 +244,15 @@ def _merged(before: list[_Piece], touched: list[_Piece], edit: Edit, candidate_i
         example_ids=example_ids,
         lineage=lineage,
     )
+
+
+def _sentences(reason: str) -> str:
+    """A reason without the sign of a list before it, its sentences one after the other.
+
+    >>> _sentences("- too vague.; the rule is wrong.")
+    'too vague. the rule is wrong.'
+    """
+    return reason.strip().removeprefix("- ").replace(".; ", ". ")
 
 
 def _union(*groups: tuple[str, ...]) -> tuple[str, ...]:
