@@ -23,6 +23,7 @@ import errno
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -321,6 +322,14 @@ _OVERFLOW = re.compile(
     r"|too many (?:input )?tokens|exceeds the (?:maximum|available) (?:number of )?(?:input )?(?:tokens|context)"
 )
 _OTHER_LOOP = re.compile(r"Event loop is closed|attached to a different loop|bound to a different event loop")
+_OWN_TROUBLE = re.compile(
+    r"(?i)overloaded|at capacity|temporarily|timed out|internal (?:server )?error|service unavailable|out of memory"
+    r"|engine ?dead|connection (?:error|reset|refused)|(?:try again|retry) (?:later|in\b|shortly|soon)"
+)
+"""What a service says of its own trouble in a reply with a status of refused requests, as gateways and vLLM send it."""
+_OWN_KIND = re.compile(
+    r"(?i)server_?error|internal_?error|\bapi_?error|overloaded|unavailable|time_?out|engine|connection"
+)
 _NO_CREDIT = re.compile(r"(?i)insufficient_quota|credit balance is too low|insufficient (?:credits|balance|funds)")
 
 # Class names, looked up along the inheritance of an error.
@@ -351,6 +360,9 @@ _NAMES = {
     "ContentDecodingError": "connection",  # requests
     "ClientConnectionError": "connection",  # aiohttp
     "ClientPayloadError": "connection",
+    "IncompleteReadError": "connection",  # asyncio
+    "TimeoutExpired": "timeout",  # subprocess
+    "BrokenExecutor": "worker_lost",
     "HttpProcessingError": "connection",  # aiohttp: bytes that are not HTTP
     "HTTPException": "connection",  # http.client
     "ChunkedEncodingError": "connection",
@@ -418,7 +430,22 @@ _PARSING = "openai.lib._parsing"
 _NO_STREAM = "No generation"
 """What langchain-core says of a stream without any part."""
 _PLUMBING = ("json", "asyncio", "concurrent", "contextlib", "threading", "httpx", "httpx2", "httpcore", "pydantic")
-_BUSY = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+_BUSY = {
+    errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ENOLCK, errno.ENOMEM, errno.ENOBUFS,
+    errno.ESTALE,
+}  # fmt: skip
+_NO_THREAD = re.compile(r"can't start new thread|cannot schedule new futures")
+_DATABASE_AWAY = re.compile(
+    r"(?i)locked|busy|disk I/O|unable to open|timed? ?out|connection|connect to|gone away|shutting down|starting up"
+)
+"""What an OperationalError says of the database; one about the statement may be the model's fault."""
+_GRPC = {
+    "UNAVAILABLE": "server_error",
+    "INTERNAL": "server_error",
+    "ABORTED": "conflict",
+    "DEADLINE_EXCEEDED": "timeout",
+    "RESOURCE_EXHAUSTED": "rate_limited",
+}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ETIMEDOUT}
 
@@ -433,7 +460,12 @@ def _body_kind(error: BaseException) -> str | None:
     text = f"{body.get('message', '')} {error}"
     if status in {400, 402, 403, 429} and _NO_CREDIT.search(text):
         return "insufficient_quota"
-    return "context_overflow" if status in _PROMPT_STATUS and _OVERFLOW.search(text) else None
+    if status not in _PROMPT_STATUS:
+        return None
+    if _OVERFLOW.search(text):
+        return "context_overflow"
+    own = _OWN_TROUBLE.search(text) or _OWN_KIND.search(f"{body.get('code')} {body.get('type')}")
+    return "server_error" if own else None
 
 
 def _named_kind(error: BaseException) -> str | None:
@@ -484,6 +516,8 @@ def _builtin_kind(error: BaseException) -> str | None:
         return "connection"  # a client kept a connection of an event loop that has ended; a new one is made next time
     if isinstance(error, ConnectionError):
         return "connection"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_THREAD.search(str(error))):
+        return "busy"
     if not isinstance(error, OSError):
         return None
     if error.errno in _FULL:
@@ -495,12 +529,28 @@ def _builtin_kind(error: BaseException) -> str | None:
     return "connection" if network else None
 
 
+def _services_kind(error: BaseException) -> str | None:
+    """The kind of errors of databases, gRPC, urllib and requests' retries, which share class names with others."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if "OperationalError" in names and _DATABASE_AWAY.search(str(error)):
+        return "busy"
+    if type(error).__name__ == "URLError" or {"RetryError", "RequestException"} <= names:  # without a status
+        return "connection"
+    code = getattr(error, "code", None)
+    if not callable(code) or "RpcError" not in names:
+        return None
+    with suppress(Exception):
+        return _GRPC.get(str(getattr(code(), "name", "")))
+    return None
+
+
 _DETECTORS: tuple[Callable[[BaseException], str | None], ...] = (
     _body_kind,  # what the service says about itself wins over its status: 429 may be a lack of credit
     _protocol_kind,
     _named_kind,
     _status_kind,
     _builtin_kind,
+    _services_kind,
 )
 
 

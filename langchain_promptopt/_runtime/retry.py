@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
+from langchain_promptopt._runtime.failures import CallError, FailedElsewhere, FailureKind, classify
 from langchain_promptopt.errors import BudgetSpent, PromptOptError
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ async def with_retries(
                 return await call()
         except PromptOptError:
             raise  # ours, with its own exit code: a spent budget is not a failed call
-        except Exception as error:  # noqa: BLE001 - the target call of style H8: every failure becomes a kind
+        except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - style H8: all becomes a kind
+            error = _failed(raised)
             rng = rng() if callable(rng) else rng
             pause = _pause_or_raise(error, attempt, policy, rng)
             failure = classify(error)
@@ -107,6 +109,16 @@ async def with_retries(
         await clock.sleep(pause)
     msg = f"a retry policy needs at least one attempt, got {policy.attempts}"
     raise ValueError(msg)
+
+
+def _failed(raised: BaseException) -> Exception:
+    """What was raised; a cancellation that nobody asked this run for is a failed call. Raises any other one."""
+    if isinstance(raised, Exception):
+        return raised
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise raised
+    return FailedElsewhere(FailureKind.of("connection", "CancelledError, raised by the chain or the evaluator itself"))
 
 
 def _pause_or_raise(error: Exception, attempt: int, policy: RetryPolicy, rng: Random) -> float:

@@ -24,7 +24,7 @@ from langchain_promptopt._langchain.models import endpoint_of, model_id, model_n
 from langchain_promptopt._runtime.cache import CacheKey, EvaluationCache
 from langchain_promptopt._runtime.clock import RealClock
 from langchain_promptopt._runtime.concurrency import together
-from langchain_promptopt._runtime.failures import CallError, FailureKind, classify
+from langchain_promptopt._runtime.failures import CallError, FailedElsewhere, FailureKind, classify
 from langchain_promptopt._runtime.ledger import Ledger, book
 from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, LimitsByModel
 from langchain_promptopt._runtime.pace import first_level, is_near
@@ -419,7 +419,7 @@ def _told_apart(failed: EvaluatorFailed) -> BaseException:
         return failed
     found = classify(error, "judge")
     if found.action in {"retry", "stop"}:
-        return error
+        return FailedElsewhere(found)  # what it wraps would be lost
     place = f" ({failed.line})" if failed.line else ""
     given = f"; it was given {failed.given}" if failed.given else ""
     return CallError(FailureKind.of(UNJUDGED, f"{failed.key}: {found.detail}{place}{given}"))

@@ -219,6 +219,24 @@ def test_an_evaluator_that_raises_on_an_answer_drops_the_row_and_is_counted():
     assert any("raised on" in w and "picky" in w for w in result.warnings)
 
 
+def test_an_outage_that_an_evaluator_wraps_in_an_error_of_its_own_drops_the_row():
+    def searching(outputs, reference_outputs):
+        said = next(iter(outputs.values()))
+        try:
+            if said == "???":
+                raise ConnectionResetError("peer")
+        except OSError as error:
+            msg = "the search failed"
+            raise RuntimeError(msg) from error
+        return said == reference_outputs["answer"]
+
+    with server(task=lambda m: "???" if "agate" in m[-1].text else answer(m)) as up:
+        policy = RetryPolicy(attempts=2, base=0.001, cap=0.001)
+        result = run(up.base_url, evaluators=[searching], max_failure_rate=0.5, policy=policy)
+    failed = [d["failure"] for d in of_type(result, "scored") if d["failure"]]
+    assert {(failure["kind"], failure["scored_zero"]) for failure in failed} == {("connection", False)}
+
+
 def test_an_evaluator_that_breaks_on_every_row_stops_and_says_why():
     def broken(outputs, reference_outputs):
         raise RuntimeError("no field of that name")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+import subprocess
 import threading
+from concurrent.futures.process import BrokenProcessPool
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from urllib.error import HTTPError, URLError
 
 import pytest
 from langchain_core.exceptions import OutputParserException
@@ -70,6 +75,14 @@ FAULTS = {
     "filter": ((400, JSON, _error(message="filtered", code="content_filter"), {}), "content_filter", "zero"),
     "bad request": ((400, JSON, _error(message="unknown parameter"), {}), "bad_request", "zero"),
     "unprocessable": ((422, JSON, _error(message="unknown parameter"), {}), "bad_request", "zero"),
+    "400 of a busy engine": (
+        (400, JSON, _error(message="The engine is currently overloaded, please try again later"), {}),
+        "server_error",
+        "retry",
+    ),
+    "400 of a server": ((400, JSON, _error(message="no luck", type="server_error"), {}), "server_error", "retry"),
+    "400 of a gateway": ((400, JSON, _error(message="Request timed out upstream"), {}), "server_error", "retry"),
+    "422 of a dead engine": ((422, JSON, _error(message="EngineDeadError"), {}), "server_error", "retry"),
 }
 REPLIES = {
     "refusal": (_reply(None, refusal="I cannot"), "refusal"),
@@ -190,6 +203,13 @@ def test_feeding_the_model_nonsense_is_the_chains_fault(server):
     assert verdict.kind == "target_error"
 
 
+class RpcError(Exception):
+    """As gRPC's: its code is a method."""
+
+    def code(self):
+        return SimpleNamespace(name=str(self))
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -197,6 +217,22 @@ def test_feeding_the_model_nonsense_is_the_chains_fault(server):
         (ConnectionResetError("peer"), "connection"),
         (BrokenPipeError(), "connection"),
         (OSError(24, "Too many open files"), "busy"),
+        (OSError(5, "Input/output error"), "busy"),
+        (OSError(116, "Stale file handle"), "busy"),
+        (MemoryError(), "busy"),
+        (RuntimeError("can't start new thread"), "busy"),
+        (RuntimeError("cannot schedule new futures after shutdown"), "busy"),
+        (URLError(ConnectionRefusedError(111, "refused")), "connection"),
+        (URLError("timed out"), "connection"),
+        (HTTPError("http://localhost", 404, "no page", Message(), None), "target_error"),
+        (asyncio.IncompleteReadError(b"", 5), "connection"),
+        (subprocess.TimeoutExpired("grep", 3), "timeout"),
+        (BrokenProcessPool("a worker died"), "worker_lost"),
+        (sqlite3.OperationalError("database is locked"), "busy"),
+        (sqlite3.OperationalError('near "SELEC": syntax error'), "target_error"),
+        (RpcError("UNAVAILABLE"), "server_error"),
+        (RpcError("RESOURCE_EXHAUSTED"), "rate_limited"),
+        (RpcError("INVALID_ARGUMENT"), "target_error"),
         (OSError(28, "No space left on device"), "disk_full"),
         (OSError(113, "No route to host"), "connection"),
         (FileNotFoundError("prompt.txt"), "target_error"),

@@ -151,6 +151,12 @@ def test_a_spent_budget_passes_through():
     assert len(tries) == 1
 
 
+def test_a_cancellation_that_the_chain_raises_itself_is_a_failed_call():
+    error, tries, _ = run([asyncio.CancelledError()])
+    assert (error.failure.kind, len(tries)) == ("connection", 10)
+    assert run([asyncio.CancelledError(), "yes"])[0] == "yes"
+
+
 def test_cancellation_is_not_a_failure():
     async def main():
         clock = FakeClock()
