@@ -63,11 +63,12 @@ _WRAPPERS = ("prompts", "templates")
 _SETTINGS = frozenset(
     {
         "_type", "author", "authors", "category", "commit", "commit_hash", "commit_message", "config", "created",
-        "created_at", "date", "description", "frequency_penalty", "id", "input_variables", "inputs", "label", "labels",
-        "language", "license", "max_completion_tokens", "max_tokens", "metadata", "model", "model_config",
-        "model_parameters", "name", "notes", "owner", "parameters", "presence_penalty", "provider", "seed", "slug",
-        "stop", "stream", "tags", "temperature", "template_format", "title", "top_k", "top_p", "type", "updated_at",
-        "url", "variables", "version",
+        "created_at", "date", "defaultTest", "description", "evaluators", "frequency_penalty", "id",
+        "input_variables", "inputs", "label", "labels", "language", "license", "max_completion_tokens",
+        "max_tokens", "metadata", "model", "modelParameters", "model_config", "model_parameters", "name", "notes",
+        "owner", "parameters", "presence_penalty", "provider", "providers", "scenarios", "seed", "slug", "stop",
+        "stream", "tags", "temperature", "template_format", "testData", "tests", "title", "top_k", "top_p", "type",
+        "updated_at", "url", "variables", "version",
     }
 )  # fmt: skip
 """Keys that say something about a prompt and are no part of its text."""
@@ -132,11 +133,21 @@ def read_prompt_file(path: str | Path, template_format: TemplateFormat | None = 
     _refuse_kind(path, suffix)
     place = _Place(path, part, template_format or BY_ENDING.get(suffix, "f-string"))
     if suffix in DATA:
-        name, data = _part(parsed(path), place)
-        return _checked(_read(data, name, place.under(data)))
+        whole = parsed(path)
+        name, data = _part(whole, place)
+        found = _read(data, name, place.under(data))
+        if not part and isinstance(whole, Mapping) and data is not whole:  # the one prompt of the file
+            used = {name, *_WRAPPERS}
+            _refuse_unread(whole, used, place)
+            found = _with(found, found.values, _unused(whole, used, place))
+        return _checked(found)
     if part:
         place.refuse(f"a {suffix or 'text'} file is one prompt and has no part {part!r}", "Name the file alone.")
     text = read_text(path).removeprefix("\ufeff")
+    if not text.strip():
+        place.refuse("the file is empty", "Write the prompt's text into it.")
+    if "\0" in text:
+        place.refuse("the file holds the character NUL, so it is no text", "Write the prompt's text into it.")
     _refuse_front_matter(text, place)
     by_ending = template_format is None and suffix in BY_ENDING
     notes = (f"{path.name}: read as {place.template_format}, because of its ending",) if by_ending else ()

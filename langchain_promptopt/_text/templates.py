@@ -19,7 +19,7 @@ from langchain_promptopt._text.tags import TAG
 from langchain_promptopt.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from jinja2 import Environment, nodes
 
@@ -543,3 +543,16 @@ def check_user_marks(text: str, frozen: tuple[Range, ...] = ()) -> None:
     error = find_edit_marks(text, frozen)
     if error is not None:
         raise error
+
+
+def other_mark(text: str, names: Sequence[str]) -> tuple[str, str] | None:
+    """The first of these names that the text marks as another language's variable, with its mark; None for none.
+
+    >>> other_mark("Sort this: $ticket", ["ticket"])
+    ('$ticket', 'ticket')
+    """
+    for name in names:
+        found = re.search(rf"(?:[$#@]\{{?|%\(|<<?|\[\[?){re.escape(name)}(?:\}}|\)s|>>?|\]\]?|\b)", text)
+        if found is not None:
+            return found[0], name
+    return None

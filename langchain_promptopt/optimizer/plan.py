@@ -43,7 +43,7 @@ from langchain_promptopt._langsmith.traces import untraced
 from langchain_promptopt._objects import Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.redact import RowRedaction, keep_secret
-from langchain_promptopt._text.templates import find_edit_marks
+from langchain_promptopt._text.templates import find_edit_marks, other_mark
 from langchain_promptopt._text.words import listed
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
 from langchain_promptopt.evaluators import Declared, Metrics, know_labels, resolve_evaluators, resolve_summaries
@@ -533,11 +533,16 @@ def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) ->
     notes = _as_sentences(_template_notes(prompts))
     objects = _as_sentences(_unfilled(prompts, columns))
     msg = "nothing that is sent to the model depends on the example: no prompt has a variable"
-    mend = (
-        f"{notes} {objects} Write the column where it belongs, as {{{next(iter(columns), 'input')}}}; if every example"
-    )
-    mend += " is meant to send the same text, say constant_prompt = true (config: [task])."
+    column = next(iter(columns), "input")
+    mend = f"{notes} {objects} {_as_sentences(_other_marks(prompts, columns))} Write the column where it belongs, as"
+    mend += f" {{{column}}}; if every example is meant to send the same text, say constant_prompt = true"
+    mend += " (config: [task])."
     raise PromptError(msg, where=", ".join(prompts.names), mend=mend.strip())
+
+
+def _other_marks(prompts: PromptSet, columns: Sequence[str]) -> list[str]:
+    found = present(other_mark(m.template, columns) for m in prompts.messages)
+    return [f"{mark!r} in the text is no variable: write {{{name}}} there" for mark, name in found[:1]]
 
 
 def _as_sentences(notes: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ Nothing here is paid for. `prepare(config)` gives a `Prepared`, whose `optimize`
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -163,6 +164,10 @@ def load_task(config: Config, name: str | None = None) -> Loaded:
         raise ConfigError(msg, where=config.where, mend="Set task.chain or task.prompt.")
     if (file := config.prompt_file(wanted)) is not None:
         return _of_file(read_prompt_file(file[0], config.task.template_format, file[1]))
+    if os.path.isdir(folder := config.root / wanted):
+        held = sorted(path.name for path in folder.iterdir() if path.is_file())
+        msg = f"{wanted!r} is a folder"
+        raise ConfigError(msg, mend=f"Name one file: {', '.join(held[:5]) or 'it holds none'}.")
     if names_code(wanted):
         found = built_without_key(lambda: import_object(wanted, config.root, "task.chain"))
         if isinstance(found, str | list):

@@ -121,6 +121,22 @@ def test_a_toml_target_is_settings(project, capfd):
     assert "Prompts are read from text, YAML or JSON files" in err
 
 
+def test_a_folder_is_no_prompt_and_no_name_in_langsmith(project, capfd):
+    (project / "triage").mkdir()
+    (project / "triage" / "main.txt").write_text(PROMPT)
+    code, _, err = check(capfd, "triage", *OFFLINE)
+    assert code == 2
+    assert "is a folder" in err
+    assert "Name one file: main.txt." in err
+
+
+def test_a_variable_of_another_language_is_named(project, capfd):
+    (project / "p.txt").write_text("Sort the mail by its team.\nMail: $ticket\n")
+    code, _, err = check(capfd, "p.txt", *OFFLINE)
+    assert code == 2
+    assert "'$ticket' in the text is no variable: write {ticket} there" in err.replace("\n", " ")
+
+
 @pytest.mark.parametrize("target", ["prompts.yaml#triage", "prompts.yaml:triage"])
 def test_one_of_several_prompts_in_a_file(project, capfd, target):
     body = PROMPT.replace("\n", "\n    ")

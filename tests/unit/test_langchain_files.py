@@ -345,6 +345,8 @@ def test_what_of_a_file_is_bound_and_what_is_not_used_is_told(tmp_path):
     assert read.notes == ("a.yaml: not used: owner",)
     path.write_text("messages:\n- {role: system, content: Sort, id: 3}\n- {role: user, content: '{x}', weight: 1}\n")
     assert read_prompt_file(path).notes == ("a.yaml: not used of its messages: id, weight",)
+    path.write_text("prompts:\n- 'Sort {x}'\nproviders: [m]\ntests:\n- vars: {x: the lamp is late}\n")
+    assert read_prompt_file(path).notes == ("a.yaml: not used: providers, tests",)
     path.write_text("partial_variables: {tone: calm}\ntemplate: 'Be {x}'\n")
     with pytest.raises(PromptError, match="binds tone"):
         read_prompt_file(path)
@@ -421,6 +423,10 @@ def test_lists_and_wrappers_of_prompts(tmp_path, content, part, said):
         ("p.liquid", "Sort {{ x | upcase }}", "Liquid"),
         ("p.baml", "function F(x: string) -> string {}", "BAML"),
         ("p.txt", "{% for a in b %}{{a}}{% endfor %}", 'template_format = "jinja2"'),
+        ("p.txt", " \n", "the file is empty"),
+        ("p.txt", "Sort\0 {x}", "NUL"),
+        ("p.yaml", "instruction: Sort the mail.\ninput: '{x}'\n", "text under input, which is not read"),
+        ("p.json", '{"instructions": "Sort the mail.", "input": "{x}", "model": "m"}', "text under input"),
     ],
 )
 def test_other_files_are_refused_with_the_form_that_works(tmp_path, name, content, hint):
