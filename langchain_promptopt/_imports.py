@@ -94,7 +94,7 @@ def _module_of_file(path: Path, folder: Path | None, where: str) -> ModuleType:
         raise ConfigError(msg, where=where, mend=f"Looked for {path}.")
     if folder is not None and path.is_relative_to(folder.resolve()):
         parts = path.relative_to(folder.resolve()).with_suffix("").parts
-        if all(part.isidentifier() for part in parts):
+        if all(map(str.isidentifier, parts)):
             return importlib.import_module(".".join(parts))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

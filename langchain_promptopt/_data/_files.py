@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -199,7 +200,7 @@ def read_file(path: Path, *, skip_bad_lines: bool = False) -> FileRows:
 
 
 def _numbered(values: list[Any]) -> tuple[Raw, ...]:
-    return tuple(Raw(i, value) for i, value in enumerate(values))
+    return tuple(starmap(Raw, enumerate(values)))
 
 
 def _text(path: Path) -> str:
@@ -457,7 +458,7 @@ def gather(
         if remote is None:
             msg = f"{source.name!r} is not a file or folder here, so it is taken as a LangSmith dataset"
             raise DataError(msg, where=f"looked in {Path.cwd()}", mend="Correct the path, or configure LangSmith.")
-        found.rows += [Raw(i, value) for i, value in enumerate(_remote(source, remote))]
+        found.rows += list(starmap(Raw, enumerate(_remote(source, remote))))
     elif source.path is not None and source.kind == "folder":
         _folder(found, source.path, splits, skip_bad_lines=skip_bad_lines)
     elif source.path is not None:
@@ -513,7 +514,7 @@ def _in_memory(found: Gathered, data: Any, *, skip_bad_lines: bool) -> None:
     if not isinstance(data, Mapping):
         table = records_of(data)
         values = data if table is None else table
-        found.rows += [Raw(i, value) for i, value in enumerate(values)]
+        found.rows += list(starmap(Raw, enumerate(values)))
         return
     for name, rows in data.items():
         if isinstance(rows, str | Path):

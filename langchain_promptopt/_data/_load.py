@@ -306,7 +306,7 @@ def _tags_of(example: Example) -> set[str]:
     for name in (*_TAG_LISTS, *_SPLIT_LISTS):
         given = example.metadata.get(name, example.inputs.get(name) if name in _TAG_LISTS else None)
         if isinstance(given, str):
-            found.update(part.strip() for part in re.split("[,;|]", given))
+            found.update(map(str.strip, re.split("[,;|]", given)))
         elif isinstance(given, list | tuple | set):
             found.update(str(part).strip() for part in given)
     return found - {*SPLITS, ""}

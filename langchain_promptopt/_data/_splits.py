@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import chain
+from itertools import chain, starmap
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._collections import map_values, parted, pick
@@ -185,7 +185,7 @@ def as_named(
     if not found:
         msg = f"no example is in a split of ours; the data has {', '.join(seen)}"
         raise DataError(msg, mend='Name them, e.g. splits = { train = "train", dev = "validation", test = "test" }.')
-    notes = [_left_out(split, n) for split, n in left_out.items()]
+    notes = list(starmap(_left_out, left_out.items()))
     return pick(found, SPLITS), notes
 
 

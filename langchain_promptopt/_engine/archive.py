@@ -6,6 +6,7 @@ The failure signatures of algorithms 1.6 are found or recorded here, each as an 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.events import Dropped, Incident, Selected
@@ -173,7 +174,7 @@ class Archive:
         self._compare_with(leader)
         left_out = {**self.refused, **selection.dropped}
         self.dropped = [{"candidate_id": i, "why": why} for i, why in left_out.items()]
-        dropped = tuple(Dropped(i, why) for i, why in left_out.items())
+        dropped = tuple(starmap(Dropped, left_out.items()))
         self.run.emit(Selected(step=t, kept=tuple(a.candidate.id for a in self.kept), dropped=dropped))
 
     def _compare_with(self, leader: Attempt) -> None:

@@ -229,7 +229,7 @@ def _could_be(node: ast.JoinedStr, text: str) -> bool:
         if found < 0:
             return False
         at = found + len(piece)
-    return any(piece.strip() for piece in fixed)
+    return any(map(str.strip, fixed))
 
 
 def _tokens(text: str) -> list[_Token]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import re
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -381,7 +382,7 @@ def template_of(thing: Live) -> BasePromptTemplate[Any]:
 
 def read_set(places: Mapping[str, Found]) -> PromptSet:
     """The prompts as they are now."""
-    return PromptSet(tuple(_read(name, one) for name, one in places.items()))
+    return PromptSet(tuple(starmap(_read, places.items())))
 
 
 def _read(name: str, place: Found) -> Prompt:

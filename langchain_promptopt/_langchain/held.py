@@ -253,7 +253,7 @@ def _proven(known: Mapping[str, HeldText], sent: Sequence[str], *, exact: bool) 
 
 
 def _is_long_enough(text: str) -> bool:
-    return len(text.strip()) >= _LEAST and any(char.isspace() for char in text.strip())
+    return len(text.strip()) >= _LEAST and any(map(str.isspace, text.strip()))
 
 
 def _may_be_prompt(held: HeldText) -> bool:

@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -236,7 +237,7 @@ class Writer:
         for row in self.request.errors or self.request.formats:
             topics = topics_in(str(row["inputs"].get("text", "")))
             pairs = list(zip(topics, str(row["expected"].get("answer", "")).split(), strict=False))
-            found = [self._fault(topic, value) for topic, value in pairs]
+            found = list(starmap(self._fault, pairs))
             understood = [ch for ch in found if ch is not None and self.thought.random() < self._skill]
             out += understood
             if self.request.errors and not understood and self.thought.random() < numbers.BLAME * (1 - self._skill):
@@ -459,7 +460,7 @@ class Writer:
             ):
                 if self.thought.random() < self._skill:
                     known.setdefault(t, v)
-        return " ".join(self._rule(t, v) for t, v in known.items()) or "Answer the case."
+        return " ".join(starmap(self._rule, known.items())) or "Answer the case."
 
 
 def applied(text: str, changes: Sequence[Change], start: int, end: int) -> str:

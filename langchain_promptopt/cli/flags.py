@@ -232,7 +232,7 @@ def _pairs(flag: Flag, texts: list[str]) -> dict[str, str]:
     """NAME=VALUE texts as a mapping. Raises UsageError for one without a sign or a side."""
     found = {}
     for text in texts:
-        name, sign, value = (part.strip() for part in text.partition("="))
+        name, sign, value = map(str.strip, text.partition("="))
         if not (name and sign and value):
             msg = f"{flag.option} {text!r} is not {flag.metavar}"
             raise UsageError(msg, mend=f"Write {flag.option} {_PAIRS[flag.option]}.")

@@ -327,7 +327,7 @@ def make_label_match(labels: Iterable[str], *, key: str = "label_match") -> Labe
     """
     found = tuple(labels)
     distinct = set(map(folded, found))
-    if len(distinct) < len(found) or not all(label.strip() for label in found):
+    if len(distinct) < len(found) or not all(map(str.strip, found)):
         msg = "labels must differ in more than case and must not be blank"
         raise EvaluatorError(msg, where=f"make_label_match, {len(found)} labels")
     return LabelMatch(found, key)

@@ -414,7 +414,7 @@ def _loose(text: str, start: int, end: int) -> tuple[Trigger, ...]:
 
 
 def _index(names: tuple[str, ...], name: str) -> int:
-    folded = [n.casefold() for n in names]
+    folded = list(map(str.casefold, names))
     return folded.index(name.casefold())
 
 

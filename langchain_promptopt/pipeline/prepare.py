@@ -205,7 +205,7 @@ def names_code(name: str) -> bool:
 
 
 def _is_dotted_name(text: str) -> bool:
-    return all(part.isidentifier() for part in text.split("."))
+    return all(map(str.isidentifier, text.split(".")))
 
 
 def code_folder(config: Config, *tasks: str) -> Path | None:

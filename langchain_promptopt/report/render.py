@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -20,7 +21,7 @@ def write_summary(markdown: str, env: Mapping[str, str]) -> Path | None:
 
 def write_outputs(values: Mapping[str, str], env: Mapping[str, str]) -> Path | None:
     """Append step outputs; the file, or None outside of Actions."""
-    return _append(env.get("GITHUB_OUTPUT"), "".join(output_lines(name, value) for name, value in values.items()))
+    return _append(env.get("GITHUB_OUTPUT"), "".join(starmap(output_lines, values.items())))
 
 
 def output_lines(name: str, value: str) -> str:

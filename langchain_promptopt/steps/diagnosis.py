@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from langchain_promptopt._text.document import editable_words, normal_ranges
@@ -47,7 +48,7 @@ def reasons_of(reply: str) -> tuple[str, ...]:
     >>> reasons_of("- too vague\n- wrong rule")
     ('too vague', 'wrong rule')
     """
-    lines = [line.strip() for line in reply.split("\n")]
+    lines = list(map(str.strip, reply.split("\n")))
     items = []
     for line in lines:
         if line[:1] in {"-", "*", "•"}:
@@ -182,7 +183,7 @@ def parse_echo(reply: str, prompts: PromptSet, tag: str) -> tuple[Mark, ...] | R
         The marks, or a rejection where the reply cannot be matched with the text.
     """
     found = project(parse_tags(strip_wrapping(reply), tag), prompts.document.text)
-    return found if isinstance(found, Rejection) else tuple(Mark(a, b) for a, b in found)
+    return found if isinstance(found, Rejection) else tuple(starmap(Mark, found))
 
 
 def parse_index(reply: str, prompts: PromptSet) -> tuple[Mark, ...] | Rejection:
