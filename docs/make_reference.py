@@ -59,7 +59,7 @@ def metaprompts() -> str:
         "so a run with other texts is another run.\n",
     ]
     for name in texts.names():
-        text = texts.load(name)
+        text = texts.metaprompt(name)
         fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
         out += [f"## {name}\n", f"{fence}text\n{text}\n{fence}\n"]
     return "\n".join(out)

@@ -155,6 +155,20 @@ def test_a_class_name_stands_once():
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
+VERBS = {"check", "compare", "harvest", "optimize", "prompts", "push", "run"}
+"""Verbs of the command line are called as the functions that they call; `run` begins a command line, and a test."""
+
+
+def test_a_public_function_name_stands_once():
+    """Top-level functions; a reader who searches for one finds one."""
+    places = defaultdict(list)
+    for path in FILES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                places[node.name].append(named(path))
+    assert {name: where for name, where in places.items() if len(where) > 1 and name not in VERBS} == {}
+
+
 def test_what_answers_a_question_is_there():
     """Each file, class and function that docs/architecture.md names as an answer."""
     page = (PACKAGE.parent / "docs" / "architecture.md").read_text("utf-8")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_promptopt.bench.planted import run_in_world
-from langchain_promptopt.bench.world import World, WorldSettings, text_of
+from langchain_promptopt.bench.world import World, WorldSettings, instructions_of
 from langchain_promptopt.gate.pairs import pair_outcomes
 from langchain_promptopt.gate.verdict import decide
 from langchain_promptopt.recipe import Gate, Recipe
@@ -63,7 +63,7 @@ def verdict_on_test(world: World, best: PromptSet, gate: Gate) -> str:
 
 
 def _outcomes(world: World, prompts: PromptSet) -> list[Outcome]:
-    name, text = Candidate(prompts).id, text_of(prompts)
+    name, text = Candidate(prompts).id, instructions_of(prompts)
     out = []
     for row in world.rows["test"]:
         said, score = world.answer(name, text, row)

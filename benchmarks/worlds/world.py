@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from langchain_promptopt.bench.world import prompts_of, text_of
+from langchain_promptopt.bench.world import instructions_of, prompts_of
 from langchain_promptopt.protocols import rng_at
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class World:
 
     def held_out(self, prompts: PromptSet) -> float:
         """Expected score on the test rows, without the noise of one sample."""
-        text, rows = text_of(prompts), self.rows["test"]
+        text, rows = instructions_of(prompts), self.rows["test"]
         return sum(self.chance(text, r) for r in rows) / len(rows)
 
     def _luck(self, *place: str | int) -> float:

@@ -117,7 +117,7 @@ def _said(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(answer_of(value), ensure_ascii=False, default=str)
 
 
-def place_of(prompt: Prompt, place: str = "auto") -> tuple[int, int] | None:
+def block_place(prompt: Prompt, place: str = "auto") -> tuple[int, int] | None:
     """Message and offset where a block of examples may stand; None where no text may change.
 
     A system message comes first, at its end; else the first message that may change, before its first variable and
@@ -163,7 +163,7 @@ def block_edit(prompt: Prompt, texts: Mapping[str, str], demos: Demos) -> Edit |
         texts: The demonstrations, as `shown_text` gives them, by the ids of their examples.
         demos: How they were chosen, and where they go.
     """
-    found = place_of(prompt, demos.place)
+    found = block_place(prompt, demos.place)
     if found is None:
         return Rejection("demos", f"prompt {prompt.name!r} has no text that may change")
     index, at = found
@@ -189,14 +189,14 @@ def may_be_shown(text: str, prompt: Prompt, place: str = "auto") -> bool:
         place: Where it goes.
     """
     inner = text.removeprefix("<example>\n").removesuffix("\n</example>")
-    found = place_of(prompt, place)
+    found = block_place(prompt, place)
     if found is None or any(mark in inner for mark in _MARKS):
         return False
     said = check_replacement("", inner, bounded=False)
     return said is None and isinstance(escape(text, prompt.messages[found[0]].template_format), str)
 
 
-def refusal(parent: PromptSet, child: PromptSet, edit: Edit) -> Rejection | None:
+def block_refusal(parent: PromptSet, child: PromptSet, edit: Edit) -> Rejection | None:
     """LOCAL and VARS of an inserted block: all other text and all template code are the parent's.
 
     Args:
@@ -214,7 +214,7 @@ def refusal(parent: PromptSet, child: PromptSet, edit: Edit) -> Rejection | None
     return None
 
 
-def nearest(pool: Sequence[Demo], wrong: Sequence[Example], number: int) -> list[Demo]:
+def nearest_demos(pool: Sequence[Demo], wrong: Sequence[Example], number: int) -> list[Demo]:
     """Examples of the pool that are most like those the prompt gets wrong, each near another of them.
 
     Args:
@@ -317,7 +317,7 @@ class Demonstrating:
         demos = self._demos
         n = min(demos.number, len(pool))
         if demos.how == "similar":
-            return [nearest(pool, wrong, n)]
+            return [nearest_demos(pool, wrong, n)]
         if demos.how == "gain":
             return await self._by_gain(parent, prompt, pool, ids_of(wrong))
         draws: list[Sequence[Demo]] = []
@@ -386,7 +386,7 @@ class Demonstrating:
                 refused = edit
                 break
             prompts = parent.prompts.apply([edit])
-            refused = refusal(parent.prompts, prompts, edit) or self.run.renders(prompts)
+            refused = block_refusal(parent.prompts, prompts, edit) or self.run.renders(prompts)
             if refused is None:
                 return Candidate(
                     prompts,
@@ -477,7 +477,7 @@ def hosts_of(prompts: PromptSet) -> list[Prompt]:
     """The prompts that can hold demonstrations: sent, editable, and no description of a tool or schema."""
     found = []
     for p in prompts.awake:
-        if not p.name.startswith(DESCRIPTIONS) and place_of(p) is not None:
+        if not p.name.startswith(DESCRIPTIONS) and block_place(p) is not None:
             found.append(p)
     return found
 

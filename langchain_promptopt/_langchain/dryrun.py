@@ -46,9 +46,9 @@ from langchain_promptopt._langchain.discover import (
     may_ask_elsewhere,
     pulled_at,
 )
-from langchain_promptopt._langchain.held import HeldText, as_tunable, shortened
+from langchain_promptopt._langchain.held import HeldText, as_tunable, on_a_line
 from langchain_promptopt._langchain.overlay import Overlay, overlaid
-from langchain_promptopt._langchain.reading import marked, new_mark
+from langchain_promptopt._langchain.reading import marked_rows, new_mark
 from langchain_promptopt._langchain.wire import fronted, tapped, texts_of
 from langchain_promptopt._objects import holds_client, walk
 from langchain_promptopt._runtime.usage import UsageCollector, beside, followed_threads, metered_by
@@ -400,7 +400,7 @@ async def dry_run(
 
     with canned(models, chain), tapped(_note_request, _note_call):
         with suppress(Exception):  # a config that the user's function makes of known inputs alone
-            proof = await tried(marked(rows, new_mark()))
+            proof = await tried(marked_rows(rows, new_mark()))
             if proof.calls and (wanted <= proof.calls.keys() or proof.asked or not proof.error):
                 return proof
         return await tried(rows)
@@ -550,13 +550,13 @@ async def _one(
 async def _answered_somehow(chain: Runnable[Any, Any], call: tuple[Any, RunnableConfig | None], proof: Proof) -> None:
     """Run the chain; where a part of it has no asynchronous form, in a thread, and note that it needs one."""
     try:
-        await answered(chain, *call, in_thread=proof.in_thread)
+        await run_chain(chain, *call, in_thread=proof.in_thread)
     except NotImplementedError:
         if proof.in_thread:
             raise
         proof.in_thread = True
         try:
-            await answered(chain, *call, in_thread=True)
+            await run_chain(chain, *call, in_thread=True)
         except NotImplementedError:
             proof.in_thread = False
             raise
@@ -568,7 +568,7 @@ def _only_in_thread(chain: Any) -> bool:
     return any(isinstance(thing, RunnableGenerator) and not hasattr(thing, "_atransform") for thing in reached)
 
 
-def answered(
+def run_chain(
     chain: Runnable[Any, Any], value: Any, config: RunnableConfig | None, *, in_thread: bool
 ) -> Coroutine[Any, Any, Any]:
     """What the chain says; `in_thread` where a part of it, such as LangGraph's SqliteSaver, has no `async` form."""
@@ -696,7 +696,7 @@ class Survey:
             return self.elsewhere
         mend = "Prompts must be LangChain templates reachable from it, or registered with tunable(...)."
         if self.sent:
-            first = shortened(self.sent[0])
+            first = on_a_line(self.sent[0])
             return f"{mend} What it sends to a model begins with {first!r}, and no text of the program is that."
         return f"{mend} A dry run ended early: {self.why}" if self.why else mend
 

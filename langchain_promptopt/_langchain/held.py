@@ -123,7 +123,7 @@ class HeldText:
             if at >= 0 and not self.proven:
                 return None
             if at >= 0:
-                msg = f"the text {shortened(self.text)!r} stands twice in one message"
+                msg = f"the text {on_a_line(self.text)!r} stands twice in one message"
                 raise PromptError(msg, where=self.where, mend="Hold it in tunable(...), which knows its place.")
             pattern = _pattern_of(text)
             found = pattern.search(message) if pattern is not None else None
@@ -291,14 +291,14 @@ def as_tunable(name: str, text: str) -> str:
     """How to write a text that the program fills itself as a tunable one, for messages to people."""
     hole = _OTHER_HOLE.search(text)
     named = "" if hole is None else f" with {{{hole[1] or hole[2]}}} in place of {hole[0]},"
-    return f'Hold it as {name} = tunable("""{shortened(text, 30)}""", name={name!r}){named}'
+    return f'Hold it as {name} = tunable("""{on_a_line(text, 30)}""", name={name!r}){named}'
 
 
 _OTHER_HOLE = re.compile(r"%\((\w+)\)s|\$\{?(\w+)\}?")
 """Holes that `%` and `string.Template` fill."""
 
 
-def shortened(text: str, most: int = 80) -> str:
+def on_a_line(text: str, most: int = 80) -> str:
     """The beginning of a text on one line, for messages to people."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1]}…"

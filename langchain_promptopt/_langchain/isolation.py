@@ -27,8 +27,8 @@ from langchain_promptopt._collections import map_values
 from langchain_promptopt._imports import users_errors
 from langchain_promptopt._langchain.discover import is_prompt_or_model
 from langchain_promptopt._langchain.dryrun import sent_by_turns
-from langchain_promptopt._langchain.held import shortened
-from langchain_promptopt._langchain.reading import marked, new_mark
+from langchain_promptopt._langchain.held import on_a_line
+from langchain_promptopt._langchain.reading import marked_rows, new_mark
 from langchain_promptopt._objects import walk
 from langchain_promptopt._runtime.usage import also_heard
 from langchain_promptopt._values import content_hash
@@ -233,7 +233,7 @@ def refuse_interrupt(output: Any) -> None:
     """Raise GraphInterruptError where a LangGraph graph returned what it asks in place of an answer."""
     asked = output.get("__interrupt__") if isinstance(output, Mapping) else None
     if asked:
-        said = shortened(str(getattr(asked[0], "value", asked[0])))
+        said = on_a_line(str(getattr(asked[0], "value", asked[0])))
         msg = (
             f"the graph stopped at an interrupt and waits for a person, who is asked {said!r}; give the run a graph "
             "that goes on by itself, with this answer given in its config or its state"
@@ -337,7 +337,7 @@ async def require_no_memory(
         return
     for words in (True, False):
         first, other = f"{new_mark()}?", f"{new_mark()}!"
-        turns = [marked(rows, first, words=words)[0], marked(rows, other, words=words)[-1]]
+        turns = [marked_rows(rows, first, words=words)[0], marked_rows(rows, other, words=words)[-1]]
         try:
             before, _, after = await sent_by_turns(program, [*turns, turns[0]], models, given=given)
         except Exception:  # noqa: BLE001, S112 - a config that the user's function makes of known inputs alone

@@ -361,7 +361,7 @@ def new_mark() -> str:
     return f" [{uuid.uuid4().hex[:6]}]"
 
 
-def marked(rows: Sequence[Mapping[str, Any]], mark: str, *, words: bool = True) -> list[dict[str, Any]]:
+def marked_rows(rows: Sequence[Mapping[str, Any]], mark: str, *, words: bool = True) -> list[dict[str, Any]]:
     """Inputs with a mark at the end of their texts: what a cache of the program keeps of them answers no example.
 
     Args:

@@ -42,9 +42,9 @@ from langchain_promptopt._langchain.discover import (
 from langchain_promptopt._langchain.dryrun import (
     Proof,
     Survey,
-    answered,
     dry_run,
     reaches_model,
+    run_chain,
     sends_rows,
     sent_calls,
     survey,
@@ -563,7 +563,7 @@ class ChainTarget:
                 overlaid(overlay),
                 self._sessions.evaluation(heard) as (watched, one),
             ):
-                output = await answered(self._quick.chain, value, watched, in_thread=self._proof.in_thread)
+                output = await run_chain(self._quick.chain, value, watched, in_thread=self._proof.in_thread)
             refuse_interrupt(output)
         finally:  # what a model refuses to answer was rendered too
             hits = self._hit(overlay)

@@ -166,7 +166,7 @@ class Reference:
         if one.get("correction"):
             return as_reference(one["correction"])
         if (score := one.get("score")) is not None:
-            return answer_of(run) if float(score) >= self.least else None
+            return run_answer(run) if float(score) >= self.least else None
         if one.get("value") not in (None, ""):
             return as_reference(one["value"])
         return _Silent()
@@ -185,10 +185,10 @@ def as_reference(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {"output": value}
 
 
-def answer_of(run: JsonObject) -> dict[str, Any] | None:
+def run_answer(run: JsonObject) -> dict[str, Any] | None:
     """What a run answered, messages as their text; None where it answered nothing.
 
-    >>> answer_of({"outputs": {"messages": [{"type": "human", "content": "hi"}, {"type": "ai", "content": "ho"}]}})
+    >>> run_answer({"outputs": {"messages": [{"type": "human", "content": "hi"}, {"type": "ai", "content": "ho"}]}})
     {'output': 'ho'}
     """
     outputs = run.get("outputs")
@@ -449,7 +449,7 @@ def _metadata(run: JsonObject, said: Sequence[JsonObject]) -> dict[str, Any]:
         value = one["score"] if one.get("score") is not None else one.get("value")
         if value is not None:
             (people if is_of_people(one) else evaluators)[str(one["key"])] = value
-    found |= {"answer": answer_of(run), "started": str(run["start_time"])}
+    found |= {"answer": run_answer(run), "started": str(run["start_time"])}
     return found | ({"people": people} if people else {}) | ({"evaluators": evaluators} if evaluators else {})
 
 
@@ -489,9 +489,9 @@ def preferences(
         best = max(scores.values())
         winners = [uid for uid, score in scores.items() if score == best]
         if len(scores) > 1 and len(winners) == 1:
-            losers = [answer_of(by_id[uid]) for uid in scores if uid != winners[0]]
-            told = f"people preferred {answer_of(by_id[winners[0]])} to {'; '.join(map(str, losers))}"
-            found[winners[0]] = Preferred(answer_of(by_id[winners[0]]), losers, told)
+            losers = [run_answer(by_id[uid]) for uid in scores if uid != winners[0]]
+            told = f"people preferred {run_answer(by_id[winners[0]])} to {'; '.join(map(str, losers))}"
+            found[winners[0]] = Preferred(run_answer(by_id[winners[0]]), losers, told)
             passed |= scores.keys() - {winners[0]}
     return found, passed - found.keys()
 

@@ -260,7 +260,7 @@ def commits_of(folder: Path, *, hub: PromptHub | None = None) -> dict[str, tuple
     return found
 
 
-def prompts_of(folder: Path) -> tuple[PromptSet, PromptSet]:
+def recorded_prompts(folder: Path) -> tuple[PromptSet, PromptSet]:
     """The prompts a recorded run began with, and its winner."""
     record = RunRecord.from_events(read_events(folder / _JOURNAL))
     return _prompts(record, record.seed_id), _prompts(record, record.best_id)

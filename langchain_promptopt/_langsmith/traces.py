@@ -409,7 +409,7 @@ async def tracing(
             yield Tracing(on=False, isolate=lambda: tracing_context(**{**quiet, "parent": False}))
         return
     theirs = given["client"] or (given["parent"].client if given["parent"] is not None else None)
-    client: Client = theirs if theirs is not None else make_client(project, spool, redaction)
+    client: Client = theirs if theirs is not None else make_trace_client(project, spool, redaction)
     chosen = {**given, "client": client, "project_name": project or given["project_name"], "enabled": True}
     apart = {**chosen, "parent": False, "distributed_parent_id": None}
     try:
@@ -424,7 +424,7 @@ def untraced() -> AbstractContextManager[Any]:
     return tracing_context(**{**get_tracing_context(), "parent": False, "enabled": False})
 
 
-def make_client(project: str | None, spool: Path | None, redaction: RowRedaction | None = None) -> TraceClient:
+def make_trace_client(project: str | None, spool: Path | None, redaction: RowRedaction | None = None) -> TraceClient:
     """The client for a run's traces, in the mode that the LANGSMITH_* settings name.
 
     Args:

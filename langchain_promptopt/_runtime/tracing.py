@@ -135,7 +135,7 @@ def run_id_of(config: RunnableConfig) -> str:
     return str(getattr(config.get("callbacks"), "parent_run_id", None) or "")
 
 
-async def within(config: RunnableConfig, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def in_span(config: RunnableConfig, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run the user's code so that its Runnables and traceables become children of the span behind `config`."""
     with set_config_context(config) as context:
         return await asyncio.create_task(work(), context=context)

@@ -59,10 +59,10 @@ def items_of_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
-def listed(counts: Mapping[str, object]) -> str:
+def counts_text(counts: Mapping[str, object]) -> str:
     """Names with their numbers, as a sentence has them.
 
-    >>> listed({"train": 40, "dev": 20})
+    >>> counts_text({"train": 40, "dev": 20})
     'train 40, dev 20'
     """
     return ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -174,10 +174,10 @@ def words_inside(words: Sequence[Range], start: int, end: int) -> tuple[int, int
     return first, max(first, last)
 
 
-def shorten(text: str, n: int) -> str:
+def abbreviated(text: str, n: int) -> str:
     """At most `n` code points, the last an ellipsis where text was cut; letters are never broken.
 
-    >>> shorten("Be brief and kind", 9)
+    >>> abbreviated("Be brief and kind", 9)
     'Be brief…'
     """
     if len(text) <= n:

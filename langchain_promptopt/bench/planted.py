@@ -365,9 +365,9 @@ def ceiling(world: World) -> float:
 
 def regressions(world: World, best: PromptSet) -> int:
     """Test rows that the start could answer and the best prompt cannot."""
-    from langchain_promptopt.bench.world import text_of
+    from langchain_promptopt.bench.world import instructions_of
 
-    old, new = text_of(world.prompts), text_of(best)
+    old, new = instructions_of(world.prompts), instructions_of(best)
     return sum(world.chance(new, r) < world.chance(old, r) - 0.1 for r in world.rows["test"])
 
 

@@ -21,7 +21,7 @@ from pydantic import PrivateAttr
 from langchain_promptopt._collections import present
 from langchain_promptopt.bench import world as numbers
 from langchain_promptopt.bench.world import FRAME, OLD_FRAME_WORD, VALUES, Unit, reworded, rule, topics_in, units_of
-from langchain_promptopt.offline.conversation import longest_stretch, number_in, objects_in, on_one_line, section
+from langchain_promptopt.offline.conversation import longest_stretch, number_in, objects_in, on_one_line, section_body
 from langchain_promptopt.protocols import rng_at
 from langchain_promptopt.steps.line_protocol import anchored, is_example, unlined
 from langchain_promptopt.types import content_hash
@@ -96,12 +96,12 @@ def asked(turns: Sequence[tuple[str, str]]) -> Asked:
     at, kind = _last_request([told for _, told in human])
     text, told = human[at]
     opening = human[0][0]
-    prompt = section(opening, "prompt") or unlined(section(opening, "lines") or "")
+    prompt = section_body(opening, "prompt") or unlined(section_body(opening, "lines") or "")
     return Asked(
         kind=kind,
         goal=_goal(told),
         prompt=prompt,
-        opening="\n".join((prompt, section(opening, "errors") or "", section(opening, "examples") or "")),
+        opening="\n".join((prompt, section_body(opening, "errors") or "", section_body(opening, "examples") or "")),
         errors=_rows(opening, "errors"),
         formats=_rows(opening, "examples"),
         history=_rows(opening, "history"),
@@ -110,12 +110,12 @@ def asked(turns: Sequence[tuple[str, str]]) -> Asked:
         cap=number_in(r"may have at most (\d+) words", told),
         k_max=number_in(r"JSON list of at most (\d+) (?:objects|changes)", told) or 5,
         w_max=number_in(r"has at most (\d+) words", told),
-        marked=section(text, "marked") or "",
+        marked=section_body(text, "marked") or "",
     )
 
 
 def _rows(text: str, name: str) -> tuple[Mapping[str, Any], ...]:
-    return tuple(objects_in(section(text, name) or ""))
+    return tuple(objects_in(section_body(text, name) or ""))
 
 
 def slots_of(marked: str) -> list[tuple[int, int]]:

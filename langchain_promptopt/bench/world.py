@@ -348,7 +348,7 @@ class World:
 
     def chance(self, text: str, example: Example) -> float:
         """Probability of a right answer."""
-        known, frame = reading_of(text)
+        known, frame = rules_read(text)
         top = TOP_HARD if self._luck("hard", example.id) < HARD_SHARE else TOP_EASY
         p = top * frame
         for topic, value in needs(example):
@@ -379,7 +379,7 @@ class World:
         expected = str(example.outputs["answer"])
         if luck < self.chance(text, example):
             return expected, 1.0
-        known, _ = reading_of(text)
+        known, _ = rules_read(text)
         said = " ".join(known.get(t, "unsure") for t, _ in needs(example))
         return (said if said != expected else "unsure"), 0.0
 
@@ -389,7 +389,7 @@ class World:
 
     def held_out(self, prompts: PromptSet) -> float:
         """Expected score on the test rows: exact, without the noise of one sample."""
-        text = text_of(prompts)
+        text = instructions_of(prompts)
         rows = self.rows["test"]
         return sum(self.chance(text, r) for r in rows) / len(rows)
 
@@ -407,7 +407,7 @@ def needs(example: Example) -> tuple[tuple[str, str], ...]:
 _READ: dict[str, tuple[Mapping[str, str], float]] = {}
 
 
-def reading_of(text: str) -> tuple[Mapping[str, str], float]:
+def rules_read(text: str) -> tuple[Mapping[str, str], float]:
     """The rules a text holds (of two on one topic the first counts), and the factor of its frame."""
     found = _READ.get(text)
     if found is None:
@@ -436,7 +436,7 @@ def prompts_of(text: str) -> PromptSet:
 _TAIL = re.compile(r"\s*\{text\}\s*$")
 
 
-def text_of(prompts: PromptSet) -> str:
+def instructions_of(prompts: PromptSet) -> str:
     """The instructions of a candidate."""
     return _TAIL.sub("", prompts["main"].messages[0].template)
 
@@ -488,6 +488,6 @@ class WorldExecutor:
             self.charge(job)
             text = texts.get(job.candidate.id)
             if text is None:
-                text = texts[job.candidate.id] = text_of(job.candidate.prompts)
+                text = texts[job.candidate.id] = instructions_of(job.candidate.prompts)
             said, score = self.world.answer(job.cell.candidate_id, text, job.example, job.cell.repeat)
             await done(Outcome(job.cell, {"right": score}, said, usage=Usage(calls=1)))

@@ -103,10 +103,10 @@ def _usage(error: Any, *, as_json: bool) -> int:
 
 def _failed(error: PromptOptError, *, as_json: bool) -> int:
     """What, where and mend on stderr; the same as an object on stdout where machine output was asked for."""
-    from langchain_promptopt.report.privacy import visible
+    from langchain_promptopt.report.privacy import spelled_out
     from langchain_promptopt.report.render import error_line
 
-    said = visible(error.public if log_is_public() else str(error))
+    said = spelled_out(error.public if log_is_public() else str(error))
     note(f"promptopt: {said}")
     if line := error_line("promptopt", said, os.environ):
         sys.stderr.write(line + "\n")

@@ -47,7 +47,7 @@ def check_view(report: CheckReport, target: str = "") -> RenderableType:
 
 def _plan(facts: Facts) -> dict[str, Any]:
     splits = wording.split_words({"splits": facts.splits, "made": facts.made})
-    models = ", ".join(f"{role} {wording.model_name(model)}" for role, model in facts.models.items())
+    models = ", ".join(f"{role} {wording.name_in_identity(model)}" for role, model in facts.models.items())
     return {
         "run": facts.run_id,
         "method": facts.method,

@@ -73,8 +73,8 @@ def agree(
     from langchain_promptopt.pipeline.agreement import agreement
 
     found = agreement(given.load(), people)
-    told = {"agreement": all_as_json(found)}
-    said(told, "\n".join(map(str, found)), as_json=given.as_json)
+    loop_sentence = {"agreement": all_as_json(found)}
+    said(loop_sentence, "\n".join(map(str, found)), as_json=given.as_json)
     return 3 if least > -1.0 and not all(a.reaches(least) for a in found) else 0
 
 
@@ -121,17 +121,17 @@ def loop(
     config = given.load()
     before = Loop(config).read()
     if status:
-        said(before.as_json(), told(before.step, before.facts), as_json=given.as_json)
+        said(before.as_json(), loop_sentence(before.step, before.facts), as_json=given.as_json)
         return 0
     with progress_shown(config.optimize.progress is not False) as observers:
         answer = True if approve else False if reject else None
         found = Loop(config, trust_judge=trust_judge, observers=observers).advance(approve=answer)
     moved = found.since != before.since
-    said(found.as_json(), told(found.step, found.facts, moved=moved), as_json=given.as_json)
+    said(found.as_json(), loop_sentence(found.step, found.facts, moved=moved), as_json=given.as_json)
     return 3 if moved and found.step in {"no_gain", "rolled_back"} else 0
 
 
-def told(step: str, facts: Mapping[str, Any], *, moved: bool = True) -> str:
+def loop_sentence(step: str, facts: Mapping[str, Any], *, moved: bool = True) -> str:
     """Where a loop is, in a sentence or two.
 
     Args:

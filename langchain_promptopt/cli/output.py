@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
 
 import typer
 
-from langchain_promptopt.report.privacy import visible
+from langchain_promptopt.report.privacy import spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -106,7 +106,7 @@ def print_prose(text: str) -> None:
     """Sentences for people, broken at the width of the terminal."""
     from rich.text import Text
 
-    print_view(Text(visible(text)))
+    print_view(Text(spelled_out(text)))
 
 
 def print_exact(text: str) -> None:
@@ -132,7 +132,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: 
 
 def note(text: str) -> None:
     """A remark for people, on stderr: broken between words for a terminal, one line where a program reads it."""
-    said = visible(text)
+    said = spelled_out(text)
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
         lines = [fill(line, width, break_long_words=False, break_on_hyphens=False) for line in said.split("\n")]
@@ -151,4 +151,4 @@ def said(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
         print_json(data)
     else:
-        print_view(visible(text))
+        print_view(spelled_out(text))

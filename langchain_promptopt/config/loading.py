@@ -81,7 +81,9 @@ def _parts(dotted: str) -> Key:
     return tuple(found)
 
 
-def refusal(error: ValidationError, data: Mapping[str, Any], origins: Origins, model: type[BaseModel]) -> ConfigError:
+def config_error(
+    error: ValidationError, data: Mapping[str, Any], origins: Origins, model: type[BaseModel]
+) -> ConfigError:
     """One ConfigError for everything pydantic found.
 
     Args:
@@ -118,7 +120,7 @@ def _known_part(loc: tuple[int | str, ...], data: Any) -> Key:
 def _described(key: Key, item: Any, model: type[BaseModel]) -> tuple[str, str]:
     name = ".".join(key)
     if item["type"] == "extra_forbidden":
-        return f"unknown key {name!r}", nearest(key, model)
+        return f"unknown key {name!r}", near_keys(key, model)
     if item["loc"][-1] == "[key]":
         return f"unknown key {name!r}", f"Known here: {_expected(item)}."
     if item["type"] == "missing":
@@ -140,7 +142,7 @@ def _expected(item: Any) -> str:
     return _EXPECTED.get(item["type"].split("_")[0], str(item["msg"]))
 
 
-def nearest(key: Key, model: type[BaseModel]) -> str:
+def near_keys(key: Key, model: type[BaseModel]) -> str:
     """A sentence with the key that was probably meant, and what there is where nothing is near.
 
     A right name in the wrong section is found first.
@@ -324,7 +326,7 @@ def _variable_key(name: str) -> Key | None:
     key = (section, rest)
     if _field_annotation(key) is None:
         msg = f"{name} sets no known key"
-        raise ConfigError(msg, where="environment", mend=nearest(key, Config))
+        raise ConfigError(msg, where="environment", mend=near_keys(key, Config))
     return key
 
 
@@ -346,7 +348,7 @@ def _add_overrides(data: dict[str, Any], overrides: Mapping[str, Any], origins: 
         key = (section, name)
         if _field_annotation(key) is None:
             msg = f"unknown key {dotted!r}"
-            raise ConfigError(msg, where="flags", mend=nearest(key, Config))
+            raise ConfigError(msg, where="flags", mend=near_keys(key, Config))
         plain = _from_text(key, value) if isinstance(value, str) else value
         _put(data, key, _absolute(key, plain), origins, f"the flag for {dotted}")
 
@@ -407,7 +409,7 @@ def _validated(data: dict[str, Any], origins: Origins, *, root: Path, file: Path
         # Through JSON, so that strict types hold while lists may become tuples and TOML dates become texts.
         config = Config.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
-        raise refusal(error, data, origins, Config) from error
+        raise config_error(error, data, origins, Config) from error
     _check_combinations(config, origins)
     config._root, config._file = root.resolve(), file
     return config

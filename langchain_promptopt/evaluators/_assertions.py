@@ -13,7 +13,7 @@ from typing import Any
 
 from langchain_promptopt._text.words import items_of_list
 from langchain_promptopt.errors import EvaluatorError
-from langchain_promptopt.evaluators._read import as_text, shown
+from langchain_promptopt.evaluators._read import as_text, quoted_value
 from langchain_promptopt.evaluators._reply import json_of, reply_of, same_json
 
 _READER = json.JSONDecoder()
@@ -123,7 +123,7 @@ def assertions(outputs: Any, reference_outputs: Any) -> dict[str, Any]:
         if _meets(text, one):
             met += weight
         else:
-            value = f" {shown(one['value'])}" if "value" in one else ""
+            value = f" {quoted_value(one['value'])}" if "value" in one else ""
             failed.append(f"{one['type']}{value} is not met")
     result: dict[str, Any] = {"key": "assertions", "score": met / total if total else 1.0}
     result["metadata"] = {"parse_ok": bool(text.strip())}

@@ -25,7 +25,7 @@ from langchain_promptopt.evaluators._read import (
     parse_choice,
     parse_label,
     parse_number,
-    shown,
+    quoted_value,
     trimmed,
 )
 from langchain_promptopt.evaluators._reply import (
@@ -78,9 +78,9 @@ def _verdict(key: str, *, right: bool, parsed: str | None, expected: object, rep
     """The result in LangSmith's shape. `parsed` is None when nothing could be read from the reply."""
     result: dict[str, Any] = {"key": key, "score": float(right), "metadata": {"parse_ok": parsed is not None}}
     if parsed is None:
-        result["comment"] = f"could not parse an answer from {shown(reply)}; expected {shown(expected)}"
+        result["comment"] = f"could not parse an answer from {quoted_value(reply)}; expected {quoted_value(expected)}"
     elif not right:
-        result["comment"] = f"expected {shown(expected)}, got {shown(parsed)}"
+        result["comment"] = f"expected {quoted_value(expected)}, got {quoted_value(parsed)}"
     return result
 
 
@@ -263,7 +263,7 @@ def _reference_letter(text: str, options: Mapping[str, str]) -> str:
         if trimmed(option) == trimmed(text):
             same.append(letter)
     if len(same) != 1:
-        msg = f"`choice_match` needs an option letter as reference, and this one is {shown(text)}"
+        msg = f"`choice_match` needs an option letter as reference, and this one is {quoted_value(text)}"
         raise EvaluatorError(msg, mend='Give the letter, as "(B)" or "B", or use `exact_match`.')
     return same[0]
 
@@ -314,7 +314,7 @@ class LabelMatch:
         wanted = text_references(references, self.key)
         for label in wanted:
             if not is_label(label, self.labels):
-                msg = f"the reference {shown(label)} is not one of the {len(self.labels)} labels of `{self.key}`"
+                msg = f"the reference {quoted_value(label)} is not one of the {len(self.labels)} labels of `{self.key}`"
                 raise EvaluatorError(msg, mend="Correct the example, or add the label.")
         return _of_labels(self.key, reply, wanted, self.labels)
 
@@ -352,7 +352,7 @@ def _overlap(reply: Any, references: tuple[Any, ...]) -> dict[str, Any]:
     score = mean_rouge_l(text, wanted)
     result: dict[str, Any] = {"key": "rouge_l", "score": score, "metadata": {"parse_ok": bool(text.strip())}}
     if score < 1:
-        result["comment"] = f"ROUGE-L {score:.2f} over {len(wanted)} reference(s), the first {shown(wanted[0])}"
+        result["comment"] = f"ROUGE-L {score:.2f} over {len(wanted)} reference(s), the first {quoted_value(wanted[0])}"
     return result
 
 

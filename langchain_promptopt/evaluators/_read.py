@@ -107,7 +107,7 @@ def as_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 
 
-def shown(value: Any, limit: int = 120) -> str:
+def quoted_value(value: Any, limit: int = 120) -> str:
     """`value` quoted on one line for a comment, cut between what a reader sees as characters."""
     text = _BLANKS.sub(" ", visible(as_text(value))).strip()
     if len(text) > limit:

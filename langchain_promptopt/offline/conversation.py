@@ -19,7 +19,7 @@ from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems
 from langchain_promptopt.offline.task import judge
 from langchain_promptopt.steps.line_protocol import is_example, unlined
-from langchain_promptopt.steps.metaprompts import load
+from langchain_promptopt.steps.metaprompts import metaprompt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,7 +97,7 @@ class Request:
 @cache
 def longest_stretch(name: str) -> str:
     """The longest stretch of a meta-prompt between its places."""
-    parts = re.split(r"\$\{?\w+\}?", load(name))
+    parts = re.split(r"\$\{?\w+\}?", metaprompt(name))
     return on_one_line(max(parts, key=len))
 
 
@@ -119,8 +119,10 @@ def understand(turns: Turns) -> Request | None:
     text = turns[at][1]
     told = on_one_line(text)
     opening = "\n\n".join(t for role, t in turns[: at + 1] if role == "human" and not is_example(t))
-    prompt = section(opening, "prompt") or unlined(section(opening, "lines") or "")
-    tag, slots = _slots(section(text, "marked") or "", prompt) if kind in {"slots", "reply"} else (_tag_of(told), ())
+    prompt = section_body(opening, "prompt") or unlined(section_body(opening, "lines") or "")
+    tag, slots = (
+        _slots(section_body(text, "marked") or "", prompt) if kind in {"slots", "reply"} else (_tag_of(told), ())
+    )
     limit = _after(told, "allowance")
     tries = tuple(t for role, t in turns[at + 1 :] if role == "ai")
     return Request(
@@ -129,8 +131,8 @@ def understand(turns: Turns) -> Request | None:
         errors=_rows(opening, "errors"),
         correct=_rows(opening, "correct"),
         examples=_rows(opening, "examples"),
-        history=tuple(objects_in(section(opening, "history") or "")),
-        feedback="\n".join((section(opening, "feedback") or "", *_said(turns[:at]))).strip(),
+        history=tuple(objects_in(section_body(opening, "history") or "")),
+        feedback="\n".join((section_body(opening, "feedback") or "", *_said(turns[:at]))).strip(),
         goal=_goal(told),
         reasons=number_in(r"Give (\d+)", told) or 1,
         k_max=number_in(r"at most (\d+) (?:objects|marks|changes)|marks?: at most (\d+)", told) or 5,
@@ -141,7 +143,7 @@ def understand(turns: Turns) -> Request | None:
         cap=_after(told, "global.cap"),
         tag=tag,
         slots=slots,
-        numbered=section(text, "numbered") or "",
+        numbered=section_body(text, "numbered") or "",
         frozen=_places_of(sections(text, "frozen"), prompt),
         tries=tries,
     )
@@ -181,10 +183,10 @@ def _said(turns: Turns) -> list[str]:
     return found
 
 
-def section(text: str, name: str) -> str | None:
+def section_body(text: str, name: str) -> str | None:
     r"""The body of the first section `name`; its tag may carry a suffix so that the body cannot close it.
 
-    >>> section("x\n<prompt>\nBe brief.\n</prompt>", "prompt")
+    >>> section_body("x\n<prompt>\nBe brief.\n</prompt>", "prompt")
     'Be brief.'
     """
     found = re.search(_section_pattern(name), text, re.S | re.M)
@@ -223,7 +225,7 @@ def objects_in(body: str) -> list[Mapping[str, Any]]:
 
 def _rows(text: str, name: str) -> tuple[ShownRow, ...]:
     rows = []
-    for value in objects_in(section(text, name) or ""):
+    for value in objects_in(section_body(text, name) or ""):
         inputs = value.get("inputs")
         rows.append(
             ShownRow(
@@ -244,13 +246,13 @@ def number_in(pattern: str, told: str) -> int | None:
 
 def _after(told: str, name: str) -> int | None:
     """The number a one-sentence meta-prompt was filled with."""
-    spelled = re.escape(on_one_line(load(name))).replace(r"\ ", " ")
+    spelled = re.escape(on_one_line(metaprompt(name))).replace(r"\ ", " ")
     return number_in(re.sub(r"\\\$\w+", r"(\\d+)", spelled), told)
 
 
 def _tag_of(told: str) -> str:
     """The tag the echo form is asked to use; the prompt itself may hold tags too."""
-    ahead = on_one_line(load("identify.echo")).partition("<$tag>")[0][-40:]
+    ahead = on_one_line(metaprompt("identify.echo")).partition("<$tag>")[0][-40:]
     found = re.search(re.escape(ahead) + _TAG.pattern, told)
     return found.group(1) if found else "edit"
 
@@ -314,7 +316,7 @@ def evidence_of(request: Request) -> RequestEvidence:
     errors = _labelled(request.errors, request.prompt, manual)
     kept = _labelled(request.correct, request.prompt, manual)
     for case in _labelled(request.examples, request.prompt, manual):
-        right = answered(manual, case.text) == case.expected
+        right = label_given(manual, case.text) == case.expected
         (kept if right else errors).append(case)
     return RequestEvidence(request.prompt, manual, tuple(errors), tuple(kept))
 
@@ -325,7 +327,7 @@ def _labelled(rows: Sequence[ShownRow], prompt: str, manual: TaskManual) -> list
     return [c for c in cases if c.expected >= 0]
 
 
-def answered(manual: TaskManual, text: str) -> int:
+def label_given(manual: TaskManual, text: str) -> int:
     """The label a reader of the manual gives, -1 for none."""
     judgement = judge(manual, text)
     return -1 if judgement is None else judgement.label
@@ -344,7 +346,7 @@ def _case(row: ShownRow, prompt: str, manual: TaskManual) -> Case:
         id=row.id,
         text=text,
         expected=expected,
-        given=given if given >= 0 else answered(manual, text),
+        given=given if given >= 0 else label_given(manual, text),
         answer=answer[0].strip() if answer else "",
         wanted=wanted[0].strip() if wanted else "",
     )

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._text.spans import splice
-from langchain_promptopt.offline.conversation import Case, answered, telling_words
+from langchain_promptopt.offline.conversation import Case, label_given, telling_words
 from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.offline.manual import Place, Rule, moved
-from langchain_promptopt.offline.stems import count_words, stems
+from langchain_promptopt.offline.stems import count_spaced, stems
 from langchain_promptopt.offline.task import DOUBT, Judgement, judge
 from langchain_promptopt.steps.line_protocol import anchored
 
@@ -114,7 +114,7 @@ def _equals(text: str, patch: Patch) -> Iterator[Patch]:
 
 def cost(text: str, patches: Iterable[Patch]) -> int:
     """Words that change, at most."""
-    return sum(max(count_words(text[p.start : p.end]), count_words(p.new)) for p in patches)
+    return sum(max(count_spaced(text[p.start : p.end]), count_spaced(p.new)) for p in patches)
 
 
 def without_trigger(rule: Rule, met: Iterable[int]) -> tuple[Patch, ...] | None:
@@ -243,11 +243,11 @@ class MarkedPlace:
     reason: str
 
 
-def place_of(text: str, patch: Patch) -> Place:
+def touched_words(text: str, patch: Patch) -> Place:
     """The whole words a patch touches; for an insertion the word before it.
 
     >>> from langchain_promptopt.offline.fixes import Patch
-    >>> place_of("red, blue", Patch(3, 9, "")), place_of("red, blue", Patch(9, 9, ", sky"))
+    >>> touched_words("red, blue", Patch(3, 9, "")), touched_words("red, blue", Patch(9, 9, ", sky"))
     ((0, 9), (5, 9))
     """
     start, end = patch.start, patch.end
@@ -279,7 +279,7 @@ def markable(text: str, patch: Patch, limits: MarkLimits | None) -> bool:
     """
     if limits is None or limits.w_max is None:
         return True
-    start, end = place_of(text, patch)
+    start, end = touched_words(text, patch)
     if len(_WORD.findall(text[start:end])) <= limits.w_max:
         return True
     return limits.whole_lines and _is_line(text, start, end)
@@ -303,7 +303,7 @@ def marks_of(text: str, fixes: Sequence[Fix], k_max: int) -> list[MarkedPlace]:
     out: list[MarkedPlace] = []
     for fix in fixes:
         for patch in sorted(fix.patches):
-            place = place_of(text, patch)
+            place = touched_words(text, patch)
             taken = [m.place for m in out]
             free = all(place[1] <= start or end <= place[0] for start, end in taken)
             if free and len(out) < k_max and place not in taken:
@@ -713,7 +713,7 @@ def _right(material: Material, patches: Sequence[Patch], cases: Sequence[Case]) 
     wanted = material.evidence.manual.labels
     found = set()
     for i, case in enumerate(cases):
-        got = answered(manual, case.text)
+        got = label_given(manual, case.text)
         if got >= 0 and names[got] == wanted[case.expected].name:
             found.add(i)
     return frozenset(found)

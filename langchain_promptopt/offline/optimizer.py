@@ -38,9 +38,9 @@ from langchain_promptopt.offline.fixes import (
     ranked_fixes,
     repairs,
 )
-from langchain_promptopt.offline.rewriting import careless, condensed, induced, reworded, summarised
+from langchain_promptopt.offline.rewriting import careless, condensed, induced, rephrased, summarised
 from langchain_promptopt.offline.stems import stems
-from langchain_promptopt.offline.task import OfflineTaskModel, result_of, text_of
+from langchain_promptopt.offline.task import OfflineTaskModel, chat_result, message_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,8 +95,8 @@ class OfflineOptimizerModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - part of the interface
         **kwargs: Any,
     ) -> ChatResult:
-        turns = [(m.type, text_of(m)) for m in messages]
-        return result_of(self.model_name, messages, self.answer(turns, kwargs.get("seed")))
+        turns = [(m.type, message_text(m)) for m in messages]
+        return chat_result(self.model_name, messages, self.answer(turns, kwargs.get("seed")))
 
     async def _agenerate(
         self,
@@ -234,7 +234,7 @@ class _Reply:
                 out[n] = Patch(start, end, patched(prompt[start:end], mine))
         if not out:
             for n, (start, end) in enumerate(request.slots, 1):
-                other = reworded(prompt[start:end], self.rng, 1.0)
+                other = rephrased(prompt[start:end], self.rng, 1.0)
                 if other != prompt[start:end]:
                     out[n] = Patch(start, end, other)
         return out
@@ -258,7 +258,7 @@ class _Reply:
         told = mended
         if not (keeps_meaning and frozen) and request.goal != "shorten":
             rate = self._loss()
-            told = reworded(mended, self.rng, 0.5) if keeps_meaning else careless(mended, self.rng, rate, frozen)
+            told = rephrased(mended, self.rng, 0.5) if keeps_meaning else careless(mended, self.rng, rate, frozen)
         return told if request.cap is None else condensed(told, request.cap, frozen)
 
     def _loss(self) -> float:

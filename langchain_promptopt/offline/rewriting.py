@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.offline.conversation import leaves
 from langchain_promptopt.offline.instructions import read
-from langchain_promptopt.offline.stems import TOKEN, count_words, is_dull, stem
+from langchain_promptopt.offline.stems import TOKEN, count_spaced, is_dull, stem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ _VARIABLE = re.compile(r"\{[^{}\n]*\}")
 _DROP, _REWORD, _FORGET = 0.35, 0.6, 0.25
 
 
-def reworded(text: str, rng: Random, rate: float) -> str:
+def rephrased(text: str, rng: Random, rate: float) -> str:
     """Some phrases of instruction said in other words, case kept; variables are never touched.
 
     Args:
@@ -77,7 +77,7 @@ def careless(text: str, rng: Random, carelessness: float, frozen: str = "") -> s
         elif _VARIABLE.search(line) or line.startswith(("#", "[")) or not line.strip() or line in frozen:
             out.append(line)
         elif rng.random() >= _DROP * carelessness * (0.5 if _inside(fixed, start, at) else 1.0):
-            out.append(reworded(line, rng, _REWORD * carelessness))
+            out.append(rephrased(line, rng, _REWORD * carelessness))
     return "\n".join(out)
 
 
@@ -105,20 +105,20 @@ def condensed(text: str, cap: int, frozen: str = "") -> str:
         cap: Words to keep.
         frozen: Text whose lines stay.
     """
-    if count_words(text) <= cap:
+    if count_spaced(text) <= cap:
         return text
     manual = read(text)
     lines = text.split("\n")
     needed = [i for i, line in enumerate(lines) if _VARIABLE.search(line) or line.startswith("[") or line in frozen]
     chosen = dict.fromkeys(needed)
-    room = cap - sum(count_words(lines[i]) for i in chosen)
+    room = cap - sum(count_spaced(lines[i]) for i in chosen)
     starts = _starts(lines)
     short = _short_labels(manual, lines, starts, room // 2)
-    room -= sum(map(count_words, short.values()))
+    room -= sum(map(count_spaced, short.values()))
     for i in _worth(manual, lines, starts):
-        if i not in chosen and i not in short and count_words(lines[i]) <= room:
+        if i not in chosen and i not in short and count_spaced(lines[i]) <= room:
             chosen[i] = None
-            room -= count_words(lines[i])
+            room -= count_spaced(lines[i])
     return "\n".join(short.get(i, lines[i]) for i in sorted({*chosen, *short}))
 
 

@@ -76,6 +76,6 @@ def topical(text: str, *, instruction: bool = False) -> list[str]:
     return [s for s in stems(text) if not is_dull(s, instruction=instruction)]
 
 
-def count_words(text: str) -> int:
+def count_spaced(text: str) -> int:
     """How many words `text` has, for usage numbers and word limits."""
     return len(text.split())

@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_promptopt.offline.instructions import put, read, separate
-from langchain_promptopt.offline.stems import TOKEN, count_words, is_dull, stem, stems
+from langchain_promptopt.offline.stems import TOKEN, count_spaced, is_dull, stem, stems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -144,13 +144,13 @@ def _phrases_in(
 _NO_LABELS = "I cannot tell: the instructions name no answers to choose from."
 
 
-def text_of(message: BaseMessage) -> str:
+def message_text(message: BaseMessage) -> str:
     """The text of a message, content blocks joined."""
     content = message.content
     return content if isinstance(content, str) else str(message.text)
 
 
-def result_of(model: str, messages: Sequence[BaseMessage], reply: str) -> ChatResult:
+def chat_result(model: str, messages: Sequence[BaseMessage], reply: str) -> ChatResult:
     """A reply with the usage and served model that real providers report; a word counts as a token.
 
     Args:
@@ -158,7 +158,7 @@ def result_of(model: str, messages: Sequence[BaseMessage], reply: str) -> ChatRe
         messages: The request.
         reply: The text of the reply.
     """
-    spent, made = sum(count_words(text_of(m)) for m in messages), count_words(reply)
+    spent, made = sum(count_spaced(message_text(m)) for m in messages), count_spaced(reply)
     message = AIMessage(
         content=reply,
         usage_metadata={"input_tokens": spent, "output_tokens": made, "total_tokens": spent + made},
@@ -219,7 +219,7 @@ class OfflineTaskModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - part of the interface
         **kwargs: Any,  # noqa: ARG002 - part of the interface
     ) -> ChatResult:
-        return result_of(self.model_name, messages, self.answer([(m.type, text_of(m)) for m in messages]))
+        return chat_result(self.model_name, messages, self.answer([(m.type, message_text(m)) for m in messages]))
 
     async def _agenerate(
         self,

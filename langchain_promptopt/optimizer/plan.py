@@ -44,7 +44,7 @@ from langchain_promptopt._objects import Watch, fingerprint
 from langchain_promptopt._runtime.prices import PriceTable
 from langchain_promptopt._runtime.redact import RowRedaction, keep_secret
 from langchain_promptopt._text.templates import find_edit_marks, other_mark
-from langchain_promptopt._text.words import listed
+from langchain_promptopt._text.words import counts_text
 from langchain_promptopt.errors import ConfigError, DataError, EvaluatorError, PromptError
 from langchain_promptopt.evaluators import Declared, Metrics, know_labels, resolve_evaluators, resolve_summaries
 from langchain_promptopt.evaluators._metrics import learn_models
@@ -361,7 +361,7 @@ def _must_pass_notes(must: MustPass | None, *, searches: bool) -> Iterator[Note]
     """What a user should know about the examples that must pass: how many, and where none is looked at."""
     if must is None:
         return
-    told = listed(map_values(len, must.ids))
+    told = counts_text(map_values(len, must.ids))
     yield Note("data", f"examples that must pass ({must.tag}): {told}")
     if not must.of("test"):
         yield Note("data", f"no test example carries the tag {must.tag!r}, so must_pass plays no part in the verdict")
@@ -678,7 +678,7 @@ def check_dev(data: DataSet) -> None:
     """Raise DataError where there are no rows to compare candidates on, which a search needs."""
     if data["dev"]:
         return
-    shares = listed(map_values(len, data.splits))
+    shares = counts_text(map_values(len, data.splits))
     msg = f"at least one dev example is needed to search on, and there is none ({shares})"
     unused = [note.text for note in data.notes if note.kind == "unused"]
     if unused:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._collections import present
 from langchain_promptopt.errors import PromptOptError
 from langchain_promptopt.events import Called, Evaluated, Incident, RunStarted, ScoredRow, Selected, Tested
-from langchain_promptopt.report.privacy import visible
+from langchain_promptopt.report.privacy import spelled_out
 from langchain_promptopt.report.record import simulated_roles
 from langchain_promptopt.report.wording import money, number, points, signed, split_words
 
@@ -272,9 +272,9 @@ class Watcher:
         """Take one event."""
         line = self._tally.take(event)
         if line is not None:
-            self._say(visible(line))
+            self._say(spelled_out(line))
         if self._show is not None:
-            self._show(visible(self._tally.line()), self._tally.share)
+            self._show(spelled_out(self._tally.line()), self._tally.share)
 
 
 @contextmanager
@@ -409,4 +409,4 @@ class Streamed:
         now = self._tally.phase, None if share is None else int(100 * share)
         if line is not None or now != self._sent:
             self._sent = now
-            self._send({**self._tally.as_json(), "line": visible(line or self._tally.line())})
+            self._send({**self._tally.as_json(), "line": spelled_out(line or self._tally.line())})

@@ -188,7 +188,7 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints about this run."""
-        return answer_of(self).as_json()
+        return machine_answer(self).as_json()
 
     @property
     def health(self) -> Health:
@@ -362,7 +362,7 @@ def table_of(verdict: Decision | None) -> list[Metric]:
     return table(verdict.metrics) if verdict is not None else []
 
 
-def answer_of(result: Result) -> Answer:
+def machine_answer(result: Result) -> Answer:
     """The machine answer about a run of this process."""
     from langchain_promptopt.optimizer.answer import Answer
 

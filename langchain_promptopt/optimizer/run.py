@@ -75,7 +75,7 @@ async def summarise(plan: Plan, result: Result) -> None:
         return
     try:
         told = await summaries_of(
-            plan.summaries, list(result.events()), examples_of(plan), (result.baseline.id, result.best.id)
+            plan.summaries, list(result.events()), rows_by_id(plan), (result.baseline.id, result.best.id)
         )
     except EvaluatorFailed as error:
         result.warnings += (str(error),)
@@ -125,7 +125,7 @@ async def summaries_of(
     return told
 
 
-def examples_of(plan: Plan) -> dict[str, Example]:
+def rows_by_id(plan: Plan) -> dict[str, Example]:
     """All rows of a plan by id, as they may be kept: answers beside them come from the journal."""
     found: dict[str, Example] = {}
     for rows in plan.shown_data.splits.values():
@@ -155,7 +155,7 @@ async def publish_experiments(plan: Plan, result: Result) -> None:
     service = (remote.service if isinstance(remote, LangSmithRows) else None) or Service()
     events = list(result.events())
     record = RunRecord.from_events(events)
-    examples = {i: e for i, e in examples_of(plan).items() if is_uuid(i)}
+    examples = {i: e for i, e in rows_by_id(plan).items() if is_uuid(i)}
     try:
         told = await summaries_of(plan.summaries, events, examples, ids_of(winners(record, events).values()))
         done = await asyncio.to_thread(publish, service, plan.data.source, record, events, examples, told)

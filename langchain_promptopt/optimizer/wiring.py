@@ -29,7 +29,7 @@ from langchain_promptopt._runtime.ledger import Ledger, book
 from langchain_promptopt._runtime.limiter import Lane, Limiter, Limiters, LimitsByModel
 from langchain_promptopt._runtime.pace import first_level, is_near
 from langchain_promptopt._runtime.redact import redact
-from langchain_promptopt._runtime.tracing import Tracers, span, within
+from langchain_promptopt._runtime.tracing import Tracers, in_span, span
 from langchain_promptopt._runtime.usage import UsageCollector
 from langchain_promptopt.errors import PromptError, UsageError
 from langchain_promptopt.evaluators import EvaluatorFailed, score_all
@@ -373,7 +373,7 @@ class _Watched:
             return await self.evaluator.score(example, output, **more)
         given = self._kept({"outputs": output, "reference_outputs": dict(example.outputs)}, example)
         async with span(None, self.key, given) as (inner, end):
-            found = await within(inner, lambda: self.evaluator.score(example, output, **more))
+            found = await in_span(inner, lambda: self.evaluator.score(example, output, **more))
             end({"scores": dict(found.scores), "comments": self._kept(dict(found.comments), example)})
         return found
 

@@ -21,7 +21,7 @@ from langchain_promptopt._langsmith.production import (
     examples_in,
 )
 from langchain_promptopt._langsmith.service import Service
-from langchain_promptopt._text.words import listed
+from langchain_promptopt._text.words import counts_text
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.evaluators import normal_form, resolve_evaluators
 from langchain_promptopt.gate.openings import Openings, RowMark, part_read
@@ -83,7 +83,7 @@ class Harvested:
 
     def __str__(self) -> str:
         told = self.as_json()
-        splits = listed(told["splits"])
+        splits = counts_text(told["splits"])
         parts = [f"{told['added']} examples added", f"{told['changed']} with a new reference"]
         parts += [f"{told['retired']} retired"] if self.growth.retired else []
         return f"{', '.join(parts)}; {self.to} holds {told['total']}: {splits}"

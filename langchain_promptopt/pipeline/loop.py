@@ -182,9 +182,9 @@ class FileDelivery:
             write_to_file(self.file, old, new, self.part)
 
     def _pair(self) -> tuple[Any, Any]:
-        from langchain_promptopt._langsmith.publish import prompts_of
+        from langchain_promptopt._langsmith.publish import recorded_prompts
 
-        (old,), (new,) = prompts_of(self.folder)
+        (old,), (new,) = recorded_prompts(self.folder)
         return old, new
 
 

@@ -31,8 +31,8 @@ from langchain_promptopt.optimizer.run import run_task
 from langchain_promptopt.pipeline.delivering import deliver_report, deliver_result
 from langchain_promptopt.pipeline.recorded import (
     columns_of,
+    journaled_config,
     past_edits,
-    recorded,
     recorded_config,
     recorded_version,
     redact_of,
@@ -349,7 +349,7 @@ def settings_from(config: Config) -> Settings:
         openings=config.root / FILE_NAME,
         prices=prices,
         limits=limits,
-        config_json=recorded(config),
+        config_json=journaled_config(config),
         ask_first=True,
         constant_prompt=config.task.constant_prompt,
         redact=redact_of(config),

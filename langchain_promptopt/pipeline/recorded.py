@@ -33,7 +33,7 @@ _FLAGS = "flags"
 """Key beside the sections of a recorded configuration: what flags had set, by dotted key."""
 
 
-def recorded(config: Config) -> dict[str, Any]:
+def journaled_config(config: Config) -> dict[str, Any]:
     """A configuration as the journal keeps it: addresses without passwords, and flags in a table of their own."""
     sections: dict[str, Any] = _public(config.model_dump(mode="json"))
     values = {}

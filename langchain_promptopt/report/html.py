@@ -20,8 +20,8 @@ from markupsafe import Markup, escape
 
 from langchain_promptopt.report import wording
 from langchain_promptopt.report.charts import interval_chart, steps_chart
-from langchain_promptopt.report.privacy import parts, visible
-from langchain_promptopt.report.wording import as_text, points
+from langchain_promptopt.report.privacy import parts, spelled_out
+from langchain_promptopt.report.wording import points, value_text
 from langchain_promptopt.types import MetricEntry
 
 if TYPE_CHECKING:
@@ -184,10 +184,10 @@ def _kept(text: str, *, first: bool, last: bool) -> list[Segment]:
     return [s for s in (ends[0], middle, ends[1]) if s.text]
 
 
-def shown(value: object) -> Markup:
+def escaped_value(value: object) -> Markup:
     """A value as escaped text with its hidden characters spelled out."""
     mark = Markup('<span class="hid" title="hidden character">{}</span>')
-    pieces = [mark.format(text) if hidden else escape(text) for text, hidden in parts(as_text(value))]
+    pieces = [mark.format(text) if hidden else escape(text) for text, hidden in parts(value_text(value))]
     return Markup("").join(pieces)
 
 
@@ -198,6 +198,6 @@ def _resource(name: str) -> str:
 @cache
 def _template(name: str = "report.html") -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["shown"] = shown
-    environment.filters["plain"] = lambda value: visible(str(value))  # in attributes, where no element may stand
+    environment.filters["shown"] = escaped_value
+    environment.filters["plain"] = lambda value: spelled_out(str(value))  # in attributes, where no element may stand
     return environment.from_string(_resource(name))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from langchain_promptopt.report import wording
-from langchain_promptopt.report.privacy import visible
+from langchain_promptopt.report.privacy import spelled_out
 
 if TYPE_CHECKING:
     from langchain_promptopt.report.record import RunRecord
@@ -41,7 +41,7 @@ def clean(text: str) -> str:
     >>> clean("a\x00b\uffff")
     'a⟦U+0000⟧b'
     """
-    return _FORBIDDEN.sub("", visible(text))
+    return _FORBIDDEN.sub("", spelled_out(text))
 
 
 _NUMBERS = ("baseline", "best", "difference", "p_value", "alpha", "opening", "n", "clusters", "wins", "losses")

@@ -14,8 +14,8 @@ from xml.etree import ElementTree as ET
 
 from langchain_promptopt.report import wording
 from langchain_promptopt.report.junit import clean
-from langchain_promptopt.report.privacy import discreet, reserved, shortened, visible
-from langchain_promptopt.report.wording import as_text
+from langchain_promptopt.report.privacy import discreet, reserved, shortened, spelled_out
+from langchain_promptopt.report.wording import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,8 +200,8 @@ def _row(row: ComparedRow, room: _Room, *, show_rows: bool) -> str:
     facts += [("remark", row.after.comment)]
     told = []
     for name, value in facts:
-        if as_text(value):
-            told.append(f"  - {prose(name)}: {code(shortened(as_text(value), room.text))}")
+        if value_text(value):
+            told.append(f"  - {prose(name)}: {code(shortened(value_text(value), room.text))}")
     return "\n".join([line, *told])
 
 
@@ -225,10 +225,10 @@ def _evidence(edit: FinalEdit) -> str:
 
 
 def _diff(place: EditPlace, limit: int) -> str:
-    lines = [f"@@ {visible(place.title)} @@"]
+    lines = [f"@@ {spelled_out(place.title)} @@"]
     for sign, changed in (("-", place.removed), ("+", place.added)):
         text = place.left + shortened(changed, limit) + place.right
-        lines += [f"{sign} {line}" for line in visible(text).splitlines()] if text.strip() else []
+        lines += [f"{sign} {line}" for line in spelled_out(text).splitlines()] if text.strip() else []
     return block("\n".join(lines), "diff")
 
 
@@ -299,7 +299,7 @@ def prose(text: str) -> str:
     >>> prose("*hi* <b>")
     '\\*hi\\* &lt;b&gt;'
     """
-    flat = " ".join(visible(text).split())
+    flat = " ".join(spelled_out(text).split())
     held = _REFERENCE.sub("\\1\u2060", flat)  # an invisible joiner: no mention, no automatic link
     return _MARKUP.sub(lambda m: {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(m[1], "\\" + m[1]), held)
 
@@ -310,7 +310,7 @@ def code(text: str) -> str:
     >>> code("a`b"), code("plain")
     ('`` a`b ``', '`plain`')
     """
-    flat = " ".join(visible(text).split()) or " "
+    flat = " ".join(spelled_out(text).split()) or " "
     fence = "`" * (_longest(flat) + 1)
     gap = " " if len(fence) > 1 or flat != flat.strip("`") else ""
     return f"{fence}{gap}{flat}{gap}{fence}"
@@ -328,4 +328,4 @@ def _longest(text: str) -> int:
 
 def _word(text: str) -> str:
     """A command of ours: run ids are hex, anything else loses what could end the code span."""
-    return visible(text).replace("`", "")
+    return spelled_out(text).replace("`", "")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._text.words import word_ranges
-from langchain_promptopt.report.wording import as_text
+from langchain_promptopt.report.wording import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,10 +47,10 @@ def parts(text: str) -> Iterator[tuple[str, bool]]:
         yield plain[at:], False
 
 
-def visible(text: str) -> str:
+def spelled_out(text: str) -> str:
     r"""`text` with every hidden character spelled out.
 
-    >>> visible("red\x1b[31m")
+    >>> spelled_out("red\x1b[31m")
     'red⟦U+001B⟧[31m'
     """
     return "".join(shown for shown, _ in parts(text))
@@ -136,6 +136,6 @@ def _values(record: RunRecord, part: str, least: int) -> list[tuple[str, int]]:
     for example in record.examples.values():
         value: Any = example.get(part)
         held = value.values() if isinstance(value, Mapping) else [value]
-        for text in filter(None, map(as_text, held)):
+        for text in filter(None, map(value_text, held)):
             found.append((text, least))
     return found

@@ -58,9 +58,9 @@ from langchain_promptopt.report.rows import (
     Scorer,
     answer_cost,
     cell_score,
+    edit_place,
     latest_cells,
     paired_rows,
-    place_of,
 )
 from langchain_promptopt.types import BREAKS, MetricEntry
 
@@ -545,7 +545,7 @@ class RunRecord:
 
     def place(self, edit: FinalEdit) -> EditPlace:
         """The place of a final edit in the baseline."""
-        return place_of(self.started.prompts[edit.prompt].messages[edit.message].template, edit)
+        return edit_place(self.started.prompts[edit.prompt].messages[edit.message].template, edit)
 
     @cached_property
     def words(self) -> tuple[int, int, int]:

@@ -279,7 +279,7 @@ class EditPlace:
         return f"line {self.line}" + (f', under "{self.heading}"' if self.heading else "")
 
 
-def place_of(template: str, edit: FinalEdit) -> EditPlace:
+def edit_place(template: str, edit: FinalEdit) -> EditPlace:
     """The place of an edit in `template`, the baseline's text of its message."""
     head, removed, added, tail = edit.core
     start, end = edit.start + len(head), edit.end - len(tail)

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from langchain_promptopt.report import wording
-from langchain_promptopt.report.privacy import discreet, shortened, visible
-from langchain_promptopt.report.wording import as_text
+from langchain_promptopt.report.privacy import discreet, shortened, spelled_out
+from langchain_promptopt.report.wording import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ def safe_text(value: Any, style: str = "", limit: int | None = None) -> Text:
         style: A style of rich, as "bold green".
         limit: Most characters that are shown; None shows all.
     """
-    text = visible(as_text(value))
+    text = spelled_out(value_text(value))
     return Text(text if limit is None else shortened(text, limit), style=style)
 
 
@@ -197,12 +197,12 @@ def _row_list(title: str, color: str, rows: Sequence[ComparedRow]) -> Renderable
         scores = f"  {wording.points(row.before.score)} → {wording.points(row.after.score)}"
         lines.append(safe_text(row.example_id, "bold", 60) + Text(scores, style="dim"))
         if row.inputs:
-            inputs = "; ".join(map(as_text, row.inputs.values()))
+            inputs = "; ".join(map(value_text, row.inputs.values()))
             lines.append(hanging("  ", safe_text(inputs, limit=_SHOWN_TEXT)))
         if row.expected:
-            lines.append(hanging("  ", safe_text("expected: " + as_text(row.expected), "dim", _SHOWN_TEXT)))
+            lines.append(hanging("  ", safe_text("expected: " + value_text(row.expected), "dim", _SHOWN_TEXT)))
         if row.before.output is not None or row.after.output is not None:
-            told = f"{as_text(row.before.output)} → {as_text(row.after.output)}"
+            told = f"{value_text(row.before.output)} → {value_text(row.after.output)}"
             lines.append(hanging("  ", safe_text(told, "dim", _SHOWN_TEXT)))
     if len(rows) > _SHOWN_ROWS:
         lines.append(Text(f"… {len(rows) - _SHOWN_ROWS} more", style="dim"))
@@ -217,7 +217,7 @@ def usage_view(record: RunRecord) -> RenderableType:
         rows.append(
             (
                 u.role,
-                wording.model_name(str(record.started.models.get(u.role, ""))),
+                wording.name_in_identity(str(record.started.models.get(u.role, ""))),
                 wording.number(u.calls),
                 wording.number(u.input_tokens),
                 wording.number(u.output_tokens),
@@ -267,7 +267,7 @@ def table_view(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: S
 
 
 def _shown(cell: Any) -> str:
-    return visible(as_text(cell))
+    return spelled_out(value_text(cell))
 
 
 @dataclass(frozen=True)
@@ -366,6 +366,6 @@ def facts_view(data: Mapping[str, Any], indent: int = 0) -> RenderableType:
             parts.append(label)
             parts += [facts_view(item, indent + 1) for item in value]
         else:
-            shown = ", ".join(map(as_text, value)) if isinstance(value, list | tuple) else as_text(value)
+            shown = ", ".join(map(value_text, value)) if isinstance(value, list | tuple) else value_text(value)
             parts.append(label + Text("  ") + safe_text(shown))
     return Group(*parts)

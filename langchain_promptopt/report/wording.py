@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from langchain_promptopt.types import Reason, StopKind
 
 
-def as_text(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A row's value for people: texts as they are, a single field by itself, the rest as JSON.
 
-    >>> as_text({"label": "billing"}), as_text({"a": 1, "b": None}), as_text(None)
+    >>> value_text({"label": "billing"}), value_text({"a": 1, "b": None}), value_text(None)
     ('billing', '{"a": 1, "b": null}', '')
     """
     if value is None:
@@ -29,7 +29,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and len(value) == 1:
-        return as_text(next(iter(value.values())))
+        return value_text(next(iter(value.values())))
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -93,7 +93,7 @@ def headline(record: RunRecord) -> Headline:
     if record.error:
         again = " `promptopt resume` goes on without paying twice." if record.retryable else ""
         return Headline(tone, title, f"{sentence}{again}", record.error, search_end(record))
-    return Headline(tone, title, sentence, evidence(record), search_end(record))
+    return Headline(tone, title, sentence, evidence_text(record), search_end(record))
 
 
 def _not_worse(record: RunRecord, margin: float) -> tuple[str, str]:
@@ -134,7 +134,7 @@ _TELL_WHAT_IS_NEEDED = frozenset({"not_shown", "small_against_a_failure", "guard
 """Kinds of reasons that say how many more examples would decide, where that is known."""
 
 
-def evidence(record: RunRecord) -> str:
+def evidence_text(record: RunRecord) -> str:
     """What the test rows showed, or why they show nothing; "" while they may still be opened."""
     if record.metrics:
         decided = record.reason is not None and record.outcome != "improved"
@@ -386,10 +386,13 @@ def percent_change(old: float, new: float) -> str:
     return f"{'+' if change > 0 else '−' if change < 0 else '±'}{abs(change)} %"
 
 
-def model_name(identity: str) -> str:
+def name_in_identity(identity: str) -> str:
     """The name in a model's identity, which also holds class, endpoint and settings.
 
-    >>> model_name('ChatOpenAI:gpt-4o@https://api.example/v1{"temperature": 0}'), model_name("openai:gpt-4o")
+    >>> (
+    ...     name_in_identity('ChatOpenAI:gpt-4o@https://api.example/v1{"temperature": 0}'),
+    ...     name_in_identity("openai:gpt-4o"),
+    ... )
     ('gpt-4o', 'openai:gpt-4o')
     """
     return _IDENTITY.sub(r"\1", identity)

@@ -23,7 +23,7 @@ from langchain_promptopt._runtime.pace import is_near
 from langchain_promptopt._runtime.tracing import span
 from langchain_promptopt._text.spans import unframed
 from langchain_promptopt._text.tags import insert_tags, pick_tag, strip_wrapping
-from langchain_promptopt._text.words import shorten
+from langchain_promptopt._text.words import abbreviated
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.steps.metaprompts import DEFAULT, MetaPrompts
 from langchain_promptopt.types import (
@@ -67,7 +67,7 @@ _LONGEST_VALUE = 2_000
 def _short(value: Any) -> Any:
     if isinstance(value, str) and len(value) > _LONGEST_VALUE:
         half = _LONGEST_VALUE // 2
-        return f"{shorten(value, half)} [... {len(value) - 2 * half} characters left out ...] {value[-half:]}"
+        return f"{abbreviated(value, half)} [... {len(value) - 2 * half} characters left out ...] {value[-half:]}"
     if isinstance(value, dict):
         return map_values(_short, value)
     if isinstance(value, list | tuple):
@@ -98,7 +98,7 @@ _STEPS = (
 )
 
 
-def evidence(piece: Workpiece) -> str:
+def evidence_sections(piece: Workpiece) -> str:
     """The sections about rows that went wrong, right, or show the format."""
     parts = []
     if any(shown.steps for shown in (*piece.batch.correct, *piece.batch.errors)):
@@ -166,7 +166,7 @@ def opening(piece: Workpiece, texts: MetaPrompts = DEFAULT, *, numbered: bool = 
     text = piece.prompts.document.text
     shown = "The current prompt with its lines numbered:\n" + section("lines", lined(text))
     parts = [texts.fill("task"), shown if numbered else "The current prompt:\n" + section("prompt", text)]
-    parts += list(filter(None, (evidence(piece), past(piece))))
+    parts += list(filter(None, (evidence_sections(piece), past(piece))))
     if piece.feedback is not None and piece.feedback.text:
         parts.append("What was found out about the errors:\n" + section("feedback", piece.feedback.text))
     return "\n\n".join(parts)

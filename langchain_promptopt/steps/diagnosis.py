@@ -28,7 +28,7 @@ from langchain_promptopt.steps.base import (
     tagged,
 )
 from langchain_promptopt.steps.likely_lines import likely_lines
-from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, parse_lines, texts_of
+from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, parse_lines, texts_at
 from langchain_promptopt.steps.metaprompts import names
 from langchain_promptopt.types import Feedback, PromptSet, Rejection, Workpiece
 
@@ -301,7 +301,7 @@ class IdentifyTokens(Step):
         prompts = piece.prompts
         spans = spans_of(prompts, self._framed(prompts, [(m.start, m.end) for m in legal]))
         shown, _tag = tagged(prompts, spans)
-        texts = texts_of(marks, prompts.document.text, [core_range(prompts, s) for s in spans])
+        texts = texts_at(marks, prompts.document.text, [core_range(prompts, s) for s in spans])
         reasons = tuple(m.reason for m in legal)
         return replace(
             piece,

@@ -16,7 +16,7 @@ from langchain_promptopt._text.spans import BULLET, diff_edits, find_quote, spli
 from langchain_promptopt._text.words import count_words, word_limit
 from langchain_promptopt.steps.base import find_json
 from langchain_promptopt.steps.likely_lines import Confusion, confusions, goes_on, is_listed
-from langchain_promptopt.steps.metaprompts import load
+from langchain_promptopt.steps.metaprompts import metaprompt
 from langchain_promptopt.types import Rejection, told
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Mark:
 
 def is_example(turn: str) -> bool:
     """Whether a turn of a conversation shows the worked example, which is about another prompt."""
-    return load("identify.line-example") in turn
+    return metaprompt("identify.line-example") in turn
 
 
 def unlined(text: str) -> str:
@@ -139,7 +139,7 @@ def parse_lines(
     return tuple(marks) if marks or not items else problem
 
 
-def texts_of(marks: Sequence[Mark], text: str, places: Sequence[tuple[int, int]]) -> tuple[str | None, ...]:
+def texts_at(marks: Sequence[Mark], text: str, places: Sequence[tuple[int, int]]) -> tuple[str | None, ...]:
     """The new text of each place, made of the changes that lie inside it; None where there is none.
 
     Args:
@@ -147,7 +147,7 @@ def texts_of(marks: Sequence[Mark], text: str, places: Sequence[tuple[int, int]]
         text: The flat text they were made for.
         places: Sorted, disjoint ranges of it.
 
-    >>> texts_of([Mark(3, 8, new="kind")], "Be brief now.", [(0, 8), (9, 12)])
+    >>> texts_at([Mark(3, 8, new="kind")], "Be brief now.", [(0, 8), (9, 12)])
     ('Be kind', None)
     """
     out: list[str | None] = []
@@ -231,7 +231,7 @@ def _harm(marks: Sequence[Mark], text: str, errors: Sequence[Shown]) -> Rejectio
 def _is_copied(new: str, text: str, errors: Sequence[Shown]) -> bool:
     """Whether a new text is an answer of the worked example that stands nowhere else in the request."""
     seen = " ".join([text, *(f"{told(s.inputs)} {told(s.expected)} {told(s.output)}" for s in errors)])
-    theirs = {_folded(answer) for answer in _ANSWER.findall(load("identify.line-example"))}
+    theirs = {_folded(answer) for answer in _ANSWER.findall(metaprompt("identify.line-example"))}
     return _folded(new) in theirs - set(_WORD.findall(seen.casefold()))
 
 

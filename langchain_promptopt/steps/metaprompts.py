@@ -35,7 +35,7 @@ def names() -> tuple[str, ...]:
 
 
 @cache
-def load(name: str) -> str:
+def metaprompt(name: str) -> str:
     """The text of `metaprompts/<name>.txt`."""
     return (resources.files("langchain_promptopt") / "metaprompts" / f"{name}.txt").read_text("utf-8").strip()
 
@@ -71,7 +71,7 @@ class MetaPrompts:
 
     def text(self, name: str) -> str:
         """The text in force under this name, its places unfilled."""
-        return self.own.get(name) or load(name)
+        return self.own.get(name) or metaprompt(name)
 
     def fill(self, name: str, **values: object) -> str:
         """The meta-prompt with its `$places` filled once; a missing value is a KeyError."""
@@ -108,7 +108,7 @@ def _checked(name: Any, given: Any) -> str:
     if not isinstance(given, str) or not given.strip():
         msg = f"a meta-prompt is a text, got {given!r}"
         raise ConfigError(msg, where=where, mend="Leave it out for the package's own.")
-    own, meant = Template(given.strip()), set(Template(load(name)).get_identifiers())
+    own, meant = Template(given.strip()), set(Template(metaprompt(name)).get_identifiers())
     if not own.is_valid():
         msg = "a $ stands before no name"
         raise ConfigError(msg, where=where, mend="Write $$ for a dollar sign.")

@@ -41,7 +41,7 @@ from langchain_promptopt.store.lines import (
     VERDICTS,
     decode,
     encode,
-    fingerprint,
+    event_content,
     mark_of,
     now,
     outcome_of,
@@ -293,10 +293,10 @@ class Journal:
         kind = event.type
         if isinstance(event, ScoredRow) and self._cells.waiting:
             there = self._cells.loaded(event.cell)
-            if there is not None and fingerprint(kind, there) == fingerprint(kind, data):
+            if there is not None and event_content(kind, there) == event_content(kind, data):
                 self.replayed += self._cells.pass_by(event.cell)
                 return True
-        return bool(self._known) and self._repeats_known(fingerprint(kind, data))
+        return bool(self._known) and self._repeats_known(event_content(kind, data))
 
     def _repeats_known(self, mark: bytes) -> bool:
         left = self._known.get(mark, 0)
@@ -343,7 +343,7 @@ class Journal:
         if cell is not None:
             older = self._cells.note(cell, self._end, size, loaded=loaded)
             if older is not None:  # rare: a dropped row made good later
-                self._known[fingerprint(ScoredRow.type, older)] += 1
+                self._known[event_content(ScoredRow.type, older)] += 1
         self._end += size
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -473,7 +473,7 @@ class Journal:
         event = event_of(line)
         signature = isinstance(event, Incident) and event.role in _RECURRING
         if not isinstance(event, _ALWAYS_WRITTEN) or signature:
-            self._known[fingerprint(line["type"], line["data"])] += 1
+            self._known[event_content(line["type"], line["data"])] += 1
         match event:
             case Called():
                 self._calls.setdefault(event.key, event)

@@ -123,7 +123,7 @@ _LARGEST = 10**4000
 """Python refuses to read or write integers of many more digits."""
 
 
-def fingerprint(kind: str, data: Mapping[str, Any]) -> bytes:
+def event_content(kind: str, data: Mapping[str, Any]) -> bytes:
     """Equal for two events that differ in nothing but how long calls took, in memory or read back.
 
     The start of a run is the same event under another budget, output or version of this package.

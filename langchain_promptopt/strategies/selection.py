@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from math import comb
 from typing import TYPE_CHECKING
 
 from langchain_promptopt._collections import without
 from langchain_promptopt._text.words import count_words
+from langchain_promptopt.gate.exact import sign_test
 from langchain_promptopt.protocols import Incumbent, Selection
 from langchain_promptopt.recipe import at_least
 from langchain_promptopt.strategies.scoring import fall, first_of
@@ -216,17 +216,6 @@ class PairedGate:
         wins = sum(g > 0 for g in gains)
         losses = sum(g < 0 for g in gains)
         return sum(gains) > 0 and sign_test(wins, losses) < self.alpha
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """One-sided exact probability of at least `wins` of `wins + losses` at even odds.
-
-    >>> round(sign_test(6, 0), 6)
-    0.015625
-    """
-    n = wins + losses
-    favourable: int = sum(comb(n, k) for k in range(wins, n + 1))
-    return favourable / float(2**n)
 
 
 # ---------------------------------------------------------------- A13. When to end the search

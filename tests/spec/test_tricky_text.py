@@ -24,7 +24,7 @@ from langchain_promptopt._text.templates import (
     parse_template,
     same_code,
 )
-from langchain_promptopt._text.words import count_words, is_unspaced, shorten, word_limit, words_changed
+from langchain_promptopt._text.words import abbreviated, count_words, is_unspaced, word_limit, words_changed
 from langchain_promptopt.errors import PromptError
 from tests.spec.span_cases import made
 from tests.support.shared_data import shared
@@ -160,7 +160,7 @@ def test_tricky_P13_P14_words_and_letters():
         assert template.signature == ("{message}",)
     hindi = cases["P14"]["prompt"]
     for n in range(1, 80):
-        cut = shorten(hindi, n)
+        cut = abbreviated(hindi, n)
         assert len(cut) <= n
         assert not cut.endswith("\u094d…"), "cut behind a virama"
 

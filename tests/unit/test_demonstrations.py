@@ -18,10 +18,10 @@ from langchain_promptopt import Budget, load_prompts, optimize
 from langchain_promptopt._engine.demonstrations import (
     Demo,
     block_edit,
+    block_place,
+    block_refusal,
     may_be_shown,
-    nearest,
-    place_of,
-    refusal,
+    nearest_demos,
     said_by,
     shown_text,
 )
@@ -448,7 +448,7 @@ def test_values_are_shown_as_they_are_and_nothing_else_changes(text, shape):
     edit = block_edit(prompt, {"e": told}, Demos())
     parent = PromptSet((prompt,))
     child = parent.apply([edit])
-    assert refusal(parent, child, edit) is None
+    assert block_refusal(parent, child, edit) is None
     new = child["p"].messages[0].template
     assert new.replace(edit.new, "", 1) == template
     made = ChatPromptTemplate.from_messages([("human", new)], template_format=kind)
@@ -467,14 +467,14 @@ def test_text_that_could_be_taken_for_something_else_is_not_shown():
 
 def test_the_block_goes_where_no_section_repeats_it():
     human = Message("human", "Sort.\n{% for m in more %}{{ m }}{% endfor %}\n{{ q }}", "jinja2")
-    assert place_of(Prompt("p", (human,))) == (0, len("Sort.\n"))
+    assert block_place(Prompt("p", (human,))) == (0, len("Sort.\n"))
     system = Message("system", "Be brief.")
-    assert place_of(Prompt("p", (human, system))) == (1, len("Be brief."))
-    assert place_of(Prompt("p", (human, Message("system", "x", editable=False)))) == (0, len("Sort.\n"))
-    assert place_of(Prompt("p", (human,)), "end") == (0, len(human.template))
-    assert place_of(Prompt("p", (Message("ai", "x"),))) is None
+    assert block_place(Prompt("p", (human, system))) == (1, len("Be brief."))
+    assert block_place(Prompt("p", (human, Message("system", "x", editable=False)))) == (0, len("Sort.\n"))
+    assert block_place(Prompt("p", (human,)), "end") == (0, len(human.template))
+    assert block_place(Prompt("p", (Message("ai", "x"),))) is None
     frozen = Message("human", "Keep this: {q}", frozen=((0, 9),))
-    assert place_of(Prompt("p", (frozen,))) == (0, 0)
+    assert block_place(Prompt("p", (frozen,))) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -491,7 +491,7 @@ def test_the_block_goes_where_no_section_repeats_it():
 )
 def test_the_block_does_not_part_a_variable_from_its_label(text, ahead):
     prompt = Prompt("p", (Message("human", text),))
-    assert place_of(prompt) == (0, len(ahead))
+    assert block_place(prompt) == (0, len(ahead))
     new = PromptSet((prompt,)).apply([block_edit(prompt, {"e": "E"}, Demos())])["p"].messages[0].template
     block = "<examples>\nE\n</examples>\n\n"
     between = ahead.rstrip() + "\n\n" if ahead else ""
@@ -502,10 +502,10 @@ def test_the_guard_sees_a_changed_rest_and_a_new_variable():
     parent = PromptSet((Prompt("p", (Message("human", "Sort {q}"),)),))
     edit = block_edit(parent["p"], {"e": "<example>\nq: 1\nanswer: 2\n</example>"}, Demos())
     other = PromptSet((Prompt("p", (Message("human", edit.new + "sort {q}"),)),))
-    assert refusal(parent, other, edit).rule == "local"
+    assert block_refusal(parent, other, edit).rule == "local"
     with_code = block_edit(parent["p"], {"e": "x"}, Demos())
     with_code = type(with_code)(with_code.span, "", "{new} ", "", ())
-    assert refusal(parent, parent.apply([with_code]), with_code).rule == "vars"
+    assert block_refusal(parent, parent.apply([with_code]), with_code).rule == "vars"
 
 
 @pytest.mark.parametrize(
@@ -537,5 +537,5 @@ def test_conversations_are_shown_as_text():
 def test_similar_examples_are_those_nearest_to_what_went_wrong():
     pool = [Demo(Example(q, {"q": q}, {}), q) for q in ("red apple", "blue car", "green tree")]
     wrong = [Example("w", {"q": "blue car"}, {}), Example("v", {"q": "green trees"}, {})]
-    assert [d.text for d in nearest(pool, wrong, 2)] == ["blue car", "green tree"]
-    assert len(nearest(pool, [], 9)) == 3
+    assert [d.text for d in nearest_demos(pool, wrong, 2)] == ["blue car", "green tree"]
+    assert len(nearest_demos(pool, [], 9)) == 3

@@ -22,7 +22,7 @@ from langchain_promptopt.evaluators import (
     visible,
 )
 from langchain_promptopt.evaluators._matchers import rouge_l_f
-from langchain_promptopt.evaluators._read import shown
+from langchain_promptopt.evaluators._read import quoted_value
 
 
 class Person(BaseModel):
@@ -153,9 +153,9 @@ def test_normal_forms_are_stable(text):
 
 def test_comments_cut_between_graphemes():
     family = "👩‍👩‍👧‍👦"
-    text = shown(family * 40, limit=20)
+    text = quoted_value(family * 40, limit=20)
     assert text == f"'{family * 2}…'"
-    assert shown("\u202bאב\n\nגד\u202c") == "'אב גד'"
+    assert quoted_value("\u202bאב\n\nגד\u202c") == "'אב גד'"
 
 
 @pytest.mark.parametrize(

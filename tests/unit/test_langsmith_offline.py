@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from langchain_promptopt import Gate
 from langchain_promptopt._langsmith.otel import provider
-from langchain_promptopt._langsmith.traces import TraceClient, make_client
+from langchain_promptopt._langsmith.traces import TraceClient, make_trace_client
 from langchain_promptopt.errors import ConfigError, CredentialsError
 from tests.support import runs
 from tests.support.guard import SocketGuard
@@ -296,7 +296,7 @@ def test_the_root_of_a_run_of_many_hours_is_whole(monkeypatch, collector):
     """The SDK ends what has been open for an hour, without its outputs."""
     switch(monkeypatch, TRACING="true", TRACING_MODE="otel")
     later, now = time.time() + 30 * 3600, datetime.now(UTC)
-    client = make_client("p", None)
+    client = make_trace_client("p", None)
     mine, other = (
         {"id": uid, "trace_id": uid, "dotted_order": f"20260101T000000000000Z{uid}"}
         for uid in (uuid.uuid4(), uuid.uuid4())

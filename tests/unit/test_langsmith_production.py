@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from langchain_core.prompts import PromptTemplate
 
-from langchain_promptopt._langsmith.production import ProjectRows, Window, answer_of
+from langchain_promptopt._langsmith.production import ProjectRows, Window, run_answer
 from langchain_promptopt._langsmith.service import LangSmithOptions, Service, make_client
 from langchain_promptopt.errors import ConfigError, CredentialsError, DataError
 from langchain_promptopt.evaluators import resolve_evaluators
@@ -293,4 +293,4 @@ def test_what_cannot_be_used_is_said_with_the_form_that_works(server):
     ],
 )
 def test_the_answer_of_a_run_is_text_and_fields(outputs, answer):
-    assert answer_of({"outputs": outputs}) == answer
+    assert run_answer({"outputs": outputs}) == answer

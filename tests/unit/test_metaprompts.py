@@ -9,7 +9,7 @@ from langchain_promptopt.config import load_config
 from langchain_promptopt.errors import ConfigError
 from langchain_promptopt.pipeline.prepare import prepare
 from langchain_promptopt.steps import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient
-from langchain_promptopt.steps.metaprompts import DEFAULT, MetaPrompts, load, names
+from langchain_promptopt.steps.metaprompts import DEFAULT, MetaPrompts, metaprompt, names
 from langchain_promptopt.testing.scripted import ScriptedModel
 from tests.support.tasks import optimizer
 from tests.unit.test_select import Task, improve, rows
@@ -71,7 +71,7 @@ def test_the_optimizer_model_is_told_the_users_text_and_the_run_is_another(tmp_p
     given = {"data": rows(), "evaluators": ["exact_match"], "method": "lpo-pe2", "apply": "never", "runs_dir": None}
     given |= {"openings": tmp_path / "o.jsonl"}
     plain = optimize(Task().chain, optimizer_model=optimizer(listen), **given)
-    assert {*heard} == {load("system")}
+    assert {*heard} == {metaprompt("system")}
     heard.clear()
     own = optimize(Task().chain, optimizer_model=optimizer(listen), metaprompts={"system": OWN}, **given)
     assert {*heard} == {OWN}

@@ -16,7 +16,7 @@ from langchain_promptopt.offline.fixes import Patch, fitted, patched
 from langchain_promptopt.offline.instructions import read
 from langchain_promptopt.steps import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient
 from langchain_promptopt.steps.base import as_workpiece
-from langchain_promptopt.steps.metaprompts import load
+from langchain_promptopt.steps.metaprompts import metaprompt
 from langchain_promptopt.steps.propose import InduceInstruction
 from langchain_promptopt.types import Allowance, Batch, Shown, Span, Workpiece
 
@@ -284,8 +284,8 @@ def test_no_conversation_makes_it_raise(prompt, text, label):
         "global.edit",
         "induce",
     ):
-        assert isinstance(OfflineOptimizerModel().answer([("human", opening + load(name))]), str)
-    evidence = evidence_of(understand([("human", opening + load("gradient.apo"))]))
+        assert isinstance(OfflineOptimizerModel().answer([("human", opening + metaprompt(name))]), str)
+    evidence = evidence_of(understand([("human", opening + metaprompt("gradient.apo"))]))
     assert evidence.manual == read(evidence.prompt)
 
 

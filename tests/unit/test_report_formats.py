@@ -24,7 +24,7 @@ from langchain_promptopt.report.markdown import (
     prose,
     render_markdown,
 )
-from langchain_promptopt.report.privacy import parts, shortened, visible, without_quotes
+from langchain_promptopt.report.privacy import parts, shortened, spelled_out, without_quotes
 from langchain_promptopt.report.record import RunRecord
 from langchain_promptopt.report.render import (
     deliver,
@@ -268,7 +268,7 @@ def test_hostile_text_reaches_the_terminal_as_text(text):
 
 @given(st.text(max_size=60))
 def test_markup_is_shown_and_not_obeyed(text):
-    assert safe_text(text).plain == visible(text)
+    assert safe_text(text).plain == spelled_out(text)
     assert drawn(safe_text("[red]x[/red]")).strip() == "[red]x[/red]"
 
 
@@ -277,7 +277,7 @@ def test_markup_is_shown_and_not_obeyed(text):
 
 @given(st.text(st.characters(exclude_categories=()), max_size=60))
 def test_nothing_invisible_is_left_and_plain_text_is_kept(text):
-    out = visible(text)
+    out = spelled_out(text)
     assert not CONTROL.search(out.replace("\n", "").replace("\t", ""))
     out.encode("utf-8")
     kept = "".join(shown for shown, hidden in parts(text) if not hidden)
@@ -286,8 +286,8 @@ def test_nothing_invisible_is_left_and_plain_text_is_kept(text):
 
 def test_letters_joiners_and_line_breaks_stay():
     for text in ("Zürich 東京 مرحبا עברית ไทย", "👩‍👩‍👧 é", "a\nb\tc", "می‌خواهم"):
-        assert visible(text) == text
-    assert visible("a\r\nb\rc") == "a\nb⟦U+000D⟧c"
+        assert spelled_out(text) == text
+    assert spelled_out("a\r\nb\rc") == "a\nb⟦U+000D⟧c"
     assert shortened("abcdef", 3) == "ab…"
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_promptopt.report.html import render_html, segments, shown
-from langchain_promptopt.report.privacy import visible
+from langchain_promptopt.report.html import escaped_value, render_html, segments
+from langchain_promptopt.report.privacy import spelled_out
 from langchain_promptopt.report.record import EditedMessage, RunRecord
 from tests.support.hostile import ALL, HOSTILE
 from tests.support.journals import SYSTEM, Journal, edit, improved_run, rows_of, usage
@@ -208,7 +208,7 @@ def test_the_page_loads_nothing_and_runs_one_script_of_ours():
 def test_hostile_text_is_inert_everywhere(text):
     page = hostile_page(text)
     shown_text = "".join(read(page).text)
-    assert visible(text).replace("\n", "") in shown_text.replace("\n", "")
+    assert spelled_out(text).replace("\n", "") in shown_text.replace("\n", "")
     page.encode("utf-8")
     for char in "\u202e\u2066\u200b\ufeff\x1b\x9b\x07\x00\ud800\U000e0041":
         assert char not in page
@@ -222,7 +222,7 @@ def test_any_text_is_inert(text):
 
 @given(st.text(max_size=60))
 def test_shown_text_reads_as_the_text(text):
-    assert re.sub(r"<[^>]*>", "", str(shown(text))) == str(shown(visible(text)))
+    assert re.sub(r"<[^>]*>", "", str(escaped_value(text))) == str(escaped_value(spelled_out(text)))
 
 
 def test_right_to_left_text_gets_its_own_direction():

@@ -176,8 +176,8 @@ def test_few_lucky_rows_of_a_race_are_no_best_so_far():
 def test_how_many_more_examples_would_decide_is_said_once():
     entry = MetricEntry(metric="em", baseline=0.5, best=0.6, difference=0.1, p_value=0.3, n=40, rows_needed=1264)
     reason = SimpleNamespace(kind="not_shown", detail="a gain is not shown; about 1,264 more examples would decide")
-    said = wording.evidence(SimpleNamespace(metrics=(entry,), reason=reason, outcome="inconclusive"))
+    said = wording.evidence_text(SimpleNamespace(metrics=(entry,), reason=reason, outcome="inconclusive"))
     assert said.count("about 1,264 more examples would decide") == 1
     other = SimpleNamespace(kind="served", detail="the model changed")
-    said = wording.evidence(SimpleNamespace(metrics=(entry,), reason=other, outcome="inconclusive"))
+    said = wording.evidence_text(SimpleNamespace(metrics=(entry,), reason=other, outcome="inconclusive"))
     assert said.count("about 1,264 more examples would decide") == 1

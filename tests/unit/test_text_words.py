@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from langchain_promptopt._text.lint import dominant_script, guess_language, without_code
 from langchain_promptopt._text.words import (
+    abbreviated,
     count_words,
     is_unspaced,
-    shorten,
     snap_point,
     snap_range,
     solid_tokens,
@@ -58,7 +58,7 @@ def test_tokens_cover_the_text_without_gaps(text):
 
 @given(st.text(), st.integers(0, 30))
 def test_shorten_never_breaks_a_letter(text, n):
-    cut = shorten(text, n)
+    cut = abbreviated(text, n)
     assert len(cut) <= n or cut == text
     if cut != text and n > 0:
         kept = cut[:-1]
@@ -70,10 +70,10 @@ def test_shorten_never_breaks_a_letter(text, n):
 
 
 def test_shorten_keeps_what_fits():
-    assert shorten("abc", 3) == "abc"
-    assert shorten("abcd", 3) == "ab…"
-    assert shorten("कि कि", 2) == "…"
-    assert shorten("abc", 0) == ""
+    assert abbreviated("abc", 3) == "abc"
+    assert abbreviated("abcd", 3) == "ab…"
+    assert abbreviated("कि कि", 2) == "…"
+    assert abbreviated("abc", 0) == ""
 
 
 def test_limits_are_doubled_for_characters():

@@ -24,11 +24,11 @@ from langchain_promptopt.bench.world import (
     WORLDS,
     World,
     WorldSettings,
+    instructions_of,
     needs,
     prompts_of,
-    reading_of,
+    rules_read,
     sentence,
-    text_of,
     topics_in,
     units_of,
 )
@@ -48,7 +48,7 @@ def test_good_prompts_have_the_stated_length(name, low, high):
 def test_the_faults_are_the_whole_difference_between_good_and_start(settings):
     for seed in SEEDS:
         world = World(settings, seed)
-        good, start = reading_of(world.good)[0], reading_of(world.start)[0]
+        good, start = rules_read(world.good)[0], rules_read(world.start)[0]
         assert good == world.truth
         assert {t for t in good if start.get(t) != good[t]} == {p.topic for p in world.planted}
         assert not faulty_ranges(world, world.good)
@@ -123,7 +123,7 @@ def test_every_preset_runs_in_the_world_within_its_budget(method):
     assert trace.search_calls <= 320
     assert trace.steps_calls == tuple(sorted(trace.steps_calls))
     assert "hard stop" not in trace.stopped
-    assert text_of(trace.best)
+    assert instructions_of(trace.best)
 
 
 def test_a_run_repeats_itself():
