@@ -209,7 +209,7 @@ MUTANTS = (
         6,
         "journaled scores are asked for again",
         "_engine/evaluations.py",
-        "if (replayed := self._run.journal.cells.get(cell)) is not None:",
+        "if (replayed := known.get(cell)) is not None:",
         "if (replayed := None) is not None:",
         RULES + "test_7_6_resume_after_kill_9_is_the_uninterrupted_run",
     ),
