@@ -44,7 +44,7 @@ from langchain_promptopt.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -174,7 +174,7 @@ class SearchLoop:
         ask = replace(ask_for(self.run, config, 0, "seeding"), refused=partial(_report_refused, self.run))
         with self.run.working():
             extra = await recipe.seeding.seeds(self.run.baseline, self.run.shown_rows("train"), ask)
-        fresh = _admit_seeds(self.run, self.spending, [c for c in _distinct(extra) if c.id != self.run.baseline.id])
+        fresh = _admit_seeds(self.run, self.spending, _distinct(extra, {self.run.baseline.id}))
         fresh, _ = await self.demands.kept(fresh)
         if not recipe.scoring.eager:
             self.spending.release(0)
@@ -227,7 +227,7 @@ class SearchLoop:
         tried = await sift_families(step, plan, kept)
         self.spending.release(step.t)
         known = attempts_by_id(self.archive.trajectory)
-        return [c for c in _distinct(tried) if c.id not in known]
+        return _distinct(tried, known)
 
     async def _written(self, proposal: Proposal, *, early: bool) -> tuple[Candidate, ...]:
         """A proposal's children; where all of them will be scored in full, their rows start at once."""
@@ -251,7 +251,7 @@ class SearchLoop:
                 made += written[number]
                 for child in written[number]:
                     maker.setdefault(child.id, number)  # of several proposals with the same child the first counts
-            new = [c for c in _distinct(made) if c.id not in known]
+            new = _distinct(made, known)
             rng = rng_at(self.run.seed, "prune", t, parent.candidate.id)
             for child in self.run.recipe.proposals.prune(new, parent, rng):
                 kept.setdefault(maker[child.id], []).append(child)
@@ -337,11 +337,12 @@ def _mean(values: object) -> float:
     return sum(found) / len(found) if found else 0.0
 
 
-def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Each candidate once; of several that are the same text the first counts, as in the record."""
+def _distinct(candidates: Sequence[Candidate], known: Collection[str] = ()) -> list[Candidate]:
+    """Each candidate that is not known, once; of several that are the same text the first counts, as in the record."""
     found: dict[str, Candidate] = {}
     for candidate in candidates:
-        found.setdefault(candidate.id, candidate)
+        if candidate.id not in known:
+            found.setdefault(candidate.id, candidate)
     return list(found.values())
 
 

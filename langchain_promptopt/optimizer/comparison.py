@@ -232,7 +232,7 @@ def _result(plan: Plan, ready: Assembled, rival: Candidate, ended: Compared, *, 
         folder=ready.folder,
         replayed=replayed,
         warnings=(
-            *(note.text for note in plan.notes),
+            *map(str, plan.notes),
             *_never_sent(plan, ready, rival),
             *unjudged_notes(ready),
             *void_notes(verdict, plan.run_id),

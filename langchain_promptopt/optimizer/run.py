@@ -475,7 +475,7 @@ def result_of(plan: Plan, ready: Assembled, ended: Ended, *, replayed: bool) -> 
     best = ended.found.best.candidate
     verdict = ended.verdict
     warnings = (
-        *(note.text for note in plan.notes),
+        *map(str, plan.notes),
         *ready.run.state.remarks,
         *unjudged_notes(ready),
         *void_notes(verdict, plan.run_id),

@@ -239,7 +239,7 @@ async def _check(prepared: Prepared, pilot: int) -> CheckReport:
             found = await run_pilot(plan, pilot) if unpaid else None
         finally:
             await plan.aclose()
-    notes = (*(note.text for note in plan.notes), *retries_seen(plan))
+    notes = (*map(str, plan.notes), *retries_seen(plan))
     return CheckReport(plan.shows.possible, facts, tuple(plan.data.problems), notes, found, probes, tuple(missing))
 
 

@@ -128,7 +128,7 @@ def harvest(
         write_whole(target, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in growth.rows))
     else:
         growth = _into_dataset(reader.service or Service(), target, data)
-    return Harvested(data.source, str(to), data.as_of or "", growth, tuple(note.text for note in data.notes))
+    return Harvested(data.source, str(to), data.as_of or "", growth, tuple(map(str, data.notes)))
 
 
 def what_counts(config: Config, settings: Settings) -> RowUse:

@@ -74,7 +74,7 @@ class TextualGradient(Step):
 
     async def _work(self, piece: Workpiece, config: RunnableConfig) -> Workpiece:
         reply, out = await self._say(piece, self._request(piece), config)
-        return replace(out, feedback=Feedback(reply.strip(), tuple(s.example_id for s in piece.batch.errors)))
+        return replace(out, feedback=Feedback(reply.strip(), piece.batch.error_ids))
 
     def _enough(self, piece: Workpiece) -> int:
         if self.variant == "apo" and self.reasons == 1:

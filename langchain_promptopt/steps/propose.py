@@ -217,7 +217,7 @@ class LocalProposal(ProposalStep):
         reasons = {}
         for i, (new, why) in texts.items():
             reasons[i] = (new, why or known.get(i, "") or (piece.feedback.text if piece.feedback else ""))
-        ids = tuple(s.example_id for s in piece.batch.errors) or piece.batch.example_ids
+        ids = piece.batch.error_ids or piece.batch.example_ids
         edits, refused = edits_from_texts(piece.prompts, piece.spans or (), reasons, ids, bounded=True)
         return self._draft(piece, edits, refused, leak, raw)
 
@@ -313,7 +313,7 @@ def whole_text_edits(piece: Workpiece, text: str) -> tuple[Edit, ...] | Rejectio
     spans = spans_of(prompts, [(a, b) for a, b, _ in small])
     reason = piece.feedback.text if piece.feedback else ""
     texts = {i: (n, reason) for i, (_, _, n) in enumerate(small)}
-    ids = tuple(s.example_id for s in piece.batch.errors) or piece.batch.example_ids
+    ids = piece.batch.error_ids or piece.batch.example_ids
     edits, refused = edits_from_texts(prompts, spans, texts, ids, bounded=False)
     return refused[0] if refused else edits
 

@@ -42,7 +42,7 @@ class KeepRight:
             paid.append((batch, [c for c in children if bench.claim(len(batch.correct))]))
         kept = []
         for batch, children in paid:
-            right = [s.example_id for s in batch.correct]
+            right = batch.correct_ids
             after = await together(bench.evaluate(c, right) for c in children)
             whole = [c for c, scores in zip(children, after, strict=True) if not _breaks(scores, batch, bench)]
             kept.append((batch, whole))
@@ -151,10 +151,10 @@ class OwnEvidence:
     def _own(self, child: Candidate, batches: Sequence[Batch]) -> list[str]:
         """The errors a child was made from, then the rows shown beside them that must stay right."""
         errors = list(dict.fromkeys(chain.from_iterable(e.example_ids for e in child.edits)))
-        beside = []
+        beside: list[str] = []
         for batch in batches:
-            if {*errors} & {s.example_id for s in batch.errors}:
-                beside += [s.example_id for s in batch.correct]
+            if {*errors} & {*batch.error_ids}:
+                beside += batch.correct_ids
         return list(dict.fromkeys((*errors, *beside)))[: self.most]
 
     async def _without_idle_edits(self, trial: Trial, bench: TrainBench) -> Trial:

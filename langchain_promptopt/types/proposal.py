@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from langchain_promptopt._text import Rejection
     from langchain_promptopt.types.outcomes import Attempt, StepAnswer
@@ -46,7 +46,21 @@ class Batch:
     @property
     def example_ids(self) -> tuple[str, ...]:
         """Ids of all rows shown."""
-        return tuple(s.example_id for s in (*self.errors, *self.correct, *self.formats))
+        return _ids((*self.errors, *self.correct, *self.formats))
+
+    @property
+    def error_ids(self) -> tuple[str, ...]:
+        """Ids of the rows that went wrong."""
+        return _ids(self.errors)
+
+    @property
+    def correct_ids(self) -> tuple[str, ...]:
+        """Ids of the rows that went right."""
+        return _ids(self.correct)
+
+
+def _ids(rows: Sequence[Shown]) -> tuple[str, ...]:
+    return tuple(s.example_id for s in rows)
 
 
 @dataclass(frozen=True, slots=True)
