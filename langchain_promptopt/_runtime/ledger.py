@@ -426,7 +426,7 @@ class Ledger:
             return f"{to_usd(amount) if name == 'usd' else amount:g}"
 
         paid, later, under_way = (getattr(amount, name) for amount in (made, kept, self._flying))
-        what = "for demonstrations and the test" if getattr(self._aside, name) else "for the test"
+        what = "for the choice of edits, demonstrations and the test" if getattr(self._aside, name) else "for the test"
         if paid >= limit:
             return f"budget.{name} ({shown(limit)}) is used up"
         parts = [f"{shown(paid)} used"]
