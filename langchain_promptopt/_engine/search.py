@@ -6,6 +6,7 @@ The baseline's scores are checked before anything else is paid for (product 7.7,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -24,7 +25,7 @@ from langchain_promptopt._engine.step import (
 )
 from langchain_promptopt._runtime.concurrency import together
 from langchain_promptopt._runtime.tracing import span, trace_metadata
-from langchain_promptopt.errors import DataError, EvaluatorError
+from langchain_promptopt.errors import DataError, EvaluatorError, PromptError
 from langchain_promptopt.events import Proposed, Rejected
 from langchain_promptopt.protocols import GuardContext, PartialScoring, Progress, rng_at
 from langchain_promptopt.types import (
@@ -384,12 +385,21 @@ def baseline_problem(run: Run, outcomes: Sequence[Outcome]) -> EvaluatorError | 
         return None
     msg = f"the baseline scores {value:g} on all {len(outcomes)} dev examples"
     mend = (
-        "Look at this example: is the evaluator reading the right field, and does the chain answer at all?"
+        f"{_told(run)}Look at this example: is the evaluator reading the right field, and does the chain answer at all?"
         if not value
         else "There is nothing to improve on these examples; use harder ones."
     )
     why = {"reason": NOTHING_TO_IMPROVE} if value else {}
     return DataError(msg, **_shown(run, outcomes[0]), mend=mend, **why)
+
+
+def _told(run: Run) -> str:
+    """What the evaluations so far have shown of the target, as sentences."""
+    told: tuple[str, ...] = ()
+    if run.settle is not None:
+        with suppress(PromptError):
+            _, told = run.settle(run.state.rendered)
+    return "".join(f"{text[:1].upper()}{text[1:]}. " for text in told)
 
 
 def _unscored(run: Run, judged: Sequence[Outcome], scores: set[float]) -> EvaluatorError | None:

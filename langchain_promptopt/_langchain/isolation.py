@@ -14,6 +14,7 @@ import re
 import textwrap
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -30,7 +31,7 @@ from langchain_promptopt._langchain.dryrun import sent_by_turns
 from langchain_promptopt._langchain.held import on_a_line
 from langchain_promptopt._langchain.reading import marked_rows, new_mark
 from langchain_promptopt._objects import walk
-from langchain_promptopt._runtime.usage import also_heard
+from langchain_promptopt._runtime.usage import also_heard, with_handler
 from langchain_promptopt._values import content_hash
 from langchain_promptopt.errors import ConfigError
 
@@ -61,10 +62,12 @@ class Isolation:
     Attributes:
         given: The caller's config for the chain.
         ids: Names in `configurable` that get a fresh value each time, with their types.
+        graphs: Whether the chain runs graphs, which may stop and ask a person.
     """
 
     given: ChainConfig = None
     ids: Mapping[str, type] = field(default_factory=dict)
+    graphs: bool = False
 
     def config(self, inputs: Mapping[str, Any], config: RunnableConfig | None) -> RunnableConfig | None:
         """The config for one evaluation, added to the run's. Raises ConfigError if it is not a config."""
@@ -81,16 +84,29 @@ class Sessions:
 
     Args:
         ids: Names in `configurable` that keep conversations apart.
+        graphs: Whether graphs run inside.
     """
 
-    def __init__(self, ids: Iterable[str]) -> None:
+    def __init__(self, ids: Iterable[str], *, graphs: bool = False) -> None:
         self._ids = tuple(ids)
+        self.graphs = graphs
+        self.asked: Counter[str] = Counter()
+        """What graphs asked a person, in evaluations that gave an answer without a reply."""
         self._users: dict[tuple[str, str], _Evaluation] = {}
         self._replies: dict[str, _Evaluation | None] = {}
         self._asked: dict[str, set[str]] = {}
         self._unread: dict[str, list[Mapping[str, Any]]] = {}
         """By prompts, the rows of `require_asked` that are not in `_asked` yet: few runs ever look there."""
         self._lock = threading.Lock()
+
+    def notes(self) -> Iterator[str]:
+        """What a user should know of the evaluations so far."""
+        if self.asked:
+            said, times = next(iter(self.asked)), self.asked.total()
+            yield (
+                f"a graph stopped at an interrupt in {times} evaluations and asked a person, as {said!r}; the program"
+                " answered without a reply, and these answers were scored"
+            )
 
     def evaluation(self, config: RunnableConfig | None) -> _Evaluation:
         """One evaluation: a block that gives the config that lets it be seen, and the evaluation itself.
@@ -171,15 +187,19 @@ class _Evaluation(BaseCallbackHandler):
         self._sessions = sessions
         self._config = config or {}
         self._shared = self._mend = ""
+        self._interrupts = _Interrupts()
         self.asked = False
         """Whether it asked a model."""
 
     def __enter__(self) -> tuple[RunnableConfig, Self]:
-        return also_heard(self, self._config), self
+        heard = also_heard(self, self._config)
+        return with_handler(heard, self._interrupts) if self._sessions.graphs else heard, self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or issubclass(kind, Exception):
             self.check()
+        if kind is None:
+            self._sessions.asked.update(self._interrupts.open.values())
 
     def on_chat_model_start(self, *given: Any, **_: Any) -> None:
         """A chat model is about to be called; the config in force around it holds the ids."""
@@ -223,6 +243,33 @@ def _ids_of(messages: Iterable[Any]) -> list[str]:
 
 _ASKED = frozenset({SystemMessage, HumanMessage})
 """Most of what a model is sent; they are no replies, and asking whether they are is slow."""
+
+
+class _Interrupts(BaseCallbackHandler):
+    """Hears which nodes of graphs stop to ask a person, and which of them go on with a reply."""
+
+    run_inline = True
+    ignore_llm = ignore_chat_model = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
+
+    def __init__(self) -> None:
+        self.open: dict[str, str] = {}
+        """What each node that waits has asked."""
+        self._nodes: dict[uuid.UUID, str] = {}
+
+    def on_chain_start(self, *_: Any, run_id: uuid.UUID, name: str | None = None, **__: Any) -> None:
+        """A step begins."""
+        self._nodes[run_id] = name or ""
+
+    def on_chain_end(self, *_: Any, run_id: uuid.UUID, **__: Any) -> None:
+        """A step has ended: it asks no more."""
+        self.open.pop(self._nodes.pop(run_id, ""), None)
+
+    def on_chain_error(self, error: BaseException, *, run_id: uuid.UUID, **_: Any) -> None:
+        """A step has stopped."""
+        node = self._nodes.pop(run_id, "")
+        if any(kind.__name__ == "GraphInterrupt" for kind in type(error).__mro__):
+            asked = next(iter(error.args[0] if error.args else ()), error)
+            self.open[node] = on_a_line(str(getattr(asked, "value", asked)))
 
 
 class GraphInterruptError(Exception):
@@ -310,7 +357,7 @@ def isolation_of(task: Any, given: ChainConfig = None) -> Isolation:
     for path, function in things if ids else ():
         if inspect.isfunction(function) and (found := _own_id(function, ids)):
             raise _shared(path, function, found)
-    return Isolation(given, ids)
+    return Isolation(given, ids, graphs=any(_is_a(thing, "Pregel") for _, thing in things))
 
 
 async def require_no_memory(

@@ -288,7 +288,7 @@ class ChainTarget:
         """Whether the chain takes the one input of a row itself, and no dict of inputs."""
         self._function = task if task is not None and not isinstance(task, Runnable) else None
         self._isolation = isolation or Isolation()
-        self._sessions = Sessions(self._isolation.ids)
+        self._sessions = Sessions(self._isolation.ids, graphs=self._isolation.graphs)
         self._proof = proof or Proof()
         self._named = named
         self._panel: Panel | None = None
@@ -564,7 +564,7 @@ class ChainTarget:
                 self._sessions.evaluation(heard) as (watched, one),
             ):
                 output = await run_chain(self._quick.chain, value, watched, in_thread=self._proof.in_thread)
-            refuse_interrupt(output)
+                refuse_interrupt(output)
         finally:  # what a model refuses to answer was rendered too
             hits = self._hit(overlay)
             if rendered is not None:
@@ -635,7 +635,7 @@ class ChainTarget:
 
     def _outside_notes(self) -> tuple[str, ...]:
         counts = {name: rendered_outside(f.template) for name, f in self.places.items()}
-        found: list[str] = []
+        found = [*self._sessions.notes()]
         for name, count in counts.items():
             if count:
                 found.append(

@@ -105,6 +105,25 @@ def test_an_interrupt_is_the_failure_of_its_example():
     failed = [s["failure"] for s in of_type(some, "scored") if s.get("failure")]
     assert failed
     assert all("stopped at an interrupt" in f["message"] for f in failed)
+    assert not any("without a reply" in warning for warning in some.warnings)
+
+
+def test_an_interrupt_that_the_program_passes_over_is_named():
+    graph = graph_of(sort, ask, checkpointer=memory.InMemorySaver())
+
+    def silent(inputs, config):
+        return "" if "__interrupt__" in graph.invoke(inputs, config) else "animal"
+
+    with pytest.raises(DataError, match=r"interrupt in \d+ evaluations and asked a person, as 'May I send this"):
+        run(target=silent)
+
+    def answering(inputs, config):
+        if "__interrupt__" in graph.invoke(inputs, config):
+            graph.invoke(types.Command(resume="yes"), config)
+        return graph.get_state(config).values["answer"] and sort(inputs)["answer"]
+
+    result = run(target=answering, evaluators=["exact_match"])
+    assert not any("without a reply" in warning for warning in result.warnings)
 
 
 class SyncSaver(memory.InMemorySaver):
