@@ -249,13 +249,20 @@ def _is_unread(thing: Any) -> bool:
     return not any(step.startswith("=") for step, _ in parts_of(thing))
 
 
-def _content(thing: Any) -> Iterator[tuple[str, Any]]:
-    """Members of a container; what a reference refers to."""
+def _referred(thing: Any) -> Iterator[tuple[str, Any]]:
+    """What a reference refers to."""
     if isinstance(thing, weakref.ReferenceType):
         yield "()", thing()
     elif isinstance(thing, ContextVar):
         with suppress(LookupError):
             yield ".get()", thing.get()
+    elif type(thing) in weakref.ProxyTypes:
+        yield "()", thing.__repr__.__self__
+
+
+def _content(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Members of a container; what a reference refers to."""
+    yield from _referred(thing)
     if type(thing).__module__ in {"os", "weakref"}:  # the environment, and caches
         return
     if isinstance(thing, _SUBCLASSED):  # a class of the user's that is a text or a number too

@@ -22,6 +22,10 @@ TEXTUAL = (date, time, timedelta, timezone, Decimal, Fraction, UUID, PurePath)
 """Types whose text is their value."""
 
 
+_LONGEST = 10_000
+"""Bits of the longest whole number that is written as JSON has it."""
+
+
 def content_hash(value: object, length: int = 16) -> str:
     """Hex digest of a value's content, the same in every process.
 
@@ -39,6 +43,8 @@ def canonical(value: Any) -> Any:
     Plain JSON stays as it is. Sets lose their order, bytes and arrays (numpy, pandas and what converts
     to them) become a digest of their content, dataclasses and other objects their type and state.
     """
+    if isinstance(value, int) and value.bit_length() > _LONGEST:  # Python refuses to print it
+        return {"int": hex(value)}
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
@@ -61,7 +67,7 @@ def as_json(value: Any) -> str:
     """Canonical JSON of a value."""
     try:  # nearly all values are JSON already, and the encoder is fast
         return _dumped(value)
-    except TypeError:  # keys that are no text, or of several types
+    except (TypeError, ValueError):  # keys that are no text, or of several types; numbers of thousands of digits
         return _dumped(canonical(value))
 
 
@@ -118,6 +124,8 @@ def _array(value: Any) -> Any:
     else:
         content = _digest(numpy.ascontiguousarray(found).tobytes())
     index = {"index": canonical(value.index)} if hasattr(value, "iloc") else {}
+    if isinstance(value, numpy.ma.MaskedArray):
+        index = {"mask": canonical(numpy.ma.getmaskarray(value))}
     return {"array": content, "type": found.dtype.str, "shape": list(found.shape), **index}
 
 

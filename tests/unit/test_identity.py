@@ -215,6 +215,13 @@ HELD = [
     ("from collections import deque", "deque([1], maxlen=3)", "deque([1], maxlen=4)"),
     ("from xml.etree.ElementTree import fromstring", "fromstring('<a><b/></a>')", "fromstring('<a><c/></a>')"),
     ("import ctypes", "ctypes.c_int(3)", "ctypes.c_int(4)"),
+    ("", "10**5000", "10**5001"),
+    ("import numpy", "numpy.ma.array([1, 2], mask=[0, 1])", "numpy.ma.array([1, 2], mask=[1, 0])"),
+    (
+        "import weakref\nclass C:\n    def __init__(self, n): self.n = n",
+        "weakref.proxy(KEPT := C(3))",
+        "weakref.proxy(KEPT := C(4))",
+    ),
     (
         "from queue import Queue\ndef filled(x):\n    queue = Queue()\n    queue.put(x)\n    return queue",
         "filled(['a'])",
