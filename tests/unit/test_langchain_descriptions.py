@@ -377,7 +377,7 @@ def test_the_command_line_lists_descriptions_as_off(tmp_path, monkeypatch, capfd
     (tmp_path / "shop_5209.py").write_text(APP, encoding="utf-8")
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "160")
     given = ("shop_5209:chain", "--data", "rows.jsonl")
     assert command(["init", *given, "--evaluator", "exact_match", "--model", "offline", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["off"] == ["tool:sort", "tool:sort.kind"]
