@@ -88,6 +88,9 @@ _WIDTH = 24
 """Characters of the bar."""
 
 
+_NEARLY_ALL = 0.9
+
+
 @dataclass
 class RunProgress:
     """What the events so far add up to. Scores of held-out examples are left out until the test is decided."""
@@ -98,6 +101,8 @@ class RunProgress:
     calls: int = 0
     usd: float | None = 0.0
     base: float | None = None
+    base_rows: int = 0
+    """Search examples that the baseline was scored on. The best score is one on as many of them."""
     best: float | None = None
     free: tuple[str, ...] = ()
     searched: int = 0
@@ -208,10 +213,11 @@ class RunProgress:
         score, candidate = mean.score, mean.candidate_id
         if candidate == self.seed_id:
             first = self.base is None
-            self.base = score
+            self.base, self.base_rows = score, mean.n
             self.best = score if self.best is None else max(self.best, score)
             return f"baseline {points(score)} on {mean.n} search examples" if first else None
-        if not self.races and (self.best is None or score > self.best):
+        whole = mean.n >= _NEARLY_ALL * self.base_rows  # some calls may have failed
+        if whole and not self.races and (self.best is None or score > self.best):
             self.best = score
             return f"new best {points(score)} (candidate {candidate[:8]})"
         return None

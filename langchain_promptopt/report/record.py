@@ -584,6 +584,9 @@ class RunRecord:
         for tried in self.candidates.values():
             # examples differ in difficulty, and a race shows each candidate other ones: only differences compare
             gains = [s - before[i] for i, s in scores[tried.id].items() if i in before]
+            some = len(scores[tried.id]) < len(scores[tried.part_of]) and tried.id != self.best_id
+            if tried.part_of and some:  # run on the examples that the edits decided, which speak for themselves alone
+                continue
             if tried.score is None or not gains or tried.dropped_why.endswith(BREAKS):
                 continue
             cost = answer_cost(self.cells, tried.id, "dev")
@@ -695,7 +698,7 @@ def _best(candidates: Mapping[str, Tried], started: RunStarted, finished: RunFin
     best, highest = started.seed_candidate_id, None
     for tried in candidates.values():
         # The baseline comes first and only a higher score takes its place, so a tie changes nothing.
-        if tried.score is not None and (highest is None or tried.score > highest):
+        if tried.score is not None and not tried.part_of and (highest is None or tried.score > highest):
             best, highest = tried.id, tried.score
     return best
 

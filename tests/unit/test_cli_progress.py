@@ -72,6 +72,20 @@ def test_steps_of_the_method_are_no_incidents_and_retries_are_counted():
     assert tally.line().endswith("  3 retried")
 
 
+def test_a_score_on_some_of_the_examples_is_no_new_best():
+    """An edit is tried without on a few examples; the mean of those stands beside no other."""
+    tally = RunProgress(seed_id="seed")
+
+    def take(candidate, n, score):
+        mean = {"candidate_id": candidate, "split": "dev", "n": n, "score": score, "failures": 0, "cached": 0}
+        return tally.take(event_of({"type": "evaluated", "data": mean}))
+
+    assert take("seed", 80, 0.6) == "baseline 60.0 on 80 search examples"
+    assert take("part", 11, 1.0) is None
+    assert take("some failed", 76, 0.7) == "new best 70.0 (candidate some fai)"
+    assert tally.best == 0.7
+
+
 def test_a_run_is_told_in_a_few_lines():
     tally, said = replay(improved_run())
     assert said[0] == "run c0ffee12ab34cd56: lpo-pe2 on support-triage (train 60, dev 60, test 80)"

@@ -89,6 +89,27 @@ def test_candidates_that_saw_other_examples_are_compared_by_differences():
     assert found == {child: (1.5, 1), seed: (0.5, 2)}  # one example more right, where the old prompt has half
 
 
+def test_a_part_of_the_edits_tried_on_the_examples_that_they_decided_is_left_out():
+    """Its score is of a few examples that were chosen for it, so it stands beside no other."""
+    events = [dict(e) for e in run().events() if e["type"] in {"run.started", "proposed", "evaluated", "scored"}]
+    (made,) = [e for e in events if e["type"] == "proposed"][:1]
+    whole = made["data"]["candidate_id"]
+    (row, *_) = [e for e in events if e["type"] == "scored" and e["data"]["candidate_id"] == whole]
+    before = {t.candidate_id for t in RunRecord.from_events(events).pareto}
+
+    def told(event, **changes):
+        events.append({**event, "seq": len(events), "data": {**event["data"], "candidate_id": "part", **changes}})
+
+    told(made, part_of=whole)
+    told(row, split="dev", scores={"exact_match": 1.0})
+    mean = {"split": "dev", "n": 1, "score": 1.0, "failures": 0, "cached": 0, "usage": {}}
+    told({**row, "type": "evaluated", "data": {}}, **mean)
+    record = RunRecord.from_events(events)
+    assert record.candidates["part"].score == 1.0
+    assert {t.candidate_id for t in record.pareto} == before
+    assert record.best_id != "part"
+
+
 def test_every_face_shows_it(tmp_path):
     result = shorter()
     told = [t.as_json() for t in result.pareto]
