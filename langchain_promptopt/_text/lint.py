@@ -25,7 +25,7 @@ _SCRIPTS = (
     "Telugu", "Kannada", "Malayalam", "Sinhala", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan", "Georgian",
     "Armenian", "Ethiopic", "Hangul", "Hiragana", "Katakana", "Han",
 )  # fmt: skip
-_LETTERS = regex.compile("|".join(rf"(?P<{s}>\p{{{s}}}++)" for s in _SCRIPTS))
+_LETTERS = "|".join(rf"(?P<{s}>\p{{{s}}}++)" for s in _SCRIPTS)
 _NO_SPACES = frozenset({"Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"})
 _CODE = regex.compile(r"\{\{\{?[^{}]*+\}{2,3}|\{%[^%]*+%\}|\{#[^#]*+#\}|\{[^{}\s]*+\}|</?[A-Za-z][^<>]*+>")
 
@@ -44,7 +44,7 @@ def script_letters(text: str) -> dict[str, int]:
 @lru_cache(maxsize=1024)
 def _script_letters(text: str) -> tuple[tuple[str, int], ...]:
     counts: dict[str, int] = {}
-    for found in _LETTERS.finditer(text):
+    for found in regex.finditer(_LETTERS, text):
         script = found.lastgroup or ""
         counts[script] = counts.get(script, 0) + len(found.group()) * (2 if script in _NO_SPACES else 1)
     return tuple(counts.items())
