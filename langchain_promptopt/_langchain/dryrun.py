@@ -412,6 +412,7 @@ async def sends_rows(
     models: Sequence[BaseLanguageModel[Any]],
     *,
     given: Calling = lambda row, config: (dict(row), config),
+    whole: bool = False,
 ) -> bool | None:
     """Whether what reaches the models differs from row to row; None where no model was reached.
 
@@ -420,13 +421,18 @@ async def sends_rows(
         rows: Inputs that differ, as an evaluation would give them.
         models: Models that answer with canned replies meanwhile.
         given: What the chain is called with for a row.
+        whole: Whether runs that end early tell nothing: what comes later may differ.
     """
-    found: list[tuple[str, ...]] = []
+    found: set[tuple[str, ...]] = set()
+    seen = Proof()
     with canned(models, chain):
-        for row in rows[:_COMPARED]:
-            sent = await _noted(chain, given(row, _CONFIG), REPLIES[0], Proof())
-            found.append(tuple(str(one) for one in sent if not isinstance(one, SentCall)))
-    return len(set(found)) > 1 if any(found) else None
+        for row in marked_rows(rows if whole else rows[:_COMPARED], new_mark()):
+            with suppress(Exception):  # a config that the user's function makes of known inputs alone
+                sent = await _noted(chain, given(row, _CONFIG), REPLIES[0], seen)
+                found.add(tuple(str(one) for one in sent if not isinstance(one, SentCall)))
+            if len(found) > 1:
+                return True
+    return False if any(found) and not (whole and seen.error) else None
 
 
 async def sent_by_turns(

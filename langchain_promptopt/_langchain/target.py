@@ -494,7 +494,8 @@ class ChainTarget:
 
     async def sends_rows(self, rows: Sequence[Mapping[str, Any]]) -> bool | None:
         """Whether what reaches the models differs between these rows; None where that cannot be seen."""
-        return await sends_rows(self.chain, rows, find_models(self.chain), given=self.given)
+        whole = bool(self.prompts.variables)
+        return await sends_rows(self.chain, rows, find_models(self.chain), given=self.given, whole=whole)
 
     # use
 

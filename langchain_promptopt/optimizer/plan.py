@@ -513,7 +513,7 @@ async def _opened(
     with untraced():  # no evaluation: the model is not asked, so there is nothing to look at
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.tune, config=settings.config)
         try:
-            if not settings.constant_prompt and not target.prompts.variables:
+            if not settings.constant_prompt and not (target.prompts.variables and target.ends_early):
                 _require_rows(target.prompts, await target.sends_rows(rows), data)
             if not target.ends_early:
                 await require_no_memory(target.chain, rows, target.models, given=target.given)
@@ -529,15 +529,16 @@ def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) ->
     """Raise PromptError where every row sends the same text; messages that carry the row are as good as a variable."""
     if sends_rows is not False:
         return
-    columns = _columns_of(data)
-    notes = _as_sentences(_template_notes(prompts))
-    objects = _as_sentences(_unfilled(prompts, columns))
-    msg = "nothing that is sent to the model depends on the example: no prompt has a variable"
-    column = next(iter(columns), "input")
-    mend = f"{notes} {objects} {_as_sentences(_other_marks(prompts, columns))} Write the column where it belongs, as"
-    mend += f" {{{column}}}; if every example is meant to send the same text, say constant_prompt = true"
-    mend += " (config: [task])."
-    raise PromptError(msg, where=", ".join(prompts.names), mend=mend.strip())
+    msg = "nothing that is sent to the model depends on the example: "
+    meant = "if every example is meant to send the same text, say constant_prompt = true (config: [task])."
+    if prompts.variables:
+        msg, mend = f"{msg}the program fills the prompts with the same values for each", "Fill them from the example"
+    else:
+        columns = _columns_of(data)
+        told = [*_template_notes(prompts), *_unfilled(prompts, columns), *_other_marks(prompts, columns)]
+        msg = f"{msg}no prompt has a variable"
+        mend = f"{_as_sentences(told)} Write the column where it belongs, as {{{next(iter(columns), 'input')}}}"
+    raise PromptError(msg, where=", ".join(prompts.names), mend=f"{mend}; {meant}".strip())
 
 
 def _other_marks(prompts: PromptSet, columns: Sequence[str]) -> list[str]:

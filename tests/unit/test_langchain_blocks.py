@@ -76,6 +76,15 @@ def test_where_nothing_that_is_sent_depends_on_the_row_the_run_is_refused_unless
     assert "depends on the example" not in str(error.value)
 
 
+def test_a_program_that_fills_its_prompt_alike_for_all_rows_is_refused_unless_it_is_said():
+    same = RunnableLambda(lambda row: {"ticket": "the lamp"}) | ChatPromptTemplate.from_template(PROMPT) | EchoChat()
+    with pytest.raises(PromptError, match="the program fills the prompts with the same values for each"):
+        optimize(same, **settings())
+    with pytest.raises(Exception) as error:  # noqa: PT011 - it goes on to the baseline, where every answer is the same
+        optimize(same, **settings(constant_prompt=True))
+    assert "depends on the example" not in str(error.value)
+
+
 def test_messages_that_carry_the_row_need_no_variable():
     prompt = ChatPromptTemplate.from_template(PROMPT.replace("Message: {ticket}", ""))
 
