@@ -454,7 +454,7 @@ class Journal:
         """Take up the event of a line, or note that the line is damaged."""
         size = len(line) + (not line.endswith(b"\n"))
         try:
-            found, outcome = parse_scored(line)
+            found, cell = parse_scored(line)
         except ValueError as error:
             self.damaged.append(f"line {number}: {error}")
             self._seq += 1
@@ -462,8 +462,8 @@ class Journal:
             return
         if found["seq"] != number and not self.damaged:
             self.damaged.append(f"line {number}: it has seq {found['seq']}, so a line was lost, added or moved")
-        if outcome is not None:  # there may be 100,000: known by their cells, and read when asked for
-            self._index(outcome.cell, size, loaded=True)
+        if cell is not None:  # there may be 100,000: known by their cells, and read when asked for
+            self._index(cell, size, loaded=True)
         else:
             self._recall(found)
             self._index(None, size)

@@ -198,6 +198,28 @@ _UNSAID: Mapping[str, Any] = {
 }
 """What a `scored` event that does not have one of these fields means by that."""
 _NO_USAGE = Usage()
+_NO_USAGE_SAID = _NO_USAGE.as_json()
+_MOST = 2**53
+"""As `Usage.from_json`: more than any run uses."""
+
+
+def _is_ordinary(data: Mapping[str, Any]) -> bool:
+    """Whether `outcome_of` takes these data, seen without making an outcome, which takes longer.
+
+    True for nearly all lines; False says nothing.
+    """
+    said = {"scores": None, **_UNSAID, **data}
+    scores, usage = said["scores"], said["usage"]
+    plain = said["failure"] is None and said["rendered"] is None and not said["judge"] and not said["steps"]
+    if not plain or type(scores) is not dict or type(usage) is not dict or usage.keys() != _NO_USAGE_SAID.keys():
+        return False
+    for score in scores.values():
+        if type(score) is not float or not 0 <= score <= 1:
+            return False
+    for name, nothing in _NO_USAGE_SAID.items():
+        if type(usage[name]) is not type(nothing) or not 0 <= usage[name] < _MOST:
+            return False
+    return True
 
 
 def cell_of(data: Mapping[str, Any]) -> Cell:
@@ -213,15 +235,16 @@ def parse_line(line: bytes) -> dict[str, Any]:
     return parse_scored(line)[0]
 
 
-def parse_scored(line: bytes) -> tuple[dict[str, Any], Outcome | None]:
-    """As `parse_line`, with the outcome where the event is `scored`."""
+def parse_scored(line: bytes) -> tuple[dict[str, Any], Cell | None]:
+    """As `parse_line`, with the cell where the event is `scored`."""
     try:
         event: Any = decode(line)
         if not isinstance(event, dict) or not _is_event(event):
             msg = f"it is not an event: {line[:80]!r}"
             raise ValueError(msg)
         if event["type"] == ScoredRow.type:
-            return event, outcome_of(event["data"])
+            data = event["data"]
+            return event, cell_of(data) if _is_ordinary(data) else outcome_of(data).cell
         if event["type"] == Called.type:
             _check_call(event["data"])
     except _UNREADABLE as error:
