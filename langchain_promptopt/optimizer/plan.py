@@ -527,14 +527,14 @@ async def _opened(
 
 def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) -> None:  # noqa: FBT001 - what was seen
     """Raise PromptError where every row sends the same text; messages that carry the row are as good as a variable."""
-    if sends_rows is not False:
+    columns = _columns_of(data)
+    if sends_rows is not False or (prompts.variables and _unfilled(prompts, columns)):  # those are warned of by name
         return
     msg = "nothing that is sent to the model depends on the example: "
     meant = "if every example is meant to send the same text, say constant_prompt = true (config: [task])."
     if prompts.variables:
         msg, mend = f"{msg}the program fills the prompts with the same values for each", "Fill them from the example"
     else:
-        columns = _columns_of(data)
         told = [*_template_notes(prompts), *_unfilled(prompts, columns), *_other_marks(prompts, columns)]
         msg = f"{msg}no prompt has a variable"
         mend = f"{_as_sentences(told)} Write the column where it belongs, as {{{next(iter(columns), 'input')}}}"

@@ -85,6 +85,16 @@ def test_a_program_that_fills_its_prompt_alike_for_all_rows_is_refused_unless_it
     assert "depends on the example" not in str(error.value)
 
 
+def test_a_message_object_that_nobody_fills_is_warned_of_where_another_variable_is_the_same_for_all_rows():
+    prompt = ChatPromptTemplate(
+        [("system", "Sort the ticket of the shop {shop} into a label."), HumanMessage("{ticket}")]
+    )
+    data = [row | {"inputs": {**row["inputs"], "shop": "Oslo"}} for row in rows()]
+    with pytest.raises(Exception) as error:  # noqa: PT011 - it goes on to the baseline, where every answer is the same
+        optimize(prompt | EchoChat(), **settings(data=data))
+    assert "depends on the example" not in str(error.value)
+
+
 def test_messages_that_carry_the_row_need_no_variable():
     prompt = ChatPromptTemplate.from_template(PROMPT.replace("Message: {ticket}", ""))
 
