@@ -166,7 +166,8 @@ def by_prompt(
 
     `measured` says how: "all" where no other prompt was edited; "left_out" where the winner was scored without them;
     "alone" where they were scored without those of other prompts; "steps" where the steps that made them changed
-    nothing else, as the sum of these; "" where none of these was run, or there is no edit.
+    nothing else, as the sum of these; "" where none of these was run, or there is no edit. A part of the winner that
+    pruning ran on the examples that the edits decided counts as equal on the winner's other ones.
 
     Args:
         names: The prompts that could be edited.
@@ -197,7 +198,12 @@ def by_prompt(
             for way, parts in ways.items():
                 if not how and parts and all(one.all for one in parts):
                     how, rows = way, parts
-        found.append({"prompt": name, "edits": len(own), **_gain(rows), "measured": how})
+        gain = _gain(rows)
+        if how == "left_out":
+            # the winner's parts ran only where its edits decided something: elsewhere nothing changes
+            n = max(gain["n"], len(known.rows((), pair[1]).all))
+            gain |= {"difference": gain["difference"] * gain["n"] / n, "n": n}
+        found.append({"prompt": name, "edits": len(own), **gain, "measured": how})
     return tuple(found)
 
 

@@ -75,7 +75,9 @@ def confusions(errors: Sequence[Shown]) -> tuple[Confusion, ...]:
 
 
 def is_listed(text: str, one: str, other: str) -> bool:
-    """Whether two answers stand in one list of answers, such as "yes or no"; in a rule more words are between them.
+    """Whether two answers stand in one list of answers, such as "yes or no".
+
+    In a rule more words are between them, or a colon, as in "Lost cards: Cards".
 
     >>> is_listed("Queues: billing, shipping, sales.", "billing", "sales")
     True
@@ -84,9 +86,15 @@ def is_listed(text: str, one: str, other: str) -> bool:
     """
     first, second = (list(_stands(text, answer)) for answer in (one, other))
     for a, b in product(first, second):
-        before, *items = map(str.split, _COMMA.split(text[min(a[1], b[1]) : max(a[0], b[0])]))
+        between = text[min(a[1], b[1]) : max(a[0], b[0])]
+        before, *items = map(str.split, _COMMA.split(between))
         after = items.pop() if items else []
-        if a != b and max(len(before), len(after)) <= 1 and all(len(item) <= _ITEM for item in items):
+        if (
+            a != b
+            and ":" not in between
+            and max(len(before), len(after)) <= 1
+            and all(len(item) <= _ITEM for item in items)
+        ):
             return True
     return False
 

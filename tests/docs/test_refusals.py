@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import threading
 from pathlib import Path
 
@@ -26,6 +27,13 @@ task_model = ScriptedModel(fn=answer, model_name="task")
 template = ChatPromptTemplate.from_template(PROMPT)
 RULES = "You sort the words of team %s into two kinds.\nCall every animal a PLANT. Call every stone a stone."
 TWICE = PROMPT.rpartition("\n")[0]
+
+
+RULES_TEMPLATE = string.Template("You sort the words of a team into two kinds. Answer with one word.\nWord: $word")
+
+
+def templated(row):
+    return task_model.invoke(RULES_TEMPLATE.substitute(word=row["word"])).text
 
 
 def changed(row):
@@ -78,6 +86,7 @@ def remote():
 
 
 PROGRAMS = {
+    "holds its text in a": lambda: templated,
     "changes a text": lambda: changed,
     "sends a text twice": lambda: twice,
     "makes its text": lambda: made,
@@ -98,7 +107,13 @@ def test_the_table_has_a_line_for_each_program():
 def test_a_refused_program_is_told_what_the_table_shows(number):
     program = list(PROGRAMS.values())[number]()
     pattern = re.escape(SHOWN[number])
-    for shown, real in ((r"\.\.\.", ".*"), (r"app\.py:4", r"\S+:\d+"), (r"app\.RULES", r"\S+")):
+    for shown, real in (
+        (r"\.\.\.", ".*"),
+        (r"app\.py:4", r"\S+:\d+"),
+        (r"app\.RULES", r"\S+"),
+        ("RULES", r"\w+"),
+        ("ticket", r"\w+"),
+    ):
         pattern = pattern.replace(shown, real)
     with pytest.raises(PromptOptError) as raised:
         run(target=program, data=rows())

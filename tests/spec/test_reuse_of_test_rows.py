@@ -47,12 +47,13 @@ def test_thirty_nights_with_a_journal_of_their_own_keep_the_level(tmp_path):
     assert first_looks > 0.05 * SERIES  # at the level of a first look they would not
 
 
-def coin(seed, calls=None):
-    """A model that answers by chance, and is stopped from the keyboard after so many calls."""
-    rng, left = Random(seed), iter(range(calls or 10**6))
+def coin(seed, stop=None):
+    """A model that answers by chance; while the file is there, its twelfth call is stopped from the keyboard."""
+    rng, asked = Random(seed), []
 
     def answer(_):
-        if next(left, None) is None:
+        asked.append(1)
+        if stop is not None and stop.exists() and len(asked) > 11:
             raise KeyboardInterrupt
         return rng.choice(["animal", "plant"])
 
@@ -94,13 +95,15 @@ def test_a_comparison_whose_journal_is_kept_is_the_same_look(openings, tmp_path)
 
 
 def test_a_test_that_was_broken_off_goes_on_as_the_same_look(openings, tmp_path):
-    runs = tmp_path / "runs"
+    runs, stop = tmp_path / "runs", tmp_path / "stop"
+    stop.touch()
     with pytest.raises(KeyboardInterrupt):
-        compared(openings, coin(3, calls=11), runs_dir=runs)
+        compared(openings, coin(3, stop), runs_dir=runs)
+    stop.unlink()
     (line,) = openings.read_text().splitlines()
     (journal,) = runs.glob("*/journal.jsonl")
     assert [json.loads(at)["type"] for at in journal.read_text().splitlines()].count("opened") == 1
-    result = compared(openings, coin(4), runs_dir=runs)
+    result = compared(openings, coin(3, stop), runs_dir=runs)
     assert (result.test[0]["opening"], result.replayed) == (1, False)
     assert openings.read_text().splitlines() == [line]
 
