@@ -310,7 +310,7 @@ def test_rows_no_candidate_gets_right_and_objections_are_listed():
             row["outputs"]["answer"] = "mineral"
 
     def objecting(messages):
-        if "Give " in str(messages[-1].text) and "reasons" in str(messages[-1].text):
+        if "why this prompt led to the wrong answers" in str(messages[-1].text):
             return "- the word PLANT misleads\n- for row train-3 the expected answer is wrong"
         return improve(messages)
 
