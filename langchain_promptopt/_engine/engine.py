@@ -24,7 +24,16 @@ from langchain_promptopt.errors import BudgetSpent
 from langchain_promptopt.events import Incident, Opened, Proposed, RunFinished, RunStarted, Tested, opening_key
 from langchain_promptopt.gate import Decision, alpha_at
 from langchain_promptopt.protocols import rng_at
-from langchain_promptopt.types import Attempt, Candidate, Cell, Example, Outcome, Reason, candidates_by_id
+from langchain_promptopt.types import (
+    Attempt,
+    Candidate,
+    Cell,
+    Example,
+    Outcome,
+    Reason,
+    attempts_by_id,
+    candidates_by_id,
+)
 from langchain_promptopt.types.edits import final_edits
 
 if TYPE_CHECKING:
@@ -348,7 +357,7 @@ class Pruning:
             if out:
                 most = self.run.max_edits or len(edits)
                 limit = f"at most {most} {'edit' if most == 1 else 'edits'}"
-                self._report(f"with {limit} the new prompt {next(iter(out.values()))}")
+                self._report_fewer(f"with {limit} the new prompt {next(iter(out.values()))}")
                 best = found.best if len(edits) <= most else found.baseline
         return replace(found, best=best, trajectory=(*found.trajectory, best)) if best is not found.best else found
 
@@ -364,15 +373,16 @@ class Pruning:
     def _decided(self, best: Attempt, trajectory: Trajectory) -> list[str]:
         """The rows of the best that its edits decided: a prompt on the way to it scored otherwise, or none was run."""
         rows: list[str] = []
+        before = self._before(best, trajectory)
         for example_id, score in best.by_example.items():
-            known = {a.by_example.get(example_id) for a in self._before(best, trajectory)} - {None}
+            known = {a.by_example.get(example_id) for a in before} - {None}
             if known != {score}:
                 rows.append(example_id)
         return rows or list(best.by_example)
 
     def _before(self, best: Attempt, trajectory: Trajectory) -> list[Attempt]:
         """The attempts on the way from the baseline to this one."""
-        attempts = {a.candidate.id: a for a in trajectory}
+        attempts = attempts_by_id(trajectory)
         wanted, out = [self.run.baseline.id, *best.candidate.parents[:1]], []
         while wanted:
             found = attempts.pop(wanted.pop(), None)
@@ -386,11 +396,10 @@ class Pruning:
         worth = await self._worth(found, edits)
         if worth is None:  # to rank some edits by score and others not would favour the unscored
             if len(edits) <= most:
-                self._report(
-                    "the budget did not cover a run without each edit, so some of them may add nothing", "kept all"
-                )
+                detail = "the budget did not cover a run without each edit, so some of them may add nothing"
+                self._report(_CLAIM, "kept all", detail)
                 return best
-            self._report(
+            self._report_fewer(
                 "the budget did not cover a run without each edit; the edits made for the most examples are kept"
             )
             ranked = sorted(range(len(edits)), key=lambda i: -len(edits[i].example_ids))
@@ -471,6 +480,8 @@ class Pruning:
         made = Proposed.of(child, parent_id=child.parents[0], enforce="strict" if child.enforced else "audit")
         self.run.emit(replace(made, part_of=whole.id))
 
-    def _report(self, detail: str, action: str = "kept fewer") -> None:
-        kind = "max_edits" if action == "kept fewer" else _CLAIM
+    def _report_fewer(self, detail: str) -> None:
+        self._report("max_edits", "kept fewer", detail)
+
+    def _report(self, kind: str, action: str, detail: str) -> None:
         self.run.emit(Incident(role="method", kind=kind, retryable=False, action=action, detail=detail))

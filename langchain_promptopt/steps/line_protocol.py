@@ -216,11 +216,11 @@ def _answers(item: Mapping[str, Any], errors: Sequence[Shown]) -> frozenset[str]
 
 def _harm(marks: Sequence[Mark], text: str, errors: Sequence[Shown]) -> Rejection | None:
     """Why a change cannot help, whatever the examples: small models do both where they find no fault."""
+    answers = {confusion.expected for confusion in confusions(errors)}
     for mark in marks:
         new = (mark.new or "").strip()
         low, high = text.rfind("\n", 0, mark.start) + 1, text.find("\n", mark.end)
         line = text[low : mark.start] + (mark.new or "") + text[mark.end : high if high >= 0 else len(text)]
-        answers = {confusion.expected for confusion in confusions(errors)}
         if mark.end > mark.start and new in answers and is_listed(line, new, new):
             return Rejection("answer_list", f"the list of answers would hold {new!r} twice: {line.strip()!r}")
         if _is_copied(new, text, errors):
