@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
-CELLS = ("line+schema", "line", "quote+schema", "quote", "index", "echo", "global")
-"""Protocols, in the order in which they are measured. `quote+schema` is left out: its reply is a bare list."""
+CELLS = ("line+schema", "line", "quote+schema", "quote", "index", "echo", "global+schema", "global")
+"""Protocols, in the order in which they are measured."""
 
 
 SETS = {"held-out": HELD_OUT, "second-held-out": SECOND_HELD_OUT, "tuning": TUNING}

@@ -485,10 +485,18 @@ class Step(RunnableSerializable[Any, Workpiece]):
     def _sends_temperature(self) -> bool:
         return self.temperature is not None and takes_temperature(getattr(self.model, "inner", self.model))
 
-    async def _say_again(self, piece: Workpiece, problem: str, config: RunnableConfig) -> tuple[str, Workpiece]:
+    async def _say_again(
+        self,
+        piece: Workpiece,
+        problem: str,
+        config: RunnableConfig,
+        *,
+        schema: Mapping[str, Any] | None = None,
+    ) -> tuple[str, Workpiece]:
         """A second try in the same conversation, with the concrete fault named."""
         again = self.model_copy(update={"model": second_try(self.model)})
-        return await again._say(piece, self.metaprompts.fill("identify.retry", problem=problem), config)
+        request = self.metaprompts.fill("identify.retry", problem=problem)
+        return await again._say(piece, request, config, schema=schema)
 
 
 def second_try(model: Any) -> Any:

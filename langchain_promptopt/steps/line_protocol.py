@@ -67,7 +67,7 @@ class Mark:
 
 def is_example(turn: str) -> bool:
     """Whether a turn of a conversation shows the worked example, which is about another prompt."""
-    return metaprompt("identify.line-example") in turn
+    return any(metaprompt(name) in turn for name in ("identify.line-example", "global.example"))
 
 
 def unlined(text: str) -> str:

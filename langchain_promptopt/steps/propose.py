@@ -7,6 +7,8 @@ the instruction is inferred from inputs and expected answers (spec 3.1).
 
 from __future__ import annotations
 
+import json
+import re
 from abc import abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
@@ -22,18 +24,26 @@ from langchain_promptopt.steps.base import (
     Step,
     between_markers,
     core_range,
+    find_json,
     limits_line,
+    opening,
     rejected,
     rows,
     second_try,
     section,
     slot_texts,
     spans_of,
+    structured,
     tagged,
 )
+from langchain_promptopt.steps.likely_lines import likely_lines
+from langchain_promptopt.steps.line_protocol import unlined
+from langchain_promptopt.steps.metaprompts import metaprompt, names
 from langchain_promptopt.types import Draft, Edit, PromptSet, Rejection, Span, Workpiece
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from langchain_core.runnables import RunnableConfig
 
     from langchain_promptopt._text.templates import TemplateFormat
@@ -277,8 +287,6 @@ def _untagged(piece: Workpiece, texts: dict[int, tuple[str, str]]) -> tuple[dict
 
 
 def _slot_line(number: int, span: Span, piece: Workpiece) -> str:
-    import json
-
     old = unframed(piece.prompts.text_at(span))[1]
     if old:
         return f"{number} (message {span.message}): {json.dumps(old, ensure_ascii=False)}"
@@ -318,6 +326,45 @@ def whole_text_edits(piece: Workpiece, text: str) -> tuple[Edit, ...] | Rejectio
     return refused[0] if refused else edits
 
 
+WHOLE_PROMPT: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"why": {"type": "string"}, "prompt": {"type": "string"}},
+    "required": ["why", "prompt"],
+    "additionalProperties": False,
+}
+"""The JSON schema of a reply that holds the whole prompt."""
+
+
+def whole_prompt(reply: str, prompts: PromptSet) -> str | Rejection:
+    """The new prompt out of a reply: the field of a JSON object, or what stands between the markers.
+
+    A prompt that comes back as it was shown, in its section and with the rows after it, is taken out of the section.
+
+    Args:
+        reply: The model's reply.
+        prompts: The prompts that were shown.
+    """
+    value = find_json(reply, dict) if strip_wrapping(reply).lstrip().startswith("{") else None
+    found = value.get("prompt") if value is not None else None
+    text = found if isinstance(found, str) and found.strip() else between_markers(reply)
+    if isinstance(text, Rejection) or "<prompt>" in prompts.document.text:
+        return text
+    inside = _IN_SECTION.match(text)
+    return inside.group(1) if inside else text
+
+
+_IN_SECTION = re.compile(r"\s*<prompt>\n?(.*?)\s*(?:</prompt>.*)?\Z", re.S)
+
+
+def _copied(text: str, piece: Workpiece) -> Rejection | None:
+    """Refuse a prompt that holds a sentence of the worked example, which is about another prompt."""
+    example = json.loads(metaprompt("global.example-reply"))["prompt"]
+    for sentence in re.split(r"(?<=\.)\s+", example):
+        if sentence in text and sentence not in piece.prompts.document.text:
+            return Rejection("copied", f"{sentence!r} is copied from the worked example, which is about another prompt")
+    return None
+
+
 class GlobalProposal(ProposalStep):
     """Rewrite the whole prompt; adds `drafts` whose edits are the word-level difference.
 
@@ -331,27 +378,50 @@ class GlobalProposal(ProposalStep):
     cap: int | None = None
 
     async def _child(self, piece: Workpiece, config: RunnableConfig) -> tuple[Draft | None, Workpiece]:
-        reply, out = await self._say(piece, self._request(piece), config)
-        text = between_markers(reply)
+        reply, out = await self._first(piece, config)
+        text = whole_prompt(reply, piece.prompts)
         if isinstance(text, Rejection):  # one retry, then drop; never the whole reply instead (GPO's trap)
-            reply, out = await self._say_again(rejected(out, text), text.detail, config)
-            text = between_markers(reply)
-        edits = text if isinstance(text, Rejection) else whole_text_edits(piece, text)
+            reply, out = await self._say_again(rejected(out, text), text.detail, config, schema=self._schema())
+            text = whole_prompt(reply, piece.prompts)
+        edits = text if isinstance(text, Rejection) else _copied(text, piece) or whole_text_edits(piece, text)
         if isinstance(edits, Rejection):
             return None, rejected(out, edits)
         return self._draft(out, edits, (), None, reply)
 
+    async def _first(self, piece: Workpiece, config: RunnableConfig) -> tuple[str, Workpiece]:
+        """The first turn. A model that takes a schema is shown a worked example and the lines most likely at fault."""
+        texts, schema = self.metaprompts, self._schema()
+        if schema is None or self.goal != "edit":
+            return await self._say(piece, self._request(piece), config, schema=schema)
+        example = f"{texts.text('global.example')}\n\n{self._asked(texts.text('global.reply-json'))}"
+        start = piece.turns or (("system", texts.text("system")),)
+        turns = (*start, ("human", example), ("ai", texts.text("global.example-reply")))
+        text = piece.prompts.document.text
+        shown = [f"The current prompt:\n{section('prompt', text)}" if piece.turns else opening(piece, texts)]
+        if likely := likely_lines(piece.prompts, piece.batch):
+            shown.append(texts.fill("identify.line-likely", likely=section("likely", unlined(likely))))
+        request = "\n\n".join((*shown, self._request(piece)))
+        return await self._say(replace(piece, turns=turns), request, config, schema=schema)
+
+    def _schema(self) -> Mapping[str, Any] | None:
+        """The schema of the reply, where the model takes one."""
+        return WHOLE_PROMPT if structured(self.model, "GlobalProposal", WHOLE_PROMPT) else None
+
     def _request(self, piece: Workpiece) -> str:
-        return self.metaprompts.fill(
-            "global.edit",
-            goal=self.metaprompts.fill(f"global.goal-{self.goal}"),
+        return self._asked(
+            self.metaprompts.text("global.reply" if self._schema() is None else "global.reply-json"),
             allowance=limits_line(piece, self.metaprompts),
             cap=self.metaprompts.fill("global.cap", cap=self.cap) if self.cap is not None else "",
             keep=_keep(piece.prompts, self.metaprompts),
         )
 
+    def _asked(self, reply: str, allowance: str = "", cap: str = "", keep: str = "") -> str:
+        goal = self.metaprompts.fill(f"global.goal-{self.goal}")
+        return self.metaprompts.fill("global.edit", goal=goal, allowance=allowance, cap=cap, keep=keep, reply=reply)
+
     def _metaprompt_names(self) -> tuple[str, ...]:
-        return ("global.edit", f"global.goal-{self.goal}", "global.cap", "global.keep")
+        own = [name for name in names() if name.startswith(("global.reply", "global.example"))]
+        return ("global.edit", f"global.goal-{self.goal}", "global.cap", "global.keep", *own, "identify.line-likely")
 
 
 class InduceInstruction(ProposalStep):

@@ -11,8 +11,11 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 
 from langchain_promptopt import GlobalProposal, IdentifyTokens, LocalProposal, TextualGradient
+from langchain_promptopt.bench import planted_optimizer
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.offline import offline_model
+from langchain_promptopt.offline.conversation import understand
+from langchain_promptopt.steps.line_protocol import is_example
 from langchain_promptopt.testing.scripted import ScriptedModel
 from langchain_promptopt.types import Rejection, Workpiece
 
@@ -213,6 +216,89 @@ def test_the_steps_learn_with_the_offline_model():
     assert len(out.drafts) == 1
     assert children(out)[0] != prompt
     assert "{ticket}" in children(out)[0]
+
+
+class TakesSchemas(Runnable):
+    """An OpenAI-compatible model as the engine addresses it; records what it was asked."""
+
+    takes_schema = True
+
+    def __init__(self, *replies):
+        from langchain_openai import ChatOpenAI
+
+        self.inner, self.replies, self.asked = ChatOpenAI(model="m", api_key="none"), list(replies), []
+
+    def invoke(self, input, config=None, **kwargs):  # noqa: A002
+        self.asked.append((input, kwargs))
+        return AIMessage(self.replies.pop(0) if len(self.replies) > 1 else self.replies[0])
+
+    async def ainvoke(self, input, config=None, **kwargs):  # noqa: A002
+        return self.invoke(input, config, **kwargs)
+
+
+BETTER = PROMPT.replace("very terse", "exact")
+
+
+class TestWholePrompts:
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            json.dumps({"why": "It is too terse.", "prompt": BETTER}),
+            "```json\n" + json.dumps({"prompt": BETTER}) + "\n```",
+            f"<START>\n{BETTER}\n<END>",
+            json.dumps({"prompt": f"<prompt>\n{BETTER}\n</prompt>"}),
+            f"<START>\n<prompt>\n{BETTER}\n</prompt>\n\nRows the prompt got wrong:\n<errors>\n{{}}\n</errors>\n<END>",
+        ],
+    )
+    def test_a_model_that_takes_a_schema_may_reply_in_either_form(self, reply):
+        asked = TakesSchemas(reply)
+        out = GlobalProposal(model=asked).invoke(PIECE)
+        assert [d.prompts.document.text for d in out.drafts] == [BETTER]
+        assert "response_format" in asked.asked[0][1]["extra_body"]
+
+    def test_it_is_shown_a_worked_example_first_and_the_users_prompt_last(self):
+        asked = TakesSchemas(json.dumps({"prompt": BETTER}))
+        GlobalProposal(model=asked).invoke(PIECE)
+        turns = asked.asked[0][0]
+        assert [role for role, _ in turns] == ["system", "human", "ai", "human"]
+        assert is_example(turns[1][1])
+        assert PROMPT in turns[3][1]
+        assert PROMPT not in turns[1][1]
+        assert "<START>" not in turns[3][1]
+
+    def test_the_second_try_asks_for_the_schema_too(self):
+        asked = TakesSchemas("I would rather not.", json.dumps({"prompt": BETTER}))
+        assert len(GlobalProposal(model=asked).invoke(PIECE).drafts) == 1
+        assert ["response_format" in kwargs["extra_body"] for _, kwargs in asked.asked] == [True, True]
+
+    @pytest.mark.parametrize("reply", ['{"why": "x"}', '{"prompt": ""}', '{"prompt": 3}', '{"prompt": "' + BETTER[:30]])
+    def test_a_reply_without_a_whole_prompt_is_no_prompt(self, reply):
+        out = GlobalProposal(model=TakesSchemas(reply)).invoke(PIECE)
+        assert out.drafts == ()
+        assert out.rejections[0].rule == "markers"
+
+    def test_a_prompt_with_a_sentence_of_the_worked_example_is_refused(self):
+        copied = BETTER.replace("Answer with one label.", "Name the class alone.")
+        out = GlobalProposal(model=TakesSchemas(json.dumps({"prompt": copied}))).invoke(PIECE)
+        assert [r.rule for r in out.rejections] == ["copied"]
+        own = PROMPT.replace("Answer with one label.", "Name the class alone.")
+        new = own.replace("very terse", "exact")
+        out = GlobalProposal(model=TakesSchemas(json.dumps({"prompt": new}))).invoke({**PIECE, "prompt": own})
+        assert len(out.drafts) == 1
+
+    def test_a_prompt_with_a_section_of_its_own_keeps_it(self):
+        own = "<prompt>\nBe very terse.\n</prompt>\nTicket: {ticket}"
+        new = own.replace("very terse", "exact")
+        out = GlobalProposal(model=TakesSchemas(json.dumps({"prompt": new}))).invoke({**PIECE, "prompt": own})
+        assert [d.prompts.document.text for d in out.drafts] == [new]
+
+    @pytest.mark.parametrize("read", [understand, planted_optimizer.asked])
+    def test_the_models_of_this_package_read_past_the_example(self, read):
+        model = TakesSchemas("x")
+        GlobalProposal(model=model).invoke(PIECE)
+        found = read(model.asked[0][0])
+        assert (found.prompt, found.kind) == (PROMPT, "global")
+        assert len(found.errors) == 1
 
 
 @pytest.mark.parametrize("step", [TextualGradient, IdentifyTokens, LocalProposal, GlobalProposal])

@@ -160,7 +160,8 @@ def _rewrite_request(text):
     from langchain_promptopt.steps.metaprompts import DEFAULT
 
     fill = DEFAULT.fill
-    goal = fill("global.edit", goal=fill("global.goal-edit"), allowance="", cap="", keep="")
+    said = {"goal": fill("global.goal-edit"), "reply": fill("global.reply"), "allowance": "", "cap": "", "keep": ""}
+    goal = fill("global.edit", **said)
     return f"The current prompt:\n<prompt>\n{text}\n</prompt>\n\n{goal}"
 
 
