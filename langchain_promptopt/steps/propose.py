@@ -393,7 +393,7 @@ class GlobalProposal(ProposalStep):
         texts, schema = self.metaprompts, self._schema()
         if schema is None or self.goal != "edit":
             return await self._say(piece, self._request(piece), config, schema=schema)
-        example = f"{texts.text('global.example')}\n\n{self._asked(texts.text('global.reply-json'))}"
+        example = f"{texts.text('global.example')}\n\n{self._asked(self._form())}"
         start = piece.turns or (("system", texts.text("system")),)
         turns = (*start, ("human", example), ("ai", texts.text("global.example-reply")))
         text = piece.prompts.document.text
@@ -409,18 +409,25 @@ class GlobalProposal(ProposalStep):
 
     def _request(self, piece: Workpiece) -> str:
         return self._asked(
-            self.metaprompts.text("global.reply" if self._schema() is None else "global.reply-json"),
+            self._form(),
             allowance=limits_line(piece, self.metaprompts),
             cap=self.metaprompts.fill("global.cap", cap=self.cap) if self.cap is not None else "",
             keep=_keep(piece.prompts, self.metaprompts),
         )
+
+    def _form(self) -> str:
+        """What the reply is to look like."""
+        if self._schema() is None:
+            return self.metaprompts.text("global.reply")
+        form = self.metaprompts.text("global.reply-json")
+        return f"{self.metaprompts.text('global.copy')} {form}" if self.goal == "edit" else form
 
     def _asked(self, reply: str, allowance: str = "", cap: str = "", keep: str = "") -> str:
         goal = self.metaprompts.fill(f"global.goal-{self.goal}")
         return self.metaprompts.fill("global.edit", goal=goal, allowance=allowance, cap=cap, keep=keep, reply=reply)
 
     def _metaprompt_names(self) -> tuple[str, ...]:
-        own = [name for name in names() if name.startswith(("global.reply", "global.example"))]
+        own = [name for name in names() if name.startswith(("global.reply", "global.example", "global.copy"))]
         return ("global.edit", f"global.goal-{self.goal}", "global.cap", "global.keep", *own, "identify.line-likely")
 
 

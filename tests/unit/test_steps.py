@@ -266,6 +266,15 @@ class TestWholePrompts:
         assert PROMPT not in turns[1][1]
         assert "<START>" not in turns[3][1]
 
+    @pytest.mark.parametrize("goal", ["generate", "paraphrase", "shorten"])
+    def test_another_goal_than_mending_is_not_told_to_copy(self, goal):
+        asked = TakesSchemas(json.dumps({"prompt": BETTER}))
+        assert len(GlobalProposal(model=asked, goal=goal).invoke(PIECE).drafts) == 1
+        (_, human), kwargs = asked.asked[0][0], asked.asked[0][1]
+        assert "copy each line" not in human[1]
+        assert '"prompt" (the whole new prompt)' in human[1]
+        assert "response_format" in kwargs["extra_body"]
+
     def test_the_second_try_asks_for_the_schema_too(self):
         asked = TakesSchemas("I would rather not.", json.dumps({"prompt": BETTER}))
         assert len(GlobalProposal(model=asked).invoke(PIECE).drafts) == 1
