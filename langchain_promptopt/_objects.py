@@ -9,17 +9,14 @@ imported here.
 
 from __future__ import annotations
 
-import dis
 import importlib
 import importlib.util
 import inspect
-import os
 import re
 import sys
 import threading
 import types
 import weakref
-from bisect import bisect_left
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
@@ -30,13 +27,23 @@ from functools import cache, cached_property, lru_cache, partial, partialmethod,
 from pathlib import Path, PurePath
 from typing import Any, cast, get_args, get_origin, is_typeddict
 
+from langchain_promptopt._code import CLASS_NOISE, Code, Outside, read_code
 from langchain_promptopt._imports import is_installed, package_of
-from langchain_promptopt._values import TEXTUAL, as_json, canonical, content_hash, is_array, printed, type_name
+from langchain_promptopt._values import (
+    TEXTUAL,
+    as_json,
+    canonical,
+    content_hash,
+    is_array,
+    is_secret,
+    keyless,
+    printed,
+    type_name,
+)
 
 MAX_VISITED = 50_000
 """Objects looked at before a walk gives up; chains have hundreds."""
 _MOST_MOVED = 2000
-_LONGEST_SECRET = 4096
 
 _LARGE = 256
 """Members from which on nested plain data counts as one value, and is not entered member by member."""
@@ -88,39 +95,13 @@ _IDLE = frozenset({
     "tags", "timeout", "verbose",
 })  # fmt: skip
 """Fields of libraries' classes that decide no answer."""
-_CLASS_NOISE = frozenset({
-    "__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__",
-    "__class_vars__", "__classcell__", "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__",
-    "__firstlineno__", "__hash__", "__match_args__", "__module__", "__parameters__", "__qualname__",
-    "__signature__", "__static_attributes__", "__type_params__", "__weakref__",
-})  # fmt: skip
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _HOLDERS: tuple[type[Any], ...] = (
     partial, partialmethod, property, staticmethod, classmethod, cached_property, singledispatchmethod,
     type(lru_cache(len)),
 )  # fmt: skip
 """Classes of Python's that stand around a function."""
-_BY_NAME = frozenset({"getattr", "globals", "import_module", "__import__", "eval", "exec"})
-_ENVIRONMENT = frozenset({"environ", "getenv"})
-_READ_DOCS = frozenset({"__doc__", "getdoc"})
-_JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
-_NAMING = frozenset({*dis.hasname, *dis.haslocal, *dis.hasfree})
-
-_KEY_RUN = re.compile(r"[A-Za-z0-9]{16,}")
-"""The random part of a key. Names such as `hf_summarize_v2` have none."""
-_WORDS = re.compile(r"[A-Za-z]?[a-z]*(?:[-_][a-z]+)*|[A-Z]+(?:[-_][A-Z]+)*")
-_SECRET_VALUE = re.compile(r"(?i)(?:(?:basic|bearer|digest|token)\s+)?\S+|[\w.-]+=[^\s;]*(?:;\s*[\w.-]+=[^\s;]*)*;?")
-_SECRET_NAME = re.compile(
-    r"(?i)passw(?:or)?d|secret|credential|authorization|cookie|(?:api|access|private|signing|subscription)[_-]?key"
-    r"|(?:access|api|auth|bearer|hf|hub|refresh)[_-]?token"
-)
 _PRIVATE = re.compile(r"\._[^_]")
-TOKEN = re.compile(
-    r"\b(?:sk|pk|rk|xai|gsk|hf|ghp|gho|ghu|ghs|ghr|glpat|lsv2|ls__|tvly|pcsk|npm|pypi|xox[abprs])[-_][A-Za-z0-9_\-*.]{6,}"
-    r"|\bgithub_pat_[A-Za-z0-9_]{10,}|\bAIza[A-Za-z0-9_\-]{20,}|\bA[KS]IA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_\-.]{20,}"
-)
-"""What the keys of services look like."""
-_USERINFO = re.compile(r"://[^/\s:@]{0,200}:[^/\s@]{1,200}@")
 
 
 # Reaching: one walk over everything that a chain or an evaluator can get at.
@@ -173,8 +154,15 @@ def parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
         names = ("func", "args", "keywords", "fget", "fset", "dispatcher", "__func__", "__wrapped__")
         yield from ((f".{name}", getattr(thing, name)) for name in names if hasattr(thing, name))
         yield from () if package_of(type(thing).__module__) else _attributes(thing)
-    elif not isinstance(thing, types.ModuleType):
-        yield from _object_parts(thing)
+    else:
+        yield from _module_parts(thing) if isinstance(thing, types.ModuleType) else _object_parts(thing)
+
+
+def _module_parts(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
+    """All that a module of the user's holds, other modules left out: nothing tells what is taken from it."""
+    for name, value in () if package_of(module.__name__) else list(vars(module).items()):
+        if name == "__getattr__" or not (_is_dunder(name) or isinstance(value, types.ModuleType)):
+            yield f".{name}", value
 
 
 def _object_parts(thing: Any) -> Iterator[tuple[str, Any]]:
@@ -346,7 +334,7 @@ def _class_parts(kind: type[Any]) -> Iterator[tuple[str, Any]]:
     elif is_typeddict(kind):
         yield from ((f".{name}", hint) for name, hint in inspect.get_annotations(kind).items())
     for name, member in list(vars(kind).items()):
-        if name in _CLASS_NOISE or name.startswith(("__pydantic", "_abc_")) or isinstance(member, _DESCRIPTORS):
+        if name in CLASS_NOISE or name.startswith(("__pydantic", "_abc_")) or isinstance(member, _DESCRIPTORS):
             continue
         if not (isinstance(kind, EnumType) and name.startswith("_") and not inspect.isfunction(member)):
             yield f".{name}", member
@@ -364,30 +352,29 @@ def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _named(scope: Mapping[str, Any], code: Code) -> Iterator[tuple[str, Any]]:
-    """Globals that code names, what it takes from modules (`helper.clean`), modules it imports, its environment."""
+    """Globals that code names, what it takes from modules (`helper.clean`), modules it imports."""
     entered: set[int] = set()
     for name in code.names:
         if name in scope and not _is_dunder(name):
             yield from _global(name, scope[name], code, entered)
-            if _READ_DOCS.intersection(code.names):
-                yield f"<{name}>.__doc__", getattr(scope[name], "__doc__", None)
+            if "__subclasses__" in code.names and isinstance(scope[name], type):
+                yield from ((f"<{name}>({kind.__name__})", kind) for kind in scope[name].__subclasses__())
     for level, name in code.imports:
         module = _imported("." * level + name, scope.get("__package__") or "")
         if module is not None:
             yield from _global(name, module, code, entered)
-    for name in code.settings:
-        if name in os.environ and not name.startswith(("LANGCHAIN_", "LANGSMITH_")):  # these say where traces go
-            yield f"<environ>[{name!r}]", os.environ[name]
 
 
 def _global(step: str, value: Any, code: Code, entered: set[int]) -> Iterator[tuple[str, Any]]:
-    yield f"<{step}>", value
-    if not isinstance(value, types.ModuleType) or package_of(value.__name__) or id(value) in entered:
+    if not isinstance(value, types.ModuleType) or package_of(value.__name__):
+        yield f"<{step}>", value
+        return
+    if id(value) in entered:
         return
     entered.add(id(value))
     held = vars(value)
-    for name in code.names:
-        if name in held and not _is_dunder(name):
+    for name in ("__getattr__", *code.names):
+        if name in held and (name == "__getattr__" or not _is_dunder(name)):
             yield from _global(f"{step}.{name}", held[name], code, entered)
 
 
@@ -428,73 +415,6 @@ def holds_client(root: Any, packages: Container[str], *, stop: Callable[[Any], b
     return False
 
 
-# Code: what a function does, whatever its file looks like.
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A code object with those inside it: a digest of what it does, names it looks up, modules it imports."""
-
-    digest: str
-    names: tuple[str, ...]
-    imports: tuple[tuple[int, str], ...]
-    settings: tuple[str, ...]
-    """Texts that may name variables of the environment, where it is read."""
-
-
-@lru_cache(maxsize=8192)
-def read_code(code: types.CodeType) -> Code:
-    """What a code object does: instructions, constants and names. Lines, comments and docstrings do not count."""
-    steps, imports = _instructions(code)
-    names, imported = [*code.co_names], list[tuple[int, str]]()
-    texts = [c for c in code.co_consts if isinstance(c, str)]
-    settings = texts if _ENVIRONMENT.intersection(names) else []
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            inner = read_code(constant)
-            names += inner.names
-            imported += inner.imports
-            settings += inner.settings
-    if _BY_NAME.intersection(names):  # getattr(helper, "clean"), import_module("app.helper"), eval("clean(x)")
-        for text in texts:
-            names += re.findall(r"[^\W\d]\w*", text)
-        imports += [(0, text) for text in texts if text in sys.modules]
-    arguments = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags]
-    variables = [code.co_varnames, code.co_cellvars, code.co_freevars]
-    digest = content_hash([steps, arguments, variables, code.co_exceptiontable.hex()], 32)
-    return Code(digest, tuple(dict.fromkeys(names)), (*imports, *imported), tuple(dict.fromkeys(settings)))
-
-
-def _instructions(code: types.CodeType) -> tuple[list[Any], list[tuple[int, str]]]:
-    """The instructions with their operands by value, and (level, name) of each import."""
-    kept = [step for step in dis.get_instructions(code) if step.opname not in {"CACHE", "EXTENDED_ARG", "NOP"}]
-    offsets = [step.offset for step in kept]
-    steps: list[Any] = []
-    imports: list[tuple[int, str]] = []
-    for i, step in enumerate(kept):
-        operand: Any = step.arg
-        if step.opcode in _JUMPS:
-            operand = bisect_left(offsets, step.argval)
-        elif step.opcode in dis.hasconst:
-            operand = _constant(step.argval)
-        elif step.opcode in _NAMING:
-            operand = step.argval
-        if step.opname == "IMPORT_NAME":
-            level = kept[i - 2].argval
-            imports.append((level if isinstance(level, int) else 0, step.argval))
-        if step.opname == "STORE_NAME" and step.argval in _CLASS_NOISE:  # a class inside a function
-            steps.pop()
-        else:
-            steps.append([step.opname, operand])
-    return steps, imports
-
-
-def _constant(value: Any) -> Any:
-    if isinstance(value, types.CodeType):
-        return {"code": read_code(value).digest}
-    return [type(value).__name__, canonical(_clean(value) if isinstance(value, str) else value)]
-
-
 # The fingerprint: one hash over everything reached.
 
 
@@ -514,8 +434,15 @@ def fingerprint(
     """
     seen: dict[int, tuple[str, Any]] = {}
     entries: list[Any] = []
+    outside = Outside()
     todo: deque[tuple[str, Any]] = deque([("$", root)])
-    while todo and len(seen) < MAX_VISITED:
+    late = False
+    while len(seen) < MAX_VISITED:
+        if not todo and not late:
+            late = True
+            todo.extend(outside.hints())
+        if not todo:
+            break
         path, given = todo.popleft()
         other = instead(given)
         thing = given if other is None else other
@@ -526,12 +453,14 @@ def fingerprint(
             seen[id(given)] = (path, (given, thing))
         node = _settled(thing)
         entries.append([path, node.label, node.values])
+        outside.note(path, thing, node.held)
         if unread is not None and _counts_oddly(thing):
             unread[path] = type_name(type(thing))
         todo.extend((path + step, child) for step, child in node.parts)
-    if unread is not None and todo:
-        unread[""] = f"more than {MAX_VISITED:,} objects"
-    return content_hash(entries)
+    if unread is not None:
+        unread.update(dict.fromkeys(outside.unread(), "the files that it reads"))
+        unread.update({"": f"more than {MAX_VISITED:,} objects"} if todo else {})
+    return content_hash(entries + outside.entries())
 
 
 @dataclass(frozen=True, slots=True)
@@ -541,6 +470,8 @@ class _Node:
     label: Any
     values: Mapping[str, Any]
     parts: tuple[tuple[str, Any], ...]
+    held: tuple[tuple[str, Any], ...] = ()
+    """Its values as they are."""
 
     def is_like(self, other: _Node) -> bool:
         """Whether both hold the same values and the very same parts."""
@@ -555,28 +486,22 @@ class _Node:
 def _node(thing: Any) -> _Node:
     values: dict[str, Any] = {}
     parts: list[tuple[str, Any]] = []
+    held: list[tuple[str, Any]] = []
     if _is_value(thing):
-        return _Node(["value", _value(thing)], values, ())
+        return _Node(["value", _value(thing)], values, (), (("", thing),))
     for step, child in sorted(parts_of(thing), key=lambda part: part[0]):
-        if _is_kept_secret(step, child) or (_PRIVATE.match(step) and not _keeps_private(concrete_type(thing))):
+        if is_secret(step, child) or (_PRIVATE.match(step) and not _keeps_private(concrete_type(thing))):
             continue
         if _is_value(child):
             values[step] = _value(child)
+            held.append((step, child))
         else:
             parts.append((step, child))
     if isinstance(thing, dict):
         values["order"] = [_key(key) for key in thing]
     elif not values and all(part is type(thing) for _, part in parts) and _is_compiled(thing):
         values["says"] = printed(thing)  # regex.compile("a+")
-    return _Node(_label(thing), values, tuple(parts))
-
-
-def _is_kept_secret(name: str, value: Any) -> bool:
-    """Whether a value is a password or a key by its name and its look: words, sentences and code are none."""
-    if not _SECRET_NAME.search(name):
-        return False
-    text = value.decode("latin-1") if isinstance(value, bytes) else value
-    return isinstance(text, str) and bool(_SECRET_VALUE.fullmatch(text)) and not _WORDS.fullmatch(text)
+    return _Node(_label(thing), values, tuple(parts), tuple(held))
 
 
 def _is_compiled(thing: Any) -> bool:
@@ -615,10 +540,10 @@ def _said(thing: Any) -> str:
     found = [thing.__name__] if "__name__" in vars(type(thing)) else []
     held = getattr(thing, "__dict__", {})
     found += [str(held["_base_url"])] if held.get("_base_url") else []
-    for name in ("_custom_headers", "_custom_query"):
+    for name in ("_custom_headers", "_custom_query", "_headers", "_params", "headers", "params"):
         for key, text in dict(held.get(name) or {}).items():
-            found += [f"{key}={text}"] if isinstance(text, str) and not _is_kept_secret(key, text) else []
-    return _clean(" ".join(found))
+            found += [f"{key}={text}"] if isinstance(text, str) and not is_secret(key, text) else []
+    return keyless(" ".join(found))
 
 
 def _library(module: Any, name: str) -> list[str] | None:
@@ -659,7 +584,7 @@ def _value(thing: Any) -> Any:
     if _is_secret(thing):
         return "secret"
     if isinstance(thing, str):
-        return _clean(thing)
+        return keyless(thing)
     if isinstance(thing, PurePath):
         return {"path": _place(thing)}
     if isinstance(thing, types.CodeType):
@@ -676,15 +601,6 @@ def _value(thing: Any) -> Any:
 def _reduced(thing: Any) -> Any:
     with suppress(TypeError):  # an open file says nothing
         return thing.__reduce_ex__(2)[1:3]
-
-
-def _clean(text: str) -> str:
-    """Text without what looks like a key, and without the password of an address."""
-    return _USERINFO.sub("://", TOKEN.sub(_without_key, text)) if len(text) < _LONGEST_SECRET else text
-
-
-def _without_key(found: re.Match[str]) -> str:
-    return "" if _KEY_RUN.search(found[0]) else found[0]
 
 
 def _place(path: PurePath) -> str:

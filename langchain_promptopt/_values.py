@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -131,3 +132,40 @@ def _array(value: Any) -> Any:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+# Keys, passwords and tokens, which are no part of a value.
+
+_LONGEST_SECRET = 4096
+
+_KEY_RUN = re.compile(r"[A-Za-z0-9]{16,}")
+"""The random part of a key. Names such as `hf_summarize_v2` have none."""
+_WORDS = re.compile(r"[A-Za-z]?[a-z]*(?:[-_][a-z]+)*|[A-Z]+(?:[-_][A-Z]+)*")
+_SECRET_VALUE = re.compile(r"(?i)(?:(?:basic|bearer|digest|token)\s+)?\S+|[\w.-]+=[^\s;]*(?:;\s*[\w.-]+=[^\s;]*)*;?")
+_SECRET_NAME = re.compile(
+    r"(?i)passw(?:or)?d|secret|credential|authorization|cookie|(?:api|access|private|signing|subscription)[_-]?key"
+    r"|(?:access|api|auth|bearer|hf|hub|refresh)[_-]?token"
+)
+TOKEN = re.compile(
+    r"\b(?:sk|pk|rk|xai|gsk|hf|ghp|gho|ghu|ghs|ghr|glpat|lsv2|ls__|tvly|pcsk|npm|pypi|xox[abprs])[-_][A-Za-z0-9_\-*.]{6,}"
+    r"|\bgithub_pat_[A-Za-z0-9_]{10,}|\bAIza[A-Za-z0-9_\-]{20,}|\bA[KS]IA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_\-.]{20,}"
+)
+"""What the keys of services look like."""
+_USERINFO = re.compile(r"://[^/\s:@]{0,200}:[^/\s@]{1,200}@")
+
+
+def is_secret(name: str, value: Any) -> bool:
+    """Whether a value is a password or a key by its name and its look: words, sentences and code are none."""
+    if not _SECRET_NAME.search(name):
+        return False
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    return isinstance(text, str) and bool(_SECRET_VALUE.fullmatch(text)) and not _WORDS.fullmatch(text)
+
+
+def keyless(text: str) -> str:
+    """Text without what looks like a key, and without the password of an address."""
+    return _USERINFO.sub("://", TOKEN.sub(_without_key, text)) if len(text) < _LONGEST_SECRET else text
+
+
+def _without_key(found: re.Match[str]) -> str:
+    return "" if _KEY_RUN.search(found[0]) else found[0]

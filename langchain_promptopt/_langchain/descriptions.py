@@ -20,6 +20,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel
 
+from langchain_promptopt._code import read_code
 from langchain_promptopt._collections import without
 from langchain_promptopt._imports import package_of
 from langchain_promptopt._langchain.holders import Holder, line_of, own_modules, shown_path
@@ -34,7 +35,6 @@ from langchain_promptopt._langchain.schemas import (
     with_entries,
     with_texts,
 )
-from langchain_promptopt._objects import read_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

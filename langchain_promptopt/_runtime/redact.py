@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from langchain_promptopt._collections import members, without
 from langchain_promptopt._imports import own_line
-from langchain_promptopt._objects import TOKEN
+from langchain_promptopt._values import TOKEN
 from langchain_promptopt.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_promptopt.offline.instructions import read
-from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems
+from langchain_promptopt.offline.manual import TOKEN, is_dull, stem, stems
 from langchain_promptopt.offline.task import judge
 from langchain_promptopt.steps.line_protocol import is_example, unlined
 from langchain_promptopt.steps.metaprompts import metaprompt

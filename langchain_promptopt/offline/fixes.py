@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from langchain_promptopt._text.spans import splice
 from langchain_promptopt.offline.conversation import Case, label_given, telling_words
 from langchain_promptopt.offline.instructions import read
-from langchain_promptopt.offline.manual import Place, Rule, moved
-from langchain_promptopt.offline.stems import count_spaced, stems
+from langchain_promptopt.offline.manual import Place, Rule, count_spaced, moved, stems
 from langchain_promptopt.offline.task import DOUBT, Judgement, judge
 from langchain_promptopt.steps.line_protocol import anchored
 

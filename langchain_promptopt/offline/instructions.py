@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._collections import map_values
 from langchain_promptopt._text.document import covers
 from langchain_promptopt.offline.manual import (
+    TOKEN,
     AnswerForm,
     Cue,
     Fallback,
@@ -29,11 +30,14 @@ from langchain_promptopt.offline.manual import (
     Rule,
     TaskManual,
     default_label,
+    is_dull,
     label_pairs,
     lines_of,
     rules_in,
+    stem,
+    stems,
+    topical,
 )
-from langchain_promptopt.offline.stems import TOKEN, is_dull, stem, stems, topical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

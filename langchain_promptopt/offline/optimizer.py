@@ -38,8 +38,8 @@ from langchain_promptopt.offline.fixes import (
     ranked_fixes,
     repairs,
 )
+from langchain_promptopt.offline.manual import stems
 from langchain_promptopt.offline.rewriting import careless, condensed, induced, rephrased, summarised
-from langchain_promptopt.offline.stems import stems
 from langchain_promptopt.offline.task import OfflineTaskModel, chat_result, message_text
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt.offline.conversation import leaves
 from langchain_promptopt.offline.instructions import read
-from langchain_promptopt.offline.stems import TOKEN, count_spaced, is_dull, stem
+from langchain_promptopt.offline.manual import TOKEN, count_spaced, is_dull, stem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_promptopt.offline.instructions import put, read, separate
-from langchain_promptopt.offline.stems import TOKEN, count_spaced, is_dull, stem, stems
+from langchain_promptopt.offline.manual import TOKEN, count_spaced, is_dull, stem, stems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
