@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from langchain_promptopt._data._files import describe_source, gather
@@ -94,6 +94,7 @@ def load_data(  # noqa: PLR0913 - the facade of this package; each is a setting 
     gathered = gather(data, source, splits, skip_bad_lines=skip_bad_lines, remote=remote)
     seen = inspect_rows(gathered.rows, columns=columns, variables=variables, use=use)
     _enough(seen, source)
+    _has_splits(seen, columns, source)
     kept_splits = KeptSplits(openings or Openings(None))
     sorting = kept_splits.sorting([placed.row.example for placed in seen.rows], use.readings)
     rows = [Placed(placed.row, sorting) for placed in seen.rows]
@@ -327,14 +328,27 @@ def _enough(seen: Inspected, source: Source) -> None:
     )
 
 
+def _has_splits(seen: Inspected, columns: Columns, source: Source) -> None:
+    """Refuse a split column that no example has a value in: a split by hash is not what was asked for."""
+    if columns.split is None or not seen.rows or any(placed.row.wanted for placed in seen.rows):
+        return
+    msg = f"no example has a value in the split column {columns.split!r}"
+    mend = "Correct the name, or leave it out: then examples are split by a hash."
+    raise DataError(msg, where=source.name, mend=mend)
+
+
 def _told(problems: Sequence[Mapping[str, Any]]) -> str:
-    """The first problems with position and field."""
-    listed = []
-    for p in problems[:_SHOWN]:
+    """The first different problems with field and position, each said once."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for p in problems:
         line = f" (line {p['line']})" if "line" in p else ""
-        about = f"`{p['field']}` " if p["field"] else ""
-        listed.append(f"{p['split'] or ''} example {p['row']}{line}: {about}{p['problem']}".strip())
-    rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        place = f"{p['split'] or ''} example {p['row']}{line}".strip()
+        alike.setdefault((p["field"], p["problem"]), []).append(place)
+    listed = []
+    for (name, problem), places in islice(alike.items(), _SHOWN):
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        listed.append(f"{places[0]}{more}: {f'`{name}` ' if name else ''}{problem}")
+    rest = f"; and {len(alike) - _SHOWN} more problems" if len(alike) > _SHOWN else ""
     return "; ".join(listed) + rest
 
 

@@ -195,7 +195,9 @@ def _the_literal(source: str, old: str, where: str, name: str) -> _Literal:
             mend = "Make it a plain literal with {variables}."
             raise PromptError(msg, where=f"{where}, line {node.lineno}", mend=mend, seen=True)
     msg = "no string literal in the file is the prompt"
-    raise PromptError(msg, where=where, mend="It is built at run time there, or has changed since.")
+    mend = "It is built at run time, or has changed since. Save the new prompt beside it, as optimize does with"
+    mend += " --prompts FOLDER, and load it at start: load_prompts(chain, FOLDER)."
+    raise PromptError(msg, where=where, mend=mend)
 
 
 def _without_margin(node: ast.Constant, margins: Mapping[int, str]) -> str | None:

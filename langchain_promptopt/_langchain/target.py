@@ -56,7 +56,7 @@ from langchain_promptopt._langchain.overlay import Overlay, Tunable, install, ov
 from langchain_promptopt._langchain.step_answers import noted
 from langchain_promptopt._langchain.task_models import TextOf, whose_turn
 from langchain_promptopt._langchain.wire import tapped
-from langchain_promptopt.errors import ConfigError, PromptError
+from langchain_promptopt.errors import ConfigError, PromptError, did_you_mean
 from langchain_promptopt.types import PromptSet, copied
 from langchain_promptopt.types.prompts import DESCRIPTIONS
 
@@ -106,7 +106,7 @@ async def open_target(
         ConflictError: Another run holds one of the prompts.
     """
     if isinstance(task, BasePromptTemplate):
-        return _prompt_target(task, model, config)
+        return _prompt_target(task, model, config, only)
     if not isinstance(task, Runnable) and not callable(task):
         msg = f"a {type(task).__name__} cannot be optimized"
         mend = "Give a Runnable, a prompt template, or a function whose prompts are tunable(...)."
@@ -232,7 +232,7 @@ _NOTHING_FOUND = "no prompt template was found in the chain"
 
 
 def _prompt_target(
-    template: BasePromptTemplate[Any], model: Runnable[Any, Any] | None, config: ChainConfig
+    template: BasePromptTemplate[Any], model: Runnable[Any, Any] | None, config: ChainConfig, only: Sequence[str] | None
 ) -> ChainTarget:
     """A bare template and the model that answers it; outputs are the model's text, or a schema's parsed object."""
     if model is None:
@@ -242,7 +242,7 @@ def _prompt_target(
     if not isinstance(model, RunnableParallel):
         chain = chain | TextOf()
     proof = Proof(direct={id(template)})  # nothing needs to be shown
-    places = name_places([Found("$", template)])
+    places = choose(name_places([Found("$", template)]), only)
     return ChainTarget(chain, places, isolation=isolation_of(model, config), proof=proof)
 
 
@@ -708,7 +708,8 @@ def render_all(name: str, template: BasePromptTemplate[Any], rows: Iterable[tupl
         missing = sorted(set(template.input_variables) - row.keys())
         if missing:
             msg = f"{label} has no value for the variable {missing[0]!r}"
-            mend = f'Map a column to it: inputs = {{ {missing[0]} = "column" }}; columns: {", ".join(sorted(row))}.'
+            has = f"the example has {', '.join(sorted(row)) or 'none'}"
+            mend = f'{did_you_mean(missing[0], row)}Map a column to it: inputs = {{ {missing[0]} = "column" }}; {has}.'
             mend += " Double its braces if it is plain text." if not missing[0].isidentifier() else ""
             raise PromptError(msg, where=f"prompt {name!r}", mend=mend, variable=missing[0])
         if dry:

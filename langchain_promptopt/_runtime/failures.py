@@ -205,7 +205,8 @@ def _detail(error: BaseException, kind: str) -> str:
         return text
     behind = list(_all_inner(error))
     if any(isinstance(e, ConnectionRefusedError) or "refused" in str(e).lower() for e in behind):
-        return f"{text} Connection refused: no server listens at this address."
+        said = "" if _SAYS_LITTLE.search(text) else f"{text} "
+        return f"{said}Connection refused: no server listens at this address."
     if _SAYS_LITTLE.search(text) and str(behind[-1]).strip() and behind[-1] is not error:
         return message_of(behind[-1])
     return text

@@ -122,6 +122,8 @@ class Collected:
     by_model: dict[str, ModelUse] = field(default_factory=dict)
     started: int = 0
     """Calls begun, failed ones too; hits of langchain-core's own cache are taken off again."""
+    unsent: int = 0
+    """Calls that ended before a server was reached; they are taken off `started`."""
     cache_hits: int = 0
     unmetered: int = 0
     """Replies with missing or impossible usage: their tokens are unknown, not zero."""
@@ -310,6 +312,7 @@ class UsageCollector(BaseCallbackHandler):
             call = self._open.pop(run_id, None)
             if call is None or never_sent(error):
                 self.collected.started -= call is not None and call.booked and self._late is None
+                self.collected.unsent += call is not None
                 return
             into = self.collected if self._late is None else Collected(started=not call.booked)
             if call.streams:

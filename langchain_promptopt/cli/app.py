@@ -84,11 +84,23 @@ def _run(args: list[str], *, with_traceback: bool) -> int:
     except SystemExit as end:
         # Typer ends with 1 when the reader of our output left, which is no failure.
         return 0 if isinstance(end.__context__, BrokenPipeError) else int(end.code or 0)
+    except OSError as error:
+        if with_traceback or error.filename is None or isinstance(error, BrokenPipeError):
+            raise
+        return _failed(_unusable(error), as_json=as_json)
     except Exception as error:
         if as_json:
             _print_failure(error)
         raise  # a bug of ours: the traceback is the message, the exit code is 1
     return code if isinstance(code, int) else 0
+
+
+def _unusable(error: OSError) -> UsageError:
+    """A file that cannot be written or read; an error on whose account it was to be written is said, too."""
+    msg = f"the file or folder cannot be used: {error.strerror}"
+    meant = error.__context__
+    also = f"\n  also: {meant}" if isinstance(meant, PromptOptError) else ""
+    return UsageError(msg, where=str(error.filename), mend=f"Name another one, or mend the path or its rights.{also}")
 
 
 def _usage(error: Any, *, as_json: bool) -> int:

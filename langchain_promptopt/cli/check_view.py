@@ -11,7 +11,7 @@ from langchain_promptopt.report import wording
 from langchain_promptopt.report.terminal import facts_view, hanging, safe_text, table_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -31,7 +31,7 @@ def check_view(report: CheckReport, target: str = "") -> RenderableType:
     """
     facts = report.facts
     parts: list[RenderableType] = [facts_view(_plan(facts)), _prompts(facts.prompts, target)]
-    parts += _probes(report.probes)
+    parts += _probes(report.probes, facts.models)
     parts += _estimate(facts.estimate)
     parts += _power(facts.shows, facts.splits.get("test", 0))
     if report.pilot is not None:
@@ -65,13 +65,25 @@ def _prompts(prompts: Iterable[Prompt], target: str) -> RenderableType:
     return Group(Text(), table_view(("prompt", "messages", "variables", "source"), rows, numbers=[1]))
 
 
-def _probes(probes: Sequence[Probe]) -> list[RenderableType]:
-    """What the endpoints said, each with its place."""
+def _probes(probes: Sequence[Probe], models: Mapping[str, str]) -> list[RenderableType]:
+    """What the endpoints said, each with its place. An endpoint that two roles share was asked once."""
     if not probes:
         return []
-    rows = [[p.role, p.name, p.state, p.where, p.detail] for p in probes]
+    rows = []
+    for p in probes:
+        rows.append([", ".join(_roles(p, probes, models)), p.name, p.state, p.where, p.detail])
     title = Text("\nEndpoints, asked without a model call", style="bold")
     return [title, table_view(("role", "model", "answer", "where", "detail"), rows)]
+
+
+def _roles(probe: Probe, probes: Sequence[Probe], models: Mapping[str, str]) -> list[str]:
+    """The role that was asked, and those of the same model that were not."""
+    own = {p.role for p in probes}
+    roles = [probe.role]
+    for role, model in models.items():
+        if role not in own and wording.name_in_identity(model) == probe.name:
+            roles.append(role)
+    return roles
 
 
 def _estimate(estimate: Estimate) -> list[RenderableType]:
@@ -101,10 +113,10 @@ def _power(shows: Feasibility, rows: int) -> list[RenderableType]:
     parts: list[RenderableType] = [Text("\nWhat the test can show", style="bold"), safe_text(said)]
     least = shows.minimum_detectable_effect
     if least is not None:
-        parts.append(safe_text(f"Smallest gain found 4 times in 5: {wording.points(least)} points."))
+        parts.append(safe_text(f"A true gain of {wording.points(least)} points is found 4 times in 5."))
     if shows.table:
         chances = ", ".join(f"{c.power:.0%} for {wording.points(c.gain)} points" for c in shows.table)
-        parts.append(safe_text(f"Chance to find a true gain: {chances}."))
+        parts.append(safe_text(f"Chance to find a smaller or larger one: {chances}."))
     return [*parts, *(hanging("- ", safe_text(warning)) for warning in shows.warnings)]
 
 
@@ -132,7 +144,8 @@ def _pilot(pilot: Pilot) -> list[RenderableType]:
         facts |= _speed(pilot.speed)
     title = Text(f"\nPilot: {pilot.rows} search examples, answered twice and judged again", style="bold")
     columns = ("metric", "score", "noise of the model", "noise of the judge")
-    return [title, table_view(columns, noise, numbers=(1, 2, 3)), facts_view(facts), *_estimate(pilot.estimate)]
+    parts = [title, table_view(columns, noise, numbers=(1, 2, 3)), facts_view(facts)]
+    return [*parts, Text("\nThe estimate again, with what the pilot used", style="bold"), *_estimate(pilot.estimate)]
 
 
 def _speed(speed: Speed) -> dict[str, Any]:

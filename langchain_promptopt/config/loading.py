@@ -374,7 +374,15 @@ def _from_text(key: Key, text: str) -> Any:
             return adapter.dump_python(adapter.validate_python(read()), mode="json")
         except (ValidationError, tomllib.TOMLDecodeError):
             continue
-    return text
+    return _number(text)
+
+
+def _number(text: str) -> Any:
+    """A text that is a number as one, so that an error about its size says so; other texts as they are."""
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return text
 
 
 def _listed(text: str) -> list[str]:

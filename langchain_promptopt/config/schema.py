@@ -150,7 +150,8 @@ class GateConfig(BaseModel):
     primary: str | None = Field(default=None, description="the deciding metric; default is the first evaluator")
     guards: dict[str, Share] = Field(default={}, description="metric = how much it may fall")
     alpha: Annotated[float, Field(gt=0, le=0.5)] = Field(
-        default=0.05, description="one-sided error level of the first opening"
+        default=0.05,
+        description="how often a change without effect may pass, over all openings; the first has half of it",
     )
     min_improvement: Share = Field(default=0.0, description="gain that must be exceeded, on the 0-1 scale")
     repeats: Count = Field(default=1, description="evaluations per example and side")
@@ -346,6 +347,17 @@ class LimitConfig(BaseModel):
     concurrency: Count | None = Field(default=None, description="calls in flight, where fewer than max_concurrency")
 
 
+_TASK = "task.chain (or task.prompt)"
+_AS_FLAGS = {
+    _TASK: "module:chain or a prompt file",
+    "task.model": "--task-model",
+    "data.source": "--data",
+    "evaluate.evaluators": "--evaluator",
+    "optimize.model": "--model",
+}
+"""What says the same on the command line."""
+
+
 class Config(BaseModel):
     """All settings of a run. Build it with `load_config` or `config_from_dict`."""
 
@@ -416,14 +428,18 @@ class Config(BaseModel):
         missing = list(filter(None, map(self._missing, keys)))
         if missing:
             msg = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
-            mend = "Write it into promptopt.toml or give the flag; `promptopt init` writes the file."
+            flags = ", ".join(_AS_FLAGS[name] for name in missing if name in _AS_FLAGS)
+            them = "it" if len(missing) == 1 else "them"
+            mend = f"Write {them} into promptopt.toml" + (f", or give {flags}" if flags else "")
+            mend += "; `promptopt init` writes the file."
             raise ConfigError(msg, where=self.where, mend=mend)
 
     def _missing(self, key: str) -> str | None:
         if key == "task":
             if self.task.chain is None and self.task.prompt is None:
-                return "task.chain (or task.prompt)"
+                return _TASK
             answered = self.task.model is not None or self.optimize.task_models
-            return "task.model" if self.task.prompt is not None and not answered else None
+            python = (self.task.prompt or "").endswith(".py")  # no prompt file, which is said where it is read
+            return "task.model" if self.task.prompt is not None and not answered and not python else None
         section, _, name = key.partition(".")
         return None if getattr(getattr(self, section), name) else key

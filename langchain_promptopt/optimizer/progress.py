@@ -84,8 +84,9 @@ def expected_of(started: RunStarted) -> Expected | None:
     return Expected(search, likely.evaluations["test"], shape.steps, shape.races)
 
 
-_WIDTH = 24
-"""Characters of the bar."""
+_WIDTH, _SHORT = 24, 8
+"""Characters of the bar, and of that in a window of less than `_NARROW` columns."""
+_NARROW = 100
 
 
 _NEARLY_ALL = 0.9
@@ -161,7 +162,7 @@ class RunProgress:
         if self.races:
             if self.lead is None:
                 return "no score yet" if self.base is None else "no candidate ahead yet"
-            return f"leading candidate {signed(self.lead[0])} points on {self.lead[1]} examples so far"
+            return f"leader {signed(self.lead[0])} on {self.lead[1]} examples"
         if self.best is None or self.base is None:
             return "no score yet" if self.best is None else f"best {points(self.best)}"
         return f"best {points(self.best)} ({signed(self.best - self.base)})"
@@ -246,6 +247,8 @@ class RunProgress:
         """What went wrong outside the method, once for each kind; steps of the method are in the report."""
         if incident.role == "method":
             return None
+        if incident.role == "engine" and incident.kind == "budget":
+            return f"the search ends: {incident.detail}" if incident.action == "stop search" else incident.detail
         again = bool(incident.retryable and re.search(r"\btr(y|ied|ying)\b", incident.action))
         self.retries += again
         key = (incident.role, incident.kind)
@@ -312,7 +315,9 @@ def _live() -> Iterator[Watcher]:
     with Live(Text("starting"), console=console_for(sys.stderr), refresh_per_second=8, transient=True) as live:
 
         def show(line: str, share: float | None) -> None:
-            live.update(bar(share) + Text(f"{line}  {_since(start)}", style="cyan", overflow="ellipsis"))
+            # One line, cut at the edge: what a narrow window breaks into two is not taken away as a whole.
+            state = Text(no_wrap=True, overflow="ellipsis", end="") + bar(share, short=live.console.width < _NARROW)
+            live.update(state + Text(f"{line}  {_since(start)}", style="cyan"))
 
         yield Watcher(lambda line: live.console.print(Text(line, style="dim")), show)
 
@@ -351,14 +356,20 @@ def _since(start: float) -> str:
     return f"{minutes}:{seconds:02}"
 
 
-def bar(share: float | None) -> Text:
-    """The bar with its share, or a sign that something runs where no share is known."""
+def bar(share: float | None, *, short: bool = False) -> Text:
+    """The bar with its share, or a sign that something runs where no share is known.
+
+    Args:
+        share: How much is done, from 0 to 1; None where that is not known.
+        short: Whether the window is narrow.
+    """
     from rich.text import Text
 
     if share is None:
         return Text("⏵ ", style="cyan")
-    full = round(share * _WIDTH)
-    return Text("━" * full, style="green") + Text("─" * (_WIDTH - full), style="dim") + Text(f" {share:4.0%}  ")
+    width = _SHORT if short else _WIDTH
+    full = round(share * width)
+    return Text("━" * full, style="green") + Text("─" * (width - full), style="dim") + Text(f" {share:4.0%}  ")
 
 
 def _write(line: str) -> None:

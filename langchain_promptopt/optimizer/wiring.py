@@ -351,7 +351,7 @@ def _charge(plan: Plan, guarded: Guarded, state: RunState) -> Callable[[str, Job
             # plain code calls a model out of sight: count one call at least
             usage = Usage(calls=1, usd=None, seconds=seconds)
         elif not blind:
-            guarded.note_calls(seen=bool(seen.started or seen.cache_hits))
+            guarded.note_calls(seen=bool(seen.started or seen.cache_hits or seen.unsent))
         return guarded.book(role, state.step, meter, usage, job.cell.split)
 
     return charge

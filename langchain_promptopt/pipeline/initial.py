@@ -450,7 +450,7 @@ def _proposal(
         "task": {"freeze": []},
         "data": {},
         "evaluate": {"evaluators": list(config.evaluate.evaluators) or ["exact_match"]},
-        "gate": {"primary": metrics[0], "alpha": config.gate.alpha},
+        "gate": _gate(config, metrics),
         "optimize": {"method": config.optimize.method, **_optimizer(config, models), "seed": config.optimize.seed},
         "budget": {},
         "output": {"prompts": "prompts/", "apply": config.output.apply},
@@ -468,7 +468,10 @@ def _proposal(
         is_path = isinstance(value, str) and Path(value).is_absolute()
         out.setdefault(section, {})[key] = given[dotted] if is_path else value
     notes: tuple[str, ...] = ()
-    used = [*models, _Named(out["optimize"]["model"], out["optimize"].get("base_url"))]
+    used = [
+        *models,
+        _Named(out["optimize"]["model"], out["optimize"].get("base_url") or _usual(out["optimize"]["model"])),
+    ]
     out["prices"] = {model_name(model): {"input": 0.0, "output": 0.0} for model in used if runs_here(model)}
     if "budget.usd" not in given and not config.budget.model_fields_set:
         unpriced = _unpriced(used)
@@ -477,6 +480,18 @@ def _proposal(
         elif not all(map(_is_free, used)):
             out["budget"]["usd"] = 5.0
     return {section: keys for section, keys in out.items() if keys}, notes
+
+
+def _gate(config: Config, metrics: Sequence[str]) -> dict[str, Any]:
+    """The deciding metric where there are several: with one, `--evaluator` may name another for a run."""
+    primary = {"primary": metrics[0]} if len(metrics) > 1 else {}
+    return {**primary, "alpha": config.gate.alpha}
+
+
+def _usual(name: str) -> str | None:
+    """The address at which the client of OpenAI looks for a model of this name, where the environment says one."""
+    said = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+    return said if name.startswith("openai:") else None
 
 
 @dataclass(frozen=True)

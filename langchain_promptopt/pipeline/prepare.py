@@ -174,7 +174,7 @@ def load_task(config: Config, name: str | None = None) -> Loaded:
             return _of_file(prompt_in_code(found, wanted))
         if isinstance(found, Runnable) or callable(found):
             return Loaded(found)
-        msg = f"{wanted!r} is a {type(found).__name__}, and no chain"
+        msg = f"{wanted!r} is of type {type(found).__name__}, which is no chain"
         mend = "Name a Runnable, a prompt template, or a function whose prompts are tunable(...)."
         raise ConfigError(msg, where="task.chain", mend=mend)
     if "/" in wanted and not Path(wanted.partition("#")[0]).suffix:

@@ -262,7 +262,8 @@ class Tradeoff:
     Attributes:
         candidate_id: The candidate.
         step: The step that made it; 0 is the prompt of the start.
-        score: On the dev examples that the prompt of the start was run on as well: its mean, plus the mean difference.
+        score: On the dev examples that the prompt of the start was run on as well: its mean, plus the mean difference;
+            from 0 to 1.
         n: How many examples these are.
         tokens: About how many tokens the prompts have.
         usd: What an answer on a dev example costs; None where a price is unknown.
@@ -590,11 +591,12 @@ class RunRecord:
             if tried.score is None or not gains or tried.dropped_why.endswith(BREAKS):
                 continue
             cost = answer_cost(self.cells, tried.id, "dev")
+            estimate = sum(before.values()) / len(before) + sum(gains) / len(gains)
             found.append(
                 Tradeoff(
                     tried.id,
                     tried.step,
-                    sum(before.values()) / len(before) + sum(gains) / len(gains),
+                    min(1.0, max(0.0, estimate)),  # the gain on a few examples may reach past the end of the scale
                     len(gains),
                     tried.prompts.tokens,
                     None if cost is None else cost.usd,

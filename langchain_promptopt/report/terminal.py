@@ -100,10 +100,27 @@ class _Commands:
         below: list[RenderableType] = []
         for what, command in self.rows:
             table.add_row(safe_text(what, "dim"), safe_text(command))
-            below += [safe_text(what, "dim"), hanging("  ", safe_text(command))]
+            below += [safe_text(what, "dim"), _Continued(command)]
         whats, commands = zip(*self.rows, strict=True)
         needed = max(map(cell_len, whats)) + 2 + max(map(cell_len, commands))
         yield table if needed <= options.max_width else Group(*below)
+
+
+@dataclass(frozen=True)
+class _Continued:
+    """A command that goes on behind a backslash where the window ends, so that a shell takes what is copied."""
+
+    command: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        lines = [""]
+        for word in spelled_out(self.command).split(" "):
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            if lines[-1] and cell_len(longer) > options.max_width - len("  ") - len(" \\"):
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        yield hanging("  ", Text(" \\\n".join(lines)))
 
 
 def verdict_view(record: RunRecord) -> RenderableType:

@@ -512,7 +512,19 @@ def how_to(record: RunRecord) -> list[tuple[str, str]]:
         ("put it into LangSmith", f"promptopt push {run} OWNER/NAME --tag staging{unproven}"),
         ("undo that", f"promptopt rollback {run}"),
     ]
-    return out[: 1 if is_comparison(record) else None] if record.edits else []
+    out = out[: 1 if is_comparison(record) else None] if record.edits else []
+    return [*_more_budget(record), *out]
+
+
+def _more_budget(record: RunRecord) -> list[tuple[str, str]]:
+    """The command that goes on with a run that its budget ended, with twice of each limit."""
+    flags = []
+    for name in ("usd", "calls", "search_calls", "tokens", "seconds"):
+        if limit := record.started.setting("budget", name):
+            flags.append(f" --{name.replace('_', '-')} {2 * limit:g}")
+    if record.outcome != "budget" or not flags or is_comparison(record):
+        return []
+    return [("go on with more; answers are not paid again", f"promptopt resume {record.run_id}{''.join(flags)}")]
 
 
 def _to_flag(record: RunRecord) -> str:

@@ -344,6 +344,9 @@ def find_run(base: Path, name: str) -> Path:
     exact = [p for p in found if p.name == name]
     if len(exact or found) == 1:
         return (exact or found)[0]
+    if name == "latest" and not folders:
+        msg = "there is no run yet"
+        raise UsageError(msg, where=str(base), mend="`promptopt optimize` starts one; --runs-dir looks elsewhere.")
     said = "several runs begin with" if found else "there is no run"
     msg = f"{said} {name!r}"
     raise UsageError(msg, where=str(base), mend="`promptopt runs` lists them; --runs-dir looks elsewhere.")

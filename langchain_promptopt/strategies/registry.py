@@ -303,8 +303,8 @@ def recipe_notes(recipe: Recipe, *, n_dev: int, n_val: int) -> tuple[str, ...]:
 def _notes(recipe: Recipe, n_dev: int, n_val: int) -> Iterator[str]:
     if not n_val and isinstance(recipe.final, BestVal):
         yield (
-            "there is no val split, so the stop on a dev-val gap is off and the winner is chosen on dev"
-            " (val is carved from dev at 100 examples or more)"
+            "there is no val split, so the dev examples choose the winner, too"
+            " (with 100 dev examples or more, some of them become val)"
         )
     if isinstance(recipe.scoring, Bandit) and n_dev < BANDIT_ROWS:
         yield f"dev has {n_dev} examples; a bandit saves nothing below {BANDIT_ROWS}, so each candidate sees all"

@@ -55,10 +55,14 @@ def test_in_a_race_the_leader_is_measured_on_rows_that_the_baseline_saw_too():
     scored += [row("second", e, 0.5) for e in (*hard, "unseen")]
     said = [tally.take(event_of(e)) for e in (*scored, dev("seed", 0.5, 20), dev("first", 10 / 15, 15))]
     assert said == [None] * len(scored) + ["baseline 50.0 on 20 search examples", None]
-    assert "step 1 done: leading candidate +0.0" in tally.take(event_of(selected(1, "seed", "first"))).replace("±", "+")
-    assert "step 2 done: leading candidate +50.0 points on 10 examples so far" in tally.take(
-        event_of(selected(2, "second"))
-    )
+    assert "step 1 done: leader +0.0" in tally.take(event_of(selected(1, "seed", "first"))).replace("±", "+")
+    assert "step 2 done: leader +50.0 on 10 examples" in tally.take(event_of(selected(2, "second")))
+
+
+def test_the_end_of_the_budget_is_said_in_a_sentence():
+    data = {"role": "engine", "kind": "budget", "action": "stop search", "detail": "the next step does not fit"}
+    said = RunProgress().take(event_of({"type": "incident", "data": data | {"retryable": True}}))
+    assert said == "the search ends: the next step does not fit"
 
 
 def test_steps_of_the_method_are_no_incidents_and_retries_are_counted():

@@ -38,7 +38,7 @@ def check(capfd, *args):
     ("source", "said"),
     [
         ("import os\n\nURL = os.environ['SHOP_DB_URL']\n", "KeyError: 'SHOP_DB_URL' (NAME.py:3;"),
-        ("chain = None\n", "'NAME:chain' is a NoneType, and no chain (task.chain). Name a Runnable"),
+        ("chain = None\n", "'NAME:chain' is of type NoneType, which is no chain (task.chain). Name a Runnable"),
         ("def f(:\n", "SyntaxError: invalid syntax"),
         ("import sys\nsys.exit('no config')\n", "SystemExit: no config (NAME.py:2;"),
         ("class Skipped(BaseException): ...\n\nraise Skipped('no shop here')\n", "Skipped: no shop here (NAME.py:3;"),

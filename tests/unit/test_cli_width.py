@@ -30,6 +30,23 @@ def drawn(capfd, monkeypatch, width, *args):
     return out.splitlines()
 
 
+def test_a_command_that_is_broken_is_still_one_for_a_shell(project, capfd, monkeypatch):
+    lines = drawn(capfd, monkeypatch, 60, "show")
+    start = next(i for i, line in enumerate(lines) if "--edits" in line)
+    assert lines[start].endswith(" \\")
+    joined = (lines[start][:-1] + lines[start + 1]).split()
+    assert joined[:3] == ["promptopt", "apply", RUN]
+    assert joined[-1] == "--force"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(project, capfd):
+    (project / "folder.html").mkdir()
+    assert run(["report", RUN, "--out", "folder.html"]) == 2
+    err = capfd.readouterr().err
+    assert "the file or folder cannot be used" in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize("args", [("show",), ("diff",), ("runs",), ("methods",), ("methods", "robust")])
 def test_no_line_is_wider_than_the_terminal(project, capfd, monkeypatch, args):
     widest = {}

@@ -254,6 +254,7 @@ def test_a_wrong_variable_is_named(write):
     assert "PROMPTOPT_OPTIMIZE__SEED" in refused(file, {"PROMPTOPT_OPTIMIZE_SEED": "1"})
     assert "PROMPTOPT_OPTIMIZE__METHOD" in refused(file, {"PROMPTOPT_METHOD": "robust"})
     assert "the flag for budget.usd" in refused(file, None, {"budget.usd": "much"})
+    assert "budget.usd is 0, expected more than 0" in refused(file, None, {"budget.usd": "0"})
     assert "Did you mean 'budget.usd'?" in refused(file, None, {"budget.us": "1"})
 
 

@@ -105,6 +105,20 @@ def test_a_missing_column_is_named():
     assert "txt" in seen.problems[0]["problem"]
 
 
+def test_what_is_wrong_with_every_example_is_said_once():
+    rows = [{"text": f"t{i}", "label": "b"} for i in range(9)]
+    with pytest.raises(DataError, match="9 of 9 examples") as caught:
+        load_data(rows, columns=Columns({"ticket": "text"}, ["label"], group="thread"))
+    assert str(caught.value).count("column 'thread' is missing") == 1
+    assert "example 0 and 8 more: `group` column 'thread'" in str(caught.value)
+
+
+def test_a_split_column_that_no_example_has_is_refused():
+    rows = [{"text": f"t{i}", "label": "b"} for i in range(9)]
+    with pytest.raises(DataError, match="no example has a value in the split column 'fold'"):
+        load_data(rows, columns=Columns({"ticket": "text"}, ["label"], split="fold"))
+
+
 def test_a_tenth_may_be_unusable_and_is_reported():
     rows = [row(f"q{i}") for i in range(18)] + [row("a", ""), row("b", None)]
     found = load_data(rows)

@@ -656,6 +656,11 @@ def test_write_into_needs_the_names():
 # ---------------------------------------------------------------- bare prompts, functions
 
 
+def test_a_bare_prompt_is_tuned_by_its_name_alone():
+    with pytest.raises(ConfigError, match="the chain has no prompt named 'other'"):
+        asyncio.run(open_target(chat(), dry_inputs=ROWS, model=M, only=["other"]))
+
+
 def test_a_bare_prompt_with_a_model():
     prompt = chat()
 

@@ -86,7 +86,7 @@ def test_candidates_that_saw_other_examples_are_compared_by_differences():
         events.append({"seq": len(events), "time": events[0]["time"], "type": name, "data": data})
     record = RunRecord.from_events(events)
     found = {t.candidate_id: (t.score, t.n) for t in record.pareto}
-    assert found == {child: (1.5, 1), seed: (0.5, 2)}  # one example more right, where the old prompt has half
+    assert found == {child: (1.0, 1), seed: (0.5, 2)}  # one example more right is 1.5, and no score is above 1
 
 
 def test_a_part_of_the_edits_tried_on_the_examples_that_they_decided_is_left_out():

@@ -250,6 +250,18 @@ def test_a_model_that_is_never_seen_at_work_is_refused_under_a_budget(tmp_path):
     assert [e["data"]["kind"] for e in result.events() if e["type"] == "incident"].count("calls_unseen") == 1
 
 
+def test_a_server_that_is_down_is_not_taken_for_a_model_that_is_never_asked():
+    """Its calls are not counted, as they were never sent; they were seen all the same."""
+    collector = UsageCollector()
+
+    def down(messages):
+        raise ConnectionRefusedError
+
+    with pytest.raises(ConnectionRefusedError):
+        model(down).invoke("x", {"callbacks": [collector]})
+    assert (collector.collected.started, collector.collected.unsent) == (0, 1)
+
+
 def test_a_spent_budget_is_no_fault_that_langchain_logs(caplog):
     def spent():
         raise BudgetSpent("budget.calls (3) is used up")
