@@ -151,7 +151,7 @@ def parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
     elif get_origin(thing) is not None:  # list[Answer], Answer | None
         yield from ((f"[{i}]", part) for i, part in enumerate((get_origin(thing), *get_args(thing))))
     elif isinstance(thing, _HOLDERS):
-        names = ("func", "args", "keywords", "fget", "fset", "dispatcher", "__func__", "__wrapped__")
+        names = ("func", "args", "keywords", "fget", "fset", "fdel", "dispatcher", "__func__", "__wrapped__")
         yield from ((f".{name}", getattr(thing, name)) for name in names if hasattr(thing, name))
         yield from () if package_of(type(thing).__module__) else _attributes(thing)
     else:
@@ -490,7 +490,7 @@ def _node(thing: Any) -> _Node:
     if _is_value(thing):
         return _Node(["value", _value(thing)], values, (), (("", thing),))
     for step, child in sorted(parts_of(thing), key=lambda part: part[0]):
-        if is_secret(step, child) or (_PRIVATE.match(step) and not _keeps_private(concrete_type(thing))):
+        if is_secret(step, child) or (_PRIVATE.match(step) and not _keeps_private(thing)):
             continue
         if _is_value(child):
             values[step] = _value(child)
@@ -511,11 +511,15 @@ def _is_compiled(thing: Any) -> bool:
     return not python and not _is_opaque(kind)
 
 
-def _keeps_private(kind: type[Any]) -> bool:
+def _keeps_private(thing: Any) -> bool:
     """Whether private attributes count: they do where they hold what the user gave, not connections and caches."""
-    package = package_of(kind.__module__)
+    if isinstance(thing, types.ModuleType):
+        home = thing.__name__
+    else:  # a class of the user's has private methods, and none of its metaclass's counts
+        home = (thing if isinstance(thing, type | types.FunctionType) else concrete_type(thing)).__module__
+    package = package_of(home)
     known = package is None or package in _FAMILY or package.startswith(("langchain", "langgraph"))
-    return known or not _OPEN_MODULES.isdisjoint((package, kind.__module__))
+    return known or not _OPEN_MODULES.isdisjoint((package, home))
 
 
 def _label(thing: Any) -> Any:

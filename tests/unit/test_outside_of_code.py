@@ -155,3 +155,27 @@ def test_what_an_http_client_sends_with_each_call_counts():
     source = "import httpx\nC = httpx.Client(params={'v': '1'})\ndef post(x): return C.get(x)"
     assert of(source) == of(source)
     assert of(source) != of(source.replace("'1'", "'2'"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class A:\n    def _f(self): return 'plain'\n    def __call__(self, x): return self._f()\npost = A()",
+        "class A:\n    _n = 'plain'\ndef post(x): return A._n",
+        "class A:\n    @staticmethod\n    def __f(): return 'plain'\n    go = __f\ndef post(x): return A.go()",
+        "from pydantic import BaseModel\nclass A(BaseModel):\n    def _f(self): return 'plain'\npost = A()",
+        "from langchain_core.retrievers import BaseRetriever as B\n"
+        "class A(B):\n    def _get_relevant_documents(self, q, *, run_manager): return ['plain']\npost = A()",
+        "from enum import Enum\nclass A(Enum):\n    X = 1\n    def _f(s): return 'plain'\ndef post(x): return A.X._f()",
+        "def post(x): return post._n\npost._n = 'plain'",
+    ],
+)
+def test_private_methods_and_attributes_of_the_users_classes_count(source):
+    assert of(source) == of(source)
+    assert of(source) != of(source.replace("plain", "short"))
+
+
+def test_a_private_function_of_a_module_that_is_passed_around_counts(tmp_path):
+    helper = "def _f(x): return 'plain'\n"
+    body = "MODULES = [helper]\ndef post(x): return MODULES[0]._f(x)"
+    assert reads(tmp_path, body, helper) != reads(tmp_path, body, helper.replace("plain", "short"))
