@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _PICO = 1_000_000  # picodollars a token for one dollar per million tokens
 _PER_USD = 1_000_000_000_000
+_MOST_USD = 1e15
+"""No limit of money is higher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def to_usd(pico: int) -> float:
 
 def to_pico(usd: float) -> int:
     """Picodollars of dollars; the inverse of `to_usd` for what the ledger wrote."""
-    return round(usd * _PER_USD)
+    return round(min(usd, _MOST_USD) * _PER_USD)
 
 
 FREE = Price(0.0, 0.0)

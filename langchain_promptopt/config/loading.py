@@ -94,6 +94,8 @@ def config_error(
     """
     found: dict[Key, tuple[str, str]] = {}
     for item in error.errors(include_url=False):
+        if isinstance(item["input"], Mapping) and item["type"] == "literal_error":
+            continue  # a table where a word may stand, too: what is wrong in it is told of its keys
         key = _known_part(item["loc"], data)
         found.setdefault(key, _described(key, item, model))
     (first, (what, mend)), *rest = found.items()
@@ -109,8 +111,10 @@ def _known_part(loc: tuple[int | str, ...], data: Any) -> Key:
             data = data.get(part)
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
             data = data[part]
-        elif isinstance(data, Mapping) and part == loc[-1]:
+        elif isinstance(data, Mapping) and part == loc[-1] and not str(part).startswith("literal["):
             data = None
+        elif isinstance(data, Mapping):
+            continue
         else:
             break
         out.append(str(part))
@@ -160,7 +164,8 @@ def near_keys(key: Key, model: type[BaseModel]) -> str:
         for name in names:
             if name == key[-1]:
                 elsewhere.add(f"{section}.{name}")
-    close = difflib.get_close_matches(".".join(key), sorted(dotted), n=1, cutoff=0.75) or sorted(elsewhere)[:1]
+    close = [name for name in sorted(dotted) if name.casefold() == ".".join(key).casefold()]
+    close = close or difflib.get_close_matches(".".join(key), sorted(dotted), n=1, cutoff=0.75) or sorted(elsewhere)[:1]
     close = close or difflib.get_close_matches(".".join(key), sorted(dotted or sections), n=1, cutoff=0.0)
     return f"Did you mean {close[0]!r}? Known here: {', '.join(options or sections)}."
 
@@ -418,9 +423,20 @@ def _validated(data: dict[str, Any], origins: Origins, *, root: Path, file: Path
         config = Config.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise config_error(error, data, origins, Config) from error
+    _refuse_blank(data, origins)
     _check_combinations(config, origins)
     config._root, config._file = root.resolve(), file
     return config
+
+
+def _refuse_blank(data: Mapping[str, Any], origins: Origins) -> None:
+    """A setting without a text, which would be left out without a word."""
+    for section, held in data.items():
+        for name, value in held.items() if isinstance(held, Mapping) else ():
+            texts = value if isinstance(value, list) else [value]
+            if any(isinstance(text, str) and not text.strip() for text in texts):
+                msg = f"{section}.{name} is {value!r}, expected a text with words"
+                raise ConfigError(msg, where=origins.of((section, name)), mend="Leave the key out, or write its value.")
 
 
 def _check_combinations(config: Config, origins: Origins) -> None:

@@ -62,7 +62,9 @@ class TaskConfig(BaseModel):
         "descriptions of tools (tool:*) and schemas (schema:*) left out",
     )
     constant_prompt: bool = Field(default=False, description="every example is meant to send the same text")
-    temperature: float | None = Field(default=None, ge=0, description="sent only where the model takes it")
+    temperature: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="sent only where the model takes it"
+    )
     max_tokens: Count | None = Field(default=None, description="longest reply of the task model")
     base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
 
@@ -214,7 +216,9 @@ class OptimizeConfig(BaseModel):
     max_failure_rate: Share = Field(
         default=0.05, description="share of examples an outage may cost before the run stops"
     )
-    temperature: float | None = Field(default=None, ge=0, description="of the optimizer model; default is the method's")
+    temperature: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="of the optimizer model; default is the method's"
+    )
     max_reply_tokens: Count | None = Field(default=None, description="longest reply of the optimizer model")
     base_url: str | None = Field(default=None, description="an OpenAI-compatible endpoint of your own")
     requests_per_second: Positive | None = Field(default=None, description="ceiling over all roles")

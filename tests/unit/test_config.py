@@ -94,6 +94,7 @@ def test_without_a_file_all_is_default(tmp_path, monkeypatch):
         ("[task]\nchian = 'a:b'\n", "task.chian", "task.chain", 2),
         ("[gate]\n\nweights = { a = 1 }\n", "gate.weights", "evaluate.weights", 3),
         ("[output]\nseed = 1\n", "output.seed", "optimize.seed", 2),
+        ("[gate]\nPRIMARY = 'a'\n", "gate.PRIMARY", "gate.primary", 2),
         ('[prices."openai:gpt-4.1"]\ninput = 1\noutput = 1\ninptu = 2\n', "prices.openai:gpt-4.1.inptu", "", 4),
     ],
 )
@@ -338,3 +339,25 @@ def test_no_text_makes_anything_but_a_config_or_a_config_error(tmp_path_factory,
     file.write_text(text, encoding="utf-8")
     with contextlib.suppress(ConfigError):
         assert isinstance(load_config(file), Config)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[optimize.demos]\nnumber = true\n", "optimize.demos.number is True, expected a whole number"),
+        (
+            "[optimize.demos]\nhow = 'RANDOM'\n",
+            "optimize.demos.how is 'RANDOM', expected 'random', 'similar' or 'gain'",
+        ),
+        ("[optimize.demos]\nnumbr = 1\n", "unknown key 'optimize.demos.numbr'"),
+        ("[optimize]\ndemos = 'most'\n", "optimize.demos is 'most', expected 'none', 'random', 'similar' or 'gain'"),
+        ("[data]\nid = ''\n", "data.id is '', expected a text with words"),
+        ("[evaluate]\nlower_is_better = [' ']\n", "evaluate.lower_is_better is [' ']"),
+        ("[task]\ntemperature = inf\n", "task.temperature is inf, expected a finite number"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_the_words_of_its_key(write, text, said):
+    message = refused(file := write(text))
+    assert said in message
+    assert f"{file}:2" in message
+    assert "literal[" not in message

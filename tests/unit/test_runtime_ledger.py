@@ -122,6 +122,7 @@ def test_money_adds_up_to_the_same_in_any_order(calls, rng):
 @given(st.floats(0, 1000))
 def test_picodollars_round_trip(usd):
     assert to_pico(to_usd(to_pico(usd))) == to_pico(usd)
+    assert to_pico(1e308) > to_pico(1e14)  # a limit that no run comes to
 
 
 # ------------------------------------------------------------ sums
