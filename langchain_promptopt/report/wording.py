@@ -597,10 +597,9 @@ def simulated_note(record: RunRecord) -> str:
     if not record.simulated:
         return ""
     roles = " and ".join(record.simulated)
-    return (
-        f"Simulated: the {roles} model{'s are' if len(record.simulated) > 1 else ' is'} the built-in offline "
-        "program, not a language model. These scores say nothing about real models."
-    )
+    several = len(record.simulated) > 1
+    are = "s are built-in offline programs, not language models" if several else " is a built-in offline program"
+    return f"Simulated: the {roles} model{are}. These scores say nothing about real models."
 
 
 _SUSPECTS = 10

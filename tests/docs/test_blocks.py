@@ -33,7 +33,7 @@ NOT_RUN = {
     "integrations/prefect/README.md": "needs Prefect",
     "integrations/ray/README.md": "needs Ray",
 }
-"""Pages whose Python blocks are only parsed, and why."""
+"""Pages whose Python blocks are only parsed here, and why. Tests of the integrations run most of them."""
 
 
 def lines() -> list[str]:
