@@ -3,6 +3,7 @@
 from langchain_promptopt._data._files import SUFFIXES, Source, describe_source, read_file
 from langchain_promptopt._data._load import (
     Inspected,
+    different_inputs,
     examples_of,
     inspect_rows,
     keep_splits,
@@ -24,6 +25,7 @@ __all__ = [
     "Inspected",
     "Source",
     "describe_source",
+    "different_inputs",
     "examples_of",
     "inspect_rows",
     "is_split_name",

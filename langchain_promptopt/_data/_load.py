@@ -216,6 +216,22 @@ def rows_in_order(data: DataSet, splits: Sequence[str] = SPLITS) -> Iterator[Exa
         yield from data[split]
 
 
+def different_inputs(data: DataSet, splits: Sequence[str], most: int) -> list[dict[str, Any]]:
+    """The first inputs that differ of these splits: an input that comes again shows nothing new.
+
+    Args:
+        data: The examples.
+        splits: The splits, in order.
+        most: How many at most.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for example in rows_in_order(data, splits):
+        found.setdefault(content_hash(example.inputs), dict(example.inputs))
+        if len(found) == most:
+            break
+    return list(found.values())
+
+
 def inspect_rows(
     rows: Sequence[Any],
     *,

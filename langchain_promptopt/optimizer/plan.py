@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from langchain_core.prompts.base import BasePromptTemplate
 from langchain_promptopt._collections import ids_of, map_values, present
 from langchain_promptopt._data import (
     describe_source,
+    different_inputs,
     load_data,
     must_pass_of,
     references_needed,
@@ -509,7 +510,7 @@ async def _opened(
     if over is not None and isinstance(task, BasePromptTemplate):
         model = next(iter(over.models.values()))
     splits = ("dev", "train") if searches else ("dev", "train", "test")  # a comparison may have no other rows
-    rows = [dict(e.inputs) for e in islice(rows_in_order(data, splits), _DRY_ROWS)]
+    rows = different_inputs(data, splits, _DRY_ROWS)
     with untraced():  # no evaluation: the model is not asked, so there is nothing to look at
         target = await open_target(task, dry_inputs=rows, model=model, only=settings.tune, config=settings.config)
         try:

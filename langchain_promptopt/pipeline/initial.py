@@ -172,7 +172,7 @@ def _guessed(config: Config, variables: Sequence[str], given: Mapping[str, Any])
     rows = _rows(config)
     if not rows or isinstance(rows[0].get("inputs"), dict) or isinstance(rows[0].get("messages"), list):
         return Guess()
-    guess = guess_columns(rows, variables)
+    guess = guess_columns([_flat(row) for row in rows], variables)
     if _readable(rows[:_SAMPLE], config, variables):
         return _beside(guess, given)
     values = {}
@@ -185,11 +185,11 @@ def _guessed(config: Config, variables: Sequence[str], given: Mapping[str, Any])
             missing.append(v)
     if missing and "data.inputs" not in given:
         msg = f"no column could be found for the prompt's {', '.join(f'{{{name}}}' for name in missing)}"
-        mend = f"Name it: --input {missing[0]}=COLUMN. Columns: {', '.join(map(str, rows[0]))}."
+        mend = f"Name it: --input {missing[0]}=COLUMN. Columns: {', '.join(_flat(rows[0]))}."
         raise DataError(msg, where=str(config.data.source), mend=mend)
     if "data.outputs" not in {**given, **values} and not config.data.outputs and _needs_reference(config):
         msg = "no column could be found for the reference answer"
-        mend = f"Name it: --output COLUMN. Columns: {', '.join(map(str, rows[0]))}. An evaluator of yours that asks for"
+        mend = f"Name it: --output COLUMN. Columns: {', '.join(_flat(rows[0]))}. An evaluator of yours that asks for"
         mend += " no reference_outputs needs none: --evaluator module:function."
         raise DataError(msg, where=str(config.data.source), mend=mend)
     return Guess(values, {key: why for key, why in guess.why.items() if key in values}, guess.unused)
@@ -276,6 +276,17 @@ def _rows(config: Config) -> list[dict[str, Any]]:
     return out
 
 
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose nested fields stand beside the others, by the dotted names that settings use."""
+    out: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, dict) and name != "metadata":
+            out |= {f"{name}.{inner}": held for inner, held in value.items()}
+        else:
+            out[name] = value
+    return out
+
+
 def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -> Guess:
     """Which columns are the prompt's variables, the reference answer, id and group.
 
@@ -286,7 +297,7 @@ def guess_columns(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -
     columns = list(dict.fromkeys(chain.from_iterable(rows)))
     split = _split(rows, columns)
     rows = rows[:_SAMPLE]
-    left = _without(columns, split, *_SPLITS)
+    left = _without(columns, split, *_SPLITS, "")  # a table with numbered rows has a column without a name
     values: dict[str, Any] = {}
     why: dict[str, str] = {}
     inputs = _inputs(rows, left, variables)

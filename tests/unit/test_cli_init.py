@@ -83,6 +83,32 @@ def test_every_answer_has_a_flag_and_flags_stand_above_guesses(project, capfd):
     assert "VAR=COLUMN" in err
 
 
+def test_nested_fields_and_tables_with_numbered_rows_are_guessed(project, capfd):
+    topics, lines, table = ("refund", "login", "parcel"), [], [",Body,Team"]
+    for i in range(60):
+        lines.append(json.dumps({"request": {"body": f"mail {i} {topics[i % 3]}"}, "truth": {"team": topics[i % 3]}}))
+        table.append(f"{i},mail {i} {topics[i % 3]},{topics[i % 3]}")
+    (project / "nested.jsonl").write_text("\n".join(lines))
+    (project / "pandas.csv").write_text("\n".join(table))
+    for source, wanted in (
+        ("nested.jsonl", {"inputs": {"email": "request.body"}, "outputs": ["truth.team"]}),
+        ("pandas.csv", {"inputs": {"email": "Body"}, "outputs": ["Team"]}),
+    ):
+        code, out, err = cli(capfd, "init", "shop_4801:chain", "--data", source, "--force")
+        assert code == 0, err
+        assert written(project)["data"] == wanted | {"source": source}
+        assert "data.id" not in out
+
+
+def test_inputs_that_come_again_are_no_program_that_sends_the_same(project, capfd):
+    """All dev examples may be one text: the split is by a hash of it."""
+    rows = [f"{('money back', 'app crashes', 'how to', 'cancel it')[i % 4]},{'abcd'[i % 4]}" for i in range(80)]
+    (project / "again.csv").write_text("\n".join(["Body,Team", *rows]))
+    code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "again.csv", "--force")
+    assert "depends on the example" not in err
+    assert code == 0, err
+
+
 def test_force_leaves_the_old_file_unread(project, capfd):
     (project / "promptopt.toml").write_text('[gate]\nprimary = "gone"\n[nonsense]\nx = 1\n')
     code, _, err = cli(capfd, "init", "shop_4801:chain", "--data", "mails.csv")
