@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from langchain_promptopt._collections import all_are, parted
 from langchain_promptopt._files.rewrite import read_text, replace_file
-from langchain_promptopt._text.templates import FORMATS, TemplateFormat, parse_template
+from langchain_promptopt._text.templates import FORMATS, TemplateFormat, likely_formats, parse_template
 from langchain_promptopt.errors import PromptError
 from langchain_promptopt.types import ROLES, Message, Prompt, PromptSet
 
@@ -598,8 +598,7 @@ def _checked(found: PromptFile) -> PromptFile:
 
 def _other_format(message: Message) -> TemplateFormat | None:
     """The format in which a template that cannot be read has variables."""
-    formats: tuple[TemplateFormat, ...] = ("jinja2", "mustache") if "{%" in message.template else ("mustache", "jinja2")
-    for one in formats:
+    for one in likely_formats(message.template):
         try:
             if one != message.template_format and parse_template(message.template, one).variables:
                 return one

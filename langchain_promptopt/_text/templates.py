@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from itertools import chain
@@ -392,22 +393,39 @@ def parse_template(source: str, template_format: TemplateFormat) -> Template:
     return Template(source, template_format, atoms, variables, _notes(source, template_format, atoms, variables))
 
 
+_NAME = re.compile(r"[^\W\d]\w*")
 _DOUBLED_NAME = re.compile(r"\{\{[ \t]{0,4}([^\W\d]\w*)[ \t]{0,4}\}\}")
 
 
 def _notes(source: str, template_format: str, atoms: tuple[Atom, ...], variables: tuple[str, ...]) -> tuple[str, ...]:
-    notes = []
-    if template_format == "f-string" and not variables:
-        names = list(dict.fromkeys(_DOUBLED_NAME.findall(source)))
-        if names:
-            listed = ", ".join(f"'{n}'" for n in names)
-            plural = "variables" if len(names) > 1 else "variable"
-            notes.append(
-                f"no variable as f-string; as mustache this would have the {plural} {listed}; check template_format"
-            )
+    notes: list[str] = []
+    if template_format == "f-string" and "{{" in source:
+        notes += _doubled(source, variables)
     if template_format == "mustache" and any(_escapes_html(source, a) for a in atoms):
         notes.append("mustache '{{x}}' HTML-escapes values ('<' becomes '&lt;'); '{{{x}}}' and '{{&x}}' do not")
     return tuple(notes)
+
+
+def _doubled(source: str, variables: tuple[str, ...]) -> Iterator[str]:
+    """What doubled braces of an f-string may have been meant for."""
+    for name in dict.fromkeys(_DOUBLED_NAME.findall(source)):
+        if name in variables:
+            yield f"'{{{{{name}}}}}' is sent as the text '{{{name}}}', beside the variable of that name"
+    if variables:
+        return
+    for other in likely_formats(source):
+        with suppress(PromptError):
+            names = tuple(filter(_NAME.fullmatch, parse_template(source, other).variables))
+            if names:
+                listed = ", ".join(f"'{n}'" for n in names)
+                these = f"variables {listed}" if len(names) > 1 else f"variable {listed}"
+                yield f"no variable as f-string; as {other} this would have the {these}; check template_format"
+                return
+
+
+def likely_formats(source: str) -> tuple[TemplateFormat, ...]:
+    """The formats with doubled braces, that which the text looks like first."""
+    return ("jinja2", "mustache") if re.search(r"\{%|\{#|\{\{[^{}]*\|", source) else ("mustache", "jinja2")
 
 
 def _escapes_html(source: str, atom: Atom) -> bool:

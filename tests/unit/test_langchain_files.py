@@ -423,6 +423,7 @@ def test_lists_and_wrappers_of_prompts(tmp_path, content, part, said):
         ("p.liquid", "Sort {{ x | upcase }}", "Liquid"),
         ("p.baml", "function F(x: string) -> string {}", "BAML"),
         ("p.txt", "{% for a in b %}{{a}}{% endfor %}", 'template_format = "jinja2"'),
+        ("p.txt", "{# a note #} {{ ticket }}", 'template_format = "jinja2"'),
         ("p.txt", " \n", "the file is empty"),
         ("p.txt", "Sort\0 {x}", "NUL"),
         ("p.yaml", "instruction: Sort the mail.\ninput: '{x}'\n", "text under input, which is not read"),

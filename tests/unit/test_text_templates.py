@@ -279,3 +279,22 @@ def test_frozen_marks_are_not_looked_at():
     assert find_edit_marks(text) is not None
     assert find_edit_marks(text, ((6, 12),)) is None
     assert find_edit_marks(text, ((7, 12),)) is not None, "half frozen is not frozen"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("Sort this: {{ticket}}", ["no variable as f-string; as mustache this would have the variable 'ticket'"]),
+        (
+            "Sort this: {{ ticket | upper }}",
+            ["no variable as f-string; as jinja2 this would have the variable 'ticket'"],
+        ),
+        ("{{#ticket}}{{.}}{{/ticket}}", ["no variable as f-string; as mustache this would have the variable 'ticket'"]),
+        ("{ticket} and {{ticket}}", ["'{{ticket}}' is sent as the text '{ticket}', beside the variable of that name"]),
+        ('Answer as {{"label": 1}}.', []),
+        ("{ticket}, as {{label}}", []),
+    ],
+)
+def test_doubled_braces_that_may_be_another_formats_are_noted(source, said):
+    notes = parse_template(source, "f-string").notes
+    assert [note.split("; check")[0] for note in notes] == said
