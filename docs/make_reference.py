@@ -248,11 +248,19 @@ def plain(text: str, *, lines: bool = False) -> str:
     return kept if lines else " ".join(kept.split())
 
 
+def _cell(text: str) -> str:
+    """A cell whose signs stand for themselves: outside of code, `<...>` would be HTML, and stars would be italics."""
+    parts = text.replace("|", "\\|").split("`")
+    for i in range(0, len(parts), 2):
+        parts[i] = parts[i].replace("<", "&lt;").replace("*", "\\*")
+    return "`".join(parts)
+
+
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A Markdown table."""
     if not rows:
         return ""
-    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    body = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
     return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *body])
 
 

@@ -437,7 +437,9 @@ def without_leaks(splits: Splits, *, drop_leaks: bool) -> tuple[Splits, list[str
         return splits, []
     if not drop_leaks:
         why = " or ".join(sorted({p.reason for p in pairs}))
-        msg = f"{len(pairs)} leak(s) into test, same {why}{_compared(pairs)}: {_some(pairs)}"
+        msg = (
+            f"{len(pairs)} leak{'s' if len(pairs) > 1 else ''} into test, same {why}{_compared(pairs)}: {_some(pairs)}"
+        )
         mend = "Remove one of each pair, or use --drop-leaks (drop_leaks=True) to remove them from train and dev."
         raise DataError(msg, mend=mend, reason=LEAKS, leaks=[p.facts for p in pairs])
     gone = {id(p.first) for p in pairs}

@@ -30,6 +30,12 @@ def test_the_reference_is_what_the_code_says(made, name):
     assert kept == made[name].rstrip() + "\n", "run: python docs/make_reference.py"
 
 
+def test_what_looks_like_markup_in_a_description_is_shown(made):
+    assert '"re:&lt;pattern>"' in made["settings.md"]
+    assert r"(tool:\*)" in made["settings.md"]
+    assert "<pattern>" not in made["settings.md"]
+
+
 def test_the_reference_has_every_verb_key_and_public_name(made):
     from langchain_promptopt.cli.app import app
 
