@@ -189,6 +189,8 @@ def unframed(text: str) -> tuple[str, str, str]:
 def reframed(old: str, core: str) -> str:
     """The text of a span whose core became `core`: nothing at all where nothing is left of it."""
     before, was, after = unframed(old)
+    if core == was:
+        return old
     if not before + after:
         return core
     if not core.strip():

@@ -158,7 +158,7 @@ def _last_request(turns: Turns) -> tuple[int, RequestKind] | None:
 
 
 def _kind(turn: tuple[str, str]) -> RequestKind | None:
-    if turn[0] != "human":
+    if turn[0] != "human" or is_example(turn[1]):
         return None
     told = on_one_line(turn[1])
     for name, kind in _FILES.items():

@@ -376,6 +376,11 @@ def structured(model: Any, name: str, schema: Mapping[str, Any]) -> dict[str, An
     return {"extra_body": {**(getattr(inner, "extra_body", None) or {}), "response_format": form}}
 
 
+def takes_schema(model: Any) -> bool:
+    """Whether `model` is at an OpenAI-compatible endpoint that has not refused a JSON schema."""
+    return bool(structured(model, "reply", {}))
+
+
 class Step(RunnableSerializable[Any, Workpiece]):
     """A model-calling step: `Workpiece` in, `Workpiece` with one thing added out.
 

@@ -26,9 +26,9 @@ from langchain_promptopt.steps.base import (
     section,
     spans_of,
     tagged,
+    takes_schema,
 )
-from langchain_promptopt.steps.likely_lines import likely_lines
-from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, parse_lines, texts_at
+from langchain_promptopt.steps.line_protocol import SCHEMA, Mark, likely_section, parse_lines, texts_at
 from langchain_promptopt.steps.metaprompts import names
 from langchain_promptopt.types import Feedback, PromptSet, Rejection, Workpiece
 
@@ -73,19 +73,30 @@ class TextualGradient(Step):
     temperature: float | None = 0.0
 
     async def _work(self, piece: Workpiece, config: RunnableConfig) -> Workpiece:
-        reply, out = await self._say(piece, self._request(piece), config)
+        request = self._request(piece)
+        if self._is_one_sentence and piece.batch.errors and not piece.turns and takes_schema(self.model):
+            # without an example, the small models behind such endpoints say of every line that it is wrong
+            texts = self.metaprompts
+            example = f"{texts.text('example')}\n\n{request}"
+            turns = (("system", texts.text("system")), ("human", example), ("ai", texts.text("gradient.example-reply")))
+            request = "\n\n".join(filter(None, (opening(piece, texts), likely_section(piece, texts), request)))
+            piece = replace(piece, turns=turns)
+        reply, out = await self._say(piece, request, config)
         return replace(out, feedback=Feedback(reply.strip(), piece.batch.error_ids))
 
+    @property
+    def _is_one_sentence(self) -> bool:
+        return self.variant == "apo" and self.reasons == 1
+
     def _enough(self, piece: Workpiece) -> int:
-        if self.variant == "apo" and self.reasons == 1:
+        if self._is_one_sentence:
             return _SENTENCE
         asked = self.reasons if self.variant == "apo" else len(piece.batch.errors or piece.batch.formats)
         return 100 + 150 * asked
 
     def _request(self, piece: Workpiece) -> str:
         if self.variant == "apo":
-            (name,) = self._metaprompt_names()
-            return self.metaprompts.fill(name, n=self.reasons)
+            return self.metaprompts.fill(self._metaprompt_names()[0], n=self.reasons)
         rows = piece.batch.errors or piece.batch.formats
         asked = [self.metaprompts.fill("gradient.pe2-row", id=s.example_id) for s in rows]
         return self.metaprompts.fill("gradient.pe2", questions="\n".join(asked))
@@ -93,7 +104,9 @@ class TextualGradient(Step):
     def _metaprompt_names(self) -> tuple[str, ...]:
         if self.variant == "apo":
             # small models that are asked for a list go on with it until the reply is cut
-            return ("gradient.apo" if self.reasons > 1 else "gradient.apo-one",)
+            if self._is_one_sentence:
+                return ("gradient.apo-one", "example", "gradient.example-reply", "identify.line-likely")
+            return ("gradient.apo",)
         return ("gradient.pe2", "gradient.pe2-row")
 
     def _trace_outputs(self, out: Workpiece) -> dict[str, Any]:
@@ -281,10 +294,8 @@ class IdentifyTokens(Step):
         start = piece.turns or (("system", texts.text("system")),)
         example = f"{texts.text('identify.line')}\n\n{texts.text('identify.line-example')}\n\n{request}"
         turns = (*start, ("human", example), ("ai", texts.text("identify.line-reply")))
-        likely = likely_lines(piece.prompts, piece.batch)
-        if likely:
-            text = f"{text}\n\n{texts.fill('identify.line-likely', likely=section('likely', likely))}"
-        return await self._say(replace(piece, turns=turns), f"{text}\n\n{request}", config, schema=SCHEMA)
+        parts = filter(None, (text, likely_section(piece, texts, numbered=True), request))
+        return await self._say(replace(piece, turns=turns), "\n\n".join(parts), config, schema=SCHEMA)
 
     def _repeated(self, piece: Workpiece) -> int:
         return count_words(piece.prompts.document.text) if self.protocol == "echo" else 0

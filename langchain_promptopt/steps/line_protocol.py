@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_promptopt._text.document import subtract
 from langchain_promptopt._text.spans import BULLET, diff_edits, find_quote, splice
 from langchain_promptopt._text.words import count_words, word_limit
-from langchain_promptopt.steps.base import find_json
-from langchain_promptopt.steps.likely_lines import Confusion, confusions, goes_on, is_listed
+from langchain_promptopt.steps.base import find_json, section
+from langchain_promptopt.steps.likely_lines import Confusion, confusions, goes_on, is_listed, likely_lines
 from langchain_promptopt.steps.metaprompts import metaprompt
 from langchain_promptopt.types import Rejection, told
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_promptopt._text.spans import SpanLimits
-    from langchain_promptopt.types import PromptSet, Shown
+    from langchain_promptopt.steps.metaprompts import MetaPrompts
+    from langchain_promptopt.types import PromptSet, Shown, Workpiece
 
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -67,7 +68,24 @@ class Mark:
 
 def is_example(turn: str) -> bool:
     """Whether a turn of a conversation shows the worked example, which is about another prompt."""
-    return any(metaprompt(name) in turn for name in ("identify.line-example", "global.example"))
+    return any(metaprompt(name) in turn for name in ("identify.line-example", "example"))
+
+
+def likely_section(piece: Workpiece, texts: MetaPrompts, *, numbered: bool = False) -> str:
+    """The wrong examples with the lines that most likely led to them, as the optimizer model is shown them.
+
+    Args:
+        piece: The proposal in the making.
+        texts: The meta-prompts in force.
+        numbered: Whether the prompt is shown with a number in front of each line.
+
+    Returns:
+        Nothing where no line shares a word with the examples.
+    """
+    likely = likely_lines(piece.prompts, piece.batch)
+    if not likely:
+        return ""
+    return texts.fill("identify.line-likely", likely=section("likely", likely if numbered else unlined(likely)))
 
 
 def unlined(text: str) -> str:

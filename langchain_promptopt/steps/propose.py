@@ -33,11 +33,10 @@ from langchain_promptopt.steps.base import (
     section,
     slot_texts,
     spans_of,
-    structured,
     tagged,
+    takes_schema,
 )
-from langchain_promptopt.steps.likely_lines import likely_lines
-from langchain_promptopt.steps.line_protocol import unlined
+from langchain_promptopt.steps.line_protocol import likely_section
 from langchain_promptopt.steps.metaprompts import metaprompt, names
 from langchain_promptopt.types import Draft, Edit, PromptSet, Rejection, Span, Workpiece
 
@@ -393,19 +392,21 @@ class GlobalProposal(ProposalStep):
         texts, schema = self.metaprompts, self._schema()
         if schema is None or self.goal != "edit":
             return await self._say(piece, self._request(piece), config, schema=schema)
-        example = f"{texts.text('global.example')}\n\n{self._asked(self._form())}"
+        example = f"{texts.text('example')}\n\n{self._asked(self._form())}"
         start = piece.turns or (("system", texts.text("system")),)
         turns = (*start, ("human", example), ("ai", texts.text("global.example-reply")))
-        text = piece.prompts.document.text
-        shown = [f"The current prompt:\n{section('prompt', text)}" if piece.turns else opening(piece, texts)]
-        if likely := likely_lines(piece.prompts, piece.batch):
-            shown.append(texts.fill("identify.line-likely", likely=section("likely", unlined(likely))))
+        shown = list(filter(None, (self._shown(piece), likely_section(piece, texts))))
         request = "\n\n".join((*shown, self._request(piece)))
         return await self._say(replace(piece, turns=turns), request, config, schema=schema)
 
+    def _shown(self, piece: Workpiece) -> str:
+        if piece.turns:
+            return f"The current prompt:\n{section('prompt', piece.prompts.document.text)}"
+        return opening(piece, self.metaprompts)
+
     def _schema(self) -> Mapping[str, Any] | None:
         """The schema of the reply, where the model takes one."""
-        return WHOLE_PROMPT if structured(self.model, "GlobalProposal", WHOLE_PROMPT) else None
+        return WHOLE_PROMPT if takes_schema(self.model) else None
 
     def _request(self, piece: Workpiece) -> str:
         return self._asked(
@@ -427,8 +428,16 @@ class GlobalProposal(ProposalStep):
         return self.metaprompts.fill("global.edit", goal=goal, allowance=allowance, cap=cap, keep=keep, reply=reply)
 
     def _metaprompt_names(self) -> tuple[str, ...]:
-        own = [name for name in names() if name.startswith(("global.reply", "global.example", "global.copy"))]
-        return ("global.edit", f"global.goal-{self.goal}", "global.cap", "global.keep", *own, "identify.line-likely")
+        own = [name for name in names() if name.startswith(("global.reply", "global.example-reply", "global.copy"))]
+        return (
+            "global.edit",
+            f"global.goal-{self.goal}",
+            "global.cap",
+            "global.keep",
+            "example",
+            *own,
+            "identify.line-likely",
+        )
 
 
 class InduceInstruction(ProposalStep):

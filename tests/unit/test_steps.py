@@ -237,6 +237,35 @@ class TakesSchemas(Runnable):
 
 
 BETTER = PROMPT.replace("very terse", "exact")
+RULES = "Sort the ticket.\nLamps and chairs: bill.\nInvoices: bill.\nTicket: {ticket}"
+
+
+class TestReasons:
+    def test_one_reason_is_asked_for_after_a_worked_example_and_beside_the_likely_lines(self):
+        asked = TakesSchemas("The line misled it.")
+        out = TextualGradient(model=asked).invoke({**PIECE, "prompt": RULES})
+        turns = [text for _, text in asked.asked[0][0]]
+        assert is_example(turns[1])
+        assert "Bats and mice" in turns[2]
+        assert "Lamps and chairs: bill." in turns[3][turns[3].index("<likely>") :]
+        assert "Bats" not in turns[3]
+        assert out.feedback.text == "The line misled it."
+
+    @pytest.mark.parametrize("more", [{"reasons": 3}, {"variant": "pe2"}])
+    def test_other_forms_of_reasons_have_no_example(self, more):
+        asked = TakesSchemas("x")
+        TextualGradient(model=asked, **more).invoke(PIECE)
+        assert [role for role, _ in asked.asked[0][0]] == ["system", "human"]
+
+    @pytest.mark.parametrize("read", [understand, planted_optimizer.asked])
+    def test_the_models_of_this_package_read_past_the_example(self, read):
+        found = TextualGradient(model=TakesSchemas("The line misled it.")).invoke(PIECE)
+        assert any(is_example(text) for _, text in found.turns)
+        asked = read(list(found.turns))
+        assert (asked.prompt, asked.kind) == (PROMPT, "reasons")
+        assert len(asked.errors) == 1
+        if read is understand:
+            assert asked.feedback == ""  # what the example was answered is no reason
 
 
 class TestWholePrompts:
