@@ -528,8 +528,8 @@ async def _opened(
 
 def _require_rows(prompts: PromptSet, sends_rows: bool | None, data: DataSet) -> None:  # noqa: FBT001 - what was seen
     """Raise PromptError where every row sends the same text; messages that carry the row are as good as a variable."""
-    columns = _columns_of(data)
-    if sends_rows is not False or (prompts.variables and _unfilled(prompts, columns)):  # those are warned of by name
+    columns, alike = _columns_of(data), len({content_hash(e.inputs) for e in data.examples}) < 2
+    if sends_rows is not False or (prompts.variables and (alike or _unfilled(prompts, columns))):  # named elsewhere
         return
     msg = "nothing that is sent to the model depends on the example: "
     meant = "if every example is meant to send the same text, say constant_prompt = true (config: [task])."

@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_promptopt import optimize
 from langchain_promptopt._langchain.conversion import from_prompt, to_prompt
-from langchain_promptopt.errors import PromptError
+from langchain_promptopt.errors import DataError, PromptError
 from langchain_promptopt.offline import offline_model
 from tests.support.chat import EchoChat
 from tests.support.pipeline_task import PROMPT, rows
@@ -83,6 +83,13 @@ def test_a_program_that_fills_its_prompt_alike_for_all_rows_is_refused_unless_it
     with pytest.raises(Exception) as error:  # noqa: PT011 - it goes on to the baseline, where every answer is the same
         optimize(same, **settings(constant_prompt=True))
     assert "depends on the example" not in str(error.value)
+
+
+@pytest.mark.parametrize("data", [rows()[:1], rows()[:1] * 12])
+def test_of_examples_that_are_all_the_same_it_is_not_said_that_the_program_fills_its_prompt_alike(data):
+    chain = ChatPromptTemplate.from_template(PROMPT) | EchoChat()
+    with pytest.raises(DataError, match="dev example"):
+        optimize(chain, **settings(data=[row | {"metadata": {"split": "train"}} for row in data]))
 
 
 def test_a_message_object_that_nobody_fills_is_warned_of_where_another_variable_is_the_same_for_all_rows():
