@@ -17,6 +17,7 @@ from bisect import bisect_left
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
 
@@ -86,8 +87,10 @@ def read_code(code: types.CodeType) -> Code:
     steps, imports = _instructions(code)
     names, imported = [*code.co_names], list[tuple[int, str]]()
     texts = [c for c in code.co_consts if isinstance(c, str)]
-    written = {*names, *texts} if _is_writing(names, texts) else set[str]()
+    read = _read_by_name(code)
+    written = {*names, *texts} - read if _is_writing(names, texts) else set[str]()
     takes = _taken(code, written)
+    takes |= {"files"} if read else set()
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = read_code(constant)
@@ -115,6 +118,12 @@ def read_code(code: types.CodeType) -> Code:
 
 def _is_writing(names: Iterable[str], texts: Iterable[str]) -> bool:
     return not _WRITERS.isdisjoint(names) or ("open" in names and any(map(_WRITE_MODE.fullmatch, texts)))
+
+
+def _read_by_name(code: types.CodeType) -> set[str]:
+    """The names whose own methods read, as in `WORDS.read_text()`, in code that may write other files."""
+    steps = [step for step in dis.get_instructions(code) if step.opcode in _NAMING]
+    return {held.argval for held, step in pairwise(steps) if step.argval in {"read_text", "read_bytes"}}
 
 
 def _taken(code: types.CodeType, written: set[str]) -> set[Taken]:

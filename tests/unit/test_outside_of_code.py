@@ -77,6 +77,16 @@ def test_a_file_that_the_program_writes_does_not_count(tmp_path):
     assert reads(tmp_path, body) == before
 
 
+def test_a_file_that_is_read_in_code_that_writes_another_one_counts(tmp_path):
+    (tmp_path / "style.txt").write_text("short")
+    body = "def post(x):\n    open(helper.LOG, 'a').write(x)\n    return helper.STYLE.read_text()"
+    before = reads(tmp_path, body)
+    (tmp_path / "log.txt").write_text("one line")
+    assert reads(tmp_path, body) == before
+    (tmp_path / "style.txt").write_text("long")
+    assert reads(tmp_path, body) != before
+
+
 def test_a_file_that_is_read_under_a_name_made_as_it_runs_is_named():
     post = made("def post(x): return open(x.lower()).read()")["post"]
     (note,) = unseen_state(RunnableLambda(post))
