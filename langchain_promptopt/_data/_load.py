@@ -362,8 +362,8 @@ def _told(problems: Sequence[Mapping[str, Any]]) -> str:
         alike.setdefault((p["field"], p["problem"]), []).append(place)
     listed = []
     for (name, problem), places in islice(alike.items(), _SHOWN):
-        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        listed.append(f"{places[0]}{more}: {f'`{name}` ' if name else ''}{problem}")
+        more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+        listed.append(f"{', '.join(places[:_SHOWN])}{more}: {f'`{name}` ' if name else ''}{problem}")
     rest = f"; and {len(alike) - _SHOWN} more problems" if len(alike) > _SHOWN else ""
     return "; ".join(listed) + rest
 

@@ -368,7 +368,7 @@ def test_flat_rows_are_mapped_by_the_words_of_the_config(openings):
     assert result.outcome == "improved"
     assert (result.test[0]["n"], result.test[0]["clusters"]) == (40, 20)
     assert set(result.edits[0].example_ids) <= {f["nr"] for f in splits["train"]}
-    with pytest.raises(DataError, match=r"0 and 67 more: `inputs.word` column 'txt' is missing; did you mean 'text'"):
+    with pytest.raises(DataError, match=r"4 and 63 more: `inputs.word` column 'txt' is missing; did you mean 'text'"):
         run(data=splits, inputs={"word": "txt"}, outputs=["kind"])
 
 
