@@ -16,7 +16,7 @@ import types
 from bisect import bisect_left
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
@@ -229,11 +229,11 @@ class Outside:
             found.append(["docs", self._docs])
         if "environment" in self._takes:
             found += self._variables()
-        return found + self._files()
+        return found + self._files
 
     def unread(self) -> list[str]:
         """Where files are read, if none was found."""
-        return [] if self._files() else self._readers
+        return [] if self._files else self._readers
 
     def _variables(self) -> list[Any]:
         found = []
@@ -244,6 +244,7 @@ class Outside:
                 found.append(["environment", name, keyless(value)])
         return found
 
+    @cached_property
     def _files(self) -> list[Any]:
         """The files that texts and paths name, by their content, but those that the program writes."""
         if "files" not in self._takes:

@@ -436,11 +436,10 @@ def fingerprint(
     entries: list[Any] = []
     outside = Outside()
     todo: deque[tuple[str, Any]] = deque([("$", root)])
-    late = False
+    hints = outside.hints()  # not begun before all else was seen
     while len(seen) < MAX_VISITED:
-        if not todo and not late:
-            late = True
-            todo.extend(outside.hints())
+        if not todo:
+            todo.extend(hints)
         if not todo:
             break
         path, given = todo.popleft()

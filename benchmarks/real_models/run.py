@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
-CELLS = ("line+schema", "line", "quote+schema", "quote", "index", "echo", "global+schema", "global")
-"""Protocols, in the order in which they are measured."""
+CELLS = ("line+schema", "line", "quote", "index", "echo", "global+schema", "global")
+"""Protocols, in the order in which they are measured. Replies to the others than these two fit no schema."""
 
 
 SETS = {"held-out": HELD_OUT, "second-held-out": SECOND_HELD_OUT, "tuning": TUNING}

@@ -479,6 +479,18 @@ class Step(RunnableSerializable[Any, Workpiece]):
         reply = text_of(message)
         return reply, _with(piece, turns=(*turns, ("ai", reply)))
 
+    def _after_example(self, piece: Workpiece, request: str, reply: str) -> Workpiece:
+        """The conversation with a worked example, which is about another prompt, before what is asked next.
+
+        Args:
+            piece: The proposal in the making.
+            request: The example's request.
+            reply: Name of the meta-prompt that is the reply to it.
+        """
+        texts = self.metaprompts
+        start = piece.turns or (("system", texts.text("system")),)
+        return _with(piece, turns=(*start, ("human", request), ("ai", texts.text(reply))))
+
     def _repeated(self, piece: Workpiece) -> int:  # noqa: ARG002 - for steps whose reply repeats the prompt
         """Words of the prompt that a reply has to repeat."""
         return 0

@@ -78,9 +78,8 @@ class TextualGradient(Step):
             # without an example, the small models behind such endpoints say of every line that it is wrong
             texts = self.metaprompts
             example = f"{texts.text('example')}\n\n{request}"
-            turns = (("system", texts.text("system")), ("human", example), ("ai", texts.text("gradient.example-reply")))
             request = "\n\n".join(filter(None, (opening(piece, texts), likely_section(piece, texts), request)))
-            piece = replace(piece, turns=turns)
+            piece = self._after_example(piece, example, "gradient.example-reply")
         reply, out = await self._say(piece, request, config)
         return replace(out, feedback=Feedback(reply.strip(), piece.batch.error_ids))
 
@@ -291,11 +290,10 @@ class IdentifyTokens(Step):
             text = f"The current prompt with its lines numbered:\n{shown}"
         else:
             text = opening(piece, texts, numbered=True)
-        start = piece.turns or (("system", texts.text("system")),)
         example = f"{texts.text('identify.line')}\n\n{texts.text('identify.line-example')}\n\n{request}"
-        turns = (*start, ("human", example), ("ai", texts.text("identify.line-reply")))
         parts = filter(None, (text, likely_section(piece, texts, numbered=True), request))
-        return await self._say(replace(piece, turns=turns), "\n\n".join(parts), config, schema=SCHEMA)
+        begun = self._after_example(piece, example, "identify.line-reply")
+        return await self._say(begun, "\n\n".join(parts), config, schema=SCHEMA)
 
     def _repeated(self, piece: Workpiece) -> int:
         return count_words(piece.prompts.document.text) if self.protocol == "echo" else 0

@@ -382,22 +382,24 @@ class GlobalProposal(ProposalStep):
         if isinstance(text, Rejection):  # one retry, then drop; never the whole reply instead (GPO's trap)
             reply, out = await self._say_again(rejected(out, text), text.detail, config, schema=self._schema())
             text = whole_prompt(reply, piece.prompts)
-        edits = text if isinstance(text, Rejection) else _copied(text, piece) or whole_text_edits(piece, text)
+        copied = _copied(text, piece) if isinstance(text, str) and self._shows_example() else None
+        edits = text if isinstance(text, Rejection) else copied or whole_text_edits(piece, text)
         if isinstance(edits, Rejection):
             return None, rejected(out, edits)
         return self._draft(out, edits, (), None, reply)
 
     async def _first(self, piece: Workpiece, config: RunnableConfig) -> tuple[str, Workpiece]:
         """The first turn. A model that takes a schema is shown a worked example and the lines most likely at fault."""
-        texts, schema = self.metaprompts, self._schema()
-        if schema is None or self.goal != "edit":
-            return await self._say(piece, self._request(piece), config, schema=schema)
-        example = f"{texts.text('example')}\n\n{self._asked(self._form())}"
-        start = piece.turns or (("system", texts.text("system")),)
-        turns = (*start, ("human", example), ("ai", texts.text("global.example-reply")))
-        shown = list(filter(None, (self._shown(piece), likely_section(piece, texts))))
-        request = "\n\n".join((*shown, self._request(piece)))
-        return await self._say(replace(piece, turns=turns), request, config, schema=schema)
+        request = self._request(piece)
+        if not self._shows_example():
+            return await self._say(piece, request, config, schema=self._schema())
+        example = f"{self.metaprompts.text('example')}\n\n{self._asked(self._form())}"
+        parts = filter(None, (self._shown(piece), likely_section(piece, self.metaprompts), request))
+        begun = self._after_example(piece, example, "global.example-reply")
+        return await self._say(begun, "\n\n".join(parts), config, schema=self._schema())
+
+    def _shows_example(self) -> bool:
+        return self.goal == "edit" and self._schema() is not None
 
     def _shown(self, piece: Workpiece) -> str:
         if piece.turns:
@@ -421,7 +423,7 @@ class GlobalProposal(ProposalStep):
         if self._schema() is None:
             return self.metaprompts.text("global.reply")
         form = self.metaprompts.text("global.reply-json")
-        return f"{self.metaprompts.text('global.copy')} {form}" if self.goal == "edit" else form
+        return f"{self.metaprompts.text('global.copy')} {form}" if self._shows_example() else form
 
     def _asked(self, reply: str, allowance: str = "", cap: str = "", keep: str = "") -> str:
         goal = self.metaprompts.fill(f"global.goal-{self.goal}")

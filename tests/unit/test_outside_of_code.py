@@ -138,6 +138,16 @@ def test_the_docstring_of_a_function_that_becomes_a_tool_as_the_program_runs_cou
     assert reads(tmp_path, plain) == reads(tmp_path, plain, HELPER.replace(old, new))
 
 
+def test_the_types_in_the_signature_of_a_function_that_becomes_a_tool_count(tmp_path):
+    typed = HELPER.replace("def look(query):", 'def look(query: Annotated[str, "the words"]):')
+    typed = "from typing import Annotated\n" + typed
+    body = "TOOLS = [helper.look]\ndef post(model, x): return model.bind_tools(TOOLS).invoke(x)"
+    assert reads(tmp_path, body, typed) == reads(tmp_path, body, typed)
+    assert reads(tmp_path, body, typed) != reads(tmp_path, body, typed.replace("the words", "the exact words"))
+    plain = "TOOLS = [helper.look]\ndef post(model, x): return TOOLS[0](x)"
+    assert reads(tmp_path, plain, typed) == reads(tmp_path, plain, typed.replace("the words", "the exact words"))
+
+
 @pytest.mark.parametrize(
     ("body", "old", "new"),
     [

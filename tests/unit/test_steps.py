@@ -324,6 +324,10 @@ class TestWholePrompts:
         out = GlobalProposal(model=TakesSchemas(json.dumps({"prompt": new}))).invoke({**PIECE, "prompt": own})
         assert len(out.drafts) == 1
 
+    def test_without_the_example_no_sentence_is_copied_from_it(self):
+        new = BETTER.replace("Answer with one label.", "Name the class alone.")
+        assert len(GlobalProposal(model=model(f"<START>{new}<END>")).invoke(PIECE).drafts) == 1
+
     def test_a_prompt_with_a_section_of_its_own_keeps_it(self):
         own = "<prompt>\nBe very terse.\n</prompt>\nTicket: {ticket}"
         new = own.replace("very terse", "exact")

@@ -77,6 +77,7 @@ def test_a_repeated_list_mark_is_written_once():
     assert reframed("- Be brief.\n", "- Be short.") == "- Be short.\n"
     assert reframed("- Be brief.\n", "Be short.\n- Be kind.") == "- Be short.\n- Be kind.\n"
     assert reframed("  2. Be brief.\r\n", "Be short.") == "  2. Be short.\r\n"
+    assert reframed("\n- \r11", "\r11") == "\n- \r11"  # what did not change stays, whatever its first character is
     assert reframed("Be brief.", "") == reframed("\n- Be brief.", " ") == ""
 
 

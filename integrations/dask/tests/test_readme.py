@@ -2,32 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from langchain_promptopt.offline import demo_rows
-from tests.support.readme import run_readme
-
-CHAIN = """from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate
-
-from langchain_promptopt.offline import demo_prompt, offline_model
-
-chain = ChatPromptTemplate.from_template(demo_prompt()) | offline_model("task") | StrOutputParser()
-"""
-
-
-def app(folder):
-    """What the README's configuration names: a package with a chain, and examples."""
-    (folder / "my_app").mkdir()
-    (folder / "my_app" / "__init__.py").touch()
-    (folder / "my_app" / "chain.py").write_text(CHAIN, encoding="utf-8")
-    lines = "".join(json.dumps(row) + "\n" for row in demo_rows()[::4])
-    (folder / "tickets.jsonl").write_text(lines, encoding="utf-8")
-    return {
-        'root="/srv/my_app"': "root=ROOT",
-        '{"model": "openai:gpt-4o"}': '{"model": "offline", "method": "lpo-pe2"}',
-    }
+from tests.support.readme import app, run_readme
 
 
 def test_the_program_of_the_readme_runs(cluster, tmp_path):

@@ -8,7 +8,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from server import PUBLIC, SECRET
 
 from langchain_promptopt.offline import demo_prompt, demo_rows
-from tests.support.readme import run_readme
+from tests.support.readme import BUILT_IN, run_readme
 
 
 def test_the_program_of_the_readme_runs(server, client, tmp_path, monkeypatch):
@@ -18,12 +18,7 @@ def test_the_program_of_the_readme_runs(server, client, tmp_path, monkeypatch):
     variable = ChatPromptTemplate([("human", demo_prompt())]).input_variables[0]
     text = demo_prompt().replace("{" + variable + "}", "{{" + variable + "}}")
     client.create_prompt(name="triage", type="chat", prompt=[{"role": "user", "content": text}], labels=["production"])
-    instead = {
-        '"support-triage"': "rows",
-        'task_model="openai:gpt-4o-mini"': 'task_model="offline"',
-        'optimizer_model="openai:gpt-4o"': 'optimizer_model="offline", method="lpo-pe2"',
-    }
-    names = run_readme(Path(__file__).parents[1] / "README.md", {"rows": demo_rows()[::2]}, instead)
+    names = run_readme(Path(__file__).parents[1] / "README.md", {"rows": demo_rows()[::2]}, BUILT_IN)
     assert names["result"].outcome == "improved"
     assert (names["before"], names["staged"]) == ("1", "2")
     assert client.get_prompt("triage", type="chat", cache_ttl_seconds=0).version == 1  # put back by the last line

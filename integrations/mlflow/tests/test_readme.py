@@ -7,17 +7,12 @@ from pathlib import Path
 import offline
 
 from langchain_promptopt.offline import demo_prompt, demo_rows
-from tests.support.readme import run_readme
+from tests.support.readme import BUILT_IN, run_readme
 
 
 def test_the_program_of_the_readme_runs(client, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
     client.register_prompt("triage", offline._double(demo_prompt()), commit_message="written by hand")
-    instead = {
-        '"support-triage"': "rows",
-        'task_model="openai:gpt-4o-mini"': 'task_model="offline"',
-        'optimizer_model="openai:gpt-4o"': 'optimizer_model="offline", method="lpo-pe2"',
-    }
-    names = run_readme(Path(__file__).parents[1] / "README.md", {"rows": demo_rows()[::2]}, instead)
+    names = run_readme(Path(__file__).parents[1] / "README.md", {"rows": demo_rows()[::2]}, BUILT_IN)
     assert names["result"].outcome == "improved"
     assert client.load_prompt("prompts:/triage@staging").commit_message == f"run {names['result'].run_id}"
